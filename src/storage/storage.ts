@@ -1,0 +1,142 @@
+// The one door through which engine and log reach the world: mapped regions, files, directories,
+// locks, waiting and time. `posix.ts` implements it over the native addon and Node's fs; a
+// simulated disk can take its place. Every call is synchronous: the callers are worker threads, or
+// have chosen to run on their own thread.
+//
+// Every method throws `StorageError` (with errno) when the system refuses; nothing is retried here.
+
+/** How a lock is held: any number of shared holders, or one exclusive holder. */
+export type LockMode = 'shared' | 'exclusive'
+
+/** Result of waiting on a word of a region. */
+export type WaitResult = 'woken' | 'changed' | 'timed-out'
+
+/** What lies at a path. */
+export interface PathInfo {
+  readonly kind: 'missing' | 'file' | 'directory' | 'other'
+  readonly sizeBytes: number
+}
+
+/** What a path's file system can be trusted with. */
+export interface FileSystemInfo {
+  /** As the kernel calls it: `ext4`, `xfs`, `nfs`, ... or the magic number in hex. */
+  readonly name: string
+  /** Network file systems do not keep mappings, locks and flushes coherent between hosts. */
+  readonly networked: boolean
+  readonly readOnly: boolean
+}
+
+/**
+ * `shared`: stores reach the file and every other thread and process that maps it.
+ * `private`: stores stay in this mapping's own memory; the file is never changed.
+ * `anonymous`: zeroed memory with no file behind it.
+ */
+export type RegionMode = 'shared' | 'private' | 'anonymous'
+
+export interface RegionOptions {
+  readonly mode: RegionMode
+  /** Address space set aside; the region can grow to this and never moves. */
+  readonly reserveBytes: number
+  /** Bytes of one window; a multiple of the 4096-byte page, and reserveBytes a multiple of it. */
+  readonly windowBytes: number
+  /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
+  readonly create?: boolean
+}
+
+/** A file (or memory) seen as windows of one address range that never moves. */
+export interface Region {
+  readonly windowBytes: number
+  readonly reserveBytes: number
+  /** Bytes of the file at this moment, whoever grew it last. Beyond them a load faults. */
+  sizeBytes(): number
+  /**
+   * Window `index` as a full `windowBytes` long buffer, also where the file is still shorter.
+   * The same thread gets the same buffer each time.
+   */
+  window(index: number): ArrayBuffer
+  /**
+   * Makes the region at least `sizeBytes` long with every byte backed by allocated blocks
+   * (never a hole); new bytes are zero. Shrinks nothing.
+   */
+  grow(sizeBytes: number): void
+  /** Cuts the file (`shared` only) to `sizeBytes`. */
+  truncate(sizeBytes: number): void
+  /** Returns once every store made to the file before this call is on disk (fdatasync). */
+  flush(): void
+  /** How many pages were lost to I/O errors or a file cut short (each reads as zeros since). */
+  faultCount(): number
+  /** Sleeps while the 32-bit word at `offsetBytes` holds `expected`, at most `timeoutMs`. Works across processes. */
+  wait(offsetBytes: number, expected: number, timeoutMs: number): WaitResult
+  /** Wakes every thread of every process that waits on the word at `offsetBytes`. */
+  wakeAll(offsetBytes: number): void
+  /** Releases the region; its windows must not be touched afterwards. Idempotent. */
+  close(): void
+}
+
+/** A file written and read at offsets; appending needs no state here. */
+export interface RandomFile {
+  /** Reads up to `length` bytes into `into` from `position`; returns how many there were. */
+  read(into: Uint8Array, offset: number, length: number, position: number): number
+  /** Writes all of it or throws. */
+  write(from: Uint8Array, offset: number, length: number, position: number): void
+  /** Returns once all data written before this call is on disk, and what is needed to read it back (fdatasync). */
+  flush(): void
+  /** Allocates blocks for the first `sizeBytes` and makes the file at least that long; new bytes are zero. */
+  allocate(sizeBytes: number): void
+  truncate(sizeBytes: number): void
+  sizeBytes(): number
+  close(): void
+}
+
+/**
+ * Byte-range locks on one file, held by this object: they exclude other objects in this thread,
+ * in other threads and in other processes alike, and the kernel drops them when their holder is
+ * gone, however it went. Taking a byte that this object holds already converts it, atomically.
+ */
+export interface LockTable {
+  /** Takes byte `byte` without waiting. False: somebody else is in the way. */
+  tryLock(byte: number, mode: LockMode): boolean
+  /** The same, waiting up to `timeoutMs`. */
+  lock(byte: number, mode: LockMode, timeoutMs: number): boolean
+  /** True if another object holds `byte` in a way that `mode` could not join. */
+  isHeldByOther(byte: number, mode: LockMode): boolean
+  unlock(byte: number): void
+  /** Drops every lock. Idempotent. */
+  close(): void
+}
+
+export interface Storage {
+  openRegion(path: string, options: RegionOptions): Region
+  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile
+  openLocks(path: string): LockTable
+  /** Names in a directory, unsorted. */
+  list(directory: string): string[]
+  info(path: string): PathInfo
+  fileSystem(path: string): FileSystemInfo
+  /** Creates a directory; its parent must exist. Succeeds if it is there already. */
+  makeDirectory(path: string): void
+  rename(from: string, to: string): void
+  unlink(path: string): void
+  /** Returns once the entries of a directory (created, renamed, removed) are on disk. */
+  flushDirectory(path: string): void
+  /** Sleeps this thread. */
+  sleep(ms: number): void
+  /** Wall clock, milliseconds since 1970. */
+  now(): number
+  /** A clock that never jumps, in milliseconds. */
+  monotonicMs(): number
+  randomBytes(count: number): Uint8Array
+}
+
+/** The system refused an operation. `code` is errno's name, e.g. `ENOSPC`. */
+export class StorageError extends Error {
+  override readonly name = 'StorageError'
+  constructor(
+    readonly syscall: string,
+    readonly code: string,
+    readonly path: string,
+    options?: { cause?: unknown },
+  ) {
+    super(`${syscall} failed with ${code} on ${path}`, options)
+  }
+}

@@ -1,0 +1,67 @@
+// A segment: one file of the log. It is named by the LSN at which it begins and holds a header and
+// then frames, back to back, until the next segment begins.
+//
+//   offset size
+//        0    4  CRC-32C of bytes 4 to 63
+//        4    4  magic "MWAL"
+//        8    4  format version
+//       12    4  salt of this life of the file: the seed of every frame's CRC
+//       16   16  UUID of the database
+//       32    8  LSN of the first frame
+//       40    8  LSN behind the last byte that frames may use
+//       48   16  reserved (0)
+//       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
+import { lsnToHex, type Lsn } from './lsn.js'
+import { crc32c } from './frame.js'
+
+export const SEGMENT_HEADER_BYTES = 64
+export const SEGMENT_VERSION = 1
+const MAGIC = 0x4c41574d
+const SEGMENT = { CRC: 0, MAGIC: 4, VERSION: 8, SALT: 12, UUID: 16, START: 32, LIMIT: 40 } as const
+
+export interface SegmentHeader {
+  readonly version: number
+  readonly salt: number
+  readonly uuid: Buffer
+  readonly startLsn: Lsn
+  readonly limitLsn: Lsn
+}
+
+export const segmentName = (startLsn: Lsn): string => `${lsnToHex(startLsn)}.wal`
+
+/** The LSN that a file name promises, or undefined if it is not a segment's name. */
+export function segmentStart(name: string): Lsn | undefined {
+  return /^[0-9a-f]{16}\.wal$/.test(name) ? (Number.parseInt(name.slice(0, 16), 16) as Lsn) : undefined
+}
+
+export function encodeSegmentHeader(header: SegmentHeader): Buffer {
+  const b = Buffer.alloc(SEGMENT_HEADER_BYTES)
+  b.writeUInt32LE(MAGIC, SEGMENT.MAGIC)
+  b.writeUInt32LE(header.version, SEGMENT.VERSION)
+  b.writeUInt32LE(header.salt, SEGMENT.SALT)
+  header.uuid.copy(b, SEGMENT.UUID, 0, 16)
+  b.writeBigUInt64LE(BigInt(header.startLsn), SEGMENT.START)
+  b.writeBigUInt64LE(BigInt(header.limitLsn), SEGMENT.LIMIT)
+  b.writeUInt32LE(crc32c(b.subarray(SEGMENT.MAGIC)), SEGMENT.CRC)
+  return b
+}
+
+/** The header, or undefined if these bytes are not one (torn, stale, never written). */
+export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
+  if (b.length < SEGMENT_HEADER_BYTES) return undefined
+  if (b.readUInt32LE(SEGMENT.MAGIC) !== MAGIC) return undefined
+  if (crc32c(b.subarray(SEGMENT.MAGIC, SEGMENT_HEADER_BYTES)) !== b.readUInt32LE(SEGMENT.CRC)) return undefined
+  const startLsn = Number(b.readBigUInt64LE(SEGMENT.START)) as Lsn
+  const limitLsn = Number(b.readBigUInt64LE(SEGMENT.LIMIT)) as Lsn
+  if (limitLsn < startLsn) return undefined
+  return {
+    version: b.readUInt32LE(SEGMENT.VERSION),
+    salt: b.readUInt32LE(SEGMENT.SALT),
+    uuid: Buffer.from(b.subarray(SEGMENT.UUID, SEGMENT.UUID + 16)),
+    startLsn,
+    limitLsn,
+  }
+}
+
+/** Where in its segment's file the byte with this LSN lies. */
+export const filePosition = (startLsn: Lsn, lsn: Lsn): number => SEGMENT_HEADER_BYTES + (lsn - startLsn)
