@@ -1,0 +1,53 @@
+#include "allocate.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "errors.h"
+
+namespace mmapdb {
+
+namespace {
+
+constexpr size_t kZerosBytes = 64 * 1024;
+const char kZeros[kZerosBytes] = {};
+
+// For file systems without fallocate (NFSv3, ext3, ramfs). Every write goes to wherever the end of
+// the file is at that moment (RWF_APPEND), so it can never run over what another process has put
+// there meanwhile; two at once may make the file a little longer than either asked for.
+void AppendZeros(int fd, int64_t sizeBytes) {
+  for (;;) {
+    const int64_t missing = sizeBytes - FileSizeBytes(fd);
+    if (missing <= 0) return;
+    iovec part = {const_cast<char*>(kZeros),
+                  static_cast<size_t>(std::min<int64_t>(missing, kZerosBytes))};
+    const ssize_t written = pwritev2(fd, &part, 1, 0, RWF_APPEND);
+    if (written < 0 && errno != EINTR) throw SystemError(errno, "pwritev2");
+    if (written == 0) throw SystemError(EIO, "pwritev2");
+  }
+}
+
+}  // namespace
+
+int64_t FileSizeBytes(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) throw SystemError(errno, "fstat");
+  return status.st_size;
+}
+
+void Allocate(int fd, int64_t sizeBytes) {
+  if (sizeBytes == 0) return;
+  for (;;) {
+    if (fallocate(fd, 0, 0, sizeBytes) == 0) return;
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return AppendZeros(fd, sizeBytes);
+    throw SystemError(errno, "fallocate");
+  }
+}
+
+}  // namespace mmapdb

@@ -1,0 +1,124 @@
+#include "fault_guard.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <mutex>
+
+#include "errors.h"
+
+namespace mmapdb {
+
+namespace {
+
+GuardedRange ranges[kMaxGuardedRanges];
+// Entries at and past this one have never been used.
+std::atomic<size_t> rangesUsed{0};
+struct sigaction previous;
+size_t pageBytes = 0;
+
+bool MapZeros(uintptr_t begin, uintptr_t end, int prot) {
+  return mmap(reinterpret_cast<void*>(begin), end - begin, prot,
+              MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+// Async-signal-safe: atomics and the mmap system call, nothing else.
+bool ReplaceLostPage(uintptr_t address) {
+  const size_t used = rangesUsed.load(std::memory_order_acquire);
+  for (size_t i = 0; i < used; i++) {
+    GuardedRange& range = ranges[i];
+    const uintptr_t begin = range.begin.load(std::memory_order_acquire);
+    const uintptr_t end = range.end.load(std::memory_order_relaxed);
+    if (begin == 0 || address < begin || address >= end) continue;
+    const uintptr_t page = address & ~(static_cast<uintptr_t>(pageBytes) - 1);
+    const int prot = range.prot.load(std::memory_order_relaxed);
+    // Every lost page may cost the kernel a mapping of its own, and those are limited (65530 by
+    // default). When they run out, the whole range is given up at once: that frees them all.
+    if (!MapZeros(page, page + pageBytes, prot) && !MapZeros(begin, end, prot)) return false;
+    range.lastFaultOffset.store(static_cast<int64_t>(page - begin), std::memory_order_relaxed);
+    range.faultCount.fetch_add(1, std::memory_order_release);
+    return true;
+  }
+  return false;
+}
+
+void PassOn(int signal, siginfo_t* info, void* context) {
+  if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
+  const bool sent = info->si_code <= 0;
+  if (previous.sa_handler == SIG_IGN && sent) return;
+  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+    return previous.sa_handler(signal);
+  }
+  // The default is to die. A real fault recurs by itself on return; a sent signal is sent again,
+  // and is delivered on return, too.
+  struct sigaction fallback = {};
+  fallback.sa_handler = SIG_DFL;
+  sigaction(signal, &fallback, nullptr);
+  if (sent) raise(signal);
+}
+
+void OnSigbus(int signal, siginfo_t* info, void* context) {
+  const int saved = errno;
+  // A code of 0 or less: sent by somebody, si_addr means nothing. A misaligned access would only
+  // fault again on a fresh page.
+  const bool lostPage = info->si_code > 0 && info->si_code != BUS_ADRALN;
+  if (!lostPage || !ReplaceLostPage(reinterpret_cast<uintptr_t>(info->si_addr))) {
+    PassOn(signal, info, context);
+  }
+  errno = saved;
+}
+
+// Once only: put on top a second time, a handler that in turn passes on to this one would make a
+// circle. A SIGBUS handler installed later (process.on('SIGBUS') does that) switches the guard off.
+void InstallOnce() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pageBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    struct sigaction action = {};
+    action.sa_sigaction = OnSigbus;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    // Read first, so that it is there should the signal come at once.
+    if (sigaction(SIGBUS, nullptr, &previous) != 0 || sigaction(SIGBUS, &action, nullptr) != 0) {
+      throw SystemError(errno, "sigaction");
+    }
+  });
+}
+
+}  // namespace
+
+size_t PageBytes() {
+  static const size_t bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+GuardedRange* Guard(void* base, size_t lengthBytes, int prot) {
+  InstallOnce();
+  for (size_t i = 0; i < kMaxGuardedRanges; i++) {
+    GuardedRange& range = ranges[i];
+    if (range.taken.load(std::memory_order_relaxed) ||
+        range.taken.exchange(true, std::memory_order_acq_rel)) {
+      continue;
+    }
+    size_t used = rangesUsed.load(std::memory_order_relaxed);
+    while (used < i + 1 && !rangesUsed.compare_exchange_weak(used, i + 1)) {
+    }
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(base);
+    range.prot.store(prot, std::memory_order_relaxed);
+    range.end.store(begin + lengthBytes, std::memory_order_relaxed);
+    range.faultCount.store(0, std::memory_order_relaxed);
+    range.lastFaultOffset.store(-1, std::memory_order_relaxed);
+    range.begin.store(begin, std::memory_order_release);
+    return &range;
+  }
+  throw SystemError(ENFILE, "mmap");
+}
+
+void Unguard(GuardedRange* range) {
+  range->begin.store(0, std::memory_order_release);
+  range->taken.store(false, std::memory_order_release);
+}
+
+}  // namespace mmapdb

@@ -1,0 +1,271 @@
+#include "region.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <climits>
+
+#include "futex.h"
+
+namespace mmapdb {
+
+namespace {
+
+constexpr uint32_t kBrand = 0x52474e53;
+// The unit of windows, whatever the machine's own pages are.
+constexpr int64_t kWindowUnitBytes = 4096;
+// Half of the address space of a process on x86-64 and (4-level) arm64.
+constexpr double kMaxReserveBytes = 70368744177664.0;
+
+}  // namespace
+
+Napi::Function Region::Define(Napi::Env env) {
+  return DefineClass(env, "Region",
+                     {
+                         InstanceMethod<&Region::SizeBytes>("sizeBytes"),
+                         InstanceMethod<&Region::Window>("window"),
+                         InstanceMethod<&Region::FaultWords>("faultWords"),
+                         InstanceMethod<&Region::LastFaultOffset>("lastFaultOffset"),
+                         InstanceMethod<&Region::Grow>("grow"),
+                         InstanceMethod<&Region::Truncate>("truncate"),
+                         InstanceMethod<&Region::Flush>("flush"),
+                         InstanceMethod<&Region::Sync>("msync"),
+                         InstanceMethod<&Region::Advise>("madvise"),
+                         InstanceMethod<&Region::Lock>("mlock"),
+                         InstanceMethod<&Region::Unlock>("munlock"),
+                         InstanceMethod<&Region::Wait>("wait"),
+                         InstanceMethod<&Region::Wake>("wake"),
+                         InstanceMethod<&Region::Close>("close"),
+                     });
+}
+
+Region::Region(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Region>(info), brand_(kBrand), env_(info.Env()) {
+  AtBorder(info.Env(), [&] {
+    const Arguments arguments(info);
+    const auto mode = static_cast<MappingMode>(arguments.Integer(0, "mode", 0, 2));
+    const std::string path =
+        mode == MappingMode::kAnonymous ? std::string() : arguments.Path(1, "path");
+    reserveBytes_ = arguments.Integer(2, "reserveBytes", kWindowUnitBytes, kMaxReserveBytes);
+    windowBytes_ = arguments.Integer(3, "windowBytes", kWindowUnitBytes,
+                                     static_cast<double>(reserveBytes_));
+    const bool create = arguments.Boolean(4, "create");
+    const bool readOnly = arguments.Boolean(5, "readOnly");
+    if (windowBytes_ % kWindowUnitBytes != 0) {
+      throw OutOfRange("windowBytes must be a multiple of 4096");
+    }
+    if (reserveBytes_ % windowBytes_ != 0) {
+      throw OutOfRange("reserveBytes must be a multiple of windowBytes");
+    }
+    if (create && mode != MappingMode::kShared) {
+      throw OutOfRange("only a shared region can create its file");
+    }
+    mapping_ = Mapping::Open(mode, path, static_cast<size_t>(reserveBytes_), create, readOnly);
+    if (napi_add_env_cleanup_hook(env_, OnEnvironmentExit, this) != napi_ok) {
+      throw SystemError(ENOMEM, "mmap");
+    }
+    hooked_ = true;
+  });
+}
+
+// Collected, or its environment is going, without close(). Buffers may still be in use: each keeps
+// its own share of the mapping, and only the references to them go.
+Region::~Region() {
+  for (auto& [index, window] : windows_) {
+    if (window.reference != nullptr) napi_delete_reference(env_, window.reference);
+  }
+  if (faultWords_.reference != nullptr) napi_delete_reference(env_, faultWords_.reference);
+  if (hooked_) napi_remove_env_cleanup_hook(env_, OnEnvironmentExit, this);
+}
+
+void Region::OnEnvironmentExit(void* self) {
+  Region* region = static_cast<Region*>(self);
+  region->hooked_ = false;
+  region->mapping_.reset();
+}
+
+void Region::Check(Napi::Env env, const char* method) const {
+  if (brand_ != kBrand) throw Napi::TypeError::New(env, "not a Region");
+  if (!mapping_) ThrowSystemError(env, EBADF, method);
+}
+
+napi_value Region::MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buffer* into) {
+  auto share = std::make_unique<Share>(Share{mapping_});
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, data, lengthBytes, [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); },
+      share.get(), &buffer);
+  if (status != napi_ok) {
+    if (env.IsExceptionPending()) throw env.GetAndClearPendingException();
+    throw Napi::Error::New(env, "this JavaScript runtime allows no ArrayBuffer over external memory");
+  }
+  into->share = share.release();
+  if (napi_create_reference(env, buffer, 1, &into->reference) != napi_ok) {
+    into->reference = nullptr;
+    throw Napi::Error::New(env, "out of memory");
+  }
+  return buffer;
+}
+
+void Region::ReleaseBuffer(Buffer* buffer) {
+  if (buffer->reference == nullptr) return;
+  napi_value value = nullptr;
+  bool detached = true;
+  // One that is detached already has been transferred: its memory is in use under another name.
+  if (napi_get_reference_value(env_, buffer->reference, &value) == napi_ok && value != nullptr &&
+      napi_is_detached_arraybuffer(env_, value, &detached) == napi_ok && !detached) {
+    // Before the buffer is detached: its finalizer, which deletes the share, may run at once.
+    std::shared_ptr<Mapping> mapping = std::move(buffer->share->mapping);
+    Share* share = buffer->share;
+    if (napi_detach_arraybuffer(env_, value) != napi_ok) share->mapping = std::move(mapping);
+  }
+  napi_delete_reference(env_, buffer->reference);
+  *buffer = Buffer();
+}
+
+Napi::Value Region::SizeBytes(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "sizeBytes");
+  const int64_t bytes = AtBorder(info.Env(), [&] { return mapping_->SizeBytes(); });
+  return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+Napi::Value Region::Window(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "window");
+  const int64_t count = reserveBytes_ / windowBytes_;
+  const int64_t index =
+      Arguments(info).Integer(0, "index", 0, static_cast<double>(count - 1));
+  Buffer& window = windows_[index];
+  napi_value buffer;
+  if (window.reference == nullptr) {
+    buffer = MakeBuffer(info.Env(), mapping_->base() + index * windowBytes_,
+                        static_cast<size_t>(windowBytes_), &window);
+  } else if (napi_get_reference_value(env_, window.reference, &buffer) != napi_ok) {
+    throw Napi::Error::New(info.Env(), "window is lost");
+  }
+  return Napi::Value(info.Env(), buffer);
+}
+
+Napi::Value Region::FaultWords(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "faultWords");
+  napi_value buffer;
+  if (faultWords_.reference == nullptr) {
+    buffer = MakeBuffer(info.Env(), &mapping_->guarded()->faultCount, sizeof(int32_t),
+                        &faultWords_);
+  } else if (napi_get_reference_value(env_, faultWords_.reference, &buffer) != napi_ok) {
+    throw Napi::Error::New(info.Env(), "fault words are lost");
+  }
+  return Napi::Value(info.Env(), buffer);
+}
+
+Napi::Value Region::LastFaultOffset(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "lastFaultOffset");
+  return Napi::Number::New(info.Env(),
+                           static_cast<double>(mapping_->guarded()->lastFaultOffset.load()));
+}
+
+void Region::Grow(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "grow");
+  const int64_t sizeBytes =
+      Arguments(info).Integer(0, "sizeBytes", 0, static_cast<double>(reserveBytes_));
+  AtBorder(info.Env(), [&] { mapping_->Grow(sizeBytes); });
+}
+
+void Region::Truncate(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "truncate");
+  const int64_t sizeBytes =
+      Arguments(info).Integer(0, "sizeBytes", 0, static_cast<double>(reserveBytes_));
+  AtBorder(info.Env(), [&] { mapping_->Truncate(sizeBytes); });
+}
+
+void Region::Flush(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "flush");
+  AtBorder(info.Env(), [&] { mapping_->Flush(); });
+}
+
+void Region::PageRange(const Napi::CallbackInfo& info, int64_t* offset, int64_t* length) const {
+  const Arguments arguments(info);
+  *offset = arguments.Integer(0, "offset", 0, static_cast<double>(reserveBytes_));
+  *length = arguments.Integer(1, "length", 0, static_cast<double>(reserveBytes_ - *offset));
+  if (*offset % static_cast<int64_t>(PageBytes()) != 0) {
+    throw Napi::RangeError::New(info.Env(), "offset must be a multiple of the page size");
+  }
+}
+
+void Region::Sync(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "msync");
+  int64_t offset, length;
+  PageRange(info, &offset, &length);
+  AtBorder(info.Env(), [&] { mapping_->Sync(offset, length); });
+}
+
+void Region::Advise(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "madvise");
+  int64_t offset, length;
+  PageRange(info, &offset, &length);
+  const int64_t advice = Arguments(info).Integer(2, "advice", 0, INT_MAX);
+  // Others would take the memory away or change what it holds.
+  if (advice != MADV_NORMAL && advice != MADV_RANDOM && advice != MADV_SEQUENTIAL &&
+      advice != MADV_WILLNEED) {
+    throw Napi::RangeError::New(info.Env(),
+                                "advice must be normal (0), random (1), sequential (2) or "
+                                "willneed (3)");
+  }
+  AtBorder(info.Env(), [&] { mapping_->Advise(offset, length, static_cast<int>(advice)); });
+}
+
+void Region::Lock(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "mlock");
+  int64_t offset, length;
+  PageRange(info, &offset, &length);
+  AtBorder(info.Env(), [&] { mapping_->Lock(offset, length); });
+}
+
+void Region::Unlock(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "munlock");
+  int64_t offset, length;
+  PageRange(info, &offset, &length);
+  AtBorder(info.Env(), [&] { mapping_->Unlock(offset, length); });
+}
+
+uint32_t* Region::Word(const Arguments& arguments, Napi::Env env) {
+  const int64_t offset = arguments.Integer(0, "offset", 0, static_cast<double>(reserveBytes_ - 4));
+  if (offset % 4 != 0) throw Napi::RangeError::New(env, "offset must be a multiple of 4");
+  if (!AtBorder(env, [&] { return mapping_->Contains(offset, 4); })) {
+    throw Napi::RangeError::New(env, "offset lies beyond the end of the file");
+  }
+  return reinterpret_cast<uint32_t*>(mapping_->base() + offset);
+}
+
+Napi::Value Region::Wait(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "wait");
+  const Arguments arguments(info);
+  uint32_t* word = Word(arguments, info.Env());
+  // As an Int32Array or as a Uint32Array reads it.
+  const int64_t expected = arguments.Integer(1, "expected", INT32_MIN, UINT32_MAX);
+  const double timeoutMs = arguments.Milliseconds(2, "timeoutMs");
+  const FutexResult result = AtBorder(
+      info.Env(), [&] { return FutexWait(word, static_cast<uint32_t>(expected), timeoutMs); });
+  return Napi::Number::New(info.Env(), static_cast<int>(result));
+}
+
+Napi::Value Region::Wake(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "wake");
+  const Arguments arguments(info);
+  uint32_t* word = Word(arguments, info.Env());
+  const int count = static_cast<int>(arguments.Integer(1, "count", 0, INT_MAX));
+  return Napi::Number::New(info.Env(),
+                           AtBorder(info.Env(), [&] { return FutexWake(word, count); }));
+}
+
+void Region::Close(const Napi::CallbackInfo& info) {
+  if (brand_ != kBrand) throw Napi::TypeError::New(info.Env(), "not a Region");
+  if (!mapping_) return;
+  for (auto& [index, window] : windows_) ReleaseBuffer(&window);
+  windows_.clear();
+  ReleaseBuffer(&faultWords_);
+  mapping_.reset();
+  hooked_ = false;
+  napi_remove_env_cleanup_hook(env_, OnEnvironmentExit, this);
+}
+
+}  // namespace mmapdb

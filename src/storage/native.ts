@@ -1,0 +1,91 @@
+// Loads the native addon and says what is in it. Only `posix.ts` talks to it.
+
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** How a region lies over its file; the addon's numbers for `RegionMode`. */
+export const NATIVE_SHARED = 0
+export const NATIVE_PRIVATE = 1
+export const NATIVE_ANONYMOUS = 2
+
+/** What `NativeRegion.wait` returns. */
+export const NATIVE_WOKEN = 0
+export const NATIVE_CHANGED = 1
+export const NATIVE_TIMED_OUT = 2
+
+/**
+ * Every call throws TypeError or RangeError for a wrong argument, and an Error with `code`, `errno`
+ * and `syscall` for what the kernel refuses; `code` is `EBADF` once the object is closed.
+ */
+export interface NativeRegion {
+  sizeBytes(): number
+  /** The same buffer each time; detached by `close()`. */
+  window(index: number): ArrayBuffer
+  /** Four bytes: the live count of lost pages, an Int32. Detached by `close()`. */
+  faultWords(): ArrayBuffer
+  /** Where the last lost page begins, or -1. */
+  lastFaultOffset(): number
+  grow(sizeBytes: number): void
+  truncate(sizeBytes: number): void
+  flush(): void
+  msync(offset: number, length: number): void
+  /** advice: 0 normal, 1 random, 2 sequential, 3 willneed. */
+  madvise(offset: number, length: number, advice: number): void
+  mlock(offset: number, length: number): void
+  munlock(offset: number, length: number): void
+  wait(offset: number, expected: number, timeoutMs: number): number
+  /** Returns how many were woken. */
+  wake(offset: number, count: number): number
+  close(): void
+}
+
+/** One open file description's locks; closed when its thread ends, however it ends. */
+export interface NativeLockFile {
+  tryLock(byte: number, exclusive: boolean): boolean
+  lock(byte: number, exclusive: boolean, timeoutMs: number): boolean
+  isHeldByOther(byte: number, exclusive: boolean): boolean
+  unlock(byte: number): void
+  close(): void
+}
+
+export interface Native {
+  readonly Region: new (
+    mode: number,
+    path: string,
+    reserveBytes: number,
+    windowBytes: number,
+    create: boolean,
+    readOnly: boolean,
+  ) => NativeRegion
+  readonly LockFile: new (path: string) => NativeLockFile
+  allocate(fd: number, sizeBytes: number): void
+}
+
+// From dist/src/storage.
+const ADDON_PATH = fileURLToPath(new URL('../../../build/Release/mmapdb_native.node', import.meta.url))
+
+function load(): Native {
+  if (process.platform !== 'linux') {
+    throw new Error(
+      `mmapdb runs on Linux only: it needs OFD locks and futexes, which ${process.platform} does not have`,
+    )
+  }
+  if (!existsSync(ADDON_PATH)) {
+    throw new Error(
+      `mmapdb's native addon is not built: ${ADDON_PATH} is missing. ` +
+        'Run "npm rebuild mmapdb" (in a checkout: "npx node-gyp rebuild"); it needs a C++17 compiler, make and Python.',
+    )
+  }
+  try {
+    return createRequire(import.meta.url)(ADDON_PATH) as Native
+  } catch (cause) {
+    throw new Error(
+      `mmapdb's native addon does not load: ${ADDON_PATH} was built for another machine or C library. ` +
+        'Run "npm rebuild mmapdb" on this one.',
+      { cause },
+    )
+  }
+}
+
+export const native: Native = load()

@@ -1,0 +1,475 @@
+// The storage interface over the kernel: regions, locks and waiting through the native addon, files
+// and directories through Node's fs.
+//
+// Policy lives above; here every call is one system call where that is possible. What the system
+// refuses becomes a StorageError; a wrong argument stays the TypeError or RangeError that it is.
+
+import { randomBytes } from 'node:crypto'
+import * as fs from 'node:fs'
+import {
+  NATIVE_ANONYMOUS,
+  NATIVE_CHANGED,
+  NATIVE_PRIVATE,
+  NATIVE_SHARED,
+  NATIVE_WOKEN,
+  native,
+  type NativeLockFile,
+  type NativeRegion,
+} from './native.js'
+import {
+  StorageError,
+  type FileSystemInfo,
+  type LockMode,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionMode,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
+} from './storage.js'
+
+const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
+  shared: NATIVE_SHARED,
+  private: NATIVE_PRIVATE,
+  anonymous: NATIVE_ANONYMOUS,
+}
+
+const ANONYMOUS_PATH = '(anonymous memory)'
+const WAKE_ALL = 0x7fffffff
+
+/** What a failed call becomes: StorageError if the system refused, else the error itself. */
+function storageError(error: unknown, path: string): unknown {
+  // Node's own argument errors have a code, too, but no errno.
+  if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return error
+  const syscall = 'syscall' in error ? String(error.syscall) : 'call'
+  return new StorageError(syscall, String(error.code), path, { cause: error })
+}
+
+class PosixRegion implements Region {
+  readonly windowBytes: number
+  readonly reserveBytes: number
+  readonly #path: string
+  readonly #native: NativeRegion
+  readonly #windows: ArrayBuffer[] = []
+  readonly #faultWords: Int32Array
+  #closed = false
+
+  constructor(path: string, options: RegionOptions) {
+    this.#path = options.mode === 'anonymous' ? ANONYMOUS_PATH : path
+    this.windowBytes = options.windowBytes
+    this.reserveBytes = options.reserveBytes
+    const mode = NATIVE_MODES[options.mode]
+    try {
+      this.#native = new native.Region(
+        mode,
+        path,
+        options.reserveBytes,
+        options.windowBytes,
+        options.create ?? false,
+        false,
+      )
+      this.#faultWords = new Int32Array(this.#native.faultWords())
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  sizeBytes(): number {
+    try {
+      return this.#native.sizeBytes()
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  window(index: number): ArrayBuffer {
+    return this.#windows[index] ?? this.#openWindow(index)
+  }
+
+  #openWindow(index: number): ArrayBuffer {
+    try {
+      const window = this.#native.window(index)
+      this.#windows[index] = window
+      return window
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  grow(sizeBytes: number): void {
+    try {
+      this.#native.grow(sizeBytes)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  truncate(sizeBytes: number): void {
+    try {
+      this.#native.truncate(sizeBytes)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  flush(): void {
+    try {
+      this.#native.flush()
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  // One load. Atomic, because the fault handler counts behind the compiler's back.
+  faultCount(): number {
+    if (this.#closed) throw new StorageError('faultCount', 'EBADF', this.#path)
+    return Atomics.load(this.#faultWords, 0)
+  }
+
+  wait(offsetBytes: number, expected: number, timeoutMs: number): WaitResult {
+    try {
+      const result = this.#native.wait(offsetBytes, expected, timeoutMs)
+      return result === NATIVE_WOKEN ? 'woken' : result === NATIVE_CHANGED ? 'changed' : 'timed-out'
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  wakeAll(offsetBytes: number): void {
+    try {
+      this.#native.wake(offsetBytes, WAKE_ALL)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#windows.length = 0
+    this.#native.close()
+  }
+}
+
+class PosixFile implements RandomFile {
+  readonly #path: string
+  #fd: number
+
+  constructor(path: string, access: 'read' | 'write' | 'create') {
+    this.#path = path
+    const { O_CREAT, O_RDONLY, O_RDWR } = fs.constants
+    const flags = access === 'read' ? O_RDONLY : access === 'write' ? O_RDWR : O_RDWR | O_CREAT
+    try {
+      this.#fd = fs.openSync(path, flags)
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
+  #open(method: string): number {
+    if (this.#fd < 0) throw new StorageError(method, 'EBADF', this.#path)
+    return this.#fd
+  }
+
+  read(into: Uint8Array, offset: number, length: number, position: number): number {
+    const fd = this.#open('read')
+    let done = 0
+    try {
+      while (done < length) {
+        const count = fs.readSync(fd, into, offset + done, length - done, position + done)
+        if (count === 0) break
+        done += count
+      }
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+    return done
+  }
+
+  write(from: Uint8Array, offset: number, length: number, position: number): void {
+    const fd = this.#open('write')
+    let done = 0
+    try {
+      while (done < length) {
+        const count = fs.writeSync(fd, from, offset + done, length - done, position + done)
+        // Never seen from a regular file; going round for ever would be worse than failing.
+        if (count === 0) throw new StorageError('write', 'EIO', this.#path)
+        done += count
+      }
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  flush(): void {
+    const fd = this.#open('fdatasync')
+    try {
+      fs.fdatasyncSync(fd)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  allocate(sizeBytes: number): void {
+    const fd = this.#open('fallocate')
+    try {
+      native.allocate(fd, sizeBytes)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  truncate(sizeBytes: number): void {
+    const fd = this.#open('ftruncate')
+    try {
+      fs.ftruncateSync(fd, sizeBytes)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  sizeBytes(): number {
+    const fd = this.#open('fstat')
+    try {
+      return fs.fstatSync(fd).size
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  close(): void {
+    if (this.#fd < 0) return
+    const fd = this.#fd
+    this.#fd = -1
+    try {
+      fs.closeSync(fd)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+}
+
+class PosixLocks implements LockTable {
+  readonly #path: string
+  readonly #native: NativeLockFile
+
+  constructor(path: string) {
+    this.#path = path
+    try {
+      this.#native = new native.LockFile(path)
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
+  tryLock(byte: number, mode: LockMode): boolean {
+    try {
+      return this.#native.tryLock(byte, mode === 'exclusive')
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  lock(byte: number, mode: LockMode, timeoutMs: number): boolean {
+    try {
+      return this.#native.lock(byte, mode === 'exclusive', timeoutMs)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  isHeldByOther(byte: number, mode: LockMode): boolean {
+    try {
+      return this.#native.isHeldByOther(byte, mode === 'exclusive')
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  unlock(byte: number): void {
+    try {
+      this.#native.unlock(byte)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  close(): void {
+    this.#native.close()
+  }
+}
+
+// File systems by the magic number of statfs(2).
+const LOCAL_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0xef53, 'ext4'], // ext2 and ext3, too: they share the number
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x2fc12fc1, 'zfs'],
+  [0xca451a4e, 'bcachefs'],
+  [0xf2f52010, 'f2fs'],
+  [0x01021994, 'tmpfs'],
+  [0x858458f6, 'ramfs'],
+  [0x794c7630, 'overlayfs'],
+  [0x65735546, 'fuse'], // what lies behind it cannot be told
+  [0x3153464a, 'jfs'],
+  [0x52654973, 'reiserfs'],
+  [0x4d44, 'vfat'],
+  [0x2011bab0, 'exfat'],
+  [0x5346544e, 'ntfs'],
+  [0x7366746e, 'ntfs3'],
+  [0x73717368, 'squashfs'],
+  [0xe0f5e1e2, 'erofs'],
+  [0x9660, 'isofs'],
+  [0xf15f, 'ecryptfs'],
+  [0x3434, 'nilfs2'],
+  [0x24051905, 'ubifs'],
+  [0x61756673, 'aufs'],
+])
+
+// Here the file may be open on another host, of whose mappings, locks and futexes this kernel knows
+// nothing.
+const NETWORKED_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'nfs'],
+  [0x517b, 'smb'],
+  [0xfe534d42, 'smb2'],
+  [0xff534d42, 'cifs'],
+  [0x00c36400, 'ceph'],
+  [0x01021997, '9p'],
+  [0x5346414f, 'openafs'],
+  [0x6b414653, 'afs'],
+  [0x73757245, 'coda'],
+  [0x564c, 'ncp'],
+  [0x0bd00bd0, 'lustre'],
+  [0x47504653, 'gpfs'],
+  [0x01161970, 'gfs2'],
+  [0x7461636f, 'ocfs2'],
+  [0x19830326, 'beegfs'],
+  [0x20030528, 'orangefs'],
+  [0x786f4256, 'vboxsf'],
+])
+
+export class PosixStorage implements Storage {
+  // Nobody ever notifies it: waiting on it is sleeping.
+  readonly #sleepWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+
+  openRegion(path: string, options: RegionOptions): Region {
+    return new PosixRegion(path, options)
+  }
+
+  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
+    return new PosixFile(path, access)
+  }
+
+  openLocks(path: string): LockTable {
+    return new PosixLocks(path)
+  }
+
+  list(directory: string): string[] {
+    try {
+      return fs.readdirSync(directory)
+    } catch (error) {
+      throw storageError(error, directory)
+    }
+  }
+
+  info(path: string): PathInfo {
+    try {
+      const stats = fs.statSync(path, { throwIfNoEntry: false })
+      if (stats === undefined) return { kind: 'missing', sizeBytes: 0 }
+      const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
+      return { kind, sizeBytes: stats.size }
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
+  fileSystem(path: string): FileSystemInfo {
+    try {
+      // Signed on some machines.
+      const magic = fs.statfsSync(path).type >>> 0
+      const networkedName = NETWORKED_FILE_SYSTEMS.get(magic)
+      return {
+        name: networkedName ?? LOCAL_FILE_SYSTEMS.get(magic) ?? `0x${magic.toString(16)}`,
+        networked: networkedName !== undefined,
+        readOnly: isReadOnly(path),
+      }
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
+  makeDirectory(path: string): void {
+    try {
+      fs.mkdirSync(path)
+    } catch (error) {
+      if (hasCode(error, 'EEXIST') && this.info(path).kind === 'directory') return
+      throw storageError(error, path)
+    }
+  }
+
+  rename(from: string, to: string): void {
+    try {
+      fs.renameSync(from, to)
+    } catch (error) {
+      throw storageError(error, from)
+    }
+  }
+
+  unlink(path: string): void {
+    try {
+      fs.unlinkSync(path)
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
+  flushDirectory(path: string): void {
+    let fd = -1
+    try {
+      fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY)
+      fs.fsyncSync(fd)
+    } catch (error) {
+      throw storageError(error, path)
+    } finally {
+      if (fd >= 0) fs.closeSync(fd)
+    }
+  }
+
+  sleep(ms: number): void {
+    Atomics.wait(this.#sleepWord, 0, 0, ms)
+  }
+
+  now(): number {
+    return Date.now()
+  }
+
+  // CLOCK_MONOTONIC, so the same for all threads and processes of the machine; performance.now()
+  // starts anew in each.
+  monotonicMs(): number {
+    return Number(process.hrtime.bigint()) / 1e6
+  }
+
+  randomBytes(count: number): Uint8Array {
+    return randomBytes(count)
+  }
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
+
+// A missing permission is not a read-only file system.
+function isReadOnly(path: string): boolean {
+  try {
+    fs.accessSync(path, fs.constants.W_OK)
+    return false
+  } catch (error) {
+    if (hasCode(error, 'EROFS')) return true
+    if (hasCode(error, 'EACCES') || hasCode(error, 'EPERM')) return false
+    throw error
+  }
+}
+
+/** One for all callers in a thread: it holds no state but the word it sleeps on. */
+export const posixStorage: Storage = new PosixStorage()
