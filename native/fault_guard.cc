@@ -16,8 +16,15 @@ namespace {
 GuardedRange ranges[kMaxGuardedRanges];
 // Entries at and past this one have never been used.
 std::atomic<size_t> rangesUsed{0};
+// Lost pages that were replaced one by one, in all ranges.
+std::atomic<int32_t> pagesReplaced{0};
 struct sigaction previous;
 size_t pageBytes = 0;
+
+// Every lost page may cost the kernel two mappings of its own, and a process has 65530 by default
+// (vm.max_map_count). Once they are used up not even a replacement can be mapped, so well before
+// that a range is given up as a whole, which is one mapping.
+constexpr int32_t kMaxPagesReplaced = 16384;
 
 bool MapZeros(uintptr_t begin, uintptr_t end, int prot) {
   return mmap(reinterpret_cast<void*>(begin), end - begin, prot,
@@ -34,9 +41,13 @@ bool ReplaceLostPage(uintptr_t address) {
     if (begin == 0 || address < begin || address >= end) continue;
     const uintptr_t page = address & ~(static_cast<uintptr_t>(pageBytes) - 1);
     const int prot = range.prot.load(std::memory_order_relaxed);
-    // Every lost page may cost the kernel a mapping of its own, and those are limited (65530 by
-    // default). When they run out, the whole range is given up at once: that frees them all.
-    if (!MapZeros(page, page + pageBytes, prot) && !MapZeros(begin, end, prot)) return false;
+    const bool single = pagesReplaced.load(std::memory_order_relaxed) < kMaxPagesReplaced &&
+                        MapZeros(page, page + pageBytes, prot);
+    if (!single && !MapZeros(begin, end, prot)) return false;
+    if (single) {
+      pagesReplaced.fetch_add(1, std::memory_order_relaxed);
+      range.pagesReplaced.fetch_add(1, std::memory_order_relaxed);
+    }
     range.lastFaultOffset.store(static_cast<int64_t>(page - begin), std::memory_order_relaxed);
     range.faultCount.fetch_add(1, std::memory_order_release);
     return true;
@@ -110,6 +121,7 @@ GuardedRange* Guard(void* base, size_t lengthBytes, int prot) {
     range.end.store(begin + lengthBytes, std::memory_order_relaxed);
     range.faultCount.store(0, std::memory_order_relaxed);
     range.lastFaultOffset.store(-1, std::memory_order_relaxed);
+    range.pagesReplaced.store(0, std::memory_order_relaxed);
     range.begin.store(begin, std::memory_order_release);
     return &range;
   }
@@ -118,6 +130,7 @@ GuardedRange* Guard(void* base, size_t lengthBytes, int prot) {
 
 void Unguard(GuardedRange* range) {
   range->begin.store(0, std::memory_order_release);
+  pagesReplaced.fetch_sub(range->pagesReplaced.load(std::memory_order_relaxed));
   range->taken.store(false, std::memory_order_release);
 }
 

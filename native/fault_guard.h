@@ -4,7 +4,8 @@
 // The kernel reports these as SIGBUS. One process-wide handler, installed with the first mapping,
 // puts a page of zeros in the lost page's place, counts it, and lets the instruction go on; whoever
 // reads the page finds out by the count (and by checksums). A lost page stays lost for as long as
-// the mapping lives: it is this process's own memory from then on, not the file's.
+// the mapping lives: it is this process's own memory from then on, not the file's. After very many
+// lost pages the whole range is replaced.
 // Any other SIGBUS goes to whoever handled it before.
 #pragma once
 
@@ -21,6 +22,7 @@ struct GuardedRange {
   std::atomic<uintptr_t> begin;  // 0: not in use
   std::atomic<uintptr_t> end;
   std::atomic<int32_t> faultCount;
+  std::atomic<int32_t> pagesReplaced;
   std::atomic<int64_t> lastFaultOffset;
 };
 static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free,

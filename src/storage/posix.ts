@@ -380,6 +380,8 @@ export class PosixStorage implements Storage {
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
       return { kind, sizeBytes: stats.size }
     } catch (error) {
+      // Something on the way there is a file, so there is nothing there.
+      if (hasCode(error, 'ENOTDIR')) return { kind: 'missing', sizeBytes: 0 }
       throw storageError(error, path)
     }
   }

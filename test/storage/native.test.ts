@@ -1,0 +1,194 @@
+import { expect } from 'chai'
+import { spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { native } from '../../src/storage/native.js'
+import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, thrownBy } from './support.js'
+
+/** Calls with arguments that TypeScript would not let through. */
+type Loose = Record<string, (...args: unknown[]) => unknown>
+const Region = native.Region as unknown as new (...args: unknown[]) => Loose
+const LockFile = native.LockFile as unknown as new (...args: unknown[]) => Loose
+const { allocate } = native as unknown as Loose
+
+const RESERVE_BYTES = 2 ** 30
+const WINDOW_BYTES = 2 ** 20
+
+describe('storage: the native addon', () => {
+  afterEach(removeScratch)
+
+  function openRegion(mode = 0): Loose {
+    const region = new Region(mode, scratchFile(), RESERVE_BYTES, WINDOW_BYTES, mode === 0, false)
+    region.grow!(4 * PAGE_BYTES)
+    return region
+  }
+
+  it('refuses every wrong argument of a Region with TypeError or RangeError', () => {
+    const path = scratchFile()
+    const good = [0, path, RESERVE_BYTES, WINDOW_BYTES, true, false]
+    const wrong: [number, unknown, typeof TypeError | typeof RangeError][] = [
+      [0, 3, RangeError],
+      [0, -1, RangeError],
+      [0, 'shared', TypeError],
+      [1, undefined, TypeError],
+      [1, '', RangeError],
+      [1, 'a\0b', RangeError],
+      [2, 0, RangeError],
+      [2, 2 ** 50, RangeError],
+      [2, RESERVE_BYTES + PAGE_BYTES, RangeError],
+      [2, NaN, RangeError],
+      [2, 2n, TypeError],
+      [3, 4095, RangeError],
+      [3, 5000, RangeError],
+      [3, 2 * RESERVE_BYTES, RangeError],
+      [3, null, TypeError],
+      [4, 1, TypeError],
+      [5, undefined, TypeError],
+    ]
+    for (const [index, value, type] of wrong) {
+      const args: unknown[] = [...good]
+      args[index] = value
+      expect(() => new Region(...args), `argument ${index}: ${String(value)}`).to.throw(type)
+    }
+    expect(() => new Region()).to.throw(TypeError)
+    expect(() => (Region as unknown as () => void)()).to.throw(TypeError)
+    expect(fs.existsSync(path)).to.equal(false)
+  })
+
+  it('refuses every wrong argument of a Region method', () => {
+    const region = openRegion()
+    const wrong: [string, unknown[], typeof TypeError | typeof RangeError][] = [
+      ['window', [], TypeError],
+      ['window', ['0'], TypeError],
+      ['window', [0.5], RangeError],
+      ['window', [1024], RangeError],
+      ['grow', [], TypeError],
+      ['grow', [-1], RangeError],
+      ['grow', [RESERVE_BYTES + 1], RangeError],
+      ['truncate', [{}], TypeError],
+      ['truncate', [Infinity], RangeError],
+      ['msync', [1, PAGE_BYTES], RangeError],
+      ['msync', [0, RESERVE_BYTES + 1], RangeError],
+      ['msync', [0], TypeError],
+      ['madvise', [0, PAGE_BYTES, 4], RangeError], // MADV_DONTNEED would drop private stores
+      ['madvise', [0, PAGE_BYTES, 9], RangeError],
+      ['madvise', [0, PAGE_BYTES], TypeError],
+      ['mlock', [RESERVE_BYTES, PAGE_BYTES], RangeError],
+      ['munlock', [-PAGE_BYTES, PAGE_BYTES], RangeError],
+      ['wait', [0, 0], TypeError],
+      ['wait', [0, 0, -1], RangeError],
+      ['wait', [0, 0, NaN], RangeError],
+      ['wait', [0, 2 ** 32, 0], RangeError],
+      ['wait', [0, '0', 0], TypeError],
+      ['wait', [1, 0, 0], RangeError],
+      ['wait', [4 * PAGE_BYTES, 0, 0], RangeError],
+      ['wake', [0], TypeError],
+      ['wake', [0, -1], RangeError],
+      ['wake', [0, 2 ** 31], RangeError],
+      ['wake', [RESERVE_BYTES, 1], RangeError],
+    ]
+    for (const [method, args, type] of wrong) {
+      expect(() => region[method]!(...args), `${method}(${args.join()})`).to.throw(type)
+    }
+    region.close!()
+  })
+
+  it('does what the good arguments of the less used Region methods ask', () => {
+    const region = openRegion()
+    region.msync!(0, 4 * PAGE_BYTES)
+    for (const advice of [0, 1, 2, 3]) region.madvise!(PAGE_BYTES, PAGE_BYTES, advice)
+    region.mlock!(0, PAGE_BYTES)
+    region.munlock!(0, PAGE_BYTES)
+    expect(region.wake!(0, 1)).to.equal(0)
+    expect(region.lastFaultOffset!()).to.equal(-1)
+    region.truncate!(PAGE_BYTES)
+    expect(new Uint8Array(region.window!(0) as ArrayBuffer)[2 * PAGE_BYTES + 5]).to.equal(0)
+    expect(region.lastFaultOffset!()).to.equal(2 * PAGE_BYTES)
+    region.close!()
+    for (const method of ['msync', 'madvise', 'mlock', 'munlock', 'faultWords', 'lastFaultOffset']) {
+      expect(thrownBy(() => region[method]!(0, 0, 0)).code, method).to.equal('EBADF')
+    }
+  })
+
+  it('refuses every wrong argument of a LockFile', () => {
+    for (const args of [[], [5], [null]]) expect(() => new LockFile(...args)).to.throw(TypeError)
+    for (const args of [[''], ['a\0b']]) expect(() => new LockFile(...args)).to.throw(RangeError)
+    const locks = new LockFile(scratchFile())
+    for (const method of ['tryLock', 'lock', 'isHeldByOther', 'unlock']) {
+      expect(() => locks[method]!('1', true, 0), method).to.throw(TypeError)
+      for (const byte of [-1, 0.5, 2 ** 53, NaN]) {
+        expect(() => locks[method]!(byte, true, 0), `${method}(${byte})`).to.throw(RangeError)
+      }
+      if (method !== 'unlock') expect(() => locks[method]!(1, 'exclusive', 0), method).to.throw(TypeError)
+    }
+    expect(() => locks.lock!(1, true)).to.throw(TypeError)
+    expect(() => locks.lock!(1, true, -1)).to.throw(RangeError)
+    locks.close!()
+  })
+
+  it('refuses methods on an object that is not theirs', () => {
+    const region = openRegion()
+    const locks = new LockFile(scratchFile())
+    for (const [name, thief, victim] of [
+      ['sizeBytes', region, locks],
+      ['close', region, locks],
+      ['unlock', locks, region],
+      ['close', locks, region],
+      ['close', locks, {}],
+      ['grow', region, undefined],
+    ] as const) {
+      expect(() => thief[name]!.call(victim, 0), name).to.throw()
+    }
+    expect(region.sizeBytes!()).to.equal(4 * PAGE_BYTES)
+    region.close!()
+    locks.close!()
+  })
+
+  it('allocates plain files, and refuses what is none', () => {
+    for (const args of [[], ['1', 1], [1]]) expect(() => allocate!(...args)).to.throw(TypeError)
+    for (const args of [[-1, 1], [0.5, 1], [2 ** 31, 1], [1, -1]]) expect(() => allocate!(...args)).to.throw(RangeError)
+    const error = thrownBy(() => allocate!(2 ** 31 - 1, 4096))
+    expect(error.code).to.equal('EBADF')
+    expect(error.errno).to.equal(-9)
+    expect(error.syscall).to.equal('fallocate')
+    const fd = fs.openSync(scratchFile(), 'w+')
+    allocate!(fd, 12_345)
+    expect(fs.fstatSync(fd).size).to.equal(12_345)
+    fs.closeSync(fd)
+  })
+
+  it('maps a file that it opens read-only apart from the one that can be written', () => {
+    const path = scratchFile()
+    fs.writeFileSync(path, Buffer.alloc(PAGE_BYTES, 6))
+    const readable = new Region(0, path, RESERVE_BYTES, WINDOW_BYTES, false, true)
+    const writable = new Region(0, path, RESERVE_BYTES, WINDOW_BYTES, false, false)
+    expect(mappingsOf(path)).to.equal(2)
+    new Uint8Array(writable.window!(0) as ArrayBuffer)[1] = 7
+    expect([...new Uint8Array(readable.window!(0) as ArrayBuffer, 0, 2)]).to.deep.equal([6, 7])
+    expect(thrownBy(() => readable.grow!(2 * PAGE_BYTES)).code).to.equal('EBADF')
+    expect(() => readable.truncate!(0)).to.throw()
+    expect(fs.statSync(path).size).to.equal(PAGE_BYTES)
+    readable.close!()
+    writable.close!()
+  })
+
+  it('says what to do where it is not built, not loadable, or not on Linux', () => {
+    const root = scratchDirectory()
+    const loader = fileURLToPath(new URL('../../src/storage/native.js', import.meta.url))
+    const copy = join(root, 'dist', 'src', 'storage', 'native.mjs')
+    const addon = join(root, 'build', 'Release', 'mmapdb_native.node')
+    for (const path of [copy, addon]) fs.mkdirSync(dirname(path), { recursive: true })
+    fs.copyFileSync(loader, copy)
+    const load = (before: string): string =>
+      spawnSync(
+        process.execPath,
+        ['-e', `${before}; import(${JSON.stringify(pathToFileURL(copy).href)}).then(() => console.log('loaded'), error => console.log(error.message))`],
+        { encoding: 'utf8' },
+      ).stdout
+    expect(load('')).to.match(/not built.*npm rebuild mmapdb/)
+    expect(load(`Object.defineProperty(process, 'platform', { value: 'darwin' })`)).to.match(/Linux only.*darwin/)
+    fs.writeFileSync(addon, 'no such thing')
+    expect(load('')).to.match(/does not load.*npm rebuild mmapdb/)
+  })
+})
