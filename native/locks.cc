@@ -91,11 +91,21 @@ LockFile::~LockFile() { Release(); }
 void LockFile::OnEnvironmentExit(void* self) {
   LockFile* locks = static_cast<LockFile*>(self);
   locks->hooked_ = false;
-  locks->file_.Reset();
+  locks->Drop();
+}
+
+void LockFile::Drop() {
+  if (!file_.open()) return;
+  // Closing alone would do, but for a child process that has been forked and not yet reached its
+  // exec: it still has a copy of the descriptor. An error changes nothing: closing follows.
+  struct flock all = Describe(0, F_UNLCK);
+  all.l_len = 0;
+  Fcntl(file_.get(), F_OFD_SETLK, &all);
+  file_.Reset();
 }
 
 void LockFile::Release() {
-  file_.Reset();
+  Drop();
   if (hooked_) {
     hooked_ = false;
     napi_remove_env_cleanup_hook(env_, OnEnvironmentExit, this);

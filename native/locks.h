@@ -33,6 +33,9 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
   void Close(const Napi::CallbackInfo& info);
 
   static void OnEnvironmentExit(void* self);
+  // Gives up every lock and the descriptor.
+  void Drop();
+  // Drop, and no cleanup hook any more.
   void Release();
   // Throws unless `this` is really one of these, and open.
   void Check(Napi::Env env, const char* method) const;

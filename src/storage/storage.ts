@@ -47,7 +47,10 @@ export interface RegionOptions {
 export interface Region {
   readonly windowBytes: number
   readonly reserveBytes: number
-  /** Bytes of the file at this moment, whoever grew it last. Beyond them a load faults. */
+  /**
+   * Bytes of the file at this moment, whoever grew it last. Beyond them a load faults. A region
+   * that is not `shared` has a size of its own: the file's when it was opened (none: 0), or as grown since.
+   */
   sizeBytes(): number
   /**
    * Window `index` as a full `windowBytes` long buffer, also where the file is still shorter.
@@ -59,7 +62,7 @@ export interface Region {
    * (never a hole); new bytes are zero. Shrinks nothing.
    */
   grow(sizeBytes: number): void
-  /** Cuts the file (`shared` only) to `sizeBytes`. */
+  /** Cuts the file (`shared` only, else EINVAL) to `sizeBytes`; RangeError if that would make it longer. */
   truncate(sizeBytes: number): void
   /** Returns once every store made to the file before this call is on disk (fdatasync). */
   flush(): void
@@ -108,6 +111,7 @@ export interface LockTable {
 export interface Storage {
   openRegion(path: string, options: RegionOptions): Region
   openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile
+  /** Creates the file if it is missing. Where it can only be read, shared locks still work. */
   openLocks(path: string): LockTable
   /** Names in a directory, unsorted. */
   list(directory: string): string[]

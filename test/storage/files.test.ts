@@ -12,6 +12,7 @@ import {
   removeScratch,
   scratchDirectory,
   scratchFile,
+  skip,
   thrownBy,
 } from './support.js'
 
@@ -89,7 +90,7 @@ describe('storage: files', () => {
 
   it('reports a full disk from allocate and from write', function () {
     const mount = mountScratch('tmpfs', 'size=64k')
-    if (mount === undefined) return void this.skip() // mounting takes root
+    if (mount === undefined) return skip(this, 'mounting takes root')
     const file = storage.openFile(join(mount, 'file'), 'create')
     expectCode(() => file.allocate(1_000_000), 'ENOSPC')
     expectCode(() => file.write(Buffer.alloc(1_000_000), 0, 1_000_000, 0), 'ENOSPC')
@@ -115,6 +116,23 @@ describe('storage: files', () => {
     ]) {
       expectCode(call, 'EBADF')
     }
+  })
+
+  it('has its descriptor closed when its thread is terminated', async () => {
+    const path = scratchFile()
+    const peer = inThread(path, `const file = storage.openFile(path, 'create'); say('open'); for (;;) file.sizeBytes()`)
+    await peer.next()
+    const open = (): number =>
+      fs.readdirSync('/proc/self/fd').filter((fd) => {
+        try {
+          return fs.readlinkSync(`/proc/self/fd/${fd}`) === path
+        } catch {
+          return false // the descriptor that lists the directory is gone by now
+        }
+      }).length
+    expect(open()).to.equal(1)
+    await peer.kill()
+    expect(open()).to.equal(0)
   })
 
   it('leaves a wrong argument the programmer error that it is', () => {
@@ -168,7 +186,7 @@ describe('storage: directories', () => {
     expect(here.readOnly).to.equal(false)
     expect(storage.fileSystem('/proc').name).to.equal('0x9fa0')
     const mount = mountScratch('tmpfs', 'size=64k')
-    if (mount === undefined) return void this.skip() // mounting takes root
+    if (mount === undefined) return skip(this, 'mounting takes root')
     expect(storage.fileSystem(mount)).to.deep.equal({ name: 'tmpfs', networked: false, readOnly: false })
     remountReadOnly(mount)
     expect(storage.fileSystem(mount).readOnly).to.equal(true)

@@ -18,6 +18,7 @@ import {
   removeScratch,
   scratchDirectory,
   scratchFile,
+  skip,
   thrownBy,
   until,
 } from './support.js'
@@ -145,7 +146,7 @@ describe('storage: regions', () => {
 
     it('reports a full disk as ENOSPC from grow, and stays usable', function () {
       const mount = mountScratch('tmpfs', 'size=1m')
-      if (mount === undefined) return void this.skip() // mounting takes root
+      if (mount === undefined) return skip(this, 'mounting takes root')
       const region = storage.openRegion(join(mount, 'file'), SHARED)
       region.grow(PAGE_BYTES)
       new Uint8Array(region.window(0))[1] = 3
@@ -162,7 +163,7 @@ describe('storage: regions', () => {
 
     it('grows on file systems without fallocate, too, and leaves what is there alone', function () {
       const mount = mountScratch('ramfs', 'mode=0777')
-      if (mount === undefined) return void this.skip() // mounting takes root
+      if (mount === undefined) return skip(this, 'mounting takes root')
       const path = join(mount, 'file')
       fs.writeFileSync(path, Buffer.alloc(100, 1))
       const region = storage.openRegion(path, SHARED)
@@ -289,7 +290,7 @@ describe('storage: regions', () => {
       expect(fs.statSync(path).size).to.equal(0)
 
       const mount = mountScratch('tmpfs', 'size=1m')
-      if (mount === undefined) return void this.skip() // mounting takes root
+      if (mount === undefined) return skip(this, 'mounting takes root')
       fs.writeFileSync(join(mount, 'file'), 'abc')
       expect(spawnSync('mount', ['-o', 'remount,ro', mount]).status).to.equal(0)
       expect(thrownBy(() => storage.openRegion(join(mount, 'file'), SHARED)).code).to.equal('EROFS')
@@ -483,7 +484,7 @@ describe('storage: regions', () => {
       new Uint8Array(window)[9] = 9
       if (window.transfer === undefined) {
         region.close()
-        return void this.skip() // ArrayBuffer.prototype.transfer came with Node.js 22
+        return skip(this, 'ArrayBuffer.prototype.transfer came with Node.js 22')
       }
       const moved = new Uint8Array(window.transfer())
       region.close()
@@ -596,7 +597,7 @@ describe('storage: regions', () => {
          region.close()`,
       )
       const said = await peer.next()
-      if (said === 'limit too high to reach') return void this.skip()
+      if (said === 'limit too high to reach') return skip(this, 'vm.max_map_count is too high to reach')
       expect(said).to.deep.equal([0, true])
       expect(await peer.ended).to.equal(0)
     })

@@ -197,6 +197,12 @@ export async function collectGarbage(): Promise<void> {
   await delay(5)
 }
 
+/** Skips the running test and says why in the report. */
+export function skip(context: Mocha.Context, reason: string): void {
+  if (context.test) context.test.title += ` (skipped: ${reason})`
+  context.skip()
+}
+
 /** The error that `call` throws. */
 export function thrownBy(call: () => unknown): Error & { code?: string; syscall?: string; errno?: number } {
   try {
