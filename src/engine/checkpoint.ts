@@ -1,0 +1,253 @@
+// Checkpoints: bring a published tree to disk, beside running readers and writers, and so bound
+// what recovery must replay. One at a time, under the checkpoint lock.
+//
+//   1. begin, under the leader lock: P is the newest tree. From now on slots that it reaches count
+//      as bound (allocator.ts): they are not reused until a later checkpoint is on disk. Slots for
+//      the free list are taken and linked.            a crash leaves a linked chain that the tree
+//                                                     state names; the next checkpoint frees it
+//   2. seal every slot of P made since the last one; write the free list; flush the data file
+//                                                     the headers still name the old tree, whose
+//                                                     slots nobody has touched
+//   3. write both headers; flush                      a torn header fails its CRC; the old pair
+//                                                     lies in the other two slots
+//   4. end, under the leader lock: the new tree is the durable one; the old free list is freed
+//                                                     in memory only: recovery comes to the same
+//   5. recycle the segments before P                  a segment too many
+//
+// Sealing writes the CRC field of published slots, which nobody in memory reads; all else in them
+// stays as it is. P needs no pin: a bound slot cannot be reused before step 4.
+import { crashPoint } from '../crash-points.js'
+import { LockedError } from '../errors.js'
+import { guarded } from '../storage/errors.js'
+import type { LockTable } from '../storage/storage.js'
+import { newAppendFields } from '../wal/append-state.js'
+import type { Log } from '../wal/log.js'
+import type { Lsn } from '../wal/lsn.js'
+import type { Allocator } from './allocator.js'
+import { newState, STATE, type Control, type StateFields } from './control.js'
+import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
+import { growDataFile } from './growth.js'
+import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
+import { SLOT, TYPE, type SlotNo } from './layout.js'
+import { LOCK } from './lock-bytes.js'
+import { Node } from './node.js'
+import { forEachOverflowSlot } from './overflow.js'
+import { sealSlot, type SlotChecker } from './slot-check.js'
+import type { SlotSpace } from './slot-space.js'
+
+export interface CheckpointParts {
+  readonly control: Control
+  readonly locks: LockTable
+  readonly log: Log
+  readonly space: SlotSpace
+  readonly allocator: Allocator
+  readonly checker: SlotChecker
+  readonly createdMs: number
+  readonly timeoutMs: number
+}
+
+export interface CheckpointReport {
+  /** LSN up to which the tree on disk includes the log. */
+  readonly lsn: Lsn
+  readonly number: number
+  /** Slots that were sealed and flushed. */
+  readonly slotsWritten: number
+  readonly segmentsReleased: number
+}
+
+interface Begun {
+  readonly state: StateFields
+  readonly chain: SlotNo[]
+  readonly oldChain: SlotNo[]
+  readonly free: Uint32Array
+  readonly sinceLsn: number
+}
+
+export class Checkpointer {
+  readonly #parts: CheckpointParts
+
+  constructor(parts: CheckpointParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Makes a checkpoint of the newest tree. Undefined if there is nothing new, or if somebody else is
+   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time.
+   */
+  run(wait: boolean): CheckpointReport | undefined {
+    const { control, locks, timeoutMs } = this.#parts
+    if (wait) {
+      if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
+        throw new LockedError(`Another checkpoint has been running for more than ${timeoutMs} ms; try again later.`)
+      }
+    } else if (!locks.tryLock(LOCK.CHECKPOINT, 'exclusive')) {
+      return undefined
+    }
+    try {
+      control.checkpointWanted = false
+      const begun = this.#underLeaderLock(() => this.#begin())
+      return begun === undefined ? undefined : this.#finish(begun)
+    } finally {
+      locks.unlock(LOCK.CHECKPOINT)
+    }
+  }
+
+  #underLeaderLock<T>(act: () => T): T {
+    const { control, locks, timeoutMs } = this.#parts
+    if (!locks.lock(LOCK.LEADER, 'exclusive', timeoutMs)) {
+      throw new LockedError(`The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`)
+    }
+    try {
+      return act()
+    } finally {
+      locks.unlock(LOCK.LEADER)
+      control.passTurn()
+    }
+  }
+
+  #begin(): Begun | undefined {
+    const { control, allocator, space, checker } = this.#parts
+    const state = control.readState(newState())
+    const lsn = state[STATE.VISIBLE]!
+    const sinceLsn = state[STATE.CHECKPOINT_DURABLE]!
+    if (lsn === sinceLsn) return undefined
+    allocator.begin(state, lsn)
+    for (const slot of chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)) {
+      allocator.freeUnreachable(slot)
+    }
+    const oldChain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
+    const chain: SlotNo[] = []
+    const needed = chainSlotsFor(allocator.waitingCount + oldChain.length)
+    this.#reserve(state, needed)
+    for (let i = 0; i < needed; i++) chain.push(allocator.allocate())
+    linkChain(space, chain, lsn)
+    state[STATE.PENDING_CHAIN] = chain[0] ?? 0
+    state[STATE.CHECKPOINT_BEGUN] = lsn
+    allocator.finish()
+    control.publishState(state)
+    crashPoint('checkpoint-begun')
+    const waiting = allocator.waiting()
+    const free = new Uint32Array(waiting.length + oldChain.length)
+    free.set(waiting)
+    free.set(oldChain, waiting.length)
+    return { state, chain, oldChain, free, sinceLsn }
+  }
+
+  /** What the free list takes must not come out of what appended frames were promised. */
+  #reserve(state: StateFields, needed: number): void {
+    const { control, locks, space, timeoutMs } = this.#parts
+    if (!locks.lock(LOCK.APPEND, 'exclusive', timeoutMs)) {
+      throw new LockedError(`The append lock was not had within ${timeoutMs} ms: another writer is stopped.`)
+    }
+    try {
+      const reserved = control.append.read(newAppendFields()).reservedSlots
+      const promised = reserved - state[STATE.RELEASED]!
+      const available = control.fileSlots - state[STATE.NEXT_SLOT]! - promised
+      if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
+    } finally {
+      locks.unlock(LOCK.APPEND)
+    }
+  }
+
+  #finish(begun: Begun): CheckpointReport {
+    const { control, log, space, allocator, createdMs } = this.#parts
+    const { state, chain, oldChain, free, sinceLsn } = begun
+    const lsn = state[STATE.VISIBLE]! as Lsn
+    const number = state[STATE.CHECKPOINT_NUMBER]! + 1
+
+    let slotsWritten = this.#sealTree(state, sinceLsn)
+    crashPoint('mid-checkpoint')
+    writeChain(space, chain, free)
+    for (const slot of chain) sealSlot(space, slot)
+    slotsWritten += chain.length
+    guarded('Flushing the data file', () => space.region.flush())
+
+    const header: Header = {
+      version: FORMAT_VERSION,
+      uuid: log.uuid,
+      checkpointNumber: number,
+      lsn,
+      root: state[STATE.ROOT]! as SlotNo,
+      height: state[STATE.HEIGHT]!,
+      entries: state[STATE.ENTRIES]!,
+      nextSlot: state[STATE.NEXT_SLOT]!,
+      chain: chain[0] ?? (0 as SlotNo),
+      chainSlots: chain.length,
+      leaves: state[STATE.LEAVES]!,
+      branches: state[STATE.BRANCHES]!,
+      overflows: state[STATE.OVERFLOWS]!,
+      createdMs,
+    }
+    crashPoint('before-headers')
+    writeHeaders(space, header)
+    crashPoint('after-headers')
+
+    this.#underLeaderLock(() => {
+      const now = control.readState(newState())
+      allocator.begin(now, now[STATE.VISIBLE]!)
+      for (const slot of oldChain) allocator.freeUnreachable(slot)
+      now[STATE.CHAIN] = chain[0] ?? 0
+      now[STATE.CHAIN_SLOTS] = chain.length
+      now[STATE.PENDING_CHAIN] = 0
+      now[STATE.CHECKPOINT_DURABLE] = lsn
+      now[STATE.CHECKPOINT_NUMBER] = number
+      now[STATE.CHECKPOINTS]!++
+      allocator.finish()
+      control.publishState(now)
+    })
+    return { lsn, number, slotsWritten, segmentsReleased: log.releaseBefore(lsn) }
+  }
+
+  /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
+  #sealTree(state: StateFields, sinceLsn: number): number {
+    const { space, checker } = this.#parts
+    const madeSince = (slot: number): boolean => {
+      const w = (space.base(slot) + SLOT.LSN) >> 2
+      const i32 = space.i32[space.reach(slot)]!
+      return i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0) > sinceLsn
+    }
+    let sealed = 0
+    const hasOverflows = state[STATE.OVERFLOWS]! > 0
+    const visit = (slot: SlotNo, level: number): void => {
+      checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      if (!madeSince(slot)) return
+      const node = new Node().at(space, slot)
+      const count = node.count
+      if (level > 0) for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
+      else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
+      sealSlot(space, slot)
+      sealed++
+    }
+    const sealOverflow = (leaf: Node, i: number): void => {
+      const pointer = overflowPointer(leaf, i)
+      if (!madeSince(pointer.first)) return
+      forEachOverflowSlot(space, checker, pointer, (slot) => {
+        sealSlot(space, slot)
+        sealed++
+      })
+    }
+    if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1)
+    return sealed
+  }
+}
+
+/** Where the value of entry i of `leaf` overflows to. */
+export function overflowPointer(leaf: Node, i: number): { first: SlotNo; lengthBytes: number; crc: number } {
+  const at = leaf.keyAt(i) + leaf.keyLength(i)
+  const u32 = (n: number): number =>
+    (leaf.u8[n]! | (leaf.u8[n + 1]! << 8) | (leaf.u8[n + 2]! << 16) | (leaf.u8[n + 3]! << 24)) >>> 0
+  return { first: u32(at) as SlotNo, lengthBytes: u32(at + 4), crc: u32(at + 8) }
+}
+
+/** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */
+export function writeHeaders(space: SlotSpace, header: Header): void {
+  const [first, second] = headerSlots(header.checkpointNumber)
+  copyHeader(space, header, first)
+  crashPoint('between-headers')
+  copyHeader(space, header, second)
+  guarded('Flushing the headers', () => space.region.flush())
+}
+
+function copyHeader(space: SlotSpace, header: Header, slot: number): void {
+  space.u8[space.reach(slot)]!.set(encodeHeader(header, slot), space.base(slot))
+}

@@ -1,0 +1,279 @@
+// Group commit: how a frame gets into the log, onto the disk, into the tree and before the eyes of
+// readers, with any number of threads and processes doing it at once.
+//
+//   append   under the append lock: slots are reserved, the frame is written at the tail, and the
+//            append state moves on.
+//   wait     until the tree includes the frame. Whoever finds the leader lock free leads:
+//   lead     1. flush the log up to the tail          (everybody who appended meanwhile shares it)
+//            2. apply the frames to a copy of the tree state
+//            3. publish that state                    (one atomic store)
+//            4. release the lock, pass the turn
+//
+// What a crash leaves:
+//   after the write, before the append state moves   bytes behind the tail that nobody counts; the
+//                                                    next appender writes over them, or recovery
+//                                                    finds a whole frame there and replays it, which
+//                                                    is as good: it was not acknowledged, nor denied
+//   before the flush                                 others: the next leader flushes. The machine:
+//                                                    a torn tail
+//   after the flush, before the publication          others: the next leader applies the frames
+//                                                    anew, from the published state; what the dead
+//                                                    one wrote lies in slots that count as free.
+//                                                    All: recovery replays them
+//   after the publication                            nothing is missing but a wake-up, which nobody
+//                                                    waits for without a limit
+//
+// A flush that fails is never tried again: the kernel may have dropped the pages and report success
+// the next time. All writes are refused from then on.
+import { crashPoint } from '../crash-points.js'
+import { CorruptError, FullError, IoError, LockedError, MmapdbError } from '../errors.js'
+import { typedError } from '../storage/errors.js'
+import type { LockTable, Storage } from '../storage/storage.js'
+import { newAppendFields } from '../wal/append-state.js'
+import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
+import type { Log } from '../wal/log.js'
+import type { Lsn } from '../wal/lsn.js'
+import { LogReader } from '../wal/reader.js'
+import type { Allocator } from './allocator.js'
+import { newState, STATE, type Control, type StateFields } from './control.js'
+import { growDataFile } from './growth.js'
+import { isInline, overflowSlots } from './layout.js'
+import { LOCK } from './lock-bytes.js'
+import type { SlotSpace } from './slot-space.js'
+import type { TreeWriter } from './tree-writer.js'
+
+/** How long a waiter sleeps before it looks again for itself. */
+const LOOK_AGAIN_MS = 20
+
+export interface CommitParts {
+  readonly storage: Storage
+  readonly control: Control
+  readonly locks: LockTable
+  readonly log: Log
+  readonly space: SlotSpace
+  readonly allocator: Allocator
+  readonly writer: TreeWriter
+  /** How long to wait for a lock or for a leader before giving up. */
+  readonly timeoutMs: number
+}
+
+export class Committer {
+  readonly #parts: CommitParts
+  readonly #fields = newAppendFields()
+  readonly #target = newAppendFields()
+  readonly #published = newState()
+  readonly #work = newState()
+  readonly #reader: LogReader
+  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+
+  constructor(parts: CommitParts) {
+    this.#parts = parts
+    this.#reader = new LogReader(parts.log, 0 as Lsn)
+  }
+
+  /**
+   * Appends a frame; the caller must `wait` for the LSN that comes back, the one behind it. Throws
+   * `FullError`, with nothing changed, if applying it might need more slots than can be had.
+   */
+  append(frame: Buffer): Lsn {
+    const { control, locks, log, storage } = this.#parts
+    this.refuseIfFailed()
+    if (!locks.lock(LOCK.APPEND, 'exclusive', this.#parts.timeoutMs)) {
+      throw new LockedError(
+        `The append lock was not had within ${this.#parts.timeoutMs} ms: another writer is stopped or very slow. ` +
+          'Nothing was written; try again.',
+      )
+    }
+    try {
+      const a = control.append.read(this.#fields)
+      const state = control.readState(this.#published)
+      const slots = slotsFor(frame, state)
+      this.#reserve(slots, state, a.reservedSlots)
+      if (a.tail + frame.length > a.segmentLimit) {
+        this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
+      }
+      const lsn = a.tail as Lsn
+      const segment = log.segment(a.segmentStart as Lsn)
+      if (segment === undefined) {
+        throw new CorruptError(`The segment of the log that begins at LSN ${a.segmentStart} is gone.`, { lsn })
+      }
+      crashPoint('before-append')
+      sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
+      log.write(segment, frame, lsn)
+      a.tail = lsn + frameStride(frame.length)
+      a.reservedSlots += slots
+      a.frames++
+      a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
+      control.append.publish(a)
+      crashPoint('after-append')
+      return a.tail as Lsn
+    } catch (error) {
+      throw typedError(error, 'Appending to the log')
+    } finally {
+      locks.unlock(LOCK.APPEND)
+    }
+  }
+
+  /** See log.ts for the order. `this.#fields` names the new segment afterwards. */
+  #switchSegment(oldStart: Lsn, tail: Lsn, frameBytes: number): void {
+    const { log } = this.#parts
+    this.#flushLog(oldStart, tail)
+    const segment = log.createSegment(tail, frameBytes)
+    this.#fields.segmentStart = tail
+    this.#fields.segmentLimit = segment.header.limitLsn
+  }
+
+  /**
+   * Makes sure that `needed` more slots can be had when this frame is applied, on top of those
+   * promised to frames that are not applied yet. The append lock is held.
+   */
+  #reserve(needed: number, state: StateFields, reservedSlots: number): void {
+    const { control, space } = this.#parts
+    const promised = reservedSlots - state[STATE.RELEASED]!
+    const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
+    if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
+    // Freed slots wait in rings; make room for theirs too.
+    const waiting =
+      state[STATE.LOOSE_TAIL]! - state[STATE.LOOSE_HEAD]! + state[STATE.BOUND_TAIL]! - state[STATE.BOUND_HEAD]!
+    const ringBytes = 2 ** Math.ceil(Math.log2((waiting + promised + needed + 256) * 2)) * 16
+    if (ringBytes > Math.min(state[STATE.LOOSE_CAPACITY]!, state[STATE.BOUND_CAPACITY]!) * 16) {
+      const bytes = state[STATE.CONTROL_END]! + 4 * ringBytes
+      if (bytes > control.region.sizeBytes()) control.region.grow(bytes)
+    }
+  }
+
+  /**
+   * Returns once the tree includes the log up to `end`, leading if nobody else does. Throws the
+   * reason if writes have been stopped, and `LockedError` after the time limit: then it is open
+   * whether the write will survive.
+   */
+  wait(end: Lsn): void {
+    const { control, locks, storage } = this.#parts
+    let deadline = 0
+    for (;;) {
+      const turn = control.turn()
+      if (control.visible() >= end) return
+      this.refuseIfFailed()
+      if (locks.tryLock(LOCK.LEADER, 'exclusive')) {
+        try {
+          this.lead()
+        } finally {
+          locks.unlock(LOCK.LEADER)
+          control.passTurn()
+        }
+        continue
+      }
+      control.awaitTurn(turn, LOOK_AGAIN_MS)
+      const now = storage.monotonicMs()
+      if (deadline === 0) deadline = now + this.#parts.timeoutMs
+      else if (now > deadline) {
+        throw new LockedError(
+          `This write was not made visible within ${this.#parts.timeoutMs} ms: the thread or process that leads is ` +
+            'stopped. The write is in the log and may still take effect.',
+        )
+      }
+    }
+  }
+
+  /** Flushes, applies and publishes everything appended so far. The leader lock is held. */
+  lead(): void {
+    const { control } = this.#parts
+    const target = control.append.read(this.#target)
+    const state = control.readState(this.#work)
+    const from = state[STATE.VISIBLE]! as Lsn
+    if (target.tail <= from) return
+    // Somebody may have failed between this thread's look and its taking the lock.
+    this.refuseIfFailed()
+    this.#flushLog(target.segmentStart as Lsn, target.tail as Lsn)
+    crashPoint('after-flush')
+    control.durable = target.tail
+    try {
+      state[STATE.FLUSHES]!++
+      this.#reader.seek(from, target.segmentStart as Lsn)
+      this.apply(state, this.#reader, target.tail as Lsn)
+      state[STATE.RELEASED] = target.reservedSlots
+      crashPoint('before-publish')
+      control.publishState(state)
+      crashPoint('after-publish')
+    } catch (error) {
+      // The frames are in the log, but the tree could not follow: nobody may write on.
+      const typed = typedError(error, 'Applying the log to the tree')
+      const code = typed instanceof MmapdbError ? typed.code : 'ERR_MMAPDB_IO'
+      control.fail({ code, message: typed.message, lsn: from })
+      throw typed
+    }
+  }
+
+  /**
+   * Applies the frames from the reader's position up to `end` to `state`, in order. Decides nothing
+   * that the log and the tree do not decide: a replay comes out the same.
+   */
+  apply(state: StateFields, reader: LogReader, end: Lsn): void {
+    const { allocator, writer } = this.#parts
+    allocator.begin(state, end)
+    writer.begin(state, end)
+    let operations = 0
+    while (reader.next(end)) {
+      const lsn = reader.lsn
+      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+        const key = this.#key
+        for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+        if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+        else if (kind === OP_DEL) writer.del(key, keyLength)
+        operations++
+      })
+      state[STATE.FRAMES]!++
+      crashPoint('mid-apply')
+    }
+    if (reader.position !== end) {
+      throw new CorruptError(`The log is damaged at LSN ${reader.position}: a frame that had been appended is not there.`, {
+        lsn: reader.position,
+      })
+    }
+    allocator.finish()
+    state[STATE.OPERATIONS]! += operations
+    state[STATE.GROUPS]!++
+    state[STATE.VISIBLE] = end
+  }
+
+  #flushLog(segmentStart: Lsn, upTo: Lsn): void {
+    const { control, log } = this.#parts
+    try {
+      const segment = log.segment(segmentStart)
+      if (segment === undefined) throw new CorruptError(`The segment of the log at LSN ${segmentStart} is gone.`, { lsn: segmentStart })
+      segment.file.flush()
+    } catch (error) {
+      const cause = typedError(error, 'Flushing the log')
+      const message = `Writes are refused: ${cause.message} What had been acknowledged is safe; close the database everywhere, check the disk, and open it again.`
+      control.fail({ code: 'ERR_MMAPDB_IO', message, lsn: upTo })
+      throw new IoError(message, { cause })
+    }
+  }
+
+  /** Throws why writes are refused, if they are. */
+  refuseIfFailed(): void {
+    const failure = this.#parts.control.failure()
+    if (failure === undefined) return
+    if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
+    if (failure.code === 'ERR_MMAPDB_FULL') throw new FullError(failure.message)
+    throw new IoError(failure.message)
+  }
+}
+
+/**
+ * Slots that applying `frame` can take at the most, whatever group it is applied in. A put copies
+ * the slots on its way and may split each; a delete copies them and may join each with a
+ * neighbour. No group copies a branch twice.
+ */
+export function slotsFor(frame: Buffer, state: StateFields): number {
+  const operations = frame.readUInt32LE(FRAME.OP_COUNT)
+  const levels = Math.max(1, state[STATE.HEIGHT]!)
+  let overflow = 0
+  if (frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
+    forEachOperation(frame, 0, frame.length, (_bytes, kind, _keyAt, keyLength, _valueAt, valueLength) => {
+      if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
+    })
+  }
+  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + operations + 4 * levels)
+  return 2 * operations + branches + 2 + overflow
+}

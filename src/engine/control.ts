@@ -1,0 +1,268 @@
+// `control`: what all threads and processes share while a database is open, and nobody trusts
+// afterwards: the first opener makes it anew.
+//
+//   offset    size
+//        0       4  magic "MCTL"
+//        4       4  layout version
+//        8       4  ready: 1 once the first opener is done
+//       12       4  failed: 1 + index of the error code that stops all writes; 0 while all is well
+//       16      16  UUID of the database
+//       32       8  LSN at which the failure was met (float64)
+//       64       4  sequence of the tree state: its lowest bit names the copy that holds
+//      128       4  turn: moves whenever a leader steps down; whoever waits for one sleeps on it
+//      192       8  slots that the data file holds (float64); written under the append lock
+//      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
+//      208       4  pins in use lie below this index
+//      212       4  slots below this may need verification (see the bitmap)
+//      216       4  a checkpoint is wanted
+//      256     384  append state (append-state.ts)
+//      640     384  message of the failure: 2 bytes length, then UTF-8
+//     1024     512  tree state, copy 0
+//     1536     512  tree state, copy 1
+//     4096  262144  pins: 4096 cache lines (pins.ts)
+//   266240          bitmap of slots that the last recovery took from disk and nobody has verified
+//                   since, one bit each; then the rings of freed slots (allocator.ts)
+//
+// The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
+// on, atomically. That store is the moment of publication. A leader that dies before it has changed
+// nothing that anybody looks at.
+import { EXIT_CODES, type MmapdbErrorCode } from '../errors.js'
+import type { Region } from '../storage/storage.js'
+import { AppendState } from '../wal/append-state.js'
+
+export const CONTROL_MAGIC = 0x4c54434d
+export const CONTROL_VERSION = 1
+export const CONTROL_WINDOW_BYTES = 1 << 30
+export const CONTROL_RESERVE_BYTES = 2 ** 34
+
+export const MAX_PINS = 4096
+const AT = {
+  MAGIC: 0,
+  VERSION: 4,
+  READY: 8,
+  FAILED: 12,
+  UUID: 16,
+  FAILED_LSN: 32,
+  SEQUENCE: 64,
+  TURN: 128,
+  FILE_SLOTS: 192,
+  DURABLE: 200,
+  PINS_USED: 208,
+  UNVERIFIED_LIMIT: 212,
+  CHECKPOINT_WANTED: 216,
+  APPEND: 256,
+  MESSAGE: 640,
+  STATE: 1024,
+  PINS: 4096,
+  BITMAP: 4096 + MAX_PINS * 64,
+} as const
+const STATE_BYTES = 512
+const MESSAGE_BYTES = 384
+export const CONTROL_BITMAP_AT = AT.BITMAP
+export const CONTROL_TURN_AT = AT.TURN
+
+/** Fields of the tree state, each a float64. */
+export const STATE = {
+  /** LSN up to which frames have been applied; the tree as of then is the one below. */
+  VISIBLE: 0,
+  ROOT: 1,
+  /** Levels; 0 for an empty tree. */
+  HEIGHT: 2,
+  ENTRIES: 3,
+  LEAVES: 4,
+  BRANCHES: 5,
+  OVERFLOWS: 6,
+  /** Slots from here on have never been used. */
+  NEXT_SLOT: 7,
+  /** Freed slots that no checkpoint reaches: ring of entries [head, tail). */
+  LOOSE_AT: 8,
+  LOOSE_CAPACITY: 9,
+  LOOSE_HEAD: 10,
+  LOOSE_TAIL: 11,
+  /** Freed slots that a checkpoint still reaches. */
+  BOUND_AT: 12,
+  BOUND_CAPACITY: 13,
+  BOUND_HEAD: 14,
+  BOUND_TAIL: 15,
+  /** Where in `control` the next ring can begin. */
+  CONTROL_END: 16,
+  /** LSN of the newest checkpoint begun, and of the newest on disk. */
+  CHECKPOINT_BEGUN: 17,
+  CHECKPOINT_DURABLE: 18,
+  CHECKPOINT_NUMBER: 19,
+  /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
+  CHAIN: 20,
+  PENDING_CHAIN: 21,
+  CHAIN_SLOTS: 22,
+  /** Slots promised to the frames applied so far (compare AppendState.reservedSlots). */
+  RELEASED: 23,
+  /** Freed slots that could be reused at the last publication. */
+  ELIGIBLE: 24,
+  /** Counters. */
+  FLUSHES: 25,
+  GROUPS: 26,
+  FRAMES: 27,
+  OPERATIONS: 28,
+  CHECKPOINTS: 29,
+} as const
+export const STATE_FIELDS = 32
+
+export type StateFields = Float64Array
+export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
+
+const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
+
+export interface Failure {
+  readonly code: MmapdbErrorCode
+  readonly message: string
+  readonly lsn: number
+}
+
+export class Control {
+  readonly region: Region
+  readonly i32: Int32Array
+  readonly f64: Float64Array
+  readonly append: AppendState
+  /** Word of the sequence in `i32`; readers look at it in their own hot path. */
+  static readonly SEQUENCE_WORD = AT.SEQUENCE >> 2
+  static readonly PINS_WORD = AT.PINS >> 2
+  static readonly BITMAP_WORD = AT.BITMAP >> 2
+  /** float64 index of copy 0 of the tree state, and distance to copy 1. */
+  static readonly STATE_INDEX = AT.STATE >> 3
+  static readonly STATE_STRIDE = STATE_BYTES >> 3
+
+  constructor(region: Region) {
+    this.region = region
+    const buffer = region.window(0)
+    this.i32 = new Int32Array(buffer)
+    this.f64 = new Float64Array(buffer)
+    this.append = new AppendState(buffer, AT.APPEND)
+  }
+
+  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify. */
+  format(uuid: Buffer, unverifiedSlots: number): void {
+    const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
+    this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
+    this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
+    this.i32[AT.VERSION >> 2] = CONTROL_VERSION
+    Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
+    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + bitmapBytes / 4)
+    this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
+  }
+
+  /** Where the rings can begin, behind a bitmap for so many slots. */
+  static endOfBitmap(unverifiedSlots: number): number {
+    return Math.ceil((AT.BITMAP + Math.ceil(unverifiedSlots / 32) * 4) / 4096) * 4096
+  }
+
+  /** True once a first opener has finished. */
+  get ready(): boolean {
+    return (
+      this.region.sizeBytes() > AT.BITMAP - 4096 &&
+      Atomics.load(this.i32, AT.READY >> 2) === 1 &&
+      this.i32[AT.MAGIC >> 2] === CONTROL_MAGIC
+    )
+  }
+  setReady(): void {
+    Atomics.store(this.i32, AT.READY >> 2, 1)
+  }
+  get version(): number {
+    return this.i32[AT.VERSION >> 2]!
+  }
+  get uuid(): Buffer {
+    return Buffer.from(Buffer.from(this.region.window(0), AT.UUID, 16))
+  }
+
+  get fileSlots(): number {
+    return this.f64[AT.FILE_SLOTS >> 3]!
+  }
+  set fileSlots(n: number) {
+    this.f64[AT.FILE_SLOTS >> 3] = n
+  }
+  get durable(): number {
+    return this.f64[AT.DURABLE >> 3]!
+  }
+  set durable(lsn: number) {
+    this.f64[AT.DURABLE >> 3] = lsn
+  }
+  get pinsUsed(): number {
+    return Atomics.load(this.i32, AT.PINS_USED >> 2)
+  }
+  raisePinsUsed(to: number): void {
+    for (;;) {
+      const now = this.pinsUsed
+      if (now >= to || Atomics.compareExchange(this.i32, AT.PINS_USED >> 2, now, to) === now) return
+    }
+  }
+  get unverifiedLimit(): number {
+    return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
+  }
+  get checkpointWanted(): boolean {
+    return Atomics.load(this.i32, AT.CHECKPOINT_WANTED >> 2) === 1
+  }
+  set checkpointWanted(wanted: boolean) {
+    Atomics.store(this.i32, AT.CHECKPOINT_WANTED >> 2, wanted ? 1 : 0)
+  }
+
+  turn(): number {
+    return Atomics.load(this.i32, AT.TURN >> 2)
+  }
+  /** Lets everybody who waits for a leader look again. */
+  passTurn(): void {
+    Atomics.add(this.i32, AT.TURN >> 2, 1)
+    this.region.wakeAll(AT.TURN)
+  }
+  /** Sleeps until the turn is no longer `seen`, at most `timeoutMs`. */
+  awaitTurn(seen: number, timeoutMs: number): void {
+    this.region.wait(AT.TURN, seen, timeoutMs)
+  }
+
+  /** LSN up to which the tree includes the log, right now. */
+  visible(): number {
+    for (;;) {
+      const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
+      const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE]!
+      if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return lsn
+    }
+  }
+
+  /** A consistent copy of the tree state, written into `into`. */
+  readState(into: StateFields): StateFields {
+    for (;;) {
+      const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
+      const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
+      for (let i = 0; i < STATE_FIELDS; i++) into[i] = this.f64[at + i]!
+      if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return into
+    }
+  }
+
+  /** Publishes a new tree state. The leader lock must be held. */
+  publishState(from: StateFields): void {
+    const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD) + 1
+    const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
+    for (let i = 0; i < STATE_FIELDS; i++) this.f64[at + i] = from[i]!
+    Atomics.store(this.i32, Control.SEQUENCE_WORD, sequence | 0)
+  }
+
+  /** Why writes are refused, if they are. */
+  failure(): Failure | undefined {
+    const index = Atomics.load(this.i32, AT.FAILED >> 2) - 1
+    if (index < 0) return undefined
+    const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
+    return {
+      code: CODES[index] ?? 'ERR_MMAPDB_IO',
+      message: bytes.toString('utf8', 2, 2 + Math.min(bytes.readUInt16LE(0), MESSAGE_BYTES - 2)),
+      lsn: this.f64[AT.FAILED_LSN >> 3]!,
+    }
+  }
+
+  /** Refuses writes in every thread and process from now on. The first failure is the one kept. */
+  fail(failure: Failure): void {
+    if (Atomics.load(this.i32, AT.FAILED >> 2) !== 0) return
+    const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
+    bytes.writeUInt16LE(bytes.write(failure.message.slice(0, 350), 2, 'utf8'), 0)
+    this.f64[AT.FAILED_LSN >> 3] = failure.lsn
+    Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
+    this.passTurn()
+  }
+}

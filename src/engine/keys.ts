@@ -1,0 +1,257 @@
+// Keys as bytes whose order is the order of the keys: null, false, true, numbers and bigints,
+// strings, Uint8Arrays; arrays element by element, an array right behind its own beginning.
+//
+//   null, false, true   00, 06, 07
+//   number, bigint      as ordered-binary writes them in a sequence: 9 bytes, and more for a bigint
+//                       that no double holds (one that a double holds is the same key as the number)
+//   string              its UTF-8, with 04 in front of bytes below 05; 1b in front if it is empty or
+//                       its first character is below 1c
+//   Uint8Array          ff, then its bytes, with 00 as 01 01 and 01 as 01 02
+//   array               its elements with 00 between them; one more 00 behind a single element
+//
+// Different keys never have the same bytes, and what is read back is what was written. That is why
+// strings, Uint8Arrays and arrays are not left to ordered-binary, which gives a Uint8Array the
+// bytes of a string, [x] those of x, and long strings no escapes.
+import { readKey, writeKey } from 'ordered-binary'
+import { InvalidError } from '../errors.js'
+import { MAX_KEY_BYTES } from '../wal/frame.js'
+
+export type KeyPart = string | number | bigint | boolean | null | Uint8Array
+/** A key: 1 to 1024 bytes when encoded. */
+export type Key = KeyPart | readonly KeyPart[]
+
+const SEPARATOR = 0
+const NULL = 0
+const FALSE = 6
+const TRUE = 7
+const STRING_ESCAPE = 27
+const LOW_ESCAPE = 4
+const BYTES_TAG = 0xff
+const BYTES_ESCAPE = 1
+const NUMBER_BYTES = 9
+
+/** Encodings end in a buffer of this size; what is longer than a key may be is refused. */
+export const KEY_BUFFER_BYTES = MAX_KEY_BYTES * 4
+
+const tooLong = (): InvalidError =>
+  new InvalidError(`A key may be at most ${MAX_KEY_BYTES} bytes long when encoded; shorten it or store a hash of it.`)
+
+/** Writes `key` at the start of `into` (KEY_BUFFER_BYTES long) and returns its length. Throws `InvalidError`. */
+export function encodeKey(key: Key, into: Buffer): number {
+  const length = typeof key === 'string' ? writeString(key, into, 0) : encodeOther(key, into)
+  if (length > MAX_KEY_BYTES) throw tooLong()
+  return length
+}
+
+function encodeOther(key: Key, into: Buffer): number {
+  if (!Array.isArray(key)) return writePart(key as KeyPart, into, 0)
+  const parts = key as readonly KeyPart[]
+  if (parts.length === 0) throw new InvalidError('A key may not be an empty array; give it at least one element.')
+  let at = 0
+  for (let i = 0; i < parts.length; i++) {
+    if (i > 0) into[at++] = SEPARATOR
+    at = writePart(parts[i]!, into, at)
+    if (at > MAX_KEY_BYTES) throw tooLong()
+  }
+  if (parts.length === 1) into[at++] = SEPARATOR
+  return at
+}
+
+function writePart(part: KeyPart, into: Buffer, at: number): number {
+  switch (typeof part) {
+    case 'string':
+      return writeString(part, into, at)
+    case 'number':
+      if (Number.isNaN(part)) throw new InvalidError('NaN cannot be a key: it has no place in the order of numbers.')
+      return writeKey(part === 0 ? 0 : part, into, at, true)
+    case 'bigint':
+      if (!Number.isFinite(Number(part))) throw new InvalidError('A bigint key must be within the range of a double.')
+      return writeKey(part, into, at, true)
+    case 'boolean':
+      into[at] = part ? TRUE : FALSE
+      return at + 1
+    case 'object':
+      if (part === null) {
+        into[at] = NULL
+        return at + 1
+      }
+      if (part instanceof Uint8Array) return writeBytes(part, into, at)
+  }
+  throw new InvalidError(
+    `A key must be a string, number, bigint, boolean, null, Uint8Array or an array of these, not ${describe(part)}.`,
+  )
+}
+
+const describe = (x: unknown): string =>
+  Array.isArray(x) ? 'an array within an array' : x === undefined ? 'undefined' : typeof x === 'object' ? 'an object' : `a ${typeof x}`
+
+function writeString(text: string, into: Buffer, start: number): number {
+  const length = text.length
+  if (length > MAX_KEY_BYTES) throw tooLong()
+  let at = start
+  if (length === 0 || text.charCodeAt(0) < 28) into[at++] = STRING_ESCAPE
+  for (let i = 0; i < length; i++) {
+    let c = text.charCodeAt(i)
+    if (c < 0x80) {
+      if (c <= LOW_ESCAPE) into[at++] = LOW_ESCAPE
+      into[at++] = c
+    } else if (c < 0x800) {
+      into[at++] = (c >> 6) | 0xc0
+      into[at++] = (c & 0x3f) | 0x80
+    } else {
+      const d = (c & 0xfc00) === 0xd800 && i + 1 < length ? text.charCodeAt(i + 1) : 0
+      if ((d & 0xfc00) === 0xdc00) {
+        c = 0x10000 + ((c & 0x3ff) << 10) + (d & 0x3ff)
+        i++
+        into[at++] = (c >> 18) | 0xf0
+        into[at++] = ((c >> 12) & 0x3f) | 0x80
+      } else {
+        // Lone surrogates keep their three bytes, so that every string comes back as it was.
+        into[at++] = (c >> 12) | 0xe0
+      }
+      into[at++] = ((c >> 6) & 0x3f) | 0x80
+      into[at++] = (c & 0x3f) | 0x80
+    }
+    if (at > MAX_KEY_BYTES) throw tooLong()
+  }
+  return at
+}
+
+function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
+  if (bytes.length > MAX_KEY_BYTES) throw tooLong()
+  let at = start
+  into[at++] = BYTES_TAG
+  for (const byte of bytes) {
+    if (byte <= BYTES_ESCAPE) {
+      into[at++] = BYTES_ESCAPE
+      into[at++] = byte + 1
+    } else {
+      into[at++] = byte
+    }
+    if (at > MAX_KEY_BYTES) throw tooLong()
+  }
+  return at
+}
+
+/** The key in [at, end) of `bytes`. Throws `InvalidError` if it is none that `encodeKey` writes. */
+export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
+  const first = bytes[at]!
+  if (first >= 28 && first < BYTES_TAG) {
+    // The most common key: plain ASCII.
+    let i = at
+    while (i < end && bytes[i]! > LOW_ESCAPE && bytes[i]! < 0x80) i++
+    if (i === end) return latin1(bytes, at, end)
+  }
+  reader.position = at
+  const part = readPart(bytes, end)
+  if (reader.position === end) return part
+  const parts = [part]
+  while (reader.position < end) {
+    if (bytes[reader.position++] !== SEPARATOR) throw malformed()
+    if (reader.position === end && parts.length === 1) return parts
+    parts.push(readPart(bytes, end))
+  }
+  return parts
+}
+
+const reader = { position: 0 }
+const malformed = (): InvalidError => new InvalidError('These bytes are not a key.')
+
+function latin1(bytes: Uint8Array, at: number, end: number): string {
+  if (end - at > 24) return Buffer.from(bytes.buffer, bytes.byteOffset + at, end - at).toString('latin1')
+  let text = ''
+  for (let i = at; i < end; i++) text += String.fromCharCode(bytes[i]!)
+  return text
+}
+
+function readPart(bytes: Uint8Array, end: number): KeyPart {
+  const at = reader.position
+  if (at >= end) throw malformed()
+  const tag = bytes[at]!
+  if (tag === NULL || tag === FALSE || tag === TRUE) {
+    reader.position = at + 1
+    return tag === NULL ? null : tag === TRUE
+  }
+  if (tag === BYTES_TAG) return readBytes(bytes, at + 1, end)
+  if (tag >= STRING_ESCAPE) return readString(bytes, at, end)
+  return readNumber(bytes, at, end)
+}
+
+function readNumber(bytes: Uint8Array, at: number, end: number): number | bigint {
+  let stop = at + NUMBER_BYTES
+  if (stop > end) throw malformed()
+  while (stop < end && bytes[stop]! >= 0x80) stop++
+  reader.position = stop
+  // In a buffer of its own: the library looks at bytes behind the end.
+  numberBytes.fill(0)
+  numberBytes.set(bytes.subarray(at, Math.min(stop, at + 192)))
+  return readKey(numberBytes, 0, stop - at) as number | bigint
+}
+const numberBytes = Buffer.alloc(256)
+
+function readString(bytes: Uint8Array, start: number, end: number): string {
+  let at = start
+  if (bytes[at] === STRING_ESCAPE) at++
+  let text = ''
+  while (at < end && bytes[at] !== SEPARATOR) {
+    let c = bytes[at++]!
+    if (c === LOW_ESCAPE) c = bytes[at++]!
+    else if (c >= 0xf0) {
+      c = ((c & 7) << 18) | ((bytes[at]! & 0x3f) << 12) | ((bytes[at + 1]! & 0x3f) << 6) | (bytes[at + 2]! & 0x3f)
+      at += 3
+    } else if (c >= 0xe0) {
+      c = ((c & 15) << 12) | ((bytes[at]! & 0x3f) << 6) | (bytes[at + 1]! & 0x3f)
+      at += 2
+    } else if (c >= 0xc0) {
+      c = ((c & 31) << 6) | (bytes[at]! & 0x3f)
+      at += 1
+    }
+    if (at > end || c > 0x10ffff) throw malformed()
+    text += String.fromCodePoint(c)
+  }
+  reader.position = at
+  return text
+}
+
+function readBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const out: number[] = []
+  let at = start
+  while (at < end && bytes[at] !== SEPARATOR) {
+    let byte = bytes[at++]!
+    if (byte === BYTES_ESCAPE) byte = bytes[at++]! - 1
+    if (at > end) throw malformed()
+    out.push(byte)
+  }
+  reader.position = at
+  return Uint8Array.from(out)
+}
+
+/**
+ * The bounds [from, to) of all keys that begin with `prefix`: strings that begin with a string,
+ * arrays that begin with an array's elements.
+ */
+export function prefixBounds(prefix: Key): { from: Buffer; to: Buffer } {
+  const buffer = Buffer.alloc(KEY_BUFFER_BYTES + 1)
+  let length = encodeKey(prefix, buffer)
+  if (Array.isArray(prefix)) {
+    // [a, b] itself, and everything with a further element: up to the byte behind the separator.
+    if (prefix.length === 1) length--
+    const to = Buffer.from(buffer.subarray(0, length + 1))
+    to[length] = SEPARATOR + 1
+    return { from: Buffer.from(buffer.subarray(0, prefix.length === 1 ? length + 1 : length)), to }
+  }
+  if (typeof prefix !== 'string' && !(prefix instanceof Uint8Array)) {
+    throw new InvalidError('A prefix must be a string, a Uint8Array or an array.')
+  }
+  if (prefix.length === 0) {
+    // All strings: from the escape of the empty one. All Uint8Arrays: the tag.
+    const first = typeof prefix === 'string' ? STRING_ESCAPE : BYTES_TAG
+    return { from: Buffer.from([first]), to: typeof prefix === 'string' ? Buffer.from([BYTES_TAG]) : Buffer.from([BYTES_TAG, 0xff, 0xff]) }
+  }
+  const from = Buffer.from(buffer.subarray(0, length))
+  const to = Buffer.from(from)
+  let last = to.length - 1
+  while (last > 0 && to[last] === 0xff) last--
+  to[last]!++
+  return { from, to: to[last] === 0 ? Buffer.from([0xff, 0xff, 0xff]) : to.subarray(0, last + 1) }
+}

@@ -1,0 +1,295 @@
+// A branch or leaf under construction: edits the entries and cells of one slot that nobody else
+// can see yet. Knows nothing of trees, ownership or allocation.
+import {
+  BRANCH_ENTRY_WORDS,
+  ENTRY_CHILD_WORD,
+  KEY_LENGTH_MASK,
+  LEAF_CELL_HEADER,
+  LEAF_ENTRY_WORDS,
+  OVERFLOW_POINTER_BYTES,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
+} from './layout.js'
+import { commonPrefix, headOf } from './search.js'
+import type { SlotSpace } from './slot-space.js'
+
+export class Node {
+  u8!: Uint8Array
+  u16!: Uint16Array
+  i32!: Int32Array
+  /** Byte at which the slot begins in these arrays. */
+  base = 0
+  slot = 0 as SlotNo
+  /** 32-bit words of an entry, and bytes of a cell before its key. */
+  words = LEAF_ENTRY_WORDS
+  keySkip = LEAF_CELL_HEADER
+
+  /** Points this view at a slot that is a branch or leaf already. */
+  at(space: SlotSpace, slot: SlotNo): this {
+    const window = space.reach(slot)
+    this.u8 = space.u8[window]!
+    this.u16 = space.u16[window]!
+    this.i32 = space.i32[window]!
+    this.base = space.base(slot)
+    this.slot = slot
+    this.#shape()
+    return this
+  }
+
+  /** A node in memory of its own, to copy from. */
+  static scratch(): Node {
+    const node = new Node()
+    const buffer = new ArrayBuffer(SLOT_BYTES)
+    node.u8 = new Uint8Array(buffer)
+    node.u16 = new Uint16Array(buffer)
+    node.i32 = new Int32Array(buffer)
+    return node
+  }
+
+  #shape(): void {
+    const leaf = this.u8[this.base + SLOT.TYPE] === TYPE.LEAF
+    this.words = leaf ? LEAF_ENTRY_WORDS : BRANCH_ENTRY_WORDS
+    this.keySkip = leaf ? LEAF_CELL_HEADER : 0
+  }
+
+  /** Copies the bytes of `from` here, all 4096 of them. */
+  copyFrom(from: Node): void {
+    if (from.u8 === this.u8) this.u8.copyWithin(this.base, from.base, from.base + SLOT_BYTES)
+    else this.u8.set(from.u8.subarray(from.base, from.base + SLOT_BYTES), this.base)
+    this.#shape()
+  }
+
+  /** Makes this an empty branch or leaf. */
+  init(type: number, level: number, lsnLow: number, lsnHigh: number): void {
+    const w = this.base >> 2
+    this.i32[w] = 0
+    this.i32[w + 1] = type | (level << 8)
+    this.i32[w + 2] = this.slot
+    this.i32[w + 3] = SLOT_BYTES << 16
+    this.i32[w + 4] = lsnLow
+    this.i32[w + 5] = lsnHigh
+    this.i32[w + 6] = 0
+    this.i32[w + 7] = 0
+    this.#shape()
+  }
+
+  /** Marks a copy as this slot's own, made at the given LSN and not sealed. */
+  claim(lsnLow: number, lsnHigh: number): void {
+    const w = this.base >> 2
+    this.i32[w] = 0
+    this.i32[w + 2] = this.slot
+    this.i32[w + 4] = lsnLow
+    this.i32[w + 5] = lsnHigh
+  }
+
+  get isLeaf(): boolean {
+    return this.words === LEAF_ENTRY_WORDS
+  }
+  get level(): number {
+    return this.u8[this.base + SLOT.LEVEL]!
+  }
+  get count(): number {
+    return this.u16[(this.base + SLOT.COUNT) >> 1]!
+  }
+  set count(n: number) {
+    this.u16[(this.base + SLOT.COUNT) >> 1] = n
+  }
+  get prefix(): number {
+    return this.u16[(this.base + SLOT.PREFIX) >> 1]!
+  }
+  set prefix(n: number) {
+    this.u16[(this.base + SLOT.PREFIX) >> 1] = n
+  }
+  get heap(): number {
+    return this.u16[(this.base + SLOT.HEAP) >> 1]!
+  }
+  set heap(n: number) {
+    this.u16[(this.base + SLOT.HEAP) >> 1] = n
+  }
+  get garbage(): number {
+    return this.u16[(this.base + SLOT.GARBAGE) >> 1]!
+  }
+  set garbage(n: number) {
+    this.u16[(this.base + SLOT.GARBAGE) >> 1] = n
+  }
+
+  /** Index of entry i's first word. */
+  entry(i: number): number {
+    return ((this.base + SLOT.BODY) >> 2) + i * this.words
+  }
+  /** Offset in the slot of entry i's cell. */
+  cellOffset(i: number): number {
+    return this.i32[this.entry(i) + 1]! & 0xffff
+  }
+  keyLength(i: number): number {
+    return (this.i32[this.entry(i) + 1]! >>> 16) & KEY_LENGTH_MASK
+  }
+  /** Where in `u8` the key of entry i begins. */
+  keyAt(i: number): number {
+    return this.base + this.cellOffset(i) + this.keySkip
+  }
+  child(i: number): SlotNo {
+    return (this.i32[this.entry(i) + ENTRY_CHILD_WORD]! >>> 0) as SlotNo
+  }
+  setChild(i: number, slot: SlotNo): void {
+    this.i32[this.entry(i) + ENTRY_CHILD_WORD] = slot
+  }
+  overflows(i: number): boolean {
+    return this.i32[this.entry(i) + 1]! >>> 31 === 1
+  }
+  /** Bytes of the value as it lies in the cell: the value, or the pointer to where it overflows to. */
+  payloadBytes(i: number): number {
+    if (this.overflows(i)) return OVERFLOW_POINTER_BYTES
+    return this.u16[(this.base + this.cellOffset(i) + 6) >> 1]!
+  }
+  /** Bytes of entry i's cell, padded to an even number. */
+  cellBytes(i: number): number {
+    const key = this.keyLength(i)
+    return even(this.isLeaf ? LEAF_CELL_HEADER + key + this.payloadBytes(i) : key)
+  }
+
+  /** Bytes that entries and live cells take up, of SLOT_BODY_BYTES. */
+  get usedBytes(): number {
+    return this.count * this.words * 4 + SLOT_BYTES - this.heap - this.garbage
+  }
+  /** Bytes left for entries and cells, dead cells included. */
+  get freeBytes(): number {
+    return SLOT_BODY_BYTES - this.usedBytes
+  }
+
+  /** Keys that are compared: a branch's first entry has none. */
+  get firstCompared(): number {
+    return this.isLeaf ? 0 : 1
+  }
+
+  /**
+   * Opens room at index i for an entry with a key and `cellBytes` of cell (even), and writes entry
+   * and key. Returns where in `u8` the cell begins. There must be room.
+   */
+  insert(i: number, key: Uint8Array, keyAt: number, keyLength: number, flags: number, cellBytes: number): number {
+    const entryBytes = this.words * 4
+    let count = this.count
+    if (this.heap - SLOT.BODY - (count + 1) * entryBytes < cellBytes) this.compact()
+    this.#fitPrefix(key, keyAt, keyLength)
+    const entry = this.entry(i)
+    const end = this.entry(count)
+    if (entry < end) this.i32.copyWithin(entry + this.words, entry, end)
+    const offset = this.heap - cellBytes
+    this.heap = offset
+    this.count = ++count
+    this.i32[entry] = headOf(key, keyAt, keyLength, this.prefix)
+    this.i32[entry + 1] = offset | ((keyLength | flags) << 16)
+    const at = this.base + offset
+    const k = at + this.keySkip
+    const u8 = this.u8
+    for (let n = 0; n < keyLength; n++) u8[k + n] = key[keyAt + n]!
+    return at
+  }
+
+  remove(i: number): void {
+    const count = this.count
+    this.garbage += this.cellBytes(i)
+    const entry = this.entry(i)
+    this.i32.copyWithin(entry, entry + this.words, this.entry(count))
+    this.count = count - 1
+    if (count === 1) {
+      this.heap = SLOT_BYTES
+      this.garbage = 0
+      this.prefix = 0
+    }
+  }
+
+  /** Takes the key away from a branch's first entry, which leads to everything below the second. */
+  clearFirstKey(): void {
+    this.garbage += even(this.keyLength(0))
+    const entry = this.entry(0)
+    this.i32[entry] = 0
+    this.i32[entry + 1] = this.heap
+  }
+
+  /** Appends entry i of `from` (a node of the same type, elsewhere) behind the last one here. */
+  append(from: Node, i: number): void {
+    const bytes = from.cellBytes(i)
+    const offset = this.heap - bytes
+    const entry = this.entry(this.count)
+    const source = from.entry(i)
+    this.heap = offset
+    this.count++
+    this.i32[entry] = from.i32[source]!
+    this.i32[entry + 1] = (from.i32[source + 1]! & ~0xffff) | offset
+    if (this.words === BRANCH_ENTRY_WORDS) this.i32[entry + 2] = from.i32[source + 2]!
+    const at = from.base + from.cellOffset(i)
+    copyBytes(from.u8, at, this.u8, this.base + offset, bytes)
+  }
+
+  /** Squeezes out dead cells. */
+  compact(): void {
+    compactionScratch.copyFrom(this)
+    this.heap = SLOT_BYTES
+    this.garbage = 0
+    const count = this.count
+    this.count = 0
+    for (let i = 0; i < count; i++) this.append(compactionScratch, i)
+  }
+
+  /** Lengthens the common prefix to what the keys allow, so that heads tell more. */
+  tighten(): void {
+    const first = this.firstCompared
+    const last = this.count - 1
+    if (last <= first) return
+    const prefix = commonPrefix(
+      this.u8,
+      this.keyAt(first),
+      this.keyLength(first),
+      this.u8,
+      this.keyAt(last),
+      this.keyLength(last),
+    )
+    if (prefix !== this.prefix) this.#setPrefix(prefix)
+  }
+
+  /** Sets prefix and heads anew, after entries came from elsewhere. */
+  rehead(): void {
+    this.#setPrefix(0)
+    this.tighten()
+  }
+
+  /** Shortens the common prefix if `key`, about to be inserted, does not begin with it. */
+  #fitPrefix(key: Uint8Array, keyAt: number, keyLength: number): void {
+    const prefix = this.prefix
+    if (prefix === 0) return
+    const first = this.firstCompared
+    if (this.count <= first) {
+      this.prefix = 0
+      return
+    }
+    const common = commonPrefix(this.u8, this.keyAt(first), this.keyLength(first), key, keyAt, keyLength)
+    if (common < prefix) this.#setPrefix(common)
+  }
+
+  #setPrefix(prefix: number): void {
+    this.prefix = prefix
+    const count = this.count
+    for (let i = this.firstCompared; i < count; i++) {
+      this.i32[this.entry(i)] = headOf(this.u8, this.keyAt(i), this.keyLength(i), prefix)
+    }
+  }
+}
+
+export const even = (n: number): number => (n + 1) & ~1
+
+/** Copies a few hundred bytes; faster than `set` and `subarray`, which allocate. */
+export function copyBytes(from: Uint8Array, fromAt: number, to: Uint8Array, toAt: number, length: number): void {
+  if (from === to) {
+    to.copyWithin(toAt, fromAt, fromAt + length)
+  } else if (length < 64) {
+    for (let i = 0; i < length; i++) to[toAt + i] = from[fromAt + i]!
+  } else {
+    to.set(from.subarray(fromAt, fromAt + length), toAt)
+  }
+}
+
+const compactionScratch = Node.scratch()

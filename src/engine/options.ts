@@ -1,0 +1,120 @@
+// Options of a database, with limits. `docs/` and the README repeat none of this.
+import { InvalidError } from '../errors.js'
+import type { Storage } from '../storage/storage.js'
+import type { ValueEncoding } from './values.js'
+import { VALUE_ENCODINGS } from './values.js'
+
+/** What `open` takes. Every field is optional. */
+export interface OpenOptions {
+  /**
+   * Worker threads that flush, apply and checkpoint so that the event loop need not; 0 runs
+   * everything on the calling thread, which is fastest for a thread of your own that does nothing
+   * but write. 0 to 64; default 2.
+   */
+  workers?: number
+  /** Create the database if there is none. Default true, unless `readOnly`. */
+  createIfMissing?: boolean
+  /**
+   * Refuse to write. On a file system or in a directory that cannot be written, the log is
+   * replayed in memory and the database is seen as it was when it was opened.
+   */
+  readOnly?: boolean
+  /**
+   * How values become bytes: `msgpack` (default), `json`, `utf8` (strings) or `binary` (Uint8Arrays,
+   * the fastest). Not stored: everybody who opens the database must use the same.
+   */
+  valueEncoding?: ValueEncoding
+  /**
+   * Bytes of log after which a checkpoint is made in the background: more makes overwriting cheaper
+   * and recovery longer. Writers wait when twice this much is unsaved. 64 KiB to 1 TiB; default 64 MiB.
+   */
+  checkpointBytes?: number
+  /** Bytes of one file of the log. 4 KiB to 16 GiB; default 64 MiB. */
+  segmentBytes?: number
+  /**
+   * Address space set aside for the data file, which cannot grow beyond it. Costs nothing; lower it
+   * only where address space is limited. A multiple of `windowBytes`; 1 MiB to 16 TiB; default 1 TiB.
+   */
+  reserveBytes?: number
+  /** Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB (default). For tests. */
+  windowBytes?: number
+  /**
+   * How long to wait for others (an opener that recovers, a leader, a lock) before giving up with
+   * `ERR_MMAPDB_LOCKED`. Milliseconds, 1 to 3,600,000; default 30,000.
+   */
+  timeoutMs?: number
+  /**
+   * Bytes of asynchronous writes in flight before `put` waits for earlier ones. 64 KiB to 1 GiB;
+   * default 16 MiB. One larger batch is let through alone.
+   */
+  maxInFlightBytes?: number
+  /** Open on a network file system although neither its mappings nor its locks can be relied on. */
+  allowNetworkFileSystem?: boolean
+}
+
+export interface ResolvedOptions extends Required<OpenOptions> {
+  readonly path: string
+}
+
+/** What the engine itself needs; everything in it can be sent to a worker. */
+export type EngineOptions = ResolvedOptions
+
+/** Where the world is reached; tests put a simulated one here. */
+export interface EngineWorld {
+  readonly storage: Storage
+}
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const GiB = 1024 * MiB
+
+function integer(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
+  if (value === undefined) return fallback
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    throw new InvalidError(`${name} must be a whole number from ${least} to ${most}, not ${String(value)}.`)
+  }
+  return value
+}
+
+function flag(name: string, value: boolean | undefined, fallback: boolean): boolean {
+  if (value === undefined) return fallback
+  if (typeof value !== 'boolean') throw new InvalidError(`${name} must be true or false, not ${String(value)}.`)
+  return value
+}
+
+const KNOWN = new Set([
+  'workers', 'createIfMissing', 'readOnly', 'valueEncoding', 'checkpointBytes', 'segmentBytes', 'reserveBytes',
+  'windowBytes', 'timeoutMs', 'maxInFlightBytes', 'allowNetworkFileSystem',
+])
+
+/** Checks everything and fills in the defaults. Throws `InvalidError`. */
+export function resolveOptions(path: string, options: OpenOptions = {}): ResolvedOptions {
+  if (typeof path !== 'string' || path === '') throw new InvalidError('The path of a database must be a non-empty string.')
+  if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+  }
+  const windowBytes = integer('windowBytes', options.windowBytes, GiB, 64 * KiB, GiB)
+  if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
+  const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
+  if (reserveBytes % windowBytes !== 0) throw new InvalidError('reserveBytes must be a multiple of windowBytes.')
+  const valueEncoding = options.valueEncoding ?? 'msgpack'
+  if (!VALUE_ENCODINGS.includes(valueEncoding)) {
+    throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${String(valueEncoding)}.`)
+  }
+  const readOnly = flag('readOnly', options.readOnly, false)
+  return {
+    path,
+    workers: integer('workers', options.workers, 2, 0, 64),
+    createIfMissing: flag('createIfMissing', options.createIfMissing, !readOnly) && !readOnly,
+    readOnly,
+    valueEncoding,
+    checkpointBytes: integer('checkpointBytes', options.checkpointBytes, 64 * MiB, 64 * KiB, 1024 * GiB),
+    segmentBytes: integer('segmentBytes', options.segmentBytes, 64 * MiB, 4 * KiB, 16 * GiB),
+    reserveBytes,
+    windowBytes,
+    timeoutMs: integer('timeoutMs', options.timeoutMs, 30_000, 1, 3_600_000),
+    maxInFlightBytes: integer('maxInFlightBytes', options.maxInFlightBytes, 16 * MiB, 64 * KiB, GiB),
+    allowNetworkFileSystem: flag('allowNetworkFileSystem', options.allowNetworkFileSystem, false),
+  }
+}

@@ -1,0 +1,48 @@
+// The slots of the data file as typed arrays over the windows of its region. Windows appear as
+// they are first needed; they never move or go away while the region is open.
+import type { Region } from '../storage/storage.js'
+import { SLOT_BYTES, SLOT_SHIFT } from './layout.js'
+
+export class SlotSpace {
+  readonly region: Region
+  /** Slot n lies in window n >>> shift ... */
+  readonly shift: number
+  /** ... at byte (n & mask) << 12 of it. */
+  readonly mask: number
+  readonly u8: Uint8Array[] = []
+  readonly u16: Uint16Array[] = []
+  readonly i32: Int32Array[] = []
+  readonly buffers: Buffer[] = []
+
+  constructor(region: Region) {
+    const perWindow = region.windowBytes / SLOT_BYTES
+    if (!Number.isInteger(Math.log2(perWindow))) throw new RangeError('a window must hold a power of two of slots')
+    this.region = region
+    this.shift = Math.log2(perWindow)
+    this.mask = perWindow - 1
+    this.reach(0)
+  }
+
+  /** Slots that the reserved address range can hold. */
+  get maxSlots(): number {
+    return Math.floor(this.region.reserveBytes / SLOT_BYTES)
+  }
+
+  /** Makes the window of `slot` available and returns its index. */
+  reach(slot: number): number {
+    const window = slot >>> this.shift
+    while (this.u8.length <= window) {
+      const buffer = this.region.window(this.u8.length)
+      this.u16.push(new Uint16Array(buffer))
+      this.i32.push(new Int32Array(buffer))
+      this.buffers.push(Buffer.from(buffer))
+      this.u8.push(new Uint8Array(buffer))
+    }
+    return window
+  }
+
+  /** Byte at which `slot` begins in its window. */
+  base(slot: number): number {
+    return (slot & this.mask) << SLOT_SHIFT
+  }
+}

@@ -1,0 +1,76 @@
+// Where the log ends, shared by every thread and process that appends: two copies in `control` and
+// a sequence word that says which one holds. Written under the append lock only: the spare copy is
+// filled in, then the sequence word moves on, atomically. A writer that dies in between has changed
+// nothing. Readers need no lock: they read the copy and look again whether the word has moved.
+
+/** Bytes that the state takes up in `control`: the word and two copies, a cache line pair each. */
+export const APPEND_STATE_BYTES = 384
+const COPY_AT = 128
+const COPY_BYTES = 128
+
+/** The fields of a copy, as float64 indices. */
+const FIELD = { TAIL: 0, SEGMENT_START: 1, SEGMENT_LIMIT: 2, RESERVED_SLOTS: 3, FRAMES: 4, OPERATIONS: 5 } as const
+
+export interface AppendFields {
+  /** LSN behind the last frame. */
+  tail: number
+  /** The segment that the tail lies in: where it begins, and where frames must end. */
+  segmentStart: number
+  segmentLimit: number
+  /** Slots promised to all frames ever appended in this life of `control`. */
+  reservedSlots: number
+  frames: number
+  operations: number
+}
+
+export class AppendState {
+  readonly #words: Int32Array
+  readonly #numbers: Float64Array
+  readonly #word: number
+
+  /** `offset`: where in `buffer` the state lies, a multiple of 64. */
+  constructor(buffer: ArrayBuffer, offset: number) {
+    this.#words = new Int32Array(buffer, offset, APPEND_STATE_BYTES / 4)
+    this.#numbers = new Float64Array(buffer, offset, APPEND_STATE_BYTES / 8)
+    this.#word = 0
+  }
+
+  /** A consistent copy, written into `into`. */
+  read(into: AppendFields): AppendFields {
+    for (;;) {
+      const sequence = Atomics.load(this.#words, this.#word)
+      const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
+      const n = this.#numbers
+      into.tail = n[at + FIELD.TAIL]!
+      into.segmentStart = n[at + FIELD.SEGMENT_START]!
+      into.segmentLimit = n[at + FIELD.SEGMENT_LIMIT]!
+      into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
+      into.frames = n[at + FIELD.FRAMES]!
+      into.operations = n[at + FIELD.OPERATIONS]!
+      if (Atomics.load(this.#words, this.#word) === sequence) return into
+    }
+  }
+
+  /** Replaces the state. The append lock must be held. */
+  publish(from: AppendFields): void {
+    const sequence = Atomics.load(this.#words, this.#word) + 1
+    const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
+    const n = this.#numbers
+    n[at + FIELD.TAIL] = from.tail
+    n[at + FIELD.SEGMENT_START] = from.segmentStart
+    n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimit
+    n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
+    n[at + FIELD.FRAMES] = from.frames
+    n[at + FIELD.OPERATIONS] = from.operations
+    Atomics.store(this.#words, this.#word, sequence | 0)
+  }
+}
+
+export const newAppendFields = (): AppendFields => ({
+  tail: 0,
+  segmentStart: 0,
+  segmentLimit: 0,
+  reservedSlots: 0,
+  frames: 0,
+  operations: 0,
+})

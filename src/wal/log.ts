@@ -1,0 +1,190 @@
+// The write-ahead log: a directory of segments. This file creates, finds, recycles and flushes
+// segments and writes frames into them; `reader.ts` mirrors it. Where the log ends is not known
+// here but in the append state; whoever appends holds the append lock.
+//
+// The order of a switch to a new segment, and what a crash after each step leaves:
+//   1. the old segment is flushed        everything before the new one is on disk from here on
+//   2. the file appears under its name   an unfinished segment: its header does not name its own
+//      (a spare renamed, or created)     start, so it is ignored and made again
+//   3. the header is written and flushed an empty segment
+//   4. the directory is flushed          the same, and it survives a power cut
+//   5. the frame is written
+// So a segment with a good header proves that all of the log before it had been on disk.
+import { join } from 'node:path'
+import { crashPoint } from '../crash-points.js'
+import type { RandomFile, Storage } from '../storage/storage.js'
+import { lsnToHex, type Lsn } from './lsn.js'
+import {
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  filePosition,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  segmentName,
+  segmentStart,
+  type SegmentHeader,
+} from './segment.js'
+
+const SPARE_PREFIX = 'spare-'
+/** Spares kept for later segments; more are removed. */
+const MAX_SPARES = 2
+
+export interface OpenSegment {
+  readonly startLsn: Lsn
+  readonly path: string
+  readonly file: RandomFile
+  readonly header: SegmentHeader
+}
+
+export interface LogOptions {
+  readonly storage: Storage
+  /** The directory of the segments. */
+  readonly directory: string
+  readonly uuid: Buffer
+  /** Bytes set aside for a segment; a longer frame gets a longer segment of its own. */
+  readonly segmentBytes: number
+  readonly readOnly: boolean
+}
+
+export class Log {
+  readonly storage: Storage
+  readonly directory: string
+  readonly uuid: Buffer
+  readonly segmentBytes: number
+  readonly #readOnly: boolean
+  readonly #open = new Map<number, OpenSegment>()
+
+  constructor(options: LogOptions) {
+    this.storage = options.storage
+    this.directory = options.directory
+    this.uuid = options.uuid
+    this.segmentBytes = options.segmentBytes
+    this.#readOnly = options.readOnly
+  }
+
+  /** Where the segments on disk say they begin, ascending. Their headers are not looked at. */
+  starts(): Lsn[] {
+    return this.storage
+      .list(this.directory)
+      .map(segmentStart)
+      .filter((lsn): lsn is Lsn => lsn !== undefined)
+      .sort((a, b) => a - b)
+  }
+
+  /**
+   * The segment that begins at `startLsn`, opened once. Undefined if there is none, or if it was
+   * never finished: its header is torn or names another position.
+   */
+  segment(startLsn: Lsn): OpenSegment | undefined {
+    const known = this.#open.get(startLsn)
+    if (known !== undefined) return known
+    const path = join(this.directory, segmentName(startLsn))
+    if (this.storage.info(path).kind !== 'file') return undefined
+    const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
+    const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES)
+    const got = file.read(bytes, 0, bytes.length, 0)
+    const header = got === bytes.length ? decodeSegmentHeader(bytes) : undefined
+    if (header === undefined || header.startLsn !== startLsn) {
+      file.close()
+      return undefined
+    }
+    const segment = { startLsn, path, file, header }
+    this.#remember(segment)
+    return segment
+  }
+
+  #remember(segment: OpenSegment): void {
+    // A few segments are in use at a time; older ones are not read again.
+    if (this.#open.size >= 8) {
+      const oldest = Math.min(...this.#open.keys())
+      this.#open.get(oldest)!.file.close()
+      this.#open.delete(oldest)
+    }
+    this.#open.set(segment.startLsn, segment)
+  }
+
+  /**
+   * Makes the segment that begins at `startLsn`, with room for at least `frameBytes`. Everything
+   * appended before must be flushed. The append lock (or the sole use of the database) is held.
+   */
+  createSegment(startLsn: Lsn, frameBytes: number): OpenSegment {
+    this.#forget(startLsn)
+    const path = join(this.directory, segmentName(startLsn))
+    const capacity = Math.max(this.segmentBytes - SEGMENT_HEADER_BYTES, frameBytes)
+    const sizeBytes = SEGMENT_HEADER_BYTES + capacity
+    const spare = this.#spares().find((name) => this.storage.info(join(this.directory, name)).sizeBytes >= sizeBytes)
+    if (spare !== undefined && this.storage.info(path).kind === 'missing') {
+      this.storage.rename(join(this.directory, spare), path)
+    }
+    const file = this.storage.openFile(path, 'create')
+    crashPoint('segment-created')
+    try {
+      file.allocate(sizeBytes)
+      const salt = Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
+      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + capacity) as Lsn }
+      file.write(encodeSegmentHeader(header), 0, SEGMENT_HEADER_BYTES, 0)
+      file.flush()
+      crashPoint('segment-linked')
+      this.storage.flushDirectory(this.directory)
+      const segment = { startLsn, path, file, header }
+      this.#remember(segment)
+      return segment
+    } catch (error) {
+      file.close()
+      throw error
+    }
+  }
+
+  /** Writes a sealed frame. Its segment must have room for it. */
+  write(segment: OpenSegment, frame: Buffer, lsn: Lsn): void {
+    segment.file.write(frame, 0, frame.length, filePosition(segment.startLsn, lsn))
+  }
+
+  /**
+   * Recycles every segment that ends at or before `lsn`: up to two become spares, the others go.
+   * The checkpoint lock is held. A crash in between leaves a segment that nobody needs; the next
+   * call takes it.
+   */
+  releaseBefore(lsn: Lsn): number {
+    const starts = this.starts()
+    let released = 0
+    let spares = this.#spares().length
+    for (let i = 0; i + 1 < starts.length && starts[i + 1]! <= lsn; i++) {
+      const start = starts[i]!
+      const path = join(this.directory, segmentName(start))
+      this.#forget(start)
+      crashPoint('recycling-segment')
+      const reusable = this.storage.info(path).sizeBytes === this.segmentBytes
+      if (reusable && spares < MAX_SPARES) {
+        this.storage.rename(path, join(this.directory, SPARE_PREFIX + lsnToHex(start)))
+        spares++
+      } else {
+        this.storage.unlink(path)
+      }
+      released++
+    }
+    if (released > 0) this.storage.flushDirectory(this.directory)
+    return released
+  }
+
+  /** Removes the spares. For a clean close: an idle database keeps no more than it needs. */
+  removeSpares(): void {
+    const spares = this.#spares()
+    for (const name of spares) this.storage.unlink(join(this.directory, name))
+    if (spares.length > 0) this.storage.flushDirectory(this.directory)
+  }
+
+  #spares(): string[] {
+    return this.storage.list(this.directory).filter((name) => name.startsWith(SPARE_PREFIX))
+  }
+
+  #forget(startLsn: number): void {
+    this.#open.get(startLsn)?.file.close()
+    this.#open.delete(startLsn)
+  }
+
+  close(): void {
+    for (const segment of this.#open.values()) segment.file.close()
+    this.#open.clear()
+  }
+}
