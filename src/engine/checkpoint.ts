@@ -50,6 +50,8 @@ export interface CheckpointReport {
   /** LSN up to which the tree on disk includes the log. */
   readonly lsn: Lsn
   readonly number: number
+  /** Slots from here on are not used by the tree on disk, nor free-listed. */
+  readonly nextSlot: number
   /** Slots that were sealed and flushed. */
   readonly slotsWritten: number
   readonly segmentsReleased: number
@@ -72,9 +74,10 @@ export class Checkpointer {
 
   /**
    * Makes a checkpoint of the newest tree. Undefined if there is nothing new, or if somebody else is
-   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time.
+   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time. `cutTail`: the
+   * header leaves out the free slots at the end of the file; only for a closer who is alone.
    */
-  run(wait: boolean): CheckpointReport | undefined {
+  run({ wait, cutTail = false }: { wait: boolean; cutTail?: boolean }): CheckpointReport | undefined {
     const { control, locks, timeoutMs } = this.#parts
     if (wait) {
       if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
@@ -86,7 +89,7 @@ export class Checkpointer {
     try {
       control.checkpointWanted = false
       const begun = this.#underLeaderLock(() => this.#begin())
-      return begun === undefined ? undefined : this.#finish(begun)
+      return begun === undefined ? undefined : this.#finish(begun, cutTail)
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
     }
@@ -149,15 +152,17 @@ export class Checkpointer {
     }
   }
 
-  #finish(begun: Begun): CheckpointReport {
+  #finish(begun: Begun, cutTail: boolean): CheckpointReport {
     const { control, log, space, allocator, createdMs } = this.#parts
-    const { state, chain, oldChain, free, sinceLsn } = begun
+    const { state, chain, oldChain, sinceLsn } = begun
+    const free = begun.free.sort()
+    const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, free) : state[STATE.NEXT_SLOT]!
     const lsn = state[STATE.VISIBLE]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
     let slotsWritten = this.#sealTree(state, sinceLsn)
     crashPoint('mid-checkpoint')
-    writeChain(space, chain, free)
+    writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
     for (const slot of chain) sealSlot(space, slot)
     slotsWritten += chain.length
     guarded('Flushing the data file', () => space.region.flush())
@@ -170,7 +175,7 @@ export class Checkpointer {
       root: state[STATE.ROOT]! as SlotNo,
       height: state[STATE.HEIGHT]!,
       entries: state[STATE.ENTRIES]!,
-      nextSlot: state[STATE.NEXT_SLOT]!,
+      nextSlot,
       chain: chain[0] ?? (0 as SlotNo),
       chainSlots: chain.length,
       leaves: state[STATE.LEAVES]!,
@@ -195,7 +200,7 @@ export class Checkpointer {
       allocator.finish()
       control.publishState(now)
     })
-    return { lsn, number, slotsWritten, segmentsReleased: log.releaseBefore(lsn) }
+    return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn) }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
@@ -229,6 +234,13 @@ export class Checkpointer {
     if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1)
     return sealed
   }
+}
+
+/** Where the slots in use end, if those that lie free before `nextSlot` are left out. `free` is sorted. */
+function withoutFreeTail(nextSlot: number, free: Uint32Array): number {
+  let next = nextSlot
+  for (let i = free.length - 1; i >= 0 && free[i] === next - 1; i--) next--
+  return next
 }
 
 /** Where the value of entry i of `leaf` overflows to. */

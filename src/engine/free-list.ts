@@ -25,9 +25,8 @@ export function linkChain(space: SlotSpace, chain: readonly SlotNo[], lsn: numbe
   })
 }
 
-/** Writes `slots` (sorted here, in place) into a linked chain. */
+/** Writes `slots`, sorted, into a linked chain. */
 export function writeChain(space: SlotSpace, chain: readonly SlotNo[], slots: Uint32Array): void {
-  slots.sort()
   let i = 0
   for (const slot of chain) {
     const base = space.base(slot)

@@ -12,7 +12,7 @@ import type { SlotSpace } from './slot-space.js'
 export class TreeReader {
   readonly space: SlotSpace
   readonly checker: SlotChecker
-  readonly #control: Control
+  readonly control: Control
   readonly #bitmap: Int32Array
 
   /** Where `find` found the entry: its leaf's buffer, and its cell. */
@@ -27,7 +27,7 @@ export class TreeReader {
   constructor(space: SlotSpace, control: Control, checker: SlotChecker) {
     this.space = space
     this.checker = checker
-    this.#control = control
+    this.control = control
     this.#bitmap = control.i32
   }
 
@@ -37,7 +37,7 @@ export class TreeReader {
    */
   find(state: StateFields, key: Uint8Array, keyLength: number): boolean {
     const space = this.space
-    const limit = this.#control.unverifiedLimit
+    const limit = this.control.unverifiedLimit
     let slot = state[STATE.ROOT]!
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const window = slot >>> space.shift

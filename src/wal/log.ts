@@ -167,6 +167,11 @@ export class Log {
     return released
   }
 
+  /** Bytes of the segment's file; 0 if it has just gone. */
+  sizeBytes(startLsn: Lsn): number {
+    return this.storage.info(join(this.directory, segmentName(startLsn))).sizeBytes
+  }
+
   /** Removes the spares. For a clean close: an idle database keeps no more than it needs. */
   removeSpares(): void {
     const spares = this.#spares()

@@ -1,0 +1,734 @@
+// One thread's hold on a database: everything synchronous, nothing shared with other threads but
+// files, locks and `control`. The public Database runs one of these on the calling thread for
+// reads, and one in each worker for what would block the event loop.
+import { dirname } from 'node:path'
+import { crashPoint } from '../crash-points.js'
+import { ClosedError, CorruptError, FullError, InvalidError, LockedError, PermissionError, ReadOnlyError } from '../errors.js'
+import { guarded } from '../storage/errors.js'
+import { StorageError, type LockTable, type Region, type Storage } from '../storage/storage.js'
+import { newAppendFields } from '../wal/append-state.js'
+import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
+import { Log } from '../wal/log.js'
+import { FIRST_LSN, type Lsn } from '../wal/lsn.js'
+import { Allocator } from './allocator.js'
+import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
+import { Committer } from './commit.js'
+import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE } from './control.js'
+import { checkPath, databasePaths, findHeader, type HeaderSearch } from './files.js'
+import { growDataFile, INITIAL_SLOTS } from './growth.js'
+import { FORMAT_VERSION, headerSlots, type Header } from './header.js'
+import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
+import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
+import { LOCK } from './lock-bytes.js'
+import type { EngineOptions } from './options.js'
+import { Pins, type Pin } from './pins.js'
+import { boundsOf, RangeIterator, type Range, type Selection } from './range.js'
+import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
+import { SlotChecker } from './slot-check.js'
+import { SlotSpace } from './slot-space.js'
+import { TreeReader } from './tree-reader.js'
+import { TreeWriter } from './tree-writer.js'
+import { Trimmer, usedSlots, worthTrimming } from './trim.js'
+import { valueCodec, type ValueCodec } from './values.js'
+
+/** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
+export interface Entry<V = unknown> {
+  readonly value: V
+  readonly version: number
+}
+
+/** One operation of a batch. */
+export type BatchOperation<V = unknown> =
+  | { readonly type: 'put'; readonly key: Key; readonly value: V }
+  | { readonly type: 'del'; readonly key: Key }
+
+/** Figures about a database, as of one moment. */
+export interface Stats {
+  readonly path: string
+  readonly uuid: string
+  readonly formatVersion: number
+  readonly entries: number
+  readonly height: number
+  readonly slots: {
+    readonly leaf: number
+    readonly branch: number
+    readonly overflow: number
+    readonly freeList: number
+    readonly header: number
+    /** Freed and waiting for readers or a checkpoint, or free to be used again. */
+    readonly free: number
+    /** In the file and never used. */
+    readonly unused: number
+    readonly total: number
+  }
+  readonly dataBytes: number
+  readonly log: {
+    readonly visibleLsn: number
+    readonly durableLsn: number
+    readonly tailLsn: number
+    /** Bytes that recovery would replay now. */
+    readonly replayBytes: number
+    readonly segments: number
+    readonly bytes: number
+  }
+  readonly checkpoint: { readonly number: number; readonly lsn: number; readonly made: number }
+  /** Since the database was first opened by anybody who has it open now. */
+  readonly commits: {
+    readonly flushes: number
+    readonly groups: number
+    readonly frames: number
+    readonly operations: number
+  }
+  readonly readers: { readonly pinned: number; readonly oldestLsn: number; readonly lagBytes: number }
+  /** Why writes are refused; undefined while all is well. */
+  readonly failure: string | undefined
+}
+
+export class Engine {
+  readonly options: EngineOptions
+  readonly #storage: Storage
+  readonly #locks: LockTable
+  readonly #dataRegion: Region
+  readonly #controlRegion: Region
+  readonly #control: Control
+  readonly #space: SlotSpace
+  readonly #checker: SlotChecker
+  readonly #log: Log
+  readonly #pins: Pins
+  readonly #committer: Committer
+  readonly #checkpointer: Checkpointer
+  readonly #allocator: Allocator
+  readonly #reader: TreeReader
+  readonly #values: ValueCodec
+  /** What came of opening, if this thread was the first opener. */
+  readonly recovery: RecoveryReport | undefined
+  /** Everything lies in this process's own memory: see `readOnly` in the options. */
+  readonly isPrivate: boolean
+
+  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
+  readonly #frame = new FrameBuilder()
+  readonly #state = newState()
+  readonly #pin: Pin
+  readonly #snapshots = new Set<EngineSnapshot>()
+  #closed = false
+
+  private constructor(options: EngineOptions, storage: Storage, inspect: boolean) {
+    this.options = options
+    this.#storage = storage
+    const paths = databasePaths(options.path)
+    const undo: (() => void)[] = []
+    try {
+      const found = guarded('Opening the database', () => checkPath(storage, paths, options))
+      this.isPrivate = inspect || (options.readOnly && !isWritable(storage, paths.directory))
+      if (found === 'missing') createDirectory(storage, paths.directory)
+      const data = guarded('Opening the data file', () =>
+        storage.openRegion(paths.data, {
+          mode: this.isPrivate ? 'private' : 'shared',
+          reserveBytes: options.reserveBytes,
+          windowBytes: options.windowBytes,
+          create: !this.isPrivate,
+        }),
+      )
+      undo.push(() => data.close())
+      this.#dataRegion = data
+      this.#locks = guarded('Opening the data file', () => storage.openLocks(paths.data))
+      undo.push(() => this.#locks.close())
+      if (!this.isPrivate) this.#lockOpen()
+
+      const first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
+      if (this.isPrivate && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
+        throw new LockedError(
+          'The database is open elsewhere. Its files can only be looked at from outside while nobody writes to them; ' +
+            'close it everywhere first.',
+        )
+      }
+      if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
+        throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
+      }
+      const control = guarded('Opening the control file', () =>
+        storage.openRegion(paths.control, {
+          mode: this.isPrivate ? 'anonymous' : 'shared',
+          reserveBytes: CONTROL_RESERVE_BYTES,
+          windowBytes: CONTROL_WINDOW_BYTES,
+          create: first && !this.isPrivate,
+        }),
+      )
+      undo.push(() => control.close())
+      this.#controlRegion = control
+      this.#control = new Control(control)
+      if (first && !this.isPrivate) control.truncate(0)
+      if (!first) this.#checkControl()
+
+      let search: HeaderSearch | undefined = this.#findHeader()
+      if (search.header === undefined) {
+        if (this.isPrivate || !options.createIfMissing || !first) {
+          throw new CorruptError(`The creation of the database at ${options.path} was cut short: it holds nothing yet.`)
+        }
+        this.#create(paths.wal)
+        search = this.#findHeader()
+      }
+      const header = search.header!
+      this.#space = new SlotSpace(data)
+      this.#checker = new SlotChecker(this.#space, this.#control)
+      this.#log = new Log({
+        storage,
+        directory: paths.wal,
+        uuid: header.uuid,
+        segmentBytes: options.segmentBytes,
+        readOnly: this.isPrivate,
+      })
+      undo.push(() => this.#log.close())
+      this.#pins = new Pins(this.#control, this.#locks)
+      this.#allocator = new Allocator(this.#control, this.#pins, (slots) => this.#growFor(slots))
+      const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
+      this.#committer = new Committer({
+        storage,
+        control: this.#control,
+        locks: this.#locks,
+        log: this.#log,
+        space: this.#space,
+        allocator: this.#allocator,
+        writer,
+        timeoutMs: options.timeoutMs,
+      })
+      this.#checkpointer = new Checkpointer({
+        control: this.#control,
+        locks: this.#locks,
+        log: this.#log,
+        space: this.#space,
+        allocator: this.#allocator,
+        checker: this.#checker,
+        createdMs: header.createdMs,
+        timeoutMs: options.timeoutMs,
+      })
+      this.#reader = new TreeReader(this.#space, this.#control, this.#checker)
+      this.#values = valueCodec(options.valueEncoding)
+      this.recovery = first ? this.#recover(header, search) : undefined
+      if (!this.isPrivate) {
+        if (first) {
+          this.#control.setReady()
+          this.#locks.tryLock(LOCK.ATTACHED, 'shared')
+        }
+        this.#locks.unlock(LOCK.OPEN)
+      }
+      this.#pin = this.#pins.acquire()
+    } catch (error) {
+      for (const step of undo.reverse()) step()
+      throw error
+    }
+  }
+
+  /**
+   * Opens a database on this thread. Throws what the options, the path, the files or the system
+   * give reason for; nothing has been changed then.
+   */
+  static open(options: EngineOptions, storage: Storage): Engine {
+    return new Engine(options, storage, false)
+  }
+
+  /** Opens a database as recovery would leave it, in this process's own memory, changing no file. */
+  static inspect(options: EngineOptions, storage: Storage): Engine {
+    return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true)
+  }
+
+  #lockOpen(): void {
+    const { timeoutMs } = this.options
+    if (this.#locks.lock(LOCK.OPEN, 'exclusive', timeoutMs)) return
+    throw new LockedError(
+      `The database at ${this.options.path} is still being opened, recovered or closed by somebody else after ${timeoutMs} ms. ` +
+        'Try again later, or allow more time with timeoutMs.',
+    )
+  }
+
+  #checkControl(): void {
+    if (!this.#control.ready) {
+      throw new CorruptError(
+        `${databasePaths(this.options.path).control} was removed or damaged while the database is open elsewhere. ` +
+          'Close it everywhere, then open it again; nothing is lost.',
+      )
+    }
+    if (this.#control.version !== CONTROL_VERSION) {
+      throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
+    }
+  }
+
+  #findHeader(): HeaderSearch {
+    const region = this.#dataRegion
+    const size = region.sizeBytes()
+    const perWindow = region.windowBytes / SLOT_BYTES
+    return findHeader((slotNo) => {
+      if ((slotNo + 1) * SLOT_BYTES > size) return Buffer.alloc(0)
+      return Buffer.from(region.window(Math.floor(slotNo / perWindow)), (slotNo % perWindow) * SLOT_BYTES, SLOT_BYTES)
+    }, databasePaths(this.options.path).data)
+  }
+
+  /**
+   * Makes an empty database: the log's directory and first segment, and then the headers, which make
+   * it count. A crash before the last flush leaves blank headers and a log without frames: the next
+   * opener begins anew.
+   */
+  #create(wal: string): void {
+    guarded('Creating the database', () => {
+      const storage = this.#storage
+      storage.makeDirectory(wal)
+      const uuid = Buffer.from(storage.randomBytes(16))
+      const log = new Log({ storage, directory: wal, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
+      if (log.starts().some((start) => start !== FIRST_LSN)) {
+        throw new CorruptError('The data file is empty and its log is not. Restore the database from a backup.')
+      }
+      log.createSegment(FIRST_LSN, 0)
+      log.close()
+      this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
+      writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), FORMAT_VERSION))
+      storage.flushDirectory(this.options.path)
+    })
+  }
+
+  #recover(header: Header, search: HeaderSearch): RecoveryReport {
+    return guarded('Recovering the database', () => {
+      const twins = headerSlots(header.checkpointNumber)
+      const twinDamaged = search.damage.some((d) => twins.includes(d.slotNo))
+      formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
+      this.#checkLogBelongs(header)
+      const report = recover({
+        control: this.#control,
+        space: this.#space,
+        log: this.#log,
+        committer: this.#committer,
+        header,
+        headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
+        checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
+        monotonicMs: () => this.#storage.monotonicMs(),
+      })
+      if (twinDamaged && !report.needed && !this.isPrivate) writeHeaders(this.#space, header)
+      return report
+    })
+  }
+
+  #checkLogBelongs(header: Header): void {
+    for (const start of this.#log.starts()) {
+      const segment = this.#log.segment(start)
+      if (segment === undefined || segment.header.uuid.equals(header.uuid)) continue
+      throw new CorruptError(
+        `The log does not belong to the data file: ${segment.path} is of another database. ` +
+          'Put the wal directory and the data file of the same database together.',
+        { path: segment.path },
+      )
+    }
+  }
+
+  /** For an allocator that found no slot: grows the file, waiting out appenders. */
+  #growFor(slots: number): void {
+    const alreadyHeld = this.recovery === undefined && !this.#control.ready
+    if (!alreadyHeld && !this.#locks.lock(LOCK.APPEND, 'exclusive', this.options.timeoutMs)) {
+      throw new LockedError('The append lock was not had in time to grow the data file.')
+    }
+    try {
+      growDataFile(this.#space, this.#control, slots)
+    } finally {
+      if (!alreadyHeld) this.#locks.unlock(LOCK.APPEND)
+    }
+  }
+
+  // ---- reading ---------------------------------------------------------------------------------
+
+  get(key: Key): unknown {
+    this.#assertOpen()
+    const length = encodeKey(key, this.#key)
+    const state = this.#state
+    this.#pin.take(state)
+    try {
+      if (!this.#reader.find(state, this.#key, length)) return undefined
+      return this.#foundValue()
+    } finally {
+      this.#pin.release()
+    }
+  }
+
+  getEntry(key: Key): Entry | undefined {
+    this.#assertOpen()
+    const length = encodeKey(key, this.#key)
+    const state = this.#state
+    this.#pin.take(state)
+    try {
+      if (!this.#reader.find(state, this.#key, length)) return undefined
+      const version = this.#reader.version
+      return { value: this.#foundValue(), version }
+    } finally {
+      this.#pin.release()
+    }
+  }
+
+  has(key: Key): boolean {
+    this.#assertOpen()
+    const length = encodeKey(key, this.#key)
+    const state = this.#state
+    this.#pin.take(state)
+    try {
+      const found = this.#reader.find(state, this.#key, length)
+      this.#checker.checkFaults()
+      return found
+    } finally {
+      this.#pin.release()
+    }
+  }
+
+  #foundValue(): unknown {
+    const reader = this.#reader
+    if (reader.overflows) {
+      const bytes = reader.overflowValue()
+      return this.#values.decode(bytes, 0, bytes.length)
+    }
+    const value = this.#values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
+    this.#checker.checkFaults()
+    return value
+  }
+
+  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
+    this.#assertOpen()
+    const bounds = boundsOf(range)
+    const pin = this.#pins.acquire()
+    const state = newState()
+    pin.take(state)
+    return new RangeIterator(this.#source(() => this.#pins.giveBack(pin)), state, bounds, selection)
+  }
+
+  #source(release: () => void, assertOpen: () => void = () => this.#assertOpen()) {
+    return {
+      reader: new TreeReader(this.#space, this.#control, this.#checker),
+      checker: this.#checker,
+      values: this.#values,
+      assertOpen,
+      release: () => {
+        if (!this.#closed) release()
+      },
+    }
+  }
+
+  snapshot(): EngineSnapshot {
+    this.#assertOpen()
+    const pin = this.#pins.acquire()
+    const state = newState()
+    pin.take(state)
+    const source = this.#source(() => this.#pins.giveBack(pin))
+    const snapshot = new EngineSnapshot(source, state, () => this.#snapshots.delete(snapshot))
+    this.#snapshots.add(snapshot)
+    return snapshot
+  }
+
+  // ---- writing ---------------------------------------------------------------------------------
+
+  put(key: Key, value: unknown): void {
+    this.#assertWritable()
+    this.#frame.reset()
+    this.#addPut(this.#frame, key, value)
+    this.commit(this.#frame.frame())
+  }
+
+  del(key: Key): void {
+    this.#assertWritable()
+    this.#frame.reset()
+    this.#frame.del(this.#key, encodeKey(key, this.#key))
+    this.commit(this.#frame.frame())
+  }
+
+  batch(operations: Iterable<BatchOperation>): void {
+    this.#assertWritable()
+    this.#frame.reset()
+    this.addBatch(this.#frame, operations)
+    if (this.#frame.opCount > 0) this.commit(this.#frame.frame())
+  }
+
+  #addPut(frame: FrameBuilder, key: Key, value: unknown): void {
+    const length = encodeKey(key, this.#key)
+    const bytes = this.#values.encode(value)
+    if (bytes.length > MAX_VALUE_BYTES) {
+      throw new InvalidError(`A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`)
+    }
+    frame.put(this.#key, length, bytes)
+  }
+
+  /** Adds a put to a frame that will be committed later. Throws `InvalidError` and adds nothing. */
+  addPut(frame: FrameBuilder, key: Key, value: unknown): void {
+    this.#assertWritable()
+    this.#addPut(frame, key, value)
+  }
+
+  addDel(frame: FrameBuilder, key: Key): void {
+    this.#assertWritable()
+    frame.del(this.#key, encodeKey(key, this.#key))
+  }
+
+  /** Adds a whole batch, or throws `InvalidError` and adds nothing. */
+  addBatch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
+    this.#assertWritable()
+    const { lengthBytes, opCount } = frame
+    try {
+      for (const operation of operations) {
+        if (operation?.type === 'put') this.#addPut(frame, operation.key, operation.value)
+        else if (operation?.type === 'del') frame.del(this.#key, encodeKey(operation.key, this.#key))
+        else throw new InvalidError('An operation of a batch must have the type "put" or "del".')
+      }
+    } catch (error) {
+      frame.rewind(lengthBytes, opCount)
+      throw error
+    }
+  }
+
+  /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
+  commit(frame: Buffer): void {
+    this.#assertWritable()
+    this.#limitLog()
+    const end = this.#committer.append(frame)
+    this.#committer.wait(end)
+    const state = this.#control
+    const behind = end - this.#lastCheckpointBegun()
+    if (behind > this.options.checkpointBytes && !state.checkpointWanted) state.checkpointWanted = true
+  }
+
+  #lastCheckpointBegun(): number {
+    return this.#control.readState(this.#state)[STATE.CHECKPOINT_BEGUN]!
+  }
+
+  /** Writers wait for a checkpoint, or make it, when twice as much log as allowed is not in the tree on disk. */
+  #limitLog(): void {
+    const state = this.#control.readState(this.#state)
+    const tail = this.#control.append.read(this.#append).tail
+    if (tail - state[STATE.CHECKPOINT_DURABLE]! < 2 * this.options.checkpointBytes) return
+    this.#checkpointer.run({ wait: true })
+  }
+  readonly #append = newAppendFields()
+
+  /** True if enough has been written since the last checkpoint that one should be made soon. */
+  get checkpointWanted(): boolean {
+    return this.#control.checkpointWanted
+  }
+
+  /** Brings the tree to disk. Undefined if there was nothing new or somebody else is at it (`wait` false). */
+  checkpoint(wait: boolean): CheckpointReport | undefined {
+    this.#assertWritable()
+    this.#committer.refuseIfFailed()
+    return this.#checkpointer.run({ wait })
+  }
+
+  // ---- the rest --------------------------------------------------------------------------------
+
+  stats(): Stats {
+    this.#assertOpen()
+    const state = this.#control.readState(newState())
+    const tail = this.#control.append.read(newAppendFields()).tail
+    const visible = state[STATE.VISIBLE]!
+    const oldest = this.#pins.oldest(visible, false)
+    const total = Math.floor(this.#dataRegion.sizeBytes() / SLOT_BYTES)
+    const starts = this.#log.starts()
+    return {
+      path: this.options.path,
+      uuid: formatUuid(this.#log.uuid),
+      formatVersion: FORMAT_VERSION,
+      entries: state[STATE.ENTRIES]!,
+      height: state[STATE.HEIGHT]!,
+      slots: {
+        leaf: state[STATE.LEAVES]!,
+        branch: state[STATE.BRANCHES]!,
+        overflow: state[STATE.OVERFLOWS]!,
+        freeList: state[STATE.CHAIN_SLOTS]!,
+        header: HEADER_SLOTS,
+        free: state[STATE.NEXT_SLOT]! - usedSlots(state),
+        unused: total - state[STATE.NEXT_SLOT]!,
+        total,
+      },
+      dataBytes: total * SLOT_BYTES,
+      log: {
+        visibleLsn: visible,
+        durableLsn: this.#control.durable,
+        tailLsn: tail,
+        replayBytes: tail - state[STATE.CHECKPOINT_DURABLE]!,
+        segments: starts.length,
+        bytes: starts.reduce((sum, start) => sum + this.#log.sizeBytes(start), 0),
+      },
+      checkpoint: {
+        number: state[STATE.CHECKPOINT_NUMBER]!,
+        lsn: state[STATE.CHECKPOINT_DURABLE]!,
+        made: state[STATE.CHECKPOINTS]!,
+      },
+      commits: {
+        flushes: state[STATE.FLUSHES]!,
+        groups: state[STATE.GROUPS]!,
+        frames: state[STATE.FRAMES]!,
+        operations: state[STATE.OPERATIONS]!,
+      },
+      readers: { pinned: this.#pins.inUse(), oldestLsn: oldest, lagBytes: visible - oldest },
+      failure: this.#control.failure()?.message,
+    }
+  }
+
+  /** The parts that tools which look inside need: verification, the slot map, the list of frames. */
+  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; isPrivate: boolean } {
+    this.#assertOpen()
+    return {
+      space: this.#space,
+      control: this.#control,
+      checker: this.#checker,
+      log: this.#log,
+      allocator: this.#allocator,
+      pins: this.#pins,
+      isPrivate: this.isPrivate,
+    }
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new ClosedError('The database is closed.')
+  }
+
+  #assertWritable(): void {
+    this.#assertOpen()
+    if (this.options.readOnly) throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+  }
+
+  /**
+   * Lets go of the database. The last to do so, of all threads and processes, makes a checkpoint
+   * and cuts the data file back to what is used, so that the next opener has nothing to do.
+   */
+  close(): void {
+    if (this.#closed) return
+    for (const snapshot of this.#snapshots) snapshot.close()
+    this.#pins.close()
+    this.#closed = true
+    try {
+      if (!this.isPrivate && !this.options.readOnly && this.#control.failure() === undefined) this.#finishIfLast()
+    } finally {
+      this.#log.close()
+      this.#locks.close()
+      this.#controlRegion.close()
+      this.#dataRegion.close()
+    }
+  }
+
+  #finishIfLast(): void {
+    // If somebody is opening right now, this is not the last one.
+    if (!this.#locks.tryLock(LOCK.OPEN, 'exclusive')) return
+    if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
+    try {
+      this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
+      let report = this.#checkpointer.run({ wait: true, cutTail: true })
+      const state = this.#control.readState(newState())
+      if (worthTrimming(state)) report = this.#trim() ?? report
+      this.#log.removeSpares()
+      crashPoint('before-truncate')
+      this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
+    } catch (error) {
+      // Nothing is lost without it: the next opener replays the log.
+      if (!(error instanceof FullError) && !(error instanceof StorageError && error.code === 'ENOSPC')) throw error
+    }
+  }
+
+  /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
+  #trim(): CheckpointReport | undefined {
+    this.#frame.reset()
+    this.#committer.wait(this.#committer.append(this.#frame.frame()))
+    const state = this.#control.readState(newState())
+    const lsn = state[STATE.VISIBLE]!
+    this.#allocator.begin(state, lsn)
+    this.#allocator.replaceWaiting(this.#allocator.waiting().sort())
+    new Trimmer(this.#space, this.#checker, this.#allocator, state, lsn).run()
+    this.#allocator.finish()
+    this.#control.publishState(state)
+    return this.#checkpointer.run({ wait: true, cutTail: true })
+  }
+}
+
+/** One tree, as it was when the snapshot was taken, until closed. */
+export class EngineSnapshot {
+  readonly #source: ConstructorParameters<typeof RangeIterator>[0]
+  readonly #state: Float64Array
+  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
+  readonly #onClose: () => void
+  #open = true
+
+  constructor(source: ConstructorParameters<typeof RangeIterator>[0], state: Float64Array, onClose: () => void) {
+    this.#source = source
+    this.#state = state
+    this.#onClose = onClose
+  }
+
+  /** LSN of the tree: every write up to it is in, none behind it. */
+  get lsn(): number {
+    return this.#state[STATE.VISIBLE]!
+  }
+  get entries(): number {
+    return this.#state[STATE.ENTRIES]!
+  }
+
+  #assertOpen(): void {
+    this.#source.assertOpen()
+    if (!this.#open) throw new ClosedError('The snapshot is closed.')
+  }
+
+  #find(key: Key): boolean {
+    this.#assertOpen()
+    return this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))
+  }
+
+  get(key: Key): unknown {
+    return this.getEntry(key)?.value
+  }
+
+  getEntry(key: Key): Entry | undefined {
+    if (!this.#find(key)) return undefined
+    const { reader, values, checker } = this.#source
+    const version = reader.version
+    if (reader.overflows) {
+      const bytes = reader.overflowValue()
+      return { value: values.decode(bytes, 0, bytes.length), version }
+    }
+    const value = values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
+    checker.checkFaults()
+    return { value, version }
+  }
+
+  has(key: Key): boolean {
+    return this.#find(key)
+  }
+
+  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
+    this.#assertOpen()
+    const { reader } = this.#source
+    const source = {
+      ...this.#source,
+      reader: new TreeReader(reader.space, reader.control, reader.checker),
+      assertOpen: () => this.#assertOpen(),
+      release: () => undefined,
+    }
+    return new RangeIterator(source, this.#state, boundsOf(range), selection)
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#onClose()
+    this.#source.release()
+  }
+}
+
+function isWritable(storage: Storage, directory: string): boolean {
+  return !storage.fileSystem(directory).readOnly
+}
+
+function createDirectory(storage: Storage, directory: string): void {
+  guarded('Creating the database directory', () => {
+    if (storage.info(directory).kind === 'directory') return
+    const parent = dirname(directory)
+    if (storage.info(parent).kind !== 'directory') {
+      throw new PermissionError(`${parent} does not exist; create it first.`)
+    }
+    storage.makeDirectory(directory)
+    storage.flushDirectory(parent)
+  })
+}
+
+const formatUuid = (uuid: Buffer): string =>
+  uuid.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')

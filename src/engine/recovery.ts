@@ -1,0 +1,228 @@
+// What the first opener does, whatever happened before: take the newest good header, make `control`
+// anew from it, replay the log from the header's LSN, and bring the result to disk by a checkpoint.
+// There is no other recovery path.
+//
+// Nothing of it writes over what the header reaches until the checkpoint at its end is on disk. So
+// a process killed while recovering, at any point and as often as one likes, leaves what it found.
+//
+// If the log did not end where the header says, a new segment begins at its end: frames that were
+// begun there and never acknowledged stay behind in the old segment, where nobody reads on.
+import { crashPoint } from '../crash-points.js'
+import { CorruptError } from '../errors.js'
+import { newAppendFields } from '../wal/append-state.js'
+import { FRAME, forEachOperation } from '../wal/frame.js'
+import type { Log } from '../wal/log.js'
+import { FIRST_LSN, type Lsn } from '../wal/lsn.js'
+import { classifyEnd, LogReader } from '../wal/reader.js'
+import type { Allocator } from './allocator.js'
+import type { CheckpointReport } from './checkpoint.js'
+import type { Committer } from './commit.js'
+import { Control, newState, STATE } from './control.js'
+import { chainSlots, readChain } from './free-list.js'
+import type { Header } from './header.js'
+import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
+import type { SlotChecker } from './slot-check.js'
+import type { SlotSpace } from './slot-space.js'
+
+/** What recovery did. */
+export interface RecoveryReport {
+  /** False if the database had been closed cleanly: then there was nothing to do. */
+  readonly needed: boolean
+  /** The checkpoint that replay began from. */
+  readonly checkpointNumber: number
+  readonly fromLsn: Lsn
+  readonly toLsn: Lsn
+  readonly framesReplayed: number
+  readonly operationsReplayed: number
+  /** Bytes of frames at the end of the log that were begun and never acknowledged; dropped. */
+  readonly tornTailBytes: number
+  /** Slots that an interrupted writer had begun or left unsealed; their contents were made again. */
+  readonly slotsPartiallyWritten: number
+  /** Slots written by the replay. */
+  readonly slotsRebuilt: number
+  /** Header slots that were damaged and have been replaced by the checkpoint. */
+  readonly headersDamaged: number
+  readonly durationMs: number
+}
+
+/** Log applied as one group while replaying; more needs more free slots at a time. */
+const GROUP_BYTES = 8 * 1024 * 1024
+/** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
+const UNUSED_RUN = 1024
+
+/** Makes `control` say what `header` says. Returns the free slots in the order they will be used. */
+export function formatControl(
+  control: Control,
+  space: SlotSpace,
+  header: Header,
+  allocator: () => Allocator,
+  checker: () => SlotChecker,
+): void {
+  const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  if (header.nextSlot > sizeSlots) {
+    throw new CorruptError(
+      `The data file is cut short: it has ${sizeSlots} slots of the ${header.nextSlot} that its header counts. ` +
+        'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+      { slotNo: sizeSlots },
+    )
+  }
+  control.format(header.uuid, header.nextSlot)
+  control.fileSlots = sizeSlots
+  control.durable = header.lsn
+  const state = newState()
+  state[STATE.VISIBLE] = header.lsn
+  state[STATE.ROOT] = header.root
+  state[STATE.HEIGHT] = header.height
+  state[STATE.ENTRIES] = header.entries
+  state[STATE.LEAVES] = header.leaves
+  state[STATE.BRANCHES] = header.branches
+  state[STATE.OVERFLOWS] = header.overflows
+  state[STATE.NEXT_SLOT] = header.nextSlot
+  state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
+  state[STATE.CHECKPOINT_BEGUN] = header.lsn
+  state[STATE.CHECKPOINT_DURABLE] = header.lsn
+  state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
+  state[STATE.CHAIN] = header.chain
+  state[STATE.CHAIN_SLOTS] = header.chainSlots
+  const chain = chainSlots(space, checker(), header.chain, header.chainSlots)
+  if (chain.length !== header.chainSlots) {
+    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.chainSlots} as the header says.`, {
+      slotNo: header.chain,
+    })
+  }
+  const free = readChain(space, chain, header.nextSlot)
+  const slots = allocator()
+  slots.begin(state, header.lsn)
+  slots.replaceWaiting(free)
+  slots.finish()
+  control.publishState(state)
+}
+
+export interface RecoveryParts {
+  readonly control: Control
+  readonly space: SlotSpace
+  readonly log: Log
+  readonly committer: Committer
+  readonly header: Header
+  readonly headersDamaged: number
+  /** Makes a checkpoint; undefined in a database that must not be written. */
+  readonly checkpoint: (() => CheckpointReport | undefined) | undefined
+  readonly monotonicMs: () => number
+  readonly onProgress?: (replayedBytes: number) => void
+}
+
+/** Replays the log. `control` says what the header says; nobody else has the database open. */
+export function recover(parts: RecoveryParts): RecoveryReport {
+  const { control, space, log, committer, header } = parts
+  const startedMs = parts.monotonicMs()
+  const from = header.lsn
+  const reader = new LogReader(log, from)
+  const scan = new LogReader(log, from)
+  const state = control.readState(newState())
+  const before = state[STATE.NEXT_SLOT]!
+  let groupEnd = from
+  let frames = 0
+  let operations = 0
+  let slotsPartiallyWritten = 0
+  const nextBefore = state[STATE.ELIGIBLE]!
+
+  for (;;) {
+    // Two passes over each group: find how far good frames go, then apply them as one.
+    const start = groupEnd
+    while (groupEnd - start < GROUP_BYTES && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
+      checkOperations(scan)
+      frames++
+      operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
+      groupEnd = scan.position
+    }
+    if (groupEnd === start) break
+    // Before the replay itself writes there.
+    if (start === from) slotsPartiallyWritten = countUnsealed(space, header)
+    committer.apply(state, reader, groupEnd)
+    control.publishState(state)
+    control.readState(state)
+    crashPoint('mid-recovery')
+    parts.onProgress?.(groupEnd - from)
+  }
+  const end = classifyEnd(log, groupEnd, scan.segment)
+  const needed = groupEnd !== from || end.tornBytes > 0
+
+  control.durable = groupEnd
+  const append = newAppendFields()
+  append.tail = groupEnd
+  append.segmentStart = scan.segment!.startLsn
+  append.segmentLimit = scan.segment!.header.limitLsn
+  if (parts.checkpoint !== undefined && needed) {
+    if (groupEnd !== append.segmentStart) {
+      scan.segment!.file.flush()
+      const segment = log.createSegment(groupEnd, 0)
+      append.segmentStart = groupEnd
+      append.segmentLimit = segment.header.limitLsn
+    }
+    control.append.publish(append)
+    parts.checkpoint()
+  } else {
+    control.append.publish(append)
+  }
+  const after = control.readState(newState())
+  const reused = Math.max(0, nextBefore - state[STATE.ELIGIBLE]!)
+  return {
+    needed,
+    checkpointNumber: header.checkpointNumber,
+    fromLsn: from,
+    toLsn: groupEnd,
+    framesReplayed: frames,
+    operationsReplayed: operations,
+    tornTailBytes: end.tornBytes,
+    slotsPartiallyWritten,
+    slotsRebuilt: needed ? after[STATE.NEXT_SLOT]! - before + reused : 0,
+    headersDamaged: parts.headersDamaged,
+    durationMs: parts.monotonicMs() - startedMs,
+  }
+}
+
+/** A frame whose CRC holds and whose inside makes no sense was written by a program that went wrong. */
+function checkOperations(reader: LogReader): void {
+  try {
+    forEachOperation(reader.bytes, reader.at, reader.lengthBytes, () => undefined)
+  } catch (cause) {
+    throw new CorruptError(`The frame at LSN ${reader.lsn} is malformed: ${(cause as Error).message}.`, { lsn: reader.lsn }, { cause })
+  }
+}
+
+/**
+ * Slots behind the last checkpoint's end that somebody has written to and no checkpoint has sealed:
+ * what the interrupted life left of slots that are now made again from the log.
+ */
+function countUnsealed(space: SlotSpace, header: Header): number {
+  const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  let count = 0
+  for (let slot = header.nextSlot, unused = 0; slot < sizeSlots && unused < UNUSED_RUN; slot++) {
+    const w = space.base(slot) >> 2
+    const i32 = space.i32[space.reach(slot)]!
+    if (i32[w + (SLOT.TYPE >> 2)] === 0) unused++
+    else {
+      unused = 0
+      count++
+    }
+  }
+  return count
+}
+
+/** The header of a database with nothing in it. */
+export const emptyHeader = (uuid: Buffer, createdMs: number, version: number): Header => ({
+  version,
+  uuid,
+  checkpointNumber: 0,
+  lsn: FIRST_LSN,
+  root: 0 as SlotNo,
+  height: 0,
+  entries: 0,
+  nextSlot: HEADER_SLOTS,
+  chain: 0 as SlotNo,
+  chainSlots: 0,
+  leaves: 0,
+  branches: 0,
+  overflows: 0,
+  createdMs,
+})
