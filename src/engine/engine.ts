@@ -475,6 +475,42 @@ export class Engine {
     }
   }
 
+  /**
+   * Looks up keys that are encoded already (`lengths[i]` bytes each, back to back) and returns the
+   * encoded values in the same form; a missing key has length -1.
+   */
+  getEncoded(keys: Uint8Array, lengths: Int32Array): { values: Uint8Array; lengths: Int32Array } {
+    this.#assertOpen()
+    const parts: Uint8Array[] = []
+    const found = new Int32Array(lengths.length)
+    const state = this.#state
+    this.#pin.take(state)
+    try {
+      let at = 0
+      for (let i = 0; i < lengths.length; i++) {
+        const key = keys.subarray(at, at + lengths[i]!)
+        at += key.length
+        if (!this.#reader.find(state, key, key.length)) {
+          found[i] = -1
+          continue
+        }
+        const { buffer, valueAt, valueLength, overflows } = this.#reader
+        const value = overflows ? this.#reader.overflowValue() : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
+        parts.push(value)
+        found[i] = value.length
+      }
+      this.#checker.checkFaults()
+    } finally {
+      this.#pin.release()
+    }
+    return { values: Buffer.concat(parts), lengths: found }
+  }
+
+  /** What an encoded value stands for. */
+  decodeValue(bytes: Buffer): unknown {
+    return this.#values.decode(bytes, 0, bytes.length)
+  }
+
   /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
   commit(frame: Buffer): void {
     this.#assertWritable()
@@ -563,7 +599,7 @@ export class Engine {
   }
 
   /** The parts that tools which look inside need: verification, the slot map, the list of frames. */
-  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; isPrivate: boolean } {
+  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; locks: LockTable } {
     this.#assertOpen()
     return {
       space: this.#space,
@@ -572,7 +608,7 @@ export class Engine {
       log: this.#log,
       allocator: this.#allocator,
       pins: this.#pins,
-      isPrivate: this.isPrivate,
+      locks: this.#locks,
     }
   }
 
@@ -617,7 +653,7 @@ export class Engine {
       let report = this.#checkpointer.run({ wait: true, cutTail: true })
       const state = this.#control.readState(newState())
       if (worthTrimming(state)) report = this.#trim() ?? report
-      this.#log.removeSpares()
+      this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
       this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
     } catch (error) {

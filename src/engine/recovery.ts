@@ -162,6 +162,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     control.append.publish(append)
     parts.checkpoint()
   } else {
+    if (parts.checkpoint !== undefined) log.allocateAll(scan.segment!)
     control.append.publish(append)
   }
   const after = control.readState(newState())

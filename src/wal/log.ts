@@ -172,11 +172,26 @@ export class Log {
     return this.storage.info(join(this.directory, segmentName(startLsn))).sizeBytes
   }
 
-  /** Removes the spares. For a clean close: an idle database keeps no more than it needs. */
-  removeSpares(): void {
-    const spares = this.#spares()
-    for (const name of spares) this.storage.unlink(join(this.directory, name))
-    if (spares.length > 0) this.storage.flushDirectory(this.directory)
+  /**
+   * At a clean close: begins a segment at `tail`, cut down to its header, and drops all before it.
+   * The tree on disk includes everything up to there.
+   */
+  restartAt(tail: Lsn): void {
+    const newest = this.starts().at(-1)
+    const segment = newest === tail ? this.segment(tail) : this.createSegment(tail, 0)
+    segment?.file.truncate(SEGMENT_HEADER_BYTES)
+    this.releaseBefore(tail)
+    this.#removeSpares()
+  }
+
+  /** Gives the last segment back the blocks that a clean close took from it. */
+  allocateAll(segment: OpenSegment): void {
+    segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
+  }
+
+  #removeSpares(): void {
+    for (const name of this.#spares()) this.storage.unlink(join(this.directory, name))
+    this.storage.flushDirectory(this.directory)
   }
 
   #spares(): string[] {

@@ -1,0 +1,171 @@
+// Verification of everything that a read could meet: every slot the tree reaches, its CRC if it has
+// been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
+// the file is either reached once or free, never both and never neither.
+import { CorruptError } from '../errors.js'
+import { LOCK } from './lock-bytes.js'
+import { overflowPointer } from './checkpoint.js'
+import { newState, STATE } from './control.js'
+import type { Engine } from './engine.js'
+import { chainSlots } from './free-list.js'
+import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
+import { Node } from './node.js'
+import { forEachOverflowSlot, readOverflow } from './overflow.js'
+import { compareKeys } from './search.js'
+import { slotDamage, structureDamage } from './slot-check.js'
+
+export interface Damage {
+  readonly slotNo: number
+  readonly why: string
+}
+
+export interface VerifyReport {
+  readonly ok: boolean
+  /** LSN of the tree that was verified. */
+  readonly lsn: number
+  readonly entries: number
+  readonly slots: { readonly branch: number; readonly leaf: number; readonly overflow: number; readonly free: number }
+  /** What was found, at most 100 of it. */
+  readonly damage: Damage[]
+}
+
+const MAX_DAMAGE = 100
+
+/**
+ * Verifies the newest tree. Takes the leader lock for as long as it takes to copy the list of free
+ * slots; the tree itself is read under a pin, beside writers.
+ */
+export function verify(engine: Engine): VerifyReport {
+  const { space, control, checker, allocator, locks, pins } = engine.inside()
+  const damage: Damage[] = []
+  const note = (slotNo: number, why: string): void => {
+    if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
+  }
+  const state = newState()
+  const pin = pins.acquire()
+  // Free slots and the tree must be of one moment.
+  const leads = !engine.isPrivate && !engine.options.readOnly
+  if (leads) locks.lock(LOCK.LEADER, 'exclusive', engine.options.timeoutMs)
+  let waiting: Uint32Array
+  let chain: SlotNo[] = []
+  let pending: SlotNo[] = []
+  try {
+    pin.take(newState())
+    control.readState(state)
+    allocator.begin(control.readState(newState()), state[STATE.VISIBLE]!)
+    waiting = allocator.waiting()
+    try {
+      chain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
+      pending = chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)
+    } catch (error) {
+      note(error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, (error as Error).message)
+    }
+  } finally {
+    if (leads) {
+      locks.unlock(LOCK.LEADER)
+      control.passTurn()
+    }
+  }
+
+  try {
+    const nextSlot = state[STATE.NEXT_SLOT]!
+    const reached = new Uint8Array(nextSlot)
+    const mark = (slot: number, what: string): boolean => {
+      if (slot < HEADER_SLOTS || slot >= nextSlot) {
+        note(slot, `${what} refers to it, and it is out of range`)
+        return false
+      }
+      if (reached[slot] !== 0) {
+        note(slot, `it is used twice, the second time as ${what}`)
+        return false
+      }
+      reached[slot] = 1
+      return true
+    }
+    const counts = { branch: 0, leaf: 0, overflow: 0 }
+    let entries = 0
+    const scratch = new Node()
+    const durable = state[STATE.CHECKPOINT_DURABLE]!
+
+    const sound = (slot: SlotNo, type: number, level: number): boolean => {
+      try {
+        checker.expect(slot, type, level)
+      } catch (error) {
+        if (!(error instanceof CorruptError)) throw error
+        note(slot, error.message)
+        return false
+      }
+      const w = (space.base(slot) + SLOT.LSN) >> 2
+      const i32 = space.i32[space.reach(slot)]!
+      const madeAt = i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0)
+      // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
+      const why = madeAt <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
+      if (why !== undefined) note(slot, why)
+      return why === undefined
+    }
+
+    const visit = (slot: SlotNo, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void => {
+      if (!mark(slot, level === 0 ? 'a leaf' : 'a branch')) return
+      if (!sound(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)) return
+      const node = new Node().at(space, slot)
+      const count = node.count
+      for (let i = node.firstCompared; i < count; i++) {
+        const at = node.keyAt(i)
+        const length = node.keyLength(i)
+        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0) note(slot, `key ${i} is below its slot's range`)
+        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0) note(slot, `key ${i} is above its slot's range`)
+      }
+      if (level === 0) {
+        counts.leaf++
+        entries += count
+        for (let i = 0; i < count; i++) if (node.overflows(i)) visitOverflow(node, i)
+        return
+      }
+      counts.branch++
+      const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
+      for (let i = 0; i < count; i++) {
+        visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
+      }
+    }
+
+    const visitOverflow = (leaf: Node, i: number): void => {
+      const pointer = overflowPointer(leaf, i)
+      try {
+        forEachOverflowSlot(space, checker, pointer, (slot) => {
+          counts.overflow++
+          mark(slot, 'part of a value')
+          sound(slot, TYPE.OVERFLOW, 0)
+        })
+        readOverflow(space, checker, pointer)
+      } catch (error) {
+        if (!(error instanceof CorruptError)) throw error
+        note(error.site.slotNo ?? pointer.first, error.message)
+      }
+    }
+
+    if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1, undefined, undefined)
+    for (const slot of chain) {
+      mark(slot, 'part of the free list')
+      const why = slotDamage(space, slot, scratch)
+      if (why !== undefined) note(slot, why)
+    }
+    for (const slot of pending) mark(slot, 'part of the next free list')
+    for (const slot of waiting) mark(slot, 'a free slot')
+    for (let slot = HEADER_SLOTS; slot < nextSlot; slot++) {
+      if (reached[slot] === 0) note(slot, 'it is neither used nor free: it has leaked')
+    }
+    const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
+    for (const kind of ['leaf', 'branch', 'overflow'] as const) {
+      if (counts[kind] !== expected[kind]) note(0, `there are ${counts[kind]} ${kind} slots, and the header counts ${expected[kind]}`)
+    }
+    if (entries !== state[STATE.ENTRIES]!) note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
+    return {
+      ok: damage.length === 0,
+      lsn: state[STATE.VISIBLE]!,
+      entries,
+      slots: { ...counts, free: waiting.length },
+      damage,
+    }
+  } finally {
+    pins.giveBack(pin)
+  }
+}
