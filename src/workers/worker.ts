@@ -47,9 +47,6 @@ export interface Lookup {
 }
 
 export const lookUp = ({ keys, lengths }: Lookup): Outcome<{ values: Uint8Array; lengths: Int32Array }> =>
-  outcome(() => {
-    const found = engine().getEncoded(keys, lengths)
-    return Piscina.move(found as never) as unknown as typeof found
-  })
+  outcome(() => engine().getEncoded(keys, lengths))
 
 export const count = (range: Range): Outcome<number> => outcome(() => engine().range(range, 'keys').count())

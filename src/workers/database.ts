@@ -1,0 +1,455 @@
+// The public Database: reads on the calling thread, straight from the map; writes coalesced into
+// frames and committed by a pool of workers.
+//
+// Asynchronous writes made before the next microtask checkpoint share a frame. As many frames are in
+// flight as there are workers; while all are busy, further writes gather in the next frame. So the
+// more is written at once, the fewer flushes each write costs.
+import { existsSync } from 'node:fs'
+import { Piscina } from 'piscina'
+import { ClosedError, fromErrorMessage, InvalidError, ReadOnlyError } from '../errors.js'
+import type { CheckpointReport } from '../engine/checkpoint.js'
+import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
+import { databasePaths } from '../engine/files.js'
+import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
+import { boundsOf, type Range } from '../engine/range.js'
+import type { RecoveryReport } from '../engine/recovery.js'
+import type { ValueEncoding } from '../engine/values.js'
+import { verify, type VerifyReport } from '../engine/verify.js'
+import { posixStorage } from '../storage/posix.js'
+import { FrameBuilder } from '../wal/frame.js'
+import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
+import type { Outcome } from './worker.js'
+
+// What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Anything = any
+
+/** The type of values that goes with a value encoding. */
+export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8' ? string : E extends 'binary' ? Uint8Array : Anything
+
+/** What `get` hands out: a Buffer where a Uint8Array was put. */
+export type Stored<V> = V extends Uint8Array ? Buffer : V
+
+interface Pending {
+  readonly builder: FrameBuilder
+  readonly settle: { resolve: () => void; reject: (error: Error) => void }[]
+}
+
+interface Waiting {
+  readonly run: () => void
+  readonly reject: (error: Error) => void
+}
+
+/** An open database. See `open`. */
+export class Database<V = Anything> {
+  readonly #engine: Engine
+  readonly #options: ResolvedOptions
+  readonly #pool: Piscina | undefined
+  /** What opening had to repair; undefined if others had the database open already. */
+  readonly recovery: RecoveryReport | undefined
+
+  #pending: Pending | undefined
+  #flushScheduled = false
+  #framesInFlight = 0
+  #bytesInFlight = 0
+  readonly #waiting: Waiting[] = []
+  readonly #tasks = new Set<Promise<unknown>>()
+  #checkpointing: Promise<unknown> | undefined
+  #closing: Promise<void> | undefined
+
+  /** @internal Use `open`. */
+  constructor(engine: Engine, options: ResolvedOptions, pool: Piscina | undefined, recovery: RecoveryReport | undefined) {
+    this.#engine = engine
+    this.#options = options
+    this.#pool = pool
+    this.recovery = recovery
+  }
+
+  /** The directory of the database. */
+  get path(): string {
+    return this.#options.path
+  }
+  get isOpen(): boolean {
+    return this.#closing === undefined
+  }
+
+  // ---- reading ---------------------------------------------------------------------------------
+
+  /**
+   * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads where the data
+   * is in memory. Throws `InvalidError`, `CorruptError`, `IoError`, `ClosedError`.
+   */
+  get(key: Key): Stored<V> | undefined {
+    return this.#engine.get(key) as Stored<V> | undefined
+  }
+
+  /** The value of `key` with its version, which grows with every write of it; undefined if absent. */
+  getEntry(key: Key): Entry<Stored<V>> | undefined {
+    return this.#engine.getEntry(key) as Entry<Stored<V>> | undefined
+  }
+
+  has(key: Key): boolean {
+    return this.#engine.has(key)
+  }
+
+  /**
+   * The values of many keys, in their order, undefined where absent; all as of one moment. Read by a
+   * worker, so that waiting for a disk does not hold up the event loop.
+   */
+  async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
+    this.#assertOpen()
+    if (!Array.isArray(keys)) throw new InvalidError('getMany takes an array of keys.')
+    const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
+    const lengths = new Int32Array(keys.length)
+    const encoded = Buffer.concat(
+      keys.map((key, i) => {
+        lengths[i] = encodeKey(key as Key, buffer)
+        return Buffer.from(buffer.subarray(0, lengths[i]))
+      }),
+    )
+    const found = this.#pool
+      ? await this.#run<{ values: Uint8Array; lengths: Int32Array }>('lookUp', { keys: encoded, lengths })
+      : this.#engine.getEncoded(encoded, lengths)
+    const values = Buffer.from(found.values.buffer, found.values.byteOffset, found.values.byteLength)
+    let at = 0
+    return Array.from(found.lengths, (length) => {
+      if (length < 0) return undefined
+      const value = this.#engine.decodeValue(values.subarray(at, at + length))
+      at += length
+      return value as Stored<V>
+    })
+  }
+
+  /**
+   * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator holds
+   * on to that moment until it is done, left or disposed of.
+   */
+  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+    return this.#engine.range(range, 'entries') as never
+  }
+  keys(range?: Range): IterableIterator<Key> & Disposable {
+    return this.#engine.range(range, 'keys') as never
+  }
+  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+    return this.#engine.range(range, 'values') as never
+  }
+  /** How many entries a range has. Cost: one step for each leaf of it. */
+  count(range?: Range): number {
+    return this.#engine.range(range, 'keys').count()
+  }
+  /** The same, by a worker: for ranges so large that the event loop should not wait for them. */
+  async countAsync(range: Range = {}): Promise<number> {
+    this.#assertOpen()
+    boundsOf(range)
+    return this.#pool ? this.#run<number>('count', range) : this.count(range)
+  }
+
+  /** The database as it is now, until closed; what it reaches is not reused meanwhile. */
+  snapshot(): Snapshot<V> {
+    return new Snapshot(this.#engine.snapshot())
+  }
+
+  // ---- writing ---------------------------------------------------------------------------------
+
+  /**
+   * Sets `key` to `value`. Resolves once that is on disk and visible to every thread and process.
+   * While more than `maxInFlightBytes` are in flight it waits its turn: the value must not be
+   * changed until the promise is settled. Rejects with `InvalidError`, `FullError` (nothing was
+   * written), `IoError` (writes have stopped), `LockedError`, `ClosedError`, `ReadOnlyError`.
+   */
+  put(key: Key, value: V): Promise<void> {
+    return this.#write((frame) => this.#engine.addPut(frame, key, value))
+  }
+
+  /** Removes `key` if it is there. Resolves and rejects as `put` does. */
+  del(key: Key): Promise<void> {
+    return this.#write((frame) => this.#engine.addDel(frame, key))
+  }
+
+  /** All of these operations or none of them, in their order. Resolves and rejects as `put` does. */
+  batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
+    return this.#write((frame) => this.#engine.addBatch(frame, operations))
+  }
+
+  /** `put` on the calling thread: returns once it is on disk and visible. */
+  putSync(key: Key, value: V): void {
+    this.#assertOpen()
+    this.#engine.put(key, value)
+    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+  }
+  delSync(key: Key): void {
+    this.#assertOpen()
+    this.#engine.del(key)
+    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+  }
+  batchSync(operations: Iterable<BatchOperation<V>>): void {
+    this.#assertOpen()
+    this.#engine.batch(operations)
+    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+  }
+
+  #write(add: (frame: FrameBuilder) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#assertOpen()
+      if (this.#options.readOnly) throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+      const run = (): void => {
+        const pending = (this.#pending ??= { builder: new FrameBuilder(), settle: [] })
+        const before = pending.builder.opCount
+        try {
+          add(pending.builder)
+        } catch (error) {
+          reject(error as Error)
+          return
+        }
+        if (pending.builder.opCount === before && before === 0) {
+          resolve()
+          return
+        }
+        pending.settle.push({ resolve, reject })
+        this.#scheduleFlush()
+      }
+      if (this.#waiting.length > 0 || this.#isFull()) this.#waiting.push({ run, reject })
+      else run()
+    })
+  }
+
+  #isFull(): boolean {
+    return this.#bytesInFlight + (this.#pending?.builder.lengthBytes ?? 0) > this.#options.maxInFlightBytes
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return
+    this.#flushScheduled = true
+    queueMicrotask(() => {
+      this.#flushScheduled = false
+      this.#flush()
+    })
+  }
+
+  /** Sends what is pending on its way if a worker is free for it. */
+  #flush(): void {
+    const pending = this.#pending
+    if (pending === undefined || pending.settle.length === 0) return
+    if (this.#pool === undefined) {
+      this.#pending = undefined
+      this.#commitHere(pending)
+      return
+    }
+    if (this.#framesInFlight >= this.#options.workers) return
+    this.#pending = undefined
+    const bytes = pending.builder.lengthBytes
+    const frame = pending.builder.take()
+    this.#framesInFlight++
+    this.#bytesInFlight += bytes
+    const buffer = frame.buffer as ArrayBuffer
+    const task = this.#run<boolean>('commit', { frame: buffer, length: frame.length }, [buffer]).then(
+      (wanted) => {
+        for (const { resolve } of pending.settle) resolve()
+        this.#maybeCheckpoint(wanted)
+      },
+      (error: Error) => {
+        for (const { reject } of pending.settle) reject(error)
+      },
+    )
+    void this.#track(task).then(() => {
+      this.#framesInFlight--
+      this.#bytesInFlight -= bytes
+      this.#admit()
+      this.#flush()
+    })
+  }
+
+  #commitHere(pending: Pending): void {
+    try {
+      this.#engine.commit(pending.builder.frame())
+      for (const { resolve } of pending.settle) resolve()
+    } catch (error) {
+      for (const { reject } of pending.settle) reject(error as Error)
+    }
+    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+    this.#admit()
+    this.#flush()
+  }
+
+  /** Lets writes in that waited for room. */
+  #admit(): void {
+    while (this.#waiting.length > 0 && !this.#isFull()) this.#waiting.shift()!.run()
+  }
+
+  #maybeCheckpoint(wanted: boolean): void {
+    if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
+    if (this.#pool === undefined) {
+      this.#engine.checkpoint(false)
+      return
+    }
+    // If it fails, the log goes on growing and the next write meets the reason itself.
+    this.#checkpointing = this.#track(
+      this.#run('checkpoint', { wait: false }).then(
+        () => (this.#checkpointing = undefined),
+        () => (this.#checkpointing = undefined),
+      ),
+    )
+  }
+
+  // ---- the rest --------------------------------------------------------------------------------
+
+  /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
+  async checkpoint(): Promise<CheckpointReport | undefined> {
+    this.#assertOpen()
+    return this.#pool ? this.#run<CheckpointReport | undefined>('checkpoint', { wait: true }) : this.#engine.checkpoint(true)
+  }
+
+  /** Checks every slot and value that a read could meet. Damage is reported, not thrown. */
+  async verify(): Promise<VerifyReport> {
+    this.#assertOpen()
+    return this.#pool ? this.#run<VerifyReport>('check') : verify(this.#engine)
+  }
+
+  /** Figures about the database, as of now. */
+  stats(): Stats {
+    return this.#engine.stats()
+  }
+
+  /**
+   * Waits for writes in flight and closes the database; the last to do so, of all threads and
+   * processes, makes a checkpoint and cuts the file back to what is used. Snapshots and iterators
+   * end. Idempotent.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    try {
+      while (this.#pending?.settle.length || this.#waiting.length > 0 || this.#tasks.size > 0) {
+        this.#admit()
+        this.#flush()
+        await Promise.allSettled([...this.#tasks])
+      }
+      if (this.#pool !== undefined) {
+        // Off the event loop: what is left for closing itself is little then.
+        if (!this.#options.readOnly) await this.#run('checkpoint', { wait: false }).catch(() => undefined)
+        await this.#pool.destroy()
+      }
+    } finally {
+      this.#engine.close()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new ClosedError('The database is closed.')
+  }
+
+  async #run<T>(name: string, task: unknown = {}, transferList: ArrayBuffer[] = []): Promise<T> {
+    const outcome = (await this.#pool!.run(task, { name, transferList: transferList as never })) as Outcome<T>
+    if ('error' in outcome) throw fromErrorMessage(outcome.error)
+    return outcome.ok
+  }
+
+  #track<T>(task: Promise<T>): Promise<T> {
+    this.#tasks.add(task)
+    return task.finally(() => this.#tasks.delete(task))
+  }
+}
+
+/** One moment of a database, until closed. Use it with `using`, or call `close`. */
+export class Snapshot<V = Anything> {
+  readonly #snapshot: EngineSnapshot
+
+  /** @internal Use `Database.snapshot`. */
+  constructor(snapshot: EngineSnapshot) {
+    this.#snapshot = snapshot
+  }
+
+  /** LSN of this moment: every write up to it is in, none behind it. */
+  get lsn(): number {
+    return this.#snapshot.lsn
+  }
+  get(key: Key): Stored<V> | undefined {
+    return this.#snapshot.get(key) as Stored<V> | undefined
+  }
+  getEntry(key: Key): Entry<Stored<V>> | undefined {
+    return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
+  }
+  has(key: Key): boolean {
+    return this.#snapshot.has(key)
+  }
+  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+    return this.#snapshot.range(range, 'entries') as never
+  }
+  keys(range?: Range): IterableIterator<Key> & Disposable {
+    return this.#snapshot.range(range, 'keys') as never
+  }
+  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+    return this.#snapshot.range(range, 'values') as never
+  }
+  count(range?: Range): number {
+    return this.#snapshot.range(range, 'keys').count()
+  }
+  /** Lets the moment go. Idempotent. */
+  close(): void {
+    this.#snapshot.close()
+  }
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}
+
+/**
+ * Opens the database in the directory `path`, creating it if need be, and repairs what a crash left
+ * behind. Any number of threads and processes may have it open at once.
+ *
+ * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
+ * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),
+ * `LockedError` (somebody else opens or recovers it for longer than `timeoutMs`), `FullError`,
+ * `IoError`. Nothing has been changed then.
+ */
+export async function open<const E extends ValueEncoding | undefined = undefined, V = ValueOf<E>>(
+  path: string,
+  options: OpenOptions & { valueEncoding?: E } = {},
+): Promise<Database<V>> {
+  const resolved = resolveOptions(path, options)
+  // A database that is new or was closed cleanly opens at once; one that may have to be recovered
+  // is opened by a worker first, so that the event loop does not wait for the replay.
+  const quick = resolved.workers === 0 || isQuickToOpen(resolved.path)
+  let engine = quick ? Engine.open(resolved, posixStorage) : undefined
+  const pool = resolved.workers > 0 && !(engine?.isPrivate ?? false) ? startPool(resolved) : undefined
+  try {
+    let recovery = engine?.recovery
+    if (engine === undefined) {
+      const outcome = (await pool!.run({}, { name: 'start' })) as Outcome<RecoveryReport | undefined>
+      if ('error' in outcome) throw fromErrorMessage(outcome.error)
+      recovery = outcome.ok
+      engine = Engine.open(resolved, posixStorage)
+    }
+    return new Database<V>(engine, resolved, pool, recovery)
+  } catch (error) {
+    await pool?.destroy()
+    engine?.close()
+    throw error
+  }
+}
+
+function startPool(options: ResolvedOptions): Piscina {
+  return new Piscina({
+    filename: new URL('./worker.js', import.meta.url).href,
+    workerData: options,
+    minThreads: options.workers,
+    maxThreads: options.workers,
+    maxQueue: 'auto',
+  })
+}
+
+/** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */
+function isQuickToOpen(path: string): boolean {
+  const { data, wal } = databasePaths(path)
+  if (!existsSync(data)) return true
+  const segments = posixStorage.info(wal).kind === 'directory' ? posixStorage.list(wal) : []
+  return segments.length === 1 && posixStorage.info(`${wal}/${segments[0]}`).sizeBytes <= SEGMENT_HEADER_BYTES
+}
+
