@@ -2,17 +2,19 @@
 // strings, Uint8Arrays; arrays element by element, an array right behind its own beginning.
 //
 //   null, false, true   00, 06, 07
-//   number, bigint      as ordered-binary writes them in a sequence: 9 bytes, and more for a bigint
-//                       that no double holds (one that a double holds is the same key as the number)
+//   number, bigint      08, then the bits of the double, big-endian, the sign bit inverted, or all of
+//                       them if it is negative. A bigint that no double holds: the double below it,
+//                       then what it is above that, in groups of 7 bits with the top bit set, the
+//                       highest first, zeros at the end left out. One that a double holds is the
+//                       same key as the number
 //   string              its UTF-8, with 04 in front of bytes below 05; 1b in front if it is empty or
 //                       its first character is below 1c
 //   Uint8Array          ff, then its bytes, with 00 as 01 01 and 01 as 01 02
 //   array               its elements with 00 between them; one more 00 behind a single element
 //
-// Different keys never have the same bytes, and what is read back is what was written. That is why
-// strings, Uint8Arrays and arrays are not left to ordered-binary, which gives a Uint8Array the
-// bytes of a string, [x] those of x, and long strings no escapes.
-import { readKey, writeKey } from 'ordered-binary'
+// The kinds and their order are those of ordered-binary. Its bytes are not: it gives a Uint8Array
+// the bytes of a string, [x] those of x, long strings no escapes, and some bigints those of others.
+// Here different keys never have the same bytes, and what is read back is what was written.
 import { InvalidError } from '../errors.js'
 import { MAX_KEY_BYTES } from '../wal/frame.js'
 
@@ -28,7 +30,12 @@ const STRING_ESCAPE = 27
 const LOW_ESCAPE = 4
 const BYTES_TAG = 0xff
 const BYTES_ESCAPE = 1
+const NUMBER_TAG = 8
+/** Tag and double. */
 const NUMBER_BYTES = 9
+/** A group of bits of a bigint that no double holds. */
+const GROUP_BITS = 7
+const GROUP_FLAG = 0x80
 
 /** Encodings end in a buffer of this size; what is longer than a key may be is refused. */
 export const KEY_BUFFER_BYTES = MAX_KEY_BYTES * 4
@@ -63,10 +70,9 @@ function writePart(part: KeyPart, into: Buffer, at: number): number {
       return writeString(part, into, at)
     case 'number':
       if (Number.isNaN(part)) throw new InvalidError('NaN cannot be a key: it has no place in the order of numbers.')
-      return writeKey(part === 0 ? 0 : part, into, at, true)
+      return writeDouble(part, into, at)
     case 'bigint':
-      if (!Number.isFinite(Number(part))) throw new InvalidError('A bigint key must be within the range of a double.')
-      return writeKey(part, into, at, true)
+      return writeBigint(part, into, at)
     case 'boolean':
       into[at] = part ? TRUE : FALSE
       return at + 1
@@ -84,6 +90,49 @@ function writePart(part: KeyPart, into: Buffer, at: number): number {
 
 const describe = (x: unknown): string =>
   Array.isArray(x) ? 'an array within an array' : x === undefined ? 'undefined' : typeof x === 'object' ? 'an object' : `a ${typeof x}`
+
+const double = new DataView(new ArrayBuffer(8))
+
+function writeDouble(value: number, into: Buffer, at: number): number {
+  // -0 is 0.
+  double.setFloat64(0, value === 0 ? 0 : value)
+  const high = double.getInt32(0)
+  const low = double.getInt32(4)
+  into[at] = NUMBER_TAG
+  into.writeUInt32BE((high < 0 ? ~high : high ^ 0x80000000) >>> 0, at + 1)
+  into.writeUInt32BE((high < 0 ? ~low : low) >>> 0, at + 5)
+  return at + NUMBER_BYTES
+}
+
+const LARGEST = BigInt(Number.MAX_VALUE)
+
+function writeBigint(value: bigint, into: Buffer, start: number): number {
+  if (value > LARGEST || value < -LARGEST) throw new InvalidError('A bigint key must be within the range of a double.')
+  let below = Number(value)
+  if (BigInt(below) > value) below = doubleBelow(below)
+  let at = writeDouble(below, into, start)
+  let rest = value - BigInt(below)
+  for (let shift = BigInt((groupsOf(below) - 1) * GROUP_BITS); rest > 0n; shift -= BigInt(GROUP_BITS)) {
+    const group = rest >> shift
+    into[at++] = Number(group) | GROUP_FLAG
+    rest -= group << shift
+  }
+  return at
+}
+
+/** The next double below one that is neither 0 nor the lowest. */
+function doubleBelow(value: number): number {
+  double.setFloat64(0, value)
+  double.setBigInt64(0, double.getBigInt64(0) + (value > 0 ? -1n : 1n))
+  return double.getFloat64(0)
+}
+
+/** Groups that hold any distance from this double to the next one above. */
+function groupsOf(value: number): number {
+  double.setFloat64(0, value)
+  const exponent = ((double.getUint16(0) >>> 4) & 0x7ff) - 1023
+  return Math.max(0, Math.ceil((exponent - 52) / GROUP_BITS))
+}
 
 function writeString(text: string, into: Buffer, start: number): number {
   const length = text.length
@@ -178,16 +227,27 @@ function readPart(bytes: Uint8Array, end: number): KeyPart {
 }
 
 function readNumber(bytes: Uint8Array, at: number, end: number): number | bigint {
-  let stop = at + NUMBER_BYTES
-  if (stop > end) throw malformed()
-  while (stop < end && bytes[stop]! >= 0x80) stop++
+  const stop = at + NUMBER_BYTES
+  if (bytes[at] !== NUMBER_TAG || stop > end) throw malformed()
+  const invert = bytes[at + 1]! < 0x80 ? 0xff : 0
+  double.setUint8(0, bytes[at + 1]! ^ (invert || 0x80))
+  for (let i = 1; i < 8; i++) double.setUint8(i, bytes[at + 1 + i]! ^ invert)
+  const value = double.getFloat64(0)
+  if (Number.isNaN(value)) throw malformed()
   reader.position = stop
-  // In a buffer of its own: the library looks at bytes behind the end.
-  numberBytes.fill(0)
-  numberBytes.set(bytes.subarray(at, Math.min(stop, at + 192)))
-  return readKey(numberBytes, 0, stop - at) as number | bigint
+  return stop < end && bytes[stop]! >= GROUP_FLAG ? readGroups(bytes, stop, end, value) : value
 }
-const numberBytes = Buffer.alloc(256)
+
+function readGroups(bytes: Uint8Array, start: number, end: number, below: number): bigint {
+  if (!Number.isInteger(below)) throw malformed()
+  let at = start
+  let rest = 0n
+  while (at < end && bytes[at]! >= GROUP_FLAG) rest = (rest << BigInt(GROUP_BITS)) | BigInt(bytes[at++]! & ~GROUP_FLAG)
+  const left = groupsOf(below) - (at - start)
+  if (left < 0) throw malformed()
+  reader.position = at
+  return BigInt(below) + (rest << BigInt(left * GROUP_BITS))
+}
 
 function readString(bytes: Uint8Array, start: number, end: number): string {
   let at = start
@@ -226,12 +286,16 @@ function readBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return Uint8Array.from(out)
 }
 
+/** Longer than any key, and so above all of them. */
+const ABOVE_ALL = Buffer.alloc(MAX_KEY_BYTES + 1, 0xff)
+
 /**
  * The bounds [from, to) of all keys that begin with `prefix`: strings that begin with a string,
- * arrays that begin with an array's elements.
+ * Uint8Arrays likewise, arrays that begin with an array's elements. Arrays whose first element
+ * begins with a string lie among those strings, and are covered with them.
  */
 export function prefixBounds(prefix: Key): { from: Buffer; to: Buffer } {
-  const buffer = Buffer.alloc(KEY_BUFFER_BYTES + 1)
+  const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
   let length = encodeKey(prefix, buffer)
   if (Array.isArray(prefix)) {
     // [a, b] itself, and everything with a further element: up to the byte behind the separator.
@@ -246,12 +310,12 @@ export function prefixBounds(prefix: Key): { from: Buffer; to: Buffer } {
   if (prefix.length === 0) {
     // All strings: from the escape of the empty one. All Uint8Arrays: the tag.
     const first = typeof prefix === 'string' ? STRING_ESCAPE : BYTES_TAG
-    return { from: Buffer.from([first]), to: typeof prefix === 'string' ? Buffer.from([BYTES_TAG]) : Buffer.from([BYTES_TAG, 0xff, 0xff]) }
+    return { from: Buffer.from([first]), to: typeof prefix === 'string' ? Buffer.from([BYTES_TAG]) : ABOVE_ALL }
   }
   const from = Buffer.from(buffer.subarray(0, length))
   const to = Buffer.from(from)
   let last = to.length - 1
   while (last > 0 && to[last] === 0xff) last--
   to[last]!++
-  return { from, to: to[last] === 0 ? Buffer.from([0xff, 0xff, 0xff]) : to.subarray(0, last + 1) }
+  return { from, to: to[last] === 0 ? ABOVE_ALL : to.subarray(0, last + 1) }
 }

@@ -1,0 +1,345 @@
+// What the tests of engine and log share: scratch databases, options small enough that every limit
+// is met within a few writes, copies of a database as a crash would leave it, damage, seeds, and
+// threads and processes with an engine of their own.
+
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { expect } from 'chai'
+import { Engine } from '../../src/engine/engine.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
+import { verify } from '../../src/engine/verify.js'
+import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import { segmentStart } from '../../src/wal/segment.js'
+
+export const SLOT_BYTES = 4096
+
+/** Windows, reserve, segments and checkpoints so small that a few hundred writes meet all their borders. */
+export const TINY: OpenOptions = {
+  workers: 0,
+  windowBytes: 65536,
+  reserveBytes: 64 * 1024 * 1024,
+  segmentBytes: 4096,
+  checkpointBytes: 65536,
+  valueEncoding: 'binary',
+  timeoutMs: 10_000,
+}
+
+// ---- scratch -----------------------------------------------------------------------------------
+
+const directories: string[] = []
+const engines: Engine[] = []
+const mounts: string[] = []
+
+export function scratchDirectory(): string {
+  const path = mkdtempSync(join(realpathSync(tmpdir()), 'mmapdb-engine-'))
+  directories.push(path)
+  return path
+}
+
+/** A path at which there is no database yet. */
+export const scratchPath = (): string => join(scratchDirectory(), 'db')
+
+export function openEngine(path: string, options: OpenOptions = TINY): Engine {
+  const engine = Engine.open(resolveOptions(path, options), posixStorage)
+  engines.push(engine)
+  return engine
+}
+
+/** Mounts a file system on a new directory; undefined if this user may not. */
+export function mountScratch(options: string): string | undefined {
+  const path = join(scratchDirectory(), 'mount')
+  mkdirSync(path)
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'mmapdb-test', path]).status !== 0) return undefined
+  mounts.push(path)
+  return path
+}
+
+export const remount = (path: string, how: 'ro' | 'rw'): boolean =>
+  spawnSync('mount', ['-o', `remount,${how}`, path]).status === 0
+
+/** Closes what a test left open and removes its files. Every suite runs it after each test. */
+export function cleanUp(): void {
+  for (const engine of engines.splice(0)) {
+    try {
+      engine.close()
+    } catch {
+      // Its files may have been damaged on purpose; what matters was checked by the test.
+    }
+  }
+  for (const path of mounts.splice(0)) spawnSync('umount', ['-l', path])
+  for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
+}
+
+// ---- seeds -------------------------------------------------------------------------------------
+
+/** MMAPDB_TEST_SEED repeats what a failed run printed; MMAPDB_TEST_RUNS multiplies the number of runs. */
+const givenSeed = process.env['MMAPDB_TEST_SEED']
+const factor = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1)
+
+/** Parameters for `fc.assert`, which prints its seed when it fails. */
+export const runs = (numRuns: number): { numRuns: number; seed?: number } => ({
+  numRuns: Math.ceil(numRuns * factor),
+  ...(givenSeed === undefined ? {} : { seed: Number(givenSeed) }),
+})
+
+/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
+export function randomFrom(seed: number): () => number {
+  let a = seed >>> 0
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0
+    let t = a
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** Runs `test` with random numbers; if it fails, says with which seed. */
+export function seeded(test: (random: () => number) => void): void {
+  const seed = givenSeed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(givenSeed)
+  try {
+    test(randomFrom(seed))
+  } catch (error) {
+    if (error instanceof Error) error.message += ` (repeat with MMAPDB_TEST_SEED=${seed})`
+    throw error
+  }
+}
+
+// ---- looking at a database ---------------------------------------------------------------------
+
+/** Fails unless every slot of the newest tree is sound and every slot of the file is accounted for. */
+export function expectSound(engine: Engine): void {
+  const report = verify(engine)
+  expect(report.damage, 'damage found by verify').to.deep.equal([])
+}
+
+export function expectError(act: () => unknown, code: MmapdbErrorCode, text?: RegExp): MmapdbError {
+  let caught: unknown
+  try {
+    act()
+  } catch (error) {
+    caught = error
+  }
+  expect(caught, `an error with code ${code}`).to.be.instanceOf(MmapdbError)
+  const error = caught as MmapdbError
+  expect(error.code, error.message).to.equal(code)
+  if (text !== undefined) expect(error.message).to.match(text)
+  return error
+}
+
+/** Every key and value, in order. */
+export const contents = (engine: Engine): [unknown, unknown][] =>
+  [...engine.range(undefined, 'entries')] as [unknown, unknown][]
+
+// ---- files -------------------------------------------------------------------------------------
+
+/**
+ * A copy of the files as they are now, open or not: what the death of every process would leave.
+ * Nothing may be writing.
+ */
+export function crashCopy(path: string): string {
+  const copy = scratchPath()
+  cpSync(path, copy, { recursive: true })
+  return copy
+}
+
+/**
+ * As after a power cut: each page of the data file written since `before` was taken is there or is
+ * not, as chance has it. Everything flushed must lie in `before`, a copy of the data file.
+ */
+export function powerCutCopy(path: string, before: Buffer, random: () => number): string {
+  const copy = crashCopy(path)
+  const data = readFileSync(join(copy, 'data'))
+  for (let at = 0; at < data.length; at += SLOT_BYTES) {
+    if (random() < 0.5) continue
+    data.fill(0, at, at + SLOT_BYTES)
+    if (at < before.length) before.copy(data, at, at, at + SLOT_BYTES)
+  }
+  writeFileSync(join(copy, 'data'), data)
+  return copy
+}
+
+export const dataFile = (path: string): string => join(path, 'data')
+export const walFile = (path: string, startLsn: number): string =>
+  join(path, 'wal', `${startLsn.toString(16).padStart(16, '0')}.wal`)
+
+/** Where the segments of a database begin, ascending. */
+export const segmentStarts = (path: string): number[] =>
+  readdirSync(join(path, 'wal'))
+    .map(segmentStart)
+    .filter((start) => start !== undefined)
+    .sort((a, b) => a - b)
+
+export function readBytes(file: string, at: number, length: number): Buffer {
+  const fd = openSync(file, 'r')
+  try {
+    const bytes = Buffer.alloc(length)
+    return bytes.subarray(0, readSync(fd, bytes, 0, length, at))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+export function writeBytes(file: string, at: number, bytes: Uint8Array): void {
+  const fd = openSync(file, 'r+')
+  try {
+    writeSync(fd, bytes, 0, bytes.length, at)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Inverts one byte. */
+export function flipByte(file: string, at: number, mask = 0xff): void {
+  const byte = readBytes(file, at, 1)
+  if (byte.length === 0) throw new Error(`${file} ends before byte ${at}`)
+  writeBytes(file, at, Buffer.from([byte[0]! ^ mask]))
+}
+
+export { copyFileSync, existsSync, readFileSync, statSync }
+
+// ---- threads and processes ---------------------------------------------------------------------
+
+const url = (path: string): string => new URL(path, import.meta.url).href
+const PRELUDE = (async: string): string => `
+  const { Engine } = await import(${JSON.stringify(url('../../src/engine/engine.js'))})
+  const { resolveOptions } = await import(${JSON.stringify(url('../../src/engine/options.js'))})
+  const { posixStorage } = await import(${JSON.stringify(url('../../src/storage/posix.js'))})
+  const { verify } = await import(${JSON.stringify(url('../../src/engine/verify.js'))})
+  const open = (more = {}) => Engine.open(resolveOptions(path, { ...options, ...more }), posixStorage)
+  ${async}`
+
+/** Somebody else, a thread or a process, running the body it was given. */
+export interface Peer {
+  /** The next thing it says with `say(value)`. */
+  next(): Promise<unknown>
+  /** What `await hear()` returns there. */
+  tell(value: unknown): void
+  /** worker.terminate(), or SIGKILL. */
+  kill(): Promise<void>
+  readonly ended: Promise<number | string>
+}
+
+class Inbox {
+  readonly #messages: unknown[] = []
+  readonly #waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = []
+  #end: Error | undefined
+
+  add(message: unknown): void {
+    const first = this.#waiting.shift()
+    if (first) first.resolve(message)
+    else this.#messages.push(message)
+  }
+  end(reason: string): void {
+    this.#end = new Error(reason)
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#end)
+  }
+  next(): Promise<unknown> {
+    if (this.#messages.length > 0) return Promise.resolve(this.#messages.shift())
+    if (this.#end) return Promise.reject(this.#end)
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+  }
+}
+
+/**
+ * Runs `body` in a worker thread. It has `path`, `options`, `open(more?)`, `verify`, `say(value)` and
+ * `await hear()`, and ends when it is through.
+ */
+export function inThread(path: string, body: string, options: OpenOptions = TINY): Peer {
+  const worker = new Worker(
+    `const { parentPort, workerData } = require('node:worker_threads')
+     const { path, options } = workerData
+     const say = value => parentPort.postMessage(value)
+     const heard = [], hearers = []
+     parentPort.on('message', value => hearers.length ? hearers.shift()(value) : heard.push(value))
+     const hear = () => heard.length ? heard.shift() : new Promise(resolve => hearers.push(resolve))
+     ;(async () => { ${PRELUDE(body)}
+       parentPort.close()
+     })().catch(error => { say('failed: ' + error.stack); process.exit(70) })`,
+    { eval: true, workerData: { path, options } },
+  )
+  const inbox = new Inbox()
+  worker.on('message', (message) => inbox.add(message))
+  worker.on('error', (error) => inbox.end(String(error)))
+  const ended = new Promise<number>((resolve) => {
+    worker.on('exit', (code) => {
+      inbox.end(`thread ended with ${code}`)
+      resolve(code)
+    })
+  })
+  return {
+    next: () => inbox.next(),
+    tell: (value) => worker.postMessage(value),
+    kill: async () => void (await worker.terminate()),
+    ended,
+  }
+}
+
+/** The same in a process of its own, with `environment` added to this one's. */
+export function inProcess(
+  path: string,
+  body: string,
+  options: OpenOptions = TINY,
+  environment: Record<string, string> = {},
+): Peer {
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `const { path, options } = JSON.parse(process.argv[1])
+       const say = value => process.send(value)
+       const heard = [], hearers = []
+       process.on('message', value => hearers.length ? hearers.shift()(value) : heard.push(value))
+       const hear = () => heard.length ? heard.shift() : new Promise(resolve => hearers.push(resolve))
+       try { ${PRELUDE(body)}
+         process.disconnect()
+       } catch (error) { process.send('failed: ' + error.stack, () => process.exit(70)) }`,
+      JSON.stringify({ path, options }),
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: { ...process.env, ...environment } },
+  )
+  const inbox = new Inbox()
+  child.on('message', (message) => inbox.add(message))
+  const ended = new Promise<number | string>((resolve) => {
+    child.on('exit', (code, signal) => {
+      // What it said last may still be on its way.
+      setTimeout(() => inbox.end(`process ended with ${signal ?? code}`), 50)
+      resolve(signal ?? code ?? 0)
+    })
+  })
+  return {
+    next: () => inbox.next(),
+    tell: (value) => child.send(value as never),
+    kill: async () => {
+      child.kill('SIGKILL')
+      await ended
+    },
+    ended,
+  }
+}
+
+/** Expects the next thing a peer says. */
+export async function heard(peer: Peer, expected: unknown): Promise<void> {
+  expect(await peer.next()).to.deep.equal(expected)
+}
