@@ -19,31 +19,28 @@
 import { crashPoint } from '../crash-points.js'
 import { LockedError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
-import type { LockTable } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
-import { newState, STATE, type Control, type StateFields } from './control.js'
+import { newState, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { SLOT, TYPE, type SlotNo } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { Node } from './node.js'
+import { underAppendLock, underLeaderLock, type SharedLockParts } from './shared-locks.js'
 import { forEachOverflowSlot } from './overflow.js'
 import { sealSlot, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
-export interface CheckpointParts {
-  readonly control: Control
-  readonly locks: LockTable
+export interface CheckpointParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly checker: SlotChecker
   readonly createdMs: number
-  readonly timeoutMs: number
 }
 
 export interface CheckpointReport {
@@ -88,23 +85,10 @@ export class Checkpointer {
     }
     try {
       control.checkpointWanted = false
-      const begun = this.#underLeaderLock(() => this.#begin())
+      const begun = underLeaderLock(this.#parts, () => this.#begin())
       return begun === undefined ? undefined : this.#finish(begun, cutTail)
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
-    }
-  }
-
-  #underLeaderLock<T>(act: () => T): T {
-    const { control, locks, timeoutMs } = this.#parts
-    if (!locks.lock(LOCK.LEADER, 'exclusive', timeoutMs)) {
-      throw new LockedError(`The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`)
-    }
-    try {
-      return act()
-    } finally {
-      locks.unlock(LOCK.LEADER)
-      control.passTurn()
     }
   }
 
@@ -138,18 +122,13 @@ export class Checkpointer {
 
   /** What the free list takes must not come out of what appended frames were promised. */
   #reserve(state: StateFields, needed: number): void {
-    const { control, locks, space, timeoutMs } = this.#parts
-    if (!locks.lock(LOCK.APPEND, 'exclusive', timeoutMs)) {
-      throw new LockedError(`The append lock was not had within ${timeoutMs} ms: another writer is stopped.`)
-    }
-    try {
+    const { control, space } = this.#parts
+    underAppendLock(this.#parts, () => {
       const reserved = control.append.read(newAppendFields()).reservedSlots
       const promised = reserved - state[STATE.RELEASED]!
       const available = control.fileSlots - state[STATE.NEXT_SLOT]! - promised
       if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
-    } finally {
-      locks.unlock(LOCK.APPEND)
-    }
+    })
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {
@@ -187,7 +166,7 @@ export class Checkpointer {
     writeHeaders(space, header)
     crashPoint('after-headers')
 
-    this.#underLeaderLock(() => {
+    underLeaderLock(this.#parts, () => {
       const now = control.readState(newState())
       allocator.begin(now, now[STATE.VISIBLE]!)
       for (const slot of oldChain) allocator.freeUnreachable(slot)

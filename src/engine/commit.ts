@@ -28,33 +28,28 @@
 import { crashPoint } from '../crash-points.js'
 import { CorruptError, FullError, IoError, LockedError, MmapdbError } from '../errors.js'
 import { typedError } from '../storage/errors.js'
-import type { LockTable, Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
-import { newState, STATE, type Control, type StateFields } from './control.js'
+import { newState, STATE, type StateFields } from './control.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
+import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-locks.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeWriter } from './tree-writer.js'
 
-/** How long a waiter sleeps before it looks again for itself. */
-const LOOK_AGAIN_MS = 20
+/** Groups that a leader commits before it lets somebody else lead. */
+const MAX_ROUNDS = 4
 
-export interface CommitParts {
-  readonly storage: Storage
-  readonly control: Control
-  readonly locks: LockTable
+export interface CommitParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly writer: TreeWriter
-  /** How long to wait for a lock or for a leader before giving up. */
-  readonly timeoutMs: number
 }
 
 export class Committer {
@@ -76,42 +71,38 @@ export class Committer {
    * `FullError`, with nothing changed, if applying it might need more slots than can be had.
    */
   append(frame: Buffer): Lsn {
-    const { control, locks, log, storage } = this.#parts
     this.refuseIfFailed()
-    if (!locks.lock(LOCK.APPEND, 'exclusive', this.#parts.timeoutMs)) {
-      throw new LockedError(
-        `The append lock was not had within ${this.#parts.timeoutMs} ms: another writer is stopped or very slow. ` +
-          'Nothing was written; try again.',
-      )
-    }
     try {
-      const a = control.append.read(this.#fields)
-      const state = control.readState(this.#published)
-      const slots = slotsFor(frame, state)
-      this.#reserve(slots, state, a.reservedSlots)
-      if (a.tail + frame.length > a.segmentLimit) {
-        this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
-      }
-      const lsn = a.tail as Lsn
-      const segment = log.segment(a.segmentStart as Lsn)
-      if (segment === undefined) {
-        throw new CorruptError(`The segment of the log that begins at LSN ${a.segmentStart} is gone.`, { lsn })
-      }
-      crashPoint('before-append')
-      sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
-      log.write(segment, frame, lsn)
-      a.tail = lsn + frameStride(frame.length)
-      a.reservedSlots += slots
-      a.frames++
-      a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
-      control.append.publish(a)
-      crashPoint('after-append')
-      return a.tail as Lsn
+      return underAppendLock(this.#parts, () => this.#appendLocked(frame))
     } catch (error) {
       throw typedError(error, 'Appending to the log')
-    } finally {
-      locks.unlock(LOCK.APPEND)
     }
+  }
+
+  #appendLocked(frame: Buffer): Lsn {
+    const { control, log, storage } = this.#parts
+    const a = control.append.read(this.#fields)
+    const state = control.readState(this.#published)
+    const slots = slotsFor(frame, state)
+    this.#reserve(slots, state, a.reservedSlots)
+    if (a.tail + frame.length > a.segmentLimit) {
+      this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
+    }
+    const lsn = a.tail as Lsn
+    const segment = log.segment(a.segmentStart as Lsn)
+    if (segment === undefined) {
+      throw new CorruptError(`The segment of the log that begins at LSN ${a.segmentStart} is gone.`, { lsn })
+    }
+    crashPoint('before-append')
+    sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
+    log.write(segment, frame, lsn)
+    a.tail = lsn + frameStride(frame.length)
+    a.reservedSlots += slots
+    a.frames++
+    a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
+    control.append.publish(a)
+    crashPoint('after-append')
+    return a.tail as Lsn
   }
 
   /** See log.ts for the order. `this.#fields` names the new segment afterwards. */
@@ -156,7 +147,9 @@ export class Committer {
       this.refuseIfFailed()
       if (locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
-          this.lead()
+          // While this thread leads, those it serves append anew: it goes on for a few rounds, since
+          // handing over costs more than a flush.
+          for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passTurn()
         } finally {
           locks.unlock(LOCK.LEADER)
           control.passTurn()
@@ -175,13 +168,16 @@ export class Committer {
     }
   }
 
-  /** Flushes, applies and publishes everything appended so far. The leader lock is held. */
-  lead(): void {
+  /**
+   * Flushes, applies and publishes everything appended so far; false if there was nothing to do. The
+   * leader lock is held.
+   */
+  lead(): boolean {
     const { control } = this.#parts
     const target = control.append.read(this.#target)
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE]! as Lsn
-    if (target.tail <= from) return
+    if (target.tail <= from) return false
     // Somebody may have failed between this thread's look and its taking the lock.
     this.refuseIfFailed()
     this.#flushLog(target.segmentStart as Lsn, target.tail as Lsn)
@@ -195,6 +191,7 @@ export class Committer {
       crashPoint('before-publish')
       control.publishState(state)
       crashPoint('after-publish')
+      return true
     } catch (error) {
       // The frames are in the log, but the tree could not follow: nobody may write on.
       const typed = typedError(error, 'Applying the log to the tree')

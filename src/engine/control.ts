@@ -10,6 +10,9 @@
 //       32       8  LSN at which the failure was met (float64)
 //       64       4  sequence of the tree state: its lowest bit names the copy that holds
 //      128       4  turn: moves whenever a leader steps down; whoever waits for one sleeps on it
+//      132       4  how many threads wait for it; too many if one of them died
+//      160       4  append turn: moves whenever the append lock is let go
+//      164       4  how many threads wait for that
 //      192       8  slots that the data file holds (float64); written under the append lock
 //      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
 //      208       4  pins in use lie below this index
@@ -45,6 +48,9 @@ const AT = {
   FAILED_LSN: 32,
   SEQUENCE: 64,
   TURN: 128,
+  TURN_WAITERS: 132,
+  APPEND_TURN: 160,
+  APPEND_WAITERS: 164,
   FILE_SLOTS: 192,
   DURABLE: 200,
   PINS_USED: 208,
@@ -58,8 +64,6 @@ const AT = {
 } as const
 const STATE_BYTES = 512
 const MESSAGE_BYTES = 384
-export const CONTROL_BITMAP_AT = AT.BITMAP
-export const CONTROL_TURN_AT = AT.TURN
 
 /** Fields of the tree state, each a float64. */
 export const STATE = {
@@ -210,11 +214,28 @@ export class Control {
   /** Lets everybody who waits for a leader look again. */
   passTurn(): void {
     Atomics.add(this.i32, AT.TURN >> 2, 1)
-    this.region.wakeAll(AT.TURN)
+    if (Atomics.load(this.i32, AT.TURN_WAITERS >> 2) > 0) this.region.wakeAll(AT.TURN)
   }
   /** Sleeps until the turn is no longer `seen`, at most `timeoutMs`. */
   awaitTurn(seen: number, timeoutMs: number): void {
+    Atomics.add(this.i32, AT.TURN_WAITERS >> 2, 1)
     this.region.wait(AT.TURN, seen, timeoutMs)
+    Atomics.sub(this.i32, AT.TURN_WAITERS >> 2, 1)
+  }
+
+  appendTurn(): number {
+    return Atomics.load(this.i32, AT.APPEND_TURN >> 2)
+  }
+  /** Says that the append lock is free, and wakes one who waits for it. */
+  passAppendTurn(): void {
+    Atomics.add(this.i32, AT.APPEND_TURN >> 2, 1)
+    if (Atomics.load(this.i32, AT.APPEND_WAITERS >> 2) > 0) this.region.wakeOne(AT.APPEND_TURN)
+  }
+  /** Sleeps until the append turn is no longer `seen`, at most `timeoutMs`. */
+  awaitAppendTurn(seen: number, timeoutMs: number): void {
+    Atomics.add(this.i32, AT.APPEND_WAITERS >> 2, 1)
+    this.region.wait(AT.APPEND_TURN, seen, timeoutMs)
+    Atomics.sub(this.i32, AT.APPEND_WAITERS >> 2, 1)
   }
 
   /** LSN up to which the tree includes the log, right now. */

@@ -24,6 +24,7 @@ import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
 import { boundsOf, RangeIterator, type Range, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
+import { underAppendLock } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
 import { TreeReader } from './tree-reader.js'
@@ -192,6 +193,7 @@ export class Engine {
         timeoutMs: options.timeoutMs,
       })
       this.#checkpointer = new Checkpointer({
+        storage,
         control: this.#control,
         locks: this.#locks,
         log: this.#log,
@@ -319,15 +321,9 @@ export class Engine {
 
   /** For an allocator that found no slot: grows the file, waiting out appenders. */
   #growFor(slots: number): void {
-    const alreadyHeld = this.recovery === undefined && !this.#control.ready
-    if (!alreadyHeld && !this.#locks.lock(LOCK.APPEND, 'exclusive', this.options.timeoutMs)) {
-      throw new LockedError('The append lock was not had in time to grow the data file.')
-    }
-    try {
-      growDataFile(this.#space, this.#control, slots)
-    } finally {
-      if (!alreadyHeld) this.#locks.unlock(LOCK.APPEND)
-    }
+    const { timeoutMs } = this.options
+    const parts = { control: this.#control, locks: this.#locks, storage: this.#storage, timeoutMs }
+    underAppendLock(parts, () => growDataFile(this.#space, this.#control, slots))
   }
 
   // ---- reading ---------------------------------------------------------------------------------

@@ -138,8 +138,16 @@ class PosixRegion implements Region {
   }
 
   wakeAll(offsetBytes: number): void {
+    this.#wake(offsetBytes, WAKE_ALL)
+  }
+
+  wakeOne(offsetBytes: number): void {
+    this.#wake(offsetBytes, 1)
+  }
+
+  #wake(offsetBytes: number, count: number): void {
     try {
-      this.#native.wake(offsetBytes, WAKE_ALL)
+      this.#native.wake(offsetBytes, count)
     } catch (error) {
       throw storageError(error, this.#path)
     }

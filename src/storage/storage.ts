@@ -72,6 +72,8 @@ export interface Region {
   wait(offsetBytes: number, expected: number, timeoutMs: number): WaitResult
   /** Wakes every thread of every process that waits on the word at `offsetBytes`. */
   wakeAll(offsetBytes: number): void
+  /** Wakes one of them, if any waits. */
+  wakeOne(offsetBytes: number): void
   /** Releases the region; its windows must not be touched afterwards. Idempotent. */
   close(): void
 }
