@@ -24,7 +24,8 @@ export function writeOverflow(
   at: number,
   length: number,
 ): OverflowPointer {
-  const first = allocator.allocate()
+  // An empty value beside a long key has a pointer, but nothing to point to.
+  const first = length === 0 ? (0 as SlotNo) : allocator.allocate()
   let slot = first
   for (let done = 0; done < length; ) {
     const bytes = Math.min(SLOT_BODY_BYTES, length - done)

@@ -120,7 +120,7 @@ export function seeded(test: (random: () => number) => void): void {
   try {
     test(randomFrom(seed))
   } catch (error) {
-    if (error instanceof Error) error.message += ` (repeat with MMAPDB_TEST_SEED=${seed})`
+    console.error(`Repeat this with MMAPDB_TEST_SEED=${seed}`)
     throw error
   }
 }
