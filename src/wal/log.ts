@@ -26,6 +26,8 @@ import {
 } from './segment.js'
 
 const SPARE_PREFIX = 'spare-'
+/** Files kept open. One that is needed longer is asked for again by whoever needs it. */
+const MAX_OPEN = 8
 /** Spares kept for later segments; more are removed. */
 const MAX_SPARES = 2
 
@@ -72,12 +74,16 @@ export class Log {
   }
 
   /**
-   * The segment that begins at `startLsn`, opened once. Undefined if there is none, or if it was
-   * never finished: its header is torn or names another position.
+   * The segment that begins at `startLsn`. Its file stays open until eight others have been asked
+   * for. Undefined if there is none, or if it was never finished: its header is torn or names
+   * another position.
    */
   segment(startLsn: Lsn): OpenSegment | undefined {
     const known = this.#open.get(startLsn)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      if (startLsn !== this.#newest) this.#remember(known)
+      return known
+    }
     const path = join(this.directory, segmentName(startLsn))
     if (this.storage.info(path).kind !== 'file') return undefined
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
@@ -93,15 +99,14 @@ export class Log {
     return segment
   }
 
+  /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
   #remember(segment: OpenSegment): void {
-    // A few segments are in use at a time; older ones are not read again.
-    if (this.#open.size >= 8) {
-      const oldest = Math.min(...this.#open.keys())
-      this.#open.get(oldest)!.file.close()
-      this.#open.delete(oldest)
-    }
+    this.#open.delete(segment.startLsn)
+    if (this.#open.size >= MAX_OPEN) this.#forget(this.#open.keys().next().value!)
     this.#open.set(segment.startLsn, segment)
+    this.#newest = segment.startLsn
   }
+  #newest = 0
 
   /**
    * Makes the segment that begins at `startLsn`, with room for at least `frameBytes`. Everything
@@ -182,6 +187,16 @@ export class Log {
     segment?.file.truncate(SEGMENT_HEADER_BYTES)
     this.releaseBefore(tail)
     this.#removeSpares()
+  }
+
+  /** Overwrites a torn tail with zeros and flushes. */
+  eraseTail(segment: OpenSegment, from: Lsn, lengthBytes: number): void {
+    const zeros = Buffer.alloc(Math.min(lengthBytes, 1024 * 1024))
+    for (let done = 0; done < lengthBytes; done += zeros.length) {
+      const bytes = Math.min(zeros.length, lengthBytes - done)
+      segment.file.write(zeros, 0, bytes, filePosition(segment.startLsn, (from + done) as Lsn))
+    }
+    segment.file.flush()
   }
 
   /** Gives the last segment back the blocks that a clean close took from it. */

@@ -114,27 +114,28 @@ export class LogReader {
       this.#buffer = Buffer.allocUnsafeSlow(MAX_READ_BYTES)
     }
     this.#bufferLsn = lsn
-    this.#bufferBytes = segment.file.read(this.#buffer, 0, want, filePosition(segment.startLsn, lsn))
+    this.#bufferBytes = 0
+    // Asked for again: others may have opened so many since that the log has closed this one.
+    const open = this.#log.segment(segment.startLsn)
+    if (open === undefined) return false
+    this.#bufferBytes = open.file.read(this.#buffer, 0, want, filePosition(segment.startLsn, lsn))
     return this.#bufferBytes >= length
   }
 
   #enterSegment(): boolean {
     this.#starts ??= this.#log.starts()
     const starts = this.#starts
-    let found: OpenSegment | undefined
+    // An unfinished segment counts as absent; `classifyEnd` looks at it again.
+    let behind = 0
+    while (behind < starts.length && starts[behind]! <= this.#position) behind++
     this.#nextStart = Number.POSITIVE_INFINITY
-    for (let i = starts.length - 1; i >= 0; i--) {
-      const start = starts[i]!
-      const segment = this.#log.segment(start)
-      // An unfinished segment counts as absent; `classifyEnd` looks at it again.
-      if (segment === undefined) continue
-      if (start > this.#position) {
-        this.#nextStart = start
-        continue
-      }
-      found = segment
+    for (let i = behind; i < starts.length; i++) {
+      if (this.#log.segment(starts[i]!) === undefined) continue
+      this.#nextStart = starts[i]!
       break
     }
+    let found: OpenSegment | undefined
+    for (let i = behind - 1; i >= 0 && found === undefined; i--) found = this.#log.segment(starts[i]!)
     this.#segment = found
     this.#bufferBytes = 0
     return found !== undefined

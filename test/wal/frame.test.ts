@@ -1,0 +1,147 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import {
+  FRAME,
+  FrameBuilder,
+  forEachOperation,
+  frameStride,
+  isFrameAt,
+  MAX_FRAME_BYTES,
+  OP_DEL,
+  OP_PUT,
+  sealFrame,
+} from '../../src/wal/frame.js'
+import type { Lsn } from '../../src/wal/lsn.js'
+import { expectError, runs } from '../engine/support.js'
+
+interface Op {
+  kind: number
+  key: string
+  value: string
+}
+
+const put = (key: string, value: string): Op => ({ kind: OP_PUT, key, value })
+const del = (key: string): Op => ({ kind: OP_DEL, key, value: '' })
+
+function build(operations: Op[], builder = new FrameBuilder(64)): Buffer {
+  for (const { kind, key, value } of operations) {
+    const bytes = Buffer.from(key, 'latin1')
+    if (kind === OP_PUT) builder.put(bytes, bytes.length, Buffer.from(value, 'latin1'))
+    else builder.del(bytes, bytes.length)
+  }
+  return builder.take()
+}
+
+function sealed(operations: Op[], lsn: number, salt: number): Buffer {
+  const frame = build(operations)
+  sealFrame(frame, lsn as Lsn, Math.max(0, lsn - 8) as Lsn, 1234.5, salt)
+  return frame
+}
+
+function operationsOf(frame: Buffer, at = 0, length = frame.length): Op[] {
+  const found: Op[] = []
+  forEachOperation(frame, at, length, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+    found.push({
+      kind,
+      key: bytes.toString('latin1', keyAt, keyAt + keyLength),
+      value: bytes.toString('latin1', valueAt, valueAt + valueLength),
+    })
+  })
+  return found
+}
+
+const LSN = 2 ** 40 + 24
+const SALT = 0x9abcdef0
+const SOME = [put('key', 'value'), del('other'), put('k', ''), put('z'.repeat(1024), 'v'.repeat(3000))]
+
+describe('a frame of the log', () => {
+  it('gives back the operations that were put into it, in order', () => {
+    const op = fc.oneof(
+      fc.tuple(fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }), fc.string({ maxLength: 200 })).map(([k, v]) => put(Buffer.from(k).toString('latin1'), Buffer.from(v).toString('latin1'))),
+      fc.string({ minLength: 1, maxLength: 40 }).map((k) => del(Buffer.from(k).toString('latin1'))),
+    )
+    fc.assert(
+      fc.property(fc.array(op, { maxLength: 20 }), fc.nat({ max: 2 ** 31 }), (operations, salt) => {
+        const frame = sealed(operations, LSN, salt)
+        const around = Buffer.concat([Buffer.alloc(13, 1), frame, Buffer.alloc(5, 2)])
+        expect(isFrameAt(around, 13, 13 + frame.length, LSN as Lsn, salt)).to.equal(true)
+        expect(operationsOf(around, 13, frame.length)).to.deep.equal(operations)
+        expect(frame.readUInt32LE(FRAME.OP_COUNT)).to.equal(operations.length)
+        expect(frame.readUIntLE(FRAME.WATERMARK, 6)).to.equal(LSN - 8)
+        expect(frameStride(frame.length) % 8).to.equal(0)
+        expect(frameStride(frame.length) - frame.length).to.be.within(0, 7)
+      }),
+      runs(300),
+    )
+  })
+
+  it('is no frame any more when any of its bytes has changed, however little', () => {
+    const frame = sealed(SOME.slice(0, 3), LSN, SALT)
+    for (let at = 0; at < frame.length; at++) {
+      for (const mask of [0xff, 1 << (at & 7)]) {
+        frame[at]! ^= mask
+        expect(isFrameAt(frame, 0, frame.length, LSN as Lsn, SALT), `byte ${at} changed by ${mask}`).to.equal(false)
+        frame[at]! ^= mask
+      }
+    }
+    expect(isFrameAt(frame, 0, frame.length, LSN as Lsn, SALT)).to.equal(true)
+  })
+
+  it('is no frame where it does not belong: moved, cut, or from another life of its segment', () => {
+    const frame = sealed(SOME, LSN, SALT)
+    expect(isFrameAt(frame, 0, frame.length, (LSN + 8) as Lsn, SALT)).to.equal(false)
+    expect(isFrameAt(frame, 0, frame.length, LSN as Lsn, SALT + 1)).to.equal(false)
+    for (let end = 0; end < frame.length; end += end < 100 ? 1 : 97) {
+      expect(isFrameAt(frame, 0, end, LSN as Lsn, SALT)).to.equal(false)
+    }
+    expect(isFrameAt(Buffer.alloc(4096), 0, 4096, 0 as Lsn, 0), 'zeros').to.equal(false)
+  })
+
+  it('never lets a malformed inside reach beyond its end', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat({ max: 6 }), (inside, count) => {
+        const frame = Buffer.concat([Buffer.alloc(FRAME.HEADER_BYTES), inside, Buffer.alloc(64, 7)])
+        frame.writeUInt32LE(count, FRAME.OP_COUNT)
+        const end = FRAME.HEADER_BYTES + inside.length
+        try {
+          forEachOperation(frame, 0, end, (_bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+            expect(kind).to.be.oneOf([OP_PUT, OP_DEL])
+            expect(keyLength).to.be.within(1, 1024)
+            expect(valueAt).to.equal(keyAt + keyLength)
+            expect(valueAt + valueLength).to.be.at.most(end)
+          })
+        } catch (error) {
+          expect((error as Error).message).to.match(/frame/)
+        }
+      }),
+      runs(2000),
+    )
+  })
+
+  it('is refused if it would be longer than a frame may be, and the builder stays usable', () => {
+    const builder = new FrameBuilder()
+    const big = Buffer.allocUnsafe(MAX_FRAME_BYTES)
+    expectError(() => builder.put(Buffer.from('k'), 1, big), 'ERR_MMAPDB_INVALID', /split/)
+    expect(builder.opCount).to.equal(0)
+    expect(operationsOf(build([put('a', 'b')], builder))).to.deep.equal([put('a', 'b')])
+  })
+
+  it('leaves nothing behind of operations that were taken back', () => {
+    const builder = new FrameBuilder(64)
+    builder.put(Buffer.from('a'), 1, Buffer.from('first'))
+    const { lengthBytes, opCount } = builder
+    builder.put(Buffer.from('b'), 1, Buffer.alloc(5000, 9))
+    builder.rewind(lengthBytes, opCount)
+    builder.del(Buffer.from('c'), 1)
+    expect(operationsOf(builder.frame())).to.deep.equal([put('a', 'first'), del('c')])
+    builder.reset()
+    expect(operationsOf(builder.frame())).to.deep.equal([])
+  })
+
+  it('belongs to whoever took it: the builder does not write into it again', () => {
+    const builder = new FrameBuilder(64)
+    const first = build([put('a', '1')], builder)
+    build([put('b', '2'), put('c', '3')], builder)
+    expect(operationsOf(first)).to.deep.equal([put('a', '1')])
+  })
+})
