@@ -54,6 +54,15 @@ export interface CheckpointReport {
   readonly segmentsReleased: number
 }
 
+export interface CheckpointRequest {
+  /** Wait for a checkpoint that somebody else is making, and make another. */
+  readonly wait: boolean
+  /** Leave the free slots at the end of the file out of the header: only for a closer who is alone. */
+  readonly cutTail?: boolean
+  /** Asked once it is this one's turn: is there still reason to? */
+  readonly onlyIf?: () => boolean
+}
+
 interface Begun {
   readonly state: StateFields
   readonly chain: SlotNo[]
@@ -71,10 +80,9 @@ export class Checkpointer {
 
   /**
    * Makes a checkpoint of the newest tree. Undefined if there is nothing new, or if somebody else is
-   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time. `cutTail`: the
-   * header leaves out the free slots at the end of the file; only for a closer who is alone.
+   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time.
    */
-  run({ wait, cutTail = false }: { wait: boolean; cutTail?: boolean }): CheckpointReport | undefined {
+  run({ wait, cutTail = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
     const { control, locks, timeoutMs } = this.#parts
     if (wait) {
       if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
@@ -84,6 +92,7 @@ export class Checkpointer {
       return undefined
     }
     try {
+      if (onlyIf !== undefined && !onlyIf()) return undefined
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())
       return begun === undefined ? undefined : this.#finish(begun, cutTail)

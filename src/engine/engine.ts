@@ -24,7 +24,7 @@ import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
 import { boundsOf, RangeIterator, type Range, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
-import { underAppendLock } from './shared-locks.js'
+import { underAppendLock, type SharedLockParts } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
 import { TreeReader } from './tree-reader.js'
@@ -321,9 +321,7 @@ export class Engine {
 
   /** For an allocator that found no slot: grows the file, waiting out appenders. */
   #growFor(slots: number): void {
-    const { timeoutMs } = this.options
-    const parts = { control: this.#control, locks: this.#locks, storage: this.#storage, timeoutMs }
-    underAppendLock(parts, () => growDataFile(this.#space, this.#control, slots))
+    underAppendLock(this.#sharedLocks(), () => growDataFile(this.#space, this.#control, slots))
   }
 
   // ---- reading ---------------------------------------------------------------------------------
@@ -524,10 +522,11 @@ export class Engine {
 
   /** Writers wait for a checkpoint, or make it, when twice as much log as allowed is not in the tree on disk. */
   #limitLog(): void {
-    const state = this.#control.readState(this.#state)
-    const tail = this.#control.append.read(this.#append).tail
-    if (tail - state[STATE.CHECKPOINT_DURABLE]! < 2 * this.options.checkpointBytes) return
-    this.#checkpointer.run({ wait: true })
+    const isTooLong = (): boolean => {
+      const durable = this.#control.readState(this.#state)[STATE.CHECKPOINT_DURABLE]!
+      return this.#control.append.read(this.#append).tail - durable >= 2 * this.options.checkpointBytes
+    }
+    if (isTooLong()) this.#checkpointer.run({ wait: true, onlyIf: isTooLong })
   }
   readonly #append = newAppendFields()
 
@@ -595,7 +594,7 @@ export class Engine {
   }
 
   /** The parts that tools which look inside need: verification, the slot map, the list of frames. */
-  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; locks: LockTable } {
+  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; sharedLocks: SharedLockParts } {
     this.#assertOpen()
     return {
       space: this.#space,
@@ -604,8 +603,12 @@ export class Engine {
       log: this.#log,
       allocator: this.#allocator,
       pins: this.#pins,
-      locks: this.#locks,
+      sharedLocks: this.#sharedLocks(),
     }
+  }
+
+  #sharedLocks(): SharedLockParts {
+    return { control: this.#control, locks: this.#locks, storage: this.#storage, timeoutMs: this.options.timeoutMs }
   }
 
   get isClosed(): boolean {
@@ -641,8 +644,8 @@ export class Engine {
   }
 
   #finishIfLast(): void {
-    // If somebody is opening right now, this is not the last one.
-    if (!this.#locks.tryLock(LOCK.OPEN, 'exclusive')) return
+    // One closer after the other, so that the last of several at once knows that it is the last.
+    if (!this.#locks.lock(LOCK.OPEN, 'exclusive', this.options.timeoutMs)) return
     if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
     try {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)

@@ -5,8 +5,8 @@
 // Nothing of it writes over what the header reaches until the checkpoint at its end is on disk. So
 // a process killed while recovering, at any point and as often as one likes, leaves what it found.
 //
-// If the log did not end where the header says, a new segment begins at its end: frames that were
-// begun there and never acknowledged stay behind in the old segment, where nobody reads on.
+// A torn tail is overwritten with zeros, so that a frame in it which happens to be whole can never be
+// taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
 import { crashPoint } from '../crash-points.js'
 import { CorruptError } from '../errors.js'
 import { newAppendFields } from '../wal/append-state.js'
@@ -152,18 +152,11 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.tail = groupEnd
   append.segmentStart = scan.segment!.startLsn
   append.segmentLimit = scan.segment!.header.limitLsn
-  if (parts.checkpoint !== undefined && needed) {
-    if (groupEnd !== append.segmentStart) {
-      scan.segment!.file.flush()
-      const segment = log.createSegment(groupEnd, 0)
-      append.segmentStart = groupEnd
-      append.segmentLimit = segment.header.limitLsn
-    }
-    control.append.publish(append)
-    parts.checkpoint()
-  } else {
-    if (parts.checkpoint !== undefined) log.allocateAll(scan.segment!)
-    control.append.publish(append)
+  control.append.publish(append)
+  if (parts.checkpoint !== undefined) {
+    log.allocateAll(scan.segment!)
+    if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
+    if (needed) parts.checkpoint()
   }
   const after = control.readState(newState())
   const reused = Math.max(0, nextBefore - state[STATE.ELIGIBLE]!)

@@ -2,7 +2,6 @@
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
 import { CorruptError } from '../errors.js'
-import { LOCK } from './lock-bytes.js'
 import { overflowPointer } from './checkpoint.js'
 import { newState, STATE } from './control.js'
 import type { Engine } from './engine.js'
@@ -10,6 +9,7 @@ import { chainSlots } from './free-list.js'
 import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, readOverflow } from './overflow.js'
+import { underLeaderLock } from './shared-locks.js'
 import { compareKeys } from './search.js'
 import { slotDamage, structureDamage } from './slot-check.js'
 
@@ -35,7 +35,7 @@ const MAX_DAMAGE = 100
  * slots; the tree itself is read under a pin, beside writers.
  */
 export function verify(engine: Engine): VerifyReport {
-  const { space, control, checker, allocator, locks, pins } = engine.inside()
+  const { space, control, checker, allocator, pins, sharedLocks } = engine.inside()
   const damage: Damage[] = []
   const note = (slotNo: number, why: string): void => {
     if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
@@ -43,12 +43,10 @@ export function verify(engine: Engine): VerifyReport {
   const state = newState()
   const pin = pins.acquire()
   // Free slots and the tree must be of one moment.
-  const leads = !engine.isPrivate && !engine.options.readOnly
-  if (leads) locks.lock(LOCK.LEADER, 'exclusive', engine.options.timeoutMs)
-  let waiting: Uint32Array
+  let waiting: Uint32Array = new Uint32Array(0)
   let chain: SlotNo[] = []
   let pending: SlotNo[] = []
-  try {
+  const lookAtOnce = (): void => {
     pin.take(newState())
     control.readState(state)
     allocator.begin(control.readState(newState()), state[STATE.VISIBLE]!)
@@ -59,12 +57,9 @@ export function verify(engine: Engine): VerifyReport {
     } catch (error) {
       note(error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, (error as Error).message)
     }
-  } finally {
-    if (leads) {
-      locks.unlock(LOCK.LEADER)
-      control.passTurn()
-    }
   }
+  if (engine.isPrivate) lookAtOnce()
+  else underLeaderLock(sharedLocks, lookAtOnce)
 
   try {
     const nextSlot = state[STATE.NEXT_SLOT]!
