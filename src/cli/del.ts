@@ -1,0 +1,27 @@
+// mmapdb del: removes one key.
+import { Command } from 'commander'
+import { globalsOf, jsonKeyOption, openToWrite, using } from './common.js'
+import { AbsentError, Ended, EXIT } from './failure.js'
+import { parseKey, plain, showKey } from './notation.js'
+import { print } from './output.js'
+
+export const delCommand = (): Command =>
+  new Command('del')
+    .description('Remove a key. Done when that is on disk. Exit code 1 if it is absent.')
+    .argument('<key>', 'a string, or JSON with --json-key')
+    .addOption(jsonKeyOption())
+    .action(async (keyText: string, options: { jsonKey?: boolean }, command: Command) => {
+      const { db, json, quiet } = globalsOf(command)
+      const key = parseKey(keyText, options.jsonKey ?? false)
+      const found = await using(openToWrite(db, { createIfMissing: false }), (engine) => {
+        if (!engine.has(key)) return false
+        engine.del(key)
+        return true
+      })
+      if (found) {
+        if (json) print(JSON.stringify({ key: plain(key), deleted: true }))
+        return
+      }
+      if (quiet) throw new Ended(EXIT.ABSENT)
+      throw new AbsentError(`There is no key ${showKey(key)}.`)
+    })

@@ -1,0 +1,1 @@
+export type InputFormat = 'ndjson' | 'json' | 'csv' | 'tsv'

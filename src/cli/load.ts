@@ -1,0 +1,200 @@
+// mmapdb load: writes many records from many threads and processes at once, says how fast that went,
+// and reads every one of them back.
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { InvalidError } from '../errors.js'
+import type { Engine } from '../engine/engine.js'
+import type { OpenOptions } from '../engine/options.js'
+import type { ValueEncoding } from '../engine/values.js'
+import { engineOptions, globalsOf, openToWrite, valueEncodingOption, whole, type Globals } from './common.js'
+import { Ended, EXIT } from './failure.js'
+import type { InputFormat } from './load-input.js'
+import type { Hands } from './load-crew.js'
+import type { LoadPlan } from './load-plan.js'
+import { reportLines, type LoadReport } from './load-report.js'
+import { print } from './output.js'
+import { MAX_SYNTHETIC_OPS } from './synthetic.js'
+
+export interface LoadOptions {
+  readonly ops?: number
+  readonly workers: number
+  readonly processes?: number
+  readonly batch?: number
+  readonly valueSize: number
+  readonly seed: number
+  readonly input?: string
+  readonly format?: InputFormat
+  readonly keyField?: string
+  readonly onError: 'stop' | 'skip'
+  readonly verify: boolean
+  readonly ackLog?: string
+  readonly valueEncoding: ValueEncoding
+  readonly checkpointBytes?: number
+  readonly segmentBytes?: number
+  readonly helper?: boolean
+}
+
+const DEFAULT_OPS = 10_000
+const INPUT_BATCH = 1000
+const MAX_WORKERS = 64
+const MAX_PROCESSES = 64
+
+export const loadCommand = (): Command =>
+  new Command('load')
+    .description('Write many records from many threads and processes at once, then read every one of them back.')
+    .option('--ops <n>', `synthetic records to write (default: ${DEFAULT_OPS})`, whole(1, MAX_SYNTHETIC_OPS))
+    .option('--workers <n>', 'worker threads that write, in each process', whole(1, MAX_WORKERS), 4)
+    .option('--processes <n>', 'spread the work over so many processes of their own', whole(1, MAX_PROCESSES))
+    .option('--batch <n>', `records to a commit (default: 1; with --input ${INPUT_BATCH})`, whole(1, 1_000_000))
+    .option('--value-size <bytes>', 'size of a synthetic value', whole(0, 64 * 1024 * 1024), 100)
+    .option('--seed <n>', 'determines order and values of synthetic records', whole(0, 2 ** 31 - 1), 1)
+    .option('--input <file>', 'load the records of a file instead; - is stdin')
+    .addOption(new Option('--format <name>', 'format of the input (default: by the name of the file)').choices(['ndjson', 'json', 'csv', 'tsv']))
+    .option('--key-field <path>', 'field that holds the key, dotted to reach inside (default: id or key, else the number of the record)', fieldPath)
+    .addOption(new Option('--on-error <what>', 'what to do about a bad record').choices(['stop', 'skip']).default('stop'))
+    .option('--no-verify', 'do not read everything back at the end')
+    .option('--ack-log <file>', 'append a line to this file for each commit, once it is acknowledged: its keys, with tabs between them')
+    .addOption(valueEncodingOption())
+    .option('--checkpoint-bytes <n>', 'bytes of log between checkpoints (default: 64MiB)', whole(65536))
+    .option('--segment-bytes <n>', 'bytes of one file of the log (default: 64MiB)', whole(4096))
+    .addOption(new Option('--helper').hideHelp())
+    .addHelpText(
+      'after',
+      `
+Each commit is on disk before the next one of its thread begins. Latencies are per commit.
+Synthetic keys are "key:" and eleven digits, each number below --ops once, in a random order that
+--seed determines; values can be told from key and seed. A record of an input is stored whole. If its
+first record has a field "id" or "key", every record must have it. Of records with the same key the
+last one wins. JSON input is an array; NDJSON is one value per line; CSV and TSV need a header line,
+their fields are strings (TSV knows no quotes).
+
+Examples:
+  mmapdb load --ops 1000000 --workers 8 --batch 1000
+  mmapdb load --ops 20000 --workers 2 --processes 4
+  mmapdb load --input cities.json --key-field name
+  zcat dump.ndjson.gz | mmapdb load --input - --format ndjson`,
+    )
+    .action(async (options: LoadOptions, command: Command) => {
+      if (options.helper) {
+        const { helpOut } = await import('./load-crew.js')
+        await helpOut()
+        return
+      }
+      if (options.input !== undefined && options.ops !== undefined) throw new InvalidError('Give --ops or --input, not both.')
+      if (options.input === undefined) {
+        for (const name of ['format', 'keyField'] as const) {
+          if (options[name] !== undefined) throw new InvalidError(`--${name === 'format' ? 'format' : 'key-field'} needs --input.`)
+        }
+      }
+      await load(options, globalsOf(command))
+    })
+
+function fieldPath(text: string): string {
+  if (text === '' || text.split('.').includes('')) throw new InvalidArgumentError('It must be a name, or names with dots between them.')
+  return text
+}
+
+/** What is known when the writing is over, however it ended. */
+export interface Written {
+  readonly operations: number
+  readonly skipped: number
+  readonly commits: number
+  readonly latencies: import('./latency.js').Latencies
+  /** The first thing that went wrong. */
+  readonly error: Error | undefined
+}
+
+export interface Checked {
+  readonly checked: number
+  readonly lost: number
+  readonly examples: string[]
+}
+
+/** A kind of load: how it writes and how it reads back. */
+export interface Job {
+  write(hands: Hands): Promise<Written>
+  check(crew: import('./load-crew.js').Crew): Promise<Checked>
+}
+
+export interface JobContext {
+  readonly options: LoadOptions
+  readonly plan: LoadPlan
+  readonly engine: Engine
+  readonly silent: boolean
+  readonly interrupted: () => boolean
+}
+
+async function load(options: LoadOptions, globals: Globals): Promise<void> {
+  const { Crew, Processes } = await import('./load-crew.js')
+  const fromInput = options.input !== undefined
+  const engineChoice: OpenOptions = {
+    valueEncoding: options.valueEncoding,
+    ...(options.checkpointBytes === undefined ? {} : { checkpointBytes: options.checkpointBytes }),
+    segmentBytes: options.segmentBytes ?? 64 * 1024 * 1024,
+  }
+  const plan: LoadPlan = {
+    engine: engineOptions(globals.db, engineChoice),
+    threads: options.workers,
+    ops: options.ops ?? DEFAULT_OPS,
+    seed: options.seed,
+    valueSize: options.valueSize,
+    batch: options.batch ?? (fromInput ? INPUT_BATCH : 1),
+    ackLog: options.ackLog,
+  }
+  let interrupted = false
+  const makeJob = fromInput ? (await import('./load-records.js')).recordsJob : (await import('./load-synthetic.js')).syntheticJob
+  const context = { options, plan, silent: globals.quiet || globals.json, interrupted: () => interrupted }
+  // Before anything is created: is there such a file, what format is it in?
+  const prepared = await makeJob(context)
+
+  const engine = openToWrite(globals.db, engineChoice)
+  const crew = new Crew(plan, { keepCheckpointing: true, startThreads: options.processes === undefined })
+  const hands: Hands = options.processes === undefined ? crew : new Processes(plan, options.processes)
+  const onInterrupt = (): void => {
+    if (interrupted) process.exit(EXIT.INTERRUPTED)
+    interrupted = true
+    hands.stop()
+  }
+  process.on('SIGINT', onInterrupt)
+  process.on('SIGTERM', onInterrupt)
+  try {
+    const job = prepared(engine)
+    await hands.ready()
+    const before = engine.stats().commits
+    const begunMs = performance.now()
+    const written = await job.write(hands)
+    const seconds = (performance.now() - begunMs) / 1000
+    const after = engine.stats().commits
+    let checked: Checked | undefined
+    if (options.verify && !interrupted && !(written.error && fromInput)) checked = await job.check(crew)
+    const flushes = after.flushes - before.flushes
+    const report: LoadReport = {
+      operations: written.operations,
+      skipped: fromInput ? written.skipped : undefined,
+      seconds,
+      operationsPerSecond: seconds > 0 ? written.operations / seconds : 0,
+      workers: options.workers,
+      processes: options.processes ?? 0,
+      batch: plan.batch,
+      commits: written.commits,
+      latencyUs: written.latencies.percentilesUs(),
+      flushes,
+      operationsPerFlush: flushes > 0 ? (after.operations - before.operations) / flushes : 0,
+      checked: checked?.checked,
+      lost: checked?.lost,
+      examples: checked?.examples ?? [],
+      interrupted,
+    }
+    if (globals.json) print(JSON.stringify(report))
+    else if (!globals.quiet) print(reportLines(report).join('\n'))
+    if (written.error) throw written.error
+    if (report.lost) throw new Ended(EXIT.CORRUPT)
+    if (interrupted) throw new Ended(EXIT.INTERRUPTED)
+  } finally {
+    process.off('SIGINT', onInterrupt)
+    process.off('SIGTERM', onInterrupt)
+    if (hands !== crew) await hands.close()
+    await crew.close()
+    engine.close()
+  }
+}
+

@@ -1,0 +1,55 @@
+// The command line: options that go everywhere, one file per command, and the one place where an
+// error becomes a message and an exit code.
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { delCommand } from './del.js'
+import { reportFailure } from './failure.js'
+import { getCommand } from './get.js'
+import { loadCommand } from './load.js'
+import { endQuietlyOnClosedPipe } from './output.js'
+import { putCommand } from './put.js'
+import { recoverCommand } from './recover.js'
+import { scanCommand } from './scan.js'
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+export function program(): Command {
+  const root = new Command('mmapdb')
+    .description('An embedded, durable, memory-mapped key-value store: any number of threads and processes at once.')
+    .version(version)
+    .option('--db <dir>', 'the directory of the database (default: $MMAPDB_PATH, then ./mmapdb-data)')
+    .option('--json', 'print JSON, errors included')
+    .option('--verbose', 'print more; for errors the stack')
+    .option('--quiet', 'print nothing but what was asked for')
+    .showSuggestionAfterError()
+    .addHelpText(
+      'after',
+      `
+Exit codes:
+  0  done
+  1  the key is absent (get, del)
+  2  invalid input, or something is unavailable: no such database, no permission, disk full
+  3  damage was found, or records were lost
+  4  busy: a lock was not had in time`,
+    )
+  const commands = [putCommand(), getCommand(), delCommand(), scanCommand(), loadCommand(), recoverCommand()]
+  for (const command of commands) root.addCommand(command)
+  for (const command of [root, ...commands]) {
+    command
+      .configureHelp({ showGlobalOptions: true })
+      .exitOverride()
+      .configureOutput({ outputError: () => undefined })
+  }
+  return root
+}
+
+endQuietlyOnClosedPipe()
+try {
+  await program().parseAsync()
+} catch (error) {
+  // --help and --version end this way too.
+  if (!(error instanceof CommanderError && error.exitCode === 0)) {
+    const given = new Set(process.argv)
+    reportFailure(error, { json: given.has('--json'), verbose: given.has('--verbose') })
+  }
+}

@@ -1,0 +1,50 @@
+// mmapdb put: stores one value.
+import { Command } from 'commander'
+import { isUtf8 } from 'node:buffer'
+import { InvalidError } from '../errors.js'
+import { globalsOf, jsonKeyOption, openToWrite, readStdin, using, valueEncodingOption, type KeyOptions } from './common.js'
+import { parseKey, parseValue, plain } from './notation.js'
+import { print } from './output.js'
+
+interface PutOptions extends KeyOptions {
+  readonly jsonValue?: boolean
+}
+
+export const putCommand = (): Command =>
+  new Command('put')
+    .description('Store a value under a key. Done when it is on disk.')
+    .argument('<key>', 'a string, or JSON with --json-key; write -- before one that begins with a dash')
+    .argument('<value>', 'a string, or JSON with --json-value; - reads it from stdin, byte for byte')
+    .addOption(jsonKeyOption())
+    .option('--json-value', 'the value is JSON: a number, object, array, ...')
+    .addOption(valueEncodingOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mmapdb put greeting hello                    a string
+  mmapdb put user:1 '{"name":"Ada"}' --json-value
+  mmapdb put 42 x --json-key                   under the number 42
+  mmapdb put photo - --value-encoding binary < photo.jpg`,
+    )
+    .action(async (keyText: string, valueText: string, options: PutOptions, command: Command) => {
+      const { db, json } = globalsOf(command)
+      const key = parseKey(keyText, options.jsonKey ?? false)
+      const value = await valueOf(valueText, options)
+      const version = await using(openToWrite(db, { valueEncoding: options.valueEncoding }), (engine) => {
+        engine.put(key, value)
+        return json ? engine.getEntry(key)?.version : undefined
+      })
+      if (json) print(JSON.stringify({ key: plain(key), version }))
+    })
+
+async function valueOf(text: string, { jsonValue, valueEncoding }: PutOptions): Promise<unknown> {
+  if (text !== '-') {
+    const value = parseValue(text, jsonValue ?? false)
+    return valueEncoding === 'binary' && typeof value === 'string' ? Buffer.from(value) : value
+  }
+  const bytes = await readStdin()
+  if (valueEncoding === 'binary') return bytes
+  if (!isUtf8(bytes)) throw new InvalidError('What was piped in is not UTF-8 text. Store bytes with --value-encoding binary.')
+  return parseValue(bytes.toString(), jsonValue ?? false)
+}

@@ -1,0 +1,68 @@
+// mmapdb scan: prints the entries of a range in the order of their keys.
+import { Command, Option } from 'commander'
+import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, whole, type KeyOptions } from './common.js'
+import type { Key } from '../engine/keys.js'
+import type { Range } from '../engine/range.js'
+import { parseKey, plain, showKey, toJson } from './notation.js'
+import { Lines } from './output.js'
+
+interface ScanOptions extends KeyOptions {
+  readonly gte?: string
+  readonly gt?: string
+  readonly lte?: string
+  readonly lt?: string
+  readonly prefix?: string
+  readonly reverse?: boolean
+  readonly limit?: number
+  readonly keys?: boolean
+  readonly values?: boolean
+}
+
+const BOUNDS = ['gte', 'gt', 'lte', 'lt', 'prefix'] as const
+
+export const scanCommand = (): Command =>
+  new Command('scan')
+    .description('Print entries in the order of their keys: key, tab, value as JSON. With --json one object per line.')
+    .option('--gte <key>', 'from this key on')
+    .option('--gt <key>', 'from behind this key on')
+    .option('--lte <key>', 'up to and with this key')
+    .option('--lt <key>', 'up to, and without, this key')
+    .option('--prefix <key>', 'only strings that begin so; with --json-key also arrays')
+    .option('--reverse', 'from the last to the first')
+    .option('--limit <n>', 'at most so many', whole(0))
+    .addOption(new Option('--keys', 'keys only').conflicts('values'))
+    .addOption(new Option('--values', 'values only'))
+    .addOption(jsonKeyOption())
+    .addOption(valueEncodingOption())
+    .addHelpText(
+      'after',
+      `
+Strings are printed as they are, other keys as JSON; --json tells the string 5 from the number 5.
+Everything printed is of one moment, whatever is written meanwhile.`,
+    )
+    .action(async (options: ScanOptions, command: Command) => {
+      const { db, json } = globalsOf(command)
+      const range: Record<string, unknown> = {}
+      for (const bound of BOUNDS) {
+        const text = options[bound]
+        if (text !== undefined) range[bound] = parseKey(text, options.jsonKey ?? false)
+      }
+      if (options.reverse) range['reverse'] = true
+      if (options.limit !== undefined) range['limit'] = options.limit
+      const lines = new Lines()
+      await using(openToRead(db, { valueEncoding: options.valueEncoding }), async (engine) => {
+        const selection = options.keys ? 'keys' : options.values ? 'values' : 'entries'
+        for (const item of engine.range(range as Range, selection)) {
+          const waiting = lines.write(lineOf(item, selection, json))
+          if (waiting) await waiting
+        }
+      })
+      await lines.flush()
+    })
+
+function lineOf(item: unknown, selection: 'keys' | 'values' | 'entries', json: boolean): string {
+  if (selection === 'keys') return json ? JSON.stringify({ key: plain(item) }) : showKey(item as Key)
+  if (selection === 'values') return json ? JSON.stringify({ value: plain(item) }) : toJson(item)
+  const [key, value] = item as [Key, unknown]
+  return json ? JSON.stringify({ key: plain(key), value: plain(value) }) : `${showKey(key)}\t${toJson(value)}`
+}
