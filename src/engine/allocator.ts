@@ -1,24 +1,43 @@
 // Which slots may be written. Used by the leader, on a private copy of the tree state; what it does
 // counts from the moment that state is published, and is as if it had never been if it is not.
 //
-// A freed slot waits in one of two rings in `control`, in the order in which slots were freed:
-//   loose: made after the newest checkpoint was begun, so no checkpoint reaches it. Reusable once
-//          nobody reads a tree older than the one that freed it.
-//   bound: reached by a checkpoint. Reusable once, besides, a later checkpoint is on disk.
-// Taking moves the head, freeing writes behind the tail; entries between the published head and
-// tail are never overwritten, so a leader that dies leaves the rings as they were.
+// A freed slot waits in one of four rings in `control`:
+//   loose: made after the newest checkpoint was begun, so no checkpoint reaches it. In the order in
+//          which slots were freed. Reusable once nobody reads a tree older than the one that freed it.
+//   bound: reached by a checkpoint. In the same order. Reusable once, besides, a later checkpoint is
+//          on disk.
+//   held:  some reader that has been at it for long reaches it. A slot made at c and freed at f is
+//          reached by a reader of a tree p only if c <= p < f. Those that no reader reaches do not
+//          wait for the oldest one, so that an old snapshot holds on to what it sees and no more.
+//          Looked through again when one of those readers has gone.
+//   ready: reusable at once.
+// Taking moves a head, freeing writes behind a tail; entries between the published head and tail are
+// never overwritten, so a leader that dies leaves the rings as they were.
 //
 // A ring entry: 0 4 slot   8 8 LSN of the group that freed it (float64).
 import { FullError } from '../errors.js'
 import { Control, CONTROL_WINDOW_BYTES, STATE, type StateFields } from './control.js'
-import { HEADER_SLOTS, type SlotNo } from './layout.js'
+import { HEADER_SLOTS, SLOT, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
+import type { SlotSpace } from './slot-space.js'
 
 const ENTRY_BYTES = 16
 const MIN_CAPACITY = 256
+/** A reader this far behind the log, in bytes, counts as one that stays. */
+const LONG_READER_BYTES = 256 * 1024
+/** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */
+const GROUPS_BETWEEN_CHECKS = 64
+
+type Ring = typeof STATE.READY | typeof STATE.LOOSE | typeof STATE.BOUND | typeof STATE.HELD
+const RINGS: readonly Ring[] = [STATE.READY, STATE.LOOSE, STATE.BOUND, STATE.HELD]
+/** Fields of a ring, behind its first. */
+const CAPACITY = 1
+const HEAD = 2
+const TAIL = 3
 
 export class Allocator {
   readonly #control: Control
+  readonly #space: SlotSpace
   readonly #pins: Pins
   readonly #grow: (slots: number) => void
   readonly #words: Int32Array[] = []
@@ -26,16 +45,17 @@ export class Allocator {
 
   #state!: StateFields
   #lsn = 0
-  #oldest = 0
-  #lookedForDead = false
-  #publishedLooseHead = 0
-  #publishedBoundHead = 0
+  /** Trees before the newest that somebody reads, ascending. */
+  #readers: number[] = []
+  readonly #publishedHeads = new Map<Ring, number>()
+  #sorted = false
   /** Slots made and freed within this group: free at once. */
   readonly #own: number[] = []
 
   /** `grow`: makes the data file hold at least so many slots, or throws. */
-  constructor(control: Control, pins: Pins, grow: (slots: number) => void) {
+  constructor(control: Control, space: SlotSpace, pins: Pins, grow: (slots: number) => void) {
     this.#control = control
+    this.#space = space
     this.#pins = pins
     this.#grow = grow
   }
@@ -44,152 +64,217 @@ export class Allocator {
   begin(state: StateFields, lsn: number): void {
     this.#state = state
     this.#lsn = lsn
-    this.#publishedLooseHead = state[STATE.LOOSE_HEAD]!
-    this.#publishedBoundHead = state[STATE.BOUND_HEAD]!
-    this.#lookedForDead = false
-    this.#oldest = this.#pins.oldest(state[STATE.VISIBLE]!, false)
+    for (const ring of RINGS) this.#publishedHeads.set(ring, state[ring + HEAD]!)
     this.#own.length = 0
+    this.#sorted = false
+    this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
+    if (this.#length(STATE.HELD) > 0 && this.#sumUpTo(state[STATE.HELD_MAX]!) !== state[STATE.HELD_SUM]) this.#sweepHeld()
   }
 
   /** A slot whose bytes may be overwritten. */
   allocate(): SlotNo {
-    const own = this.#own.pop()
-    if (own !== undefined) return own as SlotNo
-    const slot = this.#reuse()
-    if (slot !== 0) {
-      this.#clearUnverified(slot)
-      return slot as SlotNo
-    }
-    const s = this.#state
-    const next = s[STATE.NEXT_SLOT]!
-    // Appenders have reserved enough, unless a reader that stalled while it pinned an old tree
-    // holds back slots that counted as free.
-    if (next >= this.#control.fileSlots) this.#grow(next + 1)
-    s[STATE.NEXT_SLOT] = next + 1
-    return next as SlotNo
+    const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
+    this.#clearUnverified(slot)
+    return slot as SlotNo
   }
 
   #reuse(): number {
     const s = this.#state
-    const looseWaiting = s[STATE.LOOSE_TAIL]! - s[STATE.LOOSE_HEAD]!
-    const boundWaiting = s[STATE.BOUND_TAIL]! - s[STATE.BOUND_HEAD]!
-    if (looseWaiting === 0 && boundWaiting === 0) return 0
-    for (;;) {
-      if (looseWaiting > 0 && this.#lsnAt(STATE.LOOSE_AT, s[STATE.LOOSE_HEAD]!) <= this.#oldest) {
-        return this.#slotAt(STATE.LOOSE_AT, s[STATE.LOOSE_HEAD]!++)
-      }
-      const limit = Math.min(this.#oldest, s[STATE.CHECKPOINT_DURABLE]!)
-      if (boundWaiting > 0 && this.#lsnAt(STATE.BOUND_AT, s[STATE.BOUND_HEAD]!) <= limit) {
-        return this.#slotAt(STATE.BOUND_AT, s[STATE.BOUND_HEAD]!++)
-      }
-      // A pin is in the way, perhaps one whose owner died.
-      if (this.#lookedForDead || this.#oldest >= s[STATE.VISIBLE]!) return 0
-      this.#lookedForDead = true
-      this.#oldest = this.#pins.oldest(s[STATE.VISIBLE]!, true)
-    }
+    if (this.#length(STATE.READY) > 0) return this.#take(STATE.READY)
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
+    if (this.#length(STATE.LOOSE) > 0 && this.#freedAt(STATE.LOOSE) <= oldest) return this.#take(STATE.LOOSE)
+    const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!)
+    if (this.#length(STATE.BOUND) > 0 && this.#freedAt(STATE.BOUND) <= limit) return this.#take(STATE.BOUND)
+    if (this.#readers.length === 0 || this.#sorted) return 0
+    this.#sortOut()
+    return this.#length(STATE.READY) > 0 ? this.#take(STATE.READY) : 0
+  }
+
+  #fresh(): number {
+    const next = this.#state[STATE.NEXT_SLOT]!
+    // Appenders have reserved enough, unless a reader that stalled while it pinned an old tree
+    // holds back slots that counted as free.
+    if (next >= this.#control.fileSlots) this.#grow(next + 1)
+    this.#state[STATE.NEXT_SLOT] = next + 1
+    return next
   }
 
   /** Gives up a slot that was made at `madeAt` and that the tree being built no longer reaches. */
   free(slot: SlotNo, madeAt: number): void {
     if (madeAt === this.#lsn) this.#own.push(slot)
-    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#push(STATE.LOOSE_AT, slot)
-    else this.#push(STATE.BOUND_AT, slot)
+    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#push(STATE.LOOSE, slot, this.#lsn)
+    else this.#push(STATE.BOUND, slot, this.#lsn)
   }
 
   /** Gives up a slot that no reader and no checkpoint on disk reaches. */
   freeUnreachable(slot: SlotNo): void {
-    this.#push(STATE.LOOSE_AT, slot)
+    this.#push(STATE.READY, slot, 0)
   }
 
   /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
   finish(): void {
-    for (const slot of this.#own) this.#push(STATE.LOOSE_AT, slot as SlotNo)
+    for (const slot of this.#own) this.#push(STATE.READY, slot as SlotNo, 0)
     this.#own.length = 0
     const s = this.#state
+    if (this.#readers.length > 0) this.#sortOut()
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
     s[STATE.ELIGIBLE] =
-      this.#countUpTo(STATE.LOOSE_AT, this.#oldest) +
-      this.#countUpTo(STATE.BOUND_AT, Math.min(this.#oldest, s[STATE.CHECKPOINT_DURABLE]!))
+      this.#length(STATE.READY) +
+      this.#countUpTo(STATE.LOOSE, oldest) +
+      this.#countUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+  }
+
+  get waitingCount(): number {
+    return RINGS.reduce((sum, ring) => sum + this.#length(ring), 0)
+  }
+
+  /** Every slot that waits in a ring, in no order. */
+  waiting(): Uint32Array {
+    const slots = new Uint32Array(this.waitingCount)
+    let n = 0
+    for (const ring of RINGS) {
+      for (let p = this.#state[ring + HEAD]!; p < this.#state[ring + TAIL]!; p++) slots[n++] = this.#readSlot(this.#entry(ring, p))
+    }
+    return slots
+  }
+
+  /** Replaces everything that waits by `slots`, to be used from the first on. For sole use only. */
+  replaceWaiting(slots: Uint32Array): void {
+    for (const ring of RINGS) {
+      this.#state[ring + HEAD] = this.#state[ring + TAIL] = 0
+      this.#publishedHeads.set(ring, 0)
+    }
+    for (const slot of slots) this.#push(STATE.READY, slot as SlotNo, 0)
+  }
+
+  // ---- readers in the way ----------------------------------------------------------------------
+
+  /**
+   * Looks, entry by entry, at what was freed before this group and is too new for the oldest reader:
+   * what no reader reaches becomes ready, what a long reader reaches is held. A reader that has just
+   * begun is waited for.
+   */
+  #sortOut(): void {
+    this.#sorted = true
+    const s = this.#state
+    const visible = s[STATE.VISIBLE]!
+    for (const ring of [STATE.LOOSE, STATE.BOUND] as const) {
+      const limit = ring === STATE.LOOSE ? visible : Math.min(visible, s[STATE.CHECKPOINT_DURABLE]!)
+      while (this.#length(ring) > 0 && this.#freedAt(ring) <= limit) {
+        const freedAt = this.#freedAt(ring)
+        const slot = this.#readSlot(this.#entry(ring, s[ring + HEAD]!))
+        const reader = this.#readerOf(slot, freedAt)
+        if (reader === undefined) this.#push(STATE.READY, slot as SlotNo, 0)
+        else if (visible - reader > LONG_READER_BYTES) this.#hold(slot as SlotNo, freedAt, reader)
+        else break
+        s[ring + HEAD]!++
+      }
+    }
+  }
+
+  #hold(slot: SlotNo, freedAt: number, reader: number): void {
+    const s = this.#state
+    this.#push(STATE.HELD, slot, freedAt)
+    if (reader <= s[STATE.HELD_MAX]!) return
+    s[STATE.HELD_MAX] = reader
+    s[STATE.HELD_SUM] = this.#sumUpTo(reader)
+  }
+
+  /** A reader has gone that slots were held for: looks at all of them again. */
+  #sweepHeld(): void {
+    const s = this.#state
+    const end = s[STATE.HELD + TAIL]!
+    s[STATE.HELD_MAX] = 0
+    s[STATE.HELD_SUM] = 0
+    for (let p = s[STATE.HELD + HEAD]!; p < end; p++) {
+      const at = this.#entry(STATE.HELD, p)
+      const slot = this.#readSlot(at) as SlotNo
+      const freedAt = this.#readLsn(at)
+      s[STATE.HELD + HEAD]!++
+      const reader = this.#readerOf(slot, freedAt)
+      if (reader === undefined) this.#push(STATE.READY, slot, 0)
+      else this.#hold(slot, freedAt, reader)
+    }
+  }
+
+  /** The newest reader that reaches a slot freed at `freedAt`, if there is one. */
+  #readerOf(slot: number, freedAt: number): number | undefined {
+    const window = this.#space.reach(slot)
+    const w = (this.#space.base(slot) + SLOT.LSN) >> 2
+    const i32 = this.#space.i32[window]!
+    const madeAt = i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0)
+    for (let i = this.#readers.length - 1; i >= 0; i--) {
+      const reader = this.#readers[i]!
+      if (reader < madeAt) return undefined
+      if (reader < freedAt) return reader
+    }
+    return undefined
+  }
+
+  #sumUpTo(lsn: number): number {
+    let sum = 0
+    for (const reader of this.#readers) if (reader <= lsn) sum += reader
+    return sum
+  }
+
+  // ---- rings -----------------------------------------------------------------------------------
+
+  #length(ring: Ring): number {
+    return this.#state[ring + TAIL]! - this.#state[ring + HEAD]!
+  }
+  #take(ring: Ring): number {
+    return this.#readSlot(this.#entry(ring, this.#state[ring + HEAD]!++))
+  }
+  /** When the slot at the head was freed. */
+  #freedAt(ring: Ring): number {
+    return this.#readLsn(this.#entry(ring, this.#state[ring + HEAD]!))
   }
 
   /** Entries at the head of a ring that were freed at or before `lsn`. */
-  #countUpTo(ring: number, lsn: number): number {
-    const head = this.#state[ring + 2]!
+  #countUpTo(ring: Ring, lsn: number): number {
+    const head = this.#state[ring + HEAD]!
     let low = head
-    let high = this.#state[ring + 3]!
+    let high = this.#state[ring + TAIL]!
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
-      if (this.#lsnAt(ring, middle) <= lsn) low = middle + 1
+      if (this.#readLsn(this.#entry(ring, middle)) <= lsn) low = middle + 1
       else high = middle
     }
     return low - head
   }
 
-  get waitingCount(): number {
+  #push(ring: Ring, slot: SlotNo, lsn: number): void {
     const s = this.#state
-    return s[STATE.LOOSE_TAIL]! - s[STATE.LOOSE_HEAD]! + s[STATE.BOUND_TAIL]! - s[STATE.BOUND_HEAD]!
-  }
-
-  /** Every slot that waits in a ring, in no order. */
-  waiting(): Uint32Array {
-    const s = this.#state
-    const loose = s[STATE.LOOSE_TAIL]! - s[STATE.LOOSE_HEAD]!
-    const bound = s[STATE.BOUND_TAIL]! - s[STATE.BOUND_HEAD]!
-    const slots = new Uint32Array(loose + bound)
-    for (let i = 0; i < loose; i++) slots[i] = this.#slotAt(STATE.LOOSE_AT, s[STATE.LOOSE_HEAD]! + i)
-    for (let i = 0; i < bound; i++) slots[loose + i] = this.#slotAt(STATE.BOUND_AT, s[STATE.BOUND_HEAD]! + i)
-    return slots
-  }
-
-  /** Replaces everything that waits by `slots`, free to be used from the first on. For sole use only. */
-  replaceWaiting(slots: Uint32Array): void {
-    const s = this.#state
-    s[STATE.LOOSE_HEAD] = s[STATE.LOOSE_TAIL] = 0
-    s[STATE.BOUND_HEAD] = s[STATE.BOUND_TAIL] = 0
-    this.#publishedLooseHead = this.#publishedBoundHead = 0
-    for (const slot of slots) this.#push(STATE.LOOSE_AT, slot as SlotNo, 0)
-  }
-
-  // A ring is four neighbouring fields of the state: where it begins, capacity, head, tail.
-  #push(ring: number, slot: SlotNo, lsn = this.#lsn): void {
-    const s = this.#state
-    const published = ring === STATE.LOOSE_AT ? this.#publishedLooseHead : this.#publishedBoundHead
-    const tail = s[ring + 3]!
-    if (tail - published >= s[ring + 1]!) this.#enlarge(ring)
+    const tail = s[ring + TAIL]!
+    if (tail - this.#publishedHeads.get(ring)! >= s[ring + CAPACITY]!) this.#enlarge(ring)
     this.#write(this.#entry(ring, tail), slot, lsn)
-    s[ring + 3] = tail + 1
+    s[ring + TAIL] = tail + 1
   }
 
   /** Moves a ring into a place twice as large; the old place stays as it is. */
-  #enlarge(ring: number): void {
+  #enlarge(ring: Ring): void {
     const s = this.#state
-    const capacity = Math.max(MIN_CAPACITY, s[ring + 1]! * 2)
+    const capacity = Math.max(MIN_CAPACITY, s[ring + CAPACITY]! * 2)
     const bytes = capacity * ENTRY_BYTES
     if (bytes > CONTROL_WINDOW_BYTES) {
       throw new FullError('More than 64 million freed slots wait for a reader or a checkpoint: close old snapshots.')
     }
+    // At a multiple of its size, so that no entry crosses a window of `control`.
     const place = Math.ceil(s[STATE.CONTROL_END]! / bytes) * bytes
     this.#control.region.grow(place + bytes)
-    const old = { at: s[ring]!, capacity: s[ring + 1]! }
-    for (let p = s[ring + 2]!; p < s[ring + 3]!; p++) {
+    const old = { at: s[ring]!, capacity: s[ring + CAPACITY]! }
+    for (let p = s[ring + HEAD]!; p < s[ring + TAIL]!; p++) {
       const from = old.at + (p % old.capacity) * ENTRY_BYTES
       this.#write(place + (p % capacity) * ENTRY_BYTES, this.#readSlot(from), this.#readLsn(from))
     }
     s[ring] = place
-    s[ring + 1] = capacity
+    s[ring + CAPACITY] = capacity
     s[STATE.CONTROL_END] = place + bytes
   }
 
-  #entry(ring: number, position: number): number {
-    return this.#state[ring]! + (position % this.#state[ring + 1]!) * ENTRY_BYTES
+  #entry(ring: Ring, position: number): number {
+    return this.#state[ring]! + (position % this.#state[ring + CAPACITY]!) * ENTRY_BYTES
   }
-  #slotAt(ring: number, position: number): number {
-    return this.#readSlot(this.#entry(ring, position))
-  }
-  #lsnAt(ring: number, position: number): number {
-    return this.#readLsn(this.#entry(ring, position))
-  }
-
-  // A ring begins at a multiple of its size, so an entry never crosses a window of `control`.
   #write(at: number, slot: number, lsn: number): void {
     const window = this.#window(at)
     const offset = at % CONTROL_WINDOW_BYTES

@@ -40,6 +40,7 @@ import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-locks.js'
 import type { SlotSpace } from './slot-space.js'
+import { usedSlots } from './trim.js'
 import type { TreeWriter } from './tree-writer.js'
 
 /** Groups that a leader commits before it lets somebody else lead. */
@@ -123,14 +124,10 @@ export class Committer {
     const promised = reservedSlots - state[STATE.RELEASED]!
     const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
     if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
-    // Freed slots wait in rings; make room for theirs too.
-    const waiting =
-      state[STATE.LOOSE_TAIL]! - state[STATE.LOOSE_HEAD]! + state[STATE.BOUND_TAIL]! - state[STATE.BOUND_HEAD]!
-    const ringBytes = 2 ** Math.ceil(Math.log2((waiting + promised + needed + 256) * 2)) * 16
-    if (ringBytes > Math.min(state[STATE.LOOSE_CAPACITY]!, state[STATE.BOUND_CAPACITY]!) * 16) {
-      const bytes = state[STATE.CONTROL_END]! + 4 * ringBytes
-      if (bytes > control.region.sizeBytes()) control.region.grow(bytes)
-    }
+    // Freed slots wait in rings, and may move from one to another: there is room for that, too.
+    const waiting = state[STATE.NEXT_SLOT]! - usedSlots(state) + promised + needed
+    const bytes = state[STATE.CONTROL_END]! + 64 * 2 ** Math.ceil(Math.log2(waiting + 256))
+    if (bytes > control.controlBytes) control.growControl(bytes)
   }
 
   /**

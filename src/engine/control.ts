@@ -18,6 +18,7 @@
 //      208       4  pins in use lie below this index
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
+//      224       8  bytes of this file (float64); written under the append lock
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
@@ -56,6 +57,7 @@ const AT = {
   PINS_USED: 208,
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
+  CONTROL_BYTES: 224,
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
@@ -78,38 +80,36 @@ export const STATE = {
   OVERFLOWS: 6,
   /** Slots from here on have never been used. */
   NEXT_SLOT: 7,
-  /** Freed slots that no checkpoint reaches: ring of entries [head, tail). */
-  LOOSE_AT: 8,
-  LOOSE_CAPACITY: 9,
-  LOOSE_HEAD: 10,
-  LOOSE_TAIL: 11,
-  /** Freed slots that a checkpoint still reaches. */
-  BOUND_AT: 12,
-  BOUND_CAPACITY: 13,
-  BOUND_HEAD: 14,
-  BOUND_TAIL: 15,
+  /** Rings of freed slots (allocator.ts), four fields each: where it begins, capacity, head, tail. */
+  READY: 8,
+  LOOSE: 12,
+  BOUND: 16,
+  HELD: 20,
   /** Where in `control` the next ring can begin. */
-  CONTROL_END: 16,
+  CONTROL_END: 24,
   /** LSN of the newest checkpoint begun, and of the newest on disk. */
-  CHECKPOINT_BEGUN: 17,
-  CHECKPOINT_DURABLE: 18,
-  CHECKPOINT_NUMBER: 19,
+  CHECKPOINT_BEGUN: 25,
+  CHECKPOINT_DURABLE: 26,
+  CHECKPOINT_NUMBER: 27,
   /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
-  CHAIN: 20,
-  PENDING_CHAIN: 21,
-  CHAIN_SLOTS: 22,
+  CHAIN: 28,
+  PENDING_CHAIN: 29,
+  CHAIN_SLOTS: 30,
   /** Slots promised to the frames applied so far (compare AppendState.reservedSlots). */
-  RELEASED: 23,
+  RELEASED: 31,
   /** Freed slots that could be reused at the last publication. */
-  ELIGIBLE: 24,
+  ELIGIBLE: 32,
   /** Counters. */
-  FLUSHES: 25,
-  GROUPS: 26,
-  FRAMES: 27,
-  OPERATIONS: 28,
-  CHECKPOINTS: 29,
+  FLUSHES: 33,
+  GROUPS: 34,
+  FRAMES: 35,
+  OPERATIONS: 36,
+  CHECKPOINTS: 37,
+  /** Newest pin that held slots are held for, and the sum of all pins up to it when they were. */
+  HELD_MAX: 38,
+  HELD_SUM: 39,
 } as const
-export const STATE_FIELDS = 32
+export const STATE_FIELDS = 40
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
@@ -182,6 +182,15 @@ export class Control {
   }
   set fileSlots(n: number) {
     this.f64[AT.FILE_SLOTS >> 3] = n
+  }
+  /** Bytes that `control` is known to have; written under the append lock. */
+  get controlBytes(): number {
+    return this.f64[AT.CONTROL_BYTES >> 3]!
+  }
+  /** Makes `control` at least this long. The append lock is held. */
+  growControl(bytes: number): void {
+    this.region.grow(bytes)
+    this.f64[AT.CONTROL_BYTES >> 3] = bytes
   }
   get durable(): number {
     return this.f64[AT.DURABLE >> 3]!

@@ -180,7 +180,7 @@ export class Engine {
       })
       undo.push(() => this.#log.close())
       this.#pins = new Pins(this.#control, this.#locks)
-      this.#allocator = new Allocator(this.#control, this.#pins, (slots) => this.#growFor(slots))
+      this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots))
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
       this.#committer = new Committer({
         storage,
@@ -549,7 +549,7 @@ export class Engine {
     const state = this.#control.readState(newState())
     const tail = this.#control.append.read(newAppendFields()).tail
     const visible = state[STATE.VISIBLE]!
-    const oldest = this.#pins.oldest(visible, false)
+    const oldest = this.#pins.older(visible, false)[0] ?? visible
     const total = Math.floor(this.#dataRegion.sizeBytes() / SLOT_BYTES)
     const starts = this.#log.starts()
     return {

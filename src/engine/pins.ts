@@ -101,22 +101,19 @@ export class Pins {
     this.#free.length = 0
   }
 
-  /**
-   * LSN of the oldest tree that somebody reads, or `visible` if nobody reads an older one. Called
-   * by the leader. `clearDead`: look for owners that are gone (a system call for each old pin).
-   */
-  oldest(visible: number, clearDead: boolean): number {
+  /** LSNs of all trees older than `visible` that somebody reads, ascending. Called by the leader. */
+  older(visible: number, clearDead: boolean): number[] {
     const { i32, f64, pinsUsed } = this.#control
-    let oldest = visible
+    const lsns: number[] = []
     for (let index = 0; index < pinsUsed; index++) {
       const word = Control.PINS_WORD + index * PIN_WORDS
       if (Atomics.load(i32, word + FLAG_WORD) === 0) continue
       const lsn = f64[word >> 1]!
-      if (lsn >= oldest) continue
+      if (lsn >= visible) continue
       if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
-      oldest = lsn
+      lsns.push(lsn)
     }
-    return oldest
+    return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 
   #clearIfDead(index: number, word: number): boolean {
