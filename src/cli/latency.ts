@@ -31,7 +31,9 @@ export class Latencies {
   }
 
   percentilesUs(): Percentiles {
-    const at = (p: number): number => (this.commits === 0 ? 0 : this.#histogram.getValueAtPercentile(p))
-    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: this.commits === 0 ? 0 : this.#histogram.maxValue }
+    const max = this.commits === 0 ? 0 : this.#histogram.maxValue
+    // A percentile is the upper end of its bucket.
+    const at = (p: number): number => (this.commits === 0 ? 0 : Math.min(max, this.#histogram.getValueAtPercentile(p)))
+    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max }
   }
 }

@@ -120,6 +120,7 @@ export interface JobContext {
   readonly plan: LoadPlan
   readonly engine: Engine
   readonly silent: boolean
+  readonly warn: (message: string) => void
   readonly interrupted: () => boolean
 }
 
@@ -142,7 +143,11 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   }
   let interrupted = false
   const makeJob = fromInput ? (await import('./load-records.js')).recordsJob : (await import('./load-synthetic.js')).syntheticJob
-  const context = { options, plan, silent: globals.quiet || globals.json, interrupted: () => interrupted }
+  const warn = (message: string): void => {
+    if (globals.json) process.stderr.write(`${JSON.stringify({ warning: { message } })}\n`)
+    else if (!globals.quiet) process.stderr.write(`mmapdb: ${message}\n`)
+  }
+  const context = { options, plan, warn, silent: globals.quiet || globals.json, interrupted: () => interrupted }
   // Before anything is created: is there such a file, what format is it in?
   const prepared = await makeJob(context)
 
