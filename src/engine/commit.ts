@@ -108,8 +108,10 @@ export class Committer {
 
   /** See log.ts for the order. `this.#fields` names the new segment afterwards. */
   #switchSegment(oldStart: Lsn, tail: Lsn, frameBytes: number): void {
-    const { log } = this.#parts
+    const { control, log } = this.#parts
     this.#flushLog(oldStart, tail)
+    this.#fields.segmentLimit = tail
+    control.append.publish(this.#fields)
     const segment = log.createSegment(tail, frameBytes)
     this.#fields.segmentStart = tail
     this.#fields.segmentLimit = segment.header.limitLsn

@@ -9,7 +9,8 @@ import { StorageError, type LockTable, type Region, type Storage } from '../stor
 import { newAppendFields } from '../wal/append-state.js'
 import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
-import { FIRST_LSN, type Lsn } from '../wal/lsn.js'
+import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
+import { LogReader } from '../wal/reader.js'
 import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
@@ -275,7 +276,9 @@ export class Engine {
       storage.makeDirectory(wal)
       const uuid = Buffer.from(storage.randomBytes(16))
       const log = new Log({ storage, directory: wal, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
-      if (log.starts().some((start) => start !== FIRST_LSN)) {
+      const reader = new LogReader(log, FIRST_LSN)
+      if (log.starts().some((start) => start !== FIRST_LSN) || reader.next(MAX_LSN)) {
+        log.close()
         throw new CorruptError('The data file is empty and its log is not. Restore the database from a backup.')
       }
       log.createSegment(FIRST_LSN, 0)
@@ -308,6 +311,11 @@ export class Engine {
   }
 
   #checkLogBelongs(header: Header): void {
+    if (this.#storage.info(this.#log.directory).kind !== 'directory') {
+      throw new CorruptError(`The log, ${this.#log.directory}, is missing. Restore the database from a backup.`, {
+        path: this.#log.directory,
+      })
+    }
     for (const start of this.#log.starts()) {
       const segment = this.#log.segment(start)
       if (segment === undefined || segment.header.uuid.equals(header.uuid)) continue

@@ -3,10 +3,11 @@
 // here but in the append state; whoever appends holds the append lock.
 //
 // The order of a switch to a new segment, and what a crash after each step leaves:
-//   1. the old segment is flushed        everything before the new one is on disk from here on
+//   1. the old segment is flushed, and   everything before the new one is on disk from here on; the
+//      the append state says it is full  next appender begins the new one again
 //   2. the file appears under its name   an unfinished segment: its header does not name its own
 //      (a spare renamed, or created)     start, so it is ignored and made again
-//   3. the header is written and flushed an empty segment
+//   3. the header is written and flushed an empty segment, found and used by the next appender
 //   4. the directory is flushed          the same, and it survives a power cut
 //   5. the frame is written
 // So a segment with a good header proves that all of the log before it had been on disk.
@@ -115,7 +116,12 @@ export class Log {
   createSegment(startLsn: Lsn, frameBytes: number): OpenSegment {
     this.#forget(startLsn)
     const path = join(this.directory, segmentName(startLsn))
-    const capacity = Math.max(this.segmentBytes - SEGMENT_HEADER_BYTES, frameBytes)
+    // Somebody may have died between making it and saying so. It keeps its salt and its room:
+    // others may have looked at its header already.
+    const made = this.segment(startLsn)?.header
+    const left = made?.uuid.equals(this.uuid) ? made : undefined
+    this.#forget(startLsn)
+    const capacity = Math.max(this.segmentBytes - SEGMENT_HEADER_BYTES, frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
     const sizeBytes = SEGMENT_HEADER_BYTES + capacity
     const spare = this.#spares().find((name) => this.storage.info(join(this.directory, name)).sizeBytes >= sizeBytes)
     if (spare !== undefined && this.storage.info(path).kind === 'missing') {
@@ -125,7 +131,7 @@ export class Log {
     crashPoint('segment-created')
     try {
       file.allocate(sizeBytes)
-      const salt = Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
+      const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
       const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + capacity) as Lsn }
       file.write(encodeSegmentHeader(header), 0, SEGMENT_HEADER_BYTES, 0)
       file.flush()
@@ -154,8 +160,11 @@ export class Log {
     const starts = this.starts()
     let released = 0
     let spares = this.#spares().length
-    for (let i = 0; i + 1 < starts.length && starts[i + 1]! <= lsn; i++) {
-      const start = starts[i]!
+    // The newest finished segment up to there holds what comes next. One that was begun and given up
+    // holds nothing: frames may go on in the one before it.
+    let needed = starts.length - 1
+    while (needed >= 0 && (starts[needed]! > lsn || this.segment(starts[needed]!) === undefined)) needed--
+    for (const start of starts.slice(0, Math.max(0, needed))) {
       const path = join(this.directory, segmentName(start))
       this.#forget(start)
       crashPoint('recycling-segment')
@@ -183,8 +192,8 @@ export class Log {
    */
   restartAt(tail: Lsn): void {
     const newest = this.starts().at(-1)
-    const segment = newest === tail ? this.segment(tail) : this.createSegment(tail, 0)
-    segment?.file.truncate(SEGMENT_HEADER_BYTES)
+    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.createSegment(tail, 0)
+    segment.file.truncate(SEGMENT_HEADER_BYTES)
     this.releaseBefore(tail)
     this.#removeSpares()
   }

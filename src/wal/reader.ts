@@ -73,8 +73,9 @@ export class LogReader {
     }
     for (let attempt = 0; ; attempt++) {
       if (this.#frameHere(limit)) return true
-      // A segment may have been added since the directory was read.
+      // A segment may have been added since the directory was read, or begun again since it was opened.
       if (attempt > 0) return false
+      this.#log.close()
       this.#starts = undefined
       this.#segment = undefined
       if (!this.#enterSegment()) return false
