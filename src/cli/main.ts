@@ -3,13 +3,18 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { delCommand } from './del.js'
-import { reportFailure } from './failure.js'
+import { demoCommand } from './demo.js'
+import { EXIT, reportFailure } from './failure.js'
 import { getCommand } from './get.js'
 import { loadCommand } from './load.js'
 import { endQuietlyOnClosedPipe } from './output.js'
 import { putCommand } from './put.js'
 import { recoverCommand } from './recover.js'
 import { scanCommand } from './scan.js'
+import { slotsCommand } from './slots.js'
+import { statsCommand } from './stats.js'
+import { verifyCommand } from './verify.js'
+import { walCommand } from './wal.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -32,7 +37,19 @@ Exit codes:
   3  damage was found, or records were lost
   4  busy: a lock was not had in time`,
     )
-  const commands = [putCommand(), getCommand(), delCommand(), scanCommand(), loadCommand(), recoverCommand()]
+  const commands = [
+    putCommand(),
+    getCommand(),
+    delCommand(),
+    scanCommand(),
+    loadCommand(),
+    recoverCommand(),
+    verifyCommand(),
+    statsCommand(),
+    walCommand(),
+    slotsCommand(),
+    demoCommand(),
+  ]
   for (const command of commands) root.addCommand(command)
   for (const command of [root, ...commands]) {
     command
@@ -47,8 +64,9 @@ endQuietlyOnClosedPipe()
 try {
   await program().parseAsync()
 } catch (error) {
-  // --help and --version end this way too.
-  if (!(error instanceof CommanderError && error.exitCode === 0)) {
+  // --help and --version end this way too, and so does a line without a command, which gets help.
+  if (error instanceof CommanderError && error.code === 'commander.help') process.exitCode = EXIT.INVALID
+  else if (!(error instanceof CommanderError && error.exitCode === 0)) {
     const given = new Set(process.argv)
     reportFailure(error, { json: given.has('--json'), verbose: given.has('--verbose') })
   }

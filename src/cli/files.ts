@@ -1,0 +1,62 @@
+// The files of a database as they lie on disk, for those who look inside: nothing is opened,
+// recovered, locked or changed, so it works on a database that is in use, and on a damaged one.
+import { NotFoundError } from '../errors.js'
+import { databasePaths, findHeader, type HeaderSearch } from '../engine/files.js'
+import { headerSlots } from '../engine/header.js'
+import { SLOT_BYTES } from '../engine/layout.js'
+import { LOCK } from '../engine/lock-bytes.js'
+import { resolveOptions } from '../engine/options.js'
+import { SlotSpace } from '../engine/slot-space.js'
+import { posixStorage } from '../storage/posix.js'
+
+export interface DataFile {
+  readonly path: string
+  readonly space: SlotSpace
+  /** Whole slots in the file. */
+  readonly slots: number
+  readonly headers: HeaderSearch
+  /** Somebody has the database open. */
+  readonly inUse: boolean
+}
+
+export const isInUse = (db: string): boolean => {
+  const locks = posixStorage.openLocks(databasePaths(db).data)
+  try {
+    return locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
+  } finally {
+    locks.close()
+  }
+}
+
+/** Looks at the data file of the database at `db`. Throws `NotFoundError`, `NotADatabaseError`, ... */
+export function withFile<T>(db: string, look: (file: DataFile) => T): T {
+  const { data } = databasePaths(db)
+  if (posixStorage.info(data).kind !== 'file') {
+    throw new NotFoundError(`There is no database at ${db}. Check the path, or give another one with --db.`)
+  }
+  const { reserveBytes, windowBytes } = resolveOptions(db)
+  const region = posixStorage.openRegion(data, { mode: 'private', reserveBytes, windowBytes, create: false })
+  try {
+    const space = new SlotSpace(region)
+    const slots = Math.floor(region.sizeBytes() / SLOT_BYTES)
+    const headers = findHeader((slotNo) => (slotNo < slots ? Buffer.from(slotBytes(space, slotNo)) : Buffer.alloc(0)), data)
+    return look({ path: data, space, slots, headers, inUse: isInUse(db) })
+  } finally {
+    region.close()
+  }
+}
+
+/** The bytes of a slot, as a view. */
+export function slotBytes(space: SlotSpace, slotNo: number): Buffer {
+  const base = space.base(slotNo)
+  return space.buffers[space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES)
+}
+
+/** Header slots that should hold a header and do not hold a good one. */
+export function headerDamage({ headers, inUse }: DataFile): { slotNo: number; why: string }[] {
+  const { header, damage } = headers
+  // While a checkpoint is being written, its headers come and go.
+  if (header === undefined || inUse) return []
+  const twins = headerSlots(header.checkpointNumber)
+  return damage.filter(({ slotNo, why }) => twins.includes(slotNo) || !why.startsWith('there is no header'))
+}
