@@ -1,0 +1,26 @@
+// A process writes about 64 MiB of log and is killed; the next one replays it. Written as single puts
+// that share frames as they come (`coalesced`), as frames of one put each, and as batches of 1000.
+import { fork } from 'node:child_process'
+import { loadStore } from '../stores.js'
+
+export const title = 'replay of 64 MiB of log'
+export const unit = 'records/s'
+export const better = 'more'
+export const stores = ['mmapdb']
+export const fresh = true
+export const variants = [{ writes: 'single' }, { writes: 'coalesced' }, { writes: 'batches' }]
+
+export async function measure({ store, directory, writes, logBytes = 64 * 2 ** 20 }) {
+  await new Promise((resolve, reject) => {
+    const child = fork(new URL('../log-writer.js', import.meta.url), [JSON.stringify({ store, directory, writes, logBytes })])
+    child.once('message', () => child.kill('SIGKILL'))
+    child.once('exit', (code, signal) => (signal === 'SIGKILL' ? resolve() : reject(new Error(`the writer ended with ${code}`))))
+  })
+  const { db } = await (await loadStore(store)).open(directory)
+  const { operationsReplayed, framesReplayed, durationMs, fromLsn, toLsn } = db.recovery
+  await db.close()
+  return {
+    figure: operationsReplayed / (durationMs / 1000),
+    notes: { operations: operationsReplayed, frames: framesReplayed, durationMs, MiB: (toLsn - fromLsn) / 2 ** 20 },
+  }
+}
