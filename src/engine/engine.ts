@@ -180,7 +180,7 @@ export class Engine {
         readOnly: this.isPrivate,
       })
       undo.push(() => this.#log.close())
-      this.#pins = new Pins(this.#control, this.#locks)
+      this.#pins = new Pins(this.#control, this.isPrivate ? undefined : this.#locks)
       this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots))
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
       this.#committer = new Committer({
@@ -260,8 +260,8 @@ export class Engine {
     const size = region.sizeBytes()
     const perWindow = region.windowBytes / SLOT_BYTES
     return findHeader((slotNo) => {
-      if ((slotNo + 1) * SLOT_BYTES > size) return Buffer.alloc(0)
-      return Buffer.from(region.window(Math.floor(slotNo / perWindow)), (slotNo % perWindow) * SLOT_BYTES, SLOT_BYTES)
+      const bytes = Math.max(0, Math.min(SLOT_BYTES, size - slotNo * SLOT_BYTES))
+      return Buffer.from(region.window(Math.floor(slotNo / perWindow)), (slotNo % perWindow) * SLOT_BYTES, bytes)
     }, databasePaths(this.options.path).data)
   }
 

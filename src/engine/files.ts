@@ -65,7 +65,11 @@ export interface HeaderSearch {
   readonly blank: boolean
 }
 
-/** Looks at all four header slots and takes the newest good one. */
+/** A checkpoint whose maker died after writing a header may have been made again under the same number. */
+const isNewer = (a: Header, b: Header): boolean =>
+  a.checkpointNumber > b.checkpointNumber || (a.checkpointNumber === b.checkpointNumber && a.lsn > b.lsn)
+
+/** Looks at all four header slots and takes the newest good one. `read`: as much of a slot as there is. */
 export function findHeader(read: (slotNo: number) => Buffer, path: string): HeaderSearch {
   let header: Header | undefined
   let blank = true
@@ -73,11 +77,11 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
   const damage: { slotNo: number; why: string }[] = []
   for (let slotNo = 0; slotNo < HEADER_SLOTS; slotNo++) {
     const bytes = read(slotNo)
-    if (bytes.length === SLOT_BYTES && !bytes.every((byte) => byte === 0)) blank = false
+    if (bytes.some((byte) => byte !== 0)) blank = false
     ours ||= looksLikeHeader(bytes)
     const found = bytes.length < SLOT_BYTES ? 'the file ends before it' : decodeHeader(bytes, slotNo)
     if (typeof found === 'string') damage.push({ slotNo, why: found })
-    else if (header === undefined || found.checkpointNumber > header.checkpointNumber) header = found
+    else if (header === undefined || isNewer(found, header)) header = found
   }
   if (header !== undefined && header.version > FORMAT_VERSION) {
     throw new VersionError(

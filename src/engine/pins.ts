@@ -58,11 +58,12 @@ export class Pin {
 /** The pins of one thread. Those given back are kept for the next reader. */
 export class Pins {
   readonly #control: Control
-  readonly #locks: LockTable
+  readonly #locks: LockTable | undefined
   readonly #free: Pin[] = []
   readonly #mine = new Set<number>()
 
-  constructor(control: Control, locks: LockTable) {
+  /** `locks`: undefined if `control` is private and every pin in it this thread's own. */
+  constructor(control: Control, locks: LockTable | undefined) {
     this.#control = control
     this.#locks = locks
   }
@@ -74,7 +75,7 @@ export class Pins {
     // Those below `pinsUsed` may have been left behind; new ones come after.
     for (let index = 0; index < MAX_PINS; index++) {
       // Locks of one table do not exclude each other: what is ours is remembered.
-      if (this.#mine.has(index) || !this.#locks.tryLock(LOCK.PINS + index, 'exclusive')) continue
+      if (this.#mine.has(index) || this.#locks?.tryLock(LOCK.PINS + index, 'exclusive') === false) continue
       const pin = new Pin(this.#control, index)
       this.#mine.add(index)
       pin.release()
@@ -95,7 +96,7 @@ export class Pins {
   close(): void {
     for (const index of this.#mine) {
       new Pin(this.#control, index).release()
-      this.#locks.unlock(LOCK.PINS + index)
+      this.#locks?.unlock(LOCK.PINS + index)
     }
     this.#mine.clear()
     this.#free.length = 0
@@ -117,7 +118,7 @@ export class Pins {
   }
 
   #clearIfDead(index: number, word: number): boolean {
-    if (!this.#locks.tryLock(LOCK.PINS + index, 'exclusive')) return false
+    if (this.#locks === undefined || !this.#locks.tryLock(LOCK.PINS + index, 'exclusive')) return false
     Atomics.store(this.#control.i32, word + FLAG_WORD, 0)
     this.#locks.unlock(LOCK.PINS + index)
     return true
