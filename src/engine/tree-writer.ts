@@ -283,8 +283,8 @@ export class TreeWriter {
     left.rehead()
     if (left.isLeaf) {
       right.rehead()
-      setRun(left, 0, 0)
-      setRun(right, target === right ? at - middle : 0, run)
+      setRun(left, target === left ? at : 0, target === left ? run : 0)
+      setRun(right, target === right ? at - middle : 0, target === right ? run : 0)
     }
 
     const separator = this.#separators[level]!
@@ -445,17 +445,30 @@ function splitPoint(node: Node, at: number, cellBytes: number, run: number): num
   const count = node.count
   const entryBytes = node.words * 4
   const total = node.usedBytes + cellBytes + entryBytes
-  const sequential =
-    run >= SEQUENTIAL_RUN && at * 2 > count ? at : run <= -SEQUENTIAL_RUN && at * 2 < count ? at + 1 : 0
+  // A run goes on at the edge of a node of its own: what lies beyond it belongs to another one and
+  // moves away. If that does not fit, the new entry moves, as long as it leaves most behind.
+  let apart = 0
+  let moved = 0
+  if (run >= SEQUENTIAL_RUN) {
+    apart = at < count ? at + 1 : at
+    if (at * 2 > count) moved = at
+  } else if (run <= -SEQUENTIAL_RUN) {
+    apart = at > 0 ? at : at + 1
+    if (at * 2 < count) moved = at + 1
+  }
   let left = 0
   let balanced = 0
+  let fallback = 0
   for (let v = 0; v <= count; v++) {
-    if (v > 0 && v === sequential && left <= SLOT_BODY_BYTES && total - left <= SLOT_BODY_BYTES) return v
+    const fits = v > 0 && left <= SLOT_BODY_BYTES && total - left <= SLOT_BODY_BYTES
+    if (fits && v === apart) return v
+    if (fits && v === moved) fallback = v
     const bytes = entryBytes + (v === at ? cellBytes : node.cellBytes(v < at ? v : v - 1))
     // Where the halves are closest, never with an empty side.
     if (balanced === 0 && v > 0 && left + bytes / 2 >= total / 2) balanced = v
-    if (balanced !== 0 && v >= sequential) return balanced
+    if (balanced !== 0 && v >= apart && v >= moved) return fallback === 0 ? balanced : fallback
     left += bytes
   }
+  if (fallback !== 0) return fallback
   return balanced === 0 ? count : balanced
 }

@@ -387,7 +387,7 @@ describe('the engine, beside a sorted map', function () {
           cleanUp()
         }
       }),
-      runs(25),
+      runs(15),
     )
   })
 
