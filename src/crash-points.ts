@@ -1,7 +1,8 @@
 // Places where a test can stop this process dead, named in the environment:
 //   MMAPDB_CRASH_AT=<point>[:<n>]   SIGKILL at the n-th arrival there (1 if left out)
 //   MMAPDB_STOP_AT=<point>[:<n>]    the same with SIGSTOP
-// Nothing here runs unless one of them is set when the module is loaded.
+// Nothing here does anything unless one of them is set when the module is loaded, or a simulation
+// observes the points.
 
 /** Every named point, in the order of a write's life. */
 export const CRASH_POINTS = [
@@ -33,10 +34,15 @@ function parse(text: string | undefined, signal: 'SIGKILL' | 'SIGSTOP') {
 
 const armed = parse(process.env['MMAPDB_CRASH_AT'], 'SIGKILL') ?? parse(process.env['MMAPDB_STOP_AT'], 'SIGSTOP')
 
-/** True if some point is armed; guards calls on hot paths. */
-export const crashPointsArmed = armed !== undefined
+let observer: ((point: CrashPoint) => void) | undefined
+
+/** Calls `observe` at every point from now on: a simulation takes its turns there. */
+export function observeCrashPoints(observe: ((point: CrashPoint) => void) | undefined): void {
+  observer = observe
+}
 
 export function crashPoint(point: CrashPoint): void {
+  observer?.(point)
   if (armed === undefined || armed.point !== point || --armed.left !== 0) return
   process.kill(process.pid, armed.signal)
   // The signal may be delivered to another thread first: never run on past the point.

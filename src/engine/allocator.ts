@@ -111,6 +111,11 @@ export class Allocator {
     this.#push(STATE.READY, slot, 0)
   }
 
+  /** Gives up a slot that the checkpoint on disk may reach. */
+  freeBound(slot: SlotNo): void {
+    this.#push(STATE.BOUND, slot, this.#lsn)
+  }
+
   /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
   finish(): void {
     for (const slot of this.#own) this.#push(STATE.READY, slot as SlotNo, 0)

@@ -108,9 +108,9 @@ export class Checkpointer {
     const sinceLsn = state[STATE.CHECKPOINT_DURABLE]!
     if (lsn === sinceLsn) return undefined
     allocator.begin(state, lsn)
-    for (const slot of chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)) {
-      allocator.freeUnreachable(slot)
-    }
+    // Left by a checkpoint that was not finished. Its header may have reached the disk all the same, so
+    // these slots wait for the next one like any that a checkpoint reaches.
+    for (const slot of chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)) allocator.freeBound(slot)
     const oldChain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
     const chain: SlotNo[] = []
     const needed = chainSlotsFor(allocator.waitingCount + oldChain.length)
@@ -188,7 +188,8 @@ export class Checkpointer {
       allocator.finish()
       control.publishState(now)
     })
-    return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn) }
+    const current = control.append.read(newAppendFields()).segmentStart as Lsn
+    return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn, current) }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */

@@ -132,6 +132,8 @@ export class Engine {
         }),
       )
       undo.push(() => data.close())
+      // Before there is a log: a log without a data file is damage, not a creation cut short.
+      if (found === 'missing') guarded('Creating the data file', () => storage.flushDirectory(paths.directory))
       this.#dataRegion = data
       this.#locks = guarded('Opening the data file', () => storage.openLocks(paths.data))
       undo.push(() => this.#locks.close())
@@ -519,10 +521,17 @@ export class Engine {
     this.#limitLog()
     const end = this.#committer.append(frame)
     this.#committer.wait(end)
+    this.#lastCommit = end
     const state = this.#control
     const behind = end - this.#lastCheckpointBegun()
     if (behind > this.options.checkpointBytes && !state.checkpointWanted) state.checkpointWanted = true
   }
+
+  /** LSN behind the last frame that this thread committed; 0 if it has not. */
+  get lastCommit(): number {
+    return this.#lastCommit
+  }
+  #lastCommit = 0
 
   #lastCheckpointBegun(): number {
     return this.#control.readState(this.#state)[STATE.CHECKPOINT_BEGUN]!

@@ -153,17 +153,15 @@ export class Log {
 
   /**
    * Recycles every segment that ends at or before `lsn`: up to two become spares, the others go.
-   * The checkpoint lock is held. A crash in between leaves a segment that nobody needs; the next
-   * call takes it.
+   * `current` is the segment that the append state names: it stays, and so does what comes behind
+   * it, which may have been begun by somebody who died. The checkpoint lock is held. A crash in
+   * between leaves a segment that nobody needs; the next call takes it.
    */
-  releaseBefore(lsn: Lsn): number {
+  releaseBefore(lsn: Lsn, current: Lsn): number {
     const starts = this.starts()
     let released = 0
     let spares = this.#spares().length
-    // The newest finished segment up to there holds what comes next. One that was begun and given up
-    // holds nothing: frames may go on in the one before it.
-    let needed = starts.length - 1
-    while (needed >= 0 && (starts[needed]! > lsn || this.segment(starts[needed]!) === undefined)) needed--
+    const needed = starts.findLastIndex((start) => start <= lsn && start <= current)
     for (const start of starts.slice(0, Math.max(0, needed))) {
       const path = join(this.directory, segmentName(start))
       this.#forget(start)
@@ -194,7 +192,7 @@ export class Log {
     const newest = this.starts().at(-1)
     const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.createSegment(tail, 0)
     segment.file.truncate(SEGMENT_HEADER_BYTES)
-    this.releaseBefore(tail)
+    this.releaseBefore(tail, tail)
     this.#removeSpares()
   }
 

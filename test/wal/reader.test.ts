@@ -282,7 +282,7 @@ describe('the end of the log', () => {
     const writer = new Writer()
     while (writer.frames.at(-1)?.segment !== writer.segment.startLsn || writer.log.starts().length < 3) writer.append(50)
     const kept = writer.segment.startLsn
-    expect(writer.log.releaseBefore(writer.tail as Lsn)).to.equal(2)
+    expect(writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)).to.equal(2)
     expect(posixStorage.list(writer.directory).filter((name) => name.startsWith('spare-')).length).to.equal(2)
     // Both spares are used again; old frames lie at the same places as the new ones will.
     for (let i = 0; i < 2; i++) {
@@ -359,9 +359,9 @@ describe('segments', () => {
     const writer = new Writer()
     while (writer.log.starts().length < 8) writer.append(100)
     const starts = writer.log.starts()
-    expect(writer.log.releaseBefore((starts[3]! - 8) as Lsn)).to.equal(2)
+    expect(writer.log.releaseBefore((starts[3]! - 8) as Lsn, writer.segment.startLsn)).to.equal(2)
     expect(writer.log.starts()).to.deep.equal(starts.slice(2))
-    writer.log.releaseBefore(writer.tail as Lsn)
+    writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)
     expect(writer.log.starts()).to.deep.equal([writer.segment.startLsn])
     const left = posixStorage.list(writer.directory)
     expect(left.length, 'the last one and two spares').to.equal(3)

@@ -1,0 +1,321 @@
+// The lives of one database, decided by one seed, against a model.
+//
+// The model is the log itself: every frame that reaches it, by its LSN. Whatever is read at an LSN
+// must be what the frames before it say; after a crash the database must be at an LSN that leaves no
+// acknowledged frame behind, and the frames behind it are gone for good.
+import { Random } from '../crash-tests/random.js'
+import { observeCrashPoints } from '../src/crash-points.js'
+import { Engine, type BatchOperation } from '../src/engine/engine.js'
+import { resolveOptions } from '../src/engine/options.js'
+import { verify } from '../src/engine/verify.js'
+import { MmapdbError } from '../src/errors.js'
+import { forEachOperation, FRAME, OP_PUT } from '../src/wal/frame.js'
+import { Killed, PowerCut, World, type Process, type WorldRates } from './world.js'
+
+interface Frame {
+  readonly lsn: number
+  readonly end: number
+  readonly operations: { readonly key: string; readonly value: string | undefined }[]
+}
+
+/** What was wrong, with the seed that shows it again. */
+export class Failure extends Error {}
+
+export interface LifeReport {
+  lives: number
+  steps: number
+  operations: number
+  acknowledged: number
+  cuts: number
+  kills: number
+  recoveries: number
+  interruptedRecoveries: number
+}
+
+const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserveBytes: 64 * 1024 * 1024, timeoutMs: 1 } as const
+
+class Actor implements Process {
+  dead = false
+  busy = false
+  engine: Engine | undefined
+  constructor(readonly name: string) {}
+}
+
+export class Simulation {
+  readonly #random: Random
+  readonly #world: World
+  #frames: Frame[] = []
+  #acknowledged = 0
+  #actors: Actor[] = []
+  #nextActor = 1
+  #nextValue = 1
+  readonly #options
+  readonly report: LifeReport = {
+    lives: 0, steps: 0, operations: 0, acknowledged: 0, cuts: 0, kills: 0, recoveries: 0, interruptedRecoveries: 0,
+  }
+
+  constructor(readonly seed: number) {
+    this.#random = new Random(seed)
+    this.#world = new World(this.#random)
+    this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
+    this.#world.turns = { interrupt: () => this.#interrupt() }
+    const random = this.#random
+    this.#options = resolveOptions('/db', {
+      ...OPTIONS,
+      segmentBytes: random.pick([8192, 16384, 65536]),
+      checkpointBytes: 65536,
+    })
+  }
+
+  get trace(): readonly string[] {
+    return this.#world.trace
+  }
+
+  /** Lives `lives` lives. Throws `Failure`. */
+  run(lives: number): LifeReport {
+    observeCrashPoints((point) => this.#world.step(point))
+    try {
+      for (let i = 0; i < lives; i++) this.#live()
+    } finally {
+      observeCrashPoints(undefined)
+      this.report.steps = this.#world.steps
+    }
+    return this.report
+  }
+
+  // ---- the model -------------------------------------------------------------------------------
+
+  #noteFrame(bytes: Uint8Array): void {
+    const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    if (b.length < FRAME.HEADER_BYTES || b.readUInt32LE(FRAME.LENGTH) !== b.length) return
+    const lsn = b.readUIntLE(FRAME.LSN, 6)
+    const operations: Frame['operations'] = []
+    forEachOperation(b, 0, b.length, (_b, kind, keyAt, keyLength, valueAt, valueLength) => {
+      operations.push({
+        key: b.toString('latin1', keyAt, keyAt + keyLength),
+        value: kind === OP_PUT ? b.toString('utf8', valueAt, valueAt + valueLength) : undefined,
+      })
+    })
+    // A writer that died before it moved the tail left room for this one.
+    this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
+    this.#frames.push({ lsn, end: lsn + Math.ceil(b.length / 8) * 8, operations })
+  }
+
+  #expectedAt(lsn: number): Map<string, string> {
+    const state = new Map<string, string>()
+    for (const frame of this.#frames) {
+      if (frame.lsn >= lsn) break
+      for (const { key, value } of frame.operations) {
+        if (value === undefined) state.delete(key)
+        else state.set(key, value)
+      }
+    }
+    return state
+  }
+
+  #compare(what: string, found: Map<string, string>, lsn: number): void {
+    const expected = this.#expectedAt(lsn)
+    for (const [key, value] of expected) {
+      if (found.get(key) !== value) {
+        throw this.#failure(`${what} at LSN ${lsn}: ${key} is ${brief(found.get(key))} and should be ${brief(value)}`)
+      }
+    }
+    if (found.size !== expected.size) {
+      const extra = [...found.keys()].find((key) => !expected.has(key))
+      throw this.#failure(`${what} at LSN ${lsn}: ${extra} should not be there`)
+    }
+  }
+
+  #failure(why: string): Failure {
+    return new Failure(`seed ${this.seed}, life ${this.report.lives}: ${why}`)
+  }
+
+  // ---- one life --------------------------------------------------------------------------------
+
+  #live(): void {
+    const random = this.#random
+    this.report.lives++
+    const stormy = random.next()
+    const rates: WorldRates = {
+      writeBack: random.pick([0, 0.02, 0.1]),
+      interrupt: random.pick([0, 0.05, 0.2]),
+      kill: random.pick([0, 0, 0.002, 0.01]),
+      cut: random.pick([0, 0.0005, 0.002, 0.01]),
+    }
+    try {
+      this.#recover(rates)
+      this.#world.rates = rates
+      const steps = random.between(5, stormy < 0.2 ? 120 : 40)
+      for (let i = 0; i < steps; i++) this.#interrupt()
+      this.#end()
+    } catch (error) {
+      if (!(error instanceof PowerCut)) throw error
+      this.#afterCut()
+    }
+  }
+
+  /** Opens the database, perhaps interrupted again and again, and checks what is there. */
+  #recover(rates: WorldRates): void {
+    this.#world.rates = { writeBack: rates.writeBack, interrupt: 0, kill: rates.kill * 2, cut: this.#random.chance(0.3) ? rates.cut * 3 : 0 }
+    for (;;) {
+      const actor = this.#spawn()
+      if (actor.engine === undefined) {
+        this.report.interruptedRecoveries++
+        this.#world.rates = { ...this.#world.rates, kill: this.#world.rates.kill / 2 }
+        continue
+      }
+      this.report.recoveries++
+      const toLsn = actor.engine.stats().log.visibleLsn
+      if (toLsn < this.#acknowledged) {
+        throw this.#failure(`acknowledged up to LSN ${this.#acknowledged}, and recovered only up to ${toLsn}`)
+      }
+      this.#frames = this.#frames.filter((frame) => frame.end <= toLsn)
+      this.#world.rates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0 }
+      this.#checkAll(actor)
+      return
+    }
+  }
+
+  #spawn(): Actor {
+    const actor = new Actor(`p${this.#nextActor++}`)
+    this.#as(actor, () => {
+      actor.engine = Engine.open(this.#options, this.#world.storageFor(actor))
+    })
+    if (!actor.dead && actor.engine !== undefined) this.#actors.push(actor)
+    return actor
+  }
+
+  /** Runs `act` as a process of this world. What it is refused for lack of a lock is not a failure. */
+  #as(actor: Actor, act: () => void): void {
+    const before = this.#world.running
+    this.#world.running = actor
+    actor.busy = true
+    try {
+      act()
+    } catch (error) {
+      if (error instanceof PowerCut || error instanceof Failure) throw error
+      // Typed errors may wrap what the world threw.
+      if (this.#world.powerIsOff) throw new PowerCut()
+      if (error instanceof Killed || actor.dead) {
+        this.#world.bury(actor)
+        this.#actors = this.#actors.filter((other) => other !== actor)
+        actor.engine = undefined
+        this.report.kills++
+        return
+      }
+      if (error instanceof MmapdbError && error.code === 'ERR_MMAPDB_LOCKED') return
+      throw this.#failure(`${actor.name}: ${(error as Error).stack}`)
+    } finally {
+      actor.busy = false
+      this.#world.running = before
+    }
+  }
+
+  /** Something that some process which is not in the middle of something does. */
+  #interrupt(): boolean {
+    const random = this.#random
+    const idle = this.#actors.filter((actor) => !actor.busy && !actor.dead)
+    const roll = random.next()
+    if ((roll < 0.05 && this.#actors.length < 4) || idle.length === 0) {
+      if (this.#actors.length >= 4 || (idle.length === 0 && this.#actors.length > 0 && this.#world.depth > 1)) return false
+      this.#spawn()
+      return true
+    }
+    const actor = random.pick(idle)
+    this.report.operations++
+    if (roll < 0.6) this.#as(actor, () => this.#write(actor))
+    else if (roll < 0.7) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
+    else if (roll < 0.92) this.#as(actor, () => this.#read(actor))
+    else if (roll < 0.94 && this.#world.depth === 0) this.#as(actor, () => this.#checkAll(actor))
+    else if (roll < 0.97) this.#close(actor)
+    else this.#as(actor, () => this.#writeMuch(actor))
+    return true
+  }
+
+  #value(): string {
+    const random = this.#random
+    const length = random.chance(0.1) ? random.skewed(900, 20_000) : random.between(0, 120)
+    return `${this.#nextValue++}:`.padEnd(length, 'v')
+  }
+
+  #operation(): BatchOperation<string> {
+    const key = `k${this.#random.skewed(1, 300)}`
+    return this.#random.chance(0.75) ? { type: 'put', key, value: this.#value() } : { type: 'del', key }
+  }
+
+  #write(actor: Actor): void {
+    const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
+    actor.engine!.batch(Array.from({ length: count }, () => this.#operation()))
+    this.#acknowledge()
+  }
+
+  #writeMuch(actor: Actor): void {
+    const from = this.#random.between(0, 500)
+    const count = this.#random.between(50, 300)
+    const del = this.#random.chance(0.3)
+    actor.engine!.batch(
+      Array.from({ length: count }, (_, i) =>
+        del ? { type: 'del' as const, key: `k${from + i}` } : { type: 'put' as const, key: `k${from + i}`, value: this.#value() },
+      ),
+    )
+    this.#acknowledge()
+  }
+
+  /** Everything that this process can see by now includes what it has just been told is safe. */
+  #acknowledge(): void {
+    const actor = this.#world.running as Actor
+    this.report.acknowledged++
+    // The write that was acknowledged lies before what is visible and on disk.
+    const end = actor.engine!.lastCommit
+    this.#acknowledged = Math.max(this.#acknowledged, end)
+  }
+
+  #read(actor: Actor): void {
+    const snapshot = actor.engine!.snapshot()
+    try {
+      const entries = [...(snapshot.range({}, 'entries') as Iterable<[string, string]>)]
+      // Others may write before it is read again.
+      this.#world.step('between reads')
+      const again = [...(snapshot.range({ reverse: true }, 'entries') as Iterable<[string, string]>)].reverse()
+      this.#compare('a snapshot', new Map(entries), snapshot.lsn)
+      this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
+    } finally {
+      if (!actor.dead && !this.#world.powerIsOff) snapshot.close()
+    }
+  }
+
+  #checkAll(actor: Actor): void {
+    const engine = actor.engine!
+    const report = verify(engine)
+    if (!report.ok) throw this.#failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
+    this.#read(actor)
+  }
+
+  #close(actor: Actor): void {
+    this.#as(actor, () => actor.engine!.close())
+    this.#actors = this.#actors.filter((other) => other !== actor)
+  }
+
+  /** The end of a life: closed by all, all killed, or the power cut. */
+  #end(): void {
+    const random = this.#random
+    const roll = random.next()
+    if (roll < 0.3) {
+      for (const actor of [...this.#actors]) this.#close(actor)
+    } else if (roll < 0.6) {
+      this.#actors = []
+      this.#world.trace.push('all are killed')
+    } else {
+      throw new PowerCut()
+    }
+    this.#world.endAllProcesses()
+  }
+
+  #afterCut(): void {
+    this.report.cuts++
+    this.#actors = []
+    this.#world.restart()
+  }
+}
+
+const brief = (text: string | undefined): string => (text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`)

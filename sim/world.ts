@@ -1,0 +1,387 @@
+// A world in which several processes use one database on a disk that forgets. Everything that
+// happens is decided by one seed: at each call into the storage interface, and at each crash point,
+// the world may write pages back, run an operation of another process to its end, kill the process
+// that is running, or cut the power.
+//
+// Processes take turns like a stack: another one runs while this one stands still inside a call, and
+// is done before this one goes on. A lock that a process further down holds is not to be had; the
+// operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
+import type { Random } from '../crash-tests/random.js'
+import {
+  StorageError,
+  type FileSystemInfo,
+  type LockMode,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
+} from '../src/storage/storage.js'
+import { SimDirectory, SimFile } from './disk.js'
+
+/** The process that is running is dead: unwinds to where it was started. */
+export class Killed extends Error {}
+/** The machine has lost power: unwinds everything. */
+export class PowerCut extends Error {}
+
+const CONTROL_CHUNK_BYTES = 1 << 30
+/** One for all lives: only what was used of it is cleared. */
+const controlChunk = new Uint8Array(CONTROL_CHUNK_BYTES)
+
+export interface Process {
+  readonly name: string
+  dead: boolean
+}
+
+export interface Turns {
+  /** Something another process could do now; false if it did nothing. */
+  interrupt(): boolean
+}
+
+export interface WorldRates {
+  readonly writeBack: number
+  readonly interrupt: number
+  readonly kill: number
+  readonly cut: number
+}
+
+export class World {
+  readonly random: Random
+  readonly trace: string[] = []
+  readonly #directories = new Map<string, SimDirectory>()
+  readonly #files = new Set<SimFile>()
+  readonly #locks = new Map<number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }>()
+  rates: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0 }
+  turns: Turns | undefined
+  running: Process | undefined
+  powerIsOff = false
+  depth = 0
+  #nextId = 1
+  clockMs = 1_000_000
+  steps = 0
+  /** Sees every frame on its way to the log. */
+  onLogWrite: ((bytes: Uint8Array) => void) | undefined
+
+  constructor(random: Random) {
+    this.random = random
+    this.#directories.set('/', new SimDirectory()).set('/db', new SimDirectory())
+  }
+
+  /** Called at each step: here the world goes on around the process that is running. */
+  step(what: string): void {
+    if (this.powerIsOff) throw new PowerCut()
+    const process = this.running
+    if (process?.dead) throw new Killed()
+    this.steps++
+    const { random, rates } = this
+    if (this.trace.length > 20_000) this.trace.splice(0, 10_000)
+    this.trace.push(`${'  '.repeat(this.depth)}${process?.name ?? '-'}: ${what}`)
+    if (random.chance(rates.writeBack)) this.#writeBack()
+    if (this.depth < 3 && random.chance(rates.interrupt) && this.turns !== undefined) {
+      this.depth++
+      try {
+        this.turns.interrupt()
+      } finally {
+        this.depth--
+        this.running = process
+      }
+    }
+    if (random.chance(rates.cut)) {
+      this.powerIsOff = true
+      this.trace.push('the power is cut')
+      throw new PowerCut()
+    }
+    if (process !== undefined && random.chance(rates.kill)) this.kill(process)
+  }
+
+  kill(process: Process): never {
+    process.dead = true
+    this.trace.push(`${process.name} is killed`)
+    this.#controlAtDeath = controlChunk.slice(0, this.#controlFile()?.sizeBytes ?? 0)
+    throw new Killed()
+  }
+  #controlAtDeath: Uint8Array | undefined
+
+  /** After a dead process has unwound: what its `finally` blocks did to shared memory did not happen. */
+  bury(process: Process): void {
+    if (this.#controlAtDeath !== undefined) controlChunk.set(this.#controlAtDeath)
+    this.#controlAtDeath = undefined
+    for (const state of this.#locks.values()) {
+      if (state.exclusive?.process === process) state.exclusive = undefined
+      for (const holder of state.shared) if (holder.process === process) state.shared.delete(holder)
+    }
+  }
+
+  #controlFile(): SimFile | undefined {
+    return this.#directories.get('/db')!.live.get('control')
+  }
+
+  #writeBack(): void {
+    for (const file of this.#files) {
+      if (!file.tracked) continue
+      const dirty = file.dirtySectors()
+      if (dirty.length === 0) continue
+      const many = this.random.chance(0.3) ? dirty.length : this.random.between(1, Math.min(8, dirty.length))
+      for (let i = 0; i < many; i++) file.writeBack(many === dirty.length ? dirty[i]! : this.random.pick(dirty))
+    }
+  }
+
+  /** Decides what the power cut left, and turns the power on again. */
+  restart(): void {
+    for (const directory of this.#directories.values()) directory.cut(this.random)
+    for (const file of this.#files) if (file.tracked) file.cut(this.random)
+    this.powerIsOff = false
+    this.depth = 0
+    this.running = undefined
+    this.#locks.clear()
+  }
+
+  /** All processes are gone, the machine goes on. */
+  endAllProcesses(): void {
+    this.#locks.clear()
+    this.running = undefined
+    this.depth = 0
+  }
+
+  storageFor(process: Process): Storage {
+    return new SimStorage(this, process)
+  }
+
+  // ---- what the storage of each process works on -------------------------------------------------
+
+  directory(path: string): SimDirectory {
+    const found = this.#directories.get(path)
+    if (found === undefined) throw new StorageError('scandir', 'ENOENT', path)
+    return found
+  }
+  hasDirectory(path: string): boolean {
+    return this.#directories.has(path)
+  }
+  makeDirectory(path: string): void {
+    if (!this.#directories.has(path)) this.#directories.set(path, new SimDirectory())
+  }
+  locate(path: string): { directory: SimDirectory; name: string } {
+    const slash = path.lastIndexOf('/')
+    return { directory: this.directory(path.slice(0, slash) || '/'), name: path.slice(slash + 1) }
+  }
+  file(path: string, create: boolean, chunkBytes: number): SimFile {
+    const { directory, name } = this.locate(path)
+    const found = directory.live.get(name)
+    if (found !== undefined) return found
+    if (!create) throw new StorageError('open', 'ENOENT', path)
+    const tracked = name !== 'control'
+    const file = new SimFile(this.#nextId++, tracked ? chunkBytes : CONTROL_CHUNK_BYTES, tracked)
+    if (!tracked) {
+      controlChunk.fill(0, 0, 4 * 1024 * 1024)
+      file.chunks.push(controlChunk)
+    }
+    this.#files.add(file)
+    directory.link(name, file)
+    return file
+  }
+  locksOf(byte: number): { exclusive: SimLocks | undefined; shared: Set<SimLocks> } {
+    let state = this.#locks.get(byte)
+    if (state === undefined) this.#locks.set(byte, (state = { exclusive: undefined, shared: new Set() }))
+    return state
+  }
+  get allLocks(): Iterable<[number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }]> {
+    return this.#locks
+  }
+}
+
+class SimLocks implements LockTable {
+  constructor(
+    readonly world: World,
+    readonly process: Process,
+  ) {}
+
+  tryLock(byte: number, mode: LockMode): boolean {
+    this.world.step(`lock ${byte} ${mode}`)
+    const state = this.world.locksOf(byte)
+    if (state.exclusive !== undefined && state.exclusive !== this) return false
+    if (mode === 'exclusive') {
+      for (const holder of state.shared) if (holder !== this) return false
+      state.shared.delete(this)
+      state.exclusive = this
+    } else {
+      state.exclusive = undefined
+      state.shared.add(this)
+    }
+    return true
+  }
+  lock(byte: number, mode: LockMode, timeoutMs: number): boolean {
+    if (this.tryLock(byte, mode)) return true
+    this.world.clockMs += timeoutMs
+    return false
+  }
+  isHeldByOther(byte: number, mode: LockMode): boolean {
+    const state = this.world.locksOf(byte)
+    if (state.exclusive !== undefined && state.exclusive !== this) return true
+    return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
+  }
+  unlock(byte: number): void {
+    if (this.process.dead || this.world.powerIsOff) return
+    const state = this.world.locksOf(byte)
+    if (state.exclusive === this) state.exclusive = undefined
+    state.shared.delete(this)
+  }
+  close(): void {
+    for (const [, state] of this.world.allLocks) {
+      if (state.exclusive === this) state.exclusive = undefined
+      state.shared.delete(this)
+    }
+  }
+}
+
+class SimRegion implements Region {
+  readonly windowBytes: number
+  readonly reserveBytes: number
+  constructor(
+    readonly world: World,
+    readonly file: SimFile,
+    options: RegionOptions,
+  ) {
+    this.windowBytes = options.windowBytes
+    this.reserveBytes = options.reserveBytes
+  }
+  sizeBytes(): number {
+    return this.file.sizeBytes
+  }
+  window(index: number): ArrayBuffer {
+    return this.file.chunk(index).buffer as ArrayBuffer
+  }
+  grow(sizeBytes: number): void {
+    this.world.step('grow')
+    this.file.grow(sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    this.world.step('truncate')
+    if (this.file.tracked) this.file.truncate(sizeBytes)
+    else {
+      this.file.chunk(0).fill(0, 0, this.file.sizeBytes)
+      this.file.sizeBytes = sizeBytes
+    }
+  }
+  flush(): void {
+    this.world.step('flush data')
+    const flush = this.file.beginFlush()
+    this.world.step('flushing data')
+    this.file.completeFlush(flush)
+    this.world.step('flushed data')
+  }
+  faultCount(): number {
+    return 0
+  }
+  wait(_offsetBytes: number, _expected: number, timeoutMs: number): WaitResult {
+    this.world.step('wait')
+    this.world.clockMs += timeoutMs
+    return 'timed-out'
+  }
+  wakeAll(): void {}
+  wakeOne(): void {}
+  close(): void {}
+}
+
+class SimRandomFile implements RandomFile {
+  constructor(
+    readonly world: World,
+    readonly simFile: SimFile,
+    readonly path: string,
+  ) {}
+  read(into: Uint8Array, offset: number, length: number, position: number): number {
+    return this.simFile.read(into, offset, length, position)
+  }
+  write(from: Uint8Array, offset: number, length: number, position: number): void {
+    this.world.step(`write ${this.path} ${position}+${length}`)
+    // A process may die in the middle of it.
+    if (this.world.random.chance(this.world.rates.kill) && length > 1 && this.world.running !== undefined) {
+      this.simFile.write(from, offset, this.world.random.between(1, length - 1), position)
+      this.world.kill(this.world.running)
+    }
+    this.simFile.write(from, offset, length, position)
+    this.world.onLogWrite?.(from.subarray(offset, offset + length))
+    this.world.step(`written ${this.path}`)
+  }
+  flush(): void {
+    this.world.step(`flush ${this.path}`)
+    const flush = this.simFile.beginFlush()
+    this.world.step(`flushing ${this.path}`)
+    this.simFile.completeFlush(flush)
+    this.world.step(`flushed ${this.path}`)
+  }
+  allocate(sizeBytes: number): void {
+    this.world.step(`allocate ${this.path}`)
+    this.simFile.grow(sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    this.world.step(`truncate ${this.path}`)
+    this.simFile.truncate(sizeBytes)
+  }
+  sizeBytes(): number {
+    return this.simFile.sizeBytes
+  }
+  close(): void {}
+}
+
+class SimStorage implements Storage {
+  constructor(
+    readonly world: World,
+    readonly process: Process,
+  ) {}
+  openRegion(path: string, options: RegionOptions): Region {
+    if (options.mode !== 'shared') throw new Error('the simulation maps files shared only')
+    return new SimRegion(this.world, this.world.file(path, options.create ?? false, options.windowBytes), options)
+  }
+  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
+    this.world.step(`open ${path}`)
+    return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
+  }
+  openLocks(): LockTable {
+    return new SimLocks(this.world, this.process)
+  }
+  list(directory: string): string[] {
+    return [...this.world.directory(directory).live.keys()]
+  }
+  info(path: string): PathInfo {
+    if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0 }
+    const { directory, name } = this.world.locate(path)
+    const file = directory.live.get(name)
+    return file === undefined ? { kind: 'missing', sizeBytes: 0 } : { kind: 'file', sizeBytes: file.sizeBytes }
+  }
+  fileSystem(): FileSystemInfo {
+    return { name: 'simulated', networked: false, readOnly: false }
+  }
+  makeDirectory(path: string): void {
+    this.world.makeDirectory(path)
+  }
+  rename(from: string, to: string): void {
+    this.world.step(`rename ${from} ${to}`)
+    const source = this.world.locate(from)
+    const target = this.world.locate(to)
+    if (source.directory !== target.directory || !source.directory.live.has(source.name)) throw new StorageError('rename', 'ENOENT', from)
+    source.directory.rename(source.name, target.name)
+  }
+  unlink(path: string): void {
+    this.world.step(`unlink ${path}`)
+    const { directory, name } = this.world.locate(path)
+    directory.unlink(name)
+  }
+  flushDirectory(path: string): void {
+    this.world.step(`flush directory ${path}`)
+    this.world.directory(path).flush()
+  }
+  sleep(ms: number): void {
+    this.world.clockMs += ms
+  }
+  now(): number {
+    return this.world.clockMs
+  }
+  monotonicMs(): number {
+    return this.world.clockMs
+  }
+  randomBytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, () => this.world.random.between(0, 255))
+  }
+}
