@@ -1,0 +1,87 @@
+// What a writer tells the outside world, so that it survives the writer: one file for each writer,
+// a record before an operation is begun and one when it is acknowledged. Only processes die here, not
+// the machine: what has been handed to the kernel is there.
+//
+// A record: 0 8 time, milliseconds of the monotonic clock (float64)   8 4 operation   12 4 kind
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
+
+const RECORD_BYTES = 16
+const KIND = { BEGUN: 1, ACKNOWLEDGED: 2, FAILED: 3, ENDED: 4 } as const
+
+/** The same for all processes of a machine. */
+export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6
+
+export class JournalWriter {
+  readonly #fd: number
+  readonly #record = Buffer.alloc(RECORD_BYTES)
+
+  constructor(path: string) {
+    this.#fd = openSync(path, 'a')
+  }
+
+  #write(operation: number, kind: number): void {
+    this.#record.writeDoubleLE(monotonicMs(), 0)
+    this.#record.writeUInt32LE(operation, 8)
+    this.#record.writeUInt32LE(kind, 12)
+    writeSync(this.#fd, this.#record)
+  }
+  begun(operation: number): void {
+    this.#write(operation, KIND.BEGUN)
+  }
+  acknowledged(operation: number): void {
+    this.#write(operation, KIND.ACKNOWLEDGED)
+  }
+  failed(operation: number): void {
+    this.#write(operation, KIND.FAILED)
+  }
+  /** The writer has ended as it was asked to, and closed the database. */
+  ended(): void {
+    this.#write(0, KIND.ENDED)
+    closeSync(this.#fd)
+  }
+}
+
+/** When an operation was begun and acknowledged; Infinity if it never was. */
+export interface Span {
+  readonly begunMs: number
+  acknowledgedMs: number
+  failed: boolean
+}
+
+export interface Journal {
+  /** By operation: 0, 1, 2, ... without gaps. */
+  readonly operations: Span[]
+  readonly ended: boolean
+  /** Times at which something was acknowledged, ascending. */
+  readonly acknowledgedAtMs: number[]
+}
+
+export function readJournal(path: string): Journal {
+  const operations: Span[] = []
+  const acknowledgedAtMs: number[] = []
+  let ended = false
+  const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0)
+  for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
+    const timeMs = bytes.readDoubleLE(at)
+    const n = bytes.readUInt32LE(at + 8)
+    switch (bytes.readUInt32LE(at + 12)) {
+      case KIND.BEGUN:
+        if (n !== operations.length) throw new Error(`${path} begins operation ${n} after ${operations.length}`)
+        operations.push({ begunMs: timeMs, acknowledgedMs: Infinity, failed: false })
+        break
+      case KIND.ACKNOWLEDGED:
+        operations[n]!.acknowledgedMs = timeMs
+        acknowledgedAtMs.push(timeMs)
+        break
+      case KIND.FAILED:
+        operations[n]!.failed = true
+        break
+      case KIND.ENDED:
+        ended = true
+        break
+      default:
+        throw new Error(`${path} has a record that nobody writes at byte ${at}`)
+    }
+  }
+  return { operations, ended, acknowledgedAtMs }
+}

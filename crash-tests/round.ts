@@ -1,0 +1,356 @@
+// One round: its lives, its recoveries, and the check after each.
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { open } from '../src/index.js'
+import { check, readContents, type Contents, type Written } from './check.js'
+import { monotonicMs, readJournal } from './journal.js'
+import type { Blow, LifePlan, RoundPlan } from './plan.js'
+import { Child, sleep, type Armed } from './processes.js'
+import { mix } from './random.js'
+import type { WriterSpec } from './workload.js'
+
+/** What a run adds up. */
+export interface Tally {
+  rounds: number
+  lives: number
+  recoveries: number
+  checks: number
+  acknowledged: number
+  killsAtPoints: Map<string, number>
+  stopsAtPoints: Map<string, number>
+  killsAtMoments: number
+  killsOfRecoveries: number
+  stops: number
+  terminations: number
+  /** Times that somebody died or stood still while others went on. */
+  survivals: number
+  longestStallMs: number
+}
+
+export const newTally = (): Tally => ({
+  rounds: 0,
+  lives: 0,
+  recoveries: 0,
+  checks: 0,
+  acknowledged: 0,
+  killsAtPoints: new Map(),
+  stopsAtPoints: new Map(),
+  killsAtMoments: 0,
+  killsOfRecoveries: 0,
+  stops: 0,
+  terminations: 0,
+  survivals: 0,
+  longestStallMs: 0,
+})
+
+/** What must not be has been. */
+export class RoundFailure extends Error {}
+
+export interface RoundOptions {
+  readonly directory: string
+  readonly stallLimitMs: number
+  readonly tally: Tally
+  readonly say: (text: string) => void
+}
+
+/** A point that is not reached in this time is given up. */
+const REACH_MS = 1500
+/** Nobody takes longer to stop or to recover, however slow the machine. */
+const END_MS = 60_000
+const CLI = new URL('../../bin/mmapdb', import.meta.url).pathname
+
+const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
+const describeBlow = (blow: Blow): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
+
+function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
+  if (blow.at !== 'point') return {}
+  const where = `${blow.point}:${blow.n}`
+  return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
+}
+
+interface Running {
+  readonly child: Child
+  readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
+}
+
+export class Round {
+  readonly #plan: RoundPlan
+  readonly #options: RoundOptions
+  readonly #db: string
+  #contents: Contents = new Map()
+  #unchecked: Written[] = []
+  #writerCount = 0
+  #everAcknowledged = false
+  #story: string[] = []
+
+  constructor(plan: RoundPlan, options: RoundOptions) {
+    this.#plan = plan
+    this.#options = options
+    this.#db = join(options.directory, 'db')
+    rmSync(options.directory, { recursive: true, force: true })
+    mkdirSync(options.directory, { recursive: true })
+  }
+
+  /** What happened so far, in one line. */
+  get story(): string {
+    return this.#story.join(' | ')
+  }
+
+  async run(): Promise<void> {
+    const { lives } = this.#plan
+    for (const [i, life] of lives.entries()) {
+      await this.#live(i, life)
+      this.#options.tally.lives++
+      await this.#breakRecoveries(life)
+      const isLast = i === lives.length - 1
+      if (life.recoverer === 'writers' && !isLast) continue
+      if (life.recoverer === 'cli' || life.recoverer === 'process') await this.#recover(life.recoverer)
+      await this.#check()
+    }
+    this.#options.tally.rounds++
+  }
+
+  // ---- a life ----------------------------------------------------------------------------------
+
+  async #live(index: number, life: LifePlan): Promise<void> {
+    const { tally, stallLimitMs } = this.#options
+    const running: Running[] = []
+    let lane = 0
+    const start = (count: number, isVictim: boolean): Running => {
+      const writers = Array.from({ length: count }, () => {
+        const id = ++this.#writerCount
+        const spec: WriterSpec = {
+          id,
+          lane: lane++,
+          seed: mix(this.#plan.seed, this.#plan.round, id),
+          ownKeys: life.ownKeys,
+          sharedKeys: life.sharedKeys,
+          largeShare: life.largeShare,
+          depth: life.depth,
+        }
+        return { spec, journal: join(this.#options.directory, `life${index}-writer${id}`) }
+      })
+      const { blow, how } = life
+      const terminate =
+        isVictim && how === 'terminate' && blow.at === 'moment'
+          ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({ index: i, afterMs: i === 0 ? blow.afterMs : 60 }))
+          : []
+      const child = Child.writing(
+        { path: this.#db, options: this.#plan.options, mode: life.mode, poolThreads: life.poolThreads, writers, terminate },
+        isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {},
+      )
+      const started = { child, writers }
+      running.push(started)
+      return started
+    }
+    const victim = start(life.writers[0]!, true)
+    for (const count of life.writers.slice(1)) start(count, false)
+
+    const told = await this.#strike(victim, life)
+    const struckMs = monotonicMs()
+    let newcomer: Running | undefined
+    if (life.newcomer && life.goOnMs > 0) newcomer = start(1, false)
+    if (life.goOnMs > 0) {
+      await Promise.all(running.filter(({ child }) => child.isAlive).map(({ child }) => child.readyWithin(END_MS)))
+      await sleep(life.goOnMs)
+    }
+    const goneOnMs = monotonicMs()
+    if (life.end === 'stop') for (const { child } of running) child.stop()
+    else for (const { child } of running) child.kill()
+    for (const { child } of running) {
+      if (await child.within(END_MS)) continue
+      child.kill()
+      throw new RoundFailure(`a process did not end within ${END_MS} ms after it was told to`)
+    }
+    this.#countKillAtPoint(victim, life, told)
+
+    // Whoever was not hit must have met no error, and must have gone on in time.
+    for (const one of running) this.#expectNoError(one)
+    const written = running.flatMap(({ child, writers }) =>
+      writers.map(({ spec, journal }, i) => {
+        const terminated = child.terminated.find((t) => t.index === i)
+        // A thread is gone some time after it was terminated; the process says when it began.
+        return { spec, journal: readJournal(journal), deadMs: child.deadMs, isTerminated: terminated !== undefined }
+      }),
+    )
+    let stallMs = 0
+    if (life.goOnMs > 0 && life.how !== 'none') {
+      const others = life.how === 'terminate' ? written.filter((w) => !w.isTerminated) : written.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
+      if (others.length > 0) tally.survivals++
+      for (const w of others) {
+        if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
+        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, struckMs, goneOnMs))
+      }
+      if (life.how !== 'stop') {
+        tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
+        if (stallMs > stallLimitMs) {
+          throw new RoundFailure(`a writer that was not hit stood still for ${stallMs.toFixed(0)} ms (life ${index}: ${this.story} ${told})`)
+        }
+      }
+    }
+    const acknowledged = written.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)
+    tally.acknowledged += acknowledged
+    if (acknowledged > 0) this.#everAcknowledged = true
+    this.#unchecked.push(...written)
+    this.#story.push(
+      `${life.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.depth > 1 ? ` deep ${life.depth}` : ''} ${told}` +
+        (life.goOnMs > 0 ? `, others ${life.goOnMs} ms (stall ${stallMs.toFixed(0)})` : '') +
+        `, ${life.end}, ${acknowledged} acknowledged`,
+    )
+  }
+
+  /** Waits for the blow to fall, or deals it. Returns what happened. */
+  async #strike(victim: Running, life: LifePlan): Promise<string> {
+    const { tally } = this.#options
+    const { blow, how } = life
+    const { child } = victim
+    if (how === 'none' || how === 'terminate') {
+      await child.readyWithin(END_MS)
+      await sleep(blow.at === 'moment' ? blow.afterMs + (how === 'terminate' ? 60 * victim.writers.length : 0) : 300)
+      if (how === 'terminate') tally.terminations += child.terminated.length
+      return how === 'none' ? 'nobody hit' : `${child.terminated.length} threads terminated`
+    }
+    if (how === 'stop') {
+      const untilMs = monotonicMs() + REACH_MS
+      if (blow.at === 'moment') {
+        await sleep(blow.afterMs)
+        child.pause()
+      } else {
+        while (!child.isStopped && child.isAlive && monotonicMs() < untilMs) await sleep(3)
+        if (!child.isStopped) return `not stopped at ${describeBlow(blow)}`
+        add(tally.stopsAtPoints, blow.point)
+      }
+      await sleep(life.stoppedMs)
+      child.goOn()
+      tally.stops++
+      // Each thread counts for itself: another one may stop the process again.
+      if (blow.at === 'point') void child.keepGoing(life.stoppedMs)
+      return `stopped at ${describeBlow(blow)} for ${life.stoppedMs} ms`
+    }
+    if (blow.at === 'moment') {
+      await sleep(blow.afterMs)
+      child.kill()
+      tally.killsAtMoments++
+      await child.exited
+      return `killed at ${describeBlow(blow)}`
+    }
+    if (await child.within(blow.point === 'before-truncate' ? 500 : REACH_MS)) return `killed at ${describeBlow(blow)}`
+    if (life.end === 'kill') {
+      child.kill()
+      tally.killsAtMoments++
+      return `killed without reaching ${describeBlow(blow)}`
+    }
+    return `armed for ${describeBlow(blow)}`
+  }
+
+  #countKillAtPoint({ child }: Running, { blow, how }: LifePlan, told: string): void {
+    if (how !== 'kill' || blow.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
+    add(this.#options.tally.killsAtPoints, blow.point)
+    if (told.startsWith('armed')) this.#story.push('(while closing)')
+  }
+
+  #expectNoError({ child }: Running): void {
+    if (child.signal === 'SIGKILL') {
+      if (child.errorOutput !== '') throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
+      return
+    }
+    if (child.code === 0 && child.errorOutput === '') return
+    throw new RoundFailure(`a process that was not hit ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+  }
+
+  // ---- recoveries ------------------------------------------------------------------------------
+
+  /** Keeps what a life left behind, for whoever looks into a failure. */
+  #keepRemains(): void {
+    const copy = join(this.#options.directory, 'before-recovery')
+    rmSync(copy, { recursive: true, force: true })
+    if (existsSync(this.#db)) cpSync(this.#db, copy, { recursive: true })
+  }
+
+  #recovering(armed: Armed): Child {
+    return Child.writing({ path: this.#db, options: this.#plan.options, mode: 'recover', poolThreads: 0, writers: [], terminate: [] }, armed)
+  }
+
+  async #breakRecoveries(life: LifePlan): Promise<void> {
+    this.#keepRemains()
+    const { tally } = this.#options
+    for (const blow of life.brokenRecoveries) {
+      const child = this.#recovering(armedWith(blow, 'kill'))
+      if (blow.at === 'moment') {
+        await sleep(blow.afterMs)
+        child.kill()
+      }
+      await this.#expectRecovered(child)
+      if (child.signal === 'SIGKILL') {
+        tally.killsOfRecoveries++
+        if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
+      }
+      this.#story.push(`recovery ${child.signal === 'SIGKILL' ? 'killed' : 'through'} at ${describeBlow(blow)}`)
+    }
+  }
+
+  async #expectRecovered(child: Child): Promise<void> {
+    if (!(await child.within(END_MS))) {
+      child.kill()
+      throw new RoundFailure(`a recovery took longer than ${END_MS} ms`)
+    }
+    if (child.signal === 'SIGKILL' || child.code === 0) return
+    throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+  }
+
+  async #recover(by: 'cli' | 'process'): Promise<void> {
+    this.#options.tally.recoveries++
+    if (by === 'process' || !existsSync(new URL('../src/cli/verify.js', import.meta.url))) {
+      await this.#expectRecovered(this.#recovering({}))
+      return
+    }
+    for (const command of ['recover', 'verify']) {
+      const child = new Child(CLI, [command, '--db', this.#db, '--quiet'], {})
+      if (!(await child.within(END_MS))) {
+        child.kill()
+        throw new RoundFailure(`mmapdb ${command} took longer than ${END_MS} ms`)
+      }
+      if (child.code === 0) continue
+      // Killed while it was being made: there is nothing to recover yet.
+      if (!this.#everAcknowledged && child.code === 2 && !existsSync(join(this.#db, 'data'))) return
+      if (!this.#everAcknowledged && /creation of the database/.test(child.errorOutput)) return
+      throw new RoundFailure(`mmapdb ${command} ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+    }
+  }
+
+  // ---- the check -------------------------------------------------------------------------------
+
+  async #check(): Promise<void> {
+    const { tally } = this.#options
+    const problems: string[] = []
+    const db = await open<'binary', Buffer>(this.#db, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+    let found: Contents
+    try {
+      if (db.recovery?.needed === true) tally.recoveries++
+      const report = await db.verify()
+      if (!report.ok) problems.push(...report.damage.slice(0, 10).map((d) => `slot ${d.slotNo}: ${d.why}`))
+      using snapshot = db.snapshot()
+      found = readContents(snapshot.range(), (key) => snapshot.getEntry(key)!.version, problems)
+      problems.push(...check(this.#contents, found, this.#unchecked))
+    } finally {
+      await db.close()
+    }
+    tally.checks++
+    if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+    this.#contents = found
+    this.#unchecked = []
+  }
+}
+
+/** The longest time without an acknowledgement between two moments. */
+function longestStall(acknowledgedAtMs: readonly number[], fromMs: number, toMs: number): number {
+  let longest = 0
+  let last = fromMs
+  for (const ms of acknowledgedAtMs) {
+    if (ms <= fromMs) continue
+    if (ms >= toMs) break
+    longest = Math.max(longest, ms - last)
+    last = ms
+  }
+  return Math.max(longest, toMs - last)
+}
