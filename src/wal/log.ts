@@ -161,7 +161,8 @@ export class Log {
     const starts = this.starts()
     let released = 0
     let spares = this.#spares().length
-    const needed = starts.findLastIndex((start) => start <= lsn && start <= current)
+    // One that was begun and given up counts for nothing: frames may go on in the one before it.
+    const needed = starts.findLastIndex((start) => start <= lsn && start <= current && this.segment(start) !== undefined)
     for (const start of starts.slice(0, Math.max(0, needed))) {
       const path = join(this.directory, segmentName(start))
       this.#forget(start)

@@ -368,6 +368,30 @@ describe('segments', () => {
     writer.close()
   })
 
+  it('are not dropped because of one that was begun behind the middle of them and given up', () => {
+    const writer = new Writer()
+    writer.append(60)
+    // Left unfinished by a crash; after recovery the segment before it is written on.
+    const unfinished = writer.tail
+    writeBytesNew(writer.path(unfinished), Buffer.alloc(512))
+    writer.append(60)
+    const checkpoint = writer.tail
+    while (writer.segment.startLsn === FIRST_LSN) writer.append(60)
+    writer.log.releaseBefore(checkpoint as Lsn, writer.segment.startLsn)
+    writer.close()
+    const needed = writer.frames.map((f) => f.lsn).filter((lsn) => lsn >= checkpoint)
+    expect(recover(writer.directory, checkpoint)).to.deep.equal({ lsns: needed, end: writer.tail, tornBytes: 0 })
+  })
+
+  it('are not dropped while the append state names them, even if the next one is there', () => {
+    const writer = new Writer()
+    writer.append(60)
+    writer.switchSegment()
+    writer.log.releaseBefore(writer.tail as Lsn, FIRST_LSN)
+    expect(writer.log.starts()).to.deep.equal([FIRST_LSN, writer.tail])
+    writer.close()
+  })
+
   it('are cut down to one header by a clean close, and take appends again afterwards', () => {
     const writer = new Writer()
     for (let i = 0; i < 20; i++) writer.append(100)
