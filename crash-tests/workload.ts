@@ -78,6 +78,14 @@ export function valueOf(writer: number, operation: number, step: number, lengthB
   return value
 }
 
+export type Operation = { type: 'put'; key: string; value: Buffer } | { type: 'del'; key: string }
+
+/** Operation `n` as a database takes it. */
+export const operationsOf = (spec: WriterSpec, n: number): Operation[] =>
+  stepsOf(spec, n).map(({ key, lengthBytes }, i) =>
+    lengthBytes === undefined ? { type: 'del', key } : { type: 'put', key, value: valueOf(spec.id, n, i, lengthBytes) },
+  )
+
 export interface ValueIdentity {
   readonly writer: number
   readonly operation: number

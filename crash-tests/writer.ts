@@ -6,9 +6,9 @@
 //   pool      all writers on one event loop, writing asynchronously through the database's own pool
 //   recover   no writers
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { open, type BatchOperation, type Database, type OpenOptions } from '../src/index.js'
+import { open, type Database, type OpenOptions } from '../src/index.js'
 import { JournalWriter } from './journal.js'
-import { stepsOf, valueOf, type WriterSpec } from './workload.js'
+import { operationsOf, type Operation, type WriterSpec } from './workload.js'
 
 export interface ProcessSpec {
   readonly path: string
@@ -28,14 +28,8 @@ const READ_BACK_EVERY = 8
 const SCAN_EVERY = 32
 const SNAPSHOT_FOR = 60
 
-function operationsOf(spec: WriterSpec, n: number): BatchOperation<Buffer>[] {
-  return stepsOf(spec, n).map(({ key, lengthBytes }, i) =>
-    lengthBytes === undefined ? { type: 'del', key } : { type: 'put', key, value: valueOf(spec.id, n, i, lengthBytes) },
-  )
-}
-
 /** After its acknowledgement a write of a writer's own is what everybody reads. */
-function readBack(db: Database<Buffer>, spec: WriterSpec, n: number, operations: BatchOperation<Buffer>[]): void {
+function readBack(db: Database<Buffer>, spec: WriterSpec, n: number, operations: Operation[]): void {
   const last = operations.at(-1)!
   if (String(last.key).startsWith('shared')) return
   const found = db.get(last.key)
