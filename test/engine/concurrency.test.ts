@@ -111,7 +111,7 @@ describe('an engine among others', function () {
     const seenBackwards: unknown[] = [backwards.next().value]
     const body = (n: number): string => `
       const db = open()
-      for (let round = 0; round < 6; round++) {
+      for (let round = 0; round < 4; round++) {
         for (let i = ${n}; i < 400; i += 3) {
           const key = 'key ' + String(i).padStart(4, '0')
           if ((i + round) % 5 === 0) db.del(key)
@@ -287,7 +287,7 @@ describe('an engine among others', function () {
         db.close(); say('closed')
       }`
     const peers = [inProcess(path, body), inProcess(path, body), inThread(path, body), inThread(path, body)]
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 8; round++) {
       for (const step of ['open', 'closed']) {
         for (const peer of peers) peer.tell(step)
         for (const peer of peers) await heard(peer, step)
@@ -305,7 +305,7 @@ describe('an engine among others', function () {
     const path = scratchPath()
     const engine = openEngine(path)
     for (let i = 0; i < 200; i++) engine.put(i, Buffer.from('0'))
-    const until = 1500
+    const until = 1000
     const peers = [
       inThread(path, `const db = open(), end = Date.now() + ${until}; let n = 0; while (Date.now() < end) { db.checkpoint(true); n++ } say(n); db.close()`),
       ...[1, 2].map((w) =>
