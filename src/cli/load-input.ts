@@ -54,11 +54,7 @@ async function* ndjson(source: Readable): AsyncGenerator<Item[]> {
     try {
       return { number: ++number, line, value: JSON.parse(text) as unknown }
     } catch (error) {
-      const message = (error as Error).message
-      const position = /at position (\d+)/.exec(message)?.[1]
-      // Where no position is given, the line ended too early.
-      const column = position === undefined ? text.trimEnd().length + 1 : Number(position) + 1
-      return { number, why: `line ${line}, column ${column}: ${message.replace(/ \(line.*\)$/, '').replace(/ (in JSON )?at position \d+/, '')}` }
+      return { number, why: `line ${line}, column ${whereJsonEnds(text) + 1}: ${jsonWhy(error as Error)}` }
     }
   }
   for await (const piece of source) {
@@ -91,6 +87,39 @@ async function* ndjson(source: Readable): AsyncGenerator<Item[]> {
   }
 }
 
+/** Index of the character at which a text stops being the beginning of JSON; its length if it is only cut short. */
+function whereJsonEnds(text: string): number {
+  // Not every message of JSON.parse names a position. A beginning is good if what it lacks is more.
+  const good = (length: number): boolean => {
+    try {
+      JSON.parse(text.slice(0, length))
+      return true
+    } catch (error) {
+      const { message } = error as Error
+      const position = /at position (\d+)/.exec(message)?.[1]
+      return /end of JSON|Unterminated/.test(message) || (position !== undefined && Number(position) >= length)
+    }
+  }
+  let low = 0
+  let high = text.length
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2)
+    if (good(middle)) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+/** The reason that JSON.parse gives, without the text itself, and printable. */
+function jsonWhy(error: Error): string {
+  const reason = error.message
+    .replace(/ \(line \d+ column \d+\)$/, '')
+    .replace(/ (in JSON )?at position \d+$/, '')
+    .replace(/, (\.\.\.)?".*is not valid JSON$/s, '')
+  // eslint-disable-next-line no-control-regex
+  return reason.replace(/[\u0000-\u001f\u007f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 // ---- an array of JSON values -------------------------------------------------------------------
 
 async function* jsonArray(source: Readable): AsyncGenerator<Item[]> {
@@ -119,6 +148,8 @@ async function* jsonArray(source: Readable): AsyncGenerator<Item[]> {
       const brace = text.indexOf('}', from)
       const piece = text.slice(from, brace < 0 ? text.length : brace + 1)
       from += piece.length
+      const lead = /^[\s,]*/.exec(piece)![0]
+      line += newlines(lead)
       try {
         const result = parse(piece)
         // `Many` holds tokens; anything else is none.
@@ -131,15 +162,21 @@ async function* jsonArray(source: Readable): AsyncGenerator<Item[]> {
           else if (assemble.depth === 0) ended = true
         }
       } catch (error) {
-        const why = (error as Error).message.replace(/^Parser (cannot parse input: )?/, '')
-        yield [...items, bad(ended ? 'something follows the end of the array' : why)]
+        const why = (error as Error).message.replace(/^Parser (cannot parse input: )?/, '').replace(/^unexpected characters$/, 'something follows the end of the array')
+        yield [...items, bad(why)]
         return
       }
-      for (let at = piece.indexOf('\n'); at >= 0; at = piece.indexOf('\n', at + 1)) line++
+      line += newlines(piece) - newlines(lead)
     }
     if (items.length > 0) yield items
   }
   if (!ended) yield [bad(begun ? 'the file ends inside the array' : 'the file is empty; it must hold an array of records')]
+}
+
+function newlines(text: string): number {
+  let count = 0
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count++
+  return count
 }
 
 // ---- fields with separators --------------------------------------------------------------------
@@ -150,6 +187,7 @@ async function* separated(source: Readable, format: 'csv' | 'tsv'): AsyncGenerat
   let header: string[] | undefined
   let failure: CsvError | undefined
   let wrongHeader: string | undefined
+  let complainedAt: unknown
   const parser = csvParser({
     bom: true,
     delimiter: format === 'tsv' ? '\t' : ',',
@@ -168,6 +206,11 @@ async function* separated(source: Readable, format: 'csv' | 'tsv'): AsyncGenerat
       return null
     },
     on_skip: (error) => {
+      // Without this it would take what follows for the rest of the field, up to the next quote.
+      if (error!.code === 'CSV_INVALID_CLOSING_QUOTE') (parser as unknown as { state: { quoting: boolean } }).state.quoting = false
+      // One complaint for each line.
+      if (error!['lines'] === complainedAt) return undefined
+      complainedAt = error!['lines']
       items.push({ number: ++number, why: explain(error!, header) })
       return undefined
     },

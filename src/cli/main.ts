@@ -65,8 +65,9 @@ try {
   await program().parseAsync()
 } catch (error) {
   // --help and --version end this way too, and so does a line without a command, which gets help.
-  if (error instanceof CommanderError && error.code === 'commander.help') process.exitCode = EXIT.INVALID
-  else if (!(error instanceof CommanderError && error.exitCode === 0)) {
+  const help = error instanceof CommanderError && (error.code === 'commander.help' || error.exitCode === 0)
+  if (help && error.exitCode !== 0) process.exitCode = EXIT.INVALID
+  if (!help) {
     const given = new Set(process.argv)
     reportFailure(error, { json: given.has('--json'), verbose: given.has('--verbose') })
   }

