@@ -743,7 +743,9 @@ export class EngineSnapshot {
   }
 
   has(key: Key): boolean {
-    return this.#find(key)
+    const found = this.#find(key)
+    this.#source.checker.checkFaults()
+    return found
   }
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {

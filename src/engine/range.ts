@@ -126,7 +126,12 @@ export class RangeIterator<T> implements IterableIterator<T> {
           const i = this.#index
           this.#index += this.#bounds.reverse ? -1 : 1
           this.#left--
-          return { done: false, value: this.#entry(i) }
+          // A page lost since the leaf was entered reads as zeros: then nothing is handed out.
+          try {
+            return { done: false, value: this.#entry(i) }
+          } finally {
+            this.#source.checker.checkFaults()
+          }
         }
         if (!this.#nextLeaf()) break
       }

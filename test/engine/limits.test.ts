@@ -119,6 +119,31 @@ describe('what cannot be opened', function () {
     expect(openEngine(path).stats().entries).to.equal(320)
   })
 
+  it('is cut short while it is open: no reader gets a value that was never written', () => {
+    for (const selection of ['entries', 'keys', 'values'] as const) {
+      for (const reverse of [false, true]) {
+        const engine = openEngine(scratchPath())
+        for (let i = 0; i < 200; i++) engine.put(`key ${String(i).padStart(4, '0')}`, Buffer.alloc(300, 65))
+        const written = new Set([...engine.range(undefined, selection)].map(String))
+        const snapshot = engine.snapshot()
+        const iterator = engine.range({ reverse }, selection)
+        for (let i = 0; i < 3; i++) iterator.next()
+        truncateSync(dataFile(engine.options.path), 4 * SLOT_BYTES)
+        for (const act of [
+          () => {
+            for (const got of iterator) expect(written.has(String(got))).to.equal(true)
+          },
+          () => snapshot.get('key 0100'),
+          () => snapshot.has('key 0100'),
+          () => engine.get('key 0100'),
+          () => engine.range(undefined, 'keys').count(),
+        ]) {
+          expect(act).to.throw(MmapdbError).with.property('code').that.is.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_CORRUPT'])
+        }
+      }
+    }
+  })
+
   it('does not fit into the address space that was set aside', () => {
     const small = { ...TINY, reserveBytes: 1024 * 1024 }
     const path = scratchPath()
