@@ -13,7 +13,7 @@ import { newAppendFields } from '../wal/append-state.js'
 import { FRAME, forEachOperation } from '../wal/frame.js'
 import type { Log } from '../wal/log.js'
 import { FIRST_LSN, type Lsn } from '../wal/lsn.js'
-import { classifyEnd, LogReader } from '../wal/reader.js'
+import { classifyEnd, isUnfinished, LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import type { CheckpointReport } from './checkpoint.js'
 import type { Committer } from './commit.js'
@@ -126,6 +126,11 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   let slotsPartiallyWritten = 0
   const nextBefore = state[STATE.ELIGIBLE]!
 
+  // An empty segment that was being made anew, for a frame that did not fit into it, when its maker died.
+  const unfinished = !scan.next(Number.MAX_SAFE_INTEGER as Lsn) && scan.segment === undefined && isUnfinished(log, from)
+  if (unfinished && parts.checkpoint !== undefined) log.createSegment(from, 0)
+  scan.restart(from)
+
   for (;;) {
     // Two passes over each group: find how far good frames go, then apply them as one.
     const start = groupEnd
@@ -144,14 +149,14 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     crashPoint('mid-recovery')
     parts.onProgress?.(groupEnd - from)
   }
-  const end = classifyEnd(log, groupEnd, scan.segment)
+  const end = unfinished ? { lsn: from, tornBytes: 0 } : classifyEnd(log, groupEnd, scan.segment)
   const needed = groupEnd !== from || end.tornBytes > 0
 
   control.durable = groupEnd
   const append = newAppendFields()
   append.tail = groupEnd
-  append.segmentStart = scan.segment!.startLsn
-  append.segmentLimit = scan.segment!.header.limitLsn
+  append.segmentStart = scan.segment?.startLsn ?? from
+  append.segmentLimit = scan.segment?.header.limitLsn ?? from
   control.append.publish(append)
   if (parts.checkpoint !== undefined) {
     log.allocateAll(scan.segment!)

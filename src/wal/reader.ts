@@ -56,6 +56,11 @@ export class LogReader {
    */
   seek(from: Lsn, newestStart: Lsn): void {
     if (from === this.#position && this.#segment?.startLsn === newestStart) return
+    this.restart(from)
+  }
+
+  /** Begins anew at `from`, with nothing remembered. */
+  restart(from: Lsn): void {
     this.#position = from
     this.#segment = undefined
     this.#starts = undefined
@@ -171,12 +176,19 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
       continue
     }
     // No good header. A segment that was never finished has no frame of its own either.
-    if (start !== segment.startLsn && firstFrameLsn(log, start) === start) {
+    if (!isUnfinished(log, start)) {
       throw rotten(`the header of segment ${lsnToHex(start)}.wal is damaged, and frames follow it`)
     }
   }
   return scanBehind(segment, end, rotten)
 }
+
+/**
+ * True if a segment was begun at `start` and never finished: its file is there, its header is not
+ * whole, and no frame follows.
+ */
+export const isUnfinished = (log: Log, start: Lsn): boolean =>
+  log.starts().includes(start) && log.segment(start) === undefined && firstFrameLsn(log, start) !== start
 
 /** The LSN field of the first frame of a segment whose header cannot be read. */
 function firstFrameLsn(log: Log, start: Lsn): number {
