@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CRASH_POINTS } from '../src/crash-points.js'
-import { planRound } from './plan.js'
+import { LoadRound } from './load-round.js'
+import { LOAD_EVERY, planRound } from './plan.js'
 import { newTally, Round, type Tally } from './round.js'
 import { selfTest } from './self-test.js'
 
@@ -48,12 +49,8 @@ async function main(): Promise<number> {
   const startedMs = Date.now()
   for (let n = first; n < first + rounds; n++) {
     const directory = join(values.directory, `mmapdb-crash-${process.pid}-${seed}-${n}`)
-    const round = new Round(planRound(seed, n), {
-      directory,
-      stallLimitMs: Number(values['stall-ms']),
-      tally,
-      say: (text) => values.verbose && console.log(text),
-    })
+    const options = { directory, stallLimitMs: Number(values['stall-ms']), tally }
+    const round = n % LOAD_EVERY === LOAD_EVERY - 1 ? new LoadRound(seed, n, options) : new Round(planRound(seed, n), options)
     try {
       await round.run()
     } catch (error) {
@@ -74,6 +71,7 @@ function summarise(tally: Tally, durationMs: number): void {
   const kills = [...tally.killsAtPoints.values()].reduce((a, b) => a + b, 0)
   const never = CRASH_POINTS.filter((point) => !tally.killsAtPoints.has(point))
   console.log(`${tally.rounds} rounds with ${tally.lives} lives in ${(durationMs / 1000).toFixed(0)} s: nothing lost, nothing wrong`)
+  console.log(`  rounds of mmapdb load   ${tally.loads}`)
   console.log(`  kills at named points   ${kills}`)
   for (const point of CRASH_POINTS) {
     const stopped = tally.stopsAtPoints.get(point)
@@ -91,4 +89,3 @@ function summarise(tally: Tally, durationMs: number): void {
 }
 
 process.exitCode = await main()
-// Piped output and children that are gone leave nothing to wait for.

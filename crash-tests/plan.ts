@@ -89,7 +89,7 @@ function arrivals(point: CrashPoint): number {
   }
 }
 
-const atPoint = (random: Random, point: CrashPoint): Blow => ({ at: 'point', point, n: random.skewed(1, arrivals(point)) })
+export const atPoint = (random: Random, point: CrashPoint): Blow => ({ at: 'point', point, n: random.skewed(1, arrivals(point)) })
 
 function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   const mode = random.chance(0.7) ? 'threads' : 'pool'
@@ -127,6 +127,9 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
     recoverer: random.pick(['cli', 'process', 'checker', 'writers']),
   }
 }
+
+/** Every so many rounds one is of the command line. */
+export const LOAD_EVERY = 6
 
 export function planRound(seed: number, round: number): RoundPlan {
   const random = new Random(mix(seed, round))

@@ -1,6 +1,6 @@
 // Processes that are started to be killed.
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { monotonicMs } from './journal.js'
 import type { Message, ProcessSpec } from './writer.js'
 
@@ -82,6 +82,22 @@ export class Child {
       // It has gone.
       return false
     }
+  }
+  /** What each of its threads is at, for whoever wonders why it does not end. */
+  whereabouts(): string {
+    const read = (name: string): string => {
+      try {
+        return readFileSync(`/proc/${this.pid}/${name}`, 'latin1').trim()
+      } catch (error) {
+        return (error as Error).message
+      }
+    }
+    const threads = this.isAlive ? readdirSync(`/proc/${this.pid}/task`) : []
+    return [
+      `process ${this.pid}`,
+      ...threads.map((id) => `    ${read(`task/${id}/comm`)} ${/State:.*/.exec(read(`task/${id}/status`))?.[0]} ${read(`task/${id}/wchan`)} ${read(`task/${id}/syscall`)}`),
+      this.errorOutput,
+    ].join('\n')
   }
   /** Lets it go on whenever it is stopped again. */
   async keepGoing(stoppedMs: number): Promise<void> {

@@ -13,6 +13,8 @@ import type { WriterSpec } from './workload.js'
 export interface Tally {
   rounds: number
   lives: number
+  /** Rounds with the command line. */
+  loads: number
   recoveries: number
   checks: number
   acknowledged: number
@@ -30,6 +32,7 @@ export interface Tally {
 export const newTally = (): Tally => ({
   rounds: 0,
   lives: 0,
+  loads: 0,
   recoveries: 0,
   checks: 0,
   acknowledged: 0,
@@ -50,19 +53,18 @@ export interface RoundOptions {
   readonly directory: string
   readonly stallLimitMs: number
   readonly tally: Tally
-  readonly say: (text: string) => void
 }
 
 /** A point that is not reached in this time is given up. */
 const REACH_MS = 1500
 /** Nobody takes longer to stop or to recover, however slow the machine. */
-const END_MS = 60_000
-const CLI = new URL('../../bin/mmapdb', import.meta.url).pathname
+export const END_MS = 60_000
+export const CLI = new URL('../../bin/mmapdb', import.meta.url).pathname
 
-const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
-const describeBlow = (blow: Blow): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
+export const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
+export const describeBlow = (blow: Blow): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
 
-function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
+export function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
   if (blow.at !== 'point') return {}
   const where = `${blow.point}:${blow.n}`
   return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
@@ -159,8 +161,9 @@ export class Round {
     else for (const { child } of running) child.kill()
     for (const { child } of running) {
       if (await child.within(END_MS)) continue
-      child.kill()
-      throw new RoundFailure(`a process did not end within ${END_MS} ms after it was told to`)
+      const where = child.whereabouts()
+      for (const other of running) other.child.kill()
+      throw new RoundFailure(`a process did not end within ${END_MS} ms after it was told to:\n${where}`)
     }
     this.#countKillAtPoint(victim, life, told)
 
@@ -217,14 +220,15 @@ export class Round {
         child.pause()
       } else {
         while (!child.isStopped && child.isAlive && monotonicMs() < untilMs) await sleep(3)
-        if (!child.isStopped) return `not stopped at ${describeBlow(blow)}`
+        const isStopped = child.isStopped
+        // It may get there later. And each thread counts for itself: another one may stop the process again.
+        void child.keepGoing(life.stoppedMs)
+        if (!isStopped) return `not stopped at ${describeBlow(blow)}`
         add(tally.stopsAtPoints, blow.point)
       }
       await sleep(life.stoppedMs)
       child.goOn()
       tally.stops++
-      // Each thread counts for itself: another one may stop the process again.
-      if (blow.at === 'point') void child.keepGoing(life.stoppedMs)
       return `stopped at ${describeBlow(blow)} for ${life.stoppedMs} ms`
     }
     if (blow.at === 'moment') {
@@ -300,7 +304,7 @@ export class Round {
 
   async #recover(by: 'cli' | 'process'): Promise<void> {
     this.#options.tally.recoveries++
-    if (by === 'process' || !existsSync(new URL('../src/cli/verify.js', import.meta.url))) {
+    if (by === 'process') {
       await this.#expectRecovered(this.#recovering({}))
       return
     }
