@@ -86,6 +86,9 @@ export interface Stats {
   readonly failure: string | undefined
 }
 
+/** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
+const TRIM_PASSES = 3
+
 export class Engine {
   readonly options: EngineOptions
   readonly #storage: Storage
@@ -668,10 +671,13 @@ export class Engine {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
       let report = this.#checkpointer.run({ wait: true, cutTail: true })
       const state = this.#control.readState(newState())
-      if (worthTrimming(state)) report = this.#trim() ?? report
+      // The first pass leaves its free list where the last free slots are, and that is far behind.
+      for (let pass = 0; pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = this.#trim() ?? report
       this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
       this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
+      // Nobody trusts it any more: the next opener makes it anew.
+      this.#controlRegion.truncate(0)
     } catch (error) {
       // Nothing is lost without it: the next opener replays the log.
       if (!(error instanceof FullError) && !(error instanceof StorageError && error.code === 'ENOSPC')) throw error

@@ -20,8 +20,9 @@ const WORTHWHILE_SLOTS = 64
 export const usedSlots = (state: StateFields): number =>
   HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.CHAIN_SLOTS]!
 
-export const worthTrimming = (state: StateFields): boolean => {
-  const free = state[STATE.NEXT_SLOT]! - usedSlots(state)
+/** `nextSlot`: where the file would end now. */
+export const worthTrimming = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
+  const free = nextSlot - usedSlots(state)
   return free > WORTHWHILE_SLOTS && free > usedSlots(state) * WORTHWHILE_SHARE
 }
 
