@@ -1,21 +1,39 @@
 // mmapdb recover: opens a database, which recovers it, says what that took, and verifies the result.
 import { Command, Option } from 'commander'
+import { decodeKey } from '../engine/keys.js'
+import { resolveOptions } from '../engine/options.js'
+import { salvage, type SalvageReport } from '../engine/salvage.js'
 import { verify } from '../engine/verify.js'
-import { globalsOf, openToInspect, openToWrite, using } from './common.js'
+import { posixStorage } from '../storage/posix.js'
+import { attempt, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
 import { Ended, EXIT } from './failure.js'
-import { print } from './output.js'
+import { plain, showKey } from './notation.js'
+import { number, plural, print } from './output.js'
 import { recoveryLines, verifyLines } from './recovery-text.js'
 
 interface RecoverOptions {
   readonly dryRun?: boolean
+  readonly salvage?: string
 }
 
 export const recoverCommand = (): Command =>
   new Command('recover')
     .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
-    .addOption(new Option('--dry-run', 'change nothing; say what would be done'))
+    .addOption(new Option('--dry-run', 'change nothing; say what would be done').conflicts('salvage'))
+    .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>')
+    .addHelpText(
+      'after',
+      `
+Exit code 3 if the database is damaged, or if salvaging had to leave anything behind. Salvaging works
+where nothing else does: headers, branches, leaves or stretches of the log may be gone. What is missing
+is listed. Versions of entries begin anew.`,
+    )
     .action(async (options: RecoverOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
+      if (options.salvage !== undefined) {
+        await salvageInto(options.salvage, globalsOf(command))
+        return
+      }
       const dry = options.dryRun ?? false
       const engine = dry ? openToInspect(db) : openToWrite(db, { createIfMissing: false })
       const { recovery, verified } = await using(engine, (it) => ({ recovery: it.recovery, verified: verify(it) }))
@@ -26,3 +44,45 @@ export const recoverCommand = (): Command =>
       }
       if (!verified.ok) throw new Ended(EXIT.CORRUPT)
     })
+
+async function salvageInto(out: string, { db, json, quiet }: Globals): Promise<void> {
+  const report = salvage(resolveOptions(db, { workers: 0 }), resolveOptions(out, { workers: 0 }), posixStorage)
+  const verified = await using(openToRead(out), verify)
+  if (json) {
+    const { lostRanges, lostValues, ...rest } = report
+    const ranges = lostRanges.map(({ from, to }) => ({ from: jsonKey(from), to: jsonKey(to) }))
+    print(JSON.stringify({ ...rest, lostRanges: ranges, lostValues: lostValues.map(jsonKey), verify: verified }))
+  } else if (!quiet) print([...salvageLines(report), ...verifyLines(verified)].join('\n'))
+  if (!report.complete || !verified.ok) throw new Ended(EXIT.CORRUPT)
+}
+
+function salvageLines(report: SalvageReport): string[] {
+  const lines = [
+    `Salvaged ${plural(report.entries, 'entry')} of the tree; replayed ${plural(report.framesReplayed, 'frame')} of the log with ${plural(report.operationsReplayed, 'operation')}.`,
+  ]
+  if (!report.headerFound) lines.push('No header was good: leaves were gathered from all over the file.')
+  else if (report.entriesFromLostLeaves > 0) lines.push(`${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`)
+  if (report.mayBeStale) lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
+  for (const { slotNo, why } of report.damage) lines.push(`  slot ${slotNo}: ${why}`)
+  if (report.damagedSlots > report.damage.length) lines.push(`  and ${number(report.damagedSlots - report.damage.length)} more damaged slots`)
+  if (report.headerFound) {
+    for (const { from, to } of report.lostRanges) {
+      lines.push(`  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing but for what was found elsewhere`)
+    }
+  }
+  for (const key of report.lostValues) lines.push(`  value of ${textKey(key)}: missing but for what the log has`)
+  for (const { fromLsn, toLsn, why } of report.logGaps) lines.push(`  log from LSN ${fromLsn} to ${toLsn ?? 'its end'}: ${why}`)
+  lines.push(report.complete ? 'Nothing is missing.' : 'SOMETHING IS MISSING: see above.')
+  return lines
+}
+
+// Keys of branches are cut short and need not be whole ones.
+const textKey = (bytes: Uint8Array): string => {
+  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
+  return key ? showKey(key.value) : `0x${Buffer.from(bytes).toString('hex')}`
+}
+const jsonKey = (bytes: Uint8Array | undefined): unknown => {
+  if (bytes === undefined) return null
+  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
+  return key ? { key: plain(key.value) } : { hex: Buffer.from(bytes).toString('hex') }
+}

@@ -11,12 +11,11 @@ import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE
 import { Node } from '../engine/node.js'
 import { slotDamage, structureDamage } from '../engine/slot-check.js'
 import { valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
-import { globalsOf, valueEncodingOption, whole } from './common.js'
+import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { slotBytes, withFile, type DataFile } from './files.js'
 import { plain, preview, showKey } from './notation.js'
 import { bytes, coloured, number, plural, print } from './output.js'
-import { attempt } from './wal.js'
 
 interface SlotsOptions {
   readonly width: number

@@ -12,7 +12,7 @@ import { Log } from '../wal/log.js'
 import { lsnToHex, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { classifyEnd, LogReader } from '../wal/reader.js'
 import { segmentName } from '../wal/segment.js'
-import { globalsOf, valueEncodingOption, whole } from './common.js'
+import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { isInUse } from './files.js'
 import { plain, preview, showKey } from './notation.js'
@@ -262,14 +262,4 @@ function decodeOperations(frame: Frame, codec: ValueCodec): Decoded[] {
     list.push({ kind: 'malformed', key: null, valueBytes: 0, keyText: (error as Error).message, text: '' })
   }
   return list
-}
-
-/** What `decode` gives, in a box; undefined if these bytes are something else. */
-export function attempt<T>(decode: () => T): { value: T } | undefined {
-  try {
-    return { value: decode() }
-  } catch {
-    // Looking inside shows the bytes then.
-    return undefined
-  }
 }

@@ -114,30 +114,25 @@ export class Checkpointer {
     const oldChain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
     const chain: SlotNo[] = []
     const needed = chainSlotsFor(allocator.waitingCount + oldChain.length)
-    this.#reserve(state, needed)
-    for (let i = 0; i < needed; i++) chain.push(allocator.allocate())
-    linkChain(space, chain, lsn)
-    state[STATE.PENDING_CHAIN] = chain[0] ?? 0
-    state[STATE.CHECKPOINT_BEGUN] = lsn
-    allocator.finish()
-    control.publishState(state)
+    // What the free list takes must not come out of what appended frames were promised: appenders wait
+    // until it is taken.
+    underAppendLock(this.#parts, () => {
+      const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
+      const available = control.fileSlots - state[STATE.NEXT_SLOT]! - promised
+      if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
+      for (let i = 0; i < needed; i++) chain.push(allocator.allocate())
+      linkChain(space, chain, lsn)
+      state[STATE.PENDING_CHAIN] = chain[0] ?? 0
+      state[STATE.CHECKPOINT_BEGUN] = lsn
+      allocator.finish()
+      control.publishState(state)
+    })
     crashPoint('checkpoint-begun')
     const waiting = allocator.waiting()
     const free = new Uint32Array(waiting.length + oldChain.length)
     free.set(waiting)
     free.set(oldChain, waiting.length)
     return { state, chain, oldChain, free, sinceLsn }
-  }
-
-  /** What the free list takes must not come out of what appended frames were promised. */
-  #reserve(state: StateFields, needed: number): void {
-    const { control, space } = this.#parts
-    underAppendLock(this.#parts, () => {
-      const reserved = control.append.read(newAppendFields()).reservedSlots
-      const promised = reserved - state[STATE.RELEASED]!
-      const available = control.fileSlots - state[STATE.NEXT_SLOT]! - promised
-      if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
-    })
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {

@@ -84,7 +84,7 @@ export class Committer {
     const { control, log, storage } = this.#parts
     const a = control.append.read(this.#fields)
     const state = control.readState(this.#published)
-    const slots = slotsFor(frame, state)
+    const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     this.#reserve(slots, state, a.reservedSlots)
     if (a.tail + frame.length > a.segmentLimit) {
       this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
@@ -109,7 +109,8 @@ export class Committer {
   /** See log.ts for the order. `this.#fields` names the new segment afterwards. */
   #switchSegment(oldStart: Lsn, tail: Lsn, frameBytes: number): void {
     const { control, log } = this.#parts
-    this.#flushLog(oldStart, tail)
+    // An empty segment that is too short for this frame is made anew; its header may be torn.
+    if (oldStart !== tail) this.#flushLog(oldStart, tail)
     this.#fields.segmentLimit = tail
     control.append.publish(this.#fields)
     const segment = log.createSegment(tail, frameBytes)
@@ -259,17 +260,18 @@ export class Committer {
 /**
  * Slots that applying `frame` can take at the most, whatever group it is applied in. A put copies
  * the slots on its way and may split each; a delete copies them and may join each with a
- * neighbour. No group copies a branch twice.
+ * neighbour. No group copies a branch twice. `pending`: operations appended and not applied yet,
+ * which may still make the tree of `state` wider and higher.
  */
-export function slotsFor(frame: Buffer, state: StateFields): number {
+export function slotsFor(frame: Buffer, state: StateFields, pending: number): number {
   const operations = frame.readUInt32LE(FRAME.OP_COUNT)
-  const levels = Math.max(1, state[STATE.HEIGHT]!)
+  const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
   let overflow = 0
   if (frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
     forEachOperation(frame, 0, frame.length, (_bytes, kind, _keyAt, keyLength, _valueAt, valueLength) => {
       if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
     })
   }
-  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + operations + 4 * levels)
+  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + pending + operations + 4 * levels)
   return 2 * operations + branches + 2 + overflow
 }

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { ClosedError, CorruptError, FullError, InvalidError, LockedError, PermissionError, ReadOnlyError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
-import { StorageError, type LockTable, type Region, type Storage } from '../storage/storage.js'
+import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
@@ -140,7 +140,8 @@ export class Engine {
       this.#dataRegion = data
       this.#locks = guarded('Opening the data file', () => storage.openLocks(paths.data))
       undo.push(() => this.#locks.close())
-      if (!this.isPrivate) this.#lockOpen()
+      // A private look keeps openers out: they would change pages under its mapping.
+      this.#lockOpen(this.isPrivate ? 'shared' : 'exclusive')
 
       const first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
       if (this.isPrivate && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
@@ -239,9 +240,9 @@ export class Engine {
     return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true)
   }
 
-  #lockOpen(): void {
+  #lockOpen(mode: LockMode): void {
     const { timeoutMs } = this.options
-    if (this.#locks.lock(LOCK.OPEN, 'exclusive', timeoutMs)) return
+    if (this.#locks.lock(LOCK.OPEN, mode, timeoutMs)) return
     throw new LockedError(
       `The database at ${this.options.path} is still being opened, recovered or closed by somebody else after ${timeoutMs} ms. ` +
         'Try again later, or allow more time with timeoutMs.',

@@ -171,7 +171,7 @@ export class Node {
    */
   insert(i: number, key: Uint8Array, keyAt: number, keyLength: number, flags: number, cellBytes: number): number {
     const entryBytes = this.words * 4
-    let count = this.count
+    const count = this.count
     if (this.heap - SLOT.BODY - (count + 1) * entryBytes < cellBytes) this.compact()
     this.#fitPrefix(key, keyAt, keyLength)
     const entry = this.entry(i)
@@ -179,7 +179,7 @@ export class Node {
     if (entry < end) this.i32.copyWithin(entry + this.words, entry, end)
     const offset = this.heap - cellBytes
     this.heap = offset
-    this.count = ++count
+    this.count = count + 1
     this.i32[entry] = headOf(key, keyAt, keyLength, this.prefix)
     this.i32[entry + 1] = offset | ((keyLength | flags) << 16)
     const at = this.base + offset

@@ -155,6 +155,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   control.durable = groupEnd
   const append = newAppendFields()
   append.tail = groupEnd
+  append.frames = state[STATE.FRAMES]!
+  append.operations = state[STATE.OPERATIONS]!
   append.segmentStart = scan.segment?.startLsn ?? from
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
   control.append.publish(append)

@@ -13,6 +13,7 @@
 // So a segment with a good header proves that all of the log before it had been on disk.
 import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
+import { VersionError } from '../errors.js'
 import type { RandomFile, Storage } from '../storage/storage.js'
 import { lsnToHex, type Lsn } from './lsn.js'
 import {
@@ -94,6 +95,10 @@ export class Log {
     if (header === undefined || header.startLsn !== startLsn) {
       file.close()
       return undefined
+    }
+    if (header.version > SEGMENT_VERSION) {
+      file.close()
+      throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
     }
     const segment = { startLsn, path, file, header }
     this.#remember(segment)
