@@ -161,7 +161,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
   control.append.publish(append)
   if (parts.checkpoint !== undefined) {
-    log.allocateAll(scan.segment!)
+    log.adopt(scan.segment!)
     if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
     if (needed) parts.checkpoint()
   }

@@ -212,9 +212,13 @@ export class Log {
     segment.file.flush()
   }
 
-  /** Gives the last segment back the blocks that a clean close took from it. */
-  allocateAll(segment: OpenSegment): void {
+  /**
+   * Makes a segment that was found fit to go on in: gives it back the blocks that a clean close took
+   * from it, and flushes its name, which whoever made it may not have lived to do.
+   */
+  adopt(segment: OpenSegment): void {
     segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
+    this.storage.flushDirectory(this.directory)
   }
 
   #removeSpares(): void {
