@@ -102,7 +102,7 @@ describe('mmapdb load', function () {
     })
 
     it('has everything it acknowledged after being killed itself, at any point', async () => {
-      for (const point of ['after-append:40', 'after-flush:40', 'mid-apply:300', 'before-publish:40']) {
+      const at = async (point: string): Promise<void> => {
         const db = scratchDb()
         const log = join(scratch(), 'acks')
         const { signal } = await mmapdb(['--db', db, 'load', '--ops', '3000', '--workers', '2', '--ack-log', log, '--quiet'], { env: { MMAPDB_CRASH_AT: point } })
@@ -112,6 +112,7 @@ describe('mmapdb load', function () {
         expect(known.length, point).to.be.above(0)
         expect(known.filter((key) => !keys.has(key)), point).to.deep.equal([])
       }
+      await Promise.all(['after-append:40', 'after-flush:40', 'mid-apply:300', 'before-publish:40'].map(at))
     })
 
     it('ends on Ctrl-C with what is acknowledged and exit code 130', async () => {
@@ -167,7 +168,7 @@ describe('mmapdb load', function () {
         csv: '\ufeffid,n\r\na,1\r\nb,"zwei, ""2"""\r\nç,\r\n',
         tsv: 'id\tn\na\t1\nb\tzwei, "2"\nç\t\n',
       }
-      for (const [format, text] of Object.entries(texts)) {
+      const each = async ([format, text]: [string, string]): Promise<void> => {
         const byName = scratchDb()
         const report = await json<Report>(byName, 'load', '--input', write(`x.${format}`, text), '--workers', '1')
         expect(report, format).to.deep.include({ operations: 3, checked: 3, lost: 0, skipped: 0 })
@@ -177,6 +178,7 @@ describe('mmapdb load', function () {
         expect(code).to.equal(0)
         expect(await entries(piped), format).to.deep.equal(await entries(byName))
       }
+      await Promise.all(Object.entries(texts).map(each))
     })
 
     it('takes keys from a field, inside others too, or numbers the records', async () => {
@@ -236,11 +238,12 @@ describe('mmapdb load', function () {
         ['[{"id":1},{"id":2}] x', /something follows the end of the array/],
       ] as const) {
         const path = write('x.json', text)
-        for (const mode of ['stop', 'skip']) {
+        const both = ['stop', 'skip'].map(async (mode) => {
           const db = scratchDb()
           await fails(2, why, 'load', '--input', path, '--on-error', mode, '--quiet', '--workers', '1', '--db', db)
           expect((await entries(db)).length).to.equal(2)
-        }
+        })
+        await Promise.all(both)
       }
       await fails(2, /must hold an array of records/, 'load', '--input', write('y.json', '{"id":1}'), '--quiet', '--db', scratchDb())
       await fails(2, /the file is empty/, 'load', '--input', write('z.json', ''), '--quiet', '--db', scratchDb())
