@@ -307,6 +307,7 @@ export class Engine {
         log: this.#log,
         committer: this.#committer,
         header,
+        readOnly: this.options.readOnly,
         headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
         checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
         monotonicMs: () => this.#storage.monotonicMs(),

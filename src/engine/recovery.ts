@@ -106,6 +106,8 @@ export interface RecoveryParts {
   readonly committer: Committer
   readonly header: Header
   readonly headersDamaged: number
+  /** This opener will not write; what it finds is repaired all the same. */
+  readonly readOnly: boolean
   /** Makes a checkpoint; undefined in a database that must not be written. */
   readonly checkpoint: (() => CheckpointReport | undefined) | undefined
   readonly monotonicMs: () => number
@@ -165,7 +167,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
   control.append.publish(append)
   if (parts.checkpoint !== undefined) {
-    log.adopt(scan.segment!)
+    log.adopt(scan.segment!, !parts.readOnly)
     if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
     if (needed) parts.checkpoint()
   }

@@ -213,11 +213,11 @@ export class Log {
   }
 
   /**
-   * Makes a segment that was found fit to go on in: gives it back the blocks that a clean close took
-   * from it, and flushes its name, which whoever made it may not have lived to do.
+   * Makes a segment that was found fit to go on in: flushes its name, which whoever made it may not
+   * have lived to do, and (`forWriting`) gives it back the blocks that a clean close took from it.
    */
-  adopt(segment: OpenSegment): void {
-    segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
+  adopt(segment: OpenSegment, forWriting: boolean): void {
+    if (forWriting) segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
     this.storage.flushDirectory(this.directory)
   }
 
