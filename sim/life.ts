@@ -301,7 +301,8 @@ export class Simulation {
     const random = this.#random
     const roll = random.next()
     if (roll < 0.3) {
-      for (const actor of [...this.#actors]) this.#close(actor)
+      // Others may be opening it meanwhile.
+      while (this.#actors.length > 0) this.#close(this.#actors[0]!)
     } else if (roll < 0.6) {
       this.#actors = []
       this.#world.trace.push('all are killed')
