@@ -3,7 +3,7 @@
 // reads, and one in each worker for what would block the event loop.
 import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, LockedError, PermissionError, ReadOnlyError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
@@ -169,8 +169,11 @@ export class Engine {
 
       let search: HeaderSearch | undefined = this.#findHeader()
       if (search.header === undefined) {
+        this.#refuseFrames(paths.wal)
         if (this.isPrivate || !options.createIfMissing || !first) {
-          throw new CorruptError(`The creation of the database at ${options.path} was cut short: it holds nothing yet.`)
+          throw new NotFoundError(
+            `There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`,
+          )
         }
         this.#create(paths.wal)
         search = this.#findHeader()
@@ -282,16 +285,28 @@ export class Engine {
       storage.makeDirectory(wal)
       const uuid = Buffer.from(storage.randomBytes(16))
       const log = new Log({ storage, directory: wal, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
-      const reader = new LogReader(log, FIRST_LSN)
-      if (log.starts().some((start) => start !== FIRST_LSN) || reader.next(MAX_LSN)) {
-        log.close()
-        throw new CorruptError('The data file is empty and its log is not. Restore the database from a backup.')
-      }
       log.createSegment(FIRST_LSN, 0)
       log.close()
       this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
       writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), FORMAT_VERSION))
       storage.flushDirectory(this.options.path)
+    })
+  }
+
+  /** Where there is no header, frames in the log say that there was one. */
+  #refuseFrames(wal: string): void {
+    const storage = this.#storage
+    guarded('Looking at the log', () => {
+      if (storage.info(wal).kind !== 'directory') return
+      const { segmentBytes } = this.options
+      const log = new Log({ storage, directory: wal, uuid: Buffer.alloc(16), segmentBytes, readOnly: true })
+      try {
+        const reader = new LogReader(log, FIRST_LSN)
+        if (log.starts().every((start) => start === FIRST_LSN) && !reader.next(MAX_LSN)) return
+        throw new CorruptError('The data file is empty and its log is not. Restore the database from a backup.')
+      } finally {
+        log.close()
+      }
     })
   }
 
