@@ -17,6 +17,8 @@ export class Child {
   readonly exited: Promise<void>
   /** Milliseconds of the monotonic clock at which it was certainly gone; Infinity while it lives. */
   deadMs = Infinity
+  /** When all its writers had the database open. */
+  readyMs = Infinity
   code: number | null = null
   signal: NodeJS.Signals | null = null
   errorOutput = ''
@@ -36,7 +38,10 @@ export class Child {
     let nowReady = (): void => undefined
     this.ready = new Promise((resolve) => (nowReady = resolve))
     this.#child.on('message', (message: Message) => {
-      if ('ready' in message) nowReady()
+      if ('ready' in message) {
+        this.readyMs = monotonicMs()
+        nowReady()
+      }
       else this.terminated.push({ index: message.terminated, atMs: message.atMs })
     })
     // `close` comes when all output has been read; it is dead at `exit`.

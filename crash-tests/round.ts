@@ -173,7 +173,7 @@ export class Round {
       writers.map(({ spec, journal }, i) => {
         const terminated = child.terminated.find((t) => t.index === i)
         // A thread is gone some time after it was terminated; the process says when it began.
-        return { spec, journal: readJournal(journal), deadMs: child.deadMs, isTerminated: terminated !== undefined }
+        return { spec, journal: readJournal(journal), deadMs: child.deadMs, readyMs: child.readyMs, isTerminated: terminated !== undefined }
       }),
     )
     let stallMs = 0
@@ -182,7 +182,7 @@ export class Round {
       if (others.length > 0) tally.survivals++
       for (const w of others) {
         if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
-        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, struckMs, goneOnMs))
+        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs), goneOnMs))
       }
       if (life.how !== 'stop') {
         tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
@@ -348,6 +348,7 @@ export class Round {
 
 /** The longest time without an acknowledgement between two moments. */
 function longestStall(acknowledgedAtMs: readonly number[], fromMs: number, toMs: number): number {
+  if (fromMs >= toMs) return 0
   let longest = 0
   let last = fromMs
   for (const ms of acknowledgedAtMs) {
