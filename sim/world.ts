@@ -298,6 +298,8 @@ class SimRandomFile implements RandomFile {
     // A process may die in the middle of it.
     if (this.world.random.chance(this.world.rates.kill) && length > 1 && this.world.running !== undefined) {
       this.simFile.write(from, offset, this.world.random.between(1, length - 1), position)
+      // It may be whole all the same: what lay behind can be what was to be written.
+      this.world.onLogWrite?.(from.subarray(offset, offset + length))
       this.world.kill(this.world.running)
     }
     this.simFile.write(from, offset, length, position)
