@@ -140,7 +140,7 @@ export class LoadRound {
     }
     if (child.code === 0) return
     // Killed while it was being made: there is nothing to recover yet.
-    if (this.#loads.every(({ acknowledged }) => acknowledged.size === 0) && child.code === 2) return
+    if (this.#loads.every(({ acknowledged }) => acknowledged.size === 0) && child.code === 2 && /no database/.test(child.errorOutput)) return
     throw new RoundFailure(`mmapdb ${command} ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
   }
 

@@ -70,15 +70,15 @@ function arrivals(point: CrashPoint): number {
     case 'before-append':
     case 'after-append':
     case 'mid-apply':
-      return 200
+      return 100
     case 'after-flush':
     case 'before-publish':
     case 'after-publish':
-      return 60
+      return 40
     case 'segment-created':
     case 'segment-linked':
     case 'recycling-segment':
-      return 8
+      return 6
     case 'growing-data':
       return 2
     case 'mid-recovery':
@@ -128,6 +128,19 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   }
 }
 
+/** The same life with one death that is likely to come about. */
+function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
+  if (point === 'mid-recovery') return { ...life, end: 'kill', brokenRecoveries: [atPoint(random, point), ...life.brokenRecoveries] }
+  return {
+    ...life,
+    how: 'kill',
+    blow: { at: 'point', point, n: Math.min(arrivals(point), random.between(1, 3)) },
+    // Grown once it holds more than a megabyte.
+    ...(point === 'growing-data' ? { largeShare: 0.3, ownKeys: 100 } : {}),
+    end: point === 'before-truncate' ? 'stop' : life.end,
+  }
+}
+
 /** Every so many rounds one is of the command line. */
 export const LOAD_EVERY = 6
 
@@ -141,9 +154,12 @@ export function planRound(seed: number, round: number): RoundPlan {
     checkpointBytes: random.pick([65_536, 65_536, 262_144, 1024 * 1024, 16 * 1024 * 1024]),
     timeoutMs: 20_000,
   }
-  const lives = Array.from({ length: random.between(1, 3) }, (_, i) =>
-    // In turn, so that a short run meets every point, too.
-    planLife(random, CRASH_POINTS[(round + i * 5) % CRASH_POINTS.length]!),
-  )
-  return { seed, round, options, lives }
+  // In turn, so that a short run meets every point, too.
+  const due = CRASH_POINTS[round % CRASH_POINTS.length]!
+  const small: OpenOptions = arrivals(due) < 40 ? { ...options, segmentBytes: 16_384, checkpointBytes: 65_536 } : options
+  const lives = Array.from({ length: random.between(1, 3) }, (_, i) => {
+    const life = planLife(random, CRASH_POINTS[(round + i * 5) % CRASH_POINTS.length]!)
+    return i === 0 ? dyingAt(life, due, random) : life
+  })
+  return { seed, round, options: small, lives }
 }

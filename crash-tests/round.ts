@@ -316,8 +316,7 @@ export class Round {
       }
       if (child.code === 0) continue
       // Killed while it was being made: there is nothing to recover yet.
-      if (!this.#everAcknowledged && child.code === 2 && !existsSync(join(this.#db, 'data'))) return
-      if (!this.#everAcknowledged && /creation of the database/.test(child.errorOutput)) return
+      if (!this.#everAcknowledged && child.code === 2 && /no database/.test(child.errorOutput)) return
       throw new RoundFailure(`mmapdb ${command} ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
     }
   }
