@@ -80,7 +80,6 @@ function arrivals(point: CrashPoint): number {
     case 'recycling-segment':
       return 6
     case 'growing-data':
-      return 2
     case 'mid-recovery':
     case 'before-truncate':
       return 1

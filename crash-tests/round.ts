@@ -1,6 +1,7 @@
 // One round: its lives, its recoveries, and the check after each.
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { CrashPoint } from '../src/crash-points.js'
 import { open } from '../src/index.js'
 import { check, readContents, type Contents, type Written } from './check.js'
 import { monotonicMs, readJournal } from './journal.js'
@@ -57,6 +58,9 @@ export interface RoundOptions {
 
 /** A point that is not reached in this time is given up. */
 const REACH_MS = 1500
+const reachMs = (point: CrashPoint): number =>
+  // On the way to the end; a megabyte has to be written first.
+  point === 'before-truncate' ? 500 : point === 'growing-data' ? 4 * REACH_MS : REACH_MS
 /** Nobody takes longer to stop or to recover, however slow the machine. */
 export const END_MS = 60_000
 export const CLI = new URL('../../bin/mmapdb', import.meta.url).pathname
@@ -238,7 +242,7 @@ export class Round {
       await child.exited
       return `killed at ${describeBlow(blow)}`
     }
-    if (await child.within(blow.point === 'before-truncate' ? 500 : REACH_MS)) return `killed at ${describeBlow(blow)}`
+    if (await child.within(reachMs(blow.point))) return `killed at ${describeBlow(blow)}`
     if (life.end === 'kill') {
       child.kill()
       tally.killsAtMoments++
