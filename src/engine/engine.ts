@@ -537,14 +537,22 @@ export class Engine {
 
   /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
   commit(frame: Buffer): void {
+    this.finishCommit(this.beginCommit(frame))
+  }
+
+  /** Gives a frame its place in the log; it counts once `finishCommit` has returned. */
+  beginCommit(frame: Buffer): Lsn {
     this.#assertWritable()
     this.#limitLog()
-    const end = this.#committer.append(frame)
+    return this.#committer.append(frame)
+  }
+
+  /** Returns once the log is on disk and visible up to `end`. */
+  finishCommit(end: Lsn): void {
     this.#committer.wait(end)
     this.#lastCommit = end
-    const state = this.#control
     const behind = end - this.#lastCheckpointBegun()
-    if (behind > this.options.checkpointBytes && !state.checkpointWanted) state.checkpointWanted = true
+    if (behind > this.options.checkpointBytes && !this.#control.checkpointWanted) this.#control.checkpointWanted = true
   }
 
   /** LSN behind the last frame that this thread committed; 0 if it has not. */

@@ -19,7 +19,8 @@ import { verify, type VerifyReport } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { FrameBuilder } from '../wal/frame.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
-import type { Outcome } from './worker.js'
+import { nextTicket, passTicket } from './tickets.js'
+import type { Outcome, PoolData } from './worker.js'
 
 // What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -52,6 +53,10 @@ export class Database<V = Anything> {
   #pending: Pending | undefined
   #flushScheduled = false
   #framesInFlight = 0
+  /** Tickets say in which order the workers append: see worker.ts. */
+  readonly #order: Int32Array
+  #nextTicket = 0
+  readonly #lostTickets = new Set<number>()
   #bytesInFlight = 0
   readonly #waiting: Waiting[] = []
   readonly #tasks = new Set<Promise<unknown>>()
@@ -59,10 +64,11 @@ export class Database<V = Anything> {
   #closing: Promise<void> | undefined
 
   /** @internal Use `open`. */
-  constructor(engine: Engine, options: ResolvedOptions, pool: Piscina | undefined, recovery: RecoveryReport | undefined) {
+  constructor(engine: Engine, options: ResolvedOptions, pool: Pool | undefined, recovery: RecoveryReport | undefined) {
     this.#engine = engine
     this.#options = options
-    this.#pool = pool
+    this.#pool = pool?.piscina
+    this.#order = new Int32Array(pool?.order ?? new SharedArrayBuffer(4))
     this.recovery = recovery
   }
 
@@ -243,18 +249,23 @@ export class Database<V = Anything> {
     this.#framesInFlight++
     this.#bytesInFlight += bytes
     const buffer = frame.buffer as ArrayBuffer
-    const task = this.#run<boolean>('commit', { frame: buffer, length: frame.length }, [buffer]).then(
+    const ticket = this.#nextTicket
+    this.#nextTicket = nextTicket(ticket)
+    const task = this.#run<boolean>('commit', { frame: buffer, length: frame.length, ticket }, [buffer]).then(
       (wanted) => {
         for (const { resolve } of pending.settle) resolve()
         this.#maybeCheckpoint(wanted)
       },
       (error: Error) => {
+        // Should its worker have died before its turn: the others must not wait for it.
+        this.#lostTickets.add(ticket)
         for (const { reject } of pending.settle) reject(error)
       },
     )
     void this.#track(task).then(() => {
       this.#framesInFlight--
       this.#bytesInFlight -= bytes
+      for (const lost of this.#lostTickets) if (passTicket(this.#order, lost)) this.#lostTickets.delete(lost)
       this.#admit()
       this.#flush()
     })
@@ -422,27 +433,35 @@ export async function open<const E extends ValueEncoding | undefined = undefined
   try {
     let recovery = engine?.recovery
     if (engine === undefined) {
-      const outcome = (await pool!.run({}, { name: 'start' })) as Outcome<RecoveryReport | undefined>
+      const outcome = (await pool!.piscina.run({}, { name: 'start' })) as Outcome<RecoveryReport | undefined>
       if ('error' in outcome) throw fromErrorMessage(outcome.error)
       recovery = outcome.ok
       engine = Engine.open(resolved, posixStorage)
     }
     return new Database<V>(engine, resolved, pool, recovery)
   } catch (error) {
-    await pool?.destroy()
+    await pool?.piscina.destroy()
     engine?.close()
     throw error
   }
 }
 
-function startPool(options: ResolvedOptions): Piscina {
-  return new Piscina({
+interface Pool {
+  readonly piscina: Piscina
+  readonly order: SharedArrayBuffer
+}
+
+function startPool(options: ResolvedOptions): Pool {
+  const order = new SharedArrayBuffer(4)
+  const workerData: PoolData = { options, order }
+  const piscina = new Piscina({
     filename: new URL('./worker.js', import.meta.url).href,
-    workerData: options,
+    workerData,
     minThreads: options.workers,
     maxThreads: options.workers,
     maxQueue: 'auto',
   })
+  return { piscina, order }
 }
 
 /** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */

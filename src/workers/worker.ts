@@ -8,14 +8,26 @@ import type { EngineOptions } from '../engine/options.js'
 import type { Range } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
+import { passTicket } from './tickets.js'
 import { posixStorage } from '../storage/posix.js'
 
 /** A result or an error, in a form that survives the way between threads. */
 export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorMessage }
 
+/** What a pool is started with. `order` holds the ticket of the frame that may be appended next. */
+export interface PoolData {
+  readonly options: EngineOptions
+  readonly order: SharedArrayBuffer
+}
+
+/** How long a worker waits for its turn before it looks again. */
+const LOOK_AGAIN_MS = 1000
+
+const { options, order: orderBuffer } = Piscina.workerData as PoolData
+const order = new Int32Array(orderBuffer)
 let opened: Engine | undefined
 function engine(): Engine {
-  return (opened ??= Engine.open(Piscina.workerData as EngineOptions, posixStorage))
+  return (opened ??= Engine.open(options, posixStorage))
 }
 
 function outcome<T>(act: () => T): Outcome<T> {
@@ -29,10 +41,20 @@ function outcome<T>(act: () => T): Outcome<T> {
 /** Opens the database, recovering it if this is the first opener. */
 export const start = (): Outcome<RecoveryReport | undefined> => outcome(() => engine().recovery)
 
-/** Commits one frame; says whether a checkpoint is due. */
-export const commit = ({ frame, length }: { frame: ArrayBuffer; length: number }): Outcome<boolean> =>
+/**
+ * Commits one frame; says whether a checkpoint is due. Frames of one Database are appended in the
+ * order of their tickets, whichever worker has them, so that what a program wrote last wins.
+ */
+export const commit = ({ frame, length, ticket }: { frame: ArrayBuffer; length: number; ticket: number }): Outcome<boolean> =>
   outcome(() => {
-    engine().commit(Buffer.from(frame, 0, length))
+    for (let now; (now = Atomics.load(order, 0)) !== ticket; ) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
+    let end
+    try {
+      end = engine().beginCommit(Buffer.from(frame, 0, length))
+    } finally {
+      passTicket(order, ticket)
+    }
+    engine().finishCommit(end)
     return engine().checkpointWanted
   })
 
