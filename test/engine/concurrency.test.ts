@@ -341,6 +341,7 @@ describe('an engine among others', function () {
     for (const peer of peers) expect(await peer.next()).to.be.a('number').greaterThan(3)
     await Promise.all(peers.map((peer) => peer.ended))
     expectSound(engine)
-    expect(engine.stats().slots.total).to.be.lessThan(2000)
+    // A reader that gets no processor for a while holds slots back, and the file grows by doubling.
+    expect(engine.stats().slots.total).to.be.at.most(4096)
   })
 })
