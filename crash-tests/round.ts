@@ -180,13 +180,15 @@ export class Round {
         return { spec, journal: readJournal(journal), deadMs: child.deadMs, readyMs: child.readyMs, isTerminated: terminated !== undefined }
       }),
     )
+    // The threads of a pool open the database when they are first given something to do.
+    const warmMs = (w: Written): number => w.journal.acknowledgedAtMs[0] ?? Infinity
     let stallMs = 0
     if (life.goOnMs > 0 && life.how !== 'none') {
       const others = life.how === 'terminate' ? written.filter((w) => !w.isTerminated) : written.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
       if (others.length > 0) tally.survivals++
       for (const w of others) {
         if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
-        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs), goneOnMs))
+        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs, life.mode === 'pool' ? warmMs(w) : 0), goneOnMs))
       }
       if (life.how !== 'stop') {
         tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
