@@ -181,7 +181,7 @@ export class Round {
       }),
     )
     // The threads of a pool open the database when they are first given something to do.
-    const warmMs = (w: Written): number => w.journal.acknowledgedAtMs[0] ?? Infinity
+    const warmMs = (w: Written): number => w.journal.acknowledgedAtMs[0] ?? 0
     let stallMs = 0
     if (life.goOnMs > 0 && life.how !== 'none') {
       const others = life.how === 'terminate' ? written.filter((w) => !w.isTerminated) : written.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
