@@ -1,8 +1,8 @@
 // What must hold of a database after crashes, given what the writers said before they died.
 //
 //   - Every value is one that some operation put, byte for byte.
-//   - A writer that waits for each acknowledgement leaves, under its own keys, the outcome of its
-//     first m operations: all that were acknowledged, and perhaps the one in flight.
+//   - A writer leaves, under its own keys, the outcome of its first m operations: all up to the last
+//     one that was acknowledged, and perhaps some of those in flight.
 //   - Under any key, the last operation to take effect is one that no operation known to have taken
 //     effect was begun after. Known: it was acknowledged, or something it put is there.
 //   - So a batch is there whole or not at all: what one of its steps put proves the others.
@@ -64,9 +64,10 @@ const describe = (effect: Effect): string =>
 
 /**
  * Compares what is `found` with what was there `before` and what `written` did since; the writers
- * of one lane in the order in which they lived. Returns what is wrong.
+ * of one lane in the order in which they lived. Returns what is wrong. `byWriter` false leaves out
+ * what each writer left as a whole.
  */
-export function check(before: Contents, found: Contents, written: readonly Written[]): string[] {
+export function check(before: Contents, found: Contents, written: readonly Written[], byWriter = true): string[] {
   const problems: string[] = []
   const note = (problem: string): void => {
     if (problems.length < MAX_PROBLEMS) problems.push(problem)
@@ -126,7 +127,7 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     if (begunLast === undefined || begunMs > begunLast.begunMs) begunLast = { begunMs, effect }
   }
 
-  const inFlight = checkLanes(before, found, written, note)
+  const inFlight = byWriter ? checkLanes(before, found, written, note) : new Map<string, boolean>()
   const tookEffect = (effect: Effect): boolean => {
     const name = nameOf(effect)
     return spanOf(effect).acknowledgedMs < Infinity || versions.has(name) || inFlight.get(name) === true
@@ -161,7 +162,7 @@ export function check(before: Contents, found: Contents, written: readonly Writt
 }
 
 /**
- * Own keys of writers with one operation in flight. Says, of each operation that was in flight when
+ * Own keys of writers. Says, of each operation that was in flight when
  * its writer died, whether its writer's own keys show that it took effect; nothing if they do not tell.
  */
 function checkLanes(
@@ -174,7 +175,6 @@ function checkLanes(
   const lanes = new Map<number, Written[]>()
   for (const w of written) lanes.set(w.spec.lane, [...(lanes.get(w.spec.lane) ?? []), w])
   for (const [lane, writers] of lanes) {
-    if (writers.some((w) => w.spec.depth !== 1)) continue
     const prefix = `lane${lane}/`
     const isOwn = (key: string): boolean => key.startsWith(prefix)
     const start = new Map([...before].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]))
@@ -188,18 +188,20 @@ function checkLanes(
           else state.set(key, `${spec.id}:${n}:${i}`)
         })
       }
-      const acknowledged = journal.operations.findIndex((o) => o.acknowledgedMs === Infinity)
-      const sure = acknowledged < 0 ? journal.operations.length : acknowledged
+      // Operations of one writer are appended in its order: what is acknowledged proves all before it.
+      const sure = journal.operations.findLastIndex((o) => o.acknowledgedMs < Infinity) + 1
+      const begun = journal.operations.length
       for (const { state } of outcomes) for (let n = 0; n < sure; n++) apply(state, n)
-      if (sure === journal.operations.length) continue
       outcomes = outcomes.flatMap(({ state, took }) => {
-        const other = new Map(state)
-        apply(other, sure)
-        const name = `${spec.id}:${sure}`
-        return [
-          { state, took: new Map(took).set(name, false) },
-          { state: other, took: new Map(took).set(name, true) },
-        ]
+        const ends = []
+        const now = new Map(state)
+        for (let end = sure; ; end++) {
+          const tookNow = new Map(took)
+          for (let n = sure; n < begun; n++) tookNow.set(`${spec.id}:${n}`, n < end)
+          ends.push({ state: new Map(now), took: tookNow })
+          if (end === begun) return ends
+          apply(now, end)
+        }
       })
     }
     const actual = new Map([...found].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]))
