@@ -2,5 +2,10 @@
 import { runWriters } from './cases/writers.js'
 
 const parameters = JSON.parse(process.argv[2])
-process.send(await runWriters({ threads: 2, ...parameters }))
+const go = new Promise((resolve) => process.once('message', resolve))
+const ready = () => {
+  process.send('ready')
+  return go
+}
+process.send(await runWriters({ threads: 2, ready, ...parameters }))
 process.disconnect()

@@ -3,10 +3,10 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { keyOf, random, values } from './data.js'
 import { loadStore } from './stores.js'
 
-const { store, directory, id, phase } = workerData
+const { store, directory, seed, phase } = workerData
 const db = await (await loadStore(store)).open(directory)
-const next = random(id + 1)
-const value = values(id + 1, 1024)
+const next = random(seed)
+const value = values(seed, 1024)
 const micros = []
 let count = 0
 

@@ -10,15 +10,17 @@ export const fresh = true
 
 export const measure = (parameters) => runWriters({ threads: 8, ...parameters })
 
-export async function runWriters({ store, directory, threads, warmUpSeconds = 2, seconds = 5 }) {
+/** `seed`: no two threads that write the same database may have the same. `ready`: waited for before anybody writes. */
+export async function runWriters({ store, directory, threads, seed, warmUpSeconds = 2, seconds = 5, ready: others }) {
   const phase = new Int32Array(new SharedArrayBuffer(4))
   const workers = Array.from(
     { length: threads },
-    (_, id) => new Worker(new URL('../writer-thread.js', import.meta.url), { workerData: { store, directory, id, phase } }),
+    (_, id) => new Worker(new URL('../writer-thread.js', import.meta.url), { workerData: { store, directory, seed: seed + id, phase } }),
   )
   const ready = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
   await Promise.all(workers.map(ready))
   const done = workers.map(ready)
+  await others?.()
   const set = (n) => {
     Atomics.store(phase, 0, n)
     Atomics.notify(phase, 0)
