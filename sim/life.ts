@@ -3,14 +3,15 @@
 // The model is the log itself: every frame that reaches it, by its LSN. Whatever is read at an LSN
 // must be what the frames before it say; after a crash the database must be at an LSN that leaves no
 // acknowledged frame behind, and the frames behind it are gone for good.
-import { Random } from '../crash-tests/random.js'
 import { observeCrashPoints } from '../src/crash-points.js'
-import { Engine, type BatchOperation } from '../src/engine/engine.js'
+import { Engine, type BatchOperation, type EngineSnapshot } from '../src/engine/engine.js'
 import { resolveOptions } from '../src/engine/options.js'
 import { verify } from '../src/engine/verify.js'
 import { MmapdbError } from '../src/errors.js'
+import { StorageError } from '../src/storage/storage.js'
 import { forEachOperation, FRAME, OP_PUT } from '../src/wal/frame.js'
-import { Killed, PowerCut, World, type Process, type WorldRates } from './world.js'
+import { Fate } from './fate.js'
+import { CALM, Killed, PowerCut, World, type Process, type WorldRates } from './world.js'
 
 interface Frame {
   readonly lsn: number
@@ -30,7 +31,12 @@ export interface LifeReport {
   kills: number
   recoveries: number
   interruptedRecoveries: number
+  faults: number
 }
+
+export const newReport = (): LifeReport => ({
+  lives: 0, steps: 0, operations: 0, acknowledged: 0, cuts: 0, kills: 0, recoveries: 0, interruptedRecoveries: 0, faults: 0,
+})
 
 const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserveBytes: 64 * 1024 * 1024, timeoutMs: 1 } as const
 
@@ -38,35 +44,47 @@ class Actor implements Process {
   dead = false
   busy = false
   engine: Engine | undefined
+  /** Snapshots that it keeps open from one operation to another. */
+  held: EngineSnapshot[] = []
   constructor(readonly name: string) {}
 }
 
 export class Simulation {
-  readonly #random: Random
+  readonly #fate: Fate
   readonly #world: World
   #frames: Frame[] = []
+  /** Frames of writers that died before they moved the tail, with others in their places since. */
+  #overwritten: Frame[] = []
   #acknowledged = 0
   #actors: Actor[] = []
   #nextActor = 1
   #nextValue = 1
   readonly #options
-  readonly report: LifeReport = {
-    lives: 0, steps: 0, operations: 0, acknowledged: 0, cuts: 0, kills: 0, recoveries: 0, interruptedRecoveries: 0,
-  }
+  readonly report = newReport()
 
-  constructor(readonly seed: number) {
-    this.#random = new Random(seed)
-    this.#world = new World(this.#random)
+  /** `only`: the events that may happen; all that the seed holds if left out. */
+  constructor(
+    readonly seed: number,
+    only?: ReadonlySet<string>,
+  ) {
+    this.#fate = new Fate(seed, only)
+    this.#world = new World(this.#fate)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
-    this.#world.turns = { interrupt: () => this.#interrupt() }
-    const random = this.#random
+    this.#world.turns = { interrupt: () => this.#act() }
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
-      segmentBytes: random.pick([8192, 16384, 65536]),
+      segmentBytes: this.#fate.random.pick([8192, 16384, 65536]),
       checkpointBytes: 65536,
     })
   }
 
+  get #random() {
+    return this.#fate.random
+  }
+  /** Names of all events that happened. */
+  get events(): readonly string[] {
+    return this.#fate.happened
+  }
   get trace(): readonly string[] {
     return this.#world.trace
   }
@@ -75,7 +93,7 @@ export class Simulation {
   run(lives: number): LifeReport {
     observeCrashPoints((point) => this.#world.step(point))
     try {
-      for (let i = 0; i < lives; i++) this.#live()
+      for (let i = 1; i <= lives; i++) this.#fate.within(`life ${i}`, () => this.#live())
     } finally {
       observeCrashPoints(undefined)
       this.report.steps = this.#world.steps
@@ -96,9 +114,28 @@ export class Simulation {
         value: kind === OP_PUT ? b.toString('utf8', valueAt, valueAt + valueLength) : undefined,
       })
     })
-    // A writer that died before it moved the tail left room for this one.
+    // A writer that died before it moved the tail left room for this one. What it wrote may be on the
+    // disk all the same, and come back if the power is cut before this one is there.
+    this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === lsn))
     this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
     this.#frames.push({ lsn, end: lsn + Math.ceil(b.length / 8) * 8, operations })
+  }
+
+  /** The log ends at `toLsn` now: which frames are in it? */
+  #settle(toLsn: number, isRight: () => boolean): void {
+    const frames = this.#frames
+    this.#frames = frames.filter((frame) => frame.end <= toLsn)
+    if (isRight()) return this.#forgetOverwritten()
+    for (const other of this.#overwritten) {
+      if (other.end !== toLsn || other.lsn < this.#acknowledged) continue
+      this.#frames = [...frames.filter((frame) => frame.lsn < other.lsn), other]
+      if (isRight()) return this.#forgetOverwritten()
+    }
+    this.#frames = frames.filter((frame) => frame.end <= toLsn)
+  }
+
+  #forgetOverwritten(): void {
+    this.#overwritten = []
   }
 
   #expectedAt(lsn: number): Map<string, string> {
@@ -114,16 +151,8 @@ export class Simulation {
   }
 
   #compare(what: string, found: Map<string, string>, lsn: number): void {
-    const expected = this.#expectedAt(lsn)
-    for (const [key, value] of expected) {
-      if (found.get(key) !== value) {
-        throw this.#failure(`${what} at LSN ${lsn}: ${key} is ${brief(found.get(key))} and should be ${brief(value)}`)
-      }
-    }
-    if (found.size !== expected.size) {
-      const extra = [...found.keys()].find((key) => !expected.has(key))
-      throw this.#failure(`${what} at LSN ${lsn}: ${extra} should not be there`)
-    }
+    const wrong = difference(found, this.#expectedAt(lsn))
+    if (wrong !== undefined) throw this.#failure(`${what} at LSN ${lsn}: ${wrong}`)
   }
 
   #failure(why: string): Failure {
@@ -141,27 +170,39 @@ export class Simulation {
       interrupt: random.pick([0, 0.05, 0.2]),
       kill: random.pick([0, 0, 0.002, 0.01]),
       cut: random.pick([0, 0.0005, 0.002, 0.01]),
+      fault: random.pick([0, 0, 0, 0.002, 0.02]),
     }
+    const operations = random.between(5, stormy < 0.2 ? 120 : 40)
+    const ending = random.next()
     try {
       this.#recover(rates)
       this.#world.rates = rates
-      const steps = random.between(5, stormy < 0.2 ? 120 : 40)
-      for (let i = 0; i < steps; i++) this.#interrupt()
-      this.#end()
+      for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
+      this.#fate.within('end', () => this.#end(ending))
     } catch (error) {
       if (!(error instanceof PowerCut)) throw error
-      this.#afterCut()
     }
+    // Whatever ended it, its processes are gone.
+    if (this.#world.powerIsOff) this.#afterCut()
+    else this.#endAllProcesses()
   }
 
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
   #recover(rates: WorldRates): void {
-    this.#world.rates = { writeBack: rates.writeBack, interrupt: 0, kill: rates.kill * 2, cut: this.#random.chance(0.3) ? rates.cut * 3 : 0 }
+    this.#world.rates = {
+      writeBack: rates.writeBack,
+      interrupt: 0,
+      kill: rates.kill * 2,
+      cut: this.#random.chance(0.3) ? rates.cut * 3 : 0,
+      fault: rates.fault,
+    }
     for (;;) {
       const actor = this.#spawn()
       if (actor.engine === undefined) {
         this.report.interruptedRecoveries++
-        this.#world.rates = { ...this.#world.rates, kill: this.#world.rates.kill / 2 }
+        this.#endAllProcesses()
+        const { kill, fault } = this.#world.rates
+        this.#world.rates = { ...this.#world.rates, kill: kill / 2, fault: fault / 2 }
         continue
       }
       this.report.recoveries++
@@ -169,8 +210,11 @@ export class Simulation {
       if (toLsn < this.#acknowledged) {
         throw this.#failure(`acknowledged up to LSN ${this.#acknowledged}, and recovered only up to ${toLsn}`)
       }
-      this.#frames = this.#frames.filter((frame) => frame.end <= toLsn)
-      this.#world.rates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0 }
+      this.#world.rates = CALM
+      this.#as(actor, () => {
+        const found = entriesOf(actor.engine!)
+        this.#settle(toLsn, () => difference(found, this.#expectedAt(toLsn)) === undefined)
+      })
       this.#checkAll(actor)
       return
     }
@@ -193,7 +237,7 @@ export class Simulation {
     try {
       act()
     } catch (error) {
-      if (error instanceof PowerCut || error instanceof Failure) throw error
+      if (error instanceof PowerCut) throw error
       // Typed errors may wrap what the world threw.
       if (this.#world.powerIsOff) throw new PowerCut()
       if (error instanceof Killed || actor.dead) {
@@ -203,33 +247,46 @@ export class Simulation {
         this.report.kills++
         return
       }
-      if (error instanceof MmapdbError && error.code === 'ERR_MMAPDB_LOCKED') return
-      throw this.#failure(`${actor.name}: ${(error as Error).stack}`)
+      // What readers see then is not promised; what the next opener finds is.
+      if (this.#world.stale) return
+      if (error instanceof Failure) throw error
+      if (error instanceof MmapdbError && this.#isExcused(error.code)) {
+        this.#world.note(`${actor.name} is told: ${error.code}`)
+        return
+      }
+      if (error instanceof StorageError && this.#world.faults > 0) return
+      throw this.#failure(`${actor.name}: ${(error as Error).message}\n${(error as Error).stack}`)
     } finally {
       actor.busy = false
       this.#world.running = before
     }
   }
 
+  /** What an operation may be refused with: a lock that somebody holds, and what a fault leads to. */
+  #isExcused(code: string): boolean {
+    if (code === 'ERR_MMAPDB_LOCKED') return true
+    return this.#world.faults > 0 && (code === 'ERR_MMAPDB_IO' || code === 'ERR_MMAPDB_FULL' || code === 'ERR_MMAPDB_LIMIT')
+  }
+
   /** Something that some process which is not in the middle of something does. */
-  #interrupt(): boolean {
+  #act(): void {
     const random = this.#random
     const idle = this.#actors.filter((actor) => !actor.busy && !actor.dead)
     const roll = random.next()
     if ((roll < 0.05 && this.#actors.length < 4) || idle.length === 0) {
-      if (this.#actors.length >= 4 || (idle.length === 0 && this.#actors.length > 0 && this.#world.depth > 1)) return false
-      this.#spawn()
-      return true
+      if (this.#actors.length < 4 && (idle.length > 0 || this.#actors.length === 0 || this.#world.depth <= 1)) this.#spawn()
+      return
     }
     const actor = random.pick(idle)
     this.report.operations++
-    if (roll < 0.6) this.#as(actor, () => this.#write(actor))
-    else if (roll < 0.7) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
-    else if (roll < 0.92) this.#as(actor, () => this.#read(actor))
+    if (roll < 0.58) this.#as(actor, () => this.#write(actor))
+    else if (roll < 0.68) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
+    else if (roll < 0.84) this.#as(actor, () => this.#read(actor))
+    else if (roll < 0.88) this.#as(actor, () => this.#hold(actor))
+    else if (roll < 0.92) this.#as(actor, () => this.#lookAgain(actor))
     else if (roll < 0.94 && this.#world.depth === 0) this.#as(actor, () => this.#checkAll(actor))
     else if (roll < 0.97) this.#close(actor)
     else this.#as(actor, () => this.#writeMuch(actor))
-    return true
   }
 
   #value(): string {
@@ -273,15 +330,28 @@ export class Simulation {
   #read(actor: Actor): void {
     const snapshot = actor.engine!.snapshot()
     try {
-      const entries = [...(snapshot.range({}, 'entries') as Iterable<[string, string]>)]
+      const entries = entriesOf(snapshot)
       // Others may write before it is read again.
       this.#world.step('between reads')
       const again = [...(snapshot.range({ reverse: true }, 'entries') as Iterable<[string, string]>)].reverse()
-      this.#compare('a snapshot', new Map(entries), snapshot.lsn)
+      this.#compare('a snapshot', entries, snapshot.lsn)
       this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
     } finally {
       if (!actor.dead && !this.#world.powerIsOff) snapshot.close()
     }
+  }
+
+  /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
+  #hold(actor: Actor): void {
+    actor.held.push(actor.engine!.snapshot())
+  }
+
+  #lookAgain(actor: Actor): void {
+    const snapshot = actor.held.shift()
+    if (snapshot === undefined) return
+    this.#compare('a snapshot held for long', entriesOf(snapshot), snapshot.lsn)
+    if (this.#random.chance(0.5)) snapshot.close()
+    else actor.held.push(snapshot)
   }
 
   #checkAll(actor: Actor): void {
@@ -297,26 +367,37 @@ export class Simulation {
   }
 
   /** The end of a life: closed by all, all killed, or the power cut. */
-  #end(): void {
-    const random = this.#random
-    const roll = random.next()
-    if (roll < 0.3) {
+  #end(ending: number): void {
+    if (ending < 0.3) {
       // Others may be opening it meanwhile.
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
-    } else if (roll < 0.6) {
-      this.#actors = []
-      this.#world.trace.push('all are killed')
-    } else {
-      throw new PowerCut()
+    } else if (ending >= 0.6) {
+      this.#world.cutPower()
     }
+  }
+
+  #endAllProcesses(): void {
+    this.#actors = []
+    this.report.faults += this.#world.faults
     this.#world.endAllProcesses()
   }
 
   #afterCut(): void {
     this.report.cuts++
     this.#actors = []
+    this.report.faults += this.#world.faults
     this.#world.restart()
   }
 }
+
+function difference(found: Map<string, string>, expected: Map<string, string>): string | undefined {
+  for (const [key, value] of expected) {
+    if (found.get(key) !== value) return `${key} is ${brief(found.get(key))} and should be ${brief(value)}`
+  }
+  if (found.size === expected.size) return undefined
+  return `${[...found.keys()].find((key) => !expected.has(key))} should not be there`
+}
+
+const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> => new Map(from.range({}, 'entries') as Iterable<[string, string]>)
 
 const brief = (text: string | undefined): string => (text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`)

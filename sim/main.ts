@@ -1,38 +1,58 @@
 // Simulated lives of a database, each decided by one seed:
 //   node dist/sim/main.js --seeds N [--from S] [--lives L]    many seeds
-//   node dist/sim/main.js --seed S                            one, with its trace if it fails
+//   node dist/sim/main.js --seed S [--lives L]                one; if it fails, the shortest trace found
 import { Command } from 'commander'
-import { Failure, Simulation, type LifeReport } from './life.js'
+import { Failure, newReport, Simulation, type LifeReport } from './life.js'
+import { shrink } from './shrink.js'
 
 const program = new Command()
   .option('--seeds <n>', 'how many seeds to run', '200')
   .option('--from <s>', 'the first of them', '1')
-  .option('--seed <s>', 'run this one and show its trace if it fails')
+  .option('--seed <s>', 'run this one; if it fails, show the shortest trace of it that can be found')
   .option('--lives <n>', 'lives of the database in each', '6')
+  .option('--shrink-seconds <n>', 'how long to look for a shorter trace; 0 shows all that happened', '60')
   .parse()
-const options = program.opts<{ seeds: string; from: string; seed?: string; lives: string }>()
+const options = program.opts<{ seeds: string; from: string; seed?: string; lives: string; shrinkSeconds: string }>()
 
+const lives = Number(options.lives)
 const first = Number(options.seed ?? options.from)
 const count = options.seed === undefined ? Number(options.seeds) : 1
-const total: LifeReport = {
-  lives: 0, steps: 0, operations: 0, acknowledged: 0, cuts: 0, kills: 0, recoveries: 0, interruptedRecoveries: 0,
-}
+const total = newReport()
 const started = performance.now()
 for (let seed = first; seed < first + count; seed++) {
-  const simulation = new Simulation(seed)
-  try {
-    const report = simulation.run(Number(options.lives))
-    for (const key of Object.keys(total) as (keyof LifeReport)[]) total[key] += report[key]
-  } catch (error) {
-    if (options.seed !== undefined) console.error(simulation.trace.slice(-200).join('\n'))
-    console.error(error instanceof Failure ? `FAILED: ${error.message}` : error)
-    console.error(`Repeat with: npm run test:sim -- --seed ${seed} --lives ${options.lives}`)
+  const { report, failure } = live(new Simulation(seed))
+  if (failure !== undefined) {
+    explain(seed, failure)
     process.exit(1)
   }
+  for (const key of Object.keys(total) as (keyof LifeReport)[]) total[key] += report[key]
 }
 const seconds = (performance.now() - started) / 1000
 console.log(
-  `${count} seeds, ${total.lives} lives in ${seconds.toFixed(1)} s (${Math.round((total.lives / seconds) * 60)} a minute): ` +
+  `${count} seeds from ${first}, ${total.lives} lives in ${seconds.toFixed(1)} s (${Math.round((total.lives / seconds) * 60)} a minute): ` +
     `${total.operations} operations, ${total.acknowledged} acknowledged, ${total.cuts} power cuts, ${total.kills} kills, ` +
-    `${total.recoveries} recoveries, ${total.interruptedRecoveries} of them interrupted, ${total.steps} steps`,
+    `${total.faults} faults, ${total.recoveries} recoveries, ${total.interruptedRecoveries} of them interrupted, ${total.steps} steps`,
 )
+
+function live(simulation: Simulation): { report: LifeReport; failure: unknown } {
+  try {
+    simulation.run(lives)
+    return { report: simulation.report, failure: undefined }
+  } catch (failure) {
+    return { report: simulation.report, failure }
+  }
+}
+
+function explain(seed: number, failure: unknown): void {
+  console.error(failure instanceof Failure ? `FAILED: ${failure.message}` : failure)
+  const whole = new Simulation(seed)
+  live(whole)
+  const fails = (kept: readonly string[]): boolean => live(new Simulation(seed, new Set(kept))).failure !== undefined
+  const kept = shrink(whole.events, fails, Number(options.shrinkSeconds) * 1000)
+  const small = new Simulation(seed, new Set(kept))
+  const smallFailure = live(small).failure
+  console.error(`\nThe shortest trace found has ${kept.length} of ${whole.events.length} events:\n  ${kept.join('\n  ')}\n`)
+  console.error(small.trace.join('\n'))
+  console.error(smallFailure instanceof Failure ? `FAILED: ${smallFailure.message}` : smallFailure)
+  console.error(`\nRepeat with: npm run test:sim -- --seed ${seed} --lives ${lives}`)
+}

@@ -1,12 +1,11 @@
-// A world in which several processes use one database on a disk that forgets. Everything that
-// happens is decided by one seed: at each call into the storage interface, and at each crash point,
-// the world may write pages back, run an operation of another process to its end, kill the process
-// that is running, or cut the power.
+// A world in which several processes use one database on a disk that forgets and may fail. At each
+// call into the storage interface, and at each crash point, the world may write pages back, run an
+// operation of another process to its end, refuse the call, kill the process that is running, or cut
+// the power. `Fate` decides all of it.
 //
 // Processes take turns like a stack: another one runs while this one stands still inside a call, and
 // is done before this one goes on. A lock that a process further down holds is not to be had; the
 // operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
-import type { Random } from '../crash-tests/random.js'
 import {
   StorageError,
   type FileSystemInfo,
@@ -19,7 +18,9 @@ import {
   type Storage,
   type WaitResult,
 } from '../src/storage/storage.js'
+import { mix, Random } from '../crash-tests/random.js'
 import { SimDirectory, SimFile } from './disk.js'
+import { hash, type Fate } from './fate.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
 export class Killed extends Error {}
@@ -28,7 +29,7 @@ export class PowerCut extends Error {}
 
 const CONTROL_CHUNK_BYTES = 1 << 30
 /** One for all lives: only what was used of it is cleared. */
-const controlChunk = new Uint8Array(CONTROL_CHUNK_BYTES)
+const controlChunk = Buffer.from(new ArrayBuffer(CONTROL_CHUNK_BYTES))
 
 export interface Process {
   readonly name: string
@@ -36,8 +37,8 @@ export interface Process {
 }
 
 export interface Turns {
-  /** Something another process could do now; false if it did nothing. */
-  interrupt(): boolean
+  /** Something that another process could do now. */
+  interrupt(): void
 }
 
 export interface WorldRates {
@@ -45,27 +46,34 @@ export interface WorldRates {
   readonly interrupt: number
   readonly kill: number
   readonly cut: number
+  /** A call is refused: the disk is full, or an I/O error. */
+  readonly fault: number
 }
 
+export const CALM: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0, fault: 0 }
+
 export class World {
-  readonly random: Random
+  readonly fate: Fate
   readonly trace: string[] = []
   readonly #directories = new Map<string, SimDirectory>()
   readonly #files = new Set<SimFile>()
   readonly #locks = new Map<number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }>()
-  rates: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0 }
+  rates = CALM
   turns: Turns | undefined
   running: Process | undefined
   powerIsOff = false
   depth = 0
-  #nextId = 1
   clockMs = 1_000_000
   steps = 0
+  /** Calls refused since the last restart of everything. */
+  faults = 0
+  /** A flush has failed, and pages of the data file that programs use show older contents now. */
+  stale = false
   /** Sees every frame on its way to the log. */
   onLogWrite: ((bytes: Uint8Array) => void) | undefined
 
-  constructor(random: Random) {
-    this.random = random
+  constructor(fate: Fate) {
+    this.fate = fate
     this.#directories.set('/', new SimDirectory()).set('/db', new SimDirectory())
   }
 
@@ -75,31 +83,48 @@ export class World {
     const process = this.running
     if (process?.dead) throw new Killed()
     this.steps++
-    const { random, rates } = this
-    if (this.trace.length > 20_000) this.trace.splice(0, 10_000)
-    this.trace.push(`${'  '.repeat(this.depth)}${process?.name ?? '-'}: ${what}`)
-    if (random.chance(rates.writeBack)) this.#writeBack()
-    if (this.depth < 3 && random.chance(rates.interrupt) && this.turns !== undefined) {
+    const { fate, rates } = this
+    fate.step()
+    this.note(`${process?.name ?? '-'}: ${what}`)
+    if (fate.strikes('w', rates.writeBack)) this.#writeBack()
+    fate.strikesWithin('i', this.depth < 3 ? rates.interrupt : 0, () => {
       this.depth++
       try {
-        this.turns.interrupt()
+        this.turns?.interrupt()
       } finally {
         this.depth--
         this.running = process
       }
-    }
-    if (random.chance(rates.cut)) {
-      this.powerIsOff = true
-      this.trace.push('the power is cut')
-      throw new PowerCut()
-    }
-    if (process !== undefined && random.chance(rates.kill)) this.kill(process)
+    })
+    if (fate.strikes('c', rates.cut)) this.cutPower()
+    if (process !== undefined && fate.strikes('k', rates.kill)) this.kill(process)
+  }
+
+  cutPower(): never {
+    this.powerIsOff = true
+    this.note('the power is cut')
+    throw new PowerCut()
+  }
+
+  /** A step at which the call may be refused. */
+  call(what: string, name: string, path: string, codes: readonly string[]): void {
+    this.step(what)
+    if (!this.fate.strikes('f', this.rates.fault)) return
+    this.faults++
+    const code = codes[this.fate.seedFor('code') % codes.length]!
+    this.note(`${name} of ${path} fails: ${code}`)
+    throw new StorageError(name, code, path)
+  }
+
+  note(what: string): void {
+    if (this.trace.length > 20_000) this.trace.splice(0, 10_000)
+    this.trace.push('  '.repeat(this.depth) + what)
   }
 
   kill(process: Process): never {
     process.dead = true
-    this.trace.push(`${process.name} is killed`)
-    this.#controlAtDeath = controlChunk.slice(0, this.#controlFile()?.sizeBytes ?? 0)
+    this.note(`${process.name} is killed`)
+    this.#controlAtDeath = Buffer.from(controlChunk.subarray(0, this.#controlFile()?.sizeBytes ?? 0))
     throw new Killed()
   }
   #controlAtDeath: Uint8Array | undefined
@@ -119,20 +144,26 @@ export class World {
   }
 
   #writeBack(): void {
+    const seed = this.fate.seedFor('write-back')
     for (const file of this.#files) {
       if (!file.tracked) continue
       const dirty = file.dirtySectors()
       if (dirty.length === 0) continue
-      const many = this.random.chance(0.3) ? dirty.length : this.random.between(1, Math.min(8, dirty.length))
-      for (let i = 0; i < many; i++) file.writeBack(many === dirty.length ? dirty[i]! : this.random.pick(dirty))
+      const random = new Random(mix(seed, hash(file.name)))
+      const many = random.chance(0.3) ? dirty.length : random.between(1, Math.min(8, dirty.length))
+      for (let i = 0; i < many; i++) file.writeBack(many === dirty.length ? dirty[i]! : random.pick(dirty))
     }
   }
 
   /** Decides what the power cut left, and turns the power on again. */
   restart(): void {
-    for (const directory of this.#directories.values()) directory.cut(this.random)
-    for (const file of this.#files) if (file.tracked) file.cut(this.random)
+    const seed = this.fate.seedFor('restart')
+    for (const directory of this.#directories.values()) directory.cut(seed)
+    for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
+    this.#forgetFiles()
     this.powerIsOff = false
+    this.faults = 0
+    this.stale = false
     this.depth = 0
     this.running = undefined
     this.#locks.clear()
@@ -140,9 +171,19 @@ export class World {
 
   /** All processes are gone, the machine goes on. */
   endAllProcesses(): void {
+    for (const file of this.#files) if (file.tracked) file.evict(mix(this.fate.seedFor('evict'), hash(file.name)))
+    this.#forgetFiles()
+    this.faults = 0
+    this.stale = false
     this.#locks.clear()
     this.running = undefined
     this.depth = 0
+  }
+
+  /** Files that no directory names any more are gone once nobody has them open. */
+  #forgetFiles(): void {
+    const named = new Set([...this.#directories.values()].flatMap((directory) => directory.files()))
+    for (const file of this.#files) if (!named.has(file)) this.#files.delete(file)
   }
 
   storageFor(process: Process): Storage {
@@ -172,7 +213,7 @@ export class World {
     if (found !== undefined) return found
     if (!create) throw new StorageError('open', 'ENOENT', path)
     const tracked = name !== 'control'
-    const file = new SimFile(this.#nextId++, tracked ? chunkBytes : CONTROL_CHUNK_BYTES, tracked)
+    const file = new SimFile(name, tracked ? chunkBytes : CONTROL_CHUNK_BYTES, tracked)
     if (!tracked) {
       controlChunk.fill(0, 0, 4 * 1024 * 1024)
       file.chunks.push(controlChunk)
@@ -235,6 +276,21 @@ class SimLocks implements LockTable {
   }
 }
 
+/** Takes time: others run meanwhile. If it fails, the kernel may have given up what was dirty. */
+function flushFile(world: World, file: SimFile, name: string): void {
+  world.step(`flush ${name}`)
+  const flush = file.beginFlush()
+  world.step(`flushing ${name}`)
+  if (world.fate.strikes('f', world.rates.fault)) {
+    world.faults++
+    world.note(`flush of ${name} fails`)
+    if (file.failFlush(flush, world.fate.seedFor('lost'))) world.stale = true
+    throw new StorageError('fdatasync', 'EIO', name)
+  }
+  file.completeFlush(flush)
+  world.step(`flushed ${name}`)
+}
+
 class SimRegion implements Region {
   readonly windowBytes: number
   readonly reserveBytes: number
@@ -253,11 +309,11 @@ class SimRegion implements Region {
     return this.file.chunk(index).buffer as ArrayBuffer
   }
   grow(sizeBytes: number): void {
-    this.world.step('grow')
+    if (sizeBytes > this.file.sizeBytes) this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
     this.file.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {
-    this.world.step('truncate')
+    this.world.call('truncate', 'ftruncate', this.file.name, ['EIO'])
     if (this.file.tracked) this.file.truncate(sizeBytes)
     else {
       this.file.chunk(0).fill(0, 0, this.file.sizeBytes)
@@ -265,11 +321,7 @@ class SimRegion implements Region {
     }
   }
   flush(): void {
-    this.world.step('flush data')
-    const flush = this.file.beginFlush()
-    this.world.step('flushing data')
-    this.file.completeFlush(flush)
-    this.world.step('flushed data')
+    flushFile(this.world, this.file, 'data')
   }
   faultCount(): number {
     return 0
@@ -294,31 +346,33 @@ class SimRandomFile implements RandomFile {
     return this.simFile.read(into, offset, length, position)
   }
   write(from: Uint8Array, offset: number, length: number, position: number): void {
-    this.world.step(`write ${this.path} ${position}+${length}`)
-    // A process may die in the middle of it.
-    if (this.world.random.chance(this.world.rates.kill) && length > 1 && this.world.running !== undefined) {
-      this.simFile.write(from, offset, this.world.random.between(1, length - 1), position)
+    const { world } = this
+    world.step(`write ${this.path} ${position}+${length}`)
+    // A process may die in the middle of it, or the disk be full.
+    const dies = world.fate.strikes('t', world.rates.kill) && world.running !== undefined
+    const fails = world.fate.strikes('f', world.rates.fault)
+    if ((dies || fails) && length > 1) {
+      this.simFile.write(from, offset, 1 + (world.fate.seedFor('torn') % (length - 1)), position)
       // It may be whole all the same: what lay behind can be what was to be written.
-      this.world.onLogWrite?.(from.subarray(offset, offset + length))
-      this.world.kill(this.world.running)
+      world.onLogWrite?.(from.subarray(offset, offset + length))
+      if (dies) world.kill(world.running!)
+      world.faults++
+      world.note(`write of ${this.path} fails`)
+      throw new StorageError('write', world.fate.seedFor('code') % 2 === 0 ? 'ENOSPC' : 'EIO', this.path)
     }
     this.simFile.write(from, offset, length, position)
-    this.world.onLogWrite?.(from.subarray(offset, offset + length))
-    this.world.step(`written ${this.path}`)
+    world.onLogWrite?.(from.subarray(offset, offset + length))
+    world.step(`written ${this.path}`)
   }
   flush(): void {
-    this.world.step(`flush ${this.path}`)
-    const flush = this.simFile.beginFlush()
-    this.world.step(`flushing ${this.path}`)
-    this.simFile.completeFlush(flush)
-    this.world.step(`flushed ${this.path}`)
+    flushFile(this.world, this.simFile, this.path)
   }
   allocate(sizeBytes: number): void {
-    this.world.step(`allocate ${this.path}`)
+    this.world.call(`allocate ${this.path}`, 'fallocate', this.path, ['ENOSPC', 'EIO'])
     this.simFile.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {
-    this.world.step(`truncate ${this.path}`)
+    this.world.call(`truncate ${this.path}`, 'ftruncate', this.path, ['EIO'])
     this.simFile.truncate(sizeBytes)
   }
   sizeBytes(): number {
@@ -337,7 +391,7 @@ class SimStorage implements Storage {
     return new SimRegion(this.world, this.world.file(path, options.create ?? false, options.windowBytes), options)
   }
   openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
-    this.world.step(`open ${path}`)
+    this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])
     return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
   }
   openLocks(): LockTable {
@@ -359,20 +413,21 @@ class SimStorage implements Storage {
     this.world.makeDirectory(path)
   }
   rename(from: string, to: string): void {
-    this.world.step(`rename ${from} ${to}`)
+    this.world.call(`rename ${from} ${to}`, 'rename', from, ['EIO', 'ENOSPC'])
     const source = this.world.locate(from)
     const target = this.world.locate(to)
     if (source.directory !== target.directory || !source.directory.live.has(source.name)) throw new StorageError('rename', 'ENOENT', from)
     source.directory.rename(source.name, target.name)
   }
   unlink(path: string): void {
-    this.world.step(`unlink ${path}`)
+    this.world.call(`unlink ${path}`, 'unlink', path, ['EIO'])
     const { directory, name } = this.world.locate(path)
     directory.unlink(name)
   }
   flushDirectory(path: string): void {
-    this.world.step(`flush directory ${path}`)
+    this.world.call(`flush directory ${path}`, 'fsync', path, ['EIO'])
     this.world.directory(path).flush()
+    this.world.step(`flushed directory ${path}`)
   }
   sleep(ms: number): void {
     this.world.clockMs += ms
@@ -384,6 +439,6 @@ class SimStorage implements Storage {
     return this.world.clockMs
   }
   randomBytes(count: number): Uint8Array {
-    return Uint8Array.from({ length: count }, () => this.world.random.between(0, 255))
+    return Uint8Array.from({ length: count }, (_, i) => this.world.fate.seedFor(`random ${i}`) & 0xff)
   }
 }

@@ -14,16 +14,19 @@
 //                                                     in memory only: recovery comes to the same
 //   5. recycle the segments before P                  a segment too many
 //
+// A flush that fails is never tried again: of what it was to bring to disk the kernel may have given
+// up any page, and may read its older contents back at any time. Sealing those would make them pass
+// for good. Writes are refused from then on; the headers on disk still name the old tree.
+//
 // Sealing writes the CRC field of published slots, which nobody in memory reads; all else in them
 // stays as it is. P needs no pin: a bound slot cannot be reused before step 4.
 import { crashPoint } from '../crash-points.js'
 import { LockedError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
-import { newState, STATE, type StateFields } from './control.js'
+import { newState, refuseIfFailed, refuseWrites, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
@@ -93,6 +96,7 @@ export class Checkpointer {
     }
     try {
       if (onlyIf !== undefined && !onlyIf()) return undefined
+      refuseIfFailed(control)
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())
       return begun === undefined ? undefined : this.#finish(begun, cutTail)
@@ -148,7 +152,7 @@ export class Checkpointer {
     writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
     for (const slot of chain) sealSlot(space, slot)
     slotsWritten += chain.length
-    guarded('Flushing the data file', () => space.region.flush())
+    this.#flushOrFail(lsn, () => space.region.flush())
 
     const header: Header = {
       version: FORMAT_VERSION,
@@ -167,7 +171,7 @@ export class Checkpointer {
       createdMs,
     }
     crashPoint('before-headers')
-    writeHeaders(space, header)
+    this.#flushOrFail(lsn, () => writeHeaders(space, header))
     crashPoint('after-headers')
 
     underLeaderLock(this.#parts, () => {
@@ -185,6 +189,14 @@ export class Checkpointer {
     })
     const current = control.append.read(newAppendFields()).segmentStart as Lsn
     return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn, current) }
+  }
+
+  #flushOrFail(lsn: Lsn, flush: () => void): void {
+    try {
+      flush()
+    } catch (error) {
+      throw refuseWrites(this.#parts.control, error, 'Flushing the data file', lsn)
+    }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
@@ -241,7 +253,7 @@ export function writeHeaders(space: SlotSpace, header: Header): void {
   copyHeader(space, header, first)
   crashPoint('between-headers')
   copyHeader(space, header, second)
-  guarded('Flushing the headers', () => space.region.flush())
+  space.region.flush()
 }
 
 function copyHeader(space: SlotSpace, header: Header, slot: number): void {

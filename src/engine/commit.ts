@@ -26,7 +26,7 @@
 // A flush that fails is never tried again: the kernel may have dropped the pages and report success
 // the next time. All writes are refused from then on.
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, FullError, IoError, LockedError, MmapdbError } from '../errors.js'
+import { CorruptError, LockedError, MmapdbError } from '../errors.js'
 import { typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
@@ -34,7 +34,7 @@ import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
-import { newState, STATE, type StateFields } from './control.js'
+import { newState, refuseIfFailed, refuseWrites, STATE, type StateFields } from './control.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -72,7 +72,7 @@ export class Committer {
    * `FullError`, with nothing changed, if applying it might need more slots than can be had.
    */
   append(frame: Buffer): Lsn {
-    this.refuseIfFailed()
+    refuseIfFailed(this.#parts.control)
     try {
       return underAppendLock(this.#parts, () => this.#appendLocked(frame))
     } catch (error) {
@@ -144,7 +144,7 @@ export class Committer {
     for (;;) {
       const turn = control.turn()
       if (control.visible() >= end) return
-      this.refuseIfFailed()
+      refuseIfFailed(this.#parts.control)
       if (locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
           // While this thread leads, those it serves append anew: it goes on for a few rounds, since
@@ -179,7 +179,7 @@ export class Committer {
     const from = state[STATE.VISIBLE]! as Lsn
     if (target.tail <= from) return false
     // Somebody may have failed between this thread's look and its taking the lock.
-    this.refuseIfFailed()
+    refuseIfFailed(this.#parts.control)
     this.#flushLog(target.segmentStart as Lsn, target.tail as Lsn)
     crashPoint('after-flush')
     control.durable = target.tail
@@ -240,20 +240,8 @@ export class Committer {
       if (segment === undefined) throw new CorruptError(`The segment of the log at LSN ${segmentStart} is gone.`, { lsn: segmentStart })
       segment.file.flush()
     } catch (error) {
-      const cause = typedError(error, 'Flushing the log')
-      const message = `Writes are refused: ${cause.message} What had been acknowledged is safe; close the database everywhere, check the disk, and open it again.`
-      control.fail({ code: 'ERR_MMAPDB_IO', message, lsn: upTo })
-      throw new IoError(message, { cause })
+      throw refuseWrites(control, error, 'Flushing the log', upTo)
     }
-  }
-
-  /** Throws why writes are refused, if they are. */
-  refuseIfFailed(): void {
-    const failure = this.#parts.control.failure()
-    if (failure === undefined) return
-    if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
-    if (failure.code === 'ERR_MMAPDB_FULL') throw new FullError(failure.message)
-    throw new IoError(failure.message)
   }
 }
 

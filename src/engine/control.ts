@@ -30,7 +30,8 @@
 // The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
 // on, atomically. That store is the moment of publication. A leader that dies before it has changed
 // nothing that anybody looks at.
-import { EXIT_CODES, type MmapdbErrorCode } from '../errors.js'
+import { CorruptError, EXIT_CODES, FullError, IoError, type MmapdbErrorCode } from '../errors.js'
+import { typedError } from '../storage/errors.js'
 import type { Region } from '../storage/storage.js'
 import { AppendState } from '../wal/append-state.js'
 
@@ -295,4 +296,21 @@ export class Control {
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
     this.passTurn()
   }
+}
+
+/** After a flush that failed while `doing`: refuses writes everywhere. Returns the error to throw. */
+export function refuseWrites(control: Control, error: unknown, doing: string, lsn: number): IoError {
+  const cause = typedError(error, doing)
+  const message = `Writes are refused: ${cause.message} What had been acknowledged is safe; close the database everywhere, check the disk, and open it again.`
+  control.fail({ code: 'ERR_MMAPDB_IO', message, lsn })
+  return new IoError(message, { cause })
+}
+
+/** Throws why writes are refused, if they are. */
+export function refuseIfFailed(control: Control): void {
+  const failure = control.failure()
+  if (failure === undefined) return
+  if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
+  if (failure.code === 'ERR_MMAPDB_FULL') throw new FullError(failure.message)
+  throw new IoError(failure.message)
 }

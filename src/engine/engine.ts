@@ -17,7 +17,7 @@ import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE } from './control.js'
 import { checkPath, databasePaths, findHeader, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
-import { FORMAT_VERSION, headerSlots, type Header } from './header.js'
+import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -313,10 +313,10 @@ export class Engine {
   #recover(header: Header, search: HeaderSearch): RecoveryReport {
     return guarded('Recovering the database', () => {
       const twins = headerSlots(header.checkpointNumber)
-      const twinDamaged = search.damage.some((d) => twins.includes(d.slotNo))
       formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
       this.#checkLogBelongs(header)
-      const report = recover({
+      if (!this.isPrivate) this.#settleHeader(header)
+      return recover({
         control: this.#control,
         space: this.#space,
         log: this.#log,
@@ -327,9 +327,25 @@ export class Engine {
         checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
         monotonicMs: () => this.#storage.monotonicMs(),
       })
-      if (twinDamaged && !report.needed && !this.isPrivate) writeHeaders(this.#space, header)
-      return report
     })
+  }
+
+  /**
+   * Makes sure that the header recovery goes by is on disk, in both its slots: what the checkpoint
+   * before it reached is written over from here on. Whoever wrote it may have died before flushing it;
+   * or its flush failed, and the kernel shows a page that it has given up and will not write again.
+   * So it is written anew, to be the same, and flushed with all else that a dead writer left dirty.
+   */
+  #settleHeader(header: Header): void {
+    const file = this.#storage.openFile(databasePaths(this.options.path).data, 'write')
+    try {
+      for (const slot of headerSlots(header.checkpointNumber)) {
+        file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
+      }
+      file.flush()
+    } finally {
+      file.close()
+    }
   }
 
   #checkLogBelongs(header: Header): void {
@@ -583,7 +599,6 @@ export class Engine {
   /** Brings the tree to disk. Undefined if there was nothing new or somebody else is at it (`wait` false). */
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.#assertWritable()
-    this.#committer.refuseIfFailed()
     return this.#checkpointer.run({ wait })
   }
 

@@ -9,7 +9,6 @@
 // taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
 import { crashPoint } from '../crash-points.js'
 import { CorruptError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { FRAME, forEachOperation } from '../wal/frame.js'
 import type { Log } from '../wal/log.js'
@@ -114,13 +113,10 @@ export interface RecoveryParts {
   readonly onProgress?: (replayedBytes: number) => void
 }
 
-/** Replays the log. `control` says what the header says; nobody else has the database open. */
+/** Replays the log. `control` says what the header says, which is on disk; nobody else has the database open. */
 export function recover(parts: RecoveryParts): RecoveryReport {
   const { control, space, log, committer, header } = parts
   const startedMs = parts.monotonicMs()
-  // Whoever wrote this header may have died before it was on disk. From here on it counts as durable,
-  // and what the checkpoint before it reached is written over.
-  if (parts.checkpoint !== undefined) guarded('Flushing the data file', () => space.region.flush())
   const from = header.lsn
   const reader = new LogReader(log, from)
   const scan = new LogReader(log, from)
