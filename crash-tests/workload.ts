@@ -35,7 +35,7 @@ export const ownKey = (lane: number, n: number): string => {
 export const sharedKey = (n: number): string => `shared/${n}`
 
 /** Lengths around every border there is, and ordinary ones. */
-function valueLength(random: Random, keyLength: number, largeShare: number): number {
+export function valueLength(random: Random, keyLength: number, largeShare: number): number {
   const x = random.next()
   if (x < largeShare) return random.between(100_001, 320_000)
   if (x < largeShare + 0.05) return random.between(4_000, 30_000)

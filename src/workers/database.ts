@@ -459,7 +459,6 @@ function startPool(options: ResolvedOptions): Pool {
     workerData,
     minThreads: options.workers,
     maxThreads: options.workers,
-    maxQueue: 'auto',
   })
   return { piscina, order }
 }

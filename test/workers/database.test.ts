@@ -56,6 +56,18 @@ describe('a database', () => {
         expect(db.count({ gte: 0, lt: 1000 })).to.equal(1000)
       })
 
+      it('answers everybody, however many ask for something at the same time', async () => {
+        const db = keep(await open(path, { workers }))
+        await db.put('a', 1)
+        const reads = Array.from({ length: 50 }, () => db.getMany(['a']))
+        const counts = Array.from({ length: 50 }, () => db.countAsync())
+        const rest = [db.put('b', 2), db.checkpoint(), db.verify(), db.put('c', 3)]
+        expect((await Promise.all(reads)).flat()).to.deep.equal(Array.from({ length: 50 }, () => 1))
+        expect(await Promise.all(counts)).to.satisfy((all: number[]) => all.every((n) => n >= 1 && n <= 3))
+        await Promise.all(rest)
+        expect([db.get('b'), db.get('c')]).to.deep.equal([2, 3])
+      })
+
       it('applies the writes of one caller in the order in which they were made', async () => {
         const db = keep(await open(path, { workers }))
         const writes = []
