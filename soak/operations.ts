@@ -53,6 +53,12 @@ interface HeldSnapshot {
   readonly sum: number
 }
 
+/**
+ * What a process that was killed had appended and not seen through is neither acknowledged nor
+ * denied; the next leader takes it along. After a write of one's own nothing before it is open any more.
+ */
+export const decide = (db: Database<Buffer>): void => db.putSync('fence', word(0))
+
 /** What everybody may read: kept for as long as the process lives, whoever reads. */
 export class Watcher {
   readonly counters = new Map<number, number>()
@@ -78,6 +84,7 @@ export class Actor {
     this.temper = temper
     this.options = options
     this.watcher = watcher
+    decide(db)
     lane.resolve((key) => db.get(key))
     const counted = numberOf(db.get(counterKey(lane.number))) ?? 0
     if (counted !== lane.counted && counted !== lane.counted + 1) {

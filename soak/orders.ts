@@ -16,8 +16,8 @@ export interface Spell {
   readonly temper: Temper
   /** Close the database at the end of it (`pool` only; threads always do). */
   readonly closes: boolean
-  /** What to lose on purpose, once in each spell. */
-  readonly leak?: Leak
+  /** What to lose on purpose. */
+  readonly leaks?: readonly Leak[]
 }
 
 export type Order = { readonly do: 'spell'; readonly spell: Spell } | { readonly do: 'end spell' | 'sample' | 'exit' }

@@ -139,7 +139,7 @@ if (isMainThread) {
   const watcher = new Watcher()
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const spellOf = async (spell: Spell): Promise<void> => {
-    if (spell.leak !== undefined) leak(spell.leak, spell)
+    for (const what of spell.leaks ?? []) leak(what, spell)
     const deeds = spell.mode === 'pool' ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0) : await runThreads(spell, stop)
     await say({ spellDone: deeds })
   }
