@@ -16,6 +16,9 @@ const REST_AFTER_OPERATIONS = 8
 /** How long a thread lives before it ends or is terminated, at the most. */
 const THREAD_LIFE_MS = 2500
 
+/** A thread's modules are there. */
+const LOADED = 'loaded'
+
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const lanePath = (spell: Spell, lane: number): string => join(spell.lanesDirectory, `lane-${lane}`)
 const openDatabase = (spell: Spell): Promise<Database<Buffer>> => open<'binary', Buffer>(spell.path, { ...spell.options, valueEncoding: 'binary' })
@@ -63,6 +66,7 @@ interface ThreadData {
 }
 
 async function runThread({ spell, lane: number, seed, lifeMs, stop }: ThreadData): Promise<void> {
+  parentPort!.postMessage(LOADED)
   const deeds: Deeds = { operations: {}, opened: 1, terminated: 0 }
   const endMs = performance.now() + lifeMs
   const lane = new Lane(lanePath(spell, number), number)
@@ -79,15 +83,21 @@ async function runThreads(spell: Spell, stop: Int32Array): Promise<Deeds> {
   const random = new Random(mix(spell.seed, 77))
   const live = async (lane: number, n: number): Promise<void> => {
     const terminated = random.chance(0.4)
-    const lifeMs = random.skewed(60, THREAD_LIFE_MS)
+    const lifeMs = random.skewed(1, THREAD_LIFE_MS)
     const data: ThreadData = { spell, lane, seed: mix(spell.seed, lane, n), lifeMs: terminated ? Infinity : lifeMs, stop }
     const worker = new Worker(new URL(import.meta.url), { workerData: data })
     let failure: unknown
-    worker.on('message', (deeds: Deeds) => add(all, deeds))
+    const loaded = new Promise<void>((resolve) =>
+      worker.on('message', (said: Deeds | typeof LOADED) => {
+        if (said === LOADED) resolve()
+        else add(all, said)
+      }),
+    )
     worker.on('error', (error) => (failure = error))
     const gone = new Promise<number>((resolve) => worker.on('exit', resolve))
     if (terminated) {
-      await Promise.race([sleep(lifeMs), gone])
+      // Not before: Node.js leaves the files open that a terminated thread was loading modules from.
+      await Promise.race([loaded.then(() => sleep(lifeMs)), gone])
       if (failure === undefined) {
         await worker.terminate()
         all.terminated++
