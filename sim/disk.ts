@@ -162,6 +162,13 @@ export class SimFile {
     this.durableSizeBytes = flush.sizeBytes
   }
 
+  /** What a disk that rots does: bytes change, and nobody has written them. */
+  damage(position: number, bytes: Uint8Array): void {
+    this.write(bytes, 0, bytes.length, position)
+    this.#makeRoom(position + bytes.length)
+    this.durable.set(bytes, position)
+  }
+
   /**
    * Ends a flush with an I/O error: page by page, it is on the disk, still dirty, or given up. True if
    * programs see older contents now. A page that is given up is evicted at once, but for headers

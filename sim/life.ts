@@ -2,20 +2,29 @@
 //
 // The model is the log itself: every frame that reaches it, by its LSN. Whatever is read at an LSN
 // must be what the frames before it say; after a crash the database must be at an LSN that leaves no
-// acknowledged frame behind, and the frames behind it are gone for good.
+// acknowledged frame behind, nor one that somebody has read, and the frames behind it are gone for good.
+//
+// Between lives a header may be destroyed, which must do no harm; or a frame of the log that others
+// behind it prove to have been on disk, which must be noticed if it is still needed.
 import { observeCrashPoints } from '../src/crash-points.js'
 import { Engine, type BatchOperation, type EngineSnapshot } from '../src/engine/engine.js'
 import { resolveOptions } from '../src/engine/options.js'
+import { SLOT_BYTES } from '../src/engine/layout.js'
 import { verify } from '../src/engine/verify.js'
 import { MmapdbError } from '../src/errors.js'
 import { StorageError } from '../src/storage/storage.js'
 import { forEachOperation, FRAME, OP_PUT } from '../src/wal/frame.js'
+import type { Lsn } from '../src/wal/lsn.js'
+import { filePosition, segmentName, segmentStart } from '../src/wal/segment.js'
 import { Fate } from './fate.js'
 import { CALM, Killed, PowerCut, World, type Process, type WorldRates } from './world.js'
 
 interface Frame {
   readonly lsn: number
   readonly end: number
+  /** All before this LSN had been on disk when it was appended, and the frame says so. */
+  readonly watermark: number
+  readonly bytes: Buffer
   readonly operations: { readonly key: string; readonly value: string | undefined }[]
 }
 
@@ -56,6 +65,11 @@ export class Simulation {
   /** Frames of writers that died before they moved the tail, with others in their places since. */
   #overwritten: Frame[] = []
   #acknowledged = 0
+  /** The newest tree that somebody has read. What has been read is not lost either. */
+  #seen = 0
+  /** Puts right what was damaged in the log, while it is. */
+  #undoRot: (() => void) | undefined
+  #headerRot = false
   #actors: Actor[] = []
   #nextActor = 1
   #nextValue = 1
@@ -118,7 +132,8 @@ export class Simulation {
     // disk all the same, and come back if the power is cut before this one is there.
     this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === lsn))
     this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
-    this.#frames.push({ lsn, end: lsn + Math.ceil(b.length / 8) * 8, operations })
+    const watermark = b.readUIntLE(FRAME.WATERMARK, 6)
+    this.#frames.push({ lsn, end: lsn + Math.ceil(b.length / 8) * 8, watermark, bytes: Buffer.from(b), operations })
   }
 
   /** The log ends at `toLsn` now: which frames are in it? */
@@ -151,6 +166,7 @@ export class Simulation {
   }
 
   #compare(what: string, found: Map<string, string>, lsn: number): void {
+    this.#seen = Math.max(this.#seen, lsn)
     const wrong = difference(found, this.#expectedAt(lsn))
     if (wrong !== undefined) throw this.#failure(`${what} at LSN ${lsn}: ${wrong}`)
   }
@@ -189,6 +205,7 @@ export class Simulation {
 
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
   #recover(rates: WorldRates): void {
+    this.#fate.within('rot', () => this.#rot())
     this.#world.rates = {
       writeBack: rates.writeBack,
       interrupt: 0,
@@ -199,6 +216,8 @@ export class Simulation {
     for (;;) {
       const actor = this.#spawn()
       if (actor.engine === undefined) {
+        this.#undoRot?.()
+        this.#undoRot = undefined
         this.report.interruptedRecoveries++
         this.#endAllProcesses()
         const { kill, fault } = this.#world.rates
@@ -206,10 +225,13 @@ export class Simulation {
         continue
       }
       this.report.recoveries++
+      this.#undoRot = undefined
+      this.#headerRot = false
       const toLsn = actor.engine.stats().log.visibleLsn
       if (toLsn < this.#acknowledged) {
         throw this.#failure(`acknowledged up to LSN ${this.#acknowledged}, and recovered only up to ${toLsn}`)
       }
+      if (toLsn < this.#seen) throw this.#failure(`read at LSN ${this.#seen}, and recovered only up to ${toLsn}`)
       this.#world.rates = CALM
       this.#as(actor, () => {
         const found = entriesOf(actor.engine!)
@@ -218,6 +240,38 @@ export class Simulation {
       this.#checkAll(actor)
       return
     }
+  }
+
+  #rot(): void {
+    const random = this.#random
+    const roll = random.next()
+    if (roll < 0.1 && !this.#headerRot) {
+      this.#headerRot = this.#world.destroy('/db/data', random.between(0, 3) * SLOT_BYTES, SLOT_BYTES)
+    } else if (roll < 0.2) {
+      const proven = this.#frames.filter((frame) => this.#inLog(frame))
+      const furthest = proven.reduce((most, frame) => Math.max(most, frame.watermark), 0)
+      const candidates = proven.filter((frame) => frame.end <= furthest)
+      // The newest are the ones that may be needed.
+      const frame = candidates.at(-random.between(1, Math.min(4, candidates.length)))
+      if (frame === undefined) return
+      const { path, position } = this.#place(frame)!
+      const at = position + random.between(FRAME.LENGTH, frame.bytes.length - 1)
+      this.#world.flip(path, at)
+      this.#undoRot = () => this.#world.flip(path, at)
+    }
+  }
+
+  /** Where in which segment a frame should be. */
+  #place(frame: Frame): { path: string; position: number } | undefined {
+    const starts = this.#world.names('/db/wal').map((name) => segmentStart(name) ?? Infinity)
+    const start = Math.max(...starts.filter((lsn) => lsn <= frame.lsn))
+    if (!Number.isFinite(start)) return undefined
+    return { path: `/db/wal/${segmentName(start as Lsn)}`, position: filePosition(start as Lsn, frame.lsn as Lsn) }
+  }
+
+  #inLog(frame: Frame): boolean {
+    const place = this.#place(frame)
+    return place !== undefined && this.#world.contents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
   }
 
   #spawn(): Actor {
@@ -265,6 +319,7 @@ export class Simulation {
   /** What an operation may be refused with: a lock that somebody holds, and what a fault leads to. */
   #isExcused(code: string): boolean {
     if (code === 'ERR_MMAPDB_LOCKED') return true
+    if (code === 'ERR_MMAPDB_CORRUPT') return this.#undoRot !== undefined
     return this.#world.faults > 0 && (code === 'ERR_MMAPDB_IO' || code === 'ERR_MMAPDB_FULL' || code === 'ERR_MMAPDB_LIMIT')
   }
 

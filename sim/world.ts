@@ -190,6 +190,35 @@ export class World {
     return new SimStorage(this, process)
   }
 
+  // ---- for those who look at the disk from outside, or damage it ---------------------------------
+
+  names(path: string): string[] {
+    return this.#directories.has(path) ? [...this.directory(path).live.keys()] : []
+  }
+  contents(path: string, position: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length)
+    this.#existing(path)?.read(bytes, 0, length, position)
+    return bytes
+  }
+  /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
+  destroy(path: string, position: number, length: number): boolean {
+    const file = this.#existing(path)
+    if (file === undefined || file.sizeBytes < position + length) return false
+    this.note(`${path} ${position}+${length} is destroyed`)
+    const seed = this.fate.seedFor('destroy')
+    file.damage(position, Uint8Array.from({ length }, (_, i) => mix(seed, i)))
+    return true
+  }
+  /** Flips a bit of a file, in memory and on the disk; again, and it is as it was. */
+  flip(path: string, position: number): void {
+    this.note(`a bit of ${path} at ${position} flips`)
+    this.#existing(path)!.damage(position, Buffer.from([this.contents(path, position, 1)[0]! ^ 4]))
+  }
+  #existing(path: string): SimFile | undefined {
+    const { directory, name } = this.locate(path)
+    return directory.live.get(name)
+  }
+
   // ---- what the storage of each process works on -------------------------------------------------
 
   directory(path: string): SimDirectory {
