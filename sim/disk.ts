@@ -1,7 +1,8 @@
 // A disk in memory that forgets. Every file has what programs see (the page cache) and what would be
 // found after a power cut: of each 512-byte sector what a completed flush covered last, or anything
-// that was written since, sector by sector, independently. The same holds for lengths and for entries
-// of directories that were created, renamed or removed and not flushed.
+// that was written since, sector by sector, independently; at some cuts a sector may even be torn, with
+// one version in front and another behind. The same holds for lengths and for entries of directories
+// that were created, renamed or removed and not flushed.
 //
 // A flush may fail. What Linux makes of the pages concerned differs by file system: some are on the
 // disk, some stay dirty, and some are given up: they count as clean, and no later flush writes them
@@ -217,13 +218,15 @@ export class SimFile {
     const random = new Random(seed)
     const sizeBytes = random.chance(0.5) ? this.durableSizeBytes : this.sizeBytes
     const survivors = random.next()
+    const tears = random.chance(0.3)
     const dirty = new Set([...this.dirtySectors(), ...this.written.keys()])
     this.#makeRoom(sizeBytes)
     for (const index of survivors < 0.1 ? [] : dirty) {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
       if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
-      this.durable.set(choices[pick - 1]!, index * SECTOR_BYTES)
+      const tearAt = tears && mix(seed, index, 1) % 4 === 0 ? mix(seed, index, 2) % SECTOR_BYTES : SECTOR_BYTES
+      this.durable.set(choices[pick - 1]!.subarray(0, tearAt), index * SECTOR_BYTES)
     }
     this.durable.fill(0, sizeBytes)
     this.durableSizeBytes = sizeBytes

@@ -18,6 +18,7 @@ import {
   type Storage,
   type WaitResult,
 } from '../src/storage/storage.js'
+import { basename, dirname } from 'node:path'
 import { mix, Random } from '../crash-tests/random.js'
 import { SimDirectory, SimFile } from './disk.js'
 import { hash, type Fate } from './fate.js'
@@ -56,6 +57,8 @@ export class World {
   readonly fate: Fate
   readonly trace: string[] = []
   readonly #directories = new Map<string, SimDirectory>()
+  /** Made, and their names not flushed yet. */
+  readonly #newDirectories = new Set<string>()
   readonly #files = new Set<SimFile>()
   readonly #locks = new Map<number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }>()
   rates = CALM
@@ -74,7 +77,7 @@ export class World {
 
   constructor(fate: Fate) {
     this.fate = fate
-    this.#directories.set('/', new SimDirectory()).set('/db', new SimDirectory())
+    this.#directories.set('/', new SimDirectory())
   }
 
   /** Called at each step: here the world goes on around the process that is running. */
@@ -140,7 +143,7 @@ export class World {
   }
 
   #controlFile(): SimFile | undefined {
-    return this.#directories.get('/db')!.live.get('control')
+    return this.#directories.get('/db')?.live.get('control')
   }
 
   #writeBack(): void {
@@ -158,6 +161,8 @@ export class World {
   /** Decides what the power cut left, and turns the power on again. */
   restart(): void {
     const seed = this.fate.seedFor('restart')
+    for (const made of this.#newDirectories) if (mix(seed, hash(made)) % 2 === 0) this.#remove(made)
+    this.#newDirectories.clear()
     for (const directory of this.#directories.values()) directory.cut(seed)
     for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
     this.#forgetFiles()
@@ -167,6 +172,12 @@ export class World {
     this.depth = 0
     this.running = undefined
     this.#locks.clear()
+  }
+
+  #remove(path: string): void {
+    for (const inside of this.#directories.keys()) {
+      if (inside === path || inside.startsWith(`${path}/`)) this.#directories.delete(inside)
+    }
   }
 
   /** All processes are gone, the machine goes on. */
@@ -193,16 +204,16 @@ export class World {
   // ---- for those who look at the disk from outside, or damage it ---------------------------------
 
   names(path: string): string[] {
-    return this.#directories.has(path) ? [...this.directory(path).live.keys()] : []
+    return [...(this.#directories.get(path)?.live.keys() ?? [])]
   }
   contents(path: string, position: number, length: number): Buffer {
     const bytes = Buffer.alloc(length)
-    this.#existing(path)?.read(bytes, 0, length, position)
+    this.find(path)?.read(bytes, 0, length, position)
     return bytes
   }
   /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
   destroy(path: string, position: number, length: number): boolean {
-    const file = this.#existing(path)
+    const file = this.find(path)
     if (file === undefined || file.sizeBytes < position + length) return false
     this.note(`${path} ${position}+${length} is destroyed`)
     const seed = this.fate.seedFor('destroy')
@@ -212,11 +223,10 @@ export class World {
   /** Flips a bit of a file, in memory and on the disk; again, and it is as it was. */
   flip(path: string, position: number): void {
     this.note(`a bit of ${path} at ${position} flips`)
-    this.#existing(path)!.damage(position, Buffer.from([this.contents(path, position, 1)[0]! ^ 4]))
+    this.find(path)!.damage(position, Buffer.from([this.contents(path, position, 1)[0]! ^ 4]))
   }
-  #existing(path: string): SimFile | undefined {
-    const { directory, name } = this.locate(path)
-    return directory.live.get(name)
+  find(path: string): SimFile | undefined {
+    return this.#directories.get(dirname(path))?.live.get(basename(path))
   }
 
   // ---- what the storage of each process works on -------------------------------------------------
@@ -226,15 +236,23 @@ export class World {
     if (found === undefined) throw new StorageError('scandir', 'ENOENT', path)
     return found
   }
+  directoriesIn(path: string): string[] {
+    return [...this.#directories.keys()].filter((other) => other !== '/' && dirname(other) === path).map((other) => basename(other))
+  }
   hasDirectory(path: string): boolean {
     return this.#directories.has(path)
   }
   makeDirectory(path: string): void {
-    if (!this.#directories.has(path)) this.#directories.set(path, new SimDirectory())
+    if (this.#directories.has(path)) return
+    this.#directories.set(path, new SimDirectory())
+    this.#newDirectories.add(path)
+  }
+  flushDirectory(path: string): void {
+    this.directory(path).flush()
+    for (const made of this.#newDirectories) if (dirname(made) === path) this.#newDirectories.delete(made)
   }
   locate(path: string): { directory: SimDirectory; name: string } {
-    const slash = path.lastIndexOf('/')
-    return { directory: this.directory(path.slice(0, slash) || '/'), name: path.slice(slash + 1) }
+    return { directory: this.directory(dirname(path)), name: basename(path) }
   }
   file(path: string, create: boolean, chunkBytes: number): SimFile {
     const { directory, name } = this.locate(path)
@@ -427,12 +445,11 @@ class SimStorage implements Storage {
     return new SimLocks(this.world, this.process)
   }
   list(directory: string): string[] {
-    return [...this.world.directory(directory).live.keys()]
+    return [...this.world.directory(directory).live.keys(), ...this.world.directoriesIn(directory)]
   }
   info(path: string): PathInfo {
     if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0 }
-    const { directory, name } = this.world.locate(path)
-    const file = directory.live.get(name)
+    const file = this.world.find(path)
     return file === undefined ? { kind: 'missing', sizeBytes: 0 } : { kind: 'file', sizeBytes: file.sizeBytes }
   }
   fileSystem(): FileSystemInfo {
@@ -455,7 +472,7 @@ class SimStorage implements Storage {
   }
   flushDirectory(path: string): void {
     this.world.call(`flush directory ${path}`, 'fsync', path, ['EIO'])
-    this.world.directory(path).flush()
+    this.world.flushDirectory(path)
     this.world.step(`flushed directory ${path}`)
   }
   sleep(ms: number): void {

@@ -276,8 +276,8 @@ export class Engine {
 
   /**
    * Makes an empty database: the log's directory and first segment, and then the headers, which make
-   * it count. A crash before the last flush leaves blank headers and a log without frames: the next
-   * opener begins anew.
+   * it count: so the names of all that they stand for are flushed first. A crash before the last
+   * flush leaves blank headers and a log without frames: the next opener begins anew.
    */
   #create(wal: string): void {
     guarded('Creating the database', () => {
@@ -287,9 +287,9 @@ export class Engine {
       const log = new Log({ storage, directory: wal, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
       log.createSegment(FIRST_LSN, 0)
       log.close()
+      storage.flushDirectory(this.options.path)
       this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
       writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), FORMAT_VERSION))
-      storage.flushDirectory(this.options.path)
     })
   }
 
@@ -820,13 +820,21 @@ function isWritable(storage: Storage, directory: string): boolean {
 
 function createDirectory(storage: Storage, directory: string): void {
   guarded('Creating the database directory', () => {
-    if (storage.info(directory).kind === 'directory') return
     const parent = dirname(directory)
-    if (storage.info(parent).kind !== 'directory') {
-      throw new PermissionError(`${parent} does not exist; create it first.`)
+    const isThere = storage.info(directory).kind === 'directory'
+    if (!isThere) {
+      if (storage.info(parent).kind !== 'directory') {
+        throw new PermissionError(`${parent} does not exist; create it first.`)
+      }
+      storage.makeDirectory(directory)
     }
-    storage.makeDirectory(directory)
-    storage.flushDirectory(parent)
+    try {
+      // Also if it is there: whoever made it may have died before its name was on disk.
+      storage.flushDirectory(parent)
+    } catch (error) {
+      // A user's own directory may lie in one that the user must not list.
+      if (!(isThere && error instanceof StorageError && error.code === 'EACCES')) throw error
+    }
   })
 }
 

@@ -1,0 +1,82 @@
+// Safeguards of the protocols, each with what a version without it looks like. The simulation must
+// find every one of these versions wrong: `npm run test:mutants` (mutate.ts) sees to that.
+
+export interface Mutant {
+  /** What is left out. */
+  readonly name: string
+  /** Compiled file below dist/src, a text that occurs there exactly once, and what takes its place. */
+  readonly changes: readonly { readonly file: string; readonly from: string; readonly to: string }[]
+}
+
+const one = (name: string, file: string, from: string, to: string): Mutant => ({ name, changes: [{ file, from, to }] })
+
+export const MUTANTS: readonly Mutant[] = [
+  // ---- commit
+  one('the log is not flushed before its frames are acknowledged', 'engine/commit.js', 'this.#flushLog(target.segmentStart, target.tail);', ''),
+  {
+    name: 'the tree is published before the log is flushed',
+    changes: [
+      { file: 'engine/commit.js', from: 'this.#flushLog(target.segmentStart, target.tail);', to: '' },
+      { file: 'engine/commit.js', from: 'control.publishState(state);', to: 'control.publishState(state); this.#flushLog(target.segmentStart, target.tail);' },
+    ],
+  },
+  one('the end of the log is published before the frame is written', 'engine/commit.js', 'log.write(segment, frame, lsn);', 'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);'),
+  one('a frame is written without the append lock', 'engine/shared-locks.js', 'takeAppendLock(parts);', ''),
+  one('a group is led without the leader lock', 'engine/commit.js', "locks.tryLock(LOCK.LEADER, 'exclusive')", 'true'),
+  one('writes go on after a flush that failed', 'engine/control.js', "control.fail({ code: 'ERR_MMAPDB_IO', message, lsn });", ''),
+  one('what a dead appender left is counted', 'engine/commit.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),
+  // ---- segments
+  one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (oldStart !== tail)\n            this.#flushLog(oldStart, tail);', ''),
+  one('the header of a new segment is not flushed', 'wal/log.js', "file.flush();\n            crashPoint('segment-linked');", ''),
+  one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.storage.flushDirectory(this.directory);", ''),
+  one('the name of a segment that was found is not flushed', 'wal/log.js', 'filePosition(segment.startLsn, segment.header.limitLsn));\n        this.storage.flushDirectory(this.directory);', 'filePosition(segment.startLsn, segment.header.limitLsn));'),
+  one('segments are recycled that the tree on disk does not include', 'engine/checkpoint.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
+  one('the segment that the append state names is recycled', 'wal/log.js', 'start <= lsn && start <= current', 'start <= lsn'),
+  one('an older segment is read on behind the start of a newer one', 'wal/reader.js', 'const end = Math.min(limit, segment.header.limitLsn, this.#nextStart);', 'const end = Math.min(limit, segment.header.limitLsn);'),
+  {
+    name: 'neither salt nor LSN tell frames of a former life of a segment',
+    changes: [
+      { file: 'wal/log.js', from: 'const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0);', to: 'const salt = 0;' },
+      { file: 'wal/frame.js', from: 'if (bytes.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
+      { file: 'wal/reader.js', from: 'if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
+    ],
+  },
+  one('the append state does not say that the old segment is full', 'engine/commit.js', 'this.#fields.segmentLimit = tail;\n        control.append.publish(this.#fields);', ''),
+  one('a segment that is begun again gets another salt', 'wal/log.js', 'left?.salt ?? ', ''),
+  one('a segment that was begun and not finished is gone on in', 'engine/recovery.js', 'if (unfinished && parts.checkpoint !== undefined)', 'if (false)'),
+  // ---- reading the log back
+  one('the CRC of a frame is not looked at', 'wal/frame.js', 'crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)', 'true'),
+  one('rot passes for a torn tail: the watermark is ignored', 'wal/reader.js', 'if (watermark > end)', 'if (false)'),
+  one('rot passes for a torn tail: later segments are ignored', 'wal/reader.js', 'if (start > end)', 'if (false)'),
+  one('a torn tail is not erased', 'engine/recovery.js', 'if (end.tornBytes > 0)', 'if (false)'),
+  one('the erasure of a torn tail is not flushed', 'wal/log.js', 'segment.file.flush();', ''),
+  // ---- the allocator
+  one('slots are reused although readers see them', 'engine/allocator.js', 'this.#readers = this.#pins.older(state[STATE.VISIBLE], state[STATE.GROUPS] % GROUPS_BETWEEN_CHECKS === 0);', 'this.#readers = [];'),
+  one('every pin counts as a dead one', 'engine/pins.js', "!this.#locks.tryLock(LOCK.PINS + index, 'exclusive')", 'false'),
+  one('slots are reused that the checkpoint on disk reaches', 'engine/allocator.js', 'const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]);', 'const limit = oldest;'),
+  one('what a checkpoint reaches counts as loose', 'engine/allocator.js', 'else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN])', 'else if (madeAt > 0)'),
+  one('a checkpoint does not say that it has begun', 'engine/checkpoint.js', 'state[STATE.CHECKPOINT_BEGUN] = lsn;', ''),
+  one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint.js', 'allocator.freeBound(slot);', 'allocator.freeUnreachable(slot);'),
+  one('entries of a ring are overwritten that a dead leader may need', 'engine/allocator.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
+  // ---- checkpoint
+  one('slots are not flushed before the headers name them', 'engine/checkpoint.js', 'this.#flushOrFail(lsn, () => space.region.flush());', ''),
+  one('the headers are not flushed before the old tree is given up', 'engine/checkpoint.js', 'copyHeader(space, header, second);\n    space.region.flush();', 'copyHeader(space, header, second);'),
+  one('one copy of the header only', 'engine/checkpoint.js', "crashPoint('between-headers');\n    copyHeader(space, header, second);", ''),
+  one('every checkpoint writes the same two headers', 'engine/header.js', 'checkpointNumber % 2,\n    2 + (checkpointNumber % 2),', '0,\n    2,'),
+  one('slots made since the last checkpoint are not all sealed', 'engine/checkpoint.js', '> sinceLsn;', '> sinceLsn + 2000;'),
+  // ---- opening and closing
+  one('the oldest header wins', 'engine/files.js', 'a.checkpointNumber > b.checkpointNumber', 'a.checkpointNumber < b.checkpointNumber'),
+  one('the header recovery goes by may not be on disk', 'engine/engine.js', 'this.#settleHeader(header);', ''),
+  one('a second opener recovers, too', 'engine/engine.js', "this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')", 'true'),
+  one('any closer counts as the last', 'engine/engine.js', "if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n            return;", ''),
+  one('the log begins anew before the checkpoint of a clean close', 'engine/engine.js', 'let report = this.#checkpointer.run({ wait: true, cutTail: true });', 'this.#log.restartAt(this.#control.append.read(this.#append).tail); let report = this.#checkpointer.run({ wait: true, cutTail: true });'),
+  one('the data file is cut before the free slots at its end are given up on disk', 'engine/engine.js', 'this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]) * SLOT_BYTES);', 'this.#dataRegion.truncate(usedSlots(state) * SLOT_BYTES);'),
+  one('the name of the log directory is not flushed', 'engine/engine.js', 'storage.flushDirectory(this.options.path);', ''),
+  {
+    name: 'the name of the data file is not flushed',
+    changes: [
+      { file: 'engine/engine.js', from: 'storage.flushDirectory(this.options.path);', to: '' },
+      { file: 'engine/engine.js', from: "guarded('Creating the data file', () => storage.flushDirectory(paths.directory));", to: '' },
+    ],
+  },
+]
