@@ -54,11 +54,14 @@ export interface Journal {
   readonly ended: boolean
   /** Times at which something was acknowledged, ascending. */
   readonly acknowledgedAtMs: number[]
+  /** When an operation first failed; Infinity if none did. */
+  readonly failedAtMs: number
 }
 
 export function readJournal(path: string): Journal {
   const operations: Span[] = []
   const acknowledgedAtMs: number[] = []
+  let failedAtMs = Infinity
   let ended = false
   const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0)
   for (let at = 0; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {
@@ -75,6 +78,7 @@ export function readJournal(path: string): Journal {
         break
       case KIND.FAILED:
         operations[n]!.failed = true
+        failedAtMs = Math.min(failedAtMs, timeMs)
         break
       case KIND.ENDED:
         ended = true
@@ -83,5 +87,5 @@ export function readJournal(path: string): Journal {
         throw new Error(`${path} has a record that nobody writes at byte ${at}`)
     }
   }
-  return { operations, ended, acknowledgedAtMs }
+  return { operations, ended, acknowledgedAtMs, failedAtMs }
 }

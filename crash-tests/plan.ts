@@ -45,9 +45,9 @@ export interface RoundPlan {
 }
 
 /** Points that a writing process comes by; the others belong to recovery and to closing. */
-const WRITING_POINTS = CRASH_POINTS.filter((p) => p !== 'mid-recovery' && p !== 'before-truncate')
+export const WRITING_POINTS = CRASH_POINTS.filter((p) => p !== 'mid-recovery' && p !== 'before-truncate')
 /** Points that a recovering process comes by. */
-const RECOVERY_POINTS: readonly CrashPoint[] = [
+export const RECOVERY_POINTS: readonly CrashPoint[] = [
   'mid-recovery',
   'mid-recovery',
   'mid-recovery',

@@ -22,6 +22,8 @@ export class Child {
   code: number | null = null
   signal: NodeJS.Signals | null = null
   errorOutput = ''
+  /** When the first of that was heard; Infinity if there is none. */
+  errorAtMs = Infinity
   /** True if this program sent it a SIGKILL. */
   killed = false
   /** It writes, or is gone. */
@@ -33,6 +35,7 @@ export class Child {
     const env = { ...process.env, ...armed }
     this.#child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env })
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      if (this.errorOutput === '') this.errorAtMs = monotonicMs()
       if (this.errorOutput.length < MAX_OUTPUT_CHARS) this.errorOutput += text
     })
     let nowReady = (): void => undefined
