@@ -162,6 +162,45 @@ class SelfTest {
     }
   }
 
+  /**
+   * A file under a new name, written and flushed, its directory flushed or not: is the name there? What
+   * the file system does beyond what is asked of it decides which flushes of directories can be missed.
+   */
+  async names(how: 'created' | 'renamed', flushesDirectory: boolean): Promise<boolean> {
+    const { disk } = this
+    await disk.format()
+    await disk.powerOn()
+    const path = join(disk.root, 'file')
+    try {
+      const before = join(disk.root, 'before')
+      const flush = (name: string): void => {
+        const fd = openSync(name, 'r')
+        fsyncSync(fd)
+        closeSync(fd)
+      }
+      if (how === 'renamed') {
+        writeFileSync(before, Buffer.alloc(65_536, 1))
+        flush(before)
+        flush(disk.root)
+        renameSync(before, path)
+      }
+      const fd = openSync(path, how === 'renamed' ? 'r+' : 'w')
+      writeSync(fd, Buffer.alloc(4096, 2), 0, 4096, 0)
+      fdatasyncSync(fd)
+      closeSync(fd)
+      if (flushesDirectory) flush(disk.root)
+      await disk.cut(1, 'none')
+    } finally {
+      await disk.takeAway()
+    }
+    await disk.mountPlainly()
+    try {
+      return existsSync(path)
+    } finally {
+      await disk.takeAway()
+    }
+  }
+
   /** Does what makes file systems write and flush, and compares what the kernel and the layer have counted. */
   async counts(): Promise<void> {
     const { disk, tools } = this
@@ -259,6 +298,13 @@ export async function selfTest(fileSystem: FileSystem, directory: string, tools:
     test.say(
       flushes ? lost === 0 : sum.old > 0 && sum.mixed > 0 && sum.gone > 0,
       `files written ${flushes ? 'and flushed' : 'without a flush'}, ${CUTS} cuts: ${sum.whole} as written, ${sum.old} as before, ${sum.mixed} partly, ${sum.gone} gone`,
+    )
+  }
+  for (const how of ['created', 'renamed'] as const) {
+    const [fileOnly, both] = [await test.names(how, false), await test.names(how, true)]
+    test.say(
+      both,
+      `the name of a file that was ${how} and flushed: ${both ? 'there' : 'gone'} if its directory was flushed, too; ${fileOnly ? 'there' : 'gone'} if not`,
     )
   }
   console.log(test.failures === 0 ? 'self-test: the disk loses what it may lose, and nothing else' : `self-test: ${test.failures} failures`)
