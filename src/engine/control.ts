@@ -32,6 +32,7 @@
 // nothing that anybody looks at.
 import { CorruptError, EXIT_CODES, FullError, IoError, type MmapdbErrorCode } from '../errors.js'
 import { typedError } from '../storage/errors.js'
+import { loadFence } from '../storage/fence.js'
 import type { Region } from '../storage/storage.js'
 import { AppendState } from '../wal/append-state.js'
 
@@ -253,6 +254,7 @@ export class Control {
     for (;;) {
       const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
       const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE]!
+      loadFence()
       if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return lsn
     }
   }
@@ -263,6 +265,7 @@ export class Control {
       const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
       const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
       for (let i = 0; i < STATE_FIELDS; i++) into[i] = this.f64[at + i]!
+      loadFence()
       if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return into
     }
   }

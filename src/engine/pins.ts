@@ -45,6 +45,7 @@ export class Pin {
       into[STATE.HEIGHT] = f64[at + STATE.HEIGHT]!
       into[STATE.ENTRIES] = f64[at + STATE.ENTRIES]!
       f64[this.lsnAt] = visible
+      // This store also keeps the loads above before the one below (fence.ts).
       Atomics.store(i32, this.flagAt, 1)
       if (Atomics.load(i32, Control.SEQUENCE_WORD) === sequence) return
     }

@@ -2,6 +2,7 @@
 // a sequence word that says which one holds. Written under the append lock only: the spare copy is
 // filled in, then the sequence word moves on, atomically. A writer that dies in between has changed
 // nothing. Readers need no lock: they read the copy and look again whether the word has moved.
+import { loadFence } from '../storage/fence.js'
 
 /** Bytes that the state takes up in `control`: the word and two copies, a cache line pair each. */
 export const APPEND_STATE_BYTES = 384
@@ -47,6 +48,7 @@ export class AppendState {
       into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
+      loadFence()
       if (Atomics.load(this.#words, this.#word) === sequence) return into
     }
   }
