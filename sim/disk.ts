@@ -225,8 +225,10 @@ export class SimFile {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
       if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
-      const tearAt = tears && mix(seed, index, 1) % 4 === 0 ? mix(seed, index, 2) % SECTOR_BYTES : SECTOR_BYTES
-      this.durable.set(choices[pick - 1]!.subarray(0, tearAt), index * SECTOR_BYTES)
+      const isTorn = tears && mix(seed, index, 1) % 4 === 0
+      const tearAt = mix(seed, index, 2) % SECTOR_BYTES
+      const [from, to] = !isTorn ? [0, SECTOR_BYTES] : tearAt % 2 === 0 ? [0, tearAt] : [tearAt, SECTOR_BYTES]
+      this.durable.set(choices[pick - 1]!.subarray(from, to), index * SECTOR_BYTES + from)
     }
     this.durable.fill(0, sizeBytes)
     this.durableSizeBytes = sizeBytes
