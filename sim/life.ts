@@ -17,7 +17,7 @@ import { forEachOperation, FRAME, OP_PUT } from '../src/wal/frame.js'
 import type { Lsn } from '../src/wal/lsn.js'
 import { filePosition, segmentName, segmentStart } from '../src/wal/segment.js'
 import { Fate } from './fate.js'
-import { CALM, Killed, PowerCut, World, type Process, type WorldRates } from './world.js'
+import { CALM, Killed, Outage, World, type Process, type WorldRates } from './world.js'
 
 interface Frame {
   readonly lsn: number
@@ -186,7 +186,7 @@ export class Simulation {
       interrupt: random.pick([0, 0.05, 0.2]),
       kill: random.pick([0, 0, 0.002, 0.01]),
       cut: random.pick([0, 0.0005, 0.002, 0.01]),
-      fault: random.pick([0, 0, 0, 0.002, 0.02]),
+      fault: random.pick([0, 0, 0, 0.005, 0.02]),
     }
     const operations = random.between(5, stormy < 0.2 ? 120 : 40)
     const ending = random.next()
@@ -196,10 +196,10 @@ export class Simulation {
       for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
       this.#fate.within('end', () => this.#end(ending))
     } catch (error) {
-      if (!(error instanceof PowerCut)) throw error
+      if (!(error instanceof Outage)) throw error
     }
     // Whatever ended it, its processes are gone.
-    if (this.#world.powerIsOff) this.#afterCut()
+    if (this.#world.outage === 'power cut') this.#afterCut()
     else this.#endAllProcesses()
   }
 
@@ -210,7 +210,8 @@ export class Simulation {
       writeBack: rates.writeBack,
       interrupt: 0,
       kill: rates.kill * 2,
-      cut: this.#random.chance(0.3) ? rates.cut * 3 : 0,
+      // A database that is being made has more to lose than one that is being recovered.
+      cut: this.#acknowledged === 0 ? rates.cut * 6 : this.#random.chance(0.3) ? rates.cut * 3 : 0,
       fault: rates.fault,
     }
     for (;;) {
@@ -257,7 +258,12 @@ export class Simulation {
       const { path, position } = this.#place(frame)!
       const at = position + random.between(FRAME.LENGTH, frame.bytes.length - 1)
       this.#world.flip(path, at)
-      this.#undoRot = () => this.#world.flip(path, at)
+      this.#undoRot = () => {
+        const now = this.#world.contents(path, position, frame.bytes.length)
+        now[at - position] = frame.bytes[at - position]!
+        // An opener may have got so far that the segment is no longer needed.
+        if (now.equals(frame.bytes)) this.#world.flip(path, at)
+      }
     }
   }
 
@@ -291,9 +297,9 @@ export class Simulation {
     try {
       act()
     } catch (error) {
-      if (error instanceof PowerCut) throw error
+      if (error instanceof Outage) throw error
       // Typed errors may wrap what the world threw.
-      if (this.#world.powerIsOff) throw new PowerCut()
+      if (this.#world.outage !== undefined) throw new Outage()
       if (error instanceof Killed || actor.dead) {
         this.#world.bury(actor)
         this.#actors = this.#actors.filter((other) => other !== actor)
@@ -346,7 +352,9 @@ export class Simulation {
 
   #value(): string {
     const random = this.#random
-    const length = random.chance(0.1) ? random.skewed(900, 20_000) : random.between(0, 120)
+    // Often of one length: then what a torn tail leaves lies where later frames may lead up to it.
+    const roll = random.next()
+    const length = roll < 0.1 ? random.skewed(900, 20_000) : roll < 0.6 ? 24 : random.between(0, 120)
     return `${this.#nextValue++}:`.padEnd(length, 'v')
   }
 
@@ -392,7 +400,7 @@ export class Simulation {
       this.#compare('a snapshot', entries, snapshot.lsn)
       this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
     } finally {
-      if (!actor.dead && !this.#world.powerIsOff) snapshot.close()
+      if (!actor.dead && this.#world.outage === undefined) snapshot.close()
     }
   }
 
@@ -427,7 +435,7 @@ export class Simulation {
       // Others may be opening it meanwhile.
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
     } else if (ending >= 0.6) {
-      this.#world.cutPower()
+      this.#world.end('power cut')
     }
   }
 

@@ -32,7 +32,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('the name of a segment that was found is not flushed', 'wal/log.js', 'filePosition(segment.startLsn, segment.header.limitLsn));\n        this.storage.flushDirectory(this.directory);', 'filePosition(segment.startLsn, segment.header.limitLsn));'),
   one('segments are recycled that the tree on disk does not include', 'engine/checkpoint.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
   one('the segment that the append state names is recycled', 'wal/log.js', 'start <= lsn && start <= current', 'start <= lsn'),
-  one('an older segment is read on behind the start of a newer one', 'wal/reader.js', 'const end = Math.min(limit, segment.header.limitLsn, this.#nextStart);', 'const end = Math.min(limit, segment.header.limitLsn);'),
+  one('an older segment is read on behind the start of a newer one', 'wal/reader.js', 'this.#nextStart = starts[i];', ''),
   {
     name: 'neither salt nor LSN tell frames of a former life of a segment',
     changes: [

@@ -19,16 +19,18 @@ import {
   type WaitResult,
 } from '../src/storage/storage.js'
 import { basename, dirname } from 'node:path'
+import { CRASH_POINTS } from '../src/crash-points.js'
 import { mix, Random } from '../crash-tests/random.js'
 import { SimDirectory, SimFile } from './disk.js'
 import { hash, type Fate } from './fate.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
 export class Killed extends Error {}
-/** The machine has lost power: unwinds everything. */
-export class PowerCut extends Error {}
+/** The machine has lost power, or all processes are killed at once: unwinds everything. */
+export class Outage extends Error {}
 
 const CONTROL_CHUNK_BYTES = 1 << 30
+const POINTS: ReadonlySet<string> = new Set(CRASH_POINTS)
 /** One for all lives: only what was used of it is cleared. */
 const controlChunk = Buffer.from(new ArrayBuffer(CONTROL_CHUNK_BYTES))
 
@@ -46,6 +48,7 @@ export interface WorldRates {
   readonly writeBack: number
   readonly interrupt: number
   readonly kill: number
+  /** The power is cut, or now and then all are killed at once. */
   readonly cut: number
   /** A call is refused: the disk is full, or an I/O error. */
   readonly fault: number
@@ -64,7 +67,7 @@ export class World {
   rates = CALM
   turns: Turns | undefined
   running: Process | undefined
-  powerIsOff = false
+  outage: 'power cut' | 'all killed' | undefined
   depth = 0
   clockMs = 1_000_000
   steps = 0
@@ -82,11 +85,13 @@ export class World {
 
   /** Called at each step: here the world goes on around the process that is running. */
   step(what: string): void {
-    if (this.powerIsOff) throw new PowerCut()
+    if (this.outage !== undefined) throw new Outage()
     const process = this.running
     if (process?.dead) throw new Killed()
     this.steps++
     const { fate, rates } = this
+    // The protocols have named the places where it would hurt.
+    const weight = POINTS.has(what) ? 4 : 1
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
@@ -99,14 +104,14 @@ export class World {
         this.running = process
       }
     })
-    if (fate.strikes('c', rates.cut)) this.cutPower()
-    if (process !== undefined && fate.strikes('k', rates.kill)) this.kill(process)
+    if (fate.strikes('c', rates.cut * weight)) this.end(fate.seedFor('outage') % 3 === 0 ? 'all killed' : 'power cut')
+    if (process !== undefined && fate.strikes('k', rates.kill * weight)) this.kill(process)
   }
 
-  cutPower(): never {
-    this.powerIsOff = true
-    this.note('the power is cut')
-    throw new PowerCut()
+  end(how: 'power cut' | 'all killed'): never {
+    this.outage = how
+    this.note(how === 'power cut' ? 'the power is cut' : 'all are killed')
+    throw new Outage()
   }
 
   /** A step at which the call may be refused. */
@@ -166,7 +171,7 @@ export class World {
     for (const directory of this.#directories.values()) directory.cut(seed)
     for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
     this.#forgetFiles()
-    this.powerIsOff = false
+    this.outage = undefined
     this.faults = 0
     this.stale = false
     this.depth = 0
@@ -184,6 +189,7 @@ export class World {
   endAllProcesses(): void {
     for (const file of this.#files) if (file.tracked) file.evict(mix(this.fate.seedFor('evict'), hash(file.name)))
     this.#forgetFiles()
+    this.outage = undefined
     this.faults = 0
     this.stale = false
     this.#locks.clear()
@@ -310,7 +316,7 @@ class SimLocks implements LockTable {
     return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
   }
   unlock(byte: number): void {
-    if (this.process.dead || this.world.powerIsOff) return
+    if (this.process.dead || this.world.outage !== undefined) return
     const state = this.world.locksOf(byte)
     if (state.exclusive === this) state.exclusive = undefined
     state.shared.delete(this)
