@@ -23,10 +23,11 @@
 import { crashPoint } from '../crash-points.js'
 import { LockedError } from '../errors.js'
 import { newAppendFields } from '../wal/append-state.js'
+import { flushed } from '../wal/flush.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
-import { newState, refuseIfFailed, refuseWrites, STATE, type StateFields } from './control.js'
+import { newState, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
@@ -83,7 +84,8 @@ export class Checkpointer {
 
   /**
    * Makes a checkpoint of the newest tree. Undefined if there is nothing new, or if somebody else is
-   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time.
+   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time, and why writes are
+   * refused if they are.
    */
   run({ wait, cutTail = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
     const { control, locks, timeoutMs } = this.#parts
@@ -95,11 +97,11 @@ export class Checkpointer {
       return undefined
     }
     try {
+      control.refuseIfFailed()
       if (onlyIf !== undefined && !onlyIf()) return undefined
-      refuseIfFailed(control)
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())
-      return begun === undefined ? undefined : this.#finish(begun, cutTail)
+      return begun === undefined ? undefined : control.stopOnFailedFlush(() => this.#finish(begun, cutTail))
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
     }
@@ -140,7 +142,7 @@ export class Checkpointer {
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {
-    const { control, log, space, allocator, createdMs } = this.#parts
+    const { control, log, space, allocator, checker, createdMs } = this.#parts
     const { state, chain, oldChain, sinceLsn } = begun
     const free = begun.free.sort()
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, free) : state[STATE.NEXT_SLOT]!
@@ -152,7 +154,7 @@ export class Checkpointer {
     writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
     for (const slot of chain) sealSlot(space, slot)
     slotsWritten += chain.length
-    this.#flushOrFail(lsn, () => space.region.flush())
+    flushed('Flushing the data file', () => space.region.flush())
 
     const header: Header = {
       version: FORMAT_VERSION,
@@ -170,8 +172,10 @@ export class Checkpointer {
       overflows: state[STATE.OVERFLOWS]!,
       createdMs,
     }
+    // What was sealed in a page that this process has lost is not in the file.
+    checker.assertWhole()
     crashPoint('before-headers')
-    this.#flushOrFail(lsn, () => writeHeaders(space, header))
+    writeHeaders(space, header)
     crashPoint('after-headers')
 
     underLeaderLock(this.#parts, () => {
@@ -189,14 +193,6 @@ export class Checkpointer {
     })
     const current = control.append.read(newAppendFields()).segmentStart as Lsn
     return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn, current) }
-  }
-
-  #flushOrFail(lsn: Lsn, flush: () => void): void {
-    try {
-      flush()
-    } catch (error) {
-      throw refuseWrites(this.#parts.control, error, 'Flushing the data file', lsn)
-    }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
@@ -253,7 +249,7 @@ export function writeHeaders(space: SlotSpace, header: Header): void {
   copyHeader(space, header, first)
   crashPoint('between-headers')
   copyHeader(space, header, second)
-  space.region.flush()
+  flushed('Flushing the headers', () => space.region.flush())
 }
 
 function copyHeader(space: SlotSpace, header: Header, slot: number): void {

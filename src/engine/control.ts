@@ -30,10 +30,10 @@
 // The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
 // on, atomically. That store is the moment of publication. A leader that dies before it has changed
 // nothing that anybody looks at.
-import { CorruptError, EXIT_CODES, FullError, IoError, type MmapdbErrorCode } from '../errors.js'
-import { typedError } from '../storage/errors.js'
+import { CorruptError, EXIT_CODES, IoError, type MmapdbErrorCode } from '../errors.js'
 import type { Region } from '../storage/storage.js'
-import { AppendState } from '../wal/append-state.js'
+import { AppendState, newAppendFields } from '../wal/append-state.js'
+import { FlushFailure } from '../wal/flush.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
 export const CONTROL_VERSION = 1
@@ -296,21 +296,34 @@ export class Control {
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
     this.passTurn()
   }
-}
 
-/** After a flush that failed while `doing`: refuses writes everywhere. Returns the error to throw. */
-export function refuseWrites(control: Control, error: unknown, doing: string, lsn: number): IoError {
-  const cause = typedError(error, doing)
-  const message = `Writes are refused: ${cause.message} What had been acknowledged is safe; close the database everywhere, check the disk, and open it again.`
-  control.fail({ code: 'ERR_MMAPDB_IO', message, lsn })
-  return new IoError(message, { cause })
-}
+  /** Throws why writes are refused, if they are. */
+  refuseIfFailed(): void {
+    const failure = this.failure()
+    if (failure === undefined) return
+    if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
+    throw new IoError(failure.message)
+  }
 
-/** Throws why writes are refused, if they are. */
-export function refuseIfFailed(control: Control): void {
-  const failure = control.failure()
-  if (failure === undefined) return
-  if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
-  if (failure.code === 'ERR_MMAPDB_FULL') throw new FullError(failure.message)
-  throw new IoError(failure.message)
+  /** Runs what may flush; if a flush fails, writes are refused from then on, in every thread and process. */
+  stopOnFailedFlush<T>(act: () => T): T {
+    try {
+      return act()
+    } catch (error) {
+      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail })
+      throw error
+    }
+  }
+
+  /**
+   * Throws `IoError` if a page of `control` was lost: what this process stores there reaches nobody,
+   * and what it reads there is not what others wrote.
+   */
+  checkFaults(): void {
+    if (this.region.faultCount() === 0) return
+    throw new IoError(
+      'A page of the control file was lost: the file was cut short while the database is open, or its disk failed. ' +
+        'Close the database everywhere and open it again; nothing that was acknowledged is lost.',
+    )
+  }
 }

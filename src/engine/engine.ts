@@ -4,9 +4,10 @@
 import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
+import { guarded, typedError } from '../storage/errors.js'
 import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
+import { flushed } from '../wal/flush.js'
 import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
@@ -14,8 +15,8 @@ import { LogReader } from '../wal/reader.js'
 import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
-import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE } from './control.js'
-import { checkPath, databasePaths, findHeader, type HeaderSearch } from './files.js'
+import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
+import { checkPath, databasePaths, findHeader, OpenFiles, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
@@ -153,18 +154,13 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      const control = guarded('Opening the control file', () =>
-        storage.openRegion(paths.control, {
-          mode: this.isPrivate ? 'anonymous' : 'shared',
-          reserveBytes: CONTROL_RESERVE_BYTES,
-          windowBytes: CONTROL_WINDOW_BYTES,
-          create: first && !this.isPrivate,
-        }),
-      )
+      const files = new OpenFiles(storage)
+      if (!this.isPrivate) guarded('Opening the data file', () => files.note(paths.data))
+      const control = this.#openControl(paths, first)
       undo.push(() => control.close())
+      if (!this.isPrivate) guarded('Opening the control file', () => files.note(paths.control))
       this.#controlRegion = control
       this.#control = new Control(control)
-      if (first && !this.isPrivate) control.truncate(0)
       if (!first) this.#checkControl()
 
       let search: HeaderSearch | undefined = this.#findHeader()
@@ -200,6 +196,8 @@ export class Engine {
         space: this.#space,
         allocator: this.#allocator,
         writer,
+        checker: this.#checker,
+        files,
         timeoutMs: options.timeoutMs,
       })
       this.#checkpointer = new Checkpointer({
@@ -226,7 +224,7 @@ export class Engine {
       this.#pin = this.#pins.acquire()
     } catch (error) {
       for (const step of undo.reverse()) step()
-      throw error
+      throw typedError(error, 'Opening the database')
     }
   }
 
@@ -252,13 +250,37 @@ export class Engine {
     )
   }
 
-  #checkControl(): void {
-    if (!this.#control.ready) {
-      throw new CorruptError(
-        `${databasePaths(this.options.path).control} was removed or damaged while the database is open elsewhere. ` +
-          'Close it everywhere, then open it again; nothing is lost.',
-      )
+  /**
+   * The first opener begins with a file of its own: should somebody run on with the old one (their data
+   * file was replaced, or else this would not be the first opener), nothing changes beneath them.
+   */
+  #openControl({ control: path }: DatabasePaths, first: boolean): Region {
+    const storage = this.#storage
+    try {
+      if (first && !this.isPrivate && storage.info(path).kind !== 'missing') storage.unlink(path)
+      return storage.openRegion(path, {
+        mode: this.isPrivate ? 'anonymous' : 'shared',
+        reserveBytes: CONTROL_RESERVE_BYTES,
+        windowBytes: CONTROL_WINDOW_BYTES,
+        create: first && !this.isPrivate,
+      })
+    } catch (error) {
+      if (!first && error instanceof StorageError && error.code === 'ENOENT') throw this.#controlGone()
+      throw typedError(error, 'Opening the control file')
     }
+  }
+
+  #controlGone(): CorruptError {
+    const path = databasePaths(this.options.path).control
+    return new CorruptError(
+      `${path} was removed or damaged while the database is open elsewhere. Close it everywhere, then open it again; ` +
+        'nothing is lost.',
+      { path },
+    )
+  }
+
+  #checkControl(): void {
+    if (!this.#control.ready) throw this.#controlGone()
     if (this.#control.version !== CONTROL_VERSION) {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
@@ -342,7 +364,7 @@ export class Engine {
       for (const slot of headerSlots(header.checkpointNumber)) {
         file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
       }
-      file.flush()
+      flushed('Flushing the header', () => file.flush())
     } finally {
       file.close()
     }
@@ -367,7 +389,15 @@ export class Engine {
 
   /** For an allocator that found no slot: grows the file, waiting out appenders. */
   #growFor(slots: number): void {
-    underAppendLock(this.#sharedLocks(), () => growDataFile(this.#space, this.#control, slots))
+    try {
+      underAppendLock(this.#sharedLocks(), () => growDataFile(this.#space, this.#control, slots))
+    } catch (cause) {
+      if (!(cause instanceof LockedError)) throw cause
+      throw new LockedError(
+        `The data file could not grow within ${this.options.timeoutMs} ms: another writer that holds the append lock is stopped or very slow.`,
+        { cause },
+      )
+    }
   }
 
   // ---- reading ---------------------------------------------------------------------------------
@@ -378,7 +408,7 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      if (!this.#reader.find(state, this.#key, length)) return undefined
+      if (!this.#find(state, length)) return undefined
       return this.#foundValue()
     } finally {
       this.#pin.release()
@@ -391,7 +421,7 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      if (!this.#reader.find(state, this.#key, length)) return undefined
+      if (!this.#find(state, length)) return undefined
       const version = this.#reader.version
       return { value: this.#foundValue(), version }
     } finally {
@@ -405,12 +435,19 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      const found = this.#reader.find(state, this.#key, length)
-      this.#checker.checkFaults()
+      const found = this.#find(state, length)
+      if (found) this.#checker.checkFaults()
       return found
     } finally {
       this.#pin.release()
     }
+  }
+
+  /** A key may seem to be absent because a page was lost. */
+  #find(state: StateFields, keyLength: number): boolean {
+    if (this.#reader.find(state, this.#key, keyLength)) return true
+    this.#checker.checkFaults()
+    return false
   }
 
   #foundValue(): unknown {
@@ -427,7 +464,7 @@ export class Engine {
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
     const bounds = boundsOf(range)
-    const pin = this.#pins.acquire()
+    const pin = this.#acquirePin()
     const state = newState()
     pin.take(state)
     return new RangeIterator(this.#source(() => this.#pins.giveBack(pin)), state, bounds, selection)
@@ -445,9 +482,13 @@ export class Engine {
     }
   }
 
+  #acquirePin(): Pin {
+    return guarded('Taking a snapshot', () => this.#pins.acquire())
+  }
+
   snapshot(): EngineSnapshot {
     this.#assertOpen()
-    const pin = this.#pins.acquire()
+    const pin = this.#acquirePin()
     const state = newState()
     pin.take(state)
     const source = this.#source(() => this.#pins.giveBack(pin))
@@ -559,13 +600,13 @@ export class Engine {
   /** Gives a frame its place in the log; it counts once `finishCommit` has returned. */
   beginCommit(frame: Buffer): Lsn {
     this.#assertWritable()
-    this.#limitLog()
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
     return this.#committer.append(frame)
   }
 
   /** Returns once the log is on disk and visible up to `end`. */
   finishCommit(end: Lsn): void {
-    this.#committer.wait(end)
+    guarded('Committing a write', () => this.#committer.wait(end))
     this.#lastCommit = end
     const behind = end - this.#lastCheckpointBegun()
     if (behind > this.options.checkpointBytes && !this.#control.checkpointWanted) this.#control.checkpointWanted = true
@@ -599,7 +640,7 @@ export class Engine {
   /** Brings the tree to disk. Undefined if there was nothing new or somebody else is at it (`wait` false). */
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.#assertWritable()
-    return this.#checkpointer.run({ wait })
+    return guarded('Making a checkpoint', () => this.#checkpointer.run({ wait }))
   }
 
   // ---- the rest --------------------------------------------------------------------------------
@@ -608,6 +649,10 @@ export class Engine {
     this.#assertOpen()
     const state = this.#control.readState(newState())
     const tail = this.#control.append.read(newAppendFields()).tail
+    return guarded('Looking at the files', () => this.#statsOf(state, tail))
+  }
+
+  #statsOf(state: StateFields, tail: number): Stats {
     const visible = state[STATE.VISIBLE]!
     const oldest = this.#pins.older(visible, false)[0] ?? visible
     const total = Math.floor(this.#dataRegion.sizeBytes() / SLOT_BYTES)
@@ -694,7 +739,9 @@ export class Engine {
     this.#pins.close()
     this.#closed = true
     try {
-      if (!this.isPrivate && !this.options.readOnly && this.#control.failure() === undefined) this.#finishIfLast()
+      if (!this.isPrivate && !this.options.readOnly && this.#control.failure() === undefined) {
+        guarded('Closing the database', () => this.#finishIfLast())
+      }
     } finally {
       this.#log.close()
       this.#locks.close()
@@ -720,7 +767,7 @@ export class Engine {
       this.#controlRegion.truncate(0)
     } catch (error) {
       // Nothing is lost without it: the next opener replays the log.
-      if (!(error instanceof FullError) && !(error instanceof StorageError && error.code === 'ENOSPC')) throw error
+      if (!(typedError(error, '') instanceof FullError)) throw error
     }
   }
 
@@ -768,7 +815,9 @@ export class EngineSnapshot {
 
   #find(key: Key): boolean {
     this.#assertOpen()
-    return this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))
+    if (this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))) return true
+    this.#source.checker.checkFaults()
+    return false
   }
 
   get(key: Key): unknown {
@@ -790,7 +839,7 @@ export class EngineSnapshot {
 
   has(key: Key): boolean {
     const found = this.#find(key)
-    this.#source.checker.checkFaults()
+    if (found) this.#source.checker.checkFaults()
     return found
   }
 

@@ -20,6 +20,32 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   control: join(directory, 'control'),
 })
 
+/**
+ * The files of a database as this thread has opened them. Removed or replaced while it runs, they go on
+ * working for those who have them open, and nobody else will ever find what is written there; and
+ * whoever opens what has taken their place knows nothing of those who run on. So before anything is
+ * acknowledged, and before a checkpoint counts, they are looked for once more: one stat(2) each.
+ */
+export class OpenFiles {
+  readonly #storage: Storage
+  readonly #ids = new Map<string, number>()
+
+  constructor(storage: Storage) {
+    this.#storage = storage
+  }
+
+  /** Notes which file `path` leads to now. */
+  note(path: string): void {
+    this.#ids.set(path, this.#storage.info(path).id)
+  }
+
+  /** The first of those noted whose path no longer leads to it. */
+  displaced(): string | undefined {
+    for (const [path, id] of this.#ids) if (this.#storage.info(path).id !== id) return path
+    return undefined
+  }
+}
+
 /** Throws if what lies at the path cannot be a database, or is none and may not become one. */
 export function checkPath(
   storage: Storage,

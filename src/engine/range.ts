@@ -135,6 +135,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
         }
         if (!this.#nextLeaf()) break
       }
+      // It may seem to end because a page was lost.
+      this.#source.checker.checkFaults()
     } catch (error) {
       this.#close()
       throw error
@@ -156,13 +158,17 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** Counts what is left, leaf by leaf, without reading an entry. */
   count(): number {
     let count = 0
-    this.#source.assertOpen()
-    this.#start()
-    while (this.#cursor.valid && count < this.#left) {
-      count += Math.abs(this.#stop - this.#index)
-      if (!this.#nextLeaf()) break
+    try {
+      this.#source.assertOpen()
+      this.#start()
+      while (this.#cursor.valid && count < this.#left) {
+        count += Math.abs(this.#stop - this.#index)
+        if (!this.#nextLeaf()) break
+      }
+      this.#source.checker.checkFaults()
+    } finally {
+      this.#close()
     }
-    this.#close()
     return Math.min(count, this.#left)
   }
 

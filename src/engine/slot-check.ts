@@ -44,7 +44,8 @@ export class SlotChecker {
 
   /**
    * Makes sure that `slot` is what a reader expects: verifies it if that is still due, and compares
-   * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`.
+   * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`, or `IoError`
+   * if a page was lost.
    */
   expect(slot: number, type: number, level: number): void {
     if (slot < HEADER_SLOTS || slot >= this.#control.fileSlots) {
@@ -53,7 +54,8 @@ export class SlotChecker {
     const window = this.#space.reach(slot)
     const word = this.#space.i32[window]![(this.#space.base(slot) + SLOT.TYPE) >> 2]!
     if ((word & 0xffff) !== kindWord(type, level)) {
-      this.checkFaults()
+      // A lost page reads as zeros, and stays lost.
+      if (this.#space.region.faultCount() !== 0) throw lostPage()
       throw damaged(slot, `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`)
     }
     if (!this.isUnverified(slot)) return
@@ -65,15 +67,29 @@ export class SlotChecker {
 
   /** Throws `IoError` if a page of the map was lost since the last call. */
   checkFaults(): void {
+    // Without `control` no reader is seen by those who reuse slots: nothing it reads can be trusted.
+    this.#control.checkFaults()
     const faults = this.#space.region.faultCount()
     if (faults === this.#faultsSeen) return
     this.#faultsSeen = faults
-    throw new IoError(
-      'A page of the data file could not be read: the disk failed, or the file was cut short while it was open. ' +
-        'Close the database everywhere, check the disk, and open it again.',
-    )
+    throw lostPage()
+  }
+
+  /**
+   * Throws `IoError` if this process has lost a page of the data file or of `control`, ever: what it
+   * stores there reaches neither the file nor anybody else, so it may read on and not write.
+   */
+  assertWhole(): void {
+    this.#control.checkFaults()
+    if (this.#space.region.faultCount() !== 0) throw lostPage()
   }
 }
+
+const lostPage = (): IoError =>
+  new IoError(
+    'A page of the data file could not be read: the disk failed, or the file was cut short while it was open. ' +
+      'Close the database in this process (everywhere, if others say the same), check the disk, and open it again.',
+  )
 
 const ADVICE =
   'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'

@@ -6,6 +6,7 @@ import { overflowPointer } from './checkpoint.js'
 import { newState, STATE } from './control.js'
 import type { Engine } from './engine.js'
 import { chainSlots } from './free-list.js'
+import { guarded } from '../storage/errors.js'
 import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, readOverflow } from './overflow.js'
@@ -35,6 +36,10 @@ const MAX_DAMAGE = 100
  * slots; the tree itself is read under a pin, beside writers.
  */
 export function verify(engine: Engine): VerifyReport {
+  return guarded('Verifying the database', () => verifyTree(engine))
+}
+
+function verifyTree(engine: Engine): VerifyReport {
   const { space, control, checker, allocator, pins, sharedLocks } = engine.inside()
   const damage: Damage[] = []
   const note = (slotNo: number, why: string): void => {
@@ -63,10 +68,10 @@ export function verify(engine: Engine): VerifyReport {
       note(error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, (error as Error).message)
     }
   }
-  if (engine.isPrivate) lookAtOnce()
-  else underLeaderLock(sharedLocks, lookAtOnce)
-
   try {
+    if (engine.isPrivate) lookAtOnce()
+    else underLeaderLock(sharedLocks, lookAtOnce)
+
     const nextSlot = state[STATE.NEXT_SLOT]!
     const reached = new Uint8Array(nextSlot)
     const mark = (slot: number, what: string): boolean => {

@@ -38,6 +38,7 @@ const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
 
 const ANONYMOUS_PATH = '(anonymous memory)'
 const WAKE_ALL = 0x7fffffff
+const MISSING: PathInfo = { kind: 'missing', sizeBytes: 0, id: 0 }
 
 /** What a failed call becomes: StorageError if the system refused, else the error itself. */
 function storageError(error: unknown, path: string): unknown {
@@ -384,12 +385,12 @@ export class PosixStorage implements Storage {
   info(path: string): PathInfo {
     try {
       const stats = fs.statSync(path, { throwIfNoEntry: false })
-      if (stats === undefined) return { kind: 'missing', sizeBytes: 0 }
+      if (stats === undefined) return MISSING
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      return { kind, sizeBytes: stats.size }
+      return { kind, sizeBytes: stats.size, id: stats.ino }
     } catch (error) {
       // Something on the way there is a file, so there is nothing there.
-      if (hasCode(error, 'ENOTDIR')) return { kind: 'missing', sizeBytes: 0 }
+      if (hasCode(error, 'ENOTDIR')) return MISSING
       throw storageError(error, path)
     }
   }

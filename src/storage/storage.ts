@@ -15,6 +15,8 @@ export type WaitResult = 'woken' | 'changed' | 'timed-out'
 export interface PathInfo {
   readonly kind: 'missing' | 'file' | 'directory' | 'other'
   readonly sizeBytes: number
+  /** Tells this file from any other that takes its name (the inode number); 0 if there is none. */
+  readonly id: number
 }
 
 /** What a path's file system can be trusted with. */
