@@ -63,6 +63,8 @@ export interface CheckpointRequest {
   readonly wait: boolean
   /** Leave the free slots at the end of the file out of the header: only for a closer who is alone. */
   readonly cutTail?: boolean
+  /** Also if writes are refused: only for a closer who is alone, to save what can be saved. */
+  readonly inSpiteOfFailure?: boolean
   /** Asked once it is this one's turn: is there still reason to? */
   readonly onlyIf?: () => boolean
 }
@@ -87,7 +89,7 @@ export class Checkpointer {
    * at it and `wait` is false. Throws `LockedError` if the lock was not had in time, and why writes are
    * refused if they are.
    */
-  run({ wait, cutTail = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
+  run({ wait, cutTail = false, inSpiteOfFailure = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
     const { control, locks, timeoutMs } = this.#parts
     if (wait) {
       if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
@@ -97,7 +99,7 @@ export class Checkpointer {
       return undefined
     }
     try {
-      control.refuseIfFailed()
+      if (!inSpiteOfFailure) control.refuseIfFailed()
       if (onlyIf !== undefined && !onlyIf()) return undefined
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())

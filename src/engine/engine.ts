@@ -97,6 +97,7 @@ export class Engine {
   readonly #dataRegion: Region
   readonly #controlRegion: Region
   readonly #control: Control
+  readonly #files: OpenFiles
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #log: Log
@@ -154,7 +155,7 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      const files = new OpenFiles(storage)
+      const files = (this.#files = new OpenFiles(storage))
       if (!this.isPrivate) guarded('Opening the data file', () => files.note(paths.data))
       const control = this.#openControl(paths, first)
       undo.push(() => control.close())
@@ -739,9 +740,7 @@ export class Engine {
     this.#pins.close()
     this.#closed = true
     try {
-      if (!this.isPrivate && !this.options.readOnly && this.#control.failure() === undefined) {
-        guarded('Closing the database', () => this.#finishIfLast())
-      }
+      if (!this.isPrivate && !this.options.readOnly) guarded('Closing the database', () => this.#finishIfLast())
     } finally {
       this.#log.close()
       this.#locks.close()
@@ -754,6 +753,11 @@ export class Engine {
     // One closer after the other, so that the last of several at once knows that it is the last.
     if (!this.#locks.lock(LOCK.OPEN, 'exclusive', this.options.timeoutMs)) return
     if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
+    const failure = this.#control.failure()
+    if (failure !== undefined) {
+      if (failure.code === 'ERR_MMAPDB_CORRUPT') this.#save()
+      return
+    }
     try {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
       let report = this.#checkpointer.run({ wait: true, cutTail: true })
@@ -769,6 +773,20 @@ export class Engine {
       // Nothing is lost without it: the next opener replays the log.
       if (!(typedError(error, '') instanceof FullError)) throw error
     }
+  }
+
+  /**
+   * Writes were refused because the log is damaged or gone. The tree has all that was acknowledged: a
+   * checkpoint saves it, and if the segment that the next opener would look for is gone, an empty one
+   * takes its place. A crash before it is there leaves the damage that there was.
+   */
+  #save(): void {
+    if (this.#files.displaced() !== undefined) return
+    this.#checkpointer.run({ wait: true, inSpiteOfFailure: true })
+    const current = this.#log.segment(this.#control.append.read(this.#append).segmentStart as Lsn)
+    if (current !== undefined && this.#log.isInPlace(current)) return
+    this.#log.close()
+    this.#log.createSegment(this.#control.visible() as Lsn, 0)
   }
 
   /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
