@@ -42,7 +42,7 @@ import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
-import type { OpenFiles } from './files.js'
+import type { OpenDataFile } from './files.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -61,7 +61,7 @@ export interface CommitParts extends SharedLockParts {
   readonly allocator: Allocator
   readonly writer: TreeWriter
   readonly checker: SlotChecker
-  readonly files: OpenFiles
+  readonly dataFile: OpenDataFile
 }
 
 export class Committer {
@@ -253,13 +253,14 @@ export class Committer {
 
   /** Throws, and stops all writes, if the files are no longer the ones that the next opener will find. */
   #refuseDisplaced(): void {
-    const { control, files, log } = this.#parts
+    const { control, dataFile, log } = this.#parts
     const segment = log.segment(this.#target.segmentStart as Lsn)
-    const path = segment !== undefined && !log.isInPlace(segment) ? segment.path : files.displaced()
-    if (path === undefined) return
+    const isSegment = segment !== undefined && !log.isInPlace(segment)
+    if (!isSegment && dataFile.isInPlace()) return
+    const path = isSegment ? segment.path : dataFile.path
     const message =
       `Writes are refused: ${path} was removed or replaced while the database is open. ` +
-      (path === segment?.path
+      (isSegment
         ? 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
         : 'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.')
     control.fail({ code: 'ERR_MMAPDB_CORRUPT', message, lsn: this.#target.tail })

@@ -19,6 +19,7 @@
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
 //      224       8  bytes of this file (float64); written under the append lock
+//      232       8  which file this is (inode number, float64): a copy is not it
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
@@ -36,7 +37,7 @@ import { AppendState, newAppendFields } from '../wal/append-state.js'
 import { FlushFailure } from '../wal/flush.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 1
+export const CONTROL_VERSION = 2
 export const CONTROL_WINDOW_BYTES = 1 << 30
 export const CONTROL_RESERVE_BYTES = 2 ** 34
 
@@ -59,6 +60,7 @@ const AT = {
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
   CONTROL_BYTES: 224,
+  FILE_ID: 232,
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
@@ -192,6 +194,12 @@ export class Control {
   growControl(bytes: number): void {
     this.region.grow(bytes)
     this.f64[AT.CONTROL_BYTES >> 3] = bytes
+  }
+  get fileId(): number {
+    return this.f64[AT.FILE_ID >> 3]!
+  }
+  set fileId(id: number) {
+    this.f64[AT.FILE_ID >> 3] = id
   }
   get durable(): number {
     return this.f64[AT.DURABLE >> 3]!

@@ -16,7 +16,7 @@ import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
-import { checkPath, databasePaths, findHeader, OpenFiles, type DatabasePaths, type HeaderSearch } from './files.js'
+import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
@@ -97,7 +97,7 @@ export class Engine {
   readonly #dataRegion: Region
   readonly #controlRegion: Region
   readonly #control: Control
-  readonly #files: OpenFiles
+  readonly #dataFile: OpenDataFile
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #log: Log
@@ -155,14 +155,13 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      const files = (this.#files = new OpenFiles(storage))
-      if (!this.isPrivate) guarded('Opening the data file', () => files.note(paths.data))
+      this.#dataFile = guarded('Opening the data file', () => new OpenDataFile(storage, paths.data))
       const control = this.#openControl(paths, first)
       undo.push(() => control.close())
-      if (!this.isPrivate) guarded('Opening the control file', () => files.note(paths.control))
+      const controlId = this.isPrivate ? 0 : guarded('Opening the control file', () => storage.info(paths.control).id)
       this.#controlRegion = control
       this.#control = new Control(control)
-      if (!first) this.#checkControl()
+      if (!first) this.#checkControl(controlId)
 
       let search: HeaderSearch | undefined = this.#findHeader()
       if (search.header === undefined) {
@@ -198,7 +197,7 @@ export class Engine {
         allocator: this.#allocator,
         writer,
         checker: this.#checker,
-        files,
+        dataFile: this.#dataFile,
         timeoutMs: options.timeoutMs,
       })
       this.#checkpointer = new Checkpointer({
@@ -217,6 +216,7 @@ export class Engine {
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
         if (first) {
+          this.#control.fileId = controlId
           this.#control.setReady()
           this.#locks.tryLock(LOCK.ATTACHED, 'shared')
         }
@@ -280,8 +280,8 @@ export class Engine {
     )
   }
 
-  #checkControl(): void {
-    if (!this.#control.ready) throw this.#controlGone()
+  #checkControl(fileId: number): void {
+    if (!this.#control.ready || this.#control.fileId !== fileId) throw this.#controlGone()
     if (this.#control.version !== CONTROL_VERSION) {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
@@ -754,6 +754,8 @@ export class Engine {
     if (!this.#locks.lock(LOCK.OPEN, 'exclusive', this.options.timeoutMs)) return
     if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
     const failure = this.#control.failure()
+    // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
+    if (!this.#control.ready || !this.#checker.isWhole || !this.#dataFile.isInPlace()) return
     if (failure !== undefined) {
       if (failure.code === 'ERR_MMAPDB_CORRUPT') this.#save()
       return
@@ -762,10 +764,12 @@ export class Engine {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
       let report = this.#checkpointer.run({ wait: true, cutTail: true })
       const state = this.#control.readState(newState())
+      this.#checker.assertWhole()
       // The first pass leaves its free list where the last free slots are, and that is far behind.
       for (let pass = 0; pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = this.#trim() ?? report
       this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
+      this.#checker.assertWhole()
       this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
       // Nobody trusts it any more: the next opener makes it anew.
       this.#controlRegion.truncate(0)
@@ -781,7 +785,6 @@ export class Engine {
    * takes its place. A crash before it is there leaves the damage that there was.
    */
   #save(): void {
-    if (this.#files.displaced() !== undefined) return
     this.#checkpointer.run({ wait: true, inSpiteOfFailure: true })
     const current = this.#log.segment(this.#control.append.read(this.#append).segmentStart as Lsn)
     if (current !== undefined && this.#log.isInPlace(current)) return

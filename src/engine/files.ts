@@ -21,28 +21,25 @@ export const databasePaths = (directory: string): DatabasePaths => ({
 })
 
 /**
- * The files of a database as this thread has opened them. Removed or replaced while it runs, they go on
- * working for those who have them open, and nobody else will ever find what is written there; and
- * whoever opens what has taken their place knows nothing of those who run on. So before anything is
- * acknowledged, and before a checkpoint counts, they are looked for once more: one stat(2) each.
+ * The data file as this thread has opened it. Removed or replaced while it is open, it goes on working
+ * for those who have it, locks and all, and nobody else will ever find what is written there; and
+ * whoever opens what has taken its place knows nothing of those who run on. So it is looked for once
+ * more before anything is acknowledged: one stat(2).
  */
-export class OpenFiles {
+export class OpenDataFile {
   readonly #storage: Storage
-  readonly #ids = new Map<string, number>()
+  readonly path: string
+  readonly #id: number
 
-  constructor(storage: Storage) {
+  constructor(storage: Storage, path: string) {
     this.#storage = storage
+    this.path = path
+    this.#id = storage.info(path).id
   }
 
-  /** Notes which file `path` leads to now. */
-  note(path: string): void {
-    this.#ids.set(path, this.#storage.info(path).id)
-  }
-
-  /** The first of those noted whose path no longer leads to it. */
-  displaced(): string | undefined {
-    for (const [path, id] of this.#ids) if (this.#storage.info(path).id !== id) return path
-    return undefined
+  /** True if whoever looks for the file finds this very one. */
+  isInPlace(): boolean {
+    return this.#storage.info(this.path).id === this.#id
   }
 }
 

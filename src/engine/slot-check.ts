@@ -81,7 +81,10 @@ export class SlotChecker {
    */
   assertWhole(): void {
     this.#control.checkFaults()
-    if (this.#space.region.faultCount() !== 0) throw lostPage()
+    if (!this.isWhole) throw lostPage()
+  }
+  get isWhole(): boolean {
+    return this.#control.region.faultCount() === 0 && this.#space.region.faultCount() === 0
   }
 }
 
