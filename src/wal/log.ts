@@ -252,7 +252,8 @@ export class Log {
   }
 
   #spares(): string[] {
-    return this.storage.list(this.directory).filter((name) => name.startsWith(SPARE_PREFIX))
+    const isFile = (name: string): boolean => this.storage.info(join(this.directory, name)).kind === 'file'
+    return this.storage.list(this.directory).filter((name) => name.startsWith(SPARE_PREFIX) && isFile(name))
   }
 
   #forget(startLsn: number): void {
