@@ -20,6 +20,7 @@
 //      216       4  a checkpoint is wanted
 //      224       8  bytes of this file (float64); written under the append lock
 //      232       8  which file this is (inode number, float64): a copy is not it
+//      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
@@ -61,6 +62,7 @@ const AT = {
   CHECKPOINT_WANTED: 216,
   CONTROL_BYTES: 224,
   FILE_ID: 232,
+  RECOVERED: 240,
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
@@ -146,15 +148,16 @@ export class Control {
     this.append = new AppendState(buffer, AT.APPEND)
   }
 
-  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify. */
-  format(uuid: Buffer, unverifiedSlots: number): void {
+  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify of the tree of `lsn`. */
+  format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
     const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
     this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
     this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
     this.i32[AT.VERSION >> 2] = CONTROL_VERSION
     Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
-    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + bitmapBytes / 4)
     this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
+    this.setAllUnverified()
+    this.f64[AT.RECOVERED >> 3] = lsn
   }
 
   /** Where the rings can begin, behind a bitmap for so many slots. */
@@ -218,6 +221,21 @@ export class Control {
   }
   get unverifiedLimit(): number {
     return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
+  }
+  /** Says that every slot taken from disk is to be verified (again). For sole use only. */
+  setAllUnverified(): void {
+    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
+  }
+  setUnverified(slot: number): void {
+    if (slot < this.unverifiedLimit) Atomics.or(this.i32, Control.BITMAP_WORD + (slot >>> 5), 1 << (slot & 31))
+  }
+  /** Says that `slot` need not be verified any more. */
+  setVerified(slot: number): void {
+    if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
+  get recoveredLsn(): number {
+    return this.f64[AT.RECOVERED >> 3]!
   }
   get checkpointWanted(): boolean {
     return Atomics.load(this.i32, AT.CHECKPOINT_WANTED >> 2) === 1

@@ -336,10 +336,10 @@ export class Engine {
   #recover(header: Header, search: HeaderSearch): RecoveryReport {
     return guarded('Recovering the database', () => {
       const twins = headerSlots(header.checkpointNumber)
-      formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
+      const freeListDamage = formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
       this.#checkLogBelongs(header)
       if (!this.isPrivate) this.#settleHeader(header)
-      return recover({
+      const report = recover({
         control: this.#control,
         space: this.#space,
         log: this.#log,
@@ -347,9 +347,12 @@ export class Engine {
         header,
         readOnly: this.options.readOnly,
         headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
+        freeListDamage,
         checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
         monotonicMs: () => this.#storage.monotonicMs(),
       })
+      if (freeListDamage !== undefined && !report.needed && !this.options.readOnly) this.#checkpointAnew()
+      return report
     })
   }
 
@@ -790,6 +793,13 @@ export class Engine {
     if (current !== undefined && this.#log.isInPlace(current)) return
     this.#log.close()
     this.#log.createSegment(this.#control.visible() as Lsn, 0)
+  }
+
+  /** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
+  #checkpointAnew(): void {
+    this.#frame.reset()
+    this.#committer.wait(this.#committer.append(this.#frame.frame()))
+    this.#checkpointer.run({ wait: true })
   }
 
   /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
