@@ -30,7 +30,10 @@ function freshControl(): ArrayBuffer {
   return controlChunk
 }
 
+let files = 0
+
 class MemoryFile {
+  readonly id = ++files
   chunks: ArrayBuffer[] = []
   sizeBytes = 0
 
@@ -223,8 +226,8 @@ export class MemoryStorage implements Storage {
   }
   info(path: string): PathInfo {
     const file = this.#files.get(path)
-    if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes }
-    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
+    if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes, id: file.id }
+    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0, id: 0 }
   }
   fileSystem(): FileSystemInfo {
     return { name: 'memory', networked: false, readOnly: false }
