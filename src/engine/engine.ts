@@ -134,6 +134,7 @@ export class Engine {
           reserveBytes: options.reserveBytes,
           windowBytes: options.windowBytes,
           create: !this.isPrivate,
+          readAheadBytes: options.readAheadBytes,
         }),
       )
       undo.push(() => data.close())
