@@ -75,6 +75,7 @@ export class Allocator {
   allocate(): SlotNo {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
     this.#clearUnverified(slot)
+    this.#control.markUnsealed(slot)
     return slot as SlotNo
   }
 

@@ -18,6 +18,12 @@
 // up any page, and may read its older contents back at any time. Sealing those would make them pass
 // for good. Writes are refused from then on; the headers on disk still name the old tree.
 //
+// Which slots were made since the last checkpoint says a bitmap in `control`: the allocator sets a slot's
+// bit whenever it hands it out, and step 4 clears those of the slots that step 2 has sealed. A sealed slot
+// cannot be handed out again in between, since it is bound. Whoever dies leaves bits too many, and a bit
+// too many costs a look at the slot's LSN. Without it a checkpoint after a few writes all over the
+// place would have to look at every child of every branch that changed: at the whole file.
+//
 // Sealing writes the CRC field of published slots, which nobody in memory reads; all else in them
 // stays as it is. P needs no pin: a bound slot cannot be reused before step 4.
 import { crashPoint } from '../crash-points.js'
@@ -151,11 +157,13 @@ export class Checkpointer {
     const lsn = state[STATE.VISIBLE]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
-    let slotsWritten = this.#sealTree(state, sinceLsn)
+    const sealed = this.#sealTree(state, sinceLsn)
     crashPoint('mid-checkpoint')
     writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
-    for (const slot of chain) sealSlot(space, slot)
-    slotsWritten += chain.length
+    for (const slot of chain) {
+      sealSlot(space, slot)
+      sealed.push(slot)
+    }
     flushed('Flushing the data file', () => space.region.flush())
 
     const header: Header = {
@@ -192,24 +200,25 @@ export class Checkpointer {
       now[STATE.CHECKPOINTS]!++
       allocator.finish()
       control.publishState(now)
+      for (const slot of sealed) control.clearUnsealed(slot)
     })
     const current = control.append.read(newAppendFields()).segmentStart as Lsn
-    return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn, current) }
+    return { lsn, number, nextSlot, slotsWritten: sealed.length, segmentsReleased: log.releaseBefore(lsn, current) }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
-  #sealTree(state: StateFields, sinceLsn: number): number {
-    const { space, checker } = this.#parts
+  #sealTree(state: StateFields, sinceLsn: number): SlotNo[] {
+    const { space, checker, control } = this.#parts
     const madeSince = (slot: number): boolean => {
       const w = (space.base(slot) + SLOT.LSN) >> 2
       const i32 = space.i32[space.reach(slot)]!
       return i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0) > sinceLsn
     }
-    let sealed = 0
+    const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
-      // What nobody has touched since it was taken from disk is sealed, and need not be read for this.
-      if (checker.isUnverified(slot)) return
+      // Nor need what nobody has touched since it was taken from disk be read for this: it is sealed.
+      if (!control.mayBeUnsealed(slot) || checker.isUnverified(slot)) return
       checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
@@ -217,14 +226,14 @@ export class Checkpointer {
       if (level > 0) for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
       else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
       sealSlot(space, slot)
-      sealed++
+      sealed.push(slot)
     }
     const sealOverflow = (leaf: Node, i: number): void => {
       const pointer = overflowPointer(leaf, i)
-      if (!madeSince(pointer.first)) return
+      if (!control.mayBeUnsealed(pointer.first) || !madeSince(pointer.first)) return
       forEachOverflowSlot(space, checker, pointer, (slot) => {
         sealSlot(space, slot)
-        sealed++
+        sealed.push(slot)
       })
     }
     if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1)

@@ -26,7 +26,9 @@
 //     1024     512  tree state, copy 0
 //     1536     512  tree state, copy 1
 //     4096  262144  pins: 4096 cache lines (pins.ts)
-//   266240          bitmap of slots that the last recovery took from disk and nobody has verified
+//   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
+//                   each; slots that it has no room for always may (checkpoint.ts)
+//  1314816          bitmap of slots that the last recovery took from disk and nobody has verified
 //                   since, one bit each; then the rings of freed slots (allocator.ts)
 //
 // The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
@@ -43,6 +45,8 @@ export const CONTROL_WINDOW_BYTES = 1 << 30
 export const CONTROL_RESERVE_BYTES = 2 ** 34
 
 export const MAX_PINS = 4096
+const UNSEALED_BYTES = 1024 * 1024
+const UNSEALED_SLOTS = UNSEALED_BYTES * 8
 const AT = {
   MAGIC: 0,
   VERSION: 4,
@@ -67,7 +71,8 @@ const AT = {
   MESSAGE: 640,
   STATE: 1024,
   PINS: 4096,
-  BITMAP: 4096 + MAX_PINS * 64,
+  UNSEALED: 4096 + MAX_PINS * 64,
+  BITMAP: 4096 + MAX_PINS * 64 + UNSEALED_BYTES,
 } as const
 const STATE_BYTES = 512
 const MESSAGE_BYTES = 384
@@ -221,6 +226,21 @@ export class Control {
   }
   get unverifiedLimit(): number {
     return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
+  }
+  /** The leader notes a slot that it is about to write, before any tree that reaches it is published. */
+  markUnsealed(slot: number): void {
+    if (slot >= UNSEALED_SLOTS) return
+    const word = (AT.UNSEALED >> 2) + (slot >>> 5)
+    const bit = 1 << (slot & 31)
+    if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
+  }
+  /** True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. */
+  mayBeUnsealed(slot: number): boolean {
+    return slot >= UNSEALED_SLOTS || (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+  }
+  /** A checkpoint that is on disk has sealed `slot`. The leader lock is held. */
+  clearUnsealed(slot: number): void {
+    if (slot < UNSEALED_SLOTS) Atomics.and(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5), ~(1 << (slot & 31)))
   }
   /** Says that every slot taken from disk is to be verified (again). For sole use only. */
   setAllUnverified(): void {
