@@ -46,14 +46,17 @@ function useStorage({ directory, seed }: Work): void {
         region.wakeAll(64)
       }
       region.faultCount()
-      if (random.chance(0.5)) region.close()
-      else if (random.chance(0.5)) regions.push(region)
+      // Closed, kept for a while, or forgotten.
+      const fate = random.between(0, 3)
+      if (fate < 2) region.close()
+      else if (fate === 2) regions.push(region)
     }
     const table = storage.openLocks(path)
     if (table.tryLock(random.between(0, 3), random.pick(['shared', 'exclusive'] as const))) table.isHeldByOther(1, 'exclusive')
     table.lock(random.between(4, 6), 'exclusive', random.between(0, 5))
-    if (random.chance(0.3)) locks.push(table)
-    else if (random.chance(0.7)) table.close()
+    const fate = random.between(0, 3)
+    if (fate < 2) table.close()
+    else if (fate === 2) locks.push(table)
     if (regions.length > 8) for (const region of regions.splice(0, 6)) if (random.chance(0.5)) region.close()
     if (locks.length > 8) for (const table of locks.splice(0, 6)) if (random.chance(0.5)) table.close()
     if (n % 50 === 0) gc()
