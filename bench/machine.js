@@ -18,7 +18,7 @@ export function machine(directory) {
 }
 
 /** The kernel's name for the file system that holds `directory`: that of the longest mount point above it. */
-function fileSystem(directory) {
+export function fileSystem(directory) {
   let best = ['', 'unknown file system']
   for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
     const [, at, type] = line.split(' ')

@@ -40,6 +40,8 @@ const STORES = {
   lmdb: () => lmdb({}),
   /** A write resolves once it is flushed, as with everybody else here. */
   'lmdb-durable': () => lmdb({ overlappingSync: false }),
+  /** The same, and the system is told to read single pages: for databases larger than memory. */
+  'lmdb-single-pages': () => lmdb({ overlappingSync: false, noReadAhead: true }),
   /** `get` returns a view that the next call overwrites. */
   'lmdb-fast': () => lmdb({}, (db) => (key) => db.getBinaryFast(key)),
 

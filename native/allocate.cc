@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "errors.h"
+#include "system_error.h"
 
 namespace mmapdb {
 

@@ -7,7 +7,7 @@
 #include <csignal>
 #include <mutex>
 
-#include "errors.h"
+#include "system_error.h"
 
 namespace mmapdb {
 

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <ctime>
 
-#include "errors.h"
+#include "system_error.h"
 
 namespace mmapdb {
 

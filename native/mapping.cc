@@ -10,7 +10,7 @@
 #include <tuple>
 
 #include "allocate.h"
-#include "errors.h"
+#include "system_error.h"
 
 namespace mmapdb {
 

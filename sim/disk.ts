@@ -18,6 +18,9 @@ const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
 const BLOCK_BYTES = 65536
 
 export class SimFile {
+  static #made = 0
+  /** Tells it from any other that has its name. */
+  readonly id = ++SimFile.#made
   /** What programs see, in chunks that never move, so that they can be mapped. */
   readonly chunks: Buffer[] = []
   sizeBytes = 0

@@ -4,7 +4,7 @@ import type { VerifyReport } from '../engine/verify.js'
 import { number, plural } from './output.js'
 
 export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
-  const healed = report.headersDamaged > 0
+  const healed = report.headersDamaged > 0 || report.freeListDamage !== undefined
   if (!report.needed && !healed) return ['The database was closed cleanly: there is nothing to recover.']
   const rows: [string, number][] = [
     ['frames replayed', report.framesReplayed],
@@ -18,6 +18,7 @@ export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
     `${dry ? 'Recovery would go' : 'Recovered'} from checkpoint ${report.checkpointNumber}, LSN ${report.fromLsn}, to LSN ${report.toLsn}` +
       `${dry ? '' : ` in ${report.durationMs.toFixed(1)} ms`}.`,
     ...rows.map(([name, n]) => `  ${name.padEnd(25)} ${number(n).padStart(12)}`),
+    ...(report.freeListDamage === undefined ? [] : [`  The free list was damaged and has been made again from the tree. It said: ${report.freeListDamage.why}`]),
   ]
 }
 

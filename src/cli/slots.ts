@@ -3,12 +3,12 @@
 // damaged one.
 import { Command } from 'commander'
 import { CorruptError, InvalidError } from '../errors.js'
-import { overflowPointer } from '../engine/checkpoint.js'
 import { readChain } from '../engine/free-list.js'
 import { decodeHeader, headerSlots } from '../engine/header.js'
 import { decodeKey } from '../engine/keys.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, TYPE_NAMES, type SlotNo } from '../engine/layout.js'
 import { Node } from '../engine/node.js'
+import { overflowPointer } from '../engine/overflow.js'
 import { slotDamage, structureDamage } from '../engine/slot-check.js'
 import { valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'

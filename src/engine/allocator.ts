@@ -75,6 +75,7 @@ export class Allocator {
   allocate(): SlotNo {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
     this.#clearUnverified(slot)
+    this.#control.markUnsealed(slot)
     return slot as SlotNo
   }
 
@@ -303,8 +304,6 @@ export class Allocator {
 
   #clearUnverified(slot: number): void {
     if (slot >= this.#control.unverifiedLimit || slot < HEADER_SLOTS) return
-    const word = Control.BITMAP_WORD + (slot >>> 5)
-    const bit = 1 << (slot & 31)
-    if ((this.#control.i32[word]! & bit) !== 0) Atomics.and(this.#control.i32, word, ~bit)
+    if ((this.#control.i32[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0) this.#control.setVerified(slot)
   }
 }

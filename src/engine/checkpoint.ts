@@ -18,15 +18,22 @@
 // up any page, and may read its older contents back at any time. Sealing those would make them pass
 // for good. Writes are refused from then on; the headers on disk still name the old tree.
 //
+// Which slots were made since the last checkpoint says a bitmap in `control`: the allocator sets a slot's
+// bit whenever it hands it out, and step 4 clears those of the slots that step 2 has sealed. A sealed slot
+// cannot be handed out again in between, since it is bound. Whoever dies leaves bits too many, and a bit
+// too many costs a look at the slot's LSN. Without it a checkpoint after a few writes all over the
+// place would have to look at every child of every branch that changed: at the whole file.
+//
 // Sealing writes the CRC field of published slots, which nobody in memory reads; all else in them
 // stays as it is. P needs no pin: a bound slot cannot be reused before step 4.
 import { crashPoint } from '../crash-points.js'
 import { LockedError } from '../errors.js'
 import { newAppendFields } from '../wal/append-state.js'
+import { flushed } from '../wal/flush.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
-import { newState, refuseIfFailed, refuseWrites, STATE, type StateFields } from './control.js'
+import { newState, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
@@ -34,7 +41,7 @@ import { SLOT, TYPE, type SlotNo } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { Node } from './node.js'
 import { underAppendLock, underLeaderLock, type SharedLockParts } from './shared-locks.js'
-import { forEachOverflowSlot } from './overflow.js'
+import { forEachOverflowSlot, overflowPointer } from './overflow.js'
 import { sealSlot, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -62,6 +69,8 @@ export interface CheckpointRequest {
   readonly wait: boolean
   /** Leave the free slots at the end of the file out of the header: only for a closer who is alone. */
   readonly cutTail?: boolean
+  /** Also if writes are refused: only for a closer who is alone, to save what can be saved. */
+  readonly inSpiteOfFailure?: boolean
   /** Asked once it is this one's turn: is there still reason to? */
   readonly onlyIf?: () => boolean
 }
@@ -83,9 +92,10 @@ export class Checkpointer {
 
   /**
    * Makes a checkpoint of the newest tree. Undefined if there is nothing new, or if somebody else is
-   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time.
+   * at it and `wait` is false. Throws `LockedError` if the lock was not had in time, and why writes are
+   * refused if they are.
    */
-  run({ wait, cutTail = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
+  run({ wait, cutTail = false, inSpiteOfFailure = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
     const { control, locks, timeoutMs } = this.#parts
     if (wait) {
       if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
@@ -95,11 +105,11 @@ export class Checkpointer {
       return undefined
     }
     try {
+      if (!inSpiteOfFailure) control.refuseIfFailed()
       if (onlyIf !== undefined && !onlyIf()) return undefined
-      refuseIfFailed(control)
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())
-      return begun === undefined ? undefined : this.#finish(begun, cutTail)
+      return begun === undefined ? undefined : control.stopOnFailedFlush(() => this.#finish(begun, cutTail))
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
     }
@@ -140,19 +150,21 @@ export class Checkpointer {
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {
-    const { control, log, space, allocator, createdMs } = this.#parts
+    const { control, log, space, allocator, checker, createdMs } = this.#parts
     const { state, chain, oldChain, sinceLsn } = begun
     const free = begun.free.sort()
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, free) : state[STATE.NEXT_SLOT]!
     const lsn = state[STATE.VISIBLE]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
-    let slotsWritten = this.#sealTree(state, sinceLsn)
+    const sealed = this.#sealTree(state, sinceLsn)
     crashPoint('mid-checkpoint')
     writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
-    for (const slot of chain) sealSlot(space, slot)
-    slotsWritten += chain.length
-    this.#flushOrFail(lsn, () => space.region.flush())
+    for (const slot of chain) {
+      sealSlot(space, slot)
+      sealed.push(slot)
+    }
+    flushed('Flushing the data file', () => space.region.flush())
 
     const header: Header = {
       version: FORMAT_VERSION,
@@ -170,8 +182,10 @@ export class Checkpointer {
       overflows: state[STATE.OVERFLOWS]!,
       createdMs,
     }
+    // What was sealed in a page that this process has lost is not in the file.
+    checker.assertWhole()
     crashPoint('before-headers')
-    this.#flushOrFail(lsn, () => writeHeaders(space, header))
+    writeHeaders(space, header)
     crashPoint('after-headers')
 
     underLeaderLock(this.#parts, () => {
@@ -186,30 +200,25 @@ export class Checkpointer {
       now[STATE.CHECKPOINTS]!++
       allocator.finish()
       control.publishState(now)
+      for (const slot of sealed) control.clearUnsealed(slot)
     })
     const current = control.append.read(newAppendFields()).segmentStart as Lsn
-    return { lsn, number, nextSlot, slotsWritten, segmentsReleased: log.releaseBefore(lsn, current) }
-  }
-
-  #flushOrFail(lsn: Lsn, flush: () => void): void {
-    try {
-      flush()
-    } catch (error) {
-      throw refuseWrites(this.#parts.control, error, 'Flushing the data file', lsn)
-    }
+    return { lsn, number, nextSlot, slotsWritten: sealed.length, segmentsReleased: log.releaseBefore(lsn, current) }
   }
 
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
-  #sealTree(state: StateFields, sinceLsn: number): number {
-    const { space, checker } = this.#parts
+  #sealTree(state: StateFields, sinceLsn: number): SlotNo[] {
+    const { space, checker, control } = this.#parts
     const madeSince = (slot: number): boolean => {
       const w = (space.base(slot) + SLOT.LSN) >> 2
       const i32 = space.i32[space.reach(slot)]!
       return i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0) > sinceLsn
     }
-    let sealed = 0
+    const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
+      // Nor need what nobody has touched since it was taken from disk be read for this: it is sealed.
+      if (!control.mayBeUnsealed(slot) || checker.isUnverified(slot)) return
       checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
@@ -217,14 +226,14 @@ export class Checkpointer {
       if (level > 0) for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
       else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
       sealSlot(space, slot)
-      sealed++
+      sealed.push(slot)
     }
     const sealOverflow = (leaf: Node, i: number): void => {
       const pointer = overflowPointer(leaf, i)
-      if (!madeSince(pointer.first)) return
+      if (!control.mayBeUnsealed(pointer.first) || !madeSince(pointer.first)) return
       forEachOverflowSlot(space, checker, pointer, (slot) => {
         sealSlot(space, slot)
-        sealed++
+        sealed.push(slot)
       })
     }
     if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1)
@@ -239,21 +248,13 @@ function withoutFreeTail(nextSlot: number, free: Uint32Array): number {
   return next
 }
 
-/** Where the value of entry i of `leaf` overflows to. */
-export function overflowPointer(leaf: Node, i: number): { first: SlotNo; lengthBytes: number; crc: number } {
-  const at = leaf.keyAt(i) + leaf.keyLength(i)
-  const u32 = (n: number): number =>
-    (leaf.u8[n]! | (leaf.u8[n + 1]! << 8) | (leaf.u8[n + 2]! << 16) | (leaf.u8[n + 3]! << 24)) >>> 0
-  return { first: u32(at) as SlotNo, lengthBytes: u32(at + 4), crc: u32(at + 8) }
-}
-
 /** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */
 export function writeHeaders(space: SlotSpace, header: Header): void {
   const [first, second] = headerSlots(header.checkpointNumber)
   copyHeader(space, header, first)
   crashPoint('between-headers')
   copyHeader(space, header, second)
-  space.region.flush()
+  flushed('Flushing the headers', () => space.region.flush())
 }
 
 function copyHeader(space: SlotSpace, header: Header, slot: number): void {

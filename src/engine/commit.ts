@@ -23,10 +23,17 @@
 //   after the publication                            nothing is missing but a wake-up, which nobody
 //                                                    waits for without a limit
 //
-// A flush that fails is never tried again: the kernel may have dropped the pages and report success
-// the next time. All writes are refused from then on.
+// What else can go wrong:
+//   a flush fails                          it is never tried again (flush.ts): all writes are refused
+//                                          from then on
+//   the log or the tree is found damaged,  the same: no group could ever be applied
+//   or the files are no longer in place
+//   a lock is not had in time, no room     the leader gives up this group and nothing else: nothing was
+//   to grow, no descriptor, a page lost    published, so it is as if it had never begun. Its writers
+//   to this process, a failed read         learn that their writes are in the log and may take effect;
+//                                          whoever leads next, here or elsewhere, applies them
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, LockedError, MmapdbError } from '../errors.js'
+import { CorruptError, fromErrorMessage, FullError, LockedError, MmapdbError } from '../errors.js'
 import { typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
@@ -34,11 +41,13 @@ import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
-import { newState, refuseIfFailed, refuseWrites, STATE, type StateFields } from './control.js'
+import { newState, STATE, type StateFields } from './control.js'
+import type { OpenDataFile } from './files.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-locks.js'
+import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import { usedSlots } from './trim.js'
 import type { TreeWriter } from './tree-writer.js'
@@ -51,6 +60,8 @@ export interface CommitParts extends SharedLockParts {
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly writer: TreeWriter
+  readonly checker: SlotChecker
+  readonly dataFile: OpenDataFile
 }
 
 export class Committer {
@@ -72,17 +83,20 @@ export class Committer {
    * `FullError`, with nothing changed, if applying it might need more slots than can be had.
    */
   append(frame: Buffer): Lsn {
-    refuseIfFailed(this.#parts.control)
+    this.#parts.control.refuseIfFailed()
     try {
-      return underAppendLock(this.#parts, () => this.#appendLocked(frame))
+      return this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => this.#appendLocked(frame)))
     } catch (error) {
-      throw typedError(error, 'Appending to the log')
+      const typed = typedError(error, 'Appending to the log')
+      throw typed instanceof FullError ? new FullError(`${typed.message} Nothing was written.`, { cause: typed }) : typed
     }
   }
 
   #appendLocked(frame: Buffer): Lsn {
-    const { control, log, storage } = this.#parts
+    const { control, log, storage, checker } = this.#parts
     const a = control.append.read(this.#fields)
+    // A process that has lost a page must not write: neither here nor, later, as the leader.
+    checker.assertWhole()
     const state = control.readState(this.#published)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     this.#reserve(slots, state, a.reservedSlots)
@@ -110,7 +124,7 @@ export class Committer {
   #switchSegment(oldStart: Lsn, tail: Lsn, frameBytes: number): void {
     const { control, log } = this.#parts
     // An empty segment that is too short for this frame is made anew; its header may be torn.
-    if (oldStart !== tail) this.#flushLog(oldStart, tail)
+    if (oldStart !== tail) this.#flushLog(oldStart)
     this.#fields.segmentLimit = tail
     control.append.publish(this.#fields)
     const segment = log.createSegment(tail, frameBytes)
@@ -144,7 +158,7 @@ export class Committer {
     for (;;) {
       const turn = control.turn()
       if (control.visible() >= end) return
-      refuseIfFailed(this.#parts.control)
+      control.refuseIfFailed()
       if (locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
           // While this thread leads, those it serves append anew: it goes on for a few rounds, since
@@ -173,32 +187,84 @@ export class Committer {
    * leader lock is held.
    */
   lead(): boolean {
-    const { control } = this.#parts
+    const { control, checker } = this.#parts
     const target = control.append.read(this.#target)
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE]! as Lsn
     if (target.tail <= from) return false
     // Somebody may have failed between this thread's look and its taking the lock.
-    refuseIfFailed(this.#parts.control)
-    this.#flushLog(target.segmentStart as Lsn, target.tail as Lsn)
-    crashPoint('after-flush')
-    control.durable = target.tail
+    control.refuseIfFailed()
     try {
+      checker.assertWhole()
+      this.#flushLog(target.segmentStart as Lsn)
+      this.#refuseDisplaced()
+      crashPoint('after-flush')
+      control.durable = target.tail
       state[STATE.FLUSHES]!++
       this.#reader.seek(from, target.segmentStart as Lsn)
       this.apply(state, this.#reader, target.tail as Lsn)
       state[STATE.RELEASED] = target.reservedSlots
+      // What was stored in a page that has been lost meanwhile is not in the file.
+      checker.assertWhole()
       crashPoint('before-publish')
       control.publishState(state)
       crashPoint('after-publish')
       return true
     } catch (error) {
-      // The frames are in the log, but the tree could not follow: nobody may write on.
-      const typed = typedError(error, 'Applying the log to the tree')
-      const code = typed instanceof MmapdbError ? typed.code : 'ERR_MMAPDB_IO'
-      control.fail({ code, message: typed.message, lsn: from })
-      throw typed
+      throw this.#groupFailed(typedError(error, 'Applying the log to the tree'), from)
     }
+  }
+
+  /** What a group's failure means for others (see above), and what its writers are told. */
+  #groupFailed(error: Error, from: Lsn): Error {
+    const { control } = this.#parts
+    if (control.failure() !== undefined) return error
+    if (!(error instanceof MmapdbError) || error instanceof CorruptError) {
+      const code = error instanceof MmapdbError ? error.code : 'ERR_MMAPDB_IO'
+      control.fail({ code, message: error.message, lsn: from })
+      return error
+    }
+    if (error instanceof FullError) this.#recount()
+    // FullError is for writes of which nothing is left.
+    const code = error instanceof FullError ? 'ERR_MMAPDB_IO' : error.code
+    const sent = fromErrorMessage({ code, message: `${error.message} The write is in the log, was not applied yet, and may still take effect.` })
+    sent.cause = error
+    return sent
+  }
+
+  /**
+   * After a group found less room than had been promised (a reader that stood still while it took its
+   * pin holds slots back that counted as free): corrects the count, the tree being what it was, so
+   * that from now on writes are refused before they are in the log.
+   */
+  #recount(): void {
+    const { control, allocator } = this.#parts
+    const state = control.readState(this.#work)
+    allocator.begin(state, state[STATE.VISIBLE]!)
+    try {
+      allocator.finish()
+    } catch (error) {
+      // No room for the count either: it stays as it was, and so does what it costs.
+      if (typedError(error, '') instanceof FullError) return
+      throw error
+    }
+    control.publishState(state)
+  }
+
+  /** Throws, and stops all writes, if the files are no longer the ones that the next opener will find. */
+  #refuseDisplaced(): void {
+    const { control, dataFile, log } = this.#parts
+    const segment = log.segment(this.#target.segmentStart as Lsn)
+    const isSegment = segment !== undefined && !log.isInPlace(segment)
+    if (!isSegment && dataFile.isInPlace()) return
+    const path = isSegment ? segment.path : dataFile.path
+    const message =
+      `Writes are refused: ${path} was removed or replaced while the database is open. ` +
+      (isSegment
+        ? 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
+        : 'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.')
+    control.fail({ code: 'ERR_MMAPDB_CORRUPT', message, lsn: this.#target.tail })
+    throw new CorruptError(message, { path })
   }
 
   /**
@@ -233,15 +299,13 @@ export class Committer {
     state[STATE.VISIBLE] = end
   }
 
-  #flushLog(segmentStart: Lsn, upTo: Lsn): void {
+  #flushLog(segmentStart: Lsn): void {
     const { control, log } = this.#parts
-    try {
-      const segment = log.segment(segmentStart)
-      if (segment === undefined) throw new CorruptError(`The segment of the log at LSN ${segmentStart} is gone.`, { lsn: segmentStart })
-      segment.file.flush()
-    } catch (error) {
-      throw refuseWrites(control, error, 'Flushing the log', upTo)
+    const segment = log.segment(segmentStart)
+    if (segment === undefined) {
+      throw new CorruptError(`The segment of the log that begins at LSN ${segmentStart} is gone.`, { lsn: segmentStart, path: log.directory })
     }
+    control.stopOnFailedFlush(() => log.flush(segment))
   }
 }
 

@@ -19,29 +19,35 @@
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
 //      224       8  bytes of this file (float64); written under the append lock
+//      232       8  which file this is (inode number, float64): a copy is not it
+//      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
 //     1536     512  tree state, copy 1
 //     4096  262144  pins: 4096 cache lines (pins.ts)
-//   266240          bitmap of slots that the last recovery took from disk and nobody has verified
+//   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
+//                   each; slots that it has no room for always may (checkpoint.ts)
+//  1314816          bitmap of slots that the last recovery took from disk and nobody has verified
 //                   since, one bit each; then the rings of freed slots (allocator.ts)
 //
 // The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
 // on, atomically. That store is the moment of publication. A leader that dies before it has changed
 // nothing that anybody looks at.
-import { CorruptError, EXIT_CODES, FullError, IoError, type MmapdbErrorCode } from '../errors.js'
-import { typedError } from '../storage/errors.js'
+import { CorruptError, EXIT_CODES, IoError, type MmapdbErrorCode } from '../errors.js'
 import { loadFence } from '../storage/fence.js'
 import type { Region } from '../storage/storage.js'
-import { AppendState } from '../wal/append-state.js'
+import { AppendState, newAppendFields } from '../wal/append-state.js'
+import { FlushFailure } from '../wal/flush.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 1
+export const CONTROL_VERSION = 2
 export const CONTROL_WINDOW_BYTES = 1 << 30
 export const CONTROL_RESERVE_BYTES = 2 ** 34
 
 export const MAX_PINS = 4096
+const UNSEALED_BYTES = 1024 * 1024
+const UNSEALED_SLOTS = UNSEALED_BYTES * 8
 const AT = {
   MAGIC: 0,
   VERSION: 4,
@@ -60,11 +66,14 @@ const AT = {
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
   CONTROL_BYTES: 224,
+  FILE_ID: 232,
+  RECOVERED: 240,
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
   PINS: 4096,
-  BITMAP: 4096 + MAX_PINS * 64,
+  UNSEALED: 4096 + MAX_PINS * 64,
+  BITMAP: 4096 + MAX_PINS * 64 + UNSEALED_BYTES,
 } as const
 const STATE_BYTES = 512
 const MESSAGE_BYTES = 384
@@ -145,15 +154,16 @@ export class Control {
     this.append = new AppendState(buffer, AT.APPEND)
   }
 
-  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify. */
-  format(uuid: Buffer, unverifiedSlots: number): void {
+  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify of the tree of `lsn`. */
+  format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
     const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
     this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
     this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
     this.i32[AT.VERSION >> 2] = CONTROL_VERSION
     Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
-    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + bitmapBytes / 4)
     this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
+    this.setAllUnverified()
+    this.f64[AT.RECOVERED >> 3] = lsn
   }
 
   /** Where the rings can begin, behind a bitmap for so many slots. */
@@ -194,6 +204,12 @@ export class Control {
     this.region.grow(bytes)
     this.f64[AT.CONTROL_BYTES >> 3] = bytes
   }
+  get fileId(): number {
+    return this.f64[AT.FILE_ID >> 3]!
+  }
+  set fileId(id: number) {
+    this.f64[AT.FILE_ID >> 3] = id
+  }
   get durable(): number {
     return this.f64[AT.DURABLE >> 3]!
   }
@@ -211,6 +227,36 @@ export class Control {
   }
   get unverifiedLimit(): number {
     return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
+  }
+  /** The leader notes a slot that it is about to write, before any tree that reaches it is published. */
+  markUnsealed(slot: number): void {
+    if (slot >= UNSEALED_SLOTS) return
+    const word = (AT.UNSEALED >> 2) + (slot >>> 5)
+    const bit = 1 << (slot & 31)
+    if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
+  }
+  /** True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. */
+  mayBeUnsealed(slot: number): boolean {
+    return slot >= UNSEALED_SLOTS || (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+  }
+  /** A checkpoint that is on disk has sealed `slot`. The leader lock is held. */
+  clearUnsealed(slot: number): void {
+    if (slot < UNSEALED_SLOTS) Atomics.and(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** Says that every slot taken from disk is to be verified (again). For sole use only. */
+  setAllUnverified(): void {
+    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
+  }
+  setUnverified(slot: number): void {
+    if (slot < this.unverifiedLimit) Atomics.or(this.i32, Control.BITMAP_WORD + (slot >>> 5), 1 << (slot & 31))
+  }
+  /** Says that `slot` need not be verified any more. */
+  setVerified(slot: number): void {
+    if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
+  get recoveredLsn(): number {
+    return this.f64[AT.RECOVERED >> 3]!
   }
   get checkpointWanted(): boolean {
     return Atomics.load(this.i32, AT.CHECKPOINT_WANTED >> 2) === 1
@@ -299,21 +345,34 @@ export class Control {
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
     this.passTurn()
   }
-}
 
-/** After a flush that failed while `doing`: refuses writes everywhere. Returns the error to throw. */
-export function refuseWrites(control: Control, error: unknown, doing: string, lsn: number): IoError {
-  const cause = typedError(error, doing)
-  const message = `Writes are refused: ${cause.message} What had been acknowledged is safe; close the database everywhere, check the disk, and open it again.`
-  control.fail({ code: 'ERR_MMAPDB_IO', message, lsn })
-  return new IoError(message, { cause })
-}
+  /** Throws why writes are refused, if they are. */
+  refuseIfFailed(): void {
+    const failure = this.failure()
+    if (failure === undefined) return
+    if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
+    throw new IoError(failure.message)
+  }
 
-/** Throws why writes are refused, if they are. */
-export function refuseIfFailed(control: Control): void {
-  const failure = control.failure()
-  if (failure === undefined) return
-  if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
-  if (failure.code === 'ERR_MMAPDB_FULL') throw new FullError(failure.message)
-  throw new IoError(failure.message)
+  /** Runs what may flush; if a flush fails, writes are refused from then on, in every thread and process. */
+  stopOnFailedFlush<T>(act: () => T): T {
+    try {
+      return act()
+    } catch (error) {
+      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail })
+      throw error
+    }
+  }
+
+  /**
+   * Throws `IoError` if a page of `control` was lost: what this process stores there reaches nobody,
+   * and what it reads there is not what others wrote.
+   */
+  checkFaults(): void {
+    if (this.region.faultCount() === 0) return
+    throw new IoError(
+      'A page of the control file was lost: the file was cut short while the database is open, or its disk failed. ' +
+        'Close the database everywhere and open it again; nothing that was acknowledged is lost.',
+    )
+  }
 }

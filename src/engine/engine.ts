@@ -4,9 +4,10 @@
 import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
+import { guarded, typedError } from '../storage/errors.js'
 import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
+import { flushed } from '../wal/flush.js'
 import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
@@ -14,8 +15,8 @@ import { LogReader } from '../wal/reader.js'
 import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
-import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE } from './control.js'
-import { checkPath, databasePaths, findHeader, type HeaderSearch } from './files.js'
+import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
+import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
@@ -96,6 +97,7 @@ export class Engine {
   readonly #dataRegion: Region
   readonly #controlRegion: Region
   readonly #control: Control
+  readonly #dataFile: OpenDataFile
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #log: Log
@@ -132,6 +134,7 @@ export class Engine {
           reserveBytes: options.reserveBytes,
           windowBytes: options.windowBytes,
           create: !this.isPrivate,
+          readAheadBytes: options.readAheadBytes,
         }),
       )
       undo.push(() => data.close())
@@ -153,19 +156,13 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      const control = guarded('Opening the control file', () =>
-        storage.openRegion(paths.control, {
-          mode: this.isPrivate ? 'anonymous' : 'shared',
-          reserveBytes: CONTROL_RESERVE_BYTES,
-          windowBytes: CONTROL_WINDOW_BYTES,
-          create: first && !this.isPrivate,
-        }),
-      )
+      this.#dataFile = guarded('Opening the data file', () => new OpenDataFile(storage, paths.data))
+      const control = this.#openControl(paths, first)
       undo.push(() => control.close())
+      const controlId = this.isPrivate ? 0 : guarded('Opening the control file', () => storage.info(paths.control).id)
       this.#controlRegion = control
       this.#control = new Control(control)
-      if (first && !this.isPrivate) control.truncate(0)
-      if (!first) this.#checkControl()
+      if (!first) this.#checkControl(controlId)
 
       let search: HeaderSearch | undefined = this.#findHeader()
       if (search.header === undefined) {
@@ -200,6 +197,8 @@ export class Engine {
         space: this.#space,
         allocator: this.#allocator,
         writer,
+        checker: this.#checker,
+        dataFile: this.#dataFile,
         timeoutMs: options.timeoutMs,
       })
       this.#checkpointer = new Checkpointer({
@@ -218,6 +217,7 @@ export class Engine {
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
         if (first) {
+          this.#control.fileId = controlId
           this.#control.setReady()
           this.#locks.tryLock(LOCK.ATTACHED, 'shared')
         }
@@ -226,7 +226,7 @@ export class Engine {
       this.#pin = this.#pins.acquire()
     } catch (error) {
       for (const step of undo.reverse()) step()
-      throw error
+      throw typedError(error, 'Opening the database')
     }
   }
 
@@ -252,13 +252,37 @@ export class Engine {
     )
   }
 
-  #checkControl(): void {
-    if (!this.#control.ready) {
-      throw new CorruptError(
-        `${databasePaths(this.options.path).control} was removed or damaged while the database is open elsewhere. ` +
-          'Close it everywhere, then open it again; nothing is lost.',
-      )
+  /**
+   * The first opener begins with a file of its own: should somebody run on with the old one (their data
+   * file was replaced, or else this would not be the first opener), nothing changes beneath them.
+   */
+  #openControl({ control: path }: DatabasePaths, first: boolean): Region {
+    const storage = this.#storage
+    try {
+      if (first && !this.isPrivate && storage.info(path).kind !== 'missing') storage.unlink(path)
+      return storage.openRegion(path, {
+        mode: this.isPrivate ? 'anonymous' : 'shared',
+        reserveBytes: CONTROL_RESERVE_BYTES,
+        windowBytes: CONTROL_WINDOW_BYTES,
+        create: first && !this.isPrivate,
+      })
+    } catch (error) {
+      if (!first && error instanceof StorageError && error.code === 'ENOENT') throw this.#controlGone()
+      throw typedError(error, 'Opening the control file')
     }
+  }
+
+  #controlGone(): CorruptError {
+    const path = databasePaths(this.options.path).control
+    return new CorruptError(
+      `${path} was removed or damaged while the database is open elsewhere. Close it everywhere, then open it again; ` +
+        'nothing is lost.',
+      { path },
+    )
+  }
+
+  #checkControl(fileId: number): void {
+    if (!this.#control.ready || this.#control.fileId !== fileId) throw this.#controlGone()
     if (this.#control.version !== CONTROL_VERSION) {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
@@ -313,10 +337,10 @@ export class Engine {
   #recover(header: Header, search: HeaderSearch): RecoveryReport {
     return guarded('Recovering the database', () => {
       const twins = headerSlots(header.checkpointNumber)
-      formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
+      const freeListDamage = formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
       this.#checkLogBelongs(header)
       if (!this.isPrivate) this.#settleHeader(header)
-      return recover({
+      const report = recover({
         control: this.#control,
         space: this.#space,
         log: this.#log,
@@ -324,9 +348,12 @@ export class Engine {
         header,
         readOnly: this.options.readOnly,
         headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
+        freeListDamage,
         checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
         monotonicMs: () => this.#storage.monotonicMs(),
       })
+      if (freeListDamage !== undefined && !report.needed && !this.options.readOnly) this.#checkpointAnew()
+      return report
     })
   }
 
@@ -342,7 +369,7 @@ export class Engine {
       for (const slot of headerSlots(header.checkpointNumber)) {
         file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
       }
-      file.flush()
+      flushed('Flushing the header', () => file.flush())
     } finally {
       file.close()
     }
@@ -367,7 +394,15 @@ export class Engine {
 
   /** For an allocator that found no slot: grows the file, waiting out appenders. */
   #growFor(slots: number): void {
-    underAppendLock(this.#sharedLocks(), () => growDataFile(this.#space, this.#control, slots))
+    try {
+      underAppendLock(this.#sharedLocks(), () => growDataFile(this.#space, this.#control, slots))
+    } catch (cause) {
+      if (!(cause instanceof LockedError)) throw cause
+      throw new LockedError(
+        `The data file could not grow within ${this.options.timeoutMs} ms: another writer that holds the append lock is stopped or very slow.`,
+        { cause },
+      )
+    }
   }
 
   // ---- reading ---------------------------------------------------------------------------------
@@ -378,7 +413,7 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      if (!this.#reader.find(state, this.#key, length)) return undefined
+      if (!this.#find(state, length)) return undefined
       return this.#foundValue()
     } finally {
       this.#pin.release()
@@ -391,7 +426,7 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      if (!this.#reader.find(state, this.#key, length)) return undefined
+      if (!this.#find(state, length)) return undefined
       const version = this.#reader.version
       return { value: this.#foundValue(), version }
     } finally {
@@ -405,12 +440,19 @@ export class Engine {
     const state = this.#state
     this.#pin.take(state)
     try {
-      const found = this.#reader.find(state, this.#key, length)
-      this.#checker.checkFaults()
+      const found = this.#find(state, length)
+      if (found) this.#checker.checkFaults()
       return found
     } finally {
       this.#pin.release()
     }
+  }
+
+  /** A key may seem to be absent because a page was lost. */
+  #find(state: StateFields, keyLength: number): boolean {
+    if (this.#reader.find(state, this.#key, keyLength)) return true
+    this.#checker.checkFaults()
+    return false
   }
 
   #foundValue(): unknown {
@@ -427,7 +469,7 @@ export class Engine {
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
     const bounds = boundsOf(range)
-    const pin = this.#pins.acquire()
+    const pin = this.#acquirePin()
     const state = newState()
     pin.take(state)
     return new RangeIterator(this.#source(() => this.#pins.giveBack(pin)), state, bounds, selection)
@@ -445,9 +487,13 @@ export class Engine {
     }
   }
 
+  #acquirePin(): Pin {
+    return guarded('Taking a snapshot', () => this.#pins.acquire())
+  }
+
   snapshot(): EngineSnapshot {
     this.#assertOpen()
-    const pin = this.#pins.acquire()
+    const pin = this.#acquirePin()
     const state = newState()
     pin.take(state)
     const source = this.#source(() => this.#pins.giveBack(pin))
@@ -559,13 +605,13 @@ export class Engine {
   /** Gives a frame its place in the log; it counts once `finishCommit` has returned. */
   beginCommit(frame: Buffer): Lsn {
     this.#assertWritable()
-    this.#limitLog()
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
     return this.#committer.append(frame)
   }
 
   /** Returns once the log is on disk and visible up to `end`. */
   finishCommit(end: Lsn): void {
-    this.#committer.wait(end)
+    guarded('Committing a write', () => this.#committer.wait(end))
     this.#lastCommit = end
     const behind = end - this.#lastCheckpointBegun()
     if (behind > this.options.checkpointBytes && !this.#control.checkpointWanted) this.#control.checkpointWanted = true
@@ -599,7 +645,7 @@ export class Engine {
   /** Brings the tree to disk. Undefined if there was nothing new or somebody else is at it (`wait` false). */
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.#assertWritable()
-    return this.#checkpointer.run({ wait })
+    return guarded('Making a checkpoint', () => this.#checkpointer.run({ wait }))
   }
 
   // ---- the rest --------------------------------------------------------------------------------
@@ -608,6 +654,10 @@ export class Engine {
     this.#assertOpen()
     const state = this.#control.readState(newState())
     const tail = this.#control.append.read(newAppendFields()).tail
+    return guarded('Looking at the files', () => this.#statsOf(state, tail))
+  }
+
+  #statsOf(state: StateFields, tail: number): Stats {
     const visible = state[STATE.VISIBLE]!
     const oldest = this.#pins.older(visible, false)[0] ?? visible
     const total = Math.floor(this.#dataRegion.sizeBytes() / SLOT_BYTES)
@@ -694,7 +744,7 @@ export class Engine {
     this.#pins.close()
     this.#closed = true
     try {
-      if (!this.isPrivate && !this.options.readOnly && this.#control.failure() === undefined) this.#finishIfLast()
+      if (!this.isPrivate && !this.options.readOnly) guarded('Closing the database', () => this.#finishIfLast())
     } finally {
       this.#log.close()
       this.#locks.close()
@@ -707,21 +757,50 @@ export class Engine {
     // One closer after the other, so that the last of several at once knows that it is the last.
     if (!this.#locks.lock(LOCK.OPEN, 'exclusive', this.options.timeoutMs)) return
     if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
+    const failure = this.#control.failure()
+    // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
+    if (!this.#control.ready || !this.#checker.isWhole || !this.#dataFile.isInPlace()) return
+    if (failure !== undefined) {
+      if (failure.code === 'ERR_MMAPDB_CORRUPT') this.#save()
+      return
+    }
     try {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
       let report = this.#checkpointer.run({ wait: true, cutTail: true })
       const state = this.#control.readState(newState())
+      this.#checker.assertWhole()
       // The first pass leaves its free list where the last free slots are, and that is far behind.
       for (let pass = 0; pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = this.#trim() ?? report
       this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
+      this.#checker.assertWhole()
       this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
       // Nobody trusts it any more: the next opener makes it anew.
       this.#controlRegion.truncate(0)
     } catch (error) {
       // Nothing is lost without it: the next opener replays the log.
-      if (!(error instanceof FullError) && !(error instanceof StorageError && error.code === 'ENOSPC')) throw error
+      if (!(typedError(error, '') instanceof FullError)) throw error
     }
+  }
+
+  /**
+   * Writes were refused because the log is damaged or gone. The tree has all that was acknowledged: a
+   * checkpoint saves it, and if the segment that the next opener would look for is gone, an empty one
+   * takes its place. A crash before it is there leaves the damage that there was.
+   */
+  #save(): void {
+    this.#checkpointer.run({ wait: true, inSpiteOfFailure: true })
+    const current = this.#log.segment(this.#control.append.read(this.#append).segmentStart as Lsn)
+    if (current !== undefined && this.#log.isInPlace(current)) return
+    this.#log.close()
+    this.#log.createSegment(this.#control.visible() as Lsn, 0)
+  }
+
+  /** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
+  #checkpointAnew(): void {
+    this.#frame.reset()
+    this.#committer.wait(this.#committer.append(this.#frame.frame()))
+    this.#checkpointer.run({ wait: true })
   }
 
   /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
@@ -768,7 +847,9 @@ export class EngineSnapshot {
 
   #find(key: Key): boolean {
     this.#assertOpen()
-    return this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))
+    if (this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))) return true
+    this.#source.checker.checkFaults()
+    return false
   }
 
   get(key: Key): unknown {
@@ -790,7 +871,7 @@ export class EngineSnapshot {
 
   has(key: Key): boolean {
     const found = this.#find(key)
-    this.#source.checker.checkFaults()
+    if (found) this.#source.checker.checkFaults()
     return found
   }
 

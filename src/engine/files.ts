@@ -20,6 +20,29 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   control: join(directory, 'control'),
 })
 
+/**
+ * The data file as this thread has opened it. Removed or replaced while it is open, it goes on working
+ * for those who have it, locks and all, and nobody else will ever find what is written there; and
+ * whoever opens what has taken its place knows nothing of those who run on. So it is looked for once
+ * more before anything is acknowledged: one stat(2).
+ */
+export class OpenDataFile {
+  readonly #storage: Storage
+  readonly path: string
+  readonly #id: number
+
+  constructor(storage: Storage, path: string) {
+    this.#storage = storage
+    this.path = path
+    this.#id = storage.info(path).id
+  }
+
+  /** True if whoever looks for the file finds this very one. */
+  isInPlace(): boolean {
+    return this.#storage.info(this.path).id === this.#id
+  }
+}
+
 /** Throws if what lies at the path cannot be a database, or is none and may not become one. */
 export function checkPath(
   storage: Storage,

@@ -1,8 +1,11 @@
 // The free list on disk: a chain of slots, written by a checkpoint, with every slot that its tree
 // does not reach, as runs of neighbouring slots.
 import { CorruptError } from '../errors.js'
+import type { Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
-import type { SlotChecker } from './slot-check.js'
+import { Node } from './node.js'
+import { forEachOverflowSlot, overflowPointer } from './overflow.js'
+import { damaged, madeAt, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 const RUN_BYTES = 8
@@ -83,4 +86,50 @@ export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: 
   let at = 0
   for (const [first, length] of runs) for (let n = 0; n < length; n++) slots[at++] = first + n
   return slots
+}
+
+/** Every free slot that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was written with it. */
+export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Uint32Array {
+  const chain = chainSlots(space, checker, header.chain, header.chainSlots)
+  if (chain.length !== header.chainSlots) {
+    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.chainSlots} as the header says.`, { slotNo: header.chain })
+  }
+  for (const slot of chain) if (madeAt(space, slot) !== header.lsn) throw damaged(slot, 'it is of the free list of another checkpoint')
+  const free = readChain(space, chain, header.nextSlot)
+  const used = HEADER_SLOTS + header.leaves + header.branches + header.overflows + chain.length
+  if (used + free.length > header.nextSlot) {
+    throw new CorruptError(`The free list names ${free.length} slots, and no more than ${header.nextSlot - used} can be free.`, { slotNo: header.chain })
+  }
+  return free
+}
+
+/**
+ * The same from the tree: every slot that it does not reach. Reads all of it but leaves that hold no
+ * long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
+ */
+export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Uint32Array {
+  const reached = new Uint8Array(header.nextSlot)
+  let count = 0
+  const mark = (slot: number): void => {
+    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0) throw damaged(slot, 'more than one slot leads to it')
+    reached[slot] = 1
+    count++
+  }
+  const visit = (slot: SlotNo, level: number): void => {
+    mark(slot)
+    if (level === 0 && header.overflows === 0) return
+    checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    const node = new Node().at(space, slot)
+    for (let i = 0; i < node.count; i++) {
+      if (level > 0) visit(node.child(i), level - 1)
+      else if (node.overflows(i)) forEachOverflowSlot(space, checker, overflowPointer(node, i), mark)
+    }
+  }
+  if (header.height > 0) visit(header.root, header.height - 1)
+  if (count !== header.leaves + header.branches + header.overflows) {
+    throw new CorruptError(`The tree has ${count} slots, which are not as many as the header counts.`, { slotNo: header.root })
+  }
+  const free: number[] = []
+  for (let slot = HEADER_SLOTS; slot < header.nextSlot; slot++) if (reached[slot] === 0) free.push(slot)
+  return Uint32Array.from(free)
 }

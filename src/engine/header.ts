@@ -20,8 +20,8 @@
 //      128    8  overflow slots
 //      136    8  time the database was created, milliseconds since 1970 (float64)
 import { crc32c } from '../wal/frame.js'
-import type { Lsn } from '../wal/lsn.js'
-import { SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
+import { FIRST_LSN, LSN_ALIGNMENT, MAX_LSN, type Lsn } from '../wal/lsn.js'
+import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
 export const FORMAT_VERSION = 1
 const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
@@ -98,7 +98,7 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
   if (b.readUInt32LE(SLOT.NUMBER) !== slotNo) return `it says that it is slot ${b.readUInt32LE(SLOT.NUMBER)}`
   const checkpointNumber = Number(b.readBigUInt64LE(AT.NUMBER))
   if (!headerSlots(checkpointNumber).includes(slotNo)) return `checkpoint ${checkpointNumber} does not belong there`
-  return {
+  const header: Header = {
     version: b.readUInt32LE(AT.VERSION),
     uuid: Buffer.from(b.subarray(AT.UUID, AT.UUID + 16)),
     checkpointNumber,
@@ -114,6 +114,29 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
     createdMs: b.readDoubleLE(AT.CREATED),
   }
+  // What a newer format means by its fields is its own affair; that it is newer is all that matters.
+  if (header.version > FORMAT_VERSION) return header
+  return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header) ? 'it says what cannot be' : header
+}
+
+/** False for what no checkpoint writes: whoever trusted it would look, or write, where nothing of the tree is. */
+function isPossible(h: Header): boolean {
+  const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.chainSlots
+  const within = (slot: number): boolean => slot >= HEADER_SLOTS && slot < h.nextSlot
+  const tree =
+    h.height === 0
+      ? h.root === 0 && h.leaves + h.branches + h.overflows + h.entries === 0
+      : h.height < MAX_HEIGHT && within(h.root) && h.leaves > 0 && h.branches >= h.height - 1 && h.entries >= h.leaves
+  return (
+    tree &&
+    h.version > 0 &&
+    h.lsn >= FIRST_LSN && h.lsn <= MAX_LSN && h.lsn % LSN_ALIGNMENT === 0 &&
+    h.nextSlot <= 2 ** 32 && used <= h.nextSlot &&
+    (h.chainSlots === 0 ? h.chain === 0 : within(h.chain)) &&
+    Number.isSafeInteger(h.checkpointNumber) && Number.isSafeInteger(h.entries) &&
+    // What a Date can hold.
+    Math.abs(h.createdMs) <= 8.64e15
+  )
 }
 
 /** True if these bytes were once meant to be a header. */

@@ -1,5 +1,6 @@
 // Options of a database, with limits. `docs/` and the README repeat none of this.
 import { InvalidError } from '../errors.js'
+import { memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
 import type { ValueEncoding } from './values.js'
 import { VALUE_ENCODINGS } from './values.js'
@@ -38,6 +39,13 @@ export interface OpenOptions {
   reserveBytes?: number
   /** Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB (default). For tests. */
   windowBytes?: number
+  /**
+   * The system reads ahead of what is touched in a data file that is not longer than this: good while
+   * the file warms up, and a waste that drives out what is needed once it is larger than memory. Infinity:
+   * always; 0: never. Decided on opening and as the file grows. Default: half of the memory that this
+   * process may use.
+   */
+  readAheadBytes?: number
   /**
    * How long to wait for others (an opener that recovers, a leader, a lock) before giving up with
    * `ERR_MMAPDB_LOCKED`. Milliseconds, 1 to 3,600,000; default 30,000.
@@ -84,7 +92,7 @@ function flag(name: string, value: boolean | undefined, fallback: boolean): bool
 
 const KNOWN = new Set([
   'workers', 'createIfMissing', 'readOnly', 'valueEncoding', 'checkpointBytes', 'segmentBytes', 'reserveBytes',
-  'windowBytes', 'timeoutMs', 'maxInFlightBytes', 'allowNetworkFileSystem',
+  'windowBytes', 'readAheadBytes', 'timeoutMs', 'maxInFlightBytes', 'allowNetworkFileSystem',
 ])
 
 /** Checks everything and fills in the defaults. Throws `InvalidError`. */
@@ -113,6 +121,7 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
     segmentBytes: integer('segmentBytes', options.segmentBytes, 64 * MiB, 4 * KiB, 16 * GiB),
     reserveBytes,
     windowBytes,
+    readAheadBytes: options.readAheadBytes === Infinity ? Infinity : integer('readAheadBytes', options.readAheadBytes, Math.floor(memoryBytes() / 2), 0, Number.MAX_SAFE_INTEGER),
     timeoutMs: integer('timeoutMs', options.timeoutMs, 30_000, 1, 3_600_000),
     maxInFlightBytes: integer('maxInFlightBytes', options.maxInFlightBytes, 16 * MiB, 64 * KiB, GiB),
     allowNetworkFileSystem: flag('allowNetworkFileSystem', options.allowNetworkFileSystem, false),

@@ -2,9 +2,10 @@
 // the first slot, the length and a CRC-32C of the whole value, checked each time it is read: the
 // slots' own CRCs cannot tell a chain that was put together wrongly.
 import { CorruptError } from '../errors.js'
-import { crc32c } from '../wal/frame.js'
+import { crc32c, MAX_VALUE_BYTES } from '../wal/frame.js'
 import type { Allocator } from './allocator.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
+import type { Node } from './node.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -12,6 +13,14 @@ export interface OverflowPointer {
   first: SlotNo
   lengthBytes: number
   crc: number
+}
+
+/** Where the value of entry i of `leaf` overflows to. */
+export function overflowPointer(leaf: Node, i: number): OverflowPointer {
+  const at = leaf.keyAt(i) + leaf.keyLength(i)
+  const u32 = (n: number): number =>
+    (leaf.u8[n]! | (leaf.u8[n + 1]! << 8) | (leaf.u8[n + 2]! << 16) | (leaf.u8[n + 3]! << 24)) >>> 0
+  return { first: u32(at) as SlotNo, lengthBytes: u32(at + 4), crc: u32(at + 8) }
 }
 
 /** Writes `value` [at, at + length) into a new chain. */
@@ -49,21 +58,17 @@ export function writeOverflow(
   return { first, lengthBytes: length, crc: crc32c(value.subarray(at, at + length)) }
 }
 
+const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
+  new CorruptError(
+    `The value of ${pointer.lengthBytes} bytes that begins in slot ${pointer.first} is damaged: ${why}. ` +
+      'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+    { slotNo: pointer.first },
+  )
+
 /** Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. */
 export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer): Buffer {
-  const wrong = (why: string): CorruptError =>
-    new CorruptError(
-      `The value of ${pointer.lengthBytes} bytes that begins in slot ${pointer.first} is damaged: ${why}. ` +
-        'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
-      { slotNo: pointer.first },
-    )
-  if (pointer.lengthBytes > space.maxSlots * SLOT_BODY_BYTES) throw wrong('its length is out of range')
-  // Walks the chain before it allocates: a wrong length must not cost memory.
-  if (pointer.lengthBytes > 1024 * 1024) {
-    let total = 0
-    forEachOverflowSlot(space, checker, pointer, (_slot, bytes) => (total += bytes))
-    if (total !== pointer.lengthBytes) throw wrong('its chain has another length')
-  }
+  // A wrong length must not cost memory: no value is longer than the file.
+  if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
   const value = Buffer.allocUnsafe(pointer.lengthBytes)
   let done = 0
   forEachOverflowSlot(space, checker, pointer, (slot, bytes) => {
@@ -72,12 +77,31 @@ export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: Ov
     done += bytes
   })
   checker.checkFaults()
-  if (done !== pointer.lengthBytes) throw wrong('its chain has another length')
-  if (crc32c(value) >>> 0 !== pointer.crc >>> 0) throw wrong('its CRC does not match its bytes')
+  if (crc32c(value) >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
   return value
 }
 
-/** Visits the slots of a chain. Ends after as many as the length asks for, whatever the links say. */
+/**
+ * The slots of a chain, to be given up. Throws `CorruptError` if they do not hold the value that the
+ * pointer stands for, each but once: what is given up by mistake would be written over.
+ */
+export function overflowChain(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer): SlotNo[] {
+  const slots = new Set<SlotNo>()
+  let crc = 0
+  forEachOverflowSlot(space, checker, pointer, (slot, bytes) => {
+    if (slots.has(slot)) throw wrongValue(pointer, `its chain comes to slot ${slot} twice`)
+    slots.add(slot)
+    const base = space.base(slot) + SLOT.BODY
+    crc = crc32c(space.buffers[space.reach(slot)]!.subarray(base, base + bytes), crc)
+  })
+  if (crc >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
+  return [...slots]
+}
+
+/**
+ * Visits the slots of a chain. All but the last are full, so that it ends after as many as the length
+ * asks for, whatever the links say.
+ */
 export function forEachOverflowSlot(
   space: SlotSpace,
   checker: SlotChecker,
@@ -91,7 +115,7 @@ export function forEachOverflowSlot(
     const i32 = space.i32[space.reach(slot)]!
     const next = i32[w + 6]! >>> 0
     const bytes = i32[w + 7]! >>> 0
-    if (bytes === 0 || bytes > left || bytes > SLOT_BODY_BYTES) {
+    if (bytes !== Math.min(left, SLOT_BODY_BYTES) || (next === 0) !== (bytes === left)) {
       throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
     }
     visit(slot, bytes)

@@ -3,7 +3,7 @@
 import { InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
-import type { SlotChecker } from './slot-check.js'
+import { damaged, type SlotChecker } from './slot-check.js'
 import { Cursor, TreeReader } from './tree-reader.js'
 import type { ValueCodec } from './values.js'
 
@@ -134,7 +134,11 @@ export class RangeIterator<T> implements IterableIterator<T> {
           }
         }
         if (!this.#nextLeaf()) break
+        // Among a whole leaf of entries this costs nothing that could be measured; a count goes without.
+        this.#cursor.checkPlace()
       }
+      // It may seem to end because a page was lost.
+      this.#source.checker.checkFaults()
     } catch (error) {
       this.#close()
       throw error
@@ -156,13 +160,17 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** Counts what is left, leaf by leaf, without reading an entry. */
   count(): number {
     let count = 0
-    this.#source.assertOpen()
-    this.#start()
-    while (this.#cursor.valid && count < this.#left) {
-      count += Math.abs(this.#stop - this.#index)
-      if (!this.#nextLeaf()) break
+    try {
+      this.#source.assertOpen()
+      this.#start()
+      while (this.#cursor.valid && count < this.#left) {
+        count += Math.abs(this.#stop - this.#index)
+        if (!this.#nextLeaf()) break
+      }
+      this.#source.checker.checkFaults()
+    } finally {
+      this.#close()
     }
-    this.#close()
     return Math.min(count, this.#left)
   }
 
@@ -219,7 +227,12 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #key(u8: Uint8Array, at: number, length: number): Key {
-    return decodeKey(u8, at, at + length)
+    try {
+      return decodeKey(u8, at, at + length)
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw error
+      throw damaged(this.#cursor.leaf.slot, 'a key in it is none that was ever put')
+    }
   }
 
   #value(i: number): unknown {

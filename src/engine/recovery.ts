@@ -18,11 +18,12 @@ import type { Allocator } from './allocator.js'
 import type { CheckpointReport } from './checkpoint.js'
 import type { Committer } from './commit.js'
 import { Control, newState, STATE } from './control.js'
-import { chainSlots, readChain } from './free-list.js'
+import { deriveFreeList, readFreeList } from './free-list.js'
 import type { Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
+import type { Damage } from './verify.js'
 
 /** What recovery did. */
 export interface RecoveryReport {
@@ -42,6 +43,8 @@ export interface RecoveryReport {
   readonly slotsRebuilt: number
   /** Header slots that were damaged and have been replaced by the checkpoint. */
   readonly headersDamaged: number
+  /** Why the free list could not be read, if it was made again from the tree; by the next checkpoint on disk, too. */
+  readonly freeListDamage: Damage | undefined
   readonly durationMs: number
 }
 
@@ -50,14 +53,14 @@ const GROUP_BYTES = 8 * 1024 * 1024
 /** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
 const UNUSED_RUN = 1024
 
-/** Makes `control` say what `header` says. Returns the free slots in the order they will be used. */
+/** Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the tree. */
 export function formatControl(
   control: Control,
   space: SlotSpace,
   header: Header,
   allocator: () => Allocator,
   checker: () => SlotChecker,
-): void {
+): Damage | undefined {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   if (header.nextSlot > sizeSlots) {
     throw new CorruptError(
@@ -66,7 +69,7 @@ export function formatControl(
       { slotNo: sizeSlots },
     )
   }
-  control.format(header.uuid, header.nextSlot)
+  control.format(header.uuid, header.nextSlot, header.lsn)
   control.fileSlots = sizeSlots
   control.durable = header.lsn
   const state = newState()
@@ -84,18 +87,29 @@ export function formatControl(
   state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
   state[STATE.CHAIN] = header.chain
   state[STATE.CHAIN_SLOTS] = header.chainSlots
-  const chain = chainSlots(space, checker(), header.chain, header.chainSlots)
-  if (chain.length !== header.chainSlots) {
-    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.chainSlots} as the header says.`, {
-      slotNo: header.chain,
-    })
+  let free: Uint32Array
+  let damage: Damage | undefined
+  try {
+    free = readFreeList(space, checker(), header)
+  } catch (error) {
+    if (!(error instanceof CorruptError)) throw error
+    damage = { slotNo: error.site.slotNo ?? header.chain, why: error.message }
+    // What the damaged chain took counts as free itself. Nothing that is free now is reached by the
+    // header, so a crash before the next checkpoint leaves what was found here: it is derived again.
+    free = deriveFreeList(space, checker(), header)
+    // Whoever reads what this has walked through looks at more than it did.
+    control.setAllUnverified()
+    state[STATE.CHAIN] = 0
+    state[STATE.CHAIN_SLOTS] = 0
   }
-  const free = readChain(space, chain, header.nextSlot)
+  // Nobody verifies what is free, and nothing in the tree may lead there.
+  for (const slot of free) control.setVerified(slot)
   const slots = allocator()
   slots.begin(state, header.lsn)
   slots.replaceWaiting(free)
   slots.finish()
   control.publishState(state)
+  return damage
 }
 
 export interface RecoveryParts {
@@ -105,6 +119,7 @@ export interface RecoveryParts {
   readonly committer: Committer
   readonly header: Header
   readonly headersDamaged: number
+  readonly freeListDamage: Damage | undefined
   /** This opener will not write; what it finds is repaired all the same. */
   readonly readOnly: boolean
   /** Makes a checkpoint; undefined in a database that must not be written. */
@@ -137,7 +152,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     // Two passes over each group: find how far good frames go, then apply them as one.
     const start = groupEnd
     while (groupEnd - start < GROUP_BYTES && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
-      checkOperations(scan)
+      // Before anything is applied: what is malformed stops it with nothing changed.
+      forEachOperation(scan.bytes, scan.at, scan.lengthBytes, () => undefined)
       frames++
       operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
       groupEnd = scan.position
@@ -180,16 +196,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     slotsPartiallyWritten,
     slotsRebuilt: needed ? after[STATE.NEXT_SLOT]! - before + reused : 0,
     headersDamaged: parts.headersDamaged,
+    freeListDamage: parts.freeListDamage,
     durationMs: parts.monotonicMs() - startedMs,
-  }
-}
-
-/** A frame whose CRC holds and whose inside makes no sense was written by a program that went wrong. */
-function checkOperations(reader: LogReader): void {
-  try {
-    forEachOperation(reader.bytes, reader.at, reader.lengthBytes, () => undefined)
-  } catch (cause) {
-    throw new CorruptError(`The frame at LSN ${reader.lsn} is malformed: ${(cause as Error).message}.`, { lsn: reader.lsn }, { cause })
   }
 }
 

@@ -1,12 +1,15 @@
 // Verification of slots. A slot that the last recovery took from disk is verified the first time
-// anybody touches it: CRC, its own number, type and level, and that entries and cells lie where
-// they may. After that the hot paths can trust its inside. Slots made since then are not checked:
-// they have not been to disk.
+// anybody touches it: CRC, its own number, type and level, that entries and cells lie where they
+// may, that it is no newer than the tree it was taken from, and that what it leads to came from
+// disk as well, is not free, and has not been come to from elsewhere.
+// After that the hot paths can trust its inside. Slots made since then are not checked: they have
+// not been to disk. Whether a leaf is the right one for its place is another matter: see place.ts.
 import { CorruptError, IoError } from '../errors.js'
-import { crc32c } from '../wal/frame.js'
+import { crc32c, MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Control } from './control.js'
 import {
   HEADER_SLOTS,
+  isInline,
   KEY_LENGTH_MASK,
   kindWord,
   LEAF_CELL_HEADER,
@@ -22,58 +25,110 @@ import { Node } from './node.js'
 import { compareKeys, commonPrefix, headOf } from './search.js'
 import type { SlotSpace } from './slot-space.js'
 
+/** What bounds a slot that was taken from disk: the tree that it belongs to. */
+export interface TreeBounds {
+  /** Nothing in the tree was made later. */
+  readonly lsn: number
+  /** Whether a slot of the tree can lead to `slot`. */
+  leadsTo(slot: number): boolean
+}
+
 export class SlotChecker {
   readonly #space: SlotSpace
   readonly #control: Control
   readonly #node = new Node()
+  readonly #bounds: TreeBounds
   #faultsSeen: number
 
   constructor(space: SlotSpace, control: Control) {
     this.#space = space
     this.#control = control
+    this.#bounds = {
+      get lsn() {
+        return control.recoveredLsn
+      },
+      leadsTo: (slot) => slot >= HEADER_SLOTS && this.isUnverified(slot),
+    }
     this.#faultsSeen = space.region.faultCount()
   }
 
-  /** True if `slot` came from disk and nobody has looked at it yet. */
+  /** Slots that the data file holds. */
+  get fileSlots(): number {
+    return this.#control.fileSlots
+  }
+
+  /** True if `slot` came from disk, was not free there, and nobody has looked at it yet. */
   isUnverified(slot: number): boolean {
     return (
       slot < this.#control.unverifiedLimit &&
-      (this.#control.i32[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0
+      (Atomics.load(this.#control.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
     )
   }
 
   /**
    * Makes sure that `slot` is what a reader expects: verifies it if that is still due, and compares
-   * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`.
+   * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`, or `IoError`
+   * if a page was lost. True if it had not been verified before.
    */
-  expect(slot: number, type: number, level: number): void {
-    if (slot < HEADER_SLOTS || slot >= this.#control.fileSlots) {
-      throw new CorruptError(`A slot is referred to that is not in the data file: ${slot}. ${ADVICE}`, { slotNo: slot })
-    }
+  expect(slot: number, type: number, level: number): boolean {
+    const why = this.look(slot, type, level)
+    if (why !== undefined) throw damaged(slot, why)
+    if (!this.isUnverified(slot)) return false
+    this.#control.setVerified(slot)
+    return true
+  }
+
+  /** The error for a sound slot that what leads to it is wrong about. Whoever comes to it next looks as closely again. */
+  misplaced(slot: number): CorruptError {
+    this.#control.setUnverified(slot)
+    return damaged(slot, 'its keys are not those that what leads to it says')
+  }
+
+  /** What is wrong with `slot` for a reader that expects this of it. Verifies it if that is due, and it stays due. */
+  look(slot: number, type: number, level: number): string | undefined {
+    if (slot < HEADER_SLOTS || slot >= this.#control.fileSlots) return 'it is not in the data file'
     const window = this.#space.reach(slot)
     const word = this.#space.i32[window]![(this.#space.base(slot) + SLOT.TYPE) >> 2]!
     if ((word & 0xffff) !== kindWord(type, level)) {
-      this.checkFaults()
-      throw damaged(slot, `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`)
+      // A lost page reads as zeros, and stays lost.
+      if (this.#space.region.faultCount() !== 0) throw lostPage()
+      return `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`
     }
-    if (!this.isUnverified(slot)) return
-    const why = slotDamage(this.#space, slot as SlotNo, this.#node)
+    if (!this.isUnverified(slot)) return undefined
+    const why = slotDamage(this.#space, slot as SlotNo, this.#node, this.#bounds)
     this.checkFaults()
-    if (why !== undefined) throw damaged(slot, why)
-    Atomics.and(this.#control.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
+    // Somebody else may have verified it meanwhile, and have gone on to what it leads to.
+    return why !== undefined && this.isUnverified(slot) ? why : undefined
   }
 
   /** Throws `IoError` if a page of the map was lost since the last call. */
   checkFaults(): void {
+    // Without `control` no reader is seen by those who reuse slots: nothing it reads can be trusted.
+    this.#control.checkFaults()
     const faults = this.#space.region.faultCount()
     if (faults === this.#faultsSeen) return
     this.#faultsSeen = faults
-    throw new IoError(
-      'A page of the data file could not be read: the disk failed, or the file was cut short while it was open. ' +
-        'Close the database everywhere, check the disk, and open it again.',
-    )
+    throw lostPage()
+  }
+
+  /**
+   * Throws `IoError` if this process has lost a page of the data file or of `control`, ever: what it
+   * stores there reaches neither the file nor anybody else, so it may read on and not write.
+   */
+  assertWhole(): void {
+    this.#control.checkFaults()
+    if (!this.isWhole) throw lostPage()
+  }
+  get isWhole(): boolean {
+    return this.#control.region.faultCount() === 0 && this.#space.region.faultCount() === 0
   }
 }
+
+const lostPage = (): IoError =>
+  new IoError(
+    'A page of the data file could not be read: the disk failed, or the file was cut short while it was open. ' +
+      'Close the database in this process (everywhere, if others say the same), check the disk, and open it again.',
+  )
 
 const ADVICE =
   'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
@@ -95,7 +150,7 @@ export function sealSlot(space: SlotSpace, slot: number): void {
 }
 
 /** What is wrong with a sealed slot, or undefined if nothing is. */
-export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node): string | undefined {
+export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
   const window = space.reach(slot)
   const base = space.base(slot)
   const i32 = space.i32[window]!
@@ -103,22 +158,37 @@ export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node): strin
   if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== slot) {
     return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
   }
-  return structureDamage(space, slot, scratch)
+  if (madeAt(space, slot) > bounds.lsn) return 'it is newer than the tree that leads to it'
+  return structureDamage(space, slot, scratch, bounds)
+}
+
+const UNBOUNDED: TreeBounds = { lsn: Number.POSITIVE_INFINITY, leadsTo: (slot) => slot >= HEADER_SLOTS }
+
+/** LSN of the group whose apply wrote a slot. */
+export function madeAt(space: SlotSpace, slot: number): number {
+  const w = (space.base(slot) + SLOT.LSN) >> 2
+  const i32 = space.i32[space.reach(slot)]!
+  return (i32[w + 1]! >>> 0) * 2 ** 32 + (i32[w]! >>> 0)
 }
 
 /** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not looked at. */
-export function structureDamage(space: SlotSpace, slot: SlotNo, scratch: Node): string | undefined {
+export function structureDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
   const window = space.reach(slot)
   const base = space.base(slot)
   const type = space.u8[window]![base + SLOT.TYPE]!
+  const next = space.i32[window]![(base + SLOT.NEXT) >> 2]! >>> 0
   switch (type) {
     case TYPE.LEAF:
     case TYPE.BRANCH:
-      return nodeDamage(scratch.at(space, slot))
-    case TYPE.OVERFLOW:
-      return space.i32[window]![(base + SLOT.USED) >> 2]! >>> 0 > SLOT_BODY_BYTES ? 'its length is out of range' : undefined
+      return nodeDamage(scratch.at(space, slot)) ?? leadingDamage(scratch, madeAt(space, slot), bounds)
+    case TYPE.OVERFLOW: {
+      const used = space.i32[window]![(base + SLOT.USED) >> 2]! >>> 0
+      if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES)) return 'its length is out of range'
+      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
+    }
     case TYPE.FREE_LIST:
-      return space.u16[window]![(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES ? 'its count is out of range' : undefined
+      if (space.u16[window]![(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
+      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
     case TYPE.HEADER:
       return undefined
     default:
@@ -133,7 +203,8 @@ function nodeDamage(node: Node): string | undefined {
   if (isLeaf !== (node.level === 0)) return 'its level does not fit its type'
   if (bodyEnd > SLOT_BYTES) return 'it has too many entries'
   if (node.heap < bodyEnd || node.heap > SLOT_BYTES) return 'its heap lies outside'
-  if (!isLeaf && count === 0) return 'it is a branch without children'
+  if (count === 0) return isLeaf ? 'it is a leaf without entries' : 'it is a branch without children'
+  if (!isLeaf && node.keyLength(0) !== 0) return 'its first entry has a key'
   const first = node.firstCompared
   let live = 0
   for (let i = 0; i < count; i++) {
@@ -144,7 +215,8 @@ function nodeDamage(node: Node): string | undefined {
       if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES) return `cell ${i} lies outside`
       const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + payload(node, i) : keyLength
       if (offset + bytes > SLOT_BYTES) return `cell ${i} reaches outside`
-      if (keyLength === 0) return `key ${i} is empty`
+      if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
+      if (isLeaf && !node.overflows(i) && !isInline(keyLength, payload(node, i))) return `the value of entry ${i} is too long to lie there`
       live += (bytes + 1) & ~1
     }
     if (!compared) continue
@@ -168,5 +240,35 @@ function nodeDamage(node: Node): string | undefined {
     return n.overflows(i) ? OVERFLOW_POINTER_BYTES : n.u16[(base + n.cellOffset(i) + 6) >> 1]!
   }
 }
+
+/** What is wrong with what a sound branch or leaf leads to, and with the versions of its entries. */
+function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | undefined {
+  const { u8, u16, base, isLeaf } = node
+  const count = node.count
+  if (!isLeaf) {
+    const children = new Set<number>()
+    for (let i = 0; i < count; i++) {
+      const child = node.child(i)
+      if (!bounds.leadsTo(child)) return `it leads to slot ${child}, which cannot be`
+      if (children.has(child)) return `it leads to slot ${child} twice`
+      children.add(child)
+    }
+    return undefined
+  }
+  for (let i = 0; i < count; i++) {
+    const w = (base + node.cellOffset(i)) >> 1
+    const version = u16[w]! + u16[w + 1]! * 0x10000 + u16[w + 2]! * 2 ** 32
+    // A slot bears the LSN behind the frames that it was made from.
+    if (version >= lsn) return `entry ${i} is newer than the slot that it lies in`
+    if (!node.overflows(i)) continue
+    const at = node.keyAt(i) + node.keyLength(i)
+    const first = readU32(u8, at)
+    const lengthBytes = readU32(u8, at + 4)
+    if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first))) return `the value of entry ${i} lies where it cannot be`
+  }
+  return undefined
+}
+
+const readU32 = (u8: Uint8Array, at: number): number => (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0
 
 export const keyLengthOf = (offsetsWord: number): number => (offsetsWord >>> 16) & KEY_LENGTH_MASK

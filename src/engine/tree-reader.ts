@@ -4,7 +4,8 @@ import { KEY_LENGTH_MASK, kindWord, SLOT, TYPE, type SlotNo } from './layout.js'
 import { Control, STATE, type StateFields } from './control.js'
 import { Node } from './node.js'
 import { readOverflow } from './overflow.js'
-import { findChild, findInLeaf } from './search.js'
+import { checkPlace } from './place.js'
+import { compareKeys, findChild, findInLeaf } from './search.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -39,6 +40,9 @@ export class TreeReader {
     const space = this.space
     const limit = this.control.unverifiedLimit
     let slot = state[STATE.ROOT]!
+    // The branch that the way led through last, and the entry taken there.
+    let parent = 0
+    let taken = -1
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const window = slot >>> space.shift
       const base = (slot & space.mask) << 12
@@ -49,7 +53,9 @@ export class TreeReader {
         (i32[(base + SLOT.TYPE) >> 2]! & 0xffff) !== kind ||
         (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0)
       ) {
-        this.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+        if (this.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level) && level === 0) {
+          new Cursor(this, state).checkPlaceOf(key, keyLength)
+        }
         level++
         continue
       }
@@ -58,16 +64,39 @@ export class TreeReader {
       const u16 = space.u16[window]!
       if (level > 0) {
         const i = findChild(u8, u16, i32, base, count, key, keyLength)
+        parent = slot
+        taken = i
         slot = i32[((base + SLOT.BODY) >> 2) + i * 3 + 2]! >>> 0
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
-      if (i < 0) return false
+      if (i < 0) {
+        if ((i === -1 || i === ~count) && taken >= 0) this.#checkEdge(state, slot, i === -1, parent, taken, key, keyLength)
+        return false
+      }
       const offsets = i32[((base + SLOT.BODY) >> 2) + i * 2 + 1]!
       this.#take(window, base, offsets)
       return true
     }
     return false
+  }
+
+  /**
+   * A key that lies before (or behind) all keys of a leaf may be another leaf's: throws `CorruptError`
+   * if this one reaches beyond what the branch above it says. Cost: one key compared, mostly.
+   */
+  #checkEdge(state: StateFields, slot: number, before: boolean, parent: number, taken: number, key: Uint8Array, keyLength: number): void {
+    const leaf = edgeLeaf.at(this.space, slot as SlotNo)
+    const branch = edgeBranch.at(this.space, parent as SlotNo)
+    const bound = before ? taken + 1 : taken
+    if (bound === 0 || bound === branch.count) {
+      // A branch further up has the bound.
+      new Cursor(this, state).checkPlaceOf(key, keyLength)
+      return
+    }
+    const i = before ? leaf.count - 1 : 0
+    const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), branch.u8, branch.keyAt(bound), branch.keyLength(bound), 0)
+    if (before ? order >= 0 : order < 0) throw this.checker.misplaced(slot)
   }
 
   #take(window: number, base: number, offsets: number): void {
@@ -99,6 +128,9 @@ export class TreeReader {
   }
 }
 
+const edgeLeaf = new Node()
+const edgeBranch = new Node()
+
 /**
  * A position between or on entries of one tree, moving leaf by leaf. `leaf` and `index` name the
  * entry; `valid` is false before the first and behind the last.
@@ -110,6 +142,8 @@ export class Cursor {
   readonly #taken: number[] = []
   valid = false
   index = 0
+  /** The slot entered last had not been verified before. */
+  #isFirst = false
 
   constructor(reader: TreeReader, state: StateFields) {
     this.#reader = reader
@@ -121,7 +155,7 @@ export class Cursor {
   }
 
   #enter(level: number, slot: number): Node {
-    this.#reader.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    this.#isFirst = this.#reader.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     return (this.#path[level] ??= new Node()).at(this.#reader.space, slot as SlotNo)
   }
 
@@ -138,6 +172,7 @@ export class Cursor {
         continue
       }
       const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      if (this.#isFirst || i === -1 || i === ~node.count) this.checkPlace()
       this.index = i >= 0 ? (after ? i + 1 : i) : ~i
       this.valid = true
       if (this.index >= node.count) this.nextLeaf()
@@ -170,8 +205,10 @@ export class Cursor {
     for (; level >= 0; level--) {
       const node = this.#enter(level, slot)
       const i = side === 0 ? 0 : node.count - 1
-      if (level === 0) this.index = i
-      else {
+      if (level === 0) {
+        if (this.#isFirst) this.checkPlace()
+        this.index = i
+      } else {
         this.#taken[level] = i
         slot = node.child(i)
       }
@@ -208,6 +245,16 @@ export class Cursor {
       return (this.valid = true)
     }
     return (this.valid = false)
+  }
+
+  /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. */
+  checkPlace(): void {
+    checkPlace(this.#reader.checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+  }
+
+  /** The same for the leaf that `key` belongs to. */
+  checkPlaceOf(key: Uint8Array, keyLength: number): void {
+    if (this.seek(key, keyLength, false)) this.checkPlace()
   }
 
   /** Index of the first entry of this leaf at or above `key` (above it if `after`). */

@@ -19,9 +19,10 @@ import {
   type SlotNo,
 } from './layout.js'
 import { even, Node } from './node.js'
-import { forEachOverflowSlot, writeOverflow } from './overflow.js'
+import { overflowChain, writeOverflow } from './overflow.js'
+import { checkNeighbours, checkPlace } from './place.js'
 import { commonPrefix, findChild, findInLeaf } from './search.js'
-import type { SlotChecker } from './slot-check.js'
+import { madeAt, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 /** A slot with less than this in it is joined with a neighbour ... */
@@ -43,7 +44,6 @@ export class TreeWriter {
   /** The way from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
   readonly #path: Node[] = []
   readonly #taken = new Int32Array(MAX_HEIGHT)
-  readonly #sibling = new Node()
   readonly #source = Node.scratch()
   /** Separators on their way up: one buffer for each level. */
   readonly #separators: Uint8Array[] = []
@@ -78,6 +78,8 @@ export class TreeWriter {
   ): void {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
+    // A key before or behind all of a leaf's may be another leaf's.
+    if (this.#isLeafNew && (i === -1 || i === ~leaf.count)) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 
     // The cell behind the key, built aside: version and length in front, then value or pointer.
     let payload = source
@@ -160,12 +162,17 @@ export class TreeWriter {
 
   #contains(key: Uint8Array, keyLength: number): boolean {
     let slot = this.#state[STATE.ROOT]!
-    const node = this.#sibling
     for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
-      this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
-      node.at(this.#space, slot as SlotNo)
-      if (level === 0) return findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength) >= 0
-      slot = node.child(findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength))
+      const first = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      const node = this.#path[level]!.at(this.#space, slot as SlotNo)
+      if (level === 0) {
+        const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+        if (first || i === -1 || i === ~node.count) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+        return i >= 0
+      }
+      const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      this.#taken[level] = i
+      slot = node.child(i)
     }
     return false
   }
@@ -179,6 +186,7 @@ export class TreeWriter {
       s[STATE.HEIGHT] = 1
       return leaf
     }
+    this.#isLeafNew = false
     let level = s[STATE.HEIGHT]! - 1
     let node = this.#own(this.#path[level]!, s[STATE.ROOT]!, level)
     s[STATE.ROOT] = node.slot
@@ -188,7 +196,10 @@ export class TreeWriter {
       const child = node.child(i)
       level--
       const own = this.#own(this.#path[level]!, child, level)
-      if (own.slot !== child) node.setChild(i, own.slot)
+      if (own.slot !== child) {
+        node.setChild(i, own.slot)
+        this.#isLeafNew = level === 0
+      }
       node = own
     }
     return node
@@ -211,6 +222,8 @@ export class TreeWriter {
     return node
   }
   readonly #copied = new Node()
+  /** The way down has copied its leaf: until now nobody looked where that lies. */
+  #isLeafNew = false
 
   #create(node: Node, type: number, level: number): Node {
     const slot = this.#allocator.allocate()
@@ -236,12 +249,8 @@ export class TreeWriter {
     const u8 = leaf.u8
     const first = readU32(u8, at) as SlotNo
     const lengthBytes = readU32(u8, at + 4)
-    // The links are read ahead: a slot that this group made may be handed out again at once.
-    forEachOverflowSlot(this.#space, this.#checker, { first, lengthBytes, crc: 0 }, (slot) => {
-      const w = (this.#space.base(slot) + SLOT.LSN) >> 2
-      const i32 = this.#space.i32[this.#space.reach(slot)]!
-      this.#allocator.free(slot, i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0))
-    })
+    const pointer = { first, lengthBytes, crc: readU32(u8, at + 8) }
+    for (const slot of overflowChain(this.#space, this.#checker, pointer)) this.#allocator.free(slot, madeAt(this.#space, slot))
     this.#state[STATE.OVERFLOWS]! -= overflowSlots(lengthBytes)
   }
 
@@ -382,6 +391,7 @@ export class TreeWriter {
     this.#checker.expect(parent.child(i + 1), leaf ? TYPE.LEAF : TYPE.BRANCH, level)
     left.at(space, parent.child(i))
     right.at(space, parent.child(i + 1))
+    if (leaf) checkNeighbours(this.#checker, left, right, parent, i + 1)
     const pulled = leaf ? 0 : even(parent.keyLength(i + 1))
     if (left.usedBytes + right.usedBytes + pulled > JOINED_BYTES) return false
 

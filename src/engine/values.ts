@@ -25,7 +25,13 @@ const unreadable = (encoding: string, cause: unknown): CorruptError =>
     { cause },
   )
 
+/** Values up to this long are decoded from a copy: as long as one can be that lies in a leaf. */
+const SCRATCH_BYTES = 1024
+
 function msgpack(): ValueCodec {
+  // The decoder trusts some lengths and positions that it finds. Among damaged ones it must not come
+  // by what lies behind the value, let alone beyond the end of the mapped file.
+  const scratch = Buffer.alloc(SCRATCH_BYTES)
   const packr = new Packr({ useRecords: false, moreTypes: true, copyBuffers: true })
   return {
     name: 'msgpack',
@@ -39,8 +45,14 @@ function msgpack(): ValueCodec {
       }
     },
     decode(bytes, at, end) {
+      const length = end - at
+      if (length === 0) throw unreadable('msgpack', undefined)
+      let source: Buffer = scratch
+      if (length > SCRATCH_BYTES) source = bytes.subarray(at, end)
+      else if (length < 48) for (let n = 0; n < length; n++) scratch[n] = bytes[at + n]!
+      else bytes.copy(scratch, 0, at, end)
       try {
-        return packr.unpack(bytes, { start: at, end } as never) as unknown
+        return packr.unpack(source, length as never) as unknown
       } catch (cause) {
         throw unreadable('msgpack', cause)
       }

@@ -1,17 +1,18 @@
 // Verification of everything that a read could meet: every slot the tree reaches, its CRC if it has
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
-import { CorruptError } from '../errors.js'
-import { overflowPointer } from './checkpoint.js'
+import { CorruptError, InvalidError } from '../errors.js'
 import { newState, STATE } from './control.js'
 import type { Engine } from './engine.js'
 import { chainSlots } from './free-list.js'
-import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
+import { guarded } from '../storage/errors.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES } from './keys.js'
+import { HEADER_SLOTS, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
-import { forEachOverflowSlot, readOverflow } from './overflow.js'
+import { forEachOverflowSlot, overflowPointer, readOverflow } from './overflow.js'
 import { underLeaderLock } from './shared-locks.js'
 import { compareKeys } from './search.js'
-import { slotDamage, structureDamage } from './slot-check.js'
+import { madeAt, slotDamage, structureDamage } from './slot-check.js'
 
 export interface Damage {
   readonly slotNo: number
@@ -35,12 +36,19 @@ const MAX_DAMAGE = 100
  * slots; the tree itself is read under a pin, beside writers.
  */
 export function verify(engine: Engine): VerifyReport {
+  return guarded('Verifying the database', () => verifyTree(engine))
+}
+
+function verifyTree(engine: Engine): VerifyReport {
   const { space, control, checker, allocator, pins, sharedLocks } = engine.inside()
   const damage: Damage[] = []
   const note = (slotNo: number, why: string): void => {
     if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
   }
   const state = newState()
+  // It has been made again, but the file is as it was.
+  const { freeListDamage } = engine.recovery ?? {}
+  if (engine.isPrivate && freeListDamage !== undefined) note(freeListDamage.slotNo, freeListDamage.why)
   const pin = pins.acquire()
   // Free slots and the tree must be of one moment.
   let waiting: Uint32Array = new Uint32Array(0)
@@ -63,10 +71,10 @@ export function verify(engine: Engine): VerifyReport {
       note(error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, (error as Error).message)
     }
   }
-  if (engine.isPrivate) lookAtOnce()
-  else underLeaderLock(sharedLocks, lookAtOnce)
-
   try {
+    if (engine.isPrivate) lookAtOnce()
+    else underLeaderLock(sharedLocks, lookAtOnce)
+
     const nextSlot = state[STATE.NEXT_SLOT]!
     const reached = new Uint8Array(nextSlot)
     const mark = (slot: number, what: string): boolean => {
@@ -84,23 +92,31 @@ export function verify(engine: Engine): VerifyReport {
     const counts = { branch: 0, leaf: 0, overflow: 0 }
     let entries = 0
     const scratch = new Node()
+    const encoded = Buffer.alloc(KEY_BUFFER_BYTES)
     const durable = state[STATE.CHECKPOINT_DURABLE]!
 
     const sound = (slot: SlotNo, type: number, level: number): boolean => {
-      try {
-        checker.expect(slot, type, level)
-      } catch (error) {
-        if (!(error instanceof CorruptError)) throw error
-        note(slot, error.message)
+      const unfit = checker.look(slot, type, level)
+      if (unfit !== undefined) {
+        note(slot, unfit)
         return false
       }
-      const w = (space.base(slot) + SLOT.LSN) >> 2
-      const i32 = space.i32[space.reach(slot)]!
-      const madeAt = i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0)
       // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
-      const why = madeAt <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
+      const why = madeAt(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
       if (why !== undefined) note(slot, why)
       return why === undefined
+    }
+
+    const isKey = (node: Node, i: number): boolean => {
+      const at = node.keyAt(i)
+      const end = at + node.keyLength(i)
+      try {
+        const length = encodeKey(decodeKey(node.u8, at, end), encoded)
+        return compareKeys(encoded, 0, length, node.u8, at, end - at, 0) === 0
+      } catch (error) {
+        if (!(error instanceof InvalidError)) throw error
+        return false
+      }
     }
 
     const visit = (slot: SlotNo, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void => {
@@ -108,15 +124,24 @@ export function verify(engine: Engine): VerifyReport {
       if (!sound(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)) return
       const node = new Node().at(space, slot)
       const count = node.count
+      let fits = true
+      const misfit = (why: string): void => {
+        fits = false
+        note(slot, why)
+      }
       for (let i = node.firstCompared; i < count; i++) {
         const at = node.keyAt(i)
         const length = node.keyLength(i)
-        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0) note(slot, `key ${i} is below its slot's range`)
-        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0) note(slot, `key ${i} is above its slot's range`)
+        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0) misfit(`key ${i} is below its slot's range`)
+        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0) misfit(`key ${i} is above its slot's range`)
       }
+      // Else whoever comes to it finds the same, and what it leads to stays untouched.
+      if (!fits) return
+      control.setVerified(slot)
       if (level === 0) {
         counts.leaf++
         entries += count
+        for (let i = 0; i < count; i++) if (!isKey(node, i)) note(slot, `key ${i} is none that can be read back`)
         for (let i = 0; i < count; i++) if (node.overflows(i)) visitOverflow(node, i)
         return
       }
@@ -130,12 +155,13 @@ export function verify(engine: Engine): VerifyReport {
     const visitOverflow = (leaf: Node, i: number): void => {
       const pointer = overflowPointer(leaf, i)
       try {
+        let whole = true
         forEachOverflowSlot(space, checker, pointer, (slot) => {
+          if (!whole) return
           counts.overflow++
-          mark(slot, 'part of a value')
-          sound(slot, TYPE.OVERFLOW, 0)
+          whole = mark(slot, 'part of a value') && sound(slot, TYPE.OVERFLOW, 0)
         })
-        readOverflow(space, checker, pointer)
+        if (whole) readOverflow(space, checker, pointer)
       } catch (error) {
         if (!(error instanceof CorruptError)) throw error
         note(error.site.slotNo ?? pointer.first, error.message)

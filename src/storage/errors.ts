@@ -11,7 +11,7 @@ export function typedError(cause: unknown, doing: string): Error {
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':
-      return new FullError(`${what}. Free some space on this file system and try again; nothing was written.`, { cause })
+      return new FullError(`${what}. Free some space on this file system and try again.`, { cause })
     case 'EACCES':
     case 'EPERM':
       return new PermissionError(`${what}. Check who owns the database directory and its files.`, { cause })

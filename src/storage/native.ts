@@ -9,6 +9,9 @@ export const NATIVE_SHARED = 0
 export const NATIVE_PRIVATE = 1
 export const NATIVE_ANONYMOUS = 2
 
+/** `NativeRegion.madvise`: a load reads the page it needs and none around it. */
+export const NATIVE_ADVICE_RANDOM = 1
+
 /** What `NativeRegion.wait` returns. */
 export const NATIVE_WOKEN = 0
 export const NATIVE_CHANGED = 1

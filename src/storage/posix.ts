@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import {
+  NATIVE_ADVICE_RANDOM,
   NATIVE_ANONYMOUS,
   NATIVE_CHANGED,
   NATIVE_PRIVATE,
@@ -38,6 +39,7 @@ const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
 
 const ANONYMOUS_PATH = '(anonymous memory)'
 const WAKE_ALL = 0x7fffffff
+const MISSING: PathInfo = { kind: 'missing', sizeBytes: 0, id: 0 }
 
 /** What a failed call becomes: StorageError if the system refused, else the error itself. */
 function storageError(error: unknown, path: string): unknown {
@@ -54,12 +56,15 @@ class PosixRegion implements Region {
   readonly #native: NativeRegion
   readonly #windows: ArrayBuffer[] = []
   readonly #faultWords: Int32Array
+  readonly #readAheadBytes: number
+  #readsAhead = true
   #closed = false
 
   constructor(path: string, options: RegionOptions) {
     this.#path = options.mode === 'anonymous' ? ANONYMOUS_PATH : path
     this.windowBytes = options.windowBytes
     this.reserveBytes = options.reserveBytes
+    this.#readAheadBytes = options.readAheadBytes ?? Infinity
     const mode = NATIVE_MODES[options.mode]
     try {
       this.#native = new native.Region(
@@ -71,9 +76,17 @@ class PosixRegion implements Region {
         false,
       )
       this.#faultWords = new Int32Array(this.#native.faultWords())
+      this.#limitReadAhead()
     } catch (error) {
       throw storageError(error, this.#path)
     }
+  }
+
+  /** Asked whenever this thread may be the first of its process to see that the file has grown. */
+  #limitReadAhead(): void {
+    if (!this.#readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes) return
+    this.#native.madvise(0, this.reserveBytes, NATIVE_ADVICE_RANDOM)
+    this.#readsAhead = false
   }
 
   sizeBytes(): number {
@@ -92,6 +105,7 @@ class PosixRegion implements Region {
     try {
       const window = this.#native.window(index)
       this.#windows[index] = window
+      this.#limitReadAhead()
       return window
     } catch (error) {
       throw storageError(error, this.#path)
@@ -101,6 +115,7 @@ class PosixRegion implements Region {
   grow(sizeBytes: number): void {
     try {
       this.#native.grow(sizeBytes)
+      this.#limitReadAhead()
     } catch (error) {
       throw storageError(error, this.#path)
     }
@@ -384,12 +399,12 @@ export class PosixStorage implements Storage {
   info(path: string): PathInfo {
     try {
       const stats = fs.statSync(path, { throwIfNoEntry: false })
-      if (stats === undefined) return { kind: 'missing', sizeBytes: 0 }
+      if (stats === undefined) return MISSING
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      return { kind, sizeBytes: stats.size }
+      return { kind, sizeBytes: stats.size, id: stats.ino }
     } catch (error) {
       // Something on the way there is a file, so there is nothing there.
-      if (hasCode(error, 'ENOTDIR')) return { kind: 'missing', sizeBytes: 0 }
+      if (hasCode(error, 'ENOTDIR')) return MISSING
       throw storageError(error, path)
     }
   }

@@ -15,6 +15,8 @@ export type WaitResult = 'woken' | 'changed' | 'timed-out'
 export interface PathInfo {
   readonly kind: 'missing' | 'file' | 'directory' | 'other'
   readonly sizeBytes: number
+  /** Tells this file from any other that takes its name (the inode number); 0 if there is none. */
+  readonly id: number
 }
 
 /** What a path's file system can be trusted with. */
@@ -41,6 +43,11 @@ export interface RegionOptions {
   readonly windowBytes: number
   /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
   readonly create?: boolean
+  /**
+   * Once the file is longer than this, a load reads the page it needs and none around it. Default: the
+   * system reads ahead, whatever the length.
+   */
+  readonly readAheadBytes?: number
 }
 
 /** A file (or memory) seen as windows of one address range that never moves. */

@@ -25,7 +25,7 @@
 // frames; the LSN inside tells a frame that was moved. The watermark tells a torn tail from rot:
 // see `reader.ts`.
 import { createRequire } from 'node:module'
-import { InvalidError } from '../errors.js'
+import { CorruptError, InvalidError } from '../errors.js'
 import { LSN_ALIGNMENT, type Lsn } from './lsn.js'
 
 const { calculate } = createRequire(import.meta.url)('fast-crc32c') as {
@@ -190,8 +190,9 @@ export interface Operation {
 }
 
 /**
- * Walks the operations of the frame at [at, at + length). Calls `visit` for each; throws if they
- * do not fill the frame exactly, which a frame with a good CRC never shows.
+ * Walks the operations of the frame at [at, at + length). Calls `visit` for each; throws
+ * `CorruptError` if they do not fill the frame exactly, which a frame with a good CRC only shows if
+ * a program that went wrong wrote it.
  */
 export function forEachOperation(
   bytes: Buffer,
@@ -201,19 +202,25 @@ export function forEachOperation(
 ): void {
   const end = at + lengthBytes
   const count = bytes.readUInt32LE(at + FRAME.OP_COUNT)
+  if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS] !== 0) throw malformed(bytes, at, 'it is of no kind that is known')
   let p = at + FRAME.HEADER_BYTES
   for (let i = 0; i < count; i++) {
-    if (p + OP.HEADER_BYTES > end) throw new Error(`operation ${i} of a frame begins behind its end`)
+    if (p + OP.HEADER_BYTES > end) throw malformed(bytes, at, `operation ${i} begins behind its end`)
     const kind = bytes[p + OP.KIND]!
     const keyLength = bytes[p + OP.KEY_LENGTH]! | (bytes[p + OP.KEY_LENGTH + 1]! << 8)
     const valueLength = bytes.readUInt32LE(p + OP.VALUE_LENGTH)
     const keyAt = p + OP.HEADER_BYTES
     const valueAt = keyAt + keyLength
     p = valueAt + valueLength
-    if (p > end || keyLength === 0 || keyLength > MAX_KEY_BYTES || (kind !== OP_PUT && kind !== OP_DEL)) {
-      throw new Error(`operation ${i} of a frame is malformed`)
+    if (p > end || keyLength === 0 || keyLength > MAX_KEY_BYTES || (kind !== OP_PUT && kind !== OP_DEL) || bytes[keyAt - OP.HEADER_BYTES + OP.FLAGS] !== 0) {
+      throw malformed(bytes, at, `operation ${i} is none`)
     }
     visit(bytes, kind, keyAt, keyLength, valueAt, valueLength)
   }
-  if (p !== end) throw new Error('a frame is longer than its operations')
+  if (p !== end) throw malformed(bytes, at, 'it is longer than its operations')
+}
+
+function malformed(bytes: Buffer, at: number, why: string): CorruptError {
+  const lsn = bytes.readUIntLE(at + FRAME.LSN, 6)
+  return new CorruptError(`The frame at LSN ${lsn} is malformed: ${why}.`, { lsn })
 }

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { VersionError } from '../errors.js'
 import type { RandomFile, Storage } from '../storage/storage.js'
+import { flushed } from './flush.js'
 import { lsnToHex, type Lsn } from './lsn.js'
 import {
   decodeSegmentHeader,
@@ -37,6 +38,8 @@ export interface OpenSegment {
   readonly startLsn: Lsn
   readonly path: string
   readonly file: RandomFile
+  /** Tells the file from any other that takes its name. */
+  readonly id: number
   readonly header: SegmentHeader
 }
 
@@ -87,22 +90,29 @@ export class Log {
       return known
     }
     const path = join(this.directory, segmentName(startLsn))
-    if (this.storage.info(path).kind !== 'file') return undefined
+    const { kind, id } = this.storage.info(path)
+    if (kind !== 'file') return undefined
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
-    const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES)
-    const got = file.read(bytes, 0, bytes.length, 0)
-    const header = got === bytes.length ? decodeSegmentHeader(bytes) : undefined
-    if (header === undefined || header.startLsn !== startLsn) {
-      file.close()
-      return undefined
+    let segment: OpenSegment | undefined
+    try {
+      const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES)
+      const got = file.read(bytes, 0, bytes.length, 0)
+      const header = got === bytes.length ? decodeSegmentHeader(bytes) : undefined
+      if (header === undefined || header.startLsn !== startLsn) return undefined
+      if (header.version > SEGMENT_VERSION) {
+        throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
+      }
+      segment = { startLsn, path, file, id, header }
+      this.#remember(segment)
+      return segment
+    } finally {
+      if (segment === undefined) file.close()
     }
-    if (header.version > SEGMENT_VERSION) {
-      file.close()
-      throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
-    }
-    const segment = { startLsn, path, file, header }
-    this.#remember(segment)
-    return segment
+  }
+
+  /** True if whoever looks for the segment finds this very file. */
+  isInPlace(segment: OpenSegment): boolean {
+    return this.storage.info(segment.path).id === segment.id
   }
 
   /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
@@ -138,11 +148,10 @@ export class Log {
       file.allocate(sizeBytes)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
       const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + capacity) as Lsn }
-      file.write(encodeSegmentHeader(header), 0, SEGMENT_HEADER_BYTES, 0)
-      file.flush()
+      this.#writeHeader(file, header)
       crashPoint('segment-linked')
-      this.storage.flushDirectory(this.directory)
-      const segment = { startLsn, path, file, header }
+      this.#flushDirectory()
+      const segment = { startLsn, path, file, id: this.storage.info(path).id, header }
       this.#remember(segment)
       return segment
     } catch (error) {
@@ -181,7 +190,7 @@ export class Log {
       }
       released++
     }
-    if (released > 0) this.storage.flushDirectory(this.directory)
+    if (released > 0) this.#flushDirectory()
     return released
   }
 
@@ -209,25 +218,42 @@ export class Log {
       const bytes = Math.min(zeros.length, lengthBytes - done)
       segment.file.write(zeros, 0, bytes, filePosition(segment.startLsn, (from + done) as Lsn))
     }
-    segment.file.flush()
+    this.flush(segment)
+  }
+
+  /** Returns once everything written to the segment is on disk. */
+  flush(segment: OpenSegment): void {
+    flushed('Flushing the log', () => segment.file.flush())
+  }
+
+  #writeHeader(file: RandomFile, header: SegmentHeader): void {
+    file.write(encodeSegmentHeader(header), 0, SEGMENT_HEADER_BYTES, 0)
+    flushed('Flushing a new segment of the log', () => file.flush())
+  }
+
+  #flushDirectory(): void {
+    flushed('Flushing the directory of the log', () => this.storage.flushDirectory(this.directory))
   }
 
   /**
    * Makes a segment that was found fit to go on in: flushes its name, which whoever made it may not
-   * have lived to do, and (`forWriting`) gives it back the blocks that a clean close took from it.
+   * have lived to do, and (`forWriting`) gives it back the blocks that a clean close took from it. The
+   * header is written once more, the same bytes: had its flush failed, it could be in memory only.
    */
   adopt(segment: OpenSegment, forWriting: boolean): void {
     if (forWriting) segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
-    this.storage.flushDirectory(this.directory)
+    this.#writeHeader(segment.file, segment.header)
+    this.#flushDirectory()
   }
 
   #removeSpares(): void {
     for (const name of this.#spares()) this.storage.unlink(join(this.directory, name))
-    this.storage.flushDirectory(this.directory)
+    this.#flushDirectory()
   }
 
   #spares(): string[] {
-    return this.storage.list(this.directory).filter((name) => name.startsWith(SPARE_PREFIX))
+    const isFile = (name: string): boolean => this.storage.info(join(this.directory, name)).kind === 'file'
+    return this.storage.list(this.directory).filter((name) => name.startsWith(SPARE_PREFIX) && isFile(name))
   }
 
   #forget(startLsn: number): void {

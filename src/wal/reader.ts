@@ -114,6 +114,12 @@ export class LogReader {
   #load(segment: OpenSegment, lsn: Lsn, length: number, end: number): boolean {
     if (lsn + length > end) return false
     if (lsn >= this.#bufferLsn && lsn + length <= this.#bufferLsn + this.#bufferBytes) return true
+    // Asked for again: others may have opened so many since that the log has closed this one.
+    const open = this.#log.segment(segment.startLsn)
+    if (open === undefined) return false
+    const at = filePosition(segment.startLsn, lsn)
+    // A wrong length must not cost memory.
+    if (length > MAX_READ_BYTES && at + length > open.file.sizeBytes()) return false
     const want = Math.max(length, Math.min(end - lsn, length <= MIN_READ_BYTES ? MAX_READ_BYTES : length))
     if (want > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(Math.max(want, this.#buffer.length * 2))
     else if (this.#buffer.length > 4 * MAX_READ_BYTES && want <= MAX_READ_BYTES) {
@@ -121,10 +127,7 @@ export class LogReader {
     }
     this.#bufferLsn = lsn
     this.#bufferBytes = 0
-    // Asked for again: others may have opened so many since that the log has closed this one.
-    const open = this.#log.segment(segment.startLsn)
-    if (open === undefined) return false
-    this.#bufferBytes = open.file.read(this.#buffer, 0, want, filePosition(segment.startLsn, lsn))
+    this.#bufferBytes = open.file.read(this.#buffer, 0, want, at)
     return this.#bufferBytes >= length
   }
 
@@ -192,7 +195,9 @@ export const isUnfinished = (log: Log, start: Lsn): boolean =>
 
 /** The LSN field of the first frame of a segment whose header cannot be read. */
 function firstFrameLsn(log: Log, start: Lsn): number {
-  const file = log.storage.openFile(`${log.directory}/${lsnToHex(start)}.wal`, 'read')
+  const path = `${log.directory}/${lsnToHex(start)}.wal`
+  if (log.storage.info(path).kind !== 'file') return 0
+  const file = log.storage.openFile(path, 'read')
   try {
     const bytes = Buffer.alloc(FRAME.HEADER_BYTES)
     return file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES) === bytes.length ? bytes.readUIntLE(FRAME.LSN, 6) : 0

@@ -11,12 +11,14 @@
 //       40    8  LSN behind the last byte that frames may use
 //       48   16  reserved (0)
 //       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
-import { lsnToHex, type Lsn } from './lsn.js'
+import { FIRST_LSN, LSN_ALIGNMENT, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
 import { crc32c } from './frame.js'
 
 export const SEGMENT_HEADER_BYTES = 64
 export const SEGMENT_VERSION = 1
 const MAGIC = 0x4c41574d
+/** Room for frames in a segment; what says more is not one: space is set aside for what it says. */
+const MAX_SEGMENT_BYTES = 16 * 1024 * 1024 * 1024
 const SEGMENT = { CRC: 0, MAGIC: 4, VERSION: 8, SALT: 12, UUID: 16, START: 32, LIMIT: 40 } as const
 
 export interface SegmentHeader {
@@ -31,7 +33,9 @@ export const segmentName = (startLsn: Lsn): string => `${lsnToHex(startLsn)}.wal
 
 /** The LSN that a file name promises, or undefined if it is not a segment's name. */
 export function segmentStart(name: string): Lsn | undefined {
-  return /^[0-9a-f]{16}\.wal$/.test(name) ? (Number.parseInt(name.slice(0, 16), 16) as Lsn) : undefined
+  if (!/^[0-9a-f]{16}\.wal$/.test(name)) return undefined
+  const lsn = Number.parseInt(name.slice(0, 16), 16)
+  return lsn >= FIRST_LSN && lsn <= MAX_LSN && lsn % LSN_ALIGNMENT === 0 ? (lsn as Lsn) : undefined
 }
 
 export function encodeSegmentHeader(header: SegmentHeader): Buffer {
@@ -53,7 +57,7 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   if (crc32c(b.subarray(SEGMENT.MAGIC, SEGMENT_HEADER_BYTES)) !== b.readUInt32LE(SEGMENT.CRC)) return undefined
   const startLsn = Number(b.readBigUInt64LE(SEGMENT.START)) as Lsn
   const limitLsn = Number(b.readBigUInt64LE(SEGMENT.LIMIT)) as Lsn
-  if (limitLsn < startLsn) return undefined
+  if (limitLsn < startLsn || limitLsn > MAX_LSN || limitLsn - startLsn > MAX_SEGMENT_BYTES || b.readUInt32LE(SEGMENT.VERSION) === 0) return undefined
   return {
     version: b.readUInt32LE(SEGMENT.VERSION),
     salt: b.readUInt32LE(SEGMENT.SALT),

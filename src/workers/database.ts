@@ -6,7 +6,7 @@
 // more is written at once, the fewer flushes each write costs.
 import { existsSync } from 'node:fs'
 import { Piscina } from 'piscina'
-import { ClosedError, fromErrorMessage, InvalidError, ReadOnlyError } from '../errors.js'
+import { ClosedError, fromErrorMessage, InvalidError, MmapdbError, ReadOnlyError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
 import { databasePaths } from '../engine/files.js'
@@ -290,11 +290,16 @@ export class Database<V = Anything> {
 
   #maybeCheckpoint(wanted: boolean): void {
     if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
+    // If it fails, the log goes on growing and the next write meets the reason itself: what has just been
+    // written is safe, and nobody is told otherwise.
     if (this.#pool === undefined) {
-      this.#engine.checkpoint(false)
+      try {
+        this.#engine.checkpoint(false)
+      } catch (error) {
+        if (!(error instanceof MmapdbError)) throw error
+      }
       return
     }
-    // If it fails, the log goes on growing and the next write meets the reason itself.
     this.#checkpointing = this.#track(
       this.#run('checkpoint', { wait: false }).then(
         () => (this.#checkpointing = undefined),

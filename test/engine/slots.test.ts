@@ -41,9 +41,9 @@ const header = (over: Partial<Header> = {}): Header => ({
   nextSlot: 2 ** 32 - 1,
   chain: 0xfffffff0 as SlotNo,
   chainSlots: 12345,
-  leaves: 2 ** 33,
+  leaves: 2 ** 31,
   branches: 2 ** 20,
-  overflows: 2 ** 34,
+  overflows: 2 ** 30,
   createdMs: 1.75e12 + 0.25,
   ...over,
 })

@@ -2,7 +2,7 @@
 // is met within a few writes, copies of a database as a crash would leave it, damage, seeds, and
 // threads and processes with an engine of their own.
 
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import {
   closeSync,
   copyFileSync,
@@ -23,6 +23,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
@@ -49,6 +50,7 @@ export const TINY: OpenOptions = {
 
 const directories: string[] = []
 const engines: Engine[] = []
+const children: ChildProcess[] = []
 const mounts: string[] = []
 
 /**
@@ -95,8 +97,9 @@ export function mountScratch(options: string): string | undefined {
 export const remount = (path: string, how: 'ro' | 'rw'): boolean =>
   spawnSync('mount', ['-o', `remount,${how}`, path]).status === 0
 
-/** Closes what a test left open and removes its files. Every suite runs it after each test. */
+/** Closes what a test left open, ends its processes and removes its files. Every suite runs it after each test. */
 export function cleanUp(): void {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
   for (const engine of engines.splice(0)) {
     try {
       engine.close()
@@ -313,13 +316,21 @@ export function inThread(path: string, body: string, options: OpenOptions = TINY
   }
 }
 
+/** A process that can be stopped and continued, too. */
+export interface ProcessPeer extends Peer {
+  readonly pid: number
+  /** Resolves once it stands still; rejects if it does not. */
+  stopped(): Promise<void>
+  goOn(): void
+}
+
 /** The same in a process of its own, with `environment` added to this one's. */
 export function inProcess(
   path: string,
   body: string,
   options: OpenOptions = TINY,
   environment: Record<string, string> = {},
-): Peer {
+): ProcessPeer {
   const child = spawn(
     process.execPath,
     [
@@ -337,6 +348,7 @@ export function inProcess(
     ],
     { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: { ...process.env, ...environment } },
   )
+  children.push(child)
   const inbox = new Inbox()
   child.on('message', (message) => inbox.add(message))
   const ended = new Promise<number | string>((resolve) => {
@@ -354,6 +366,16 @@ export function inProcess(
       await ended
     },
     ended,
+    pid: child.pid!,
+    stopped: async () => {
+      for (const giveUpMs = performance.now() + 20_000; performance.now() < giveUpMs; ) {
+        const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
+        if (stat[stat.lastIndexOf(')') + 2] === 'T') return
+        await delay(5)
+      }
+      throw new Error('the process was not stopped')
+    },
+    goOn: () => void child.kill('SIGCONT'),
   }
 }
 

@@ -88,6 +88,36 @@ describe('storage: regions', () => {
       region.close()
     })
 
+    it('reads single pages only, once the file is longer than was said, whoever grew it', async () => {
+      const path = scratchFile()
+      /** The flags that the kernel keeps for the mapping: `rr` is random reading. */
+      const readsAhead = (): boolean => {
+        const mapping = fs.readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m).find((m) => m.includes(path))!
+        return !/^VmFlags:.* rr/m.test(mapping)
+      }
+      const options = { ...SHARED, readAheadBytes: 2 * MIB }
+      const region = storage.openRegion(path, options)
+      region.grow(2 * MIB)
+      expect(readsAhead()).to.equal(true)
+      region.grow(4 * MIB)
+      expect(readsAhead()).to.equal(false)
+      region.close()
+      const again = storage.openRegion(path, options)
+      expect(readsAhead()).to.equal(false)
+      again.close()
+      const always = storage.openRegion(path, SHARED)
+      expect(readsAhead()).to.equal(true)
+      always.close()
+      const other = storage.openRegion(path, { ...options, readAheadBytes: 8 * MIB })
+      const peer = inProcess(path, `storage.openRegion(path, ${JSON.stringify(SHARED)}).grow(16 * 2 ** 20); say('grown')`)
+      await peer.next()
+      await peer.ended
+      expect(readsAhead()).to.equal(true)
+      other.window(1)
+      expect(readsAhead()).to.equal(false)
+      other.close()
+    })
+
     it('grows with real blocks, so that no later store meets a full disk', () => {
       const path = scratchFile()
       const region = storage.openRegion(path, SHARED)

@@ -1,0 +1,187 @@
+// The parts of the addon that threads share, without Node.js around them, so that a sanitizer sees
+// every access: the registry of mappings, growth, the fault guard, futexes, lost files.
+//
+//   stress SECONDS THREADS DIRECTORY
+//
+// What is checked here is the sanitizers' business and a little of its own: that words arrive, that a
+// file has one mapping for all who have it open, and that lost pages read as zeros and are counted.
+// locks.cc and region.cc are not here: they hold nothing that two threads share but what is below them,
+// and they are N-API through and through; stress.ts drives them.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../../native/allocate.h"
+#include "../../native/descriptor.h"
+#include "../../native/system_error.h"
+#include "../../native/futex.h"
+#include "../../native/mapping.h"
+
+namespace {
+
+using mmapdb::Mapping;
+using mmapdb::MappingMode;
+
+constexpr size_t kReserveBytes = 64 << 20;
+constexpr int kFiles = 3;
+constexpr int64_t kPageBytes = 4096;
+
+std::atomic<bool> over{false};
+std::atomic<int64_t> rounds{0};
+std::atomic<int64_t> lostPages{0};
+std::string directory;
+
+[[noreturn]] void Fail(const char* what) {
+  std::fprintf(stderr, "stress: %s\n", what);
+  std::abort();
+}
+
+std::string FileName(const char* kind, int n) {
+  return directory + "/" + kind + std::to_string(n);
+}
+
+// Words in the map are shared with others by intent: atomics, as JavaScript's.
+uint32_t Load(const uint32_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+void Store(uint32_t* word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_SEQ_CST); }
+
+// Opens, grows, writes and drops mappings of a few files, all threads at once.
+void Registry(int thread) {
+  std::mt19937 random(thread);
+  std::vector<std::shared_ptr<Mapping>> kept;
+  while (!over) {
+    const std::string path = FileName("registry", random() % kFiles);
+    const bool readOnly = random() % 8 == 0;
+    // Now and then one that needs a longer reserve than the one that is there.
+    const size_t reserve = kReserveBytes << (random() % 16 == 0);
+    std::shared_ptr<Mapping> mapping;
+    try {
+      mapping = Mapping::Open(MappingMode::kShared, path, reserve, !readOnly, readOnly);
+    } catch (const mmapdb::SystemError& error) {
+      if (error.err != ENOENT) throw;
+      continue;
+    }
+    if (!readOnly) {
+      const auto twin = Mapping::Open(MappingMode::kShared, path, 4096, false, false);
+      mapping->Grow((1 + random() % 64) * kPageBytes);
+      const int64_t at = (thread * 64) % kPageBytes;
+      if (!mapping->Contains(at, 4)) Fail("a file that has been grown does not contain its first page");
+      auto* mine = reinterpret_cast<uint32_t*>(mapping->base() + at);
+      auto* same = reinterpret_cast<uint32_t*>(twin->base() + at);
+      const uint32_t value = random();
+      Store(mine, value);
+      if (Load(same) != value) Fail("two mappings of one file differ");
+      if (random() % 8 == 0) mapping->Flush();
+      if (random() % 8 == 0) mapping->Sync(0, kPageBytes);
+      if (random() % 8 == 0) mapping->Advise(0, kPageBytes, MADV_RANDOM);
+    } else if (mapping->SizeBytes() > 0) {
+      Load(reinterpret_cast<uint32_t*>(mapping->base()));
+    }
+    if (random() % 4 == 0) kept.push_back(std::move(mapping));
+    if (kept.size() > 6) kept.erase(kept.begin(), kept.begin() + random() % kept.size());
+    rounds++;
+  }
+}
+
+// Memory of one's own, grown while it is in use.
+void OwnMemory(int thread) {
+  std::mt19937 random(thread);
+  const std::string path = FileName("private", thread);
+  mmapdb::Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  mmapdb::Allocate(file.get(), 3 * kPageBytes + 100);
+  while (!over) {
+    const bool anonymous = random() % 2 == 0;
+    const auto mapping = Mapping::Open(anonymous ? MappingMode::kAnonymous : MappingMode::kPrivate,
+                                       path, kReserveBytes, false, false);
+    for (int64_t bytes = mapping->SizeBytes(); bytes < 64 * kPageBytes; bytes += 1 + random() % 20000) {
+      mapping->Grow(bytes);
+      if (bytes > 0) mapping->base()[bytes - 1] = static_cast<char>(bytes);
+    }
+    rounds++;
+  }
+}
+
+// A file that is cut short again and again under those who read it.
+void LosePages(int thread) {
+  std::mt19937 random(thread);
+  const std::string path = FileName("lost", thread);
+  while (!over) {
+    // The next one of the name is another file, perhaps of the same inode number.
+    unlink(path.c_str());
+    auto mapping = Mapping::Open(MappingMode::kShared, path, kReserveBytes, true, false);
+    mapping->Grow(16 * kPageBytes);
+    mapping->base()[0] = 1;
+    std::thread reader([&] {
+      const auto again = Mapping::Open(MappingMode::kShared, path, kReserveBytes, false, false);
+      for (int page = 0; page < 16; page++) {
+        if (Load(reinterpret_cast<uint32_t*>(again->base() + page * kPageBytes)) > 1) Fail("a lost page does not read as zeros");
+      }
+    });
+    if (truncate(path.c_str(), kPageBytes * (random() % 2)) != 0) Fail("truncate failed");
+    reader.join();
+    for (int page = 2; page < 16; page++) {
+      if (Load(reinterpret_cast<uint32_t*>(mapping->base() + page * kPageBytes)) != 0) Fail("a lost page does not read as zeros");
+    }
+    const int32_t faults = mapping->guarded()->faultCount.load();
+    if (faults < 14) Fail("lost pages were not counted");
+    lostPages += faults;
+    rounds++;
+  }
+}
+
+// Hands a number over and back, each side sleeping until it is its turn; what lies beside the word is
+// plain memory that the futex alone orders.
+void PingPong(int thread) {
+  const std::string path = FileName("futex", thread);
+  const auto mapping = Mapping::Open(MappingMode::kShared, path, kReserveBytes, true, false);
+  mapping->Grow(kPageBytes);
+  auto* turn = reinterpret_cast<uint32_t*>(mapping->base());
+  auto* number = turn + 16;
+  Store(turn, 0);
+  *number = 0;
+  std::atomic<bool> done{false};
+  const auto play = [&](uint32_t me) {
+    for (int n = 0; n < 200; n++) {
+      while (Load(turn) % 2 != me) mmapdb::FutexWait(turn, me ^ 1, 20);
+      (*number)++;
+      Store(turn, me ^ 1);
+      mmapdb::FutexWake(turn, 1);
+    }
+  };
+  while (!over) {
+    const uint32_t before = *number;
+    std::thread other(play, 1);
+    play(0);
+    other.join();
+    if (*number != before + 400) Fail("a number was lost on the way");
+    rounds++;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) Fail("usage: stress SECONDS THREADS DIRECTORY");
+  const int seconds = std::atoi(argv[1]);
+  const int threadCount = std::atoi(argv[2]);
+  directory = argv[3];
+  const std::function<void(int)> parts[] = {Registry, OwnMemory, LosePages, PingPong};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < threadCount; i++) threads.emplace_back(parts[i % 4], i);
+  std::this_thread::sleep_for(std::chrono::seconds(seconds));
+  over = true;
+  for (auto& thread : threads) thread.join();
+  std::printf("stress: %d threads, %lld rounds, %lld lost pages\n", threadCount,
+              static_cast<long long>(rounds), static_cast<long long>(lostPages));
+}

@@ -1,0 +1,217 @@
+// A process that is stopped (SIGSTOP) in the middle of something, for longer than every time limit, and
+// then goes on. If this failed, others would wait for it without end, read something wrong, or lose or
+// repeat writes once it is back.
+import { expect } from 'chai'
+import type { CrashPoint } from '../../src/crash-points.js'
+import { newState, STATE } from '../../src/engine/control.js'
+import { Engine } from '../../src/engine/engine.js'
+import { resolveOptions } from '../../src/engine/options.js'
+import { MmapdbError } from '../../src/errors.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import { FrameBuilder } from '../../src/wal/frame.js'
+import { cleanUp, expectError, expectSound, heard, inProcess, openEngine, scratchPath, TINY } from '../engine/support.js'
+import { Faults, FaultyStorage } from './faulty-storage.js'
+
+const TIMEOUT_MS = 250
+/** A put may wait for the checkpoint lock, the append lock and a leader; the machine may be busy. */
+const BOUND_MS = 3 * TIMEOUT_MS + 3000
+const OPTIONS = { ...TINY, timeoutMs: TIMEOUT_MS }
+
+/** Some values are large, and one so large that the data file must grow. */
+const lengthOf = (i: number): number => (i === 30 ? 2_500_000 : i % 10 === 5 ? 30_000 : 200)
+
+/** Writes until it has been through the point, and says which writes it was told are safe. */
+const WRITER = `
+  const db = open({ timeoutMs: 30000 })
+  say('open')
+  await hear()
+  const acknowledged = []
+  const lengthOf = ${lengthOf}
+  for (let i = 0; i < 60; i++) {
+    try {
+      db.put(['theirs', i], Buffer.alloc(lengthOf(i), i + 1))
+      acknowledged.push(i)
+      if (i % 20 === 19) db.checkpoint(true)
+    } catch (error) {
+      if (error.code !== 'ERR_MMAPDB_LOCKED') throw error
+    }
+  }
+  say(acknowledged)
+  await hear()
+  db.close()
+  say('closed')`
+
+function outcomeOf(act: () => void): string {
+  const startedMs = performance.now()
+  let code = 'ok'
+  try {
+    act()
+  } catch (error) {
+    expect(error).to.be.instanceOf(MmapdbError)
+    code = (error as MmapdbError).code
+    expect((error as MmapdbError).message).to.match(/stopped|slow|running|opened/)
+  }
+  expect(performance.now() - startedMs, `ms until ${code}`).to.be.lessThan(BOUND_MS)
+  return code
+}
+
+describe('a process that is stopped', function () {
+  this.timeout(60_000)
+  afterEach(cleanUp)
+
+  // Where it stops, and whether others can write meanwhile.
+  const points: [CrashPoint, number, boolean][] = [
+    ['before-append', 20, false],
+    ['after-append', 20, false],
+    ['after-flush', 20, false],
+    ['mid-apply', 20, false],
+    ['before-publish', 20, false],
+    ['segment-created', 2, false],
+    ['growing-data', 1, false],
+    ['checkpoint-begun', 1, false],
+    ['mid-checkpoint', 1, true],
+    ['before-headers', 1, true],
+    ['recycling-segment', 1, true],
+  ]
+  for (const [point, arrival, othersWrite] of points) {
+    it(`at ${point} makes others wait for so long and no longer, and goes on without doing harm`, async () => {
+      const path = scratchPath()
+      const engine = openEngine(path, OPTIONS)
+      for (let i = 0; i < 50; i++) engine.put(['mine', i], Buffer.alloc(100, i))
+      const peer = inProcess(path, WRITER, OPTIONS, { MMAPDB_STOP_AT: `${point}:${arrival}` })
+      await heard(peer, 'open')
+      peer.tell('go')
+      await peer.stopped()
+      // Everything is read as if nothing were the matter.
+      for (let i = 0; i < 50; i++) expect(engine.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
+      expect(engine.range({ prefix: ['mine'] }, 'keys').count()).to.equal(50)
+      const outcomes = [0, 1].map((i) => outcomeOf(() => engine.put(['meanwhile', i], Buffer.from(`${i}`))))
+      if (othersWrite) expect(outcomes).to.deep.equal(['ok', 'ok'])
+      else expect(outcomes).to.deep.equal(['ERR_MMAPDB_LOCKED', 'ERR_MMAPDB_LOCKED'])
+      if (othersWrite) expect(outcomeOf(() => void engine.checkpoint(true))).to.equal('ERR_MMAPDB_LOCKED')
+      expect(engine.stats().failure).to.equal(undefined)
+
+      peer.goOn()
+      const theirs = (await peer.next()) as number[]
+      expect(theirs.length).to.be.greaterThan(50)
+      engine.put('afterwards', Buffer.from('works'))
+      const check = (db: Engine): void => {
+        for (const i of theirs) expect(db.get(['theirs', i])).to.satisfy((b: Buffer) => b.equals(Buffer.alloc(lengthOf(i), i + 1)))
+        for (let i = 0; i < 50; i++) expect(db.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
+        outcomes.forEach((outcome, i) => outcome === 'ok' && expect(db.get(['meanwhile', i])).to.deep.equal(Buffer.from(`${i}`)))
+        expect(db.get('afterwards')).to.deep.equal(Buffer.from('works'))
+        expectSound(db)
+      }
+      check(engine)
+      // Each frame that was appended was applied, once.
+      const { frames } = engine.inside().control.append.read({} as never)
+      expect(engine.stats().commits.frames).to.equal(frames)
+      peer.tell('close')
+      await heard(peer, 'closed')
+      engine.close()
+      check(openEngine(path))
+    })
+  }
+
+  it('while it recovers the database makes openers wait for so long and no longer', async () => {
+    const path = scratchPath()
+    const dying = inProcess(path, `const db = open(); for (let i = 0; i < 30; i++) db.put(i, Buffer.from(String(i))); say('written'); await hear()`, OPTIONS)
+    await heard(dying, 'written')
+    await dying.kill()
+    const peer = inProcess(path, `const db = open(); say('open'); await hear(); db.close(); say('closed')`, OPTIONS, { MMAPDB_STOP_AT: 'mid-recovery' })
+    await peer.stopped()
+    for (const options of [OPTIONS, { ...OPTIONS, readOnly: true }]) {
+      expect(outcomeOf(() => openEngine(path, options))).to.equal('ERR_MMAPDB_LOCKED')
+    }
+    peer.goOn()
+    await heard(peer, 'open')
+    const engine = openEngine(path, OPTIONS)
+    for (let i = 0; i < 30; i++) expect(engine.get(i)).to.deep.equal(Buffer.from(String(i)))
+    engine.put('works', Buffer.from('yes'))
+    peer.tell('close')
+    await heard(peer, 'closed')
+    expectSound(engine)
+  })
+})
+
+describe('a leader that lacks room which had been promised', function () {
+  this.timeout(60_000)
+  afterEach(cleanUp)
+
+  /**
+   * An engine with a frame in the log whose group needs the file to grow: the freed slots that it was
+   * promised are held back by a reader that stood still for long while it took its pin.
+   */
+  function withStalledReader(engine: Engine): { end: number; large: Buffer; letGo: () => void } {
+    const values = (round: number) => Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
+    engine.batch(values(1))
+    const { control, pins } = engine.inside()
+    const old = control.readState(newState())[STATE.VISIBLE]!
+    engine.batch(values(2))
+    // What a group frees counts as free from the next one on.
+    engine.put('tick', Buffer.alloc(1))
+    const { total, unused } = engine.stats().slots
+    const frame = new FrameBuilder()
+    const large = Buffer.alloc((unused + 30) * 4064, 7)
+    engine.addPut(frame, 'large', large)
+    const end = engine.beginCommit(frame.frame())
+    expect(engine.stats().slots.total, 'slots of the file, which has not grown').to.equal(total)
+    const pin = pins.acquire()
+    control.f64[pin.lsnAt] = old
+    Atomics.store(control.i32, pin.flagAt, 1)
+    return { end, large, letGo: () => pins.giveBack(pin) }
+  }
+  const WIDE = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 64 * 1024 * 1024, timeoutMs: TIMEOUT_MS }
+
+  it('gives up that group only, if an appender that is stopped keeps the file from growing', async () => {
+    const path = scratchPath()
+    const engine = openEngine(path, WIDE)
+    const peer = inProcess(path, `const db = open(); say('open'); await hear(); db.put('theirs', Buffer.from('1')); say('put'); await hear(); db.close()`, {
+      ...WIDE, timeoutMs: 30_000,
+    }, { MMAPDB_STOP_AT: 'before-append' })
+    await heard(peer, 'open')
+    const { end, large, letGo } = withStalledReader(engine)
+    peer.tell('go')
+    await peer.stopped()
+    for (let i = 0; i < 2; i++) {
+      const startedMs = performance.now()
+      expectError(() => engine.finishCommit(end as never), 'ERR_MMAPDB_LOCKED', /could not grow.*in the log.*may still take effect/)
+      expect(performance.now() - startedMs).to.be.lessThan(BOUND_MS)
+    }
+    expect(engine.stats().failure).to.equal(undefined)
+    expect(engine.get(5)).to.deep.equal(Buffer.alloc(4000, 2))
+    peer.goOn()
+    await heard(peer, 'put')
+    // Whoever leads next has applied it.
+    expect(large.equals(engine.get('large') as Buffer)).to.equal(true)
+    expect(engine.get('theirs')).to.deep.equal(Buffer.from('1'))
+    letGo()
+    engine.put('afterwards', Buffer.from('works'))
+    expectSound(engine)
+    peer.tell('close')
+    await peer.ended
+  })
+
+  it('gives up that group only, if the disk is full; later writes are refused before they are in the log', () => {
+    const faults = new Faults()
+    const engine = Engine.open(resolveOptions(scratchPath(), WIDE), new FaultyStorage(posixStorage, faults))
+    const { end, large, letGo } = withStalledReader(engine)
+    faults.arm({ calls: ['grow data'], code: 'ENOSPC', n: 1, lasting: true })
+    expectError(() => engine.finishCommit(end as never), 'ERR_MMAPDB_IO', /Free some space.*in the log.*may still take effect/)
+    const { tailLsn } = engine.stats().log
+    expectError(() => engine.put('more', Buffer.alloc(1000)), 'ERR_MMAPDB_FULL', /Nothing was written/)
+    expect(engine.stats().log.tailLsn).to.equal(tailLsn)
+    expect(engine.stats().failure).to.equal(undefined)
+    expect(engine.get(5)).to.deep.equal(Buffer.alloc(4000, 2))
+    // Either of the two is enough: room, or the reader's end.
+    letGo()
+    engine.finishCommit(end as never)
+    expect(large.equals(engine.get('large') as Buffer)).to.equal(true)
+    engine.put('more', Buffer.alloc(1000))
+    faults.heal()
+    engine.put('afterwards', Buffer.alloc(500_000))
+    expectSound(engine)
+    engine.close()
+    expect(faults.open).to.equal(0)
+  })
+})
