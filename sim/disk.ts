@@ -228,7 +228,7 @@ export class SimFile {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
       if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
-      const isTorn = tears && mix(seed, index, 1) % 4 === 0
+      const isTorn = tears && mix(seed, index, 1) % 2 === 0
       const tearAt = mix(seed, index, 2) % SECTOR_BYTES
       const [from, to] = !isTorn ? [0, SECTOR_BYTES] : tearAt % 2 === 0 ? [0, tearAt] : [tearAt, SECTOR_BYTES]
       this.durable.set(choices[pick - 1]!.subarray(from, to), index * SECTOR_BYTES + from)

@@ -12,24 +12,24 @@ const one = (name: string, file: string, from: string, to: string): Mutant => ({
 
 export const MUTANTS: readonly Mutant[] = [
   // ---- commit
-  one('the log is not flushed before its frames are acknowledged', 'engine/commit.js', 'this.#flushLog(target.segmentStart, target.tail);', ''),
+  one('the log is not flushed before its frames are acknowledged', 'engine/commit.js', 'this.#flushLog(target.segmentStart);', ''),
   {
     name: 'the tree is published before the log is flushed',
     changes: [
-      { file: 'engine/commit.js', from: 'this.#flushLog(target.segmentStart, target.tail);', to: '' },
-      { file: 'engine/commit.js', from: 'control.publishState(state);', to: 'control.publishState(state); this.#flushLog(target.segmentStart, target.tail);' },
+      { file: 'engine/commit.js', from: 'this.#flushLog(target.segmentStart);', to: '' },
+      { file: 'engine/commit.js', from: "control.publishState(state);\n            crashPoint('after-publish');", to: "control.publishState(state); this.#flushLog(target.segmentStart);\n            crashPoint('after-publish');" },
     ],
   },
   one('the end of the log is published before the frame is written', 'engine/commit.js', 'log.write(segment, frame, lsn);', 'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);'),
   one('a frame is written without the append lock', 'engine/shared-locks.js', 'takeAppendLock(parts);', ''),
   one('a group is led without the leader lock', 'engine/commit.js', "locks.tryLock(LOCK.LEADER, 'exclusive')", 'true'),
-  one('writes go on after a flush that failed', 'engine/control.js', "control.fail({ code: 'ERR_MMAPDB_IO', message, lsn });", ''),
+  one('writes go on after a flush that failed', 'engine/control.js', "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail });", ';'),
   one('what a dead appender left is counted', 'engine/commit.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),
   // ---- segments
-  one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (oldStart !== tail)\n            this.#flushLog(oldStart, tail);', ''),
-  one('the header of a new segment is not flushed', 'wal/log.js', "file.flush();\n            crashPoint('segment-linked');", ''),
-  one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.storage.flushDirectory(this.directory);", ''),
-  one('the name of a segment that was found is not flushed', 'wal/log.js', 'filePosition(segment.startLsn, segment.header.limitLsn));\n        this.storage.flushDirectory(this.directory);', 'filePosition(segment.startLsn, segment.header.limitLsn));'),
+  one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (oldStart !== tail)\n            this.#flushLog(oldStart);', ''),
+  one('the header of a new segment is not flushed', 'wal/log.js', "flushed('Flushing a new segment of the log', () => file.flush());", ''),
+  one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.#flushDirectory();", ''),
+  one('the name of a segment that was found is not flushed', 'wal/log.js', 'this.#writeHeader(segment.file, segment.header);\n        this.#flushDirectory();', ''),
   one('segments are recycled that the tree on disk does not include', 'engine/checkpoint.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
   one('the segment that the append state names is recycled', 'wal/log.js', 'start <= lsn && start <= current', 'start <= lsn'),
   one('an older segment is read on behind the start of a newer one', 'wal/reader.js', 'this.#nextStart = starts[i];', ''),
@@ -49,7 +49,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('rot passes for a torn tail: the watermark is ignored', 'wal/reader.js', 'if (watermark > end)', 'if (false)'),
   one('rot passes for a torn tail: later segments are ignored', 'wal/reader.js', 'if (start > end)', 'if (false)'),
   one('a torn tail is not erased', 'engine/recovery.js', 'if (end.tornBytes > 0)', 'if (false)'),
-  one('the erasure of a torn tail is not flushed', 'wal/log.js', 'segment.file.flush();', ''),
+  one('the erasure of a torn tail is not flushed', 'wal/log.js', 'filePosition(segment.startLsn, (from + done)));\n        }\n        this.flush(segment);', 'filePosition(segment.startLsn, (from + done)));\n        }'),
   // ---- the allocator
   one('slots are reused although readers see them', 'engine/allocator.js', 'this.#readers = this.#pins.older(state[STATE.VISIBLE], state[STATE.GROUPS] % GROUPS_BETWEEN_CHECKS === 0);', 'this.#readers = [];'),
   one('every pin counts as a dead one', 'engine/pins.js', "!this.#locks.tryLock(LOCK.PINS + index, 'exclusive')", 'false'),
@@ -59,8 +59,8 @@ export const MUTANTS: readonly Mutant[] = [
   one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint.js', 'allocator.freeBound(slot);', 'allocator.freeUnreachable(slot);'),
   one('entries of a ring are overwritten that a dead leader may need', 'engine/allocator.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
   // ---- checkpoint
-  one('slots are not flushed before the headers name them', 'engine/checkpoint.js', 'this.#flushOrFail(lsn, () => space.region.flush());', ''),
-  one('the headers are not flushed before the old tree is given up', 'engine/checkpoint.js', 'copyHeader(space, header, second);\n    space.region.flush();', 'copyHeader(space, header, second);'),
+  one('slots are not flushed before the headers name them', 'engine/checkpoint.js', "flushed('Flushing the data file', () => space.region.flush());", ''),
+  one('the headers are not flushed before the old tree is given up', 'engine/checkpoint.js', "flushed('Flushing the headers', () => space.region.flush());", ''),
   one('one copy of the header only', 'engine/checkpoint.js', "crashPoint('between-headers');\n    copyHeader(space, header, second);", ''),
   one('every checkpoint writes the same two headers', 'engine/header.js', 'checkpointNumber % 2,\n    2 + (checkpointNumber % 2),', '0,\n    2,'),
   one('slots made since the last checkpoint are not all sealed', 'engine/checkpoint.js', '> sinceLsn;', '> sinceLsn + 2000;'),

@@ -22,7 +22,7 @@ import type { Pins } from './pins.js'
 import type { SlotSpace } from './slot-space.js'
 
 const ENTRY_BYTES = 16
-const MIN_CAPACITY = 256
+const MIN_CAPACITY = 32
 /** A reader this far behind the log, in bytes, counts as one that stays. */
 const LONG_READER_BYTES = 256 * 1024
 /** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */

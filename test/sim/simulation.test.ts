@@ -2,7 +2,9 @@
 // or if it called a database sound that is not. The many seeds run in `npm run test:sim`, and the
 // versions of the engine without its safeguards in `npm run test:mutants`.
 import { expect } from 'chai'
+import { readFileSync } from 'node:fs'
 import { Simulation } from '../../sim/life.js'
+import { MUTANTS } from '../../sim/mutants.js'
 import { shrink } from '../../sim/shrink.js'
 
 const SEEDS = [1, 2, 3, 4, 5, 6]
@@ -47,5 +49,16 @@ describe('a failure', () => {
 
   it('is given as found when there is no time to make it smaller', () => {
     expect(shrink(events, () => true, 0)).to.deep.equal(events)
+  })
+})
+
+describe('versions of the engine without a safeguard', () => {
+  it('can all be made of this one', () => {
+    for (const { name, changes } of MUTANTS) {
+      for (const { file, from } of changes) {
+        const text = readFileSync(new URL(`../../src/${file}`, import.meta.url), 'utf8')
+        expect(text.split(from).length - 1, `${name}: "${from}" in ${file}`).to.equal(1)
+      }
+    }
   })
 })
