@@ -207,7 +207,8 @@ export class Simulation {
 
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
   #recover(rates: WorldRates): void {
-    this.#fate.within('rot', () => this.#rot())
+    // What a power cut during the last opening kept from being noticed is still there.
+    if (this.#undoRot === undefined) this.#fate.within('rot', () => this.#rot())
     this.#world.rates = {
       writeBack: rates.writeBack,
       interrupt: 0,

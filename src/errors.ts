@@ -29,6 +29,8 @@ export const EXIT_CODES = {
   ERR_MMAPDB_CORRUPT: 3,
   /** Somebody else held a lock longer than the limit. */
   ERR_MMAPDB_LOCKED: 4,
+  /** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
+  ERR_MMAPDB_EXPIRED: 2,
 } as const
 
 export type MmapdbErrorCode = keyof typeof EXIT_CODES
@@ -77,6 +79,8 @@ export class ClosedError extends subclass('ClosedError', 'ERR_MMAPDB_CLOSED') {}
 export class ReadersError extends subclass('ReadersError', 'ERR_MMAPDB_READERS') {}
 /** Somebody else held a lock longer than the limit. */
 export class LockedError extends subclass('LockedError', 'ERR_MMAPDB_LOCKED') {}
+/** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
+export class ExpiredError extends subclass('ExpiredError', 'ERR_MMAPDB_EXPIRED') {}
 
 /** Where damage was found: a slot of the data file, or a position in the log. */
 export interface DamageSite {
@@ -110,6 +114,7 @@ const CLASSES: Partial<Record<MmapdbErrorCode, new (message: string) => MmapdbEr
   ERR_MMAPDB_CLOSED: ClosedError,
   ERR_MMAPDB_READERS: ReadersError,
   ERR_MMAPDB_LOCKED: LockedError,
+  ERR_MMAPDB_EXPIRED: ExpiredError,
   ERR_MMAPDB_CORRUPT: CorruptError,
 }
 

@@ -17,6 +17,8 @@ const MiB = 2 ** 20
 const PAGE_BYTES = 4096
 const RESERVE_BYTES = 64 * MiB
 const WINDOW_BYTES = 64 * 1024
+/** The default reserve of 1 TiB is more than valgrind has addresses for. */
+const OPTIONS = { windowBytes: WINDOW_BYTES, reserveBytes: RESERVE_BYTES, segmentBytes: 16 * 1024, checkpointBytes: 64 * 1024 } as const
 const THREAD_LIFE_MS = 1500
 const THREADS = 6
 
@@ -66,14 +68,7 @@ function useStorage({ directory, seed }: Work): void {
 async function useDatabase({ directory, seed }: Work): Promise<void> {
   const random = new Random(mix(seed, threadId))
   for (;;) {
-    const db = await open<'binary', Buffer>(join(directory, 'db'), {
-      workers: 0,
-      valueEncoding: 'binary',
-      windowBytes: WINDOW_BYTES,
-      reserveBytes: RESERVE_BYTES,
-      segmentBytes: 16 * 1024,
-      checkpointBytes: 64 * 1024,
-    })
+    const db = await open<'binary', Buffer>(join(directory, 'db'), { ...OPTIONS, workers: 0, valueEncoding: 'binary' })
     for (let n = random.between(1, 60); n > 0; n--) {
       const key = random.between(0, 200)
       db.putSync(key, Buffer.alloc(random.skewed(1, 20_000), key))
@@ -96,7 +91,7 @@ async function main(seconds: number): Promise<void> {
     for (const kind of ['storage', 'database'] as const) {
       // A file for private regions to begin with, and a database that is not made by whoever dies first.
       for (let i = 0; i < FILES; i++) storage.openFile(join(directory, `file-${i}`), 'create').close()
-      await (await open(join(directory, 'db'), { workers: 2 })).close()
+      await (await open(join(directory, 'db'), { ...OPTIONS, workers: 2 })).close()
       const endMs = Date.now() + (seconds * 1000) / 2
       const live = async (): Promise<void> => {
         while (Date.now() < endMs) {
@@ -112,7 +107,7 @@ async function main(seconds: number): Promise<void> {
       }
       await Promise.all(Array.from({ length: THREADS }, live))
     }
-    const db = await open(join(directory, 'db'), { workers: 2 })
+    const db = await open(join(directory, 'db'), { ...OPTIONS, workers: 2 })
     const report = await db.verify()
     await db.close()
     if (!report.ok) throw new Error(`verify finds ${JSON.stringify(report.damage)}`)

@@ -54,7 +54,12 @@ async function table(s: Stats): Promise<string> {
         ['operations per flush', perFlush],
       ],
     ],
-    ['readers', [['pinned', number(s.readers.pinned)], ['log since the oldest', bytes(s.readers.lagBytes)]]],
+    ['readers', [
+      ['pinned', number(s.readers.pinned)],
+      ['log since the oldest', bytes(s.readers.lagBytes)],
+      ['oldest open for', `${(s.readers.oldestMs / 1000).toFixed(1)} s`],
+      ['held back', bytes(s.readers.heldBytes)],
+    ]],
   ]
   const lines = new Table({ style: { head: [], border: [], compact: true }, colAligns: ['left', 'left', 'right', 'right'] })
   for (const [name, rows] of sections) {

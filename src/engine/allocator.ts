@@ -17,7 +17,7 @@
 // A ring entry: 0 4 slot   8 8 LSN of the group that freed it (float64).
 import { FullError } from '../errors.js'
 import { Control, CONTROL_WINDOW_BYTES, STATE, type StateFields } from './control.js'
-import { HEADER_SLOTS, SLOT, type SlotNo } from './layout.js'
+import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -40,6 +40,7 @@ export class Allocator {
   readonly #space: SlotSpace
   readonly #pins: Pins
   readonly #grow: (slots: number) => void
+  readonly #maxHeldBytes: number
   readonly #words: Int32Array[] = []
   readonly #numbers: Float64Array[] = []
 
@@ -52,8 +53,12 @@ export class Allocator {
   /** Slots made and freed within this group: free at once. */
   readonly #own: number[] = []
 
-  /** `grow`: makes the data file hold at least so many slots, or throws. */
-  constructor(control: Control, space: SlotSpace, pins: Pins, grow: (slots: number) => void) {
+  /**
+   * `grow`: makes the data file hold at least so many slots, or throws. `maxHeldBytes`: what readers may
+   * hold back before the oldest is expired.
+   */
+  constructor(control: Control, space: SlotSpace, pins: Pins, grow: (slots: number) => void, maxHeldBytes: number) {
+    this.#maxHeldBytes = maxHeldBytes
     this.#control = control
     this.#space = space
     this.#pins = pins
@@ -68,6 +73,8 @@ export class Allocator {
     this.#own.length = 0
     this.#sorted = false
     this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
+    // One tree's readers in each group: what they held is free from the next one on.
+    if (this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes) this.#readers.some((lsn) => this.#pins.expire(lsn))
     if (this.#length(STATE.HELD) > 0 && this.#sumUpTo(state[STATE.HELD_MAX]!) !== state[STATE.HELD_SUM]) this.#sweepHeld()
   }
 
@@ -123,11 +130,28 @@ export class Allocator {
     this.#own.length = 0
     const s = this.#state
     if (this.#readers.length > 0) this.#sortOut()
+    s[STATE.HELD_BACK] = this.#heldBack()
     const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
     s[STATE.ELIGIBLE] =
       this.#length(STATE.READY) +
       this.#countUpTo(STATE.LOOSE, oldest) +
       this.#countUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+  }
+
+  /** Freed slots that nobody waits for but readers. */
+  #heldBack(): number {
+    const oldest = this.#readers[0]
+    if (oldest === undefined) return this.#length(STATE.HELD)
+    const s = this.#state
+    const visible = s[STATE.VISIBLE]!
+    const durable = s[STATE.CHECKPOINT_DURABLE]!
+    return (
+      this.#length(STATE.HELD) +
+      this.#countUpTo(STATE.LOOSE, visible) -
+      this.#countUpTo(STATE.LOOSE, oldest) +
+      this.#countUpTo(STATE.BOUND, Math.min(visible, durable)) -
+      this.#countUpTo(STATE.BOUND, Math.min(oldest, durable))
+    )
   }
 
   get waitingCount(): number {

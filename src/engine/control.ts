@@ -119,8 +119,10 @@ export const STATE = {
   /** Newest pin that held slots are held for, and the sum of all pins up to it when they were. */
   HELD_MAX: 38,
   HELD_SUM: 39,
+  /** Freed slots that could have been reused at the last publication but for readers. */
+  HELD_BACK: 40,
 } as const
-export const STATE_FIELDS = 40
+export const STATE_FIELDS = 41
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)

@@ -24,7 +24,7 @@ import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
-import { boundsOf, RangeIterator, type Range, type Selection } from './range.js'
+import { boundsOf, expiredOr, heldValue, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
 import { underAppendLock, type SharedLockParts } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
@@ -82,7 +82,17 @@ export interface Stats {
     readonly frames: number
     readonly operations: number
   }
-  readonly readers: { readonly pinned: number; readonly oldestLsn: number; readonly lagBytes: number }
+  readonly readers: {
+    /** Reads, snapshots and iterators under way, in all threads and processes. */
+    readonly pinned: number
+    /** The oldest tree that one of them reads, and how much log there has been since. */
+    readonly oldestLsn: number
+    readonly lagBytes: number
+    /** How long the oldest snapshot or iterator has been open; 0 if there is none. */
+    readonly oldestMs: number
+    /** What could be used again but for them, as of the last write; see `maxHeldBytes`. */
+    readonly heldBytes: number
+  }
   /** Why writes are refused; undefined while all is well. */
   readonly failure: string | undefined
 }
@@ -187,7 +197,7 @@ export class Engine {
       })
       undo.push(() => this.#log.close())
       this.#pins = new Pins(this.#control, this.isPrivate ? undefined : this.#locks)
-      this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots))
+      this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots), options.maxHeldBytes)
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
       this.#committer = new Committer({
         storage,
@@ -469,35 +479,34 @@ export class Engine {
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
     const bounds = boundsOf(range)
-    const pin = this.#acquirePin()
-    const state = newState()
-    pin.take(state)
-    return new RangeIterator(this.#source(() => this.#pins.giveBack(pin)), state, bounds, selection)
+    const { pin, state } = this.#hold()
+    return new RangeIterator(this.#source(pin), state, bounds, selection)
   }
 
-  #source(release: () => void, assertOpen: () => void = () => this.#assertOpen()) {
+  #source(pin: Pin): RangeSource {
     return {
       reader: new TreeReader(this.#space, this.#control, this.#checker),
       checker: this.#checker,
       values: this.#values,
-      assertOpen,
+      assertOpen: () => this.#assertOpen(),
+      assertHeld: () => pin.assertHeld(),
       release: () => {
-        if (!this.#closed) release()
+        if (!this.#closed) this.#pins.giveBack(pin)
       },
     }
   }
 
-  #acquirePin(): Pin {
-    return guarded('Taking a snapshot', () => this.#pins.acquire())
+  #hold(): { pin: Pin; state: StateFields } {
+    const pin = guarded('Taking a snapshot', () => this.#pins.acquire())
+    const state = newState()
+    pin.hold(state, this.#storage.monotonicMs())
+    return { pin, state }
   }
 
   snapshot(): EngineSnapshot {
     this.#assertOpen()
-    const pin = this.#acquirePin()
-    const state = newState()
-    pin.take(state)
-    const source = this.#source(() => this.#pins.giveBack(pin))
-    const snapshot = new EngineSnapshot(source, state, () => this.#snapshots.delete(snapshot))
+    const { pin, state } = this.#hold()
+    const snapshot = new EngineSnapshot(this.#source(pin), state, () => this.#snapshots.delete(snapshot))
     this.#snapshots.add(snapshot)
     return snapshot
   }
@@ -662,6 +671,7 @@ export class Engine {
     const oldest = this.#pins.older(visible, false)[0] ?? visible
     const total = Math.floor(this.#dataRegion.sizeBytes() / SLOT_BYTES)
     const starts = this.#log.starts()
+    const nowMs = this.#storage.monotonicMs()
     return {
       path: this.options.path,
       uuid: formatUuid(this.#log.uuid),
@@ -698,7 +708,13 @@ export class Engine {
         frames: state[STATE.FRAMES]!,
         operations: state[STATE.OPERATIONS]!,
       },
-      readers: { pinned: this.#pins.inUse(), oldestLsn: oldest, lagBytes: visible - oldest },
+      readers: {
+        pinned: this.#pins.inUse(),
+        oldestLsn: oldest,
+        lagBytes: visible - oldest,
+        oldestMs: Math.max(0, nowMs - (this.#pins.oldestSinceMs() ?? nowMs)),
+        heldBytes: state[STATE.HELD_BACK]! * SLOT_BYTES,
+      },
       failure: this.#control.failure()?.message,
     }
   }
@@ -820,13 +836,13 @@ export class Engine {
 
 /** One tree, as it was when the snapshot was taken, until closed. */
 export class EngineSnapshot {
-  readonly #source: ConstructorParameters<typeof RangeIterator>[0]
+  readonly #source: RangeSource
   readonly #state: Float64Array
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   readonly #onClose: () => void
   #open = true
 
-  constructor(source: ConstructorParameters<typeof RangeIterator>[0], state: Float64Array, onClose: () => void) {
+  constructor(source: RangeSource, state: Float64Array, onClose: () => void) {
     this.#source = source
     this.#state = state
     this.#onClose = onClose
@@ -845,11 +861,19 @@ export class EngineSnapshot {
     if (!this.#open) throw new ClosedError('The snapshot is closed.')
   }
 
-  #find(key: Key): boolean {
+  /** Finds `key` and runs `act` on the entry, if it is there and this moment is still held. */
+  #find<T>(key: Key, act: () => T): T | undefined {
     this.#assertOpen()
-    if (this.#source.reader.find(this.#state, this.#key, encodeKey(key, this.#key))) return true
-    this.#source.checker.checkFaults()
-    return false
+    const length = encodeKey(key, this.#key)
+    const { reader, checker } = this.#source
+    try {
+      if (reader.find(this.#state, this.#key, length)) return act()
+      checker.checkFaults()
+      this.#source.assertHeld()
+      return undefined
+    } catch (error) {
+      throw expiredOr(this.#source, error)
+    }
   }
 
   get(key: Key): unknown {
@@ -857,22 +881,18 @@ export class EngineSnapshot {
   }
 
   getEntry(key: Key): Entry | undefined {
-    if (!this.#find(key)) return undefined
-    const { reader, values, checker } = this.#source
-    const version = reader.version
-    if (reader.overflows) {
-      const bytes = reader.overflowValue()
-      return { value: values.decode(bytes, 0, bytes.length), version }
-    }
-    const value = values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
-    checker.checkFaults()
-    return { value, version }
+    return this.#find(key, () => {
+      const version = this.#source.reader.version
+      return { value: heldValue(this.#source), version }
+    })
   }
 
   has(key: Key): boolean {
-    const found = this.#find(key)
-    if (found) this.#source.checker.checkFaults()
-    return found
+    return this.#find(key, () => {
+      this.#source.checker.checkFaults()
+      this.#source.assertHeld()
+      return true
+    }) ?? false
   }
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {

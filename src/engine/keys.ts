@@ -203,6 +203,18 @@ export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   return parts
 }
 
+/** True if [at, end) of `bytes` is what `encodeKey` writes for some key. */
+export function isKey(bytes: Uint8Array, at: number, end: number): boolean {
+  try {
+    const length = encodeKey(decodeKey(bytes, at, end), again)
+    return length === end - at && again.compare(bytes, at, end, 0, length) === 0
+  } catch (error) {
+    if (!(error instanceof InvalidError)) throw error
+    return false
+  }
+}
+const again = Buffer.alloc(KEY_BUFFER_BYTES)
+
 const reader = { position: 0 }
 const malformed = (): InvalidError => new InvalidError('These bytes are not a key.')
 

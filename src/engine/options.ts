@@ -56,6 +56,14 @@ export interface OpenOptions {
    * default 16 MiB. One larger batch is let through alone.
    */
   maxInFlightBytes?: number
+  /**
+   * Bytes of the data file that snapshots and iterators may hold back from being used again. Once it is
+   * more, the oldest of them is ended, in whichever thread or process it is: its reads throw
+   * `ERR_MMAPDB_EXPIRED`, and never return anything wrong. Checked by those who write, each for its own
+   * limit, so the lowest counts; exceeded by what one group of writes frees. Do not set it where a
+   * snapshot must last, such as for a backup. 64 KiB to 16 TiB; default: no limit (`Infinity`).
+   */
+  maxHeldBytes?: number
   /** Open on a network file system although neither its mappings nor its locks can be relied on. */
   allowNetworkFileSystem?: boolean
 }
@@ -92,7 +100,7 @@ function flag(name: string, value: boolean | undefined, fallback: boolean): bool
 
 const KNOWN = new Set([
   'workers', 'createIfMissing', 'readOnly', 'valueEncoding', 'checkpointBytes', 'segmentBytes', 'reserveBytes',
-  'windowBytes', 'readAheadBytes', 'timeoutMs', 'maxInFlightBytes', 'allowNetworkFileSystem',
+  'windowBytes', 'readAheadBytes', 'timeoutMs', 'maxInFlightBytes', 'maxHeldBytes', 'allowNetworkFileSystem',
 ])
 
 /** Checks everything and fills in the defaults. Throws `InvalidError`. */
@@ -124,6 +132,7 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
     readAheadBytes: options.readAheadBytes === Infinity ? Infinity : integer('readAheadBytes', options.readAheadBytes, Math.floor(memoryBytes() / 2), 0, Number.MAX_SAFE_INTEGER),
     timeoutMs: integer('timeoutMs', options.timeoutMs, 30_000, 1, 3_600_000),
     maxInFlightBytes: integer('maxInFlightBytes', options.maxInFlightBytes, 16 * MiB, 64 * KiB, GiB),
+    maxHeldBytes: options.maxHeldBytes === Infinity ? Infinity : integer('maxHeldBytes', options.maxHeldBytes, Infinity, 64 * KiB, 16 * 1024 * GiB),
     allowNetworkFileSystem: flag('allowNetworkFileSystem', options.allowNetworkFileSystem, false),
   }
 }

@@ -1,7 +1,8 @@
 // Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf; where a
 // range ends is looked up once for each leaf, not compared for each entry.
-import { InvalidError } from '../errors.js'
+import { ExpiredError, InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
+import { SLOT_BYTES } from './layout.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
 import { damaged, type SlotChecker } from './slot-check.js'
 import { Cursor, TreeReader } from './tree-reader.js'
@@ -88,8 +89,37 @@ export interface RangeSource {
   readonly values: ValueCodec
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
+  /** Throws `ExpiredError` if what was read up to now may not be what it was (pins.ts). */
+  assertHeld(): void
   /** Called once, when the iterator is done or given up. */
   release(): void
+}
+
+/** What to throw for an error met in a tree that may have expired meanwhile: then that is the reason. */
+export function expiredOr(source: RangeSource, error: unknown): unknown {
+  try {
+    source.assertHeld()
+    return error
+  } catch (reason) {
+    // Of a database that is closed there is no pin to look at.
+    return reason instanceof ExpiredError ? reason : error
+  }
+}
+
+const scratch = Buffer.alloc(SLOT_BYTES)
+
+/** The value of the entry that the reader stands on: copied, found to be still held, and then decoded. */
+export function heldValue(source: RangeSource): unknown {
+  const { reader, checker, values } = source
+  if (reader.overflows) {
+    const bytes = reader.overflowValue()
+    source.assertHeld()
+    return values.decode(bytes, 0, bytes.length)
+  }
+  const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
+  checker.checkFaults()
+  source.assertHeld()
+  return values.decode(scratch, 0, length)
 }
 
 /** Entries of one tree in order. Closes itself at its end and when a loop is left early. */
@@ -126,22 +156,17 @@ export class RangeIterator<T> implements IterableIterator<T> {
           const i = this.#index
           this.#index += this.#bounds.reverse ? -1 : 1
           this.#left--
-          // A page lost since the leaf was entered reads as zeros: then nothing is handed out.
-          try {
-            return { done: false, value: this.#entry(i) }
-          } finally {
-            this.#source.checker.checkFaults()
-          }
+          return { done: false, value: this.#entry(i) }
         }
         if (!this.#nextLeaf()) break
         // Among a whole leaf of entries this costs nothing that could be measured; a count goes without.
         this.#cursor.checkPlace()
       }
-      // It may seem to end because a page was lost.
-      this.#source.checker.checkFaults()
+      this.#check()
     } catch (error) {
+      const reason = expiredOr(this.#source, error)
       this.#close()
-      throw error
+      throw reason
     }
     this.#close()
     return { done: true, value: undefined }
@@ -165,13 +190,22 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#start()
       while (this.#cursor.valid && count < this.#left) {
         count += Math.abs(this.#stop - this.#index)
+        this.#source.assertHeld()
         if (!this.#nextLeaf()) break
       }
-      this.#source.checker.checkFaults()
+      this.#check()
+    } catch (error) {
+      throw expiredOr(this.#source, error)
     } finally {
       this.#close()
     }
     return Math.min(count, this.#left)
+  }
+
+  /** It may seem to end because a page was lost, or a slot reused. */
+  #check(): void {
+    this.#source.checker.checkFaults()
+    this.#source.assertHeld()
   }
 
   #close(): void {
@@ -219,27 +253,25 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #entry(i: number): T {
-    const leaf = this.#cursor.leaf
-    if (this.#selection === 'keys') return this.#key(leaf.u8, leaf.keyAt(i), leaf.keyLength(i)) as T
-    const value = this.#value(i)
-    if (this.#selection === 'values') return value as T
-    return [this.#key(leaf.u8, leaf.keyAt(i), leaf.keyLength(i)), value] as T
+    // The key first: what `heldValue` then finds to be held holds for both.
+    const key = this.#selection === 'values' ? undefined : this.#key(i)
+    if (this.#selection === 'keys') {
+      this.#check()
+      return key as T
+    }
+    this.#source.reader.at(this.#cursor.leaf, i)
+    const value = heldValue(this.#source)
+    return (this.#selection === 'values' ? value : [key, value]) as T
   }
 
-  #key(u8: Uint8Array, at: number, length: number): Key {
+  #key(i: number): Key {
+    const leaf = this.#cursor.leaf
+    const at = leaf.keyAt(i)
     try {
-      return decodeKey(u8, at, at + length)
+      return decodeKey(leaf.u8, at, at + leaf.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
-      throw damaged(this.#cursor.leaf.slot, 'a key in it is none that was ever put')
+      throw damaged(leaf.slot, 'a key in it is none that was ever put')
     }
-  }
-
-  #value(i: number): unknown {
-    const { reader, values } = this.#source
-    reader.at(this.#cursor.leaf, i)
-    if (!reader.overflows) return values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
-    const bytes = reader.overflowValue()
-    return values.decode(bytes, 0, bytes.length)
   }
 }

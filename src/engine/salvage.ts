@@ -11,7 +11,7 @@
 // Whatever is brought out has a CRC that holds. What is missing is listed.
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
-import { crc32c, FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, OP_PUT } from '../wal/frame.js'
+import { crc32c, FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, MAX_VALUE_BYTES, OP_PUT } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { classifyEnd, LogReader } from '../wal/reader.js'
@@ -20,11 +20,12 @@ import { Engine } from './engine.js'
 import { databasePaths, findHeader, type HeaderSearch } from './files.js'
 import { readChain } from './free-list.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
+import { isKey } from './keys.js'
 import { LOCK } from './lock-bytes.js'
 import { Node } from './node.js'
 import type { ResolvedOptions } from './options.js'
 import { overflowPointer } from './overflow.js'
-import { slotDamage } from './slot-check.js'
+import { slotDamage, type TreeBounds } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
 
 /** Keys from `from` on and below `to`, encoded; undefined is no bound. */
@@ -102,6 +103,7 @@ class Salvage {
   readonly #search: HeaderSearch
   readonly #reached: Uint8Array
   readonly #scratch = new Node()
+  readonly #bounds: TreeBounds
   readonly #damage: { slotNo: number; why: string }[] = []
   readonly #lostRanges: LostRange[] = []
   readonly #lostValues: Uint8Array[] = []
@@ -119,9 +121,13 @@ class Salvage {
     this.#space = space
     this.#slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
     this.#engine = engine
-    this.#log = new Log({ storage, directory: wal, uuid: Buffer.alloc(16), segmentBytes: 0, readOnly: true })
     this.#search = headersOf((slotNo) => (slotNo < this.#slots ? Buffer.from(this.#bytes(slotNo)) : Buffer.alloc(0)), data)
     this.#reached = new Uint8Array(this.#slots)
+    const { header } = this.#search
+    this.#log = new Log({ storage, directory: wal, uuid: header?.uuid ?? Buffer.alloc(16), segmentBytes: 0, readOnly: true, ownOnly: header !== undefined })
+    const end = Math.min(header?.nextSlot ?? this.#slots, this.#slots)
+    // A slot that leads beyond the end of a file that was cut short has more that is good in it.
+    this.#bounds = { lsn: header?.lsn ?? MAX_LSN, leadsTo: (slot) => slot >= HEADER_SLOTS && (slot < end || end === this.#slots) }
   }
 
   run(): SalvageReport {
@@ -167,7 +173,7 @@ class Salvage {
   #problem(slotNo: number, type: number, level: number): string | undefined {
     if (slotNo < HEADER_SLOTS || slotNo >= this.#slots) return 'the file ends before it'
     const bytes = this.#bytes(slotNo)
-    const why = slotDamage(this.#space, slotNo as SlotNo, this.#scratch)
+    const why = slotDamage(this.#space, slotNo as SlotNo, this.#scratch, this.#bounds)
     if (why !== undefined) return why
     if (bytes[SLOT.TYPE] !== type || bytes[SLOT.LEVEL] !== level) return 'it is another kind of slot than what leads to it says'
     return undefined
@@ -190,7 +196,13 @@ class Salvage {
     }
     const node = new Node().at(this.#space, slotNo as SlotNo)
     if (level === 0) {
-      for (let i = 0; i < node.count; i++) this.#bringOut(node, i)
+      // What lies outside of its range is not this leaf's: it may be of another time.
+      const misfits = Array.from({ length: node.count }, (_, i) => keyAt(node, i)).filter((key) => !isWithin(key, low, high)).length
+      if (misfits > 0) {
+        this.#note(slotNo, `${misfits} of its keys are not those that what leads to it says`)
+        this.#lostRanges.push({ from: low, to: high })
+      }
+      for (let i = 0; i < node.count; i++) if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#bringOut(node, i)
       return
     }
     const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
@@ -203,7 +215,7 @@ class Salvage {
     const at = leaf.keyAt(i)
     const key = leaf.u8.slice(at, at + leaf.keyLength(i))
     const value = leaf.overflows(i) ? this.#overflow(leaf, i) : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
-    if (value === undefined) {
+    if (value === undefined || !isKey(key, 0, key.length)) {
       this.#lostValues.push(key)
       return false
     }
@@ -215,7 +227,7 @@ class Salvage {
 
   #overflow(leaf: Node, i: number): Buffer | undefined {
     const { first, lengthBytes, crc } = overflowPointer(leaf, i)
-    if (lengthBytes > this.#slots * SLOT_BODY_BYTES) return undefined
+    if (lengthBytes > Math.min(MAX_VALUE_BYTES, this.#slots * SLOT_BODY_BYTES)) return undefined
     const value = Buffer.allocUnsafe(lengthBytes)
     let done = 0
     for (let slotNo: number = first; done < lengthBytes; ) {
@@ -227,7 +239,7 @@ class Salvage {
       this.#reached[slotNo] = 1
       const bytes = this.#bytes(slotNo)
       const used = bytes.readUInt32LE(SLOT.USED)
-      if (used === 0 || used > lengthBytes - done) return undefined
+      if (used !== Math.min(SLOT_BODY_BYTES, lengthBytes - done)) return undefined
       bytes.copy(value, done, SLOT.BODY, SLOT.BODY + used)
       done += used
       slotNo = bytes.readUInt32LE(SLOT.NEXT)
@@ -250,8 +262,8 @@ class Salvage {
       if (this.#bytes(slotNo).readUIntLE(SLOT.LSN, 6) > treeLsn) continue
       const leaf = new Node().at(this.#space, slotNo as SlotNo)
       for (let i = 0; i < leaf.count; i++) {
-        const key = Buffer.from(leaf.u8.slice(leaf.keyAt(i), leaf.keyAt(i) + leaf.keyLength(i)))
-        if (!this.#lostRanges.some(({ from, to }) => (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0))) continue
+        const key = keyAt(leaf, i)
+        if (!this.#lostRanges.some(({ from, to }) => isWithin(key, from, to))) continue
         const name = key.toString('latin1')
         const version = versionOf(leaf, i)
         if (this.#mayBeStale && (versions.get(name) ?? -1) >= version) continue
@@ -286,12 +298,11 @@ class Salvage {
 
   /** Replays from `treeLsn`; if that is not known, whatever is newer than all that was found in leaves. */
   #replay(treeLsn: Lsn | undefined): void {
-    const starts = this.#log.starts()
-    const uuid = this.#search.header?.uuid
-    if (uuid !== undefined && starts.some((start) => this.#log.segment(start)?.header.uuid.equals(uuid) === false)) {
-      this.#gaps.push({ fromLsn: treeLsn!, toLsn: undefined, why: 'it is the log of another database' })
+    if (this.#log.storage.info(this.#log.directory).kind !== 'directory') {
+      this.#gaps.push({ fromLsn: treeLsn ?? 0, toLsn: undefined, why: 'the directory of the log is missing' })
       return
     }
+    const starts = this.#log.starts()
     const reader = new LogReader(this.#log, treeLsn ?? starts[0] ?? (0 as Lsn))
     for (;;) {
       while (reader.next(MAX_LSN)) {
@@ -315,12 +326,16 @@ class Salvage {
   }
 
   #applyFrame(reader: LogReader): boolean {
+    let sound = true
     try {
-      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, () => undefined)
+      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
+        sound &&= isKey(bytes, keyAt, keyAt + keyLength)
+      })
     } catch {
       // Its CRC holds and its inside makes no sense: nothing of it can be trusted.
       return false
     }
+    if (!sound) return false
     forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
       const key = bytes.subarray(keyAt, keyAt + keyLength)
       if (kind === OP_PUT) this.#put(key, bytes.subarray(valueAt, valueAt + valueLength))
@@ -333,9 +348,9 @@ class Salvage {
 
   /** LSN of the first good frame behind a damaged place: in the same segment, else in a later one. */
   #nextFrame(from: Lsn): Lsn | undefined {
-    const starts = this.#log.starts()
+    const starts = this.#log.starts().filter((start) => this.#log.segment(start) !== undefined)
     for (const [i, start] of starts.entries()) {
-      const end = Math.min(starts[i + 1] ?? MAX_LSN, this.#log.segment(start)?.header.limitLsn ?? 0)
+      const end = Math.min(starts[i + 1] ?? MAX_LSN, this.#log.segment(start)!.header.limitLsn)
       if (end <= from) continue
       const found = this.#scan(start, Math.max(start, from + 8), end)
       if (found !== undefined) return found
@@ -377,6 +392,11 @@ class Salvage {
     if (this.#engine.checkpointWanted) this.#engine.checkpoint(false)
   }
 }
+
+const keyAt = (leaf: Node, i: number): Buffer => Buffer.from(leaf.u8.slice(leaf.keyAt(i), leaf.keyAt(i) + leaf.keyLength(i)))
+
+const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | undefined): boolean =>
+  (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0)
 
 const versionOf = (leaf: Node, i: number): number => Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
 

@@ -1,12 +1,12 @@
 // Verification of everything that a read could meet: every slot the tree reaches, its CRC if it has
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
-import { CorruptError, InvalidError } from '../errors.js'
+import { CorruptError } from '../errors.js'
 import { newState, STATE } from './control.js'
 import type { Engine } from './engine.js'
 import { chainSlots } from './free-list.js'
 import { guarded } from '../storage/errors.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES } from './keys.js'
+import { isKey } from './keys.js'
 import { HEADER_SLOTS, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from './overflow.js'
@@ -92,7 +92,6 @@ function verifyTree(engine: Engine): VerifyReport {
     const counts = { branch: 0, leaf: 0, overflow: 0 }
     let entries = 0
     const scratch = new Node()
-    const encoded = Buffer.alloc(KEY_BUFFER_BYTES)
     const durable = state[STATE.CHECKPOINT_DURABLE]!
 
     const sound = (slot: SlotNo, type: number, level: number): boolean => {
@@ -105,18 +104,6 @@ function verifyTree(engine: Engine): VerifyReport {
       const why = madeAt(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
       if (why !== undefined) note(slot, why)
       return why === undefined
-    }
-
-    const isKey = (node: Node, i: number): boolean => {
-      const at = node.keyAt(i)
-      const end = at + node.keyLength(i)
-      try {
-        const length = encodeKey(decodeKey(node.u8, at, end), encoded)
-        return compareKeys(encoded, 0, length, node.u8, at, end - at, 0) === 0
-      } catch (error) {
-        if (!(error instanceof InvalidError)) throw error
-        return false
-      }
     }
 
     const visit = (slot: SlotNo, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void => {
@@ -141,7 +128,7 @@ function verifyTree(engine: Engine): VerifyReport {
       if (level === 0) {
         counts.leaf++
         entries += count
-        for (let i = 0; i < count; i++) if (!isKey(node, i)) note(slot, `key ${i} is none that can be read back`)
+        for (let i = 0; i < count; i++) if (!isKey(node.u8, node.keyAt(i), node.keyAt(i) + node.keyLength(i))) note(slot, `key ${i} is none that can be read back`)
         for (let i = 0; i < count; i++) if (node.overflows(i)) visitOverflow(node, i)
         return
       }

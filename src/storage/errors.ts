@@ -17,6 +17,11 @@ export function typedError(cause: unknown, doing: string): Error {
       return new PermissionError(`${what}. Check who owns the database directory and its files.`, { cause })
     case 'EROFS':
       return new ReadOnlyError(`${what}. Open the database with { readOnly: true } to read it.`, { cause })
+    case 'EMFILE':
+    case 'ENFILE':
+      return new IoError(`${what}. Too many files are open: allow more (ulimit -n), or close some.`, { cause })
+    case 'ENOMEM':
+      return new IoError(`${what}. Memory or address space is limited (ulimit -v): allow more, or open with a smaller reserveBytes.`, { cause })
     default:
       return new IoError(`${what}.`, { cause })
   }

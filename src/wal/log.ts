@@ -51,6 +51,8 @@ export interface LogOptions {
   /** Bytes set aside for a segment; a longer frame gets a longer segment of its own. */
   readonly segmentBytes: number
   readonly readOnly: boolean
+  /** What is of another database or format counts as damaged. For salvage: the rest is still of use. */
+  readonly ownOnly?: boolean
 }
 
 export class Log {
@@ -59,6 +61,7 @@ export class Log {
   readonly uuid: Buffer
   readonly segmentBytes: number
   readonly #readOnly: boolean
+  readonly #ownOnly: boolean
   readonly #open = new Map<number, OpenSegment>()
 
   constructor(options: LogOptions) {
@@ -67,6 +70,7 @@ export class Log {
     this.uuid = options.uuid
     this.segmentBytes = options.segmentBytes
     this.#readOnly = options.readOnly
+    this.#ownOnly = options.ownOnly ?? false
   }
 
   /** Where the segments on disk say they begin, ascending. Their headers are not looked at. */
@@ -99,6 +103,7 @@ export class Log {
       const got = file.read(bytes, 0, bytes.length, 0)
       const header = got === bytes.length ? decodeSegmentHeader(bytes) : undefined
       if (header === undefined || header.startLsn !== startLsn) return undefined
+      if (this.#ownOnly && (!header.uuid.equals(this.uuid) || header.version > SEGMENT_VERSION)) return undefined
       if (header.version > SEGMENT_VERSION) {
         throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
       }

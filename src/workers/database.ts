@@ -6,7 +6,7 @@
 // more is written at once, the fewer flushes each write costs.
 import { existsSync } from 'node:fs'
 import { Piscina } from 'piscina'
-import { ClosedError, fromErrorMessage, InvalidError, MmapdbError, ReadOnlyError } from '../errors.js'
+import { ClosedError, fromErrorMessage, InvalidError, IoError, MmapdbError, ReadOnlyError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
 import { databasePaths } from '../engine/files.js'
@@ -362,7 +362,17 @@ export class Database<V = Anything> {
   }
 
   async #run<T>(name: string, task: unknown = {}, transferList: ArrayBuffer[] = []): Promise<T> {
-    const outcome = (await this.#pool!.run(task, { name, transferList: transferList as never })) as Outcome<T>
+    let outcome: Outcome<T>
+    try {
+      outcome = (await this.#pool!.run(task, { name, transferList: transferList as never })) as Outcome<T>
+    } catch (cause) {
+      // What a task itself throws comes back as an outcome: this is the pool's own, about a thread that has gone.
+      throw new IoError(
+        `A worker of the database ended before it was done (${(cause as Error).message}). If it was writing, the write may ` +
+          'still take effect; read it back, or write it again.',
+        { cause },
+      )
+    }
     if ('error' in outcome) throw fromErrorMessage(outcome.error)
     return outcome.ok
   }

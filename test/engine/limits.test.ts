@@ -178,7 +178,8 @@ describe('options', () => {
       { windowBytes: 65535 }, { windowBytes: 3 * 65536 }, { windowBytes: 2 ** 31 },
       { reserveBytes: 65536 }, { reserveBytes: 2 ** 45 }, { windowBytes: 65536, reserveBytes: 2 ** 20 + 1 },
       { segmentBytes: 4095 }, { segmentBytes: 2 ** 35 }, { checkpointBytes: 65535 }, { checkpointBytes: 2 ** 41 },
-      { timeoutMs: 0 }, { timeoutMs: 3_600_001 }, { timeoutMs: Infinity }, { maxInFlightBytes: 1 }, { maxInFlightBytes: null },
+      { timeoutMs: 0 }, { timeoutMs: 3_600_001 }, { timeoutMs: Infinity }, { maxInFlightBytes: 1 }, { maxInFlightBytes: null }, { maxHeldBytes: 65_535 },
+      { maxHeldBytes: '1' },
       { valueEncoding: 'xml' }, { valueEncoding: '' }, { createIfMissing: 1 }, { readOnly: 'yes' },
       { allowNetworkFileSystem: 0 }, { unknown: 1 }, { path: '/x' },
     ]

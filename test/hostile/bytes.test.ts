@@ -44,14 +44,14 @@ describe('a byte of a file that has changed', function () {
   }
 
   it('in a header slot is no matter for readers, and verify finds it', () => {
-    const { flips, found } = sweep(DATA, 0, HEADER_BYTES, FULL ? 1 : 29, FULL ? () => EVERY_BIT : oneBit)
+    const { flips, found } = sweep(DATA, 0, HEADER_BYTES, FULL ? 1 : 97, FULL ? () => EVERY_BIT : oneBit)
     // The headers of the checkpoint before are as good as gone already.
     expect(found).to.equal(flips)
   })
 
   it('anywhere in the slots of the data file gives the right answer or an error', () => {
     const end = slotCount(fixture.storage) * SLOT_BYTES
-    sweep(DATA, HEADER_BYTES, end, FULL ? 1 : 397, FULL ? () => [...oneBit(), 0xff] : oneBit)
+    sweep(DATA, HEADER_BYTES, end, FULL ? 1 : 797, FULL ? () => [...oneBit(), 0xff] : oneBit)
   })
 
   it('in the first bytes of a slot, which say what it is, gives the right answer or an error', () => {

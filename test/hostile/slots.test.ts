@@ -98,12 +98,12 @@ describe('a slot of the data file', function () {
       const bytes = slotIn(fixture.storage, slotNo)
       for (const at of [4, 6, 8, 10, 12, 14, 16, 20, 24, 26, 28, 30]) {
         for (const value of EXTREMES_16) {
-          if (!FULL && random() > 0.12) continue
+          if (!FULL && random() > 0.03) continue
           having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value, at))]])
         }
       }
       for (const at of [16, 24, 28]) {
-        for (const value of [...EXTREMES_32, slotNo]) having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
+        for (const value of [...EXTREMES_32, slotNo]) if (FULL || random() < 0.1) having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
       }
     }
   })
@@ -140,10 +140,11 @@ describe('a slot of the data file', function () {
         const entry = SLOT.BODY + i * words * 4
         for (const at of [entry + 4, entry + 6]) {
           for (const value of [...EXTREMES_16, bytes.readUInt16LE(at) + 2, Math.max(0, bytes.readUInt16LE(at) - 2), bytes.readUInt16LE(at) ^ 1]) {
+            if (!FULL && random() > 0.1) continue
             having(`slot ${slotNo}, entry ${i}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value & 0xffff, at))]])
           }
         }
-        for (const value of EXTREMES_32.slice(0, every * 3)) {
+        for (const value of FULL ? EXTREMES_32 : EXTREMES_32.slice(0, 1)) {
           having(`slot ${slotNo}, head ${i} is ${value}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, entry))]])
         }
       }
