@@ -1,7 +1,9 @@
 // Shows that the simulation finds bugs: takes one safeguard after another out of the compiled engine
 // and runs lives until one fails. A version that lives through all seeds is a safeguard that nothing
 // proves.
-//   node dist/sim/mutate.js [--seeds N] [--only TEXT]
+//   node dist/sim/mutate.js [--seeds N] [--only TEXT] [--at-least M]
+// Most are found within a few dozen seeds; for all of them it takes 1500, and an hour. `--at-least`
+// is for a short look whether the simulation still sees: fewer than M versions caught are a failure.
 import { Command } from 'commander'
 import Table from 'cli-table3'
 import { spawnSync } from 'node:child_process'
@@ -15,8 +17,9 @@ const DIST = fileURLToPath(new URL('..', import.meta.url))
 const program = new Command()
   .option('--seeds <n>', 'seeds to try before a version counts as not caught', '2000')
   .option('--only <text>', 'only those whose name holds this')
+  .option('--at-least <m>', 'be content if so many are caught; otherwise all must be')
   .parse()
-const options = program.opts<{ seeds: string; only?: string }>()
+const options = program.opts<{ seeds: string; only?: string; atLeast?: string }>()
 
 /** Seeds it took until a life failed, with how; undefined if none did. */
 function seedsUntilCaught(mutant: Mutant): { seeds: number; how: string } | undefined {
@@ -45,15 +48,14 @@ function seedsUntilCaught(mutant: Mutant): { seeds: number; how: string } | unde
 }
 
 const table = new Table({ head: ['left out', 'seeds', 'how it showed'], colWidths: [62, 8, 70], wordWrap: true, style: { head: [], border: [] } })
-let missed = 0
-for (const mutant of MUTANTS.filter(({ name }) => name.includes(options.only ?? ''))) {
+const mutants = MUTANTS.filter(({ name }) => name.includes(options.only ?? ''))
+let caughtCount = 0
+for (const mutant of mutants) {
   const caught = seedsUntilCaught(mutant)
-  if (caught === undefined) missed++
+  if (caught !== undefined) caughtCount++
   console.error(`${caught === undefined ? 'NOT CAUGHT' : `caught by seed ${caught.seeds}`}: ${mutant.name}`)
   table.push([mutant.name, caught?.seeds ?? 'NOT', caught?.how.slice(0, 130) ?? `${options.seeds} seeds went well`])
 }
 console.log(table.toString())
-if (missed > 0) {
-  console.error(`${missed} versions without a safeguard were not caught.`)
-  process.exit(1)
-}
+console.log(`${caughtCount} of ${mutants.length} versions without a safeguard were caught.`)
+process.exit(caughtCount >= Number(options.atLeast ?? mutants.length) ? 0 : 1)
