@@ -178,7 +178,10 @@ export class Database<V = Anything> {
     return this.#write((frame) => this.#engine.addBatch(frame, operations))
   }
 
-  /** `put` on the calling thread: returns once it is on disk and visible. */
+  /**
+   * `put` on the calling thread: returns once it is on disk and visible. Does not wait for writes that have
+   * not resolved yet; it may take effect before them.
+   */
   putSync(key: Key, value: V): void {
     this.#assertOpen()
     this.#engine.put(key, value)
