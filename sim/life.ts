@@ -69,10 +69,13 @@ export class Simulation {
   /** Puts right what was damaged in the log, while it is. */
   #undoRot: (() => void) | undefined
   #headerRot = false
+  #powerWasCut = false
   #actors: Actor[] = []
   #nextActor = 1
   #nextValue = 1
   readonly #options
+  /** A frame with one value of it takes part of a sector, or as good as all of one. */
+  readonly #usualLength: number
   readonly report = newReport()
 
   /** `only`: the events that may happen; all that the seed holds if left out. */
@@ -84,6 +87,7 @@ export class Simulation {
     this.#world = new World(this.#fate)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
     this.#world.turns = { interrupt: () => this.#act() }
+    this.#usualLength = this.#fate.random.pick([24, 24, 200, 440])
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
       segmentBytes: this.#fate.random.pick([8192, 16384, 65536]),
@@ -191,8 +195,11 @@ export class Simulation {
     const operations = stormy < 0.3 ? random.between(0, 3) : random.between(5, stormy < 0.45 ? 120 : 40)
     const ending = random.next()
     const beginsLarge = random.chance(0.15)
+    const isEcho = this.#powerWasCut && random.chance(0.3)
+    this.#powerWasCut = false
     try {
       this.#recover(rates)
+      if (isEcho) return this.#echo(random.between(1, 2))
       this.#world.rates = rates
       if (beginsLarge) this.#fate.within('large', () => this.#as(this.#actors[0]!, () => this.#writeMuch(this.#actors[0]!)))
       for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
@@ -203,6 +210,21 @@ export class Simulation {
     // Whatever ended it, its processes are gone.
     if (this.#world.outage === 'power cut') this.#afterCut()
     else this.#endAllProcesses()
+  }
+
+  /**
+   * A life that leads the log up to where the power cut before it may have left a whole frame behind a
+   * torn one, and no further: it writes a frame or two of the usual length, and all are killed.
+   */
+  #echo(frames: number): void {
+    const actor = this.#actors[0]!
+    for (let i = 0; i < frames; i++) {
+      this.#as(actor, () => {
+        actor.engine!.put(keyOf(i), this.#usualValue())
+        this.#acknowledge()
+      })
+    }
+    this.#endAllProcesses()
   }
 
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
@@ -355,14 +377,17 @@ export class Simulation {
 
   #value(): string {
     const random = this.#random
-    // Often of one length: then what a torn tail leaves lies where later frames may lead up to it.
     const roll = random.next()
-    const length = roll < 0.1 ? random.skewed(900, 20_000) : roll < 0.6 ? 24 : random.between(0, 120)
-    return `${this.#nextValue++}:`.padEnd(length, 'v')
+    // Mostly of one length, as keys are: what a torn tail leaves lies where later frames may lead up to it.
+    if (roll >= 0.1 && roll < 0.75) return this.#usualValue()
+    return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
+  }
+  #usualValue(): string {
+    return `${this.#nextValue++}:`.padEnd(this.#usualLength, 'v')
   }
 
   #operation(): BatchOperation<string> {
-    const key = `k${this.#random.skewed(1, 300)}`
+    const key = keyOf(this.#random.skewed(1, 300))
     return this.#random.chance(0.75) ? { type: 'put', key, value: this.#value() } : { type: 'del', key }
   }
 
@@ -378,7 +403,7 @@ export class Simulation {
     const del = this.#random.chance(0.3)
     actor.engine!.batch(
       Array.from({ length: count }, (_, i) =>
-        del ? { type: 'del' as const, key: `k${from + i}` } : { type: 'put' as const, key: `k${from + i}`, value: this.#value() },
+        del ? { type: 'del' as const, key: keyOf(from + i) } : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
       ),
     )
     this.#acknowledge()
@@ -438,6 +463,9 @@ export class Simulation {
       // Others may be opening it meanwhile.
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
     } else if (ending >= 0.6) {
+      // In the middle of something, with several frames under way if possible.
+      this.#world.rates = { ...this.#world.rates, interrupt: 0.3, cut: 0.03 }
+      for (let i = 1; i <= 20; i++) this.#fate.within(`last ${i}`, () => this.#act())
       this.#world.end('power cut')
     }
   }
@@ -450,6 +478,7 @@ export class Simulation {
 
   #afterCut(): void {
     this.report.cuts++
+    this.#powerWasCut = true
     this.#actors = []
     this.report.faults += this.#world.faults
     this.#world.restart()
@@ -465,5 +494,7 @@ function difference(found: Map<string, string>, expected: Map<string, string>): 
 }
 
 const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> => new Map(from.range({}, 'entries') as Iterable<[string, string]>)
+
+const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 
 const brief = (text: string | undefined): string => (text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`)

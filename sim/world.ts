@@ -90,8 +90,8 @@ export class World {
     if (process?.dead) throw new Killed()
     this.steps++
     const { fate, rates } = this
-    // The protocols have named the places where it would hurt.
-    const weight = POINTS.has(what) ? 4 : 1
+    // The protocols have named the places where it would hurt; and a flush takes most of the time.
+    const weight = POINTS.has(what) || what.startsWith('flushing') ? 4 : 1
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
