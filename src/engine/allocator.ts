@@ -17,8 +17,9 @@
 // A ring entry: 0 4 slot   8 8 LSN of the group that freed it (float64).
 import { FullError } from '../errors.js'
 import { Control, CONTROL_WINDOW_BYTES, STATE, type StateFields } from './control.js'
-import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
+import { HEADER_SLOTS, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
+import { madeAt } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 const ENTRY_BYTES = 16
@@ -229,13 +230,10 @@ export class Allocator {
 
   /** The newest reader that reaches a slot freed at `freedAt`, if there is one. */
   #readerOf(slot: number, freedAt: number): number | undefined {
-    const window = this.#space.reach(slot)
-    const w = (this.#space.base(slot) + SLOT.LSN) >> 2
-    const i32 = this.#space.i32[window]!
-    const madeAt = i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0)
+    const made = madeAt(this.#space, slot)
     for (let i = this.#readers.length - 1; i >= 0; i--) {
       const reader = this.#readers[i]!
-      if (reader < madeAt) return undefined
+      if (reader < made) return undefined
       if (reader < freedAt) return reader
     }
     return undefined

@@ -37,12 +37,12 @@ import { newState, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
-import { SLOT, TYPE, type SlotNo } from './layout.js'
+import { TYPE, type SlotNo } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { Node } from './node.js'
 import { underAppendLock, underLeaderLock, type SharedLockParts } from './shared-locks.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
-import { sealSlot, type SlotChecker } from './slot-check.js'
+import { madeAt, sealSlot, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 export interface CheckpointParts extends SharedLockParts {
@@ -209,11 +209,7 @@ export class Checkpointer {
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
   #sealTree(state: StateFields, sinceLsn: number): SlotNo[] {
     const { space, checker, control } = this.#parts
-    const madeSince = (slot: number): boolean => {
-      const w = (space.base(slot) + SLOT.LSN) >> 2
-      const i32 = space.i32[space.reach(slot)]!
-      return i32[w + 1]! * 2 ** 32 + (i32[w]! >>> 0) > sinceLsn
-    }
+    const madeSince = (slot: number): boolean => madeAt(space, slot) > sinceLsn
     const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {

@@ -7,7 +7,7 @@ import { STATE, type StateFields } from './control.js'
 import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
-import type { SlotChecker } from './slot-check.js'
+import { madeAt, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 /** Below this share of free slots a file is left as it is: moving costs more than it saves. */
@@ -116,12 +116,10 @@ export class Trimmer {
 
   #copy(slot: SlotNo): Node {
     const from = new Node().at(this.#space, slot)
-    const w = (from.base + SLOT.LSN) >> 2
-    const madeAt = from.i32[w + 1]! * 2 ** 32 + (from.i32[w]! >>> 0)
     const copy = new Node().at(this.#space, this.#allocator.allocate())
     copy.copyFrom(from)
     copy.claim(this.#lsn | 0, Math.floor(this.#lsn / 2 ** 32))
-    this.#allocator.free(slot, madeAt)
+    this.#allocator.free(slot, madeAt(this.#space, slot))
     return copy
   }
 }
