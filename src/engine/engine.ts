@@ -3,7 +3,7 @@
 // reads, and one in each worker for what would block the event loop.
 import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
 import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
@@ -12,13 +12,14 @@ import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
+import { segmentName } from '../wal/segment.js'
 import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
 import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
-import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
+import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -302,16 +303,41 @@ export class Engine {
     const region = this.#dataRegion
     const size = region.sizeBytes()
     const perWindow = region.windowBytes / SLOT_BYTES
-    return findHeader((slotNo) => {
+    const read = (slotNo: number): Buffer => {
       const bytes = Math.max(0, Math.min(SLOT_BYTES, size - slotNo * SLOT_BYTES))
       return Buffer.from(region.window(Math.floor(slotNo / perWindow)), (slotNo % perWindow) * SLOT_BYTES, bytes)
-    }, databasePaths(this.options.path).data)
+    }
+    try {
+      return findHeader(read, databasePaths(this.options.path).data)
+    } catch (error) {
+      if (error instanceof VersionError || !this.#isUnborn(read)) throw error
+      return { header: undefined, damage: [], blank: true }
+    }
+  }
+
+  /**
+   * True of a database that its maker, or the power, left in the middle of writing its first headers: all
+   * else was on disk before, and nothing but parts of these has ever been written to the data file.
+   */
+  #isUnborn(read: (slotNo: number) => Buffer): boolean {
+    const slots = this.#dataRegion.sizeBytes() / SLOT_BYTES
+    if (slots > INITIAL_SLOTS) return false
+    const empty = emptyHeader(Buffer.alloc(16), 0, FORMAT_VERSION)
+    const [first, second] = headerSlots(empty.checkpointNumber)
+    for (let slotNo = 0; slotNo < slots; slotNo++) {
+      const bytes = read(slotNo)
+      const fits = slotNo === first || slotNo === second ? isPartOf(empty, slotNo, bytes) : bytes.every((byte) => byte === 0)
+      if (!fits) return false
+    }
+    const { wal } = databasePaths(this.options.path)
+    const names = this.#storage.info(wal).kind === 'directory' ? this.#storage.list(wal) : []
+    return names.length === 1 && names[0] === segmentName(FIRST_LSN)
   }
 
   /**
    * Makes an empty database: the log's directory and first segment, and then the headers, which make
    * it count: so the names of all that they stand for are flushed first. A crash before the last
-   * flush leaves blank headers and a log without frames: the next opener begins anew.
+   * flush leaves blank or torn headers and a log without frames: the next opener begins anew.
    */
   #create(wal: string): void {
     guarded('Creating the database', () => {

@@ -139,5 +139,14 @@ function isPossible(h: Header): boolean {
   )
 }
 
+/** Fields of a header that are different for each database, and its CRC. */
+const ITS_OWN = [[SLOT.CRC, SLOT.CRC + 4], [AT.UUID, AT.UUID + 16], [AT.CREATED, AT.CREATED + 8]] as const
+
+/** True if nothing but parts of `header`, as some database has it, were ever written to these bytes of `slotNo`. */
+export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean {
+  const whole = encodeHeader(header, slotNo)
+  return bytes.every((byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end))
+}
+
 /** True if these bytes were once meant to be a header. */
 export const looksLikeHeader = (b: Buffer): boolean => b.subarray(AT.MAGIC, AT.MAGIC + 6).equals(MAGIC.subarray(0, 6))
