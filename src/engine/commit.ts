@@ -306,6 +306,8 @@ export class Committer {
       throw new CorruptError(`The segment of the log that begins at LSN ${segmentStart} is gone.`, { lsn: segmentStart, path: log.directory })
     }
     control.stopOnFailedFlush(() => log.flush(segment))
+    // Had somebody else's failed while this one was under way, then what that gave up counts as flushed here.
+    control.refuseIfFailed()
   }
 }
 
