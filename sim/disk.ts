@@ -213,6 +213,17 @@ export class SimFile {
     })
   }
 
+  /** Which part of a sector's new contents is on the disk if it is torn: somewhere among the bytes in which old and new differ. */
+  #tear(index: number, bytes: Uint8Array, seed: number): [from: number, to: number] {
+    const at = index * SECTOR_BYTES
+    let first = 0
+    let end = SECTOR_BYTES
+    while (first < end && this.durable[at + first] === bytes[first]) first++
+    while (end > first && this.durable[at + end - 1] === bytes[end - 1]) end--
+    const tearAt = first + (seed % Math.max(1, end - first))
+    return mix(seed, 1) % 2 === 0 ? [0, tearAt] : [tearAt, SECTOR_BYTES]
+  }
+
   /**
    * What a power cut leaves, decided sector by sector; it becomes what programs see. `seed` decides;
    * it does so for each sector alone, whatever became of the others.
@@ -221,7 +232,7 @@ export class SimFile {
     const random = new Random(seed)
     const sizeBytes = random.chance(0.5) ? this.durableSizeBytes : this.sizeBytes
     const survivors = random.next()
-    const tears = random.chance(0.3)
+    const tears = random.chance(0.4)
     const dirty = new Set([...this.dirtySectors(), ...this.written.keys()])
     this.#makeRoom(sizeBytes)
     for (const index of survivors < 0.1 ? [] : dirty) {
@@ -229,8 +240,7 @@ export class SimFile {
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
       if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
       const isTorn = tears && mix(seed, index, 1) % 2 === 0
-      const tearAt = mix(seed, index, 2) % SECTOR_BYTES
-      const [from, to] = !isTorn ? [0, SECTOR_BYTES] : tearAt % 2 === 0 ? [0, tearAt] : [tearAt, SECTOR_BYTES]
+      const [from, to] = isTorn ? this.#tear(index, choices[pick - 1]!, mix(seed, index, 2)) : [0, SECTOR_BYTES]
       this.durable.set(choices[pick - 1]!.subarray(from, to), index * SECTOR_BYTES + from)
     }
     this.durable.fill(0, sizeBytes)

@@ -12,9 +12,11 @@ import { resolveOptions } from '../src/engine/options.js'
 import { SLOT_BYTES } from '../src/engine/layout.js'
 import { verify } from '../src/engine/verify.js'
 import { MmapdbError } from '../src/errors.js'
-import { forEachOperation, FRAME, OP_PUT } from '../src/wal/frame.js'
-import type { Lsn } from '../src/wal/lsn.js'
+import { encodeKey, KEY_BUFFER_BYTES } from '../src/engine/keys.js'
+import { forEachOperation, FRAME, frameStride, OP, OP_PUT } from '../src/wal/frame.js'
+import { FIRST_LSN, type Lsn } from '../src/wal/lsn.js'
 import { filePosition, segmentName, segmentStart } from '../src/wal/segment.js'
+import { SECTOR_BYTES } from './disk.js'
 import { Fate } from './fate.js'
 import { CALM, Killed, Outage, World, type Process, type WorldRates } from './world.js'
 
@@ -69,12 +71,16 @@ export class Simulation {
   /** Puts right what was damaged in the log, while it is. */
   #undoRot: (() => void) | undefined
   #headerRot = false
+  /** Where frames began that the last power cut kept out of the log; some may still lie there whole. */
+  #lost: number[] = []
   #powerWasCut = false
+  /** Somebody has died in the middle of something since everything was verified last. */
+  #bereaved = false
   #actors: Actor[] = []
   #nextActor = 1
   #nextValue = 1
   readonly #options
-  /** A frame with one value of it takes part of a sector, or as good as all of one. */
+  /** Bytes of a usual value; 0 for so many that its frame ends where a sector does. */
   readonly #usualLength: number
   readonly report = newReport()
 
@@ -87,10 +93,10 @@ export class Simulation {
     this.#world = new World(this.#fate)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
     this.#world.turns = { interrupt: () => this.#act() }
-    this.#usualLength = this.#fate.random.pick([24, 24, 200, 440])
+    this.#usualLength = this.#fate.random.pick([24, 24, 200, 0, 0])
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
-      segmentBytes: this.#fate.random.pick([8192, 16384, 65536]),
+      segmentBytes: this.#fate.random.pick([4096, 8192, 16384, 65536]),
       checkpointBytes: 65536,
     })
   }
@@ -142,6 +148,7 @@ export class Simulation {
   /** The log ends at `toLsn` now: which frames are in it? */
   #settle(toLsn: number, isRight: () => boolean): void {
     const frames = this.#frames
+    this.#lost = [...frames, ...this.#overwritten].map((frame) => frame.lsn).filter((lsn) => lsn > toLsn)
     this.#frames = frames.filter((frame) => frame.end <= toLsn)
     if (isRight()) return this.#forgetOverwritten()
     for (const other of this.#overwritten) {
@@ -195,11 +202,12 @@ export class Simulation {
     const operations = stormy < 0.3 ? random.between(0, 3) : random.between(5, stormy < 0.45 ? 120 : 40)
     const ending = random.next()
     const beginsLarge = random.chance(0.15)
-    const isEcho = this.#powerWasCut && random.chance(0.3)
+    const echo = this.#powerWasCut ? random.next() : 1
     this.#powerWasCut = false
+    this.#bereaved = false
     try {
       this.#recover(rates)
-      if (isEcho) return this.#echo(random.between(1, 2))
+      if (echo < (this.#lost.length > 0 ? 0.6 : 0.2)) this.#fate.within('echo', () => this.#echo())
       this.#world.rates = rates
       if (beginsLarge) this.#fate.within('large', () => this.#as(this.#actors[0]!, () => this.#writeMuch(this.#actors[0]!)))
       for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
@@ -213,18 +221,24 @@ export class Simulation {
   }
 
   /**
-   * A life that leads the log up to where the power cut before it may have left a whole frame behind a
-   * torn one, and no further: it writes a frame or two of the usual length, and all are killed.
+   * Leads the log up to where the power cut before this life may have left a whole frame behind a torn one.
+   * Then all are killed, or the power is cut in the middle of it.
    */
-  #echo(frames: number): void {
+  #echo(): void {
+    const random = this.#random
+    const isCut = random.chance(0.5)
+    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.05 }
     const actor = this.#actors[0]!
-    for (let i = 0; i < frames; i++) {
+    for (let i = random.between(1, 2); i > 0; i--) {
       this.#as(actor, () => {
-        actor.engine!.put(keyOf(i), this.#usualValue())
+        const visible = actor.engine!.stats().log.visibleLsn
+        const ahead = this.#lost.filter((lsn) => lsn > visible)
+        const value = ahead.length > 0 ? this.#valueOf(random.pick(ahead) - visible) : this.#usualValue()
+        actor.engine!.put(keyOf(i), value)
         this.#acknowledge()
       })
     }
-    this.#endAllProcesses()
+    this.#world.end(isCut ? 'power cut' : 'all killed')
   }
 
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
@@ -251,6 +265,9 @@ export class Simulation {
         continue
       }
       this.report.recoveries++
+      const { freeListDamage } = actor.engine.recovery ?? {}
+      // It can be made again, but nothing here damages it.
+      if (freeListDamage !== undefined) throw this.#failure(`the free list is damaged: ${freeListDamage.why}`)
       this.#undoRot = undefined
       this.#headerRot = false
       const toLsn = actor.engine.stats().log.visibleLsn
@@ -295,10 +312,16 @@ export class Simulation {
 
   /** Where in which segment a frame should be. */
   #place(frame: Frame): { path: string; position: number } | undefined {
+    const start = this.#segmentOf(frame.lsn)
+    if (start === undefined) return undefined
+    return { path: `/db/wal/${segmentName(start)}`, position: filePosition(start, frame.lsn as Lsn) }
+  }
+
+  /** Where the segment begins in which `lsn` should be. */
+  #segmentOf(lsn: number): Lsn | undefined {
     const starts = this.#world.names('/db/wal').map((name) => segmentStart(name) ?? Infinity)
-    const start = Math.max(...starts.filter((lsn) => lsn <= frame.lsn))
-    if (!Number.isFinite(start)) return undefined
-    return { path: `/db/wal/${segmentName(start as Lsn)}`, position: filePosition(start as Lsn, frame.lsn as Lsn) }
+    const start = Math.max(...starts.filter((start) => start <= lsn))
+    return Number.isFinite(start) ? (start as Lsn) : undefined
   }
 
   #inLog(frame: Frame): boolean {
@@ -329,6 +352,7 @@ export class Simulation {
       if (error instanceof Killed || actor.dead) {
         this.#world.bury(actor)
         this.#actors = this.#actors.filter((other) => other !== actor)
+        this.#bereaved = true
         actor.engine = undefined
         this.report.kills++
         return
@@ -365,7 +389,11 @@ export class Simulation {
     }
     const actor = random.pick(idle)
     this.report.operations++
-    if (roll < 0.58) this.#as(actor, () => this.#write(actor))
+    // What the dead leave shows when others make something of it.
+    const mourning = this.#bereaved && this.#world.depth === 0 ? random.next() : 1
+    if (mourning < 0.15) this.#as(actor, () => this.#checkAll(actor))
+    else if (mourning < 0.3) this.#as(actor, () => void actor.engine!.checkpoint(true))
+    else if (roll < 0.58) this.#as(actor, () => this.#write(actor))
     else if (roll < 0.68) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
     else if (roll < 0.84) this.#as(actor, () => this.#read(actor))
     else if (roll < 0.88) this.#as(actor, () => this.#hold(actor))
@@ -383,7 +411,21 @@ export class Simulation {
     return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
   }
   #usualValue(): string {
-    return `${this.#nextValue++}:`.padEnd(this.#usualLength, 'v')
+    return this.#usualLength > 0 ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
+  }
+  #valueFilling(length: number): string {
+    return `${this.#nextValue++}:`.padEnd(length, 'v')
+  }
+  /** A value that alone makes a frame which takes so many bytes of the log, if that can be. */
+  #valueOf(stride: number): string {
+    return this.#valueFilling(Math.min(stride, 20_000) - SMALLEST_STRIDE)
+  }
+  /** From where the log ends to where a sector does that has room for a frame. */
+  #toEndOfSector(): number {
+    const end = this.#frames.at(-1)?.end ?? FIRST_LSN
+    const start = this.#segmentOf(end)
+    const bytes = SECTOR_BYTES - ((start === undefined ? 0 : filePosition(start, end as Lsn)) % SECTOR_BYTES)
+    return bytes > SMALLEST_STRIDE + 8 ? bytes : bytes + SECTOR_BYTES
   }
 
   #operation(): BatchOperation<string> {
@@ -448,6 +490,7 @@ export class Simulation {
   #checkAll(actor: Actor): void {
     const engine = actor.engine!
     const report = verify(engine)
+    this.#bereaved = false
     if (!report.ok) throw this.#failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
     this.#read(actor)
   }
@@ -464,7 +507,8 @@ export class Simulation {
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
     } else if (ending >= 0.6) {
       // In the middle of something, with several frames under way if possible.
-      this.#world.rates = { ...this.#world.rates, interrupt: 0.3, cut: 0.03 }
+      const { rates } = this.#world
+      this.#world.rates = { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       for (let i = 1; i <= 20; i++) this.#fate.within(`last ${i}`, () => this.#act())
       this.#world.end('power cut')
     }
@@ -496,5 +540,8 @@ function difference(found: Map<string, string>, expected: Map<string, string>): 
 const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> => new Map(from.range({}, 'entries') as Iterable<[string, string]>)
 
 const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
+
+/** What a frame takes that holds one key and an empty value. */
+const SMALLEST_STRIDE = frameStride(FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)))
 
 const brief = (text: string | undefined): string => (text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`)
