@@ -232,14 +232,14 @@ export class SimFile {
     const random = new Random(seed)
     const sizeBytes = random.chance(0.5) ? this.durableSizeBytes : this.sizeBytes
     const survivors = random.next()
-    const tears = random.chance(0.4)
+    const tears = random.chance(0.5)
     const dirty = new Set([...this.dirtySectors(), ...this.written.keys()])
     this.#makeRoom(sizeBytes)
     for (const index of survivors < 0.1 ? [] : dirty) {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
       if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
-      const isTorn = tears && mix(seed, index, 1) % 2 === 0
+      const isTorn = tears && mix(seed, index, 1) % 3 !== 0
       const [from, to] = isTorn ? this.#tear(index, choices[pick - 1]!, mix(seed, index, 2)) : [0, SECTOR_BYTES]
       this.durable.set(choices[pick - 1]!.subarray(from, to), index * SECTOR_BYTES + from)
     }

@@ -509,6 +509,10 @@ export class Simulation {
       // In the middle of something, with several frames under way if possible.
       const { rates } = this.#world
       this.#world.rates = { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
+      const [actor] = this.#actors
+      if (actor !== undefined && this.#random.chance(0.3)) {
+        this.#fate.within('last', () => this.#as(actor, () => void actor.engine!.checkpoint(true)))
+      }
       for (let i = 1; i <= 20; i++) this.#fate.within(`last ${i}`, () => this.#act())
       this.#world.end('power cut')
     }

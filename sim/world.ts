@@ -91,7 +91,7 @@ export class World {
     this.steps++
     const { fate, rates } = this
     // The protocols have named the places where it would hurt; and a flush takes most of the time.
-    const weight = POINTS.has(what) || what.startsWith('flushing') ? 4 : 1
+    const weight = what.startsWith('flushing') ? 10 : POINTS.has(what) ? 4 : 1
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
