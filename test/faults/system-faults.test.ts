@@ -289,3 +289,29 @@ describe('every call into the system that can fail', function () {
     }
   }
 })
+
+describe('a flush of the log that goes well', () => {
+  it('is not believed after another process has been told of one that failed meanwhile', () => {
+    const world = new World(new Fate(1))
+    const open = (name: string, faults = new Faults()): Engine =>
+      Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
+    const faults = new Faults()
+    const leader = open('leader')
+    const other = open('other', faults)
+    leader.put('before', 'it')
+    const step = world.step.bind(world)
+    let isFirst = true
+    world.step = (what) => {
+      step(what)
+      if (!isFirst || !what.startsWith('flush /db/wal')) return
+      isFirst = false
+      // The frame has no room in the segment: what the leader is about to flush is flushed first.
+      faults.arm({ calls: ['flush log'], code: 'EIO', n: 1, lasting: false })
+      expect(() => other.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    }
+    expect(() => leader.put('key', 'value')).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    expect(isFirst).to.equal(false)
+    expect(other.get('key')).to.equal(undefined)
+    expect(other.get('before')).to.equal('it')
+  })
+})
