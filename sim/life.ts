@@ -98,6 +98,7 @@ export class Simulation {
       ...OPTIONS,
       segmentBytes: this.#fate.random.pick([4096, 8192, 16384, 65536]),
       checkpointBytes: 65536,
+      readAheadBytes: this.#fate.random.pick([Infinity, 0]),
     })
   }
 
