@@ -15,7 +15,7 @@ const USAGE = `Usage: npm run soak -- [options]
   --spell-ms N      how long everybody works from one check to the next, at the most (default: a
                     hundredth of the whole, from 2000 to 20000)
   --rest-ms N       how long an actor rests after every eight operations, on average (default 5)
-  --self-test       proves that leaks and wrong contents are noticed: half a minute`
+  --self-test       proves that leaks and wrong contents are noticed: a minute`
 
 async function main(): Promise<number> {
   const { values } = parseArgs({

@@ -121,9 +121,9 @@ const lost: unknown[] = []
 
 /** What the self-test has to notice. */
 function leak(what: Leak, spell: Spell): void {
-  if (what === 'heap') lost.push(Array.from({ length: 150_000 }, (_, i) => ({ i })))
-  else if (what === 'external') lost.push(Buffer.alloc(4 * 2 ** 20, 1))
-  else if (what === 'descriptors') for (let i = 0; i < 3; i++) openSync('/dev/null', 'r')
+  if (what === 'heap') lost.push(Array.from({ length: 50_000 }, (_, i) => ({ i })))
+  else if (what === 'external') lost.push(Buffer.alloc(2 * 2 ** 20, 1))
+  else if (what === 'descriptors') openSync(process.execPath, 'r')
   else if (what === 'files') openSync(join(spell.path, 'data'), 'r')
   else if (what === 'mappings') {
     const region = posixStorage.openRegion(join(spell.path, 'control'), { mode: 'private', reserveBytes: 2 ** 20, windowBytes: 2 ** 16 })
@@ -148,16 +148,18 @@ async function fail(error: unknown): Promise<never> {
 if (isMainThread) {
   const watcher = new Watcher()
   const stop = new Int32Array(new SharedArrayBuffer(4))
+  let terminated = 0
   const spellOf = async (spell: Spell): Promise<void> => {
     for (const what of spell.leaks ?? []) leak(what, spell)
     const deeds = spell.mode === 'pool' ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0) : await runThreads(spell, stop)
+    terminated += deeds.terminated
     await say({ spellDone: deeds })
   }
   process.on('disconnect', () => process.exit(71))
   process.on('message', (order: Order) => {
     if (order.do === 'exit') process.exit(0)
     if (order.do === 'end spell') Atomics.store(stop, 0, 1)
-    if (order.do === 'sample') sampleSelf().then((sample) => say({ sample }), fail)
+    if (order.do === 'sample') sampleSelf(terminated).then((sample) => say({ sample }), fail)
     if (order.do !== 'spell') return
     Atomics.store(stop, 0, 0)
     spellOf(order.spell).catch(fail)

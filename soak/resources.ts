@@ -6,10 +6,15 @@ import { runInNewContext } from 'node:vm'
 
 export interface Sample {
   readonly heapMiB: number
-  /** Memory outside the heap that JavaScript objects keep, but for the map, which V8 counts, too. */
+  /**
+   * Memory outside the heap that objects of the main thread keep, its windows onto a database included.
+   * Not `arrayBuffers`, which counts a buffer given to a worker until that worker happens to collect
+   * garbage: up to 16 MiB and more that nobody keeps.
+   */
   readonly externalMiB: number
   readonly rssMiB: number
   readonly threads: number
+  /** But for those of a database. */
   readonly descriptors: number
   readonly mappings: number
   /** Descriptors and mappings of files of a database. */
@@ -28,12 +33,12 @@ setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
 /** After garbage has been collected and finalizers have run. */
-export async function sampleSelf(): Promise<Sample> {
+export async function sampleSelf(threadsTerminated = 0): Promise<Sample> {
   for (let round = 0; round < 3; round++) {
     gc()
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  const { heapUsed, arrayBuffers, rss } = process.memoryUsage()
+  const { heapUsed, external, rss } = process.memoryUsage()
   const files = readdirSync('/proc/self/fd').map((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`)
@@ -44,16 +49,17 @@ export async function sampleSelf(): Promise<Sample> {
   })
   // A dependency reads the program file on loading and closes it asynchronously (detect-libc, by way of
   // msgpackr): a thread that is terminated in that moment leaves it open. That is no growth of ours.
-  const own = files.filter((file) => file !== process.execPath)
+  const leftByTerminated = Math.min(threadsTerminated, files.filter((file) => file === process.execPath).length)
+  const databaseDescriptors = files.filter((file) => DATABASE_FILE.test(file)).length
   const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n')
   return {
     heapMiB: heapUsed / MiB,
-    externalMiB: arrayBuffers / MiB,
+    externalMiB: external / MiB,
     rssMiB: rss / MiB,
     threads: readdirSync('/proc/self/task').length,
-    descriptors: own.length,
+    descriptors: files.length - databaseDescriptors - leftByTerminated,
     mappings: maps.length,
-    databaseDescriptors: files.filter((file) => DATABASE_FILE.test(file)).length,
+    databaseDescriptors,
     databaseMappings: maps.filter((line) => DATABASE_FILE.test(line)).length,
   }
 }
@@ -91,7 +97,7 @@ export function locksOn(file: string): number {
 export interface Series {
   readonly name: string
   readonly unit: string
-  /** By how much the second half may rise from its beginning to its end, noise aside. */
+  /** By how much the last third may be above the middle one. */
   readonly slack: number
   /** No value may ever be above this. */
   readonly most: number
@@ -101,42 +107,30 @@ export interface Series {
 export interface Judgement {
   readonly samples: number
   readonly highest: number
-  readonly middleOfFirstHalf: number
-  readonly middleOfSecondHalf: number
-  /** What the trend of the second half adds up to. */
-  readonly rise: number
-  readonly noise: number
+  readonly lowestOfMiddle: number
+  readonly lowestOfLast: number
   /** Why it is not flat; undefined if it is. */
   readonly problem: string | undefined
 }
 
-const LEAST_SAMPLES = 6
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length === 0 ? NaN : sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-}
+/** With fewer, growth cannot be told from what comes and goes, and from a process that warms up. */
+export const LEAST_SAMPLES = 18
 
 /**
- * A series is flat if the trend of its second half (the median of the slopes between all pairs of its
- * values, after Theil and Sen, which a few outliers do not move) adds up to no more than `slack` and
- * three times the median distance of the values from that trend; and if none is above `most`.
+ * A series is flat if the lowest value of its last third is above the lowest of its middle third by no
+ * more than `slack`: what is lost never comes back down, whatever swings above it does. The first
+ * third is for warming up. None may be above `most`, however few there are.
  */
 export function judge({ name, unit, slack, most, values }: Series): Judgement {
-  const half = values.length >> 1
-  const second = values.slice(half)
-  const slopes: number[] = []
-  for (let i = 0; i < second.length; i++) for (let j = i + 1; j < second.length; j++) slopes.push((second[j]! - second[i]!) / (j - i))
-  const slope = second.length < 2 ? 0 : median(slopes)
-  const level = median(second.map((value, i) => value - slope * i))
-  const noise = second.length < 2 ? 0 : 3 * median(second.map((value, i) => Math.abs(value - slope * i - level)))
-  const rise = slope * Math.max(0, second.length - 1)
-  const highest = values.reduce((a, b) => Math.max(a, b), -Infinity)
+  const third = Math.ceil(values.length / 3)
+  const lowestOfMiddle = Math.min(...values.slice(-2 * third, -third))
+  const lowestOfLast = Math.min(...values.slice(-third))
+  const highest = Math.max(...values)
+  const rise = lowestOfLast - lowestOfMiddle
   let problem: string | undefined
   if (highest > most) problem = `${name} reaches ${highest.toFixed(2)} ${unit}, and may reach ${most} at the most`
-  else if (values.length >= LEAST_SAMPLES && rise > slack + noise) {
-    problem = `${name} goes on growing: by ${rise.toFixed(2)} ${unit} over the last ${second.length} samples, where ${slack} and noise of ${noise.toFixed(2)} are allowed`
+  else if (values.length >= LEAST_SAMPLES && rise > slack) {
+    problem = `${name} goes on growing: the last ${third} of ${values.length} samples stay ${rise.toFixed(2)} ${unit} above those before, where ${slack} are allowed`
   }
-  return { samples: values.length, highest, middleOfFirstHalf: median(values.slice(0, half)), middleOfSecondHalf: median(second), rise, noise, problem }
+  return { samples: values.length, highest, lowestOfMiddle, lowestOfLast, problem }
 }

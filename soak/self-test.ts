@@ -1,7 +1,7 @@
 // Proves that the soak can fail: a process that loses something in every spell, and a database that
 // loses a key, must be noticed, and each for what it is.
 import { rmSync } from 'node:fs'
-import { LEAKS, type Leak } from './resources.js'
+import { LEAKS, LEAST_SAMPLES, type Leak } from './resources.js'
 import { Soak } from './soak.js'
 
 /** What must be said of a process that loses this. */
@@ -12,9 +12,7 @@ const NOTICE: Record<Leak, RegExp> = {
   files: /pool.*databaseDescriptors reaches/,
   mappings: /pool.*databaseMappings reaches/,
 }
-const SPELL_MS = 500
-/** So that half of them make a trend. */
-const SPELLS = 10
+const SPELL_MS = 250
 
 export async function selfTest(directory: string, seed: number, print: (line: string) => void = console.log): Promise<number> {
   let missed = 0
@@ -25,7 +23,7 @@ export async function selfTest(directory: string, seed: number, print: (line: st
     if (noticed === undefined) missed++
     print(`  ${noticed === undefined ? 'MISSED ' : 'noticed'}  ${what}: ${noticed ?? problems[0] ?? 'nothing'}`)
   }
-  const leaking = await new Soak({ ...options, spells: SPELLS, leaks: LEAKS }).run()
+  const leaking = await new Soak({ ...options, spells: LEAST_SAMPLES, leaks: LEAKS }).run()
   for (const leak of LEAKS) say(`a leak of ${leak}`, leaking.problems, NOTICE[leak])
   const tampered = await new Soak({ ...options, spells: 3, tamperAfter: 2 }).run()
   say('a key that is lost', tampered.problems, /finds nothing under .* where write/)

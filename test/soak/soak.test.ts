@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import { valueOf } from '../../crash-tests/workload.js'
 import { Lane, WrongContents, type Flight } from '../../soak/lane.js'
-import { judge } from '../../soak/resources.js'
+import { judge, LEAST_SAMPLES } from '../../soak/resources.js'
 import { Soak } from '../../soak/soak.js'
 
 const series = (values: number[], slack = 3) => ({ name: 'heap', unit: 'MiB', slack, most: 100, values })
@@ -27,7 +27,14 @@ describe('the soak', () => {
       expect(judge(series(Array.from({ length: 200 }, (_, i) => 20 + i / 8 + noise(i, 1)))).problem).to.match(/goes on growing/)
     })
     it('notices a leak of one descriptor in each sample', () => {
-      expect(judge(series([20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31])).problem).to.match(/goes on growing/)
+      expect(judge(series(Array.from({ length: LEAST_SAMPLES }, (_, i) => 20 + i))).problem).to.match(/goes on growing/)
+    })
+    it('notices a leak beneath what piles up and is collected', () => {
+      expect(judge(series(Array.from({ length: 60 }, (_, i) => 20 + 2 * (i % 7)))).problem).to.equal(undefined)
+      expect(judge(series(Array.from({ length: 60 }, (_, i) => 20 + 2 * (i % 7) + i / 4))).problem).to.match(/goes on growing/)
+    })
+    it('does not call a few samples growth', () => {
+      expect(judge(series([20, 20, 20.4, 21, 20.7, 22.9, 24.3, 26, 27, 30])).problem).to.equal(undefined)
     })
     it('notices what was once above the bound', () => {
       expect(judge(series([20, 20, 101, 20])).problem).to.match(/reaches 101/)
