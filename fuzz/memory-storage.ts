@@ -78,6 +78,7 @@ class MemoryFile {
 }
 
 class MemoryRegion implements Region {
+  readonly readsAhead = true
   readonly windowBytes: number
   readonly reserveBytes: number
   readonly #file: MemoryFile
@@ -114,6 +115,7 @@ class MemoryRegion implements Region {
     else freshControl()
   }
   flush(): void {}
+  willNeed(): void {}
   faultCount(): number {
     return 0
   }

@@ -83,4 +83,13 @@ std::string Arguments::Path(size_t index, const char* name) const {
   return path;
 }
 
+Napi::Uint32Array Arguments::Words(size_t index, const char* name) const {
+  Napi::Value value = info_[index];
+  if (!value.IsTypedArray() ||
+      value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+    throw Napi::TypeError::New(env_, std::string(name) + " must be a Uint32Array");
+  }
+  return value.As<Napi::Uint32Array>();
+}
+
 }  // namespace mmapdb

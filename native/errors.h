@@ -43,6 +43,7 @@ class Arguments {
   double Milliseconds(size_t index, const char* name) const;
   bool Boolean(size_t index, const char* name) const;
   std::string Path(size_t index, const char* name) const;
+  Napi::Uint32Array Words(size_t index, const char* name) const;
 
  private:
   double Number(size_t index, const char* name) const;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <mutex>
@@ -18,6 +19,9 @@ namespace {
 
 // Device, inode, read-only. The mapping keeps its file open, so the inode stays its own.
 using FileKey = std::tuple<dev_t, ino_t, bool>;
+
+// The unit in which a file is read, whatever the machine's own pages are.
+constexpr int64_t kPageBytes = 4096;
 
 struct Registry {
   std::mutex mutex;
@@ -167,6 +171,22 @@ void Mapping::Sync(int64_t offset, int64_t length) {
 void Mapping::Advise(int64_t offset, int64_t length, int advice) {
   if (madvise(base_ + offset, static_cast<size_t>(length), advice) != 0) {
     throw SystemError(errno, "madvise");
+  }
+}
+
+void Mapping::WillNeed(std::vector<uint32_t>* pages) {
+  std::sort(pages->begin(), pages->end());
+  const auto end = static_cast<int64_t>(reserveBytes_);
+  const auto systemPage = static_cast<int64_t>(PageBytes());
+  for (size_t i = 0; i < pages->size();) {
+    const int64_t from = (*pages)[i] * kPageBytes / systemPage * systemPage;
+    int64_t to = from;
+    // Those that lie next to each other are one request.
+    for (; i < pages->size() && (*pages)[i] * kPageBytes <= to; i++) {
+      to = (*pages)[i] * kPageBytes + kPageBytes;
+    }
+    if (from >= end) return;
+    madvise(base_ + from, static_cast<size_t>(std::min(to, end) - from), MADV_WILLNEED);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "descriptor.h"
 #include "fault_guard.h"
@@ -41,6 +42,9 @@ class Mapping {
   void Flush();
   void Sync(int64_t offset, int64_t length);
   void Advise(int64_t offset, int64_t length, int advice);
+  // Begins to read pages of 4096 bytes, named by their numbers in any order; sorts them. Advice: a
+  // page that is not there, or cannot be read, has no consequence.
+  void WillNeed(std::vector<uint32_t>* pages);
   void Lock(int64_t offset, int64_t length);
   void Unlock(int64_t offset, int64_t length);
 

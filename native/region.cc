@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <vector>
 
 #include "futex.h"
 
@@ -31,6 +32,7 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::Flush>("flush"),
                          InstanceMethod<&Region::Sync>("msync"),
                          InstanceMethod<&Region::Advise>("madvise"),
+                         InstanceMethod<&Region::WillNeed>("willNeed"),
                          InstanceMethod<&Region::Lock>("mlock"),
                          InstanceMethod<&Region::Unlock>("munlock"),
                          InstanceMethod<&Region::Wait>("wait"),
@@ -211,6 +213,15 @@ void Region::Advise(const Napi::CallbackInfo& info) {
                                 "willneed (3)");
   }
   AtBorder(info.Env(), [&] { mapping_->Advise(offset, length, static_cast<int>(advice)); });
+}
+
+void Region::WillNeed(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "willNeed");
+  const Napi::Uint32Array list = Arguments(info).Words(0, "pages");
+  AtBorder(info.Env(), [&] {
+    std::vector<uint32_t> pages(list.Data(), list.Data() + list.ElementLength());
+    mapping_->WillNeed(&pages);
+  });
 }
 
 void Region::Lock(const Napi::CallbackInfo& info) {

@@ -345,6 +345,7 @@ function flushFile(world: World, file: SimFile, name: string): void {
 }
 
 class SimRegion implements Region {
+  readonly readsAhead = true
   readonly windowBytes: number
   readonly reserveBytes: number
   constructor(
@@ -376,6 +377,7 @@ class SimRegion implements Region {
   flush(): void {
     flushFile(this.world, this.file, 'data')
   }
+  willNeed(): void {}
   faultCount(): number {
     return 0
   }

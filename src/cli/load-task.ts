@@ -3,6 +3,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { Piscina } from 'piscina'
 import { toErrorMessage, type ErrorMessage } from '../errors.js'
+import { concatenated } from '../engine/encoded.js'
 import { Engine } from '../engine/engine.js'
 import { decodeKey } from '../engine/keys.js'
 import { posixStorage } from '../storage/posix.js'
@@ -171,8 +172,8 @@ function puts(frame: Buffer): Put[] {
 /** Whether the last put of each key is what the database holds. Keys as latin1, which keeps every byte. */
 function compareAll(operations: readonly Put[]): { different: string[]; same: string[] } {
   const lengths = Int32Array.from(operations, ({ key }) => key.length)
-  const found = engine().getEncoded(Buffer.concat(operations.map(({ key }) => key)), lengths)
-  const values = Buffer.from(found.values.buffer, found.values.byteOffset, found.values.byteLength)
+  const found = engine().getEncoded({ bytes: concatenated(operations.map(({ key }) => key)), lengths })
+  const values = Buffer.from(found.bytes.buffer)
   const last = new Map<string, boolean>()
   let at = 0
   operations.forEach(({ key, value }, i) => {

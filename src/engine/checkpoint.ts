@@ -209,17 +209,25 @@ export class Checkpointer {
   /** Seals what the tree reaches and the last checkpoint did not. A slot older than that has nothing newer below it. */
   #sealTree(state: StateFields, sinceLsn: number): SlotNo[] {
     const { space, checker, control } = this.#parts
+    const { readAhead } = space
     const madeSince = (slot: number): boolean => madeAt(space, slot) > sinceLsn
+    // Nor need what nobody has touched since it was taken from disk be read for this: it is sealed.
+    const maySeal = (slot: number): boolean => control.mayBeUnsealed(slot) && !checker.isUnverified(slot)
     const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
-      // Nor need what nobody has touched since it was taken from disk be read for this: it is sealed.
-      if (!control.mayBeUnsealed(slot) || checker.isUnverified(slot)) return
+      if (!maySeal(slot)) return
       checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
       const count = node.count
-      if (level > 0) for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
+      if (level > 0) {
+        if (readAhead.isUseful) {
+          for (let i = 0; i < count; i++) if (maySeal(node.child(i))) readAhead.note(node.child(i))
+          readAhead.ask()
+        }
+        for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
+      }
       else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
       sealSlot(space, slot)
       sealed.push(slot)

@@ -3,12 +3,12 @@
 // reads, and one in each worker for what would block the event loop.
 import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, PermissionError, ReadOnlyError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
 import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
-import { FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
+import { forEachOperation, FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
@@ -18,6 +18,7 @@ import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
 import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
+import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
@@ -197,6 +198,7 @@ export class Engine {
       })
       undo.push(() => this.#log.close())
       this.#pins = new Pins(this.#control, this.isPrivate ? undefined : this.#locks)
+      this.#reader = new TreeReader(this.#space, this.#control, this.#checker)
       this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots), options.maxHeldBytes)
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
       this.#committer = new Committer({
@@ -222,7 +224,6 @@ export class Engine {
         createdMs: header.createdMs,
         timeoutMs: options.timeoutMs,
       })
-      this.#reader = new TreeReader(this.#space, this.#control, this.#checker)
       this.#values = valueCodec(options.valueEncoding)
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
@@ -355,6 +356,7 @@ export class Engine {
         space: this.#space,
         log: this.#log,
         committer: this.#committer,
+        reader: this.#reader,
         header,
         readOnly: this.options.readOnly,
         headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
@@ -570,26 +572,29 @@ export class Engine {
     }
   }
 
-  /**
-   * Looks up keys that are encoded already (`lengths[i]` bytes each, back to back) and returns the
-   * encoded values in the same form; a missing key has length -1.
-   */
-  getEncoded(keys: Uint8Array, lengths: Int32Array): { values: Uint8Array; lengths: Int32Array } {
+  /** The encoded values of keys that are encoded already, all as of one moment. */
+  getEncoded({ bytes, lengths }: Encoded): Encoded {
     this.#assertOpen()
     const parts: Uint8Array[] = []
     const found = new Int32Array(lengths.length)
+    const { readAhead } = this.#space
     const state = this.#state
     this.#pin.take(state)
     try {
       let at = 0
+      if (readAhead.isUseful) {
+        for (const length of lengths) readAhead.note(this.#reader.leafOf(state, bytes.subarray(at, (at += length))))
+        readAhead.ask()
+        at = 0
+      }
       for (let i = 0; i < lengths.length; i++) {
-        const key = keys.subarray(at, at + lengths[i]!)
-        at += key.length
+        const key = bytes.subarray(at, (at += lengths[i]!))
         if (!this.#reader.find(state, key, key.length)) {
           found[i] = -1
           continue
         }
         const { buffer, valueAt, valueLength, overflows } = this.#reader
+        // Copied here and now: behind the pin it may change.
         const value = overflows ? this.#reader.overflowValue() : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
         parts.push(value)
         found[i] = value.length
@@ -598,7 +603,7 @@ export class Engine {
     } finally {
       this.#pin.release()
     }
-    return { values: Buffer.concat(parts), lengths: found }
+    return { bytes: concatenated(parts), lengths: found }
   }
 
   /** What an encoded value stands for. */
@@ -608,7 +613,31 @@ export class Engine {
 
   /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
   commit(frame: Buffer): void {
+    this.prepareCommit(frame)
     this.finishCommit(this.beginCommit(frame))
+  }
+
+  /**
+   * Begins to read what a frame will change: the one thread that will apply it, with all others waiting,
+   * should find it in memory.
+   */
+  prepareCommit(frame: Buffer): void {
+    const { readAhead } = this.#space
+    if (!readAhead.isUseful) return
+    this.#assertOpen()
+    const state = this.#state
+    this.#pin.take(state)
+    try {
+      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => {
+        readAhead.note(this.#reader.leafOf(state, bytes.subarray(keyAt, keyAt + keyLength)))
+      })
+      readAhead.ask()
+    } catch (error) {
+      // Whoever applies it finds the same, and knows what to do about it.
+      if (!(error instanceof CorruptError || error instanceof IoError)) throw error
+    } finally {
+      this.#pin.release()
+    }
   }
 
   /** Gives a frame its place in the log; it counts once `finishCommit` has returned. */

@@ -23,6 +23,7 @@ import type { Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
+import type { TreeReader } from './tree-reader.js'
 import type { Damage } from './verify.js'
 
 /** What recovery did. */
@@ -117,6 +118,7 @@ export interface RecoveryParts {
   readonly space: SlotSpace
   readonly log: Log
   readonly committer: Committer
+  readonly reader: TreeReader
   readonly header: Header
   readonly headersDamaged: number
   readonly freeListDamage: Damage | undefined
@@ -131,6 +133,7 @@ export interface RecoveryParts {
 /** Replays the log. `control` says what the header says, which is on disk; nobody else has the database open. */
 export function recover(parts: RecoveryParts): RecoveryReport {
   const { control, space, log, committer, header } = parts
+  const { readAhead } = space
   const startedMs = parts.monotonicMs()
   const from = header.lsn
   const reader = new LogReader(log, from)
@@ -153,11 +156,14 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     const start = groupEnd
     while (groupEnd - start < GROUP_BYTES && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
       // Before anything is applied: what is malformed stops it with nothing changed.
-      forEachOperation(scan.bytes, scan.at, scan.lengthBytes, () => undefined)
+      forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
+        if (readAhead.isUseful) readAhead.note(parts.reader.leafOf(state, bytes.subarray(keyAt, keyAt + keyLength)))
+      })
       frames++
       operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
       groupEnd = scan.position
     }
+    readAhead.ask()
     if (groupEnd === start) break
     // Before the replay itself writes there.
     if (start === from) slotsPartiallyWritten = countUnsealed(space, header)

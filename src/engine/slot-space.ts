@@ -2,6 +2,7 @@
 // they are first needed; they never move or go away while the region is open.
 import type { Region } from '../storage/storage.js'
 import { SLOT_BYTES, SLOT_SHIFT } from './layout.js'
+import { ReadAhead } from './read-ahead.js'
 
 export class SlotSpace {
   readonly region: Region
@@ -13,11 +14,13 @@ export class SlotSpace {
   readonly u16: Uint16Array[] = []
   readonly i32: Int32Array[] = []
   readonly buffers: Buffer[] = []
+  readonly readAhead: ReadAhead
 
   constructor(region: Region) {
     const perWindow = region.windowBytes / SLOT_BYTES
     if (!Number.isInteger(Math.log2(perWindow))) throw new RangeError('a window must hold a power of two of slots')
     this.region = region
+    this.readAhead = new ReadAhead(region)
     this.shift = Math.log2(perWindow)
     this.mask = perWindow - 1
     this.reach(0)

@@ -81,6 +81,18 @@ export class TreeReader {
     return false
   }
 
+  /** The leaf that `key` belongs to, which is not touched; 0 if there is none. */
+  leafOf(state: StateFields, key: Uint8Array): number {
+    const { space } = this
+    let slot = state[STATE.ROOT]!
+    for (let level = state[STATE.HEIGHT]! - 1; level > 0; level--) {
+      this.checker.expect(slot, TYPE.BRANCH, level)
+      const branch = edgeBranch.at(space, slot as SlotNo)
+      slot = branch.child(findChild(branch.u8, branch.u16, branch.i32, branch.base, branch.count, key, key.length))
+    }
+    return state[STATE.HEIGHT] === 0 ? 0 : slot
+  }
+
   /**
    * A key that lies before (or behind) all keys of a leaf may be another leaf's: throws `CorruptError`
    * if this one reaches beyond what the branch above it says. Cost: one key compared, mostly.
@@ -128,6 +140,9 @@ export class TreeReader {
   }
 }
 
+/** Leaves that a cursor asks for at a time. */
+const MAX_LEAVES_AHEAD = 64
+
 const edgeLeaf = new Node()
 const edgeBranch = new Node()
 
@@ -144,6 +159,9 @@ export class Cursor {
   index = 0
   /** The slot entered last had not been verified before. */
   #isFirst = false
+  /** Leaves ahead that have been asked for, and how many to ask for next. */
+  #askedAhead = 0
+  #askNext = 1
 
   constructor(reader: TreeReader, state: StateFields) {
     this.#reader = reader
@@ -241,10 +259,23 @@ export class Cursor {
       const i = this.#taken[level]! + direction
       if (i < 0 || i >= node.count) continue
       this.#taken[level] = i
+      if (level > 1) this.#askedAhead = 0
+      else if (this.#askedAhead-- === 0) this.#askAhead(node, i, direction)
       this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
       return (this.valid = true)
     }
     return (this.valid = false)
+  }
+
+  /** Whoever goes on reads more: asks for leaf i of a branch and some behind it, twice as many each time. */
+  #askAhead(branch: Node, i: number, direction: 1 | -1): void {
+    const { readAhead } = this.#reader.space
+    if (!readAhead.isUseful) return
+    this.#askNext = Math.min(this.#askNext * 2, MAX_LEAVES_AHEAD)
+    let n = 0
+    for (; n < this.#askNext && i >= 0 && i < branch.count; n++, i += direction) readAhead.note(branch.child(i))
+    readAhead.ask()
+    this.#askedAhead = n - 1
   }
 
   /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. */

@@ -62,10 +62,11 @@ export class Trimmer {
   }
 
   #visit(slot: SlotNo, level: number): SlotNo {
+    // A leaf that stays need not even be read.
+    if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
     this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     let node = new Node().at(this.#space, slot)
     const count = node.count
-    if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
     let moved: SlotNo | undefined
     const own = (): Node => {
       if (moved === undefined) {
@@ -76,6 +77,11 @@ export class Trimmer {
       return node
     }
     if (slot >= this.#limit) own()
+    const { readAhead } = this.#space
+    if (level === 1 && readAhead.isUseful) {
+      for (let i = 0; i < count; i++) if (node.child(i) >= this.#limit) readAhead.note(node.child(i))
+      readAhead.ask()
+    }
     for (let i = 0; i < count; i++) {
       if (level > 0) {
         const child = node.child(i)

@@ -35,6 +35,8 @@ export interface NativeRegion {
   msync(offset: number, length: number): void
   /** advice: 0 normal, 1 random, 2 sequential, 3 willneed. */
   madvise(offset: number, length: number, advice: number): void
+  /** Begins to read pages of 4096 bytes, named by their numbers, in any order; returns at once. */
+  willNeed(pages: Uint32Array): void
   mlock(offset: number, length: number): void
   munlock(offset: number, length: number): void
   wait(offset: number, expected: number, timeoutMs: number): number

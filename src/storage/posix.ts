@@ -57,7 +57,7 @@ class PosixRegion implements Region {
   readonly #windows: ArrayBuffer[] = []
   readonly #faultWords: Int32Array
   readonly #readAheadBytes: number
-  #readsAhead = true
+  readsAhead = true
   #closed = false
 
   constructor(path: string, options: RegionOptions) {
@@ -84,9 +84,9 @@ class PosixRegion implements Region {
 
   /** Asked whenever this thread may be the first of its process to see that the file has grown. */
   #limitReadAhead(): void {
-    if (!this.#readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes) return
+    if (!this.readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes) return
     this.#native.madvise(0, this.reserveBytes, NATIVE_ADVICE_RANDOM)
-    this.#readsAhead = false
+    this.readsAhead = false
   }
 
   sizeBytes(): number {
@@ -135,6 +135,10 @@ class PosixRegion implements Region {
     } catch (error) {
       throw storageError(error, this.#path)
     }
+  }
+
+  willNeed(pages: Uint32Array): void {
+    this.#native.willNeed(pages)
   }
 
   // One load. Atomic, because the fault handler counts behind the compiler's back.

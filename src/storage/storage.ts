@@ -44,8 +44,8 @@ export interface RegionOptions {
   /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
   readonly create?: boolean
   /**
-   * Once the file is longer than this, a load reads the page it needs and none around it. Default: the
-   * system reads ahead, whatever the length.
+   * Once the file is longer than this, a load reads the page it needs and none around it, and whoever
+   * knows what it will need says so with `willNeed`. Default: the system reads ahead, whatever the length.
    */
   readonly readAheadBytes?: number
 }
@@ -73,6 +73,10 @@ export interface Region {
   truncate(sizeBytes: number): void
   /** Returns once every store made to the file before this call is on disk (fdatasync). */
   flush(): void
+  /** False once the file is longer than `readAheadBytes`. */
+  readonly readsAhead: boolean
+  /** Begins to read pages of 4096 bytes, named by their numbers, in any order; waits for none, and never fails. */
+  willNeed(pages: Uint32Array): void
   /** How many pages were lost to I/O errors or a file cut short (each reads as zeros since). */
   faultCount(): number
   /** Sleeps while the 32-bit word at `offsetBytes` holds `expected`, at most `timeoutMs`. Works across processes. */

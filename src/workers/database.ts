@@ -8,9 +8,10 @@ import { existsSync } from 'node:fs'
 import { Piscina } from 'piscina'
 import { ClosedError, fromErrorMessage, InvalidError, IoError, MmapdbError, ReadOnlyError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
+import type { Encoded } from '../engine/encoded.js'
 import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
 import { databasePaths } from '../engine/files.js'
-import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+import type { Key } from '../engine/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { boundsOf, type Range } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
@@ -19,6 +20,7 @@ import { verify, type VerifyReport } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { FrameBuilder } from '../wal/frame.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
+import { Lookups } from './lookups.js'
 import { nextTicket, passTicket } from './tickets.js'
 import type { Outcome, PoolData } from './worker.js'
 
@@ -60,6 +62,7 @@ export class Database<V = Anything> {
   #bytesInFlight = 0
   readonly #waiting: Waiting[] = []
   readonly #tasks = new Set<Promise<unknown>>()
+  readonly #lookups: Lookups
   #checkpointing: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
 
@@ -70,6 +73,7 @@ export class Database<V = Anything> {
     this.#pool = pool?.piscina
     this.#order = new Int32Array(pool?.order ?? new SharedArrayBuffer(4))
     this.recovery = recovery
+    this.#lookups = new Lookups(async (keys) => (this.#pool ? this.#run<Encoded>('lookUp', keys, [keys.bytes.buffer]) : engine.getEncoded(keys)), Math.max(1, options.workers))
   }
 
   /** The directory of the database. */
@@ -106,25 +110,8 @@ export class Database<V = Anything> {
   async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
     if (!Array.isArray(keys)) throw new InvalidError('getMany takes an array of keys.')
-    const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
-    const lengths = new Int32Array(keys.length)
-    const encoded = Buffer.concat(
-      keys.map((key, i) => {
-        lengths[i] = encodeKey(key as Key, buffer)
-        return Buffer.from(buffer.subarray(0, lengths[i]))
-      }),
-    )
-    const found = this.#pool
-      ? await this.#run<{ values: Uint8Array; lengths: Int32Array }>('lookUp', { keys: encoded, lengths })
-      : this.#engine.getEncoded(encoded, lengths)
-    const values = Buffer.from(found.values.buffer, found.values.byteOffset, found.values.byteLength)
-    let at = 0
-    return Array.from(found.lengths, (length) => {
-      if (length < 0) return undefined
-      const value = this.#engine.decodeValue(values.subarray(at, at + length))
-      at += length
-      return value as Stored<V>
-    })
+    const values = await this.#lookups.get(keys)
+    return values.map((value) => (value === undefined ? undefined : (this.#engine.decodeValue(value) as Stored<V>)))
   }
 
   /**

@@ -1,8 +1,9 @@
 // What runs in the threads of a database's pool. Each thread has an engine of its own on the same
 // files; it commits independently of the others.
-import { Piscina } from 'piscina'
+import { move, Piscina, transferableSymbol, valueSymbol } from 'piscina'
 import { toErrorMessage, type ErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
+import type { Encoded } from '../engine/encoded.js'
 import { Engine } from '../engine/engine.js'
 import type { EngineOptions } from '../engine/options.js'
 import type { Range } from '../engine/range.js'
@@ -47,10 +48,12 @@ export const start = (): Outcome<RecoveryReport | undefined> => outcome(() => en
  */
 export const commit = ({ frame, length, ticket }: { frame: ArrayBuffer; length: number; ticket: number }): Outcome<boolean> =>
   outcome(() => {
+    const bytes = Buffer.from(frame, 0, length)
+    engine().prepareCommit(bytes)
     for (let now; (now = Atomics.load(order, 0)) !== ticket; ) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
     let end
     try {
-      end = engine().beginCommit(Buffer.from(frame, 0, length))
+      end = engine().beginCommit(bytes)
     } finally {
       passTicket(order, ticket)
     }
@@ -63,12 +66,17 @@ export const checkpoint = ({ wait }: { wait: boolean }): Outcome<CheckpointRepor
 
 export const check = (): Outcome<VerifyReport> => outcome(() => verify(engine()))
 
-export interface Lookup {
-  readonly keys: Uint8Array
-  readonly lengths: Int32Array
+/** Hands the values over instead of copying them. */
+class Found {
+  constructor(readonly outcome: Outcome<Encoded>) {}
+  get [valueSymbol](): Outcome<Encoded> {
+    return this.outcome
+  }
+  get [transferableSymbol](): ArrayBuffer[] {
+    return 'ok' in this.outcome ? [this.outcome.ok.bytes.buffer] : []
+  }
 }
 
-export const lookUp = ({ keys, lengths }: Lookup): Outcome<{ values: Uint8Array; lengths: Int32Array }> =>
-  outcome(() => engine().getEncoded(keys, lengths))
+export const lookUp = (keys: Encoded): unknown => move(new Found(outcome(() => engine().getEncoded(keys))))
 
 export const count = (range: Range): Outcome<number> => outcome(() => engine().range(range, 'keys').count())

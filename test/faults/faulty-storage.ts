@@ -197,6 +197,12 @@ class FaultyRegion extends Counted implements Region {
     this.faults.check('flush data', this.path)
     this.inner.flush()
   }
+  get readsAhead(): boolean {
+    return this.inner.readsAhead
+  }
+  willNeed(pages: Uint32Array): void {
+    this.inner.willNeed(pages)
+  }
   faultCount(): number {
     return this.inner.faultCount()
   }

@@ -1,0 +1,87 @@
+// Lists of keys on their way to workers that look them up. Lists asked for before the next microtask
+// checkpoint share a task, and while all workers are busy with such tasks, further lists gather in
+// the next one: handing a task over costs more than looking up a few keys, and a disk that is asked
+// for many slots at once answers sooner.
+import { concatenated, type Encoded } from '../engine/encoded.js'
+import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+
+interface List {
+  readonly keys: Buffer
+  readonly lengths: number[]
+  readonly resolve: (values: (Buffer | undefined)[]) => void
+  readonly reject: (error: Error) => void
+}
+
+export class Lookups {
+  readonly #run: (keys: Encoded) => Promise<Encoded>
+  readonly #maxTasks: number
+  #tasks = 0
+  #waiting: List[] = []
+  #isScheduled = false
+
+  /** `run` looks keys up; `maxTasks`: how many of those at a time. */
+  constructor(run: (keys: Encoded) => Promise<Encoded>, maxTasks: number) {
+    this.#run = run
+    this.#maxTasks = maxTasks
+  }
+
+  /** The encoded values of a list of keys, as of one moment. Rejects with `InvalidError` for what is no key, and why it could not be read. */
+  get(keys: readonly Key[]): Promise<(Buffer | undefined)[]> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ...encodeKeys(keys), resolve, reject })
+      if (this.#isScheduled) return
+      this.#isScheduled = true
+      queueMicrotask(() => {
+        this.#isScheduled = false
+        this.#send()
+      })
+    })
+  }
+
+  #send(): void {
+    if (this.#waiting.length === 0 || this.#tasks >= this.#maxTasks) return
+    const lists = this.#waiting
+    this.#waiting = []
+    this.#tasks++
+    void this.#lookUp(lists).then(() => {
+      this.#tasks--
+      this.#send()
+    })
+  }
+
+  /** Settles these lists; never rejects. */
+  async #lookUp(lists: readonly List[]): Promise<void> {
+    let found: Encoded
+    try {
+      found = await this.#run({ bytes: concatenated(lists.map((list) => list.keys)), lengths: Int32Array.from(lists.flatMap((list) => list.lengths)) })
+    } catch (error) {
+      // What one of them met is not the others' fault.
+      if (lists.length > 1) for (const list of lists) await this.#lookUp([list])
+      else lists[0]!.reject(error as Error)
+      return
+    }
+    const bytes = Buffer.from(found.bytes.buffer)
+    let i = 0
+    let at = 0
+    for (const list of lists) {
+      list.resolve(
+        list.lengths.map(() => {
+          const length = found.lengths[i++]!
+          return length < 0 ? undefined : bytes.subarray(at, (at += length))
+        }),
+      )
+    }
+  }
+}
+
+function encodeKeys(keys: readonly Key[]): { keys: Buffer; lengths: number[] } {
+  let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
+  let end = 0
+  const lengths = keys.map((key) => {
+    if (end + KEY_BUFFER_BYTES > buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2)
+    const length = encodeKey(key, buffer.subarray(end))
+    end += length
+    return length
+  })
+  return { keys: buffer.subarray(0, end), lengths }
+}
