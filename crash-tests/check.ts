@@ -8,6 +8,7 @@
 //   - So a batch is there whole or not at all: what one of its steps put proves the others.
 //   - What one operation put has one version, and versions grow in the order in which operations
 //     followed each other.
+import type { Database } from '../src/index.js'
 import type { Journal } from './journal.js'
 import { identify, stepsOf, type ValueIdentity, type WriterSpec } from './workload.js'
 
@@ -158,6 +159,23 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     if (deletes.some(isLast)) continue
     note(`${key} is gone, although ${overwriter === undefined ? 'nobody deleted it' : `${describe(overwriter)} put it`}`)
   }
+  return problems
+}
+
+/** Looks at every slot of a database, and compares what it holds as `check` does. */
+export async function checkDatabase(db: Database<Buffer>, before: Contents, written: readonly Written[]): Promise<{ found: Contents; problems: string[] }> {
+  const report = await db.verify()
+  const problems = report.damage.slice(0, 10).map((d) => `slot ${d.slotNo}: ${d.why}`)
+  using snapshot = db.snapshot()
+  const found = readContents(snapshot.range(), (key) => snapshot.getEntry(key)!.version, problems)
+  problems.push(...check(before, found, written))
+  return { found, problems }
+}
+
+/** What is wrong with the keys of `written`'s own, as far as these alone can tell. */
+export function checkOwnKeys(before: Contents, found: Contents, written: readonly Written[]): string[] {
+  const problems: string[] = []
+  checkLanes(before, found, written, (problem) => problems.push(problem))
   return problems
 }
 

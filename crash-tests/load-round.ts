@@ -77,6 +77,7 @@ export class LoadRound {
     }
     tally.rounds++
     tally.loads++
+    this.#options.tell?.(`round of the command line: ${this.story}`)
   }
 
   async #live(life: number): Promise<void> {

@@ -2,6 +2,7 @@
 // one database; a life ends in the death of all or some of its processes.
 import { CRASH_POINTS, type CrashPoint } from '../src/crash-points.js'
 import type { OpenOptions } from '../src/index.js'
+import type { Habits } from './crew.js'
 import { mix, Random } from './random.js'
 
 /** Somebody is hit at a named point, at the n-th arrival there, or at a moment. */
@@ -10,14 +11,9 @@ export type Blow =
   | { readonly at: 'moment'; readonly afterMs: number }
 
 export interface LifePlan {
-  readonly mode: 'threads' | 'pool'
+  readonly habits: Habits
   /** Writers in each process; the first process is the victim. */
   readonly writers: readonly number[]
-  readonly poolThreads: number
-  readonly depth: number
-  readonly ownKeys: number
-  readonly sharedKeys: number
-  readonly largeShare: number
   readonly blow: Blow
   /**
    * kill: SIGKILL to the victim. stop: SIGSTOP and, after `stoppedMs`, SIGCONT. terminate: a thread
@@ -65,7 +61,7 @@ export const RECOVERY_POINTS: readonly CrashPoint[] = [
 ]
 
 /** How often a point is passed in a life of a second or so. */
-function arrivals(point: CrashPoint): number {
+export function arrivals(point: CrashPoint): number {
   switch (point) {
     case 'before-append':
     case 'after-append':
@@ -107,13 +103,15 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   const alone = processes === 1 && how !== 'terminate'
   const broken = random.chance(0.4) ? random.between(1, 3) : 0
   return {
-    mode,
+    habits: {
+      mode,
+      poolThreads: random.between(1, 4),
+      depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 20) : 1,
+      ownKeys: random.skewed(5, 250),
+      sharedKeys: random.pick([0, 3, 12]),
+      largeShare: random.pick([0, 0.003, 0.01, 0.04]),
+    },
     writers,
-    poolThreads: random.between(1, 4),
-    depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 20) : 1,
-    ownKeys: random.skewed(5, 250),
-    sharedKeys: random.pick([0, 3, 12]),
-    largeShare: random.pick([0, 0.003, 0.01, 0.04]),
     blow,
     how,
     stoppedMs: random.skewed(20, 500),
@@ -135,7 +133,7 @@ function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
     how: 'kill',
     blow: { at: 'point', point, n: Math.min(arrivals(point), random.between(1, 3)) },
     // Grown once it holds more than a megabyte.
-    ...(point === 'growing-data' ? { largeShare: 0.3, ownKeys: 100 } : {}),
+    ...(point === 'growing-data' ? { habits: { ...life.habits, largeShare: 0.3, ownKeys: 100 } } : {}),
     end: point === 'before-truncate' ? 'stop' : life.end,
   }
 }

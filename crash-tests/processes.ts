@@ -5,7 +5,7 @@ import { monotonicMs } from './journal.js'
 import type { Message, ProcessSpec } from './writer.js'
 
 /** What is set in the environment of a process that is to be hit at a named point. */
-export type Armed = { readonly MMAPDB_CRASH_AT?: string; readonly MMAPDB_STOP_AT?: string }
+export type Armed = { readonly MMAPDB_CRASH_AT: string } | { readonly MMAPDB_STOP_AT: string } | Readonly<Record<string, never>>
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -17,7 +17,7 @@ export class Child {
   readonly exited: Promise<void>
   /** Milliseconds of the monotonic clock at which it was certainly gone; Infinity while it lives. */
   deadMs = Infinity
-  /** When all its writers had the database open. */
+  /** When all its writers had the database open (in a pool: had written). */
   readyMs = Infinity
   code: number | null = null
   signal: NodeJS.Signals | null = null
@@ -31,8 +31,8 @@ export class Child {
   /** Threads of it that were terminated, and when. */
   readonly terminated: { index: number; atMs: number }[] = []
 
-  constructor(script: string, args: string[], armed: Armed) {
-    const env = { ...process.env, ...armed }
+  constructor(script: string, args: string[], environment: Readonly<Record<string, string>>) {
+    const env = { ...process.env, ...environment }
     this.#child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env })
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       if (this.errorOutput === '') this.errorAtMs = monotonicMs()
@@ -59,8 +59,8 @@ export class Child {
     )
   }
 
-  static writing(spec: ProcessSpec, armed: Armed = {}): Child {
-    return new Child(WRITER, [JSON.stringify(spec)], armed)
+  static writing(spec: ProcessSpec, environment: Readonly<Record<string, string>> = {}): Child {
+    return new Child(WRITER, [JSON.stringify(spec)], environment)
   }
 
   get isAlive(): boolean {

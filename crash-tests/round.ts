@@ -3,12 +3,12 @@ import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CrashPoint } from '../src/crash-points.js'
 import { open } from '../src/index.js'
-import { check, readContents, type Contents, type Written } from './check.js'
-import { monotonicMs, readJournal } from './journal.js'
+import { checkDatabase, type Contents, type Written } from './check.js'
+import { acknowledgedBy, Muster, written, type Crew } from './crew.js'
+import { monotonicMs } from './journal.js'
 import type { Blow, LifePlan, RoundPlan } from './plan.js'
 import { Child, sleep, type Armed } from './processes.js'
 import { mix } from './random.js'
-import type { WriterSpec } from './workload.js'
 
 /** What a run adds up. */
 export interface Tally {
@@ -16,12 +16,18 @@ export interface Tally {
   lives: number
   /** Rounds with the command line. */
   loads: number
+  /** Campaigns, and their waves. */
+  campaigns: number
+  waves: number
   recoveries: number
   checks: number
+  /** Checks of what those wrote who had just died, while others went on. */
+  checksOfDead: number
   acknowledged: number
   killsAtPoints: Map<string, number>
   stopsAtPoints: Map<string, number>
   killsAtMoments: number
+  /** Of these, at points and at moments. */
   killsOfRecoveries: number
   stops: number
   terminations: number
@@ -34,8 +40,11 @@ export const newTally = (): Tally => ({
   rounds: 0,
   lives: 0,
   loads: 0,
+  campaigns: 0,
+  waves: 0,
   recoveries: 0,
   checks: 0,
+  checksOfDead: 0,
   acknowledged: 0,
   killsAtPoints: new Map(),
   stopsAtPoints: new Map(),
@@ -47,6 +56,9 @@ export const newTally = (): Tally => ({
   longestStallMs: 0,
 })
 
+export const killsAtPoints = (tally: Tally): number => [...tally.killsAtPoints.values()].reduce((a, b) => a + b, 0)
+export const killsOf = (tally: Tally): number => killsAtPoints(tally) + tally.killsAtMoments
+
 /** What must not be has been. */
 export class RoundFailure extends Error {}
 
@@ -54,6 +66,8 @@ export interface RoundOptions {
   readonly directory: string
   readonly stallLimitMs: number
   readonly tally: Tally
+  /** Where a line goes about what has happened. */
+  readonly tell?: (line: string) => void
 }
 
 /** A point that is not reached in this time is given up. */
@@ -74,25 +88,19 @@ export function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
   return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
 }
 
-interface Running {
-  readonly child: Child
-  readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
-}
-
 export class Round {
   readonly #plan: RoundPlan
   readonly #options: RoundOptions
-  readonly #db: string
   #contents: Contents = new Map()
   #unchecked: Written[] = []
-  #writerCount = 0
+  readonly #muster: Muster
   #everAcknowledged = false
   #story: string[] = []
 
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#db = join(options.directory, 'db')
+    this.#muster = new Muster(join(options.directory, 'db'), plan.options, options.directory, mix(plan.seed, plan.round))
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
   }
@@ -107,45 +115,31 @@ export class Round {
     for (const [i, life] of lives.entries()) {
       await this.#live(i, life)
       this.#options.tally.lives++
-      await this.#breakRecoveries(life)
+      this.#keepRemains()
+      this.#story.push(...(await breakRecoveries(this.#muster, life.brokenRecoveries, this.#options.tally)))
       const isLast = i === lives.length - 1
       if (life.recoverer === 'writers' && !isLast) continue
       if (life.recoverer === 'cli' || life.recoverer === 'process') await this.#recover(life.recoverer)
       await this.#check()
     }
     this.#options.tally.rounds++
+    this.#options.tell?.(`round ${this.#plan.round}: ${this.story}`)
   }
 
   // ---- a life ----------------------------------------------------------------------------------
 
   async #live(index: number, life: LifePlan): Promise<void> {
     const { tally, stallLimitMs } = this.#options
-    const running: Running[] = []
+    const running: Crew[] = []
     let lane = 0
-    const start = (count: number, isVictim: boolean): Running => {
-      const writers = Array.from({ length: count }, () => {
-        const id = ++this.#writerCount
-        const spec: WriterSpec = {
-          id,
-          lane: lane++,
-          seed: mix(this.#plan.seed, this.#plan.round, id),
-          ownKeys: life.ownKeys,
-          sharedKeys: life.sharedKeys,
-          largeShare: life.largeShare,
-          depth: life.depth,
-        }
-        return { spec, journal: join(this.#options.directory, `life${index}-writer${id}`) }
-      })
+    const start = (count: number, isVictim: boolean): Crew => {
       const { blow, how } = life
       const terminate =
         isVictim && how === 'terminate' && blow.at === 'moment'
           ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({ index: i, afterMs: i === 0 ? blow.afterMs : 60 }))
           : []
-      const child = Child.writing(
-        { path: this.#db, options: this.#plan.options, mode: life.mode, poolThreads: life.poolThreads, writers, terminate },
-        isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {},
-      )
-      const started = { child, writers }
+      const armed = isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {}
+      const started = this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), armed, terminate)
       running.push(started)
       return started
     }
@@ -154,7 +148,7 @@ export class Round {
 
     const told = await this.#strike(victim, life)
     const struckMs = monotonicMs()
-    let newcomer: Running | undefined
+    let newcomer: Crew | undefined
     if (life.newcomer && life.goOnMs > 0) newcomer = start(1, false)
     if (life.goOnMs > 0) {
       await Promise.all(running.filter(({ child }) => child.isAlive).map(({ child }) => child.readyWithin(END_MS)))
@@ -172,23 +166,17 @@ export class Round {
     this.#countKillAtPoint(victim, life, told)
 
     // Whoever was not hit must have met no error, and must have gone on in time.
-    for (const one of running) this.#expectNoError(one)
-    const written = running.flatMap(({ child, writers }) =>
-      writers.map(({ spec, journal }, i) => {
-        const terminated = child.terminated.find((t) => t.index === i)
-        // A thread is gone some time after it was terminated; the process says when it began.
-        return { spec, journal: readJournal(journal), deadMs: child.deadMs, readyMs: child.readyMs, isTerminated: terminated !== undefined }
-      }),
+    for (const { child } of running) expectNoError(child)
+    const all = running.flatMap((crew) =>
+      written(crew).map((w, i) => ({ ...w, readyMs: crew.child.readyMs, isTerminated: crew.child.terminated.some((t) => t.index === i) })),
     )
-    // The threads of a pool open the database when they are first given something to do.
-    const warmMs = (w: Written): number => w.journal.acknowledgedAtMs[0] ?? 0
     let stallMs = 0
     if (life.goOnMs > 0 && life.how !== 'none') {
-      const others = life.how === 'terminate' ? written.filter((w) => !w.isTerminated) : written.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
+      const others = life.how === 'terminate' ? all.filter((w) => !w.isTerminated) : all.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
       if (others.length > 0) tally.survivals++
       for (const w of others) {
         if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
-        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs, life.mode === 'pool' ? warmMs(w) : 0), goneOnMs))
+        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs), goneOnMs))
       }
       if (life.how !== 'stop') {
         tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
@@ -197,19 +185,19 @@ export class Round {
         }
       }
     }
-    const acknowledged = written.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)
+    const acknowledged = acknowledgedBy(all)
     tally.acknowledged += acknowledged
     if (acknowledged > 0) this.#everAcknowledged = true
-    this.#unchecked.push(...written)
+    this.#unchecked.push(...all)
     this.#story.push(
-      `${life.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.depth > 1 ? ` deep ${life.depth}` : ''} ${told}` +
+      `${life.habits.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.habits.depth > 1 ? ` deep ${life.habits.depth}` : ''} ${told}` +
         (life.goOnMs > 0 ? `, others ${life.goOnMs} ms (stall ${stallMs.toFixed(0)})` : '') +
         `, ${life.end}, ${acknowledged} acknowledged`,
     )
   }
 
   /** Waits for the blow to fall, or deals it. Returns what happened. */
-  async #strike(victim: Running, life: LifePlan): Promise<string> {
+  async #strike(victim: Crew, life: LifePlan): Promise<string> {
     const { tally } = this.#options
     const { blow, how } = life
     const { child } = victim
@@ -253,19 +241,10 @@ export class Round {
     return `armed for ${describeBlow(blow)}`
   }
 
-  #countKillAtPoint({ child }: Running, { blow, how }: LifePlan, told: string): void {
+  #countKillAtPoint({ child }: Crew, { blow, how }: LifePlan, told: string): void {
     if (how !== 'kill' || blow.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
     add(this.#options.tally.killsAtPoints, blow.point)
     if (told.startsWith('armed')) this.#story.push('(while closing)')
-  }
-
-  #expectNoError({ child }: Running): void {
-    if (child.signal === 'SIGKILL') {
-      if (child.errorOutput !== '') throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
-      return
-    }
-    if (child.code === 0 && child.errorOutput === '') return
-    throw new RoundFailure(`a process that was not hit ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
   }
 
   // ---- recoveries ------------------------------------------------------------------------------
@@ -274,48 +253,17 @@ export class Round {
   #keepRemains(): void {
     const copy = join(this.#options.directory, 'before-recovery')
     rmSync(copy, { recursive: true, force: true })
-    if (existsSync(this.#db)) cpSync(this.#db, copy, { recursive: true })
-  }
-
-  #recovering(armed: Armed): Child {
-    return Child.writing({ path: this.#db, options: this.#plan.options, mode: 'recover', poolThreads: 0, writers: [], terminate: [] }, armed)
-  }
-
-  async #breakRecoveries(life: LifePlan): Promise<void> {
-    this.#keepRemains()
-    const { tally } = this.#options
-    for (const blow of life.brokenRecoveries) {
-      const child = this.#recovering(armedWith(blow, 'kill'))
-      if (blow.at === 'moment') {
-        await sleep(blow.afterMs)
-        child.kill()
-      }
-      await this.#expectRecovered(child)
-      if (child.signal === 'SIGKILL') {
-        tally.killsOfRecoveries++
-        if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
-      }
-      this.#story.push(`recovery ${child.signal === 'SIGKILL' ? 'killed' : 'through'} at ${describeBlow(blow)}`)
-    }
-  }
-
-  async #expectRecovered(child: Child): Promise<void> {
-    if (!(await child.within(END_MS))) {
-      child.kill()
-      throw new RoundFailure(`a recovery took longer than ${END_MS} ms`)
-    }
-    if (child.signal === 'SIGKILL' || child.code === 0) return
-    throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+    if (existsSync(this.#muster.path)) cpSync(this.#muster.path, copy, { recursive: true })
   }
 
   async #recover(by: 'cli' | 'process'): Promise<void> {
     this.#options.tally.recoveries++
     if (by === 'process') {
-      await this.#expectRecovered(this.#recovering({}))
+      await expectRecovered(this.#muster.recover({}))
       return
     }
     for (const command of ['recover', 'verify']) {
-      const child = new Child(CLI, [command, '--db', this.#db, '--quiet'], {})
+      const child = new Child(CLI, [command, '--db', this.#muster.path, '--quiet'], {})
       if (!(await child.within(END_MS))) {
         child.kill()
         throw new RoundFailure(`mmapdb ${command} took longer than ${END_MS} ms`)
@@ -331,22 +279,16 @@ export class Round {
 
   async #check(): Promise<void> {
     const { tally } = this.#options
-    const problems: string[] = []
-    const db = await open<'binary', Buffer>(this.#db, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
-    let found: Contents
+    const db = await open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
     try {
       if (db.recovery?.needed === true) tally.recoveries++
-      const report = await db.verify()
-      if (!report.ok) problems.push(...report.damage.slice(0, 10).map((d) => `slot ${d.slotNo}: ${d.why}`))
-      using snapshot = db.snapshot()
-      found = readContents(snapshot.range(), (key) => snapshot.getEntry(key)!.version, problems)
-      problems.push(...check(this.#contents, found, this.#unchecked))
+      const { found, problems } = await checkDatabase(db, this.#contents, this.#unchecked)
+      if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+      this.#contents = found
     } finally {
       await db.close()
     }
     tally.checks++
-    if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
-    this.#contents = found
     this.#unchecked = []
   }
 }
@@ -363,4 +305,43 @@ function longestStall(acknowledgedAtMs: readonly number[], fromMs: number, toMs:
     last = ms
   }
   return Math.max(longest, toMs - last)
+}
+
+export function expectNoError(child: Child): void {
+  if (child.signal === 'SIGKILL') {
+    if (child.errorOutput !== '') throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
+    return
+  }
+  if (child.code === 0 && child.errorOutput === '') return
+  throw new RoundFailure(`a process that was not hit ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+}
+
+/** Recoveries that are killed, one after another; says how each ended. */
+export async function breakRecoveries(muster: Muster, blows: readonly Blow[], tally: Tally): Promise<string[]> {
+  const story: string[] = []
+  for (const blow of blows) {
+    const child = muster.recover(armedWith(blow, 'kill'))
+    if (blow.at === 'moment') {
+      await Promise.race([sleep(blow.afterMs), child.exited])
+      child.kill()
+    }
+    await expectRecovered(child)
+    const isKilled = child.signal === 'SIGKILL'
+    if (isKilled) {
+      tally.killsOfRecoveries++
+      if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
+      else tally.killsAtMoments++
+    }
+    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeBlow(blow)}`)
+  }
+  return story
+}
+
+async function expectRecovered(child: Child): Promise<void> {
+  if (!(await child.within(END_MS))) {
+    child.kill()
+    throw new RoundFailure(`a recovery took longer than ${END_MS} ms`)
+  }
+  if (child.signal === 'SIGKILL' || child.code === 0) return
+  throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
 }

@@ -4,8 +4,11 @@
 import { closeSync, cpSync, fstatSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { open, type Database, type OpenOptions } from '../src/index.js'
+import { Campaign, type CampaignOptions } from './campaign.js'
+import type { CampaignPlan } from './campaign-plan.js'
 import { check, readContents, type Contents, type Written } from './check.js'
 import { JournalWriter, monotonicMs, readJournal } from './journal.js'
+import { newTally } from './round.js'
 import { operationsOf, valueOf, type WriterSpec } from './workload.js'
 
 const OPTIONS: OpenOptions & { valueEncoding: 'binary' } = { workers: 0, valueEncoding: 'binary' }
@@ -154,6 +157,43 @@ function rot(path: string): void {
   }
 }
 
+// ---- a campaign -----------------------------------------------------------------------------------
+
+const PLAN: CampaignPlan = {
+  seed: 1,
+  campaign: 0,
+  options: { reserveBytes: 2 ** 30, segmentBytes: 16_384, checkpointBytes: 65_536, timeoutMs: 20_000 },
+  waves: [
+    {
+      victims: Array.from({ length: 4 }, (_, i) => ({
+        habits: { mode: 'pool', poolThreads: 0, depth: 1, ownKeys: 30, sharedKeys: 12, largeShare: 0 },
+        writers: 1,
+        blow: { at: 'moment', afterMs: 300 + 50 * i },
+        from: 'writing',
+      })),
+      atOnce: 2,
+      together: false,
+      brokenRecoveries: [],
+    },
+  ],
+}
+
+/** Loses a few keys; one could be what a write in flight deletes. */
+function lose(db: Database<Buffer>, prefix: string): void {
+  for (const key of [...db.keys({ prefix, limit: 4 })]) db.delSync(key)
+}
+
+/** What is said of a campaign in which this happens before its checks. */
+function campaignWith(directory: string, seed: number, tamper?: CampaignOptions['tamper']): Promise<string> {
+  const options = { directory, stallLimitMs: Infinity, tally: newTally(), untilKills: Infinity, ...(tamper === undefined ? {} : { tamper }) }
+  return new Campaign({ ...PLAN, seed }, options).run().then(
+    () => 'nothing',
+    (error: Error) => error.message,
+  )
+}
+
+// ---- all of it ------------------------------------------------------------------------------------
+
 export async function selfTest(directory: string, seed: number, print: (line: string) => void = console.log): Promise<number> {
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
@@ -203,6 +243,19 @@ export async function selfTest(directory: string, seed: number, print: (line: st
     (error: Error) => error.message,
   )
   say(/damaged|CRC/.test(said), `a damaged slot: ${said.slice(0, 120)}`)
+
+  const campaign = join(directory, 'campaign')
+  const untouched = await campaignWith(campaign, seed)
+  if (untouched !== 'nothing') {
+    print(`  a sound campaign does not pass: ${untouched}`)
+    return 1
+  }
+  const ofDead = await campaignWith(campaign, seed, (opened, lane) => lane !== undefined && lose(opened, `lane${lane}/`))
+  say(/not the outcome/.test(ofDead), `keys of one who has just died are lost: ${ofDead.slice(0, 120)}`)
+  const ofAll = await campaignWith(campaign, seed, (opened, lane) => lane === undefined && lose(opened, 'lane'))
+  say(/is gone|not the outcome/.test(ofAll), `keys are lost when all have died: ${ofAll.slice(0, 120)}`)
+  const shared = await campaignWith(campaign, seed, (opened, lane) => lane === undefined && lose(opened, 'shared/'))
+  say(/is gone/.test(shared), `keys that several write are lost when all have died: ${shared.slice(0, 120)}`)
   rmSync(directory, { recursive: true, force: true })
   print(failures === 0 ? 'self-test: the checker notices every fault' : `self-test: ${failures} faults were missed`)
   return failures === 0 ? 0 : 1

@@ -14,19 +14,20 @@ export interface ProcessSpec {
   readonly path: string
   readonly options: OpenOptions
   readonly mode: 'threads' | 'pool' | 'recover'
-  /** Threads of the database's pool (`pool` only). */
+  /** Threads of the database's pool (`pool` only); 0: the main thread does all the work itself. */
   readonly poolThreads: number
   readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
   /** Threads to terminate, in this order, so many milliseconds apart (`threads` only). */
   readonly terminate: { readonly index: number; readonly afterMs: number }[]
 }
 
-/** What the process says to its parent. */
+/** What the process says to its parent; ready: all its writers have the database open and, in a pool, have written. */
 export type Message = { readonly ready: true } | { readonly terminated: number; readonly atMs: number }
 
 const READ_BACK_EVERY = 8
 const SCAN_EVERY = 32
 const SNAPSHOT_FOR = 60
+const YIELD_EVERY = 16
 
 /** After its acknowledgement a write of a writer's own is what everybody reads. */
 function readBack(db: Database<Buffer>, spec: WriterSpec, n: number, operations: Operation[]): void {
@@ -94,11 +95,14 @@ async function writeHere({ path, options }: ProcessSpec, spec: WriterSpec, journ
   journal.ended()
 }
 
-async function writeThroughPool(db: Database<Buffer>, spec: WriterSpec, journal: JournalWriter, stop: Int32Array): Promise<void> {
+async function writeThroughPool(db: Database<Buffer>, spec: WriterSpec, journal: JournalWriter, stop: Int32Array, noteReady: () => void): Promise<void> {
   const reading = new Reading(db, spec)
   let next = 0
+  let written = 0
   const one = async (): Promise<void> => {
     while (Atomics.load(stop, 0) === 0) {
+      // Without threads nothing here waits for anything, and nobody would hear that it is to stop.
+      if (next % YIELD_EVERY === 0) await new Promise(setImmediate)
       const n = next++
       const operations = operationsOf(spec, n)
       journal.begun(n)
@@ -112,6 +116,7 @@ async function writeThroughPool(db: Database<Buffer>, spec: WriterSpec, journal:
         throw error
       }
       journal.acknowledged(n)
+      if (written++ === 0) noteReady()
       if (spec.depth === 1 && n % READ_BACK_EVERY === 0) readBack(db, spec, n, operations)
       reading.between(n)
     }
@@ -159,9 +164,12 @@ async function runThreads(plan: ProcessSpec, stop: Int32Array): Promise<void> {
 
 async function runPool(plan: ProcessSpec, stop: Int32Array): Promise<void> {
   const db = await open<'binary', Buffer>(plan.path, { ...plan.options, workers: plan.poolThreads, valueEncoding: 'binary' })
-  say({ ready: true })
+  let ready = 0
+  const noteReady = (): void => {
+    if (++ready === plan.writers.length) say({ ready: true })
+  }
   const journals = plan.writers.map(({ journal }) => new JournalWriter(journal))
-  await Promise.all(plan.writers.map(({ spec }, i) => writeThroughPool(db, spec, journals[i]!, stop)))
+  await Promise.all(plan.writers.map(({ spec }, i) => writeThroughPool(db, spec, journals[i]!, stop, noteReady)))
   await db.close()
   for (const journal of journals) journal.ended()
 }

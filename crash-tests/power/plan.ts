@@ -3,6 +3,7 @@
 // again; at which instruction of whom the power then goes off is up to the machine.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
+import type { Habits } from '../crew.js'
 import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Blow } from '../plan.js'
 import { mix, Random } from '../random.js'
 import type { CutEvent, CutMode } from './disk.js'
@@ -19,14 +20,9 @@ export type Cut = { readonly mode: CutMode; readonly seed: number } & (
 )
 
 export interface LifePlan {
-  readonly mode: 'threads' | 'pool'
+  readonly habits: Habits
   /** Writers in each process. */
   readonly writers: readonly number[]
-  readonly poolThreads: number
-  readonly depth: number
-  readonly ownKeys: number
-  readonly sharedKeys: number
-  readonly largeShare: number
   /** Before the cut everybody closes the database and others open it, so many times, after so many ms each. */
   readonly reopeningsAfterMs: readonly number[]
   /** The first process is killed beforehand, after so many ms, and the others go on. */
@@ -95,13 +91,15 @@ function planLife(random: Random, isFirst: boolean): LifePlan {
   const [writes, flushes, ms] = from === 'writing' ? [1200, 400, 900] : [150, 40, 300]
   const broken = random.chance(0.3) ? random.between(1, 2) : 0
   return {
-    mode,
+    habits: {
+      mode,
+      poolThreads: random.between(1, 3),
+      depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 16) : 1,
+      ownKeys: random.skewed(5, 200),
+      sharedKeys: random.pick([0, 3, 12]),
+      largeShare: random.pick([0, 0.003, 0.01, 0.04]),
+    },
     writers,
-    poolThreads: random.between(1, 3),
-    depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 16) : 1,
-    ownKeys: random.skewed(5, 200),
-    sharedKeys: random.pick([0, 3, 12]),
-    largeShare: random.pick([0, 0.003, 0.01, 0.04]),
     reopeningsAfterMs: random.chance(0.25) ? [random.skewed(30, 300)] : [],
     killAfterMs: processes > 1 && random.chance(0.15) ? random.skewed(20, 300) : undefined,
     from,

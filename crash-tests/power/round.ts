@@ -4,12 +4,12 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from '../../src/index.js'
-import { check, readContents, type Contents, type Written } from '../check.js'
-import { monotonicMs, readJournal } from '../journal.js'
+import { checkDatabase, type Contents, type Written } from '../check.js'
+import { acknowledgedBy, Muster, written, type Crew } from '../crew.js'
+import { monotonicMs } from '../journal.js'
 import { Child, sleep, type Armed } from '../processes.js'
 import { mix } from '../random.js'
 import { add, armedWith, END_MS, RoundFailure } from '../round.js'
-import type { WriterSpec } from '../workload.js'
 import type { CutReport, Disk } from './disk.js'
 import { describeCut, type Cut, type LifePlan, type RoundPlan } from './plan.js'
 import { run, type Tools } from './tools.js'
@@ -73,25 +73,18 @@ const REACH_MS = 2500
 /** Between arriving at a point and the cut, others may still do something, and pages are written back. */
 const POINT_DELAY_MS = 50
 
-interface Running {
-  readonly child: Child
-  readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
-  readonly startedMs: number
-}
-
 export class PowerRound {
   readonly #plan: RoundPlan
   readonly #options: RoundOptions
-  readonly #db: string
+  readonly #muster: Muster
   #contents: Contents = new Map()
   #unchecked: Written[] = []
-  #writerCount = 0
   readonly #story: string[] = []
 
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#db = join(options.disk.root, 'db')
+    this.#muster = new Muster(join(options.disk.root, 'db'), plan.options, this.#journals, mix(plan.seed, plan.round))
     rmSync(this.#journals, { recursive: true, force: true })
     mkdirSync(this.#journals)
   }
@@ -127,8 +120,8 @@ export class PowerRound {
 
   async #live(life: LifePlan): Promise<void> {
     const { disk, tally } = this.#options
-    const written: Written[] = []
-    const all: Running[] = []
+    const dead: Written[] = []
+    const all: Crew[] = []
     let writeBack: ChildProcess | undefined
     await disk.powerOn()
     try {
@@ -147,16 +140,17 @@ export class PowerRound {
       const report = await this.#strike(life, running)
       for (const { child } of running) child.kill()
       await this.#allGone(running)
-      for (const { child, writers } of all) {
-        const journals = writers.map(({ spec, journal }) => ({ spec, journal: readJournal(journal), deadMs: child.deadMs }))
-        written.push(...journals)
+      for (const crew of all) {
+        const { child } = crew
+        const journals = written(crew)
+        dead.push(...journals)
         expectNoErrorBefore(child, journals, report.atMs)
       }
-      const acknowledged = written.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)
+      const acknowledged = acknowledgedBy(dead)
       tally.acknowledged += acknowledged
-      this.#unchecked.push(...written)
+      this.#unchecked.push(...dead)
       this.#tell(
-        `${life.mode} ${life.writers.join('+')}${life.depth > 1 ? ` deep ${life.depth}` : ''}` +
+        `${life.habits.mode} ${life.writers.join('+')}${life.habits.depth > 1 ? ` deep ${life.habits.depth}` : ''}` +
           `${life.reopeningsAfterMs.length > 0 ? ', reopened' : ''}, cut ${describeCut(life.cut)} from ${life.from}` +
           `: ${describeReport(report)}, ${acknowledged} acknowledged`,
       )
@@ -172,44 +166,28 @@ export class PowerRound {
     return spawn(this.#options.tools.writeBack, [this.#options.disk.root, String(pauseMs), String(seed)], { stdio: 'ignore' })
   }
 
-  #start(life: LifePlan, armed: Armed): Running[] {
-    return life.writers.map((count, p) => {
-      const before = life.writers.slice(0, p).reduce((a, b) => a + b, 0)
-      const writers = Array.from({ length: count }, (_, i) => {
-        const id = ++this.#writerCount
-        const spec: WriterSpec = {
-          id,
-          lane: before + i,
-          seed: mix(this.#plan.seed, this.#plan.round, id),
-          ownKeys: life.ownKeys,
-          sharedKeys: life.sharedKeys,
-          largeShare: life.largeShare,
-          depth: life.depth,
-        }
-        return { spec, journal: join(this.#journals, `writer${id}`) }
-      })
-      const { mode, poolThreads } = life
-      const spec = { path: this.#db, options: this.#plan.options, mode, poolThreads, writers, terminate: [] }
-      const environment = { ...this.#options.environment, ...(p === 0 ? armed : {}) }
-      return { child: Child.writing(spec, environment), writers, startedMs: monotonicMs() }
-    })
+  #start(life: LifePlan, armed: Armed): Crew[] {
+    let lane = 0
+    return life.writers.map((count, p) =>
+      this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), { ...this.#options.environment, ...(p === 0 ? armed : {}) }),
+    )
   }
 
-  async #allReady(running: readonly Running[]): Promise<void> {
+  async #allReady(running: readonly Crew[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
       if (child.code !== null) throw new RoundFailure(`a process could not open the database: ${child.errorOutput}`)
     }
   }
 
-  async #allGone(running: readonly Running[]): Promise<void> {
+  async #allGone(running: readonly Crew[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.within(END_MS))) throw new RoundFailure(`a process did not end in time:\n${child.whereabouts()}`)
     }
   }
 
   /** Brings about the cut; the workload goes on until the power is off. */
-  async #strike(life: LifePlan, running: readonly Running[]): Promise<CutReport> {
+  async #strike(life: LifePlan, running: readonly Crew[]): Promise<CutReport> {
     const { tally } = this.#options
     const first = running[0]!.child
     if (life.from !== 'start') {
@@ -228,7 +206,7 @@ export class PowerRound {
   }
 
   /** Cuts the power as planned, or when that does not come about in time or everybody is done. */
-  async #cut(cut: Cut, armed: Child, running: readonly Running[]): Promise<CutReport> {
+  async #cut(cut: Cut, armed: Child, running: readonly Crew[]): Promise<CutReport> {
     const { disk, tally } = this.#options
     const done = Promise.all(running.map(({ child }) => child.exited))
     const isOver = { value: false }
@@ -265,19 +243,14 @@ export class PowerRound {
 
   // ---- recoveries ------------------------------------------------------------------------------
 
-  #recovering(environment: Environment): Child {
-    const spec = { path: this.#db, options: this.#plan.options, mode: 'recover' as const, poolThreads: 0, writers: [], terminate: [] }
-    return Child.writing(spec, environment)
-  }
-
   async #cutRecovery(cut: Cut): Promise<void> {
     const { disk, tally, environment } = this.#options
     await this.#keepRemains()
     await disk.powerOn()
     let child: Child | undefined
     try {
-      child = this.#recovering({ ...environment, ...(cut.at === 'point' ? armedWith(cut, 'stop') : {}) })
-      const report = await this.#cut(cut, child, [{ child, writers: [], startedMs: monotonicMs() }])
+      child = this.#muster.recover({ ...environment, ...(cut.at === 'point' ? armedWith(cut, 'stop') : {}) })
+      const report = await this.#cut(cut, child, [{ child, writers: [] }])
       const isThrough = child.deadMs < report.atMs
       child.kill()
       if (!(await child.within(END_MS))) throw new RoundFailure(`a recovery did not end in time:\n${child.whereabouts()}`)
@@ -303,10 +276,9 @@ export class PowerRound {
   async #check(): Promise<void> {
     const { disk, tally } = this.#options
     await this.#keepRemains()
-    const problems: string[] = []
     await disk.mountPlainly()
     try {
-      const child = this.#recovering({})
+      const child = this.#muster.recover({})
       if (!(await child.within(END_MS))) {
         const where = child.whereabouts()
         child.kill()
@@ -314,20 +286,15 @@ export class PowerRound {
       }
       if (child.code !== 0) throw new RoundFailure(`recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.recoveries++
-      const db = await open<'binary', Buffer>(this.#db, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
-      let found: Contents
+      const db = await open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
       try {
-        const report = await db.verify()
-        if (!report.ok) problems.push(...report.damage.slice(0, 10).map((d) => `slot ${d.slotNo}: ${d.why}`))
-        using snapshot = db.snapshot()
-        found = readContents(snapshot.range(), (key) => snapshot.getEntry(key)!.version, problems)
-        problems.push(...check(this.#contents, found, this.#unchecked))
+        const { found, problems } = await checkDatabase(db, this.#contents, this.#unchecked)
+        if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+        this.#contents = found
       } finally {
         await db.close()
       }
-      if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
       tally.checks++
-      this.#contents = found
       this.#unchecked = []
     } finally {
       await disk.takeAway()

@@ -4,9 +4,11 @@ import { expect } from 'chai'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Campaign } from '../../crash-tests/campaign.js'
+import { planCampaign } from '../../crash-tests/campaign-plan.js'
 import { LoadRound } from '../../crash-tests/load-round.js'
 import { planRound } from '../../crash-tests/plan.js'
-import { newTally, Round } from '../../crash-tests/round.js'
+import { killsOf, newTally, Round } from '../../crash-tests/round.js'
 import { selfTest } from '../../crash-tests/self-test.js'
 
 describe('crashes', function () {
@@ -31,6 +33,13 @@ describe('crashes', function () {
       await new Round(planRound(seed, n), options(`round-${n}`)).run()
     })
   }
+
+  it('nothing is lost when one after another is killed while others go on', async () => {
+    const { tally, ...rest } = options('campaign')
+    await new Campaign(planCampaign(seed, 0), { ...rest, tally, untilKills: 1 }).run()
+    expect(killsOf(tally)).to.be.greaterThan(15)
+    expect(tally.checksOfDead).to.be.greaterThan(5)
+  })
 
   it('mmapdb recover brings back what mmapdb load had acknowledged when it was killed', async () => {
     await new LoadRound(seed, 0, options('load')).run()
