@@ -116,6 +116,7 @@ class MemoryRegion implements Region {
   }
   flush(): void {}
   willNeed(): void {}
+  willOverwrite(): void {}
   faultCount(): number {
     return 0
   }

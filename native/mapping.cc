@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -188,6 +189,15 @@ void Mapping::WillNeed(std::vector<uint32_t>* pages) {
     if (from >= end) return;
     madvise(base_ + from, static_cast<size_t>(std::min(to, end) - from), MADV_WILLNEED);
   }
+}
+
+void Mapping::WillOverwrite(uint32_t page) {
+  static const char zeros[kPageBytes] = {};
+  const int64_t offset = page * kPageBytes;
+  // A write behind the end would make the file longer.
+  if (mode_ != MappingMode::kShared || readOnly_ || !Contains(offset, kPageBytes)) return;
+  // Where it cannot be written the store will meet the reason.
+  if (pwrite(file_.get(), zeros, sizeof zeros, offset) < 0) return;
 }
 
 void Mapping::Lock(int64_t offset, int64_t length) {

@@ -45,6 +45,9 @@ class Mapping {
   // Begins to read pages of 4096 bytes, named by their numbers in any order; sorts them. Advice: a
   // page that is not there, or cannot be read, has no consequence.
   void WillNeed(std::vector<uint32_t>* pages);
+  // Gives a page of 4096 bytes that will be overwritten as a whole new contents, zeros, in memory,
+  // so that what it held need not be read first. Advice: without it the page is read.
+  void WillOverwrite(uint32_t page);
   void Lock(int64_t offset, int64_t length);
   void Unlock(int64_t offset, int64_t length);
 

@@ -33,6 +33,7 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::Sync>("msync"),
                          InstanceMethod<&Region::Advise>("madvise"),
                          InstanceMethod<&Region::WillNeed>("willNeed"),
+                         InstanceMethod<&Region::WillOverwrite>("willOverwrite"),
                          InstanceMethod<&Region::Lock>("mlock"),
                          InstanceMethod<&Region::Unlock>("munlock"),
                          InstanceMethod<&Region::Wait>("wait"),
@@ -222,6 +223,12 @@ void Region::WillNeed(const Napi::CallbackInfo& info) {
     std::vector<uint32_t> pages(list.Data(), list.Data() + list.ElementLength());
     mapping_->WillNeed(&pages);
   });
+}
+
+void Region::WillOverwrite(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "willOverwrite");
+  const int64_t page = Arguments(info).Integer(0, "page", 0, UINT32_MAX);
+  AtBorder(info.Env(), [&] { mapping_->WillOverwrite(static_cast<uint32_t>(page)); });
 }
 
 void Region::Lock(const Napi::CallbackInfo& info) {

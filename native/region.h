@@ -46,6 +46,7 @@ class Region : public Napi::ObjectWrap<Region> {
   void Sync(const Napi::CallbackInfo& info);               // (offset, length)
   void Advise(const Napi::CallbackInfo& info);             // (offset, length, advice)
   void WillNeed(const Napi::CallbackInfo& info);           // (pages: Uint32Array)
+  void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
   void Lock(const Napi::CallbackInfo& info);               // (offset, length)
   void Unlock(const Napi::CallbackInfo& info);             // (offset, length)
   Napi::Value Wait(const Napi::CallbackInfo& info);  // (offset, expected, timeoutMs): 0, 1 or 2

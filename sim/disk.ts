@@ -12,7 +12,7 @@ import { mix, Random } from '../crash-tests/random.js'
 import { HEADER_SLOTS } from '../src/engine/layout.js'
 
 export const SECTOR_BYTES = 512
-const PAGE_BYTES = 4096
+export const PAGE_BYTES = 4096
 const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
 /** Compared at once when looking for what is dirty; divides the length of a chunk. */
 const BLOCK_BYTES = 65536

@@ -92,6 +92,7 @@ export class Simulation {
       ...OPTIONS,
       segmentBytes: this.#fate.random.pick([8192, 16384, 65536]),
       checkpointBytes: 65536,
+      readAheadBytes: this.#fate.random.pick([Infinity, 0]),
     })
   }
 

@@ -21,7 +21,7 @@ import {
 import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../src/crash-points.js'
 import { mix, Random } from '../crash-tests/random.js'
-import { SimDirectory, SimFile } from './disk.js'
+import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
 import { hash, type Fate } from './fate.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
@@ -345,9 +345,9 @@ function flushFile(world: World, file: SimFile, name: string): void {
 }
 
 class SimRegion implements Region {
-  readonly readsAhead = true
   readonly windowBytes: number
   readonly reserveBytes: number
+  readonly #readAheadBytes: number
   constructor(
     readonly world: World,
     readonly file: SimFile,
@@ -355,6 +355,10 @@ class SimRegion implements Region {
   ) {
     this.windowBytes = options.windowBytes
     this.reserveBytes = options.reserveBytes
+    this.#readAheadBytes = options.readAheadBytes ?? Infinity
+  }
+  get readsAhead(): boolean {
+    return this.file.sizeBytes <= this.#readAheadBytes
   }
   sizeBytes(): number {
     return this.file.sizeBytes
@@ -378,6 +382,12 @@ class SimRegion implements Region {
     flushFile(this.world, this.file, 'data')
   }
   willNeed(): void {}
+  /** Whatever is lost: here, for bytes that would be noticed. */
+  willOverwrite(page: number): void {
+    const perWindow = this.windowBytes / PAGE_BYTES
+    const window = new Uint8Array(this.window(Math.floor(page / perWindow)))
+    window.fill(0xee, (page % perWindow) * PAGE_BYTES, ((page % perWindow) + 1) * PAGE_BYTES)
+  }
   faultCount(): number {
     return 0
   }

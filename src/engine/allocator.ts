@@ -84,6 +84,7 @@ export class Allocator {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
     this.#clearUnverified(slot)
     this.#control.markUnsealed(slot)
+    this.#space.readAhead.skip(slot)
     return slot as SlotNo
   }
 

@@ -577,18 +577,13 @@ export class Engine {
     this.#assertOpen()
     const parts: Uint8Array[] = []
     const found = new Int32Array(lengths.length)
-    const { readAhead } = this.#space
     const state = this.#state
     this.#pin.take(state)
     try {
       let at = 0
-      if (readAhead.isUseful) {
-        for (const length of lengths) readAhead.note(this.#reader.leafOf(state, bytes.subarray(at, (at += length))))
-        readAhead.ask()
-        at = 0
-      }
-      for (let i = 0; i < lengths.length; i++) {
-        const key = bytes.subarray(at, (at += lengths[i]!))
+      const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
+      if (this.#space.readAhead.isUseful) this.#reader.askFor(state, keys)
+      for (const [i, key] of keys.entries()) {
         if (!this.#reader.find(state, key, key.length)) {
           found[i] = -1
           continue
@@ -622,16 +617,14 @@ export class Engine {
    * should find it in memory.
    */
   prepareCommit(frame: Buffer): void {
-    const { readAhead } = this.#space
-    if (!readAhead.isUseful) return
+    if (!this.#space.readAhead.isUseful) return
     this.#assertOpen()
     const state = this.#state
     this.#pin.take(state)
     try {
-      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => {
-        readAhead.note(this.#reader.leafOf(state, bytes.subarray(keyAt, keyAt + keyLength)))
-      })
-      readAhead.ask()
+      const keys: Buffer[] = []
+      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => keys.push(bytes.subarray(keyAt, keyAt + keyLength)))
+      this.#reader.askFor(state, keys)
     } catch (error) {
       // Whoever applies it finds the same, and knows what to do about it.
       if (!(error instanceof CorruptError || error instanceof IoError)) throw error

@@ -33,6 +33,11 @@ export class ReadAhead {
     if (this.#count === BATCH) this.ask()
   }
 
+  /** A slot is about to be overwritten: there is no need to read it. */
+  skip(slot: number): void {
+    if (!this.#region.readsAhead) this.#region.willOverwrite(slot)
+  }
+
   /** Asks for what has been noted. */
   ask(): void {
     if (this.#count > 0) this.#region.willNeed(this.#slots.subarray(0, this.#count))

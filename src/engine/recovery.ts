@@ -133,7 +133,6 @@ export interface RecoveryParts {
 /** Replays the log. `control` says what the header says, which is on disk; nobody else has the database open. */
 export function recover(parts: RecoveryParts): RecoveryReport {
   const { control, space, log, committer, header } = parts
-  const { readAhead } = space
   const startedMs = parts.monotonicMs()
   const from = header.lsn
   const reader = new LogReader(log, from)
@@ -154,17 +153,18 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   for (;;) {
     // Two passes over each group: find how far good frames go, then apply them as one.
     const start = groupEnd
+    const keys: Buffer[] = []
     while (groupEnd - start < GROUP_BYTES && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
       // Before anything is applied: what is malformed stops it with nothing changed.
       forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
-        if (readAhead.isUseful) readAhead.note(parts.reader.leafOf(state, bytes.subarray(keyAt, keyAt + keyLength)))
+        if (space.readAhead.isUseful) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
       })
       frames++
       operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
       groupEnd = scan.position
     }
-    readAhead.ask()
     if (groupEnd === start) break
+    parts.reader.askFor(state, keys)
     // Before the replay itself writes there.
     if (start === from) slotsPartiallyWritten = countUnsealed(space, header)
     committer.apply(state, reader, groupEnd)
@@ -214,7 +214,12 @@ export function recover(parts: RecoveryParts): RecoveryReport {
 function countUnsealed(space: SlotSpace, header: Header): number {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   let count = 0
-  for (let slot = header.nextSlot, unused = 0; slot < sizeSlots && unused < UNUSED_RUN; slot++) {
+  const { readAhead } = space
+  for (let slot = header.nextSlot, asked = slot, unused = 0; slot < sizeSlots && unused < UNUSED_RUN; slot++) {
+    if (slot === asked && readAhead.isUseful) {
+      while (asked < Math.min(slot + UNUSED_RUN, sizeSlots)) readAhead.note(asked++)
+      readAhead.ask()
+    }
     const w = space.base(slot) >> 2
     const i32 = space.i32[space.reach(slot)]!
     if (i32[w + (SLOT.TYPE >> 2)] === 0) unused++

@@ -81,16 +81,27 @@ export class TreeReader {
     return false
   }
 
-  /** The leaf that `key` belongs to, which is not touched; 0 if there is none. */
-  leafOf(state: StateFields, key: Uint8Array): number {
-    const { space } = this
+  /**
+   * Asks for the leaves that these keys belong to, and before that for the branches on the way: see
+   * read-ahead.ts. Throws `CorruptError` if a branch is damaged.
+   */
+  askFor(state: StateFields, keys: readonly Uint8Array[]): void {
+    const { readAhead } = this.space
+    for (let level = state[STATE.HEIGHT]! - 2; level >= 0; level--) {
+      for (const key of keys) readAhead.note(this.#slotAt(state, level, key))
+      readAhead.ask()
+    }
+  }
+
+  /** The slot at `level`, which is not touched, on the way to `key`. */
+  #slotAt(state: StateFields, level: number, key: Uint8Array): number {
     let slot = state[STATE.ROOT]!
-    for (let level = state[STATE.HEIGHT]! - 1; level > 0; level--) {
-      this.checker.expect(slot, TYPE.BRANCH, level)
-      const branch = edgeBranch.at(space, slot as SlotNo)
+    for (let above = state[STATE.HEIGHT]! - 1; above > level; above--) {
+      this.checker.expect(slot, TYPE.BRANCH, above)
+      const branch = edgeBranch.at(this.space, slot as SlotNo)
       slot = branch.child(findChild(branch.u8, branch.u16, branch.i32, branch.base, branch.count, key, key.length))
     }
-    return state[STATE.HEIGHT] === 0 ? 0 : slot
+    return slot
   }
 
   /**

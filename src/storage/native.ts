@@ -37,6 +37,8 @@ export interface NativeRegion {
   madvise(offset: number, length: number, advice: number): void
   /** Begins to read pages of 4096 bytes, named by their numbers, in any order; returns at once. */
   willNeed(pages: Uint32Array): void
+  /** Fills a page of 4096 bytes with zeros, not reading it; returns at once. */
+  willOverwrite(page: number): void
   mlock(offset: number, length: number): void
   munlock(offset: number, length: number): void
   wait(offset: number, expected: number, timeoutMs: number): number

@@ -141,6 +141,10 @@ class PosixRegion implements Region {
     this.#native.willNeed(pages)
   }
 
+  willOverwrite(page: number): void {
+    this.#native.willOverwrite(page)
+  }
+
   // One load. Atomic, because the fault handler counts behind the compiler's back.
   faultCount(): number {
     if (this.#closed) throw new StorageError('faultCount', 'EBADF', this.#path)

@@ -77,6 +77,11 @@ export interface Region {
   readonly readsAhead: boolean
   /** Begins to read pages of 4096 bytes, named by their numbers, in any order; waits for none, and never fails. */
   willNeed(pages: Uint32Array): void
+  /**
+   * A page of 4096 bytes is about to be overwritten as a whole: what is in it need not be read from disk, and
+   * is lost. Never fails.
+   */
+  willOverwrite(page: number): void
   /** How many pages were lost to I/O errors or a file cut short (each reads as zeros since). */
   faultCount(): number
   /** Sleeps while the 32-bit word at `offsetBytes` holds `expected`, at most `timeoutMs`. Works across processes. */

@@ -203,6 +203,9 @@ class FaultyRegion extends Counted implements Region {
   willNeed(pages: Uint32Array): void {
     this.inner.willNeed(pages)
   }
+  willOverwrite(page: number): void {
+    this.inner.willOverwrite(page)
+  }
   faultCount(): number {
     return this.inner.faultCount()
   }

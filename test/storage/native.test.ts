@@ -74,6 +74,12 @@ describe('storage: the native addon', () => {
       ['madvise', [0, PAGE_BYTES, 4], RangeError], // MADV_DONTNEED would drop private stores
       ['madvise', [0, PAGE_BYTES, 9], RangeError],
       ['madvise', [0, PAGE_BYTES], TypeError],
+      ['willNeed', [], TypeError],
+      ['willNeed', [[1]], TypeError],
+      ['willNeed', [new Int32Array(1)], TypeError],
+      ['willOverwrite', ['1'], TypeError],
+      ['willOverwrite', [-1], RangeError],
+      ['willOverwrite', [2 ** 32], RangeError],
       ['mlock', [RESERVE_BYTES, PAGE_BYTES], RangeError],
       ['munlock', [-PAGE_BYTES, PAGE_BYTES], RangeError],
       ['wait', [0, 0], TypeError],
@@ -98,6 +104,9 @@ describe('storage: the native addon', () => {
     const region = openRegion()
     region.msync!(0, 4 * PAGE_BYTES)
     for (const advice of [0, 1, 2, 3]) region.madvise!(PAGE_BYTES, PAGE_BYTES, advice)
+    region.willNeed!(new Uint32Array(0))
+    // In any order, twice, behind the end of the file and of the reserve.
+    region.willNeed!(Uint32Array.of(3, 1, 2, 1, RESERVE_BYTES / PAGE_BYTES - 1, RESERVE_BYTES / PAGE_BYTES, 2 ** 32 - 1))
     region.mlock!(0, PAGE_BYTES)
     region.munlock!(0, PAGE_BYTES)
     expect(region.wake!(0, 1)).to.equal(0)
@@ -106,9 +115,22 @@ describe('storage: the native addon', () => {
     expect(new Uint8Array(region.window!(0) as ArrayBuffer)[2 * PAGE_BYTES + 5]).to.equal(0)
     expect(region.lastFaultOffset!()).to.equal(2 * PAGE_BYTES)
     region.close!()
-    for (const method of ['msync', 'madvise', 'mlock', 'munlock', 'faultWords', 'lastFaultOffset']) {
+    for (const method of ['msync', 'madvise', 'willNeed', 'willOverwrite', 'mlock', 'munlock', 'faultWords', 'lastFaultOffset']) {
       expect(thrownBy(() => region[method]!(0, 0, 0)).code, method).to.equal('EBADF')
     }
+  })
+
+  it('gives up what was in a page that will be overwritten, and nothing else', () => {
+    const region = openRegion()
+    const bytes = new Uint8Array(region.window!(0) as ArrayBuffer)
+    bytes.fill(7, 0, 4 * PAGE_BYTES)
+    region.willOverwrite!(2)
+    const expected = new Uint8Array(4 * PAGE_BYTES).fill(7).fill(0, 2 * PAGE_BYTES, 3 * PAGE_BYTES)
+    expect(Buffer.from(bytes.buffer, 0, 4 * PAGE_BYTES).equals(expected)).to.equal(true)
+    const sizeBytes = region.sizeBytes!()
+    region.willOverwrite!(RESERVE_BYTES / PAGE_BYTES - 1)
+    expect(region.sizeBytes!(), 'the file never grows').to.equal(sizeBytes)
+    region.close!()
   })
 
   it('refuses every wrong argument of a LockFile', () => {

@@ -126,6 +126,17 @@ describe('a database', () => {
         const found = await db.getMany([['b', 2], 'missing', 'a'])
         expect(found).to.deep.equal(['x'.repeat(10_000), undefined, 1])
         expect(await db.countAsync({ prefix: ['b'] })).to.equal(1)
+        expect(await db.getMany([])).to.deep.equal([])
+      })
+
+      it('gives each of many lists its own values, and what is wrong with one to nobody else', async () => {
+        const db = keep(await open(path, { workers }))
+        await db.batch(Array.from({ length: 500 }, (_, i) => ({ type: 'put', key: i, value: i })))
+        const lists = Array.from({ length: 200 }, (_, n) => Array.from({ length: n % 7 }, (__, i) => n * 2 + i))
+        const found = lists.map((list) => db.getMany(list))
+        const wrong = [db.getMany([1, {} as never]), db.getMany(['x'.repeat(5000)])].map((one) => one.catch((error: unknown) => error))
+        for (const [n, list] of lists.entries()) expect(await found[n], String(n)).to.deep.equal(list.map((i) => (i < 500 ? i : undefined)))
+        for (const one of wrong) expect(await one).to.be.instanceOf(InvalidError)
       })
 
       it('makes checkpoints while it goes on, so that the log stays short', async () => {
