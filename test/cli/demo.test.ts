@@ -45,7 +45,7 @@ ERROR: invalid input or unavailable IPC resource
 `
 
 describe('mmapdb demo', function () {
-  this.timeout(30_000)
+  this.timeout(120_000)
 
   it('walks through writing, reading, a crash and recovery, the same every time', async () => {
     for (const args of [['demo', '--mode=golden'], ['demo']]) {

@@ -1,10 +1,10 @@
-// recover, verify, stats, wal and slots through the real binary: on databases that are whole, that a
+// recover, verify, stats, wal and slots: on databases that are whole, that a
 // crash left behind, that are in use, and that are damaged.
 import { appendFileSync, cpSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed, fails, failsInJsonToo, flip, json, mmapdb, ok, removeScratch, scratchDb, segments } from './support.js'
+import { crashed, fails, failsInJsonToo, flip, hosted, json, mmapdb, ok, real, removeScratch, scratchDb, segments } from './support.js'
 
 interface Recovered {
   dryRun: boolean
@@ -54,7 +54,7 @@ async function someLeaf(db: string): Promise<number> {
 }
 
 describe('command line, looking inside', function () {
-  this.timeout(30_000)
+  this.timeout(120_000)
   afterEach(removeScratch)
 
   describe('recover', () => {
@@ -90,7 +90,7 @@ describe('command line, looking inside', function () {
       const db = await sample()
       flip(join(db, 'data'), 100)
       flip(join(db, 'data'), SLOT_BYTES + 100)
-      const { code, stdout } = await mmapdb(['verify', '--db', db])
+      const { code, stdout } = await hosted(['verify', '--db', db])
       expect(code).to.equal(3)
       expect(stdout).to.match(/^ {2}slot [01]: its CRC does not match its bytes$/m)
       expect((await json<Recovered>(db, 'recover')).recovery!.headersDamaged).to.be.above(0)
@@ -118,13 +118,13 @@ describe('command line, looking inside', function () {
         expect({ args, code }).to.deep.equal({ args, code: 3 })
         expect(stdout).to.match(new RegExp(`^ {2}slot ${slotNo}: .*CRC`, 'm'))
       }
-      const asJson = await mmapdb(['verify', '--json', '--db', db])
+      const asJson = await hosted(['verify', '--json', '--db', db])
       expect(asJson.code).to.equal(3)
       expect((JSON.parse(asJson.stdout) as { damage: { slotNo: number }[] }).damage.map((d) => d.slotNo)).to.include(slotNo)
       const map = await mmapdb(['slots', '--db', db])
       expect(map.code).to.equal(3)
       expect(map.stdout).to.match(/!/).and.to.match(new RegExp(`DAMAGED: slot ${slotNo}: its CRC`))
-      const one = await mmapdb(['slots', String(slotNo), '--db', db])
+      const one = await hosted(['slots', String(slotNo), '--db', db])
       expect(one.code).to.equal(3)
       expect(one.stdout).to.contain('DAMAGED: its CRC does not match its bytes')
       await failsInJsonToo(3, 'ERR_MMAPDB_CORRUPT', new RegExp(`Slot ${slotNo} of the data file is damaged`), 'scan', '--db', db)
@@ -140,10 +140,11 @@ describe('command line, looking inside', function () {
       const rotten = parseLines(stdout)
       expect(framesOf(rotten)).to.deep.equal(framesOf(lines).slice(0, 10))
       expect(rotten.at(-1)!.end).to.deep.include({ kind: 'rot', lsn: hit.lsn })
-      const text = await mmapdb(['wal', '--db', db])
+      const text = await hosted(['wal', '--db', db])
       expect(text.code).to.equal(3)
       expect(text.stdout).to.contain(`ROT: The log is damaged at LSN ${hit.lsn}`)
-      for (const command of [['get', 'before'], ['recover'], ['verify'], ['load', '--ops', '5']]) await fails(3, /The log is damaged at LSN/, ...command, '--db', db)
+      await real.fails(3, /The log is damaged at LSN/, 'get', 'before', '--db', db)
+      for (const command of [['recover'], ['verify'], ['load', '--ops', '5']]) await fails(3, /The log is damaged at LSN/, ...command, '--db', db)
     })
   })
 

