@@ -76,6 +76,8 @@ export class Simulation {
   #powerWasCut = false
   /** Somebody has died in the middle of something since everything was verified last. */
   #bereaved = false
+  /** Whoever acts mostly writes. */
+  #isRush = false
   #actors: Actor[] = []
   #nextActor = 1
   #nextValue = 1
@@ -198,6 +200,7 @@ export class Simulation {
       kill: random.pick([0, 0, 0.002, 0.01]),
       cut: random.pick([0, 0.0005, 0.002, 0.01]),
       fault: random.pick([0, 0, 0, 0.005, 0.02]),
+      flush: random.pick([2, 4, 10]),
     }
     // Short ones leave the log ending where the one before may have left something behind.
     const operations = stormy < 0.3 ? random.between(0, 3) : random.between(5, stormy < 0.45 ? 120 : 40)
@@ -206,6 +209,7 @@ export class Simulation {
     const echo = this.#powerWasCut ? random.next() : 1
     this.#powerWasCut = false
     this.#bereaved = false
+    this.#isRush = false
     try {
       this.#recover(rates)
       if (echo < (this.#lost.length > 0 ? 0.6 : 0.2)) this.#fate.within('echo', () => this.#echo())
@@ -253,6 +257,7 @@ export class Simulation {
       // A database that is being made has more to lose than one that is being recovered.
       cut: this.#acknowledged === 0 ? rates.cut * 6 : this.#random.chance(0.3) ? rates.cut * 3 : 0,
       fault: rates.fault,
+      flush: 10,
     }
     for (;;) {
       const actor = this.#spawn()
@@ -392,7 +397,8 @@ export class Simulation {
     this.report.operations++
     // What the dead leave shows when others make something of it.
     const mourning = this.#bereaved && this.#world.depth === 0 ? random.next() : 1
-    if (mourning < 0.15) this.#as(actor, () => this.#checkAll(actor))
+    if (this.#isRush && random.chance(0.7)) this.#as(actor, () => this.#write(actor))
+    else if (mourning < 0.15) this.#as(actor, () => this.#checkAll(actor))
     else if (mourning < 0.3) this.#as(actor, () => void actor.engine!.checkpoint(true))
     else if (roll < 0.58) this.#as(actor, () => this.#write(actor))
     else if (roll < 0.68) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
@@ -507,8 +513,10 @@ export class Simulation {
       // Others may be opening it meanwhile.
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
     } else if (ending >= 0.6) {
-      // In the middle of something, with several frames under way if possible.
+      // In the middle of something, with several frames under way if possible: several write at once.
       const { rates } = this.#world
+      this.#isRush = this.#random.chance(0.5)
+      if (this.#isRush) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#fate.within(`joins ${i}`, () => this.#spawn())
       this.#world.rates = { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       const [actor] = this.#actors
       if (actor !== undefined && this.#random.chance(0.3)) {

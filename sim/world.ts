@@ -52,9 +52,14 @@ export interface WorldRates {
   readonly cut: number
   /** A call is refused: the disk is full, or an I/O error. */
   readonly fault: number
+  /** How many times as much happens in the middle of a flush as at another step. */
+  readonly flush: number
 }
 
-export const CALM: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0, fault: 0 }
+export const CALM: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0, fault: 0, flush: 1 }
+
+/** So many others may act one after the other while a flush is under way. */
+const TURNS_IN_A_FLUSH = 3
 
 export class World {
   readonly fate: Fate
@@ -90,20 +95,24 @@ export class World {
     if (process?.dead) throw new Killed()
     this.steps++
     const { fate, rates } = this
-    // The protocols have named the places where it would hurt; and a flush takes most of the time.
-    const weight = what.startsWith('flushing') ? 10 : POINTS.has(what) ? 4 : 1
+    // The protocols have named the places where it would hurt; and a flush takes most of the time, in
+    // which several others may act.
+    const flushing = what.startsWith('flushing')
+    const weight = flushing ? rates.flush : POINTS.has(what) ? 4 : 1
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
-    fate.strikesWithin('i', this.depth < 3 ? rates.interrupt : 0, () => {
-      this.depth++
-      try {
-        this.turns?.interrupt()
-      } finally {
-        this.depth--
-        this.running = process
-      }
-    })
+    for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
+      fate.strikesWithin(`i${turn}`, this.depth < 3 ? rates.interrupt : 0, () => {
+        this.depth++
+        try {
+          this.turns?.interrupt()
+        } finally {
+          this.depth--
+          this.running = process
+        }
+      })
+    }
     if (fate.strikes('c', rates.cut * weight)) this.end(fate.seedFor('outage') % 3 === 0 ? 'all killed' : 'power cut')
     if (process !== undefined && fate.strikes('k', rates.kill * weight)) this.kill(process)
   }
