@@ -232,7 +232,7 @@ export class Simulation {
   #echo(): void {
     const random = this.#random
     const isCut = random.chance(0.5)
-    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.05 }
+    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.05, flush: 10 }
     const actor = this.#actors[0]!
     for (let i = random.between(1, 2); i > 0; i--) {
       this.#as(actor, () => {
@@ -299,7 +299,9 @@ export class Simulation {
       this.#headerRot = this.#world.destroy('/db/data', random.between(0, 3) * SLOT_BYTES, SLOT_BYTES)
     } else if (roll < 0.2) {
       const proven = this.#frames.filter((frame) => this.#inLog(frame))
-      const furthest = proven.reduce((most, frame) => Math.max(most, frame.watermark), 0)
+      // What proves them must be on the disk itself, or the next power cut may take it away.
+      const proofs = proven.filter((frame) => this.#onDisk(frame))
+      const furthest = proofs.reduce((most, frame) => Math.max(most, frame.watermark), 0)
       const candidates = proven.filter((frame) => frame.end <= furthest)
       // The newest are the ones that may be needed.
       const frame = candidates.at(-random.between(1, Math.min(4, candidates.length)))
@@ -333,6 +335,11 @@ export class Simulation {
   #inLog(frame: Frame): boolean {
     const place = this.#place(frame)
     return place !== undefined && this.#world.contents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
+  }
+
+  #onDisk(frame: Frame): boolean {
+    const place = this.#place(frame)
+    return place !== undefined && this.#world.durableContents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
   }
 
   #spawn(): Actor {

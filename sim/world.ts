@@ -226,6 +226,12 @@ export class World {
     this.find(path)?.read(bytes, 0, length, position)
     return bytes
   }
+  /** What a power cut would leave for certain; nothing of a file whose name it might take away. */
+  durableContents(path: string, position: number, length: number): Buffer {
+    const file = this.find(path)
+    if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file) return Buffer.alloc(0)
+    return Buffer.from(file.durable.subarray(position, position + length))
+  }
   /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
   destroy(path: string, position: number, length: number): boolean {
     const file = this.find(path)
