@@ -110,7 +110,7 @@ export class Database<V = Anything> {
   async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
     if (!Array.isArray(keys)) throw new InvalidError('getMany takes an array of keys.')
-    const values = await this.#lookups.get(keys)
+    const values = await this.#track(this.#lookups.get(keys))
     return values.map((value) => (value === undefined ? undefined : (this.#engine.decodeValue(value) as Stored<V>)))
   }
 
@@ -290,12 +290,8 @@ export class Database<V = Anything> {
       }
       return
     }
-    this.#checkpointing = this.#track(
-      this.#run('checkpoint', { wait: false }).then(
-        () => (this.#checkpointing = undefined),
-        () => (this.#checkpointing = undefined),
-      ),
-    )
+    const done = (): void => (this.#checkpointing = undefined)
+    this.#checkpointing = this.#run('checkpoint', { wait: false }).then(done, done)
   }
 
   // ---- the rest --------------------------------------------------------------------------------
@@ -318,7 +314,7 @@ export class Database<V = Anything> {
   }
 
   /**
-   * Waits for writes in flight and closes the database; the last to do so, of all threads and
+   * Waits for whatever is under way and closes the database; the last to do so, of all threads and
    * processes, makes a checkpoint and cuts the file back to what is used. Snapshots and iterators
    * end. Idempotent.
    */
@@ -351,7 +347,12 @@ export class Database<V = Anything> {
     if (this.#closing !== undefined) throw new ClosedError('The database is closed.')
   }
 
-  async #run<T>(name: string, task: unknown = {}, transferList: ArrayBuffer[] = []): Promise<T> {
+  /** Has a worker do something; closing waits for it. */
+  #run<T>(name: string, task: unknown = {}, transferList: ArrayBuffer[] = []): Promise<T> {
+    return this.#track(this.#runUntracked<T>(name, task, transferList))
+  }
+
+  async #runUntracked<T>(name: string, task: unknown, transferList: ArrayBuffer[]): Promise<T> {
     let outcome: Outcome<T>
     try {
       outcome = (await this.#pool!.run(task, { name, transferList: transferList as never })) as Outcome<T>

@@ -120,6 +120,16 @@ describe('a database', () => {
         expect(keep(await open(path)).count()).to.equal(200)
       })
 
+      it('finishes what was asked of it before it closes', async () => {
+        const db = keep(await open(path, { workers }))
+        await db.batch(Array.from({ length: 300 }, (_, i) => ({ type: 'put', key: i, value: i })))
+        const asked = [...Array.from({ length: 20 }, () => db.getMany([1, 2])), db.countAsync(), db.verify().then((report) => report.ok)]
+        const closing = db.close()
+        expect(await Promise.all(asked)).to.deep.equal([...Array.from({ length: 20 }, () => [1, 2]), 300, true])
+        await closing
+        expect(await db.getMany([1]).catch((error: unknown) => error)).to.be.instanceOf(ClosedError)
+      })
+
       it('reads many keys as of one moment, in their order', async () => {
         const db = keep(await open(path, { workers }))
         await db.batch([{ type: 'put', key: 'a', value: 1 }, { type: 'put', key: ['b', 2], value: 'x'.repeat(10_000) }])
