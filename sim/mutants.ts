@@ -43,7 +43,13 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   one('the append state does not say that the old segment is full', 'engine/commit.js', 'this.#fields.segmentLimit = tail;\n        control.append.publish(this.#fields);', ''),
-  one('a segment that is begun again gets another salt', 'wal/log.js', 'left?.salt ?? ', ''),
+  {
+    name: 'a segment that is begun again gets another salt, and who has it open goes on with the old one',
+    changes: [
+      { file: 'wal/log.js', from: 'left?.salt ?? ', to: '' },
+      { file: 'engine/commit.js', from: 'log.segment(a.segmentStart, a.segmentSalt)', to: 'log.segment(a.segmentStart)' },
+    ],
+  },
   one('a segment that was begun and not finished is gone on in', 'engine/recovery.js', 'if (unfinished && parts.checkpoint !== undefined)', 'if (false)'),
   // ---- reading the log back
   one('the CRC of a frame is not looked at', 'wal/frame.js', 'crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)', 'true'),

@@ -104,7 +104,7 @@ export class Committer {
       this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
     }
     const lsn = a.tail as Lsn
-    const segment = log.segment(a.segmentStart as Lsn)
+    const segment = log.segment(a.segmentStart as Lsn, a.segmentSalt)
     if (segment === undefined) {
       throw new CorruptError(`The segment of the log that begins at LSN ${a.segmentStart} is gone.`, { lsn })
     }
@@ -129,6 +129,7 @@ export class Committer {
     control.append.publish(this.#fields)
     const segment = log.createSegment(tail, frameBytes)
     this.#fields.segmentStart = tail
+    this.#fields.segmentSalt = segment.header.salt
     this.#fields.segmentLimit = segment.header.limitLsn
   }
 

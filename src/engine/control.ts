@@ -41,7 +41,7 @@ import { AppendState, newAppendFields } from '../wal/append-state.js'
 import { FlushFailure } from '../wal/flush.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 2
+export const CONTROL_VERSION = 3
 export const CONTROL_WINDOW_BYTES = 1 << 30
 export const CONTROL_RESERVE_BYTES = 2 ** 34
 

@@ -182,6 +182,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.frames = state[STATE.FRAMES]!
   append.operations = state[STATE.OPERATIONS]!
   append.segmentStart = scan.segment?.startLsn ?? from
+  append.segmentSalt = scan.segment?.header.salt ?? 0
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
   control.append.publish(append)
   if (parts.checkpoint !== undefined) {

@@ -10,13 +10,14 @@ const COPY_AT = 128
 const COPY_BYTES = 128
 
 /** The fields of a copy, as float64 indices. */
-const FIELD = { TAIL: 0, SEGMENT_START: 1, SEGMENT_LIMIT: 2, RESERVED_SLOTS: 3, FRAMES: 4, OPERATIONS: 5 } as const
+const FIELD = { TAIL: 0, SEGMENT_START: 1, SEGMENT_LIMIT: 2, RESERVED_SLOTS: 3, FRAMES: 4, OPERATIONS: 5, SEGMENT_SALT: 6 } as const
 
 export interface AppendFields {
   /** LSN behind the last frame. */
   tail: number
-  /** The segment that the tail lies in: where it begins, and where frames must end. */
+  /** The segment that the tail lies in: where it begins, its salt, and where frames must end. */
   segmentStart: number
+  segmentSalt: number
   segmentLimit: number
   /** Slots promised to all frames ever appended in this life of `control`. */
   reservedSlots: number
@@ -44,6 +45,7 @@ export class AppendState {
       const n = this.#numbers
       into.tail = n[at + FIELD.TAIL]!
       into.segmentStart = n[at + FIELD.SEGMENT_START]!
+      into.segmentSalt = n[at + FIELD.SEGMENT_SALT]!
       into.segmentLimit = n[at + FIELD.SEGMENT_LIMIT]!
       into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
       into.frames = n[at + FIELD.FRAMES]!
@@ -60,6 +62,7 @@ export class AppendState {
     const n = this.#numbers
     n[at + FIELD.TAIL] = from.tail
     n[at + FIELD.SEGMENT_START] = from.segmentStart
+    n[at + FIELD.SEGMENT_SALT] = from.segmentSalt
     n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimit
     n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
     n[at + FIELD.FRAMES] = from.frames
@@ -71,6 +74,7 @@ export class AppendState {
 export const newAppendFields = (): AppendFields => ({
   tail: 0,
   segmentStart: 0,
+  segmentSalt: 0,
   segmentLimit: 0,
   reservedSlots: 0,
   frames: 0,

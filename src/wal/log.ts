@@ -85,9 +85,11 @@ export class Log {
   /**
    * The segment that begins at `startLsn`. Its file stays open until eight others have been asked
    * for. Undefined if there is none, or if it was never finished: its header is torn or names
-   * another position.
+   * another position. `salt`: what its header says now; one that was begun again since it was opened
+   * here is opened anew, and whoever appends must know (its frames would pass for those of a former life).
    */
-  segment(startLsn: Lsn): OpenSegment | undefined {
+  segment(startLsn: Lsn, salt?: number): OpenSegment | undefined {
+    if (salt !== undefined && this.#open.get(startLsn)?.header.salt !== salt) this.#forget(startLsn)
     const known = this.#open.get(startLsn)
     if (known !== undefined) {
       if (startLsn !== this.#newest) this.#remember(known)

@@ -315,3 +315,25 @@ describe('a flush of the log that goes well', () => {
     expect(other.get('before')).to.equal('it')
   })
 })
+
+describe('a segment that had to be begun again', () => {
+  it('gets frames that count from those who had it open before, too', () => {
+    const world = new World(new Fate(1))
+    const open = (name: string, faults = new Faults()): Engine =>
+      Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
+    const faults = new Faults()
+    const one = open('one')
+    const other = open('other', faults)
+    // It is empty and too short for this: it is made anew, and its header is torn meanwhile.
+    faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
+    expect(() => other.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    other.put('a', '1')
+    one.put('b', '2')
+    other.put('c', '3')
+    const contents = (engine: Engine): unknown => [...engine.range({}, 'entries')]
+    expect(contents(one)).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+    // All are killed.
+    world.endAllProcesses()
+    expect(contents(open('next'))).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+  })
+})
