@@ -522,9 +522,11 @@ export class Simulation {
     } else if (ending >= 0.6) {
       // In the middle of something, with several frames under way if possible: several write at once.
       const { rates } = this.#world
-      this.#isRush = this.#random.chance(0.5)
+      this.#isRush = this.#random.chance(0.7)
       if (this.#isRush) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#fate.within(`joins ${i}`, () => this.#spawn())
-      this.#world.rates = { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
+      this.#world.rates = this.#isRush
+        ? { ...rates, interrupt: 0.5, cut: 0.003, kill: 0.0005, flush: 100 }
+        : { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       const [actor] = this.#actors
       if (actor !== undefined && this.#random.chance(0.3)) {
         this.#fate.within('last', () => this.#as(actor, () => void actor.engine!.checkpoint(true)))
