@@ -196,8 +196,8 @@ void Mapping::WillOverwrite(uint32_t page) {
   const int64_t offset = page * kPageBytes;
   // A write behind the end would make the file longer.
   if (mode_ != MappingMode::kShared || readOnly_ || !Contains(offset, kPageBytes)) return;
-  // Where it cannot be written the store will meet the reason.
-  if (pwrite(file_.get(), zeros, sizeof zeros, offset) < 0) return;
+  // Where it cannot be written, the store will meet the reason.
+  [[maybe_unused]] const ssize_t written = pwrite(file_.get(), zeros, sizeof zeros, offset);
 }
 
 void Mapping::Lock(int64_t offset, int64_t length) {

@@ -84,7 +84,7 @@ export class Allocator {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
     this.#clearUnverified(slot)
     this.#control.markUnsealed(slot)
-    this.#space.readAhead.skip(slot)
+    this.#space.readAhead.willOverwrite(slot)
     return slot as SlotNo
   }
 

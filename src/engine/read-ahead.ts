@@ -34,7 +34,7 @@ export class ReadAhead {
   }
 
   /** A slot is about to be overwritten: there is no need to read it. */
-  skip(slot: number): void {
+  willOverwrite(slot: number): void {
     if (!this.#region.readsAhead) this.#region.willOverwrite(slot)
   }
 

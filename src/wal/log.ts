@@ -85,8 +85,8 @@ export class Log {
   /**
    * The segment that begins at `startLsn`. Its file stays open until eight others have been asked
    * for. Undefined if there is none, or if it was never finished: its header is torn or names
-   * another position. `salt`: what its header says now; one that was begun again since it was opened
-   * here is opened anew, and whoever appends must know (its frames would pass for those of a former life).
+   * another position. Whoever appends names its `salt`, as the append state has it: if the segment was
+   * begun again since it was opened here, it is opened anew. Frames with the old salt would not count.
    */
   segment(startLsn: Lsn, salt?: number): OpenSegment | undefined {
     if (salt !== undefined && this.#open.get(startLsn)?.header.salt !== salt) this.#forget(startLsn)

@@ -1,9 +1,12 @@
 // Lists of keys on their way to workers that look them up. Lists asked for before the next microtask
-// checkpoint share a task, and while all workers are busy with such tasks, further lists gather in
-// the next one: handing a task over costs more than looking up a few keys, and a disk that is asked
-// for many slots at once answers sooner.
+// checkpoint share a task, and while all workers are busy with such tasks, further lists gather:
+// handing a task over costs more than looking up a few keys, and a disk that is asked for many slots
+// at once answers sooner. A task takes lists until it has enough keys, so that many lists occupy all workers.
 import { concatenated, type Encoded } from '../engine/encoded.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+
+/** A task that has so many keys takes no further list. */
+export const ENOUGH_KEYS = 256
 
 interface List {
   readonly keys: Buffer
@@ -39,14 +42,20 @@ export class Lookups {
   }
 
   #send(): void {
-    if (this.#waiting.length === 0 || this.#tasks >= this.#maxTasks) return
-    const lists = this.#waiting
-    this.#waiting = []
-    this.#tasks++
-    void this.#lookUp(lists).then(() => {
-      this.#tasks--
-      this.#send()
-    })
+    for (let from = 0; ; ) {
+      if (from === this.#waiting.length || this.#tasks >= this.#maxTasks) {
+        this.#waiting = this.#waiting.slice(from)
+        return
+      }
+      let end = from
+      for (let keys = 0; end < this.#waiting.length && keys < ENOUGH_KEYS; end++) keys += this.#waiting[end]!.lengths.length
+      this.#tasks++
+      void this.#lookUp(this.#waiting.slice(from, end)).then(() => {
+        this.#tasks--
+        this.#send()
+      })
+      from = end
+    }
   }
 
   /** Settles these lists; never rejects. */

@@ -290,14 +290,16 @@ describe('every call into the system that can fail', function () {
   }
 })
 
+/** The database as one more process of `world` has it open. */
+const openIn = (world: World, name: string, faults = new Faults()): Engine =>
+  Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
+
 describe('a flush of the log that goes well', () => {
   it('is not believed after another process has been told of one that failed meanwhile', () => {
     const world = new World(new Fate(1))
-    const open = (name: string, faults = new Faults()): Engine =>
-      Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
     const faults = new Faults()
-    const leader = open('leader')
-    const other = open('other', faults)
+    const leader = openIn(world, 'leader')
+    const other = openIn(world, 'other', faults)
     leader.put('before', 'it')
     const step = world.step.bind(world)
     let isFirst = true
@@ -319,11 +321,9 @@ describe('a flush of the log that goes well', () => {
 describe('a segment that had to be begun again', () => {
   it('gets frames that count from those who had it open before, too', () => {
     const world = new World(new Fate(1))
-    const open = (name: string, faults = new Faults()): Engine =>
-      Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
     const faults = new Faults()
-    const one = open('one')
-    const other = open('other', faults)
+    const one = openIn(world, 'one')
+    const other = openIn(world, 'other', faults)
     // It is empty and too short for this: it is made anew, and its header is torn meanwhile.
     faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
     expect(() => other.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
@@ -334,6 +334,6 @@ describe('a segment that had to be begun again', () => {
     expect(contents(one)).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
     // All are killed.
     world.endAllProcesses()
-    expect(contents(open('next'))).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+    expect(contents(openIn(world, 'next'))).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
   })
 })

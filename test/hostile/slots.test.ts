@@ -45,8 +45,6 @@ describe('a slot of the data file', function () {
     }
   }
   const every = FULL ? 1 : 3
-  /** Whether one of many like cases is examined. */
-  const chosen = (share: number): boolean => FULL || random() < share
   const ofType = (...types: number[]): number[] =>
     Array.from({ length: slots }, (_, slotNo) => slotNo).filter((slotNo) => {
       const bytes = slotIn(fixture.storage, slotNo)
@@ -56,7 +54,7 @@ describe('a slot of the data file', function () {
   it('that is zeros, ones or noise is found out', () => {
     for (let slotNo = 0; slotNo < slots; slotNo++) {
       const noise = Buffer.from(Array.from({ length: SLOT_BYTES }, () => Math.floor(random() * 256)))
-      for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES, 0xff), noise]) if (chosen(0.5)) having(`slot ${slotNo}`, [[slotNo, bytes]])
+      for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES, 0xff), noise]) having(`slot ${slotNo}`, [[slotNo, bytes]])
     }
   })
 
@@ -64,7 +62,6 @@ describe('a slot of the data file', function () {
     for (let slotNo = 4; slotNo < slots; slotNo++) {
       const noise = Buffer.from(Array.from({ length: SLOT_BYTES }, () => Math.floor(random() * 256)))
       for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES, 0xff), noise]) {
-        if (!chosen(0.5)) continue
         const own = resealed(bytes, (slot) => {
           slot.writeUInt32LE(slotNo, SLOT.NUMBER)
           slot.writeUInt16LE(slotIn(fixture.storage, slotNo).readUInt16LE(SLOT.TYPE), SLOT.TYPE)
@@ -78,7 +75,7 @@ describe('a slot of the data file', function () {
     const free = freeSlots(fixture.storage)
     for (let from = 4; from < slots; from++) {
       for (let to = 4; to < slots; to++) {
-        if (from === to || !chosen(0.06)) continue
+        if (from === to || (!FULL && random() > 0.06)) continue
         const bytes = slotIn(fixture.storage, from)
         having(`slot ${from} over ${to}`, [[to, Buffer.from(bytes)]])
         // What it was once, brought back and sealed anew, cannot be told from what it is.
@@ -101,12 +98,12 @@ describe('a slot of the data file', function () {
       const bytes = slotIn(fixture.storage, slotNo)
       for (const at of [4, 6, 8, 10, 12, 14, 16, 20, 24, 26, 28, 30]) {
         for (const value of EXTREMES_16) {
-          if (!chosen(0.03)) continue
+          if (!FULL && random() > 0.03) continue
           having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value, at))]])
         }
       }
       for (const at of [16, 24, 28]) {
-        for (const value of [...EXTREMES_32, slotNo]) if (chosen(0.1)) having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
+        for (const value of [...EXTREMES_32, slotNo]) if (FULL || random() < 0.1) having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
       }
     }
   })
@@ -121,7 +118,7 @@ describe('a slot of the data file', function () {
         const own = bytes.readUInt32LE(at)
         const others = [...Array.from({ length: slots + 2 }, (_, n) => n), 255, 256, 1000, 0x7fffffff, 0x80000000, 0xffffffff]
         for (const child of others) {
-          if (child === own || !chosen(0.1)) continue
+          if (child === own || (!FULL && random() > 0.1)) continue
           having(`slot ${slotNo}, child ${i} is ${child}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(child, at))]])
         }
         for (let j = i + 1; j < count; j++) {
@@ -143,7 +140,7 @@ describe('a slot of the data file', function () {
         const entry = SLOT.BODY + i * words * 4
         for (const at of [entry + 4, entry + 6]) {
           for (const value of [...EXTREMES_16, bytes.readUInt16LE(at) + 2, Math.max(0, bytes.readUInt16LE(at) - 2), bytes.readUInt16LE(at) ^ 1]) {
-            if (!chosen(0.1)) continue
+            if (!FULL && random() > 0.1) continue
             having(`slot ${slotNo}, entry ${i}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value & 0xffff, at))]])
           }
         }
@@ -165,7 +162,7 @@ describe('a slot of the data file', function () {
         const at = (offsets & 0xffff) + 8 + ((offsets >>> 16) & 0x7fff)
         for (const value of [...EXTREMES_32, 8999, 4064, 4065, 8128, 512 * 1024 * 1024, slotNo, ...ofType(TYPE.OVERFLOW, TYPE.FREE_LIST)]) {
           for (const field of [0, 4, 8]) {
-            if (bytes.readUInt32LE(at + field) === value || !chosen(0.4)) continue
+            if (bytes.readUInt32LE(at + field) === value) continue
             having(`slot ${slotNo}, pointer ${i}, ${value} at ${field}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at + field))]])
           }
         }
@@ -181,7 +178,6 @@ describe('a slot of the data file', function () {
       for (let n = 0; n < Math.max(1, count); n++) {
         for (const value of [...EXTREMES_32, slotNo, slots, slots - 1, 20]) {
           for (const at of [SLOT.BODY + n * 8, SLOT.BODY + n * 8 + 4]) {
-            if (!chosen(0.4)) continue
             having(`slot ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
           }
         }
@@ -194,7 +190,6 @@ describe('a slot of the data file', function () {
       const bytes = slotIn(fixture.storage, slotNo)
       for (const at of [32, 40, 48, 80, 84, 104, 108]) {
         for (const value of EXTREMES_32) {
-          if (!chosen(0.4)) continue
           having(`header ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]], () =>
             examine(fixture, ['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_VERSION']),
           )
@@ -202,7 +197,6 @@ describe('a slot of the data file', function () {
       }
       for (const at of [64, 72, 88, 96, 112, 120, 128, 136]) {
         for (const value of [...EXTREMES_32, 2 ** 53, 2 ** 53 - 1, 2 ** 63].map(BigInt).concat(2n ** 64n - 1n)) {
-          if (!chosen(0.4)) continue
           having(`header ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeBigUInt64LE(value, at))]])
         }
       }
