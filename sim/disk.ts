@@ -10,22 +10,22 @@
 // the disk has comes back.
 import { mix, Random } from '../crash-tests/random.js'
 import { HEADER_SLOTS } from '../src/engine/layout.js'
+import { Bytes } from './bytes.js'
 
 export const SECTOR_BYTES = 512
 export const PAGE_BYTES = 4096
 const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
-/** Compared at once when looking for what is dirty; divides the length of a chunk. */
-const BLOCK_BYTES = 65536
 
 export class SimFile {
   static #made = 0
   /** Tells it from any other that has its name. */
   readonly id = ++SimFile.#made
-  /** What programs see, in chunks that never move, so that they can be mapped. */
-  readonly chunks: Buffer[] = []
+  readonly tracked: boolean
+  /** What programs see. */
+  readonly #memory: Bytes
   sizeBytes = 0
   /** Zeros behind `durableSizeBytes`. */
-  durable: Buffer = Buffer.alloc(0)
+  readonly #durable: Bytes
   durableSizeBytes = 0
   /** What write-back has brought to the disk since the last completed flush, or may have, by sector. */
   readonly written = new Map<number, { readonly at: number; readonly bytes: Uint8Array }[]>()
@@ -33,36 +33,30 @@ export class SimFile {
   readonly #givenUp = new Map<number, Uint8Array>()
   #clock = 0
 
+  /** `untracked`: the memory of a file that is never trusted after a power cut, such as `control`. */
   constructor(
     readonly name: string,
-    readonly chunkBytes: number,
-    /** `control` is never trusted after a power cut: its contents are not tracked. */
-    readonly tracked: boolean,
-  ) {}
-
-  chunk(index: number): Buffer {
-    while (this.chunks.length <= index) this.chunks.push(Buffer.from(new ArrayBuffer(this.chunkBytes)))
-    return this.chunks[index]!
+    chunkBytes: number,
+    untracked?: Buffer,
+  ) {
+    this.tracked = untracked === undefined
+    this.#memory = new Bytes(chunkBytes, untracked)
+    this.#durable = new Bytes(chunkBytes)
   }
 
-  #each(position: number, length: number, visit: (chunk: Buffer, at: number, bytes: number, done: number) => void): void {
-    for (let done = 0; done < length; ) {
-      const index = Math.floor((position + done) / this.chunkBytes)
-      const at = (position + done) % this.chunkBytes
-      const bytes = Math.min(length - done, this.chunkBytes - at)
-      visit(this.chunk(index), at, bytes, done)
-      done += bytes
-    }
+  /** Memory that never moves. */
+  chunk(index: number): Buffer {
+    return this.#memory.chunk(index)
   }
 
   read(into: Uint8Array, offset: number, length: number, position: number): number {
     const bytes = Math.max(0, Math.min(length, this.sizeBytes - position))
-    this.#each(position, bytes, (chunk, at, n, done) => into.set(chunk.subarray(at, at + n), offset + done))
+    this.#memory.read(into, offset, bytes, position)
     return bytes
   }
 
   write(from: Uint8Array, offset: number, length: number, position: number): void {
-    this.#each(position, length, (chunk, at, n, done) => chunk.set(from.subarray(offset + done, offset + done + n), at))
+    this.#memory.write(from, offset, length, position)
     if (this.#givenUp.size > 0) this.#touch(position, length)
     this.sizeBytes = Math.max(this.sizeBytes, position + length)
   }
@@ -75,9 +69,7 @@ export class SimFile {
   }
 
   truncate(sizeBytes: number): void {
-    if (sizeBytes < this.sizeBytes) {
-      this.#each(sizeBytes, this.sizeBytes - sizeBytes, (chunk, at, n) => chunk.fill(0, at, at + n))
-    }
+    if (sizeBytes < this.sizeBytes) this.#memory.clearFrom(sizeBytes)
     this.sizeBytes = sizeBytes
   }
 
@@ -85,15 +77,15 @@ export class SimFile {
     this.sizeBytes = Math.max(this.sizeBytes, sizeBytes)
   }
 
-  /** Sectors in which memory and disk differ, ascending. Costs a comparison of the whole file. */
+  /** Sectors in which memory and disk differ, ascending. Costs a comparison of what was ever touched of the file. */
   dirtySectors(): number[] {
     const dirty: number[] = []
-    this.#makeRoom(this.sizeBytes)
-    for (let block = 0; block < this.sizeBytes; block += BLOCK_BYTES) {
-      const blockEnd = Math.min(block + BLOCK_BYTES, this.sizeBytes)
-      if (this.#same(block, blockEnd)) continue
-      for (let page = block; page < blockEnd; page += PAGE_BYTES) {
-        const pageEnd = Math.min(page + PAGE_BYTES, blockEnd)
+    const { chunkBytes } = this.#memory
+    for (let chunk = 0; chunk < this.sizeBytes; chunk += chunkBytes) {
+      const chunkEnd = Math.min(chunk + chunkBytes, this.sizeBytes)
+      if (this.#same(chunk, chunkEnd)) continue
+      for (let page = chunk; page < chunkEnd; page += PAGE_BYTES) {
+        const pageEnd = Math.min(page + PAGE_BYTES, chunkEnd)
         if (this.#same(page, pageEnd)) continue
         for (let at = page; at < pageEnd; at += SECTOR_BYTES) {
           if (!this.#same(at, Math.min(at + SECTOR_BYTES, pageEnd)) && !this.#isGivenUp(at / SECTOR_BYTES)) dirty.push(at / SECTOR_BYTES)
@@ -103,10 +95,8 @@ export class SimFile {
     return dirty
   }
 
-  /** Whether memory and disk agree from `from` to `to`, which lie in one block. */
   #same(from: number, to: number): boolean {
-    const at = from % this.chunkBytes
-    return this.chunk(Math.floor(from / this.chunkBytes)).compare(this.durable, from, to, at, at + to - from) === 0
+    return this.#memory.same(this.#durable, from, to)
   }
 
   #isGivenUp(index: number): boolean {
@@ -114,11 +104,13 @@ export class SimFile {
     return bytes !== undefined && Buffer.compare(bytes, this.sector(index)) === 0
   }
 
-  #makeRoom(sizeBytes: number): void {
-    if (sizeBytes <= this.durable.length) return
-    const bigger = Buffer.alloc(Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES)
-    this.durable.copy(bigger)
-    this.durable = bigger
+  /** What a power cut would leave for certain. */
+  durableContents(position: number, length: number): Buffer {
+    return this.#durable.slice(position, Math.max(0, Math.min(length, this.durableSizeBytes - position)))
+  }
+
+  #setDurable(index: number, bytes: Uint8Array, from = 0, to = SECTOR_BYTES): void {
+    this.#durable.write(bytes, from, to - from, index * SECTOR_BYTES + from)
   }
 
   sector(index: number): Uint8Array {
@@ -147,12 +139,11 @@ export class SimFile {
   #newestFlush = 0
 
   completeFlush(flush: FlushInProgress): void {
-    this.#makeRoom(flush.sizeBytes)
     for (const [index, bytes] of flush.sectors) {
       // A flush that began later may have completed before.
       if ((this.#flushedBy.get(index) ?? 0) > flush.order) continue
       this.#flushedBy.set(index, flush.order)
-      this.durable.set(bytes, index * SECTOR_BYTES)
+      this.#setDurable(index, bytes)
     }
     // What was captured before the flush began is no longer possible.
     for (const [index, seen] of this.written) {
@@ -162,15 +153,14 @@ export class SimFile {
     }
     if (flush.order < this.#newestFlush) return
     this.#newestFlush = flush.order
-    this.durable.fill(0, flush.sizeBytes)
+    this.#durable.clearFrom(flush.sizeBytes)
     this.durableSizeBytes = flush.sizeBytes
   }
 
   /** What a disk that rots does: bytes change, and nobody has written them. */
   damage(position: number, bytes: Uint8Array): void {
     this.write(bytes, 0, bytes.length, position)
-    this.#makeRoom(position + bytes.length)
-    this.durable.set(bytes, position)
+    this.#durable.write(bytes, 0, bytes.length, position)
   }
 
   /**
@@ -180,12 +170,11 @@ export class SimFile {
    * seen here.
    */
   failFlush(flush: FlushInProgress, seed: number): boolean {
-    this.#makeRoom(flush.sizeBytes)
     let stale = false
     for (const [index, bytes] of flush.sectors) {
       const page = Math.floor(index / SECTORS_PER_PAGE)
       const fate = mix(seed, page) % 3
-      if (fate === 0 && (this.#flushedBy.get(index) ?? 0) <= flush.order) this.durable.set(bytes, index * SECTOR_BYTES)
+      if (fate === 0 && (this.#flushedBy.get(index) ?? 0) <= flush.order) this.#setDurable(index, bytes)
       if (fate !== 1) continue
       if (this.name.endsWith('.wal') || page < HEADER_SLOTS) this.#givenUp.set(index, bytes)
       else {
@@ -206,20 +195,18 @@ export class SimFile {
   }
 
   #readAnew(index: number): void {
-    this.#makeRoom((index + 1) * SECTOR_BYTES)
     const at = index * SECTOR_BYTES
-    this.#each(at, Math.min(SECTOR_BYTES, Math.max(0, this.sizeBytes - at)), (chunk, to, n, done) => {
-      this.durable.copy(chunk, to, at + done, at + done + n)
-    })
+    const length = Math.min(SECTOR_BYTES, Math.max(0, this.sizeBytes - at))
+    this.#memory.write(this.#durable.slice(at, length), 0, length, at)
   }
 
   /** Which part of a sector's new contents is on the disk if it is torn: somewhere among the bytes in which old and new differ. */
   #tear(index: number, bytes: Uint8Array, seed: number): [from: number, to: number] {
-    const at = index * SECTOR_BYTES
+    const durable = this.#durable.slice(index * SECTOR_BYTES, SECTOR_BYTES)
     let first = 0
     let end = SECTOR_BYTES
-    while (first < end && this.durable[at + first] === bytes[first]) first++
-    while (end > first && this.durable[at + end - 1] === bytes[end - 1]) end--
+    while (first < end && durable[first] === bytes[first]) first++
+    while (end > first && durable[end - 1] === bytes[end - 1]) end--
     const tearAt = first + (seed % Math.max(1, end - first))
     return mix(seed, 1) % 2 === 0 ? [0, tearAt] : [tearAt, SECTOR_BYTES]
   }
@@ -234,22 +221,19 @@ export class SimFile {
     const survivors = random.next()
     const tears = random.chance(0.5)
     const dirty = new Set([...this.dirtySectors(), ...this.written.keys()])
-    this.#makeRoom(sizeBytes)
     for (const index of survivors < 0.1 ? [] : dirty) {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
       const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
-      if (pick === 0 || (index + 1) * SECTOR_BYTES > this.durable.length) continue
+      if (pick === 0) continue
       const isTorn = tears && mix(seed, index, 1) % 3 !== 0
       const [from, to] = isTorn ? this.#tear(index, choices[pick - 1]!, mix(seed, index, 2)) : [0, SECTOR_BYTES]
-      this.durable.set(choices[pick - 1]!.subarray(from, to), index * SECTOR_BYTES + from)
+      this.#setDurable(index, choices[pick - 1]!, from, to)
     }
-    this.durable.fill(0, sizeBytes)
+    this.#durable.clearFrom(sizeBytes)
     this.durableSizeBytes = sizeBytes
     this.written.clear()
     this.#givenUp.clear()
-    for (const chunk of this.chunks) chunk.fill(0)
-    this.sizeBytes = 0
-    this.write(this.durable, 0, sizeBytes, 0)
+    this.#memory.copy(this.#durable)
     this.sizeBytes = sizeBytes
   }
 }

@@ -230,7 +230,7 @@ export class World {
   durableContents(path: string, position: number, length: number): Buffer {
     const file = this.find(path)
     if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file) return Buffer.alloc(0)
-    return Buffer.from(file.durable.subarray(position, position + length))
+    return file.durableContents(position, length)
   }
   /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
   destroy(path: string, position: number, length: number): boolean {
@@ -280,12 +280,9 @@ export class World {
     const found = directory.live.get(name)
     if (found !== undefined) return found
     if (!create) throw new StorageError('open', 'ENOENT', path)
-    const tracked = name !== 'control'
-    const file = new SimFile(name, tracked ? chunkBytes : CONTROL_CHUNK_BYTES, tracked)
-    if (!tracked) {
-      controlChunk.fill(0, 0, 4 * 1024 * 1024)
-      file.chunks.push(controlChunk)
-    }
+    const isControl = name === 'control'
+    if (isControl) controlChunk.fill(0, 0, 4 * 1024 * 1024)
+    const file = isControl ? new SimFile(name, CONTROL_CHUNK_BYTES, controlChunk) : new SimFile(name, chunkBytes)
     this.#files.add(file)
     directory.link(name, file)
     return file
