@@ -15,6 +15,8 @@ import { Bytes } from './bytes.js'
 export const SECTOR_BYTES = 512
 export const PAGE_BYTES = 4096
 const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
+/** Which of the sectors not covered by a flush are found after a power cut; one of these is as likely as another. */
+const CUT_ORDERS = ['none', 'all', 'ascending', 'descending', ...Array.from({ length: 4 }, () => 'independent' as const)] as const
 
 export class SimFile {
   static #made = 0
@@ -212,22 +214,30 @@ export class SimFile {
   }
 
   /**
-   * What a power cut leaves, decided sector by sector; it becomes what programs see. `seed` decides;
-   * it does so for each sector alone, whatever became of the others.
+   * What a power cut leaves; it becomes what programs see. `seed` decides: mostly for each sector alone,
+   * whatever became of the others; or the disk wrote them in ascending or descending order, and got so far.
    */
   cut(seed: number): void {
     const random = new Random(seed)
     const sizeBytes = random.chance(0.5) ? this.durableSizeBytes : this.sizeBytes
-    const survivors = random.next()
+    const order = random.pick(CUT_ORDERS)
     const tears = random.chance(0.5)
-    const dirty = new Set([...this.dirtySectors(), ...this.written.keys()])
-    for (const index of survivors < 0.1 ? [] : dirty) {
+    const dirty = [...new Set([...this.dirtySectors(), ...this.written.keys()])].sort((a, b) => a - b)
+    const reached = random.between(0, dirty.length)
+    for (const [i, index] of dirty.entries()) {
       const choices = [...(this.written.get(index) ?? []).map(({ bytes }) => bytes), this.sector(index)]
-      const pick = survivors > 0.9 ? choices.length : mix(seed, index) % (choices.length + 1)
-      if (pick === 0) continue
-      const isTorn = tears && mix(seed, index, 1) % 3 !== 0
-      const [from, to] = isTorn ? this.#tear(index, choices[pick - 1]!, mix(seed, index, 2)) : [0, SECTOR_BYTES]
-      this.#setDurable(index, choices[pick - 1]!, from, to)
+      const newest = choices.length
+      const picked = {
+        none: 0,
+        all: newest,
+        ascending: i < reached ? newest : 0,
+        descending: i < reached ? 0 : newest,
+        independent: mix(seed, index) % (newest + 1),
+      }[order]
+      if (picked === 0) continue
+      const isTorn = order === 'independent' && tears && mix(seed, index, 1) % 3 !== 0
+      const [from, to] = isTorn ? this.#tear(index, choices[picked - 1]!, mix(seed, index, 2)) : [0, SECTOR_BYTES]
+      this.#setDurable(index, choices[picked - 1]!, from, to)
     }
     this.#durable.clearFrom(sizeBytes)
     this.durableSizeBytes = sizeBytes

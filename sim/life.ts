@@ -71,8 +71,8 @@ export class Simulation {
   /** Puts right what was damaged in the log, while it is. */
   #undoRot: (() => void) | undefined
   #headerRot = false
-  /** Where frames began that the last power cut kept out of the log; some may still lie there whole. */
-  #lost: number[] = []
+  /** Where frames begin that the last power cut left out of the log, because something before them is missing, and left there whole. */
+  #stranded: number[] = []
   #powerWasCut = false
   /** Somebody has died in the middle of something since everything was verified last. */
   #bereaved = false
@@ -95,7 +95,7 @@ export class Simulation {
     this.#world = new World(this.#fate)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
     this.#world.turns = { interrupt: () => this.#act() }
-    this.#usualLength = this.#fate.random.pick([24, 24, 200, 0, 0])
+    this.#usualLength = this.#fate.random.pick([24, 24, 200, 0, 0, 0, 1500])
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
       segmentBytes: this.#fate.random.pick([4096, 8192, 16384, 65536]),
@@ -151,7 +151,6 @@ export class Simulation {
   /** The log ends at `toLsn` now: which frames are in it? */
   #settle(toLsn: number, isRight: () => boolean): void {
     const frames = this.#frames
-    this.#lost = [...frames, ...this.#overwritten].map((frame) => frame.lsn).filter((lsn) => lsn > toLsn)
     this.#frames = frames.filter((frame) => frame.end <= toLsn)
     if (isRight()) return this.#forgetOverwritten()
     for (const other of this.#overwritten) {
@@ -198,21 +197,22 @@ export class Simulation {
       writeBack: random.pick([0, 0.02, 0.1]),
       interrupt: random.pick([0, 0.05, 0.2]),
       kill: random.pick([0, 0, 0.002, 0.01]),
-      cut: random.pick([0, 0.0005, 0.002, 0.01]),
+      cut: random.pick([0, 0, 0.0005, 0.005]),
       fault: random.pick([0, 0, 0, 0.005, 0.02]),
       flush: random.pick([2, 4, 10]),
     }
     // Short ones leave the log ending where the one before may have left something behind.
-    const operations = stormy < 0.3 ? random.between(0, 3) : random.between(5, stormy < 0.45 ? 120 : 40)
+    const operations = stormy < 0.45 ? random.between(0, 3) : random.between(5, stormy < 0.55 ? 120 : 40)
     const ending = random.next()
     const beginsLarge = random.chance(0.15)
     const echo = this.#powerWasCut ? random.next() : 1
+    this.#stranded = [...this.#frames, ...this.#overwritten].filter((frame) => this.#inLog(frame)).map((frame) => frame.lsn)
     this.#powerWasCut = false
     this.#bereaved = false
     this.#isRush = false
     try {
       this.#recover(rates)
-      if (echo < (this.#lost.length > 0 ? 0.6 : 0.2)) this.#fate.within('echo', () => this.#echo())
+      if (echo < (this.#stranded.length > 0 ? 0.8 : 0.1)) this.#fate.within('echo', () => this.#echo())
       this.#world.rates = rates
       if (beginsLarge) this.#fate.within('large', () => this.#as(this.#actors[0]!, () => this.#writeMuch(this.#actors[0]!)))
       for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
@@ -226,18 +226,18 @@ export class Simulation {
   }
 
   /**
-   * Leads the log up to where the power cut before this life may have left a whole frame behind a torn one.
+   * Leads the log up to where the power cut before this life left a whole frame behind a torn one, if it did.
    * Then all are killed, or the power is cut in the middle of it.
    */
   #echo(): void {
     const random = this.#random
-    const isCut = random.chance(0.5)
-    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.05, flush: 10 }
+    const isCut = random.chance(0.7)
+    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.008, flush: 100 }
     const actor = this.#actors[0]!
     for (let i = random.between(1, 2); i > 0; i--) {
       this.#as(actor, () => {
         const visible = actor.engine!.stats().log.visibleLsn
-        const ahead = this.#lost.filter((lsn) => lsn > visible)
+        const ahead = this.#stranded.filter((lsn) => lsn > visible)
         const value = ahead.length > 0 ? this.#valueOf(random.pick(ahead) - visible) : this.#usualValue()
         actor.engine!.put(keyOf(i), value)
         this.#acknowledge()
@@ -281,6 +281,7 @@ export class Simulation {
         throw this.#failure(`acknowledged up to LSN ${this.#acknowledged}, and recovered only up to ${toLsn}`)
       }
       if (toLsn < this.#seen) throw this.#failure(`read at LSN ${this.#seen}, and recovered only up to ${toLsn}`)
+      this.#stranded = this.#stranded.filter((lsn) => lsn > toLsn)
       this.#world.rates = CALM
       this.#as(actor, () => {
         const found = entriesOf(actor.engine!)
@@ -425,7 +426,7 @@ export class Simulation {
     return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
   }
   #usualValue(): string {
-    return this.#usualLength > 0 ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
+    return this.#usualLength > 0 && !(this.#isRush && this.#random.chance(0.6)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
   }
   #valueFilling(length: number): string {
     return `${this.#nextValue++}:`.padEnd(length, 'v')
@@ -448,8 +449,11 @@ export class Simulation {
   }
 
   #write(actor: Actor): void {
-    const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
-    actor.engine!.batch(Array.from({ length: count }, () => this.#operation()))
+    if (this.#isRush && this.#random.chance(0.7)) actor.engine!.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
+    else {
+      const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
+      actor.engine!.batch(Array.from({ length: count }, () => this.#operation()))
+    }
     this.#acknowledge()
   }
 
@@ -519,13 +523,13 @@ export class Simulation {
     if (ending < 0.3) {
       // Others may be opening it meanwhile.
       while (this.#actors.length > 0) this.#close(this.#actors[0]!)
-    } else if (ending >= 0.6) {
+    } else if (ending >= 0.5) {
       // In the middle of something, with several frames under way if possible: several write at once.
       const { rates } = this.#world
-      this.#isRush = this.#random.chance(0.7)
+      this.#isRush = this.#random.chance(0.8)
       if (this.#isRush) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#fate.within(`joins ${i}`, () => this.#spawn())
       this.#world.rates = this.#isRush
-        ? { ...rates, interrupt: 0.5, cut: 0.003, kill: 0.0005, flush: 100 }
+        ? { ...rates, interrupt: 0.03, cut: 0.003, kill: 0.0005, flush: 100 }
         : { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       const [actor] = this.#actors
       if (actor !== undefined && this.#random.chance(0.3)) {

@@ -58,6 +58,11 @@ export interface WorldRates {
 
 export const CALM: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0, fault: 0, flush: 1 }
 
+/** However much happens in the middle of a flush, now and then nobody else does anything. */
+const MOST_INTERRUPTS = 0.9
+/** How many times as often a flush fails as another call. */
+const FLUSH_FAULTS = 5
+
 /** So many others may act one after the other while a flush is under way. */
 const TURNS_IN_A_FLUSH = 3
 
@@ -103,7 +108,8 @@ export class World {
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
     for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
-      fate.strikesWithin(`i${turn}`, this.depth < 3 ? rates.interrupt : 0, () => {
+      const interrupt = Math.min(MOST_INTERRUPTS, rates.interrupt * (flushing ? rates.flush : 1))
+      fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
         this.depth++
         try {
           this.turns?.interrupt()
@@ -346,7 +352,7 @@ function flushFile(world: World, file: SimFile, name: string): void {
   world.step(`flush ${name}`)
   const flush = file.beginFlush()
   world.step(`flushing ${name}`)
-  if (world.fate.strikes('f', world.rates.fault)) {
+  if (world.fate.strikes('f', world.rates.fault * FLUSH_FAULTS)) {
     world.faults++
     world.note(`flush of ${name} fails`)
     if (file.failFlush(flush, world.fate.seedFor('lost'))) world.stale = true
