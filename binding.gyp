@@ -7,6 +7,7 @@
         'native/allocate.cc',
         'native/errors.cc',
         'native/fault_guard.cc',
+        'native/file_id.cc',
         'native/futex.cc',
         'native/locks.cc',
         'native/mapping.cc',

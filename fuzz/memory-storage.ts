@@ -229,8 +229,11 @@ export class MemoryStorage implements Storage {
   }
   info(path: string): PathInfo {
     const file = this.#files.get(path)
-    if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes, id: file.id }
-    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0, id: 0 }
+    if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes }
+    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
+  }
+  fileId(path: string): number {
+    return this.#files.get(path)?.id ?? 0
   }
   fileSystem(): FileSystemInfo {
     return { name: 'memory', networked: false, readOnly: false }

@@ -1,4 +1,4 @@
-// The addon's exports: Region, LockFile, allocate. Facilities only; what they are used for is
+// The addon's exports: Region, LockFile, allocate, fileId. Facilities only; what they are used for is
 // decided in TypeScript.
 #include <napi.h>
 
@@ -6,6 +6,7 @@
 
 #include "allocate.h"
 #include "errors.h"
+#include "file_id.h"
 #include "locks.h"
 #include "region.h"
 
@@ -21,10 +22,18 @@ void AllocateFile(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] { Allocate(fd, sizeBytes); });
 }
 
+// fileId(path)
+Napi::Value IdOfFile(const Napi::CallbackInfo& info) {
+  const std::string path = Arguments(info).Path(0, "path");
+  const uint64_t id = AtBorder(info.Env(), [&] { return FileId(path); });
+  return Napi::Number::New(info.Env(), static_cast<double>(id));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
   exports.Set("allocate", Napi::Function::New<AllocateFile>(env, "allocate"));
+  exports.Set("fileId", Napi::Function::New<IdOfFile>(env, "fileId"));
   return exports;
 }
 

@@ -484,9 +484,12 @@ class SimStorage implements Storage {
     return [...this.world.directory(directory).live.keys(), ...this.world.directoriesIn(directory)]
   }
   info(path: string): PathInfo {
-    if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0, id: 0 }
+    if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0 }
     const file = this.world.find(path)
-    return file === undefined ? { kind: 'missing', sizeBytes: 0, id: 0 } : { kind: 'file', sizeBytes: file.sizeBytes, id: file.id }
+    return file === undefined ? { kind: 'missing', sizeBytes: 0 } : { kind: 'file', sizeBytes: file.sizeBytes }
+  }
+  fileId(path: string): number {
+    return this.world.find(path)?.id ?? 0
   }
   fileSystem(): FileSystemInfo {
     return { name: 'simulated', networked: false, readOnly: false }

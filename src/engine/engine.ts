@@ -171,7 +171,7 @@ export class Engine {
       this.#dataFile = guarded('Opening the data file', () => new OpenDataFile(storage, paths.data))
       const control = this.#openControl(paths, first)
       undo.push(() => control.close())
-      const controlId = this.isPrivate ? 0 : guarded('Opening the control file', () => storage.info(paths.control).id)
+      const controlId = this.isPrivate ? 0 : guarded('Opening the control file', () => storage.fileId(paths.control))
       this.#controlRegion = control
       this.#control = new Control(control)
       if (!first) this.#checkControl(controlId)

@@ -24,7 +24,7 @@ export const databasePaths = (directory: string): DatabasePaths => ({
  * The data file as this thread has opened it. Removed or replaced while it is open, it goes on working
  * for those who have it, locks and all, and nobody else will ever find what is written there; and
  * whoever opens what has taken its place knows nothing of those who run on. So it is looked for once
- * more before anything is acknowledged: one stat(2).
+ * more before anything is acknowledged: one statx(2) for the data file, one for the segment.
  */
 export class OpenDataFile {
   readonly #storage: Storage
@@ -34,12 +34,12 @@ export class OpenDataFile {
   constructor(storage: Storage, path: string) {
     this.#storage = storage
     this.path = path
-    this.#id = storage.info(path).id
+    this.#id = storage.fileId(path)
   }
 
   /** True if whoever looks for the file finds this very one. */
   isInPlace(): boolean {
-    return this.#storage.info(this.path).id === this.#id
+    return this.#storage.fileId(this.path) === this.#id
   }
 }
 

@@ -1,8 +1,10 @@
-// Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf; where a
-// range ends is looked up once for each leaf, not compared for each entry.
+// Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf. Once for each
+// leaf, not for each entry, it looks up where the range ends, copies the leaf, and makes sure that all
+// of it was still held by then; entries are decoded from the copy.
 import { ExpiredError, InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
 import { SLOT_BYTES } from './layout.js'
+import { Node } from './node.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
 import { damaged, type SlotChecker } from './slot-check.js'
 import { Cursor, TreeReader } from './tree-reader.js'
@@ -122,6 +124,16 @@ export function heldValue(source: RangeSource): unknown {
   return values.decode(scratch, 0, length)
 }
 
+/** A leaf that stays what it is. */
+class LeafCopy {
+  readonly node = Node.scratch()
+  readonly buffer = Buffer.from(this.node.u8.buffer)
+}
+
+/** Those of iterators that are done: making one costs more than filling it. */
+const spareCopies: LeafCopy[] = []
+const MAX_SPARE_COPIES = 16
+
 /** Entries of one tree in order. Closes itself at its end and when a loop is left early. */
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #source: RangeSource
@@ -132,6 +144,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #index = 0
   /** Where the range ends in this leaf: the index behind (forwards) or before (reverse) its last entry. */
   #stop = 0
+  /** What entries are decoded from; undefined until one of this leaf is asked for. */
+  #copy: LeafCopy | undefined
   #state: 'new' | 'open' | 'closed' = 'new'
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
@@ -154,6 +168,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       while (this.#left > 0 && this.#cursor.valid) {
         if (this.#index !== this.#stop) {
           const i = this.#index
+          this.#copy ??= this.#copyLeaf()
           this.#index += this.#bounds.reverse ? -1 : 1
           this.#left--
           return { done: false, value: this.#entry(i) }
@@ -211,6 +226,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #close(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.#giveBackCopy()
     this.#source.release()
   }
 
@@ -241,6 +257,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #enterLeaf(): void {
     const cursor = this.#cursor
     if (!cursor.valid) return
+    this.#giveBackCopy()
     const { from, fromAfter, to, toInclusive, reverse } = this.#bounds
     this.#index = cursor.index
     if (reverse) {
@@ -252,26 +269,42 @@ export class RangeIterator<T> implements IterableIterator<T> {
     }
   }
 
+  #copyLeaf(): LeafCopy {
+    const copy = spareCopies.pop() ?? new LeafCopy()
+    copy.node.copyFrom(this.#cursor.leaf)
+    this.#check()
+    return copy
+  }
+
+  #giveBackCopy(): void {
+    if (this.#copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(this.#copy)
+    this.#copy = undefined
+  }
+
   #entry(i: number): T {
-    // The key first: what `heldValue` then finds to be held holds for both.
-    const key = this.#selection === 'values' ? undefined : this.#key(i)
-    if (this.#selection === 'keys') {
-      this.#check()
-      return key as T
-    }
-    this.#source.reader.at(this.#cursor.leaf, i)
-    const value = heldValue(this.#source)
-    return (this.#selection === 'values' ? value : [key, value]) as T
+    if (this.#selection === 'keys') return this.#key(i) as T
+    if (this.#selection === 'values') return this.#value(i) as T
+    return [this.#key(i), this.#value(i)] as T
   }
 
   #key(i: number): Key {
-    const leaf = this.#cursor.leaf
-    const at = leaf.keyAt(i)
+    const { node } = this.#copy!
+    const at = node.keyAt(i)
     try {
-      return decodeKey(leaf.u8, at, at + leaf.keyLength(i))
+      return decodeKey(node.u8, at, at + node.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
-      throw damaged(leaf.slot, 'a key in it is none that was ever put')
+      throw damaged(this.#cursor.leaf.slot, 'a key in it is none that was ever put')
     }
+  }
+
+  #value(i: number): unknown {
+    const { node, buffer } = this.#copy!
+    if (node.overflows(i)) {
+      this.#source.reader.at(this.#cursor.leaf, i)
+      return heldValue(this.#source)
+    }
+    const at = node.keyAt(i) + node.keyLength(i)
+    return this.#source.values.decode(buffer, at, at + node.payloadBytes(i))
   }
 }

@@ -9,7 +9,6 @@ import { compareKeys, findChild, findInLeaf } from './search.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
-
 export class TreeReader {
   readonly space: SlotSpace
   readonly checker: SlotChecker
@@ -40,9 +39,11 @@ export class TreeReader {
     const space = this.space
     const limit = this.control.unverifiedLimit
     let slot = state[STATE.ROOT]!
-    // The branch that the way led through last, and the entry taken there.
-    let parent = 0
-    let taken = -1
+    // The nearest branches that say from which key on, and up to which, what lies below belongs; 0: none does.
+    let lowBranch = 0
+    let lowEntry = 0
+    let highBranch = 0
+    let highEntry = 0
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const window = slot >>> space.shift
       const base = (slot & space.mask) << 12
@@ -64,14 +65,22 @@ export class TreeReader {
       const u16 = space.u16[window]!
       if (level > 0) {
         const i = findChild(u8, u16, i32, base, count, key, keyLength)
-        parent = slot
-        taken = i
+        if (i > 0) {
+          lowBranch = slot
+          lowEntry = i
+        }
+        if (i + 1 < count) {
+          highBranch = slot
+          highEntry = i + 1
+        }
         slot = i32[((base + SLOT.BODY) >> 2) + i * 3 + 2]! >>> 0
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
       if (i < 0) {
-        if ((i === -1 || i === ~count) && taken >= 0) this.#checkEdge(state, slot, i === -1, parent, taken, key, keyLength)
+        // A key before (or behind) all keys of this leaf may be another leaf's, if this one reaches too far.
+        if (i === -1) this.#checkBound(slot, 'last', highBranch, highEntry)
+        else if (i === ~count) this.#checkBound(slot, 'first', lowBranch, lowEntry)
         return false
       }
       const offsets = i32[((base + SLOT.BODY) >> 2) + i * 2 + 1]!
@@ -98,28 +107,23 @@ export class TreeReader {
     let slot = state[STATE.ROOT]!
     for (let above = state[STATE.HEIGHT]! - 1; above > level; above--) {
       this.checker.expect(slot, TYPE.BRANCH, above)
-      const branch = edgeBranch.at(this.space, slot as SlotNo)
+      const branch = boundingBranch.at(this.space, slot as SlotNo)
       slot = branch.child(findChild(branch.u8, branch.u16, branch.i32, branch.base, branch.count, key, key.length))
     }
     return slot
   }
 
   /**
-   * A key that lies before (or behind) all keys of a leaf may be another leaf's: throws `CorruptError`
-   * if this one reaches beyond what the branch above it says. Cost: one key compared, mostly.
+   * Throws `CorruptError` if a leaf's first key lies below, or its last not below, the key of the branch
+   * that bounds it there. `branch`: 0 if none does.
    */
-  #checkEdge(state: StateFields, slot: number, before: boolean, parent: number, taken: number, key: Uint8Array, keyLength: number): void {
-    const leaf = edgeLeaf.at(this.space, slot as SlotNo)
-    const branch = edgeBranch.at(this.space, parent as SlotNo)
-    const bound = before ? taken + 1 : taken
-    if (bound === 0 || bound === branch.count) {
-      // A branch further up has the bound.
-      new Cursor(this, state).checkPlaceOf(key, keyLength)
-      return
-    }
-    const i = before ? leaf.count - 1 : 0
-    const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), branch.u8, branch.keyAt(bound), branch.keyLength(bound), 0)
-    if (before ? order >= 0 : order < 0) throw this.checker.misplaced(slot)
+  #checkBound(slot: number, which: 'first' | 'last', branch: number, entry: number): void {
+    if (branch === 0) return
+    const leaf = boundedLeaf.at(this.space, slot as SlotNo)
+    const above = boundingBranch.at(this.space, branch as SlotNo)
+    const i = which === 'first' ? 0 : leaf.count - 1
+    const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), above.u8, above.keyAt(entry), above.keyLength(entry), 0)
+    if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplaced(slot)
   }
 
   #take(window: number, base: number, offsets: number): void {
@@ -154,8 +158,8 @@ export class TreeReader {
 /** Leaves that a cursor asks for at a time. */
 const MAX_LEAVES_AHEAD = 64
 
-const edgeLeaf = new Node()
-const edgeBranch = new Node()
+const boundedLeaf = new Node()
+const boundingBranch = new Node()
 
 /**
  * A position between or on entries of one tree, moving leaf by leaf. `leaf` and `index` name the

@@ -67,6 +67,8 @@ export interface Native {
   ) => NativeRegion
   readonly LockFile: new (path: string) => NativeLockFile
   allocate(fd: number, sizeBytes: number): void
+  /** The inode number, or 0 if there is no such file. */
+  fileId(path: string): number
 }
 
 // From dist/src/storage.

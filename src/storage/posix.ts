@@ -39,7 +39,7 @@ const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
 
 const ANONYMOUS_PATH = '(anonymous memory)'
 const WAKE_ALL = 0x7fffffff
-const MISSING: PathInfo = { kind: 'missing', sizeBytes: 0, id: 0 }
+const MISSING: PathInfo = { kind: 'missing', sizeBytes: 0 }
 
 /** What a failed call becomes: StorageError if the system refused, else the error itself. */
 function storageError(error: unknown, path: string): unknown {
@@ -409,10 +409,18 @@ export class PosixStorage implements Storage {
       const stats = fs.statSync(path, { throwIfNoEntry: false })
       if (stats === undefined) return MISSING
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      return { kind, sizeBytes: stats.size, id: stats.ino }
+      return { kind, sizeBytes: stats.size }
     } catch (error) {
       // Something on the way there is a file, so there is nothing there.
       if (hasCode(error, 'ENOTDIR')) return MISSING
+      throw storageError(error, path)
+    }
+  }
+
+  fileId(path: string): number {
+    try {
+      return native.fileId(path)
+    } catch (error) {
       throw storageError(error, path)
     }
   }

@@ -15,8 +15,6 @@ export type WaitResult = 'woken' | 'changed' | 'timed-out'
 export interface PathInfo {
   readonly kind: 'missing' | 'file' | 'directory' | 'other'
   readonly sizeBytes: number
-  /** Tells this file from any other that takes its name (the inode number); 0 if there is none. */
-  readonly id: number
 }
 
 /** What a path's file system can be trusted with. */
@@ -134,6 +132,11 @@ export interface Storage {
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
   info(path: string): PathInfo
+  /**
+   * Tells a file from any other that takes its name: the inode number, or 0 if there is none. Cheap
+   * enough to be asked for after every flush.
+   */
+  fileId(path: string): number
   fileSystem(path: string): FileSystemInfo
   /** Creates a directory; its parent must exist. Succeeds if it is there already. */
   makeDirectory(path: string): void

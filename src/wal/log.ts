@@ -96,8 +96,8 @@ export class Log {
       return known
     }
     const path = join(this.directory, segmentName(startLsn))
-    const { kind, id } = this.storage.info(path)
-    if (kind !== 'file') return undefined
+    if (this.storage.info(path).kind !== 'file') return undefined
+    const id = this.storage.fileId(path)
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
     let segment: OpenSegment | undefined
     try {
@@ -119,7 +119,7 @@ export class Log {
 
   /** True if whoever looks for the segment finds this very file. */
   isInPlace(segment: OpenSegment): boolean {
-    return this.storage.info(segment.path).id === segment.id
+    return this.storage.fileId(segment.path) === segment.id
   }
 
   /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
@@ -158,7 +158,7 @@ export class Log {
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
       this.#flushDirectory()
-      const segment = { startLsn, path, file, id: this.storage.info(path).id, header }
+      const segment = { startLsn, path, file, id: this.storage.fileId(path), header }
       this.#remember(segment)
       return segment
     } catch (error) {

@@ -121,6 +121,10 @@ export class FaultyStorage implements Storage {
     this.faults.check('look', path)
     return this.inner.info(path)
   }
+  fileId(path: string): number {
+    this.faults.check('look', path)
+    return this.inner.fileId(path)
+  }
   fileSystem(path: string): FileSystemInfo {
     this.faults.check('look', path)
     return this.inner.fileSystem(path)

@@ -161,8 +161,22 @@ describe('storage: directories', () => {
     expect(storage.info(directory).kind).to.equal('directory')
     expect(storage.info('/dev/null').kind).to.equal('other')
     storage.unlink(join(directory, 'b'))
-    expect(storage.info(join(directory, 'b'))).to.deep.equal({ kind: 'missing', sizeBytes: 0, id: 0 })
+    expect(storage.info(join(directory, 'b'))).to.deep.equal({ kind: 'missing', sizeBytes: 0 })
     expect(storage.info(join(directory, 'none', 'file')).kind).to.equal('missing')
+  })
+
+  it('tell a file from the one that took its place', () => {
+    const file = scratchFile()
+    fs.writeFileSync(file, '')
+    const id = storage.fileId(file)
+    expect(id).to.equal(fs.statSync(file).ino)
+    fs.writeFileSync(`${file}-other`, '')
+    storage.rename(`${file}-other`, file)
+    expect(storage.fileId(file)).to.not.equal(id)
+    storage.unlink(file)
+    expect(storage.fileId(file)).to.equal(0)
+    expect(storage.fileId(join(scratchFile(), 'below'))).to.equal(0)
+    expectCode(() => storage.fileId('x'.repeat(5000)), 'ENAMETOOLONG')
   })
 
   it('that are not there, or are no directories, are refused with their code', () => {
