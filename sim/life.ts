@@ -120,6 +120,7 @@ export class Simulation {
     observeCrashPoints((point) => this.#world.step(point))
     try {
       for (let i = 1; i <= lives; i++) this.#fate.within(`life ${i}`, () => this.#live())
+      this.#fate.within('what is left', () => this.#recover(CALM))
     } finally {
       observeCrashPoints(undefined)
       this.report.steps = this.#world.steps
