@@ -13,21 +13,13 @@ import { SLOT_BYTES } from '../src/engine/layout.js'
 import { verify } from '../src/engine/verify.js'
 import { MmapdbError } from '../src/errors.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../src/engine/keys.js'
-import { forEachOperation, FRAME, frameStride, OP, OP_PUT } from '../src/wal/frame.js'
+import { FRAME, frameStride, OP } from '../src/wal/frame.js'
 import { FIRST_LSN, type Lsn } from '../src/wal/lsn.js'
 import { filePosition, segmentName, segmentStart } from '../src/wal/segment.js'
 import { SECTOR_BYTES } from './disk.js'
 import { Fate } from './fate.js'
+import { frameOf, stateAt, type ModelFrame } from './frames.js'
 import { CALM, Killed, Outage, World, type Process, type WorldRates } from './world.js'
-
-interface Frame {
-  readonly lsn: number
-  readonly end: number
-  /** All before this LSN had been on disk when it was appended, and the frame says so. */
-  readonly watermark: number
-  readonly bytes: Buffer
-  readonly operations: { readonly key: string; readonly value: string | undefined }[]
-}
 
 /** What was wrong, with the seed that shows it again. */
 export class Failure extends Error {}
@@ -62,9 +54,9 @@ class Actor implements Process {
 export class Simulation {
   readonly #fate: Fate
   readonly #world: World
-  #frames: Frame[] = []
+  #frames: ModelFrame[] = []
   /** Frames of writers that died before they moved the tail, with others in their places since. */
-  #overwritten: Frame[] = []
+  #overwritten: ModelFrame[] = []
   #acknowledged = 0
   /** The newest tree that somebody has read. What has been read is not lost either. */
   #seen = 0
@@ -131,22 +123,12 @@ export class Simulation {
   // ---- the model -------------------------------------------------------------------------------
 
   #noteFrame(bytes: Uint8Array): void {
-    const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    if (b.length < FRAME.HEADER_BYTES || b.readUInt32LE(FRAME.LENGTH) !== b.length) return
-    const lsn = b.readUIntLE(FRAME.LSN, 6)
-    const operations: Frame['operations'] = []
-    forEachOperation(b, 0, b.length, (_b, kind, keyAt, keyLength, valueAt, valueLength) => {
-      operations.push({
-        key: b.toString('latin1', keyAt, keyAt + keyLength),
-        value: kind === OP_PUT ? b.toString('utf8', valueAt, valueAt + valueLength) : undefined,
-      })
-    })
+    const noted = frameOf(bytes)
+    if (noted === undefined) return
     // A writer that died before it moved the tail left room for this one. What it wrote may be on the
     // disk all the same, and come back if the power is cut before this one is there.
-    this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === lsn))
-    this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
-    const watermark = b.readUIntLE(FRAME.WATERMARK, 6)
-    this.#frames.push({ lsn, end: lsn + Math.ceil(b.length / 8) * 8, watermark, bytes: Buffer.from(b), operations })
+    this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === noted.lsn))
+    this.#frames = [...this.#frames.filter((frame) => frame.lsn < noted.lsn), noted]
   }
 
   /** The log ends at `toLsn` now: which frames are in it? */
@@ -166,21 +148,9 @@ export class Simulation {
     this.#overwritten = []
   }
 
-  #expectedAt(lsn: number): Map<string, string> {
-    const state = new Map<string, string>()
-    for (const frame of this.#frames) {
-      if (frame.lsn >= lsn) break
-      for (const { key, value } of frame.operations) {
-        if (value === undefined) state.delete(key)
-        else state.set(key, value)
-      }
-    }
-    return state
-  }
-
   #compare(what: string, found: Map<string, string>, lsn: number): void {
     this.#seen = Math.max(this.#seen, lsn)
-    const wrong = difference(found, this.#expectedAt(lsn))
+    const wrong = difference(found, stateAt(this.#frames, lsn))
     if (wrong !== undefined) throw this.#failure(`${what} at LSN ${lsn}: ${wrong}`)
   }
 
@@ -286,7 +256,7 @@ export class Simulation {
       this.#world.rates = CALM
       this.#as(actor, () => {
         const found = entriesOf(actor.engine!)
-        this.#settle(toLsn, () => difference(found, this.#expectedAt(toLsn)) === undefined)
+        this.#settle(toLsn, () => difference(found, stateAt(this.#frames, toLsn)) === undefined)
       })
       this.#checkAll(actor)
       return
@@ -321,7 +291,7 @@ export class Simulation {
   }
 
   /** Where in which segment a frame should be. */
-  #place(frame: Frame): { path: string; position: number } | undefined {
+  #place(frame: ModelFrame): { path: string; position: number } | undefined {
     const start = this.#segmentOf(frame.lsn)
     if (start === undefined) return undefined
     return { path: `/db/wal/${segmentName(start)}`, position: filePosition(start, frame.lsn as Lsn) }
@@ -334,12 +304,12 @@ export class Simulation {
     return Number.isFinite(start) ? (start as Lsn) : undefined
   }
 
-  #inLog(frame: Frame): boolean {
+  #inLog(frame: ModelFrame): boolean {
     const place = this.#place(frame)
     return place !== undefined && this.#world.contents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
   }
 
-  #onDisk(frame: Frame): boolean {
+  #onDisk(frame: ModelFrame): boolean {
     const place = this.#place(frame)
     return place !== undefined && this.#world.durableContents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
   }
