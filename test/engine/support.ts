@@ -2,7 +2,7 @@
 // is met within a few writes, copies of a database as a crash would leave it, damage, seeds, and
 // threads and processes with an engine of their own.
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import {
   closeSync,
   copyFileSync,
@@ -23,8 +23,6 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
@@ -32,6 +30,7 @@ import { verify } from '../../src/engine/verify.js'
 import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { segmentStart } from '../../src/wal/segment.js'
+import { startProcess, startThread, type Peer, type ProcessPeer } from '../peers.js'
 
 export const SLOT_BYTES = 4096
 
@@ -50,7 +49,7 @@ export const TINY: OpenOptions = {
 
 const directories: string[] = []
 const engines: Engine[] = []
-const children: ChildProcess[] = []
+const processes: ProcessPeer[] = []
 const mounts: string[] = []
 
 /**
@@ -99,7 +98,7 @@ export const remount = (path: string, how: 'ro' | 'rw'): boolean =>
 
 /** Closes what a test left open, ends its processes and removes its files. Every suite runs it after each test. */
 export function cleanUp(): void {
-  for (const child of children.splice(0)) child.kill('SIGKILL')
+  for (const peer of processes.splice(0)) void peer.kill()
   for (const engine of engines.splice(0)) {
     try {
       engine.close()
@@ -237,92 +236,23 @@ export function flipByte(file: string, at: number, mask = 0xff): void {
   writeBytes(file, at, Buffer.from([byte[0]! ^ mask]))
 }
 
-export { copyFileSync, existsSync, readFileSync, statSync }
+export { copyFileSync, existsSync, readFileSync, statSync, type Peer, type ProcessPeer }
 
 // ---- threads and processes ---------------------------------------------------------------------
 
 const url = (path: string): string => new URL(path, import.meta.url).href
-const PRELUDE = (async: string): string => `
+const prelude = (path: string, options: OpenOptions): string => `
+  const path = ${JSON.stringify(path)}, options = ${JSON.stringify(options)}
   const { Engine } = await import(${JSON.stringify(url('../../src/engine/engine.js'))})
   const { resolveOptions } = await import(${JSON.stringify(url('../../src/engine/options.js'))})
   const { posixStorage } = await import(${JSON.stringify(url('../../src/storage/posix.js'))})
   const { verify } = await import(${JSON.stringify(url('../../src/engine/verify.js'))})
   const open = (more = {}) => Engine.open(resolveOptions(path, { ...options, ...more }), posixStorage)
-  ${async}`
+`
 
-/** Somebody else, a thread or a process, running the body it was given. */
-export interface Peer {
-  /** The next thing it says with `say(value)`. */
-  next(): Promise<unknown>
-  /** What `await hear()` returns there. */
-  tell(value: unknown): void
-  /** worker.terminate(), or SIGKILL. */
-  kill(): Promise<void>
-  readonly ended: Promise<number | string>
-}
-
-class Inbox {
-  readonly #messages: unknown[] = []
-  readonly #waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = []
-  #end: Error | undefined
-
-  add(message: unknown): void {
-    const first = this.#waiting.shift()
-    if (first) first.resolve(message)
-    else this.#messages.push(message)
-  }
-  end(reason: string): void {
-    this.#end = new Error(reason)
-    for (const { reject } of this.#waiting.splice(0)) reject(this.#end)
-  }
-  next(): Promise<unknown> {
-    if (this.#messages.length > 0) return Promise.resolve(this.#messages.shift())
-    if (this.#end) return Promise.reject(this.#end)
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
-  }
-}
-
-/**
- * Runs `body` in a worker thread. It has `path`, `options`, `open(more?)`, `verify`, `say(value)` and
- * `await hear()`, and ends when it is through.
- */
-export function inThread(path: string, body: string, options: OpenOptions = TINY): Peer {
-  const worker = new Worker(
-    `const { parentPort, workerData } = require('node:worker_threads')
-     const { path, options } = workerData
-     const say = value => parentPort.postMessage(value)
-     const heard = [], hearers = []
-     parentPort.on('message', value => hearers.length ? hearers.shift()(value) : heard.push(value))
-     const hear = () => heard.length ? heard.shift() : new Promise(resolve => hearers.push(resolve))
-     ;(async () => { ${PRELUDE(body)}
-       parentPort.close()
-     })().catch(error => { say('failed: ' + error.stack); process.exit(70) })`,
-    { eval: true, workerData: { path, options } },
-  )
-  const inbox = new Inbox()
-  worker.on('message', (message) => inbox.add(message))
-  worker.on('error', (error) => inbox.end(String(error)))
-  const ended = new Promise<number>((resolve) => {
-    worker.on('exit', (code) => {
-      inbox.end(`thread ended with ${code}`)
-      resolve(code)
-    })
-  })
-  return {
-    next: () => inbox.next(),
-    tell: (value) => worker.postMessage(value),
-    kill: async () => void (await worker.terminate()),
-    ended,
-  }
-}
-
-/** A process that can be stopped and continued, too. */
-export interface ProcessPeer extends Peer {
-  readonly pid: number
-  /** Resolves once it stands still; rejects if it does not. */
-  stopped(): Promise<void>
-  goOn(): void
-}
+/** Runs `body` in a worker thread. It has `path`, `options`, `open(more?)` and `verify`. */
+export const inThread = (path: string, body: string, options: OpenOptions = TINY): Peer =>
+  startThread(prelude(path, options) + body)
 
 /** The same in a process of its own, with `environment` added to this one's. */
 export function inProcess(
@@ -331,52 +261,9 @@ export function inProcess(
   options: OpenOptions = TINY,
   environment: Record<string, string> = {},
 ): ProcessPeer {
-  const child = spawn(
-    process.execPath,
-    [
-      '--input-type=module',
-      '-e',
-      `const { path, options } = JSON.parse(process.argv[1])
-       const say = value => process.send(value)
-       const heard = [], hearers = []
-       process.on('message', value => hearers.length ? hearers.shift()(value) : heard.push(value))
-       const hear = () => heard.length ? heard.shift() : new Promise(resolve => hearers.push(resolve))
-       try { ${PRELUDE(body)}
-         process.disconnect()
-       } catch (error) { process.send('failed: ' + error.stack, () => process.exit(70)) }`,
-      JSON.stringify({ path, options }),
-    ],
-    { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: { ...process.env, ...environment } },
-  )
-  children.push(child)
-  const inbox = new Inbox()
-  child.on('message', (message) => inbox.add(message))
-  const ended = new Promise<number | string>((resolve) => {
-    child.on('exit', (code, signal) => {
-      // What it said last may still be on its way.
-      setTimeout(() => inbox.end(`process ended with ${signal ?? code}`), 50)
-      resolve(signal ?? code ?? 0)
-    })
-  })
-  return {
-    next: () => inbox.next(),
-    tell: (value) => child.send(value as never),
-    kill: async () => {
-      child.kill('SIGKILL')
-      await ended
-    },
-    ended,
-    pid: child.pid!,
-    stopped: async () => {
-      for (const giveUpMs = performance.now() + 20_000; performance.now() < giveUpMs; ) {
-        const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
-        if (stat[stat.lastIndexOf(')') + 2] === 'T') return
-        await delay(5)
-      }
-      throw new Error('the process was not stopped')
-    },
-    goOn: () => void child.kill('SIGCONT'),
-  }
+  const peer = startProcess(prelude(path, options) + body, { environment })
+  processes.push(peer)
+  return peer
 }
 
 /** Expects the next thing a peer says. */
