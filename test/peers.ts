@@ -88,15 +88,11 @@ export function startThread(lines: string): Peer {
   }
 }
 
-/** `flags` are those of Node.js; `environment` is added to this process's. */
-export function startProcess(
-  lines: string,
-  { flags = [], environment = {} }: { flags?: string[]; environment?: Record<string, string> } = {},
-): ProcessPeer {
+/** `environment` is added to this process's. */
+export function startProcess(lines: string, environment: Record<string, string> = {}): ProcessPeer {
   const child = spawn(
     process.execPath,
     [
-      ...flags,
       '--input-type=module',
       '-e',
       `const port = process

@@ -261,7 +261,7 @@ export function inProcess(
   options: OpenOptions = TINY,
   environment: Record<string, string> = {},
 ): ProcessPeer {
-  const peer = startProcess(prelude(path, options) + body, { environment })
+  const peer = startProcess(prelude(path, options) + body, environment)
   processes.push(peer)
   return peer
 }

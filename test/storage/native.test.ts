@@ -10,7 +10,7 @@ import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, t
 type Loose = Record<string, (...args: unknown[]) => unknown>
 const Region = native.Region as unknown as new (...args: unknown[]) => Loose
 const LockFile = native.LockFile as unknown as new (...args: unknown[]) => Loose
-const { allocate } = native as unknown as Loose
+const { allocate, fileId } = native as unknown as Loose
 
 const RESERVE_BYTES = 2 ** 30
 const WINDOW_BYTES = 2 ** 20
@@ -165,6 +165,15 @@ describe('storage: the native addon', () => {
     expect(region.sizeBytes!()).to.equal(4 * PAGE_BYTES)
     region.close!()
     locks.close!()
+  })
+
+  it('tells files apart, and refuses what is no path', () => {
+    for (const args of [[], [1], [null]]) expect(() => fileId!(...args)).to.throw(TypeError)
+    for (const args of [[''], ['a\0b']]) expect(() => fileId!(...args)).to.throw(RangeError)
+    const error = thrownBy(() => fileId!('x'.repeat(5000)))
+    expect(error.code).to.equal('ENAMETOOLONG')
+    expect(error.syscall).to.equal('statx')
+    expect(fileId!('/')).to.equal(fs.statSync('/').ino)
   })
 
   it('allocates plain files, and refuses what is none', () => {

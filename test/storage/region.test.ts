@@ -8,6 +8,7 @@ import { StorageError, type Region } from '../../src/storage/storage.js'
 import {
   collectGarbage,
   descriptorCount,
+  inBareProcess,
   inProcess,
   inThread,
   mappingCount,
@@ -674,10 +675,9 @@ describe('storage: regions', () => {
     it('are survived after the only thread that had loaded the addon has ended', async () => {
       const path = scratchFile()
       fs.writeFileSync(path, '')
-      const peer = inProcess(
+      const peer = inBareProcess(
         path,
-        `// Not load(): the main thread must not have it.
-         const { Worker } = await import('node:worker_threads')
+        `const { Worker } = await import('node:worker_threads')
          const run = () => new Promise(resolve => new Worker(\`
            const { parentPort } = require('node:worker_threads')
            import('${new URL('../../src/storage/posix.js', import.meta.url).href}').then(({ posixStorage }) => {

@@ -16,7 +16,6 @@ export const PAGE_BYTES = 4096
 export const MIB = 2 ** 20
 
 const POSIX_URL = new URL('../../src/storage/posix.js', import.meta.url).href
-const NATIVE_URL = new URL('../../src/storage/native.js', import.meta.url).href
 
 const directories: string[] = []
 const mounts: string[] = []
@@ -50,21 +49,18 @@ export function removeScratch(): void {
   for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
 }
 
-const prelude = (path: string, body: string): string => `
-  const path = ${JSON.stringify(path)}
-  const load = async () => ({
-    storage: (await import(${JSON.stringify(POSIX_URL)})).posixStorage,
-    native: (await import(${JSON.stringify(NATIVE_URL)})).native,
-  })
-  ${body.includes('load()') ? '' : 'const { storage, native } = await load()'}
-`
+const withPath = (path: string, body: string): string => `const path = ${JSON.stringify(path)}\n${body}`
+const withStorage = (path: string, body: string): string =>
+  withPath(path, `const { posixStorage: storage } = await import(${JSON.stringify(POSIX_URL)})\n${body}`)
 
-/** Runs `body` in a worker thread. It has `path`, and `storage` and `native` unless it speaks of `load()`. */
-export const inThread = (path: string, body: string): Peer => startThread(prelude(path, body) + body)
+/** Runs `body` in a worker thread. It has `path` and `storage`. */
+export const inThread = (path: string, body: string): Peer => startThread(withStorage(path, body))
 
 /** The same in a process of its own. */
-export const inProcess = (path: string, body: string): Peer =>
-  startProcess(prelude(path, body) + body, { flags: ['--expose-gc'] })
+export const inProcess = (path: string, body: string): Peer => startProcess(withStorage(path, body))
+
+/** The same with `path` only: nothing has loaded the addon. */
+export const inBareProcess = (path: string, body: string): Peer => startProcess(withPath(path, body))
 
 /** How many mappings of this process lie over the file, deleted or not. */
 export function mappingsOf(path: string): number {
