@@ -50,6 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'engine/commit.js', from: 'log.segment(a.segmentStart, a.segmentSalt)', to: 'log.segment(a.segmentStart)' },
     ],
   },
+  one('a frame that never counted stays behind a header that is written anew', 'wal/log.js', 'this.#eraseFirstFrame(file, startLsn);', ''),
   one('a segment that was begun and not finished is gone on in', 'engine/recovery.js', 'if (unfinished && parts.checkpoint !== undefined)', 'if (false)'),
   // ---- reading the log back
   one('the CRC of a frame is not looked at', 'wal/frame.js', 'crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)', 'true'),

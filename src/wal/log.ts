@@ -16,11 +16,13 @@ import { crashPoint } from '../crash-points.js'
 import { VersionError } from '../errors.js'
 import type { RandomFile, Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
+import { FRAME } from './frame.js'
 import { lsnToHex, type Lsn } from './lsn.js'
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,
   filePosition,
+  firstFrameLsn,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   segmentName,
@@ -153,6 +155,7 @@ export class Log {
     crashPoint('segment-created')
     try {
       file.allocate(sizeBytes)
+      this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
       const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + capacity) as Lsn }
       this.#writeHeader(file, header)
@@ -165,6 +168,16 @@ export class Log {
       file.close()
       throw error
     }
+  }
+
+  /**
+   * What an appender left in a segment that is made anew never counted. It goes before the header is
+   * written: a torn header with a frame of this segment behind it is taken for damage by recovery.
+   */
+  #eraseFirstFrame(file: RandomFile, startLsn: Lsn): void {
+    if (firstFrameLsn(file) !== startLsn) return
+    file.write(Buffer.alloc(FRAME.HEADER_BYTES), 0, FRAME.HEADER_BYTES, SEGMENT_HEADER_BYTES)
+    flushed('Flushing a new segment of the log', () => file.flush())
   }
 
   /** Writes a sealed frame. Its segment must have room for it. */

@@ -13,7 +13,7 @@ import { CorruptError } from '../errors.js'
 import { crc32c, FRAME, frameStride, isFrameAt, MAX_FRAME_BYTES } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
 import { lsnToHex, type Lsn } from './lsn.js'
-import { filePosition, SEGMENT_HEADER_BYTES } from './segment.js'
+import { filePosition, firstFrameLsn } from './segment.js'
 
 const MIN_READ_BYTES = 4096
 const MAX_READ_BYTES = 1024 * 1024
@@ -191,16 +191,15 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
  * whole, and no frame follows.
  */
 export const isUnfinished = (log: Log, start: Lsn): boolean =>
-  log.starts().includes(start) && log.segment(start) === undefined && firstFrameLsn(log, start) !== start
+  log.starts().includes(start) && log.segment(start) === undefined && firstFrameOf(log, start) !== start
 
-/** The LSN field of the first frame of a segment whose header cannot be read. */
-function firstFrameLsn(log: Log, start: Lsn): number {
+/** Where the first frame of a segment whose header cannot be read says that it lies; 0 if there is none. */
+function firstFrameOf(log: Log, start: Lsn): number {
   const path = `${log.directory}/${lsnToHex(start)}.wal`
   if (log.storage.info(path).kind !== 'file') return 0
   const file = log.storage.openFile(path, 'read')
   try {
-    const bytes = Buffer.alloc(FRAME.HEADER_BYTES)
-    return file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES) === bytes.length ? bytes.readUIntLE(FRAME.LSN, 6) : 0
+    return firstFrameLsn(file)
   } finally {
     file.close()
   }

@@ -12,7 +12,8 @@
 //       48   16  reserved (0)
 //       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
 import { FIRST_LSN, LSN_ALIGNMENT, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
-import { crc32c } from './frame.js'
+import type { RandomFile } from '../storage/storage.js'
+import { crc32c, FRAME } from './frame.js'
 
 export const SEGMENT_HEADER_BYTES = 64
 export const SEGMENT_VERSION = 1
@@ -48,6 +49,12 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   b.writeBigUInt64LE(BigInt(header.limitLsn), SEGMENT.LIMIT)
   b.writeUInt32LE(crc32c(b.subarray(SEGMENT.MAGIC)), SEGMENT.CRC)
   return b
+}
+
+/** The LSN field of the first frame in a segment's file; 0 if it is not long enough for one. */
+export function firstFrameLsn(file: RandomFile): number {
+  const bytes = Buffer.alloc(FRAME.HEADER_BYTES)
+  return file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES) === bytes.length ? bytes.readUIntLE(FRAME.LSN, 6) : 0
 }
 
 /** The header, or undefined if these bytes are not one (torn, stale, never written). */

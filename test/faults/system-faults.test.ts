@@ -294,6 +294,8 @@ describe('every call into the system that can fail', function () {
 const openIn = (world: World, name: string, faults = new Faults()): Engine =>
   Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
 
+const contents = (engine: Engine): unknown => [...engine.range({}, 'entries')]
+
 describe('a flush of the log that goes well', () => {
   it('is not believed after another process has been told of one that failed meanwhile', () => {
     const world = new World(new Fate(1))
@@ -330,10 +332,26 @@ describe('a segment that had to be begun again', () => {
     other.put('a', '1')
     one.put('b', '2')
     other.put('c', '3')
-    const contents = (engine: Engine): unknown => [...engine.range({}, 'entries')]
     expect(contents(one)).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
     // All are killed.
     world.endAllProcesses()
     expect(contents(openIn(world, 'next'))).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+  })
+
+  it('is no damage if its header is torn, whatever of a frame that never counted lies behind it', () => {
+    const world = new World(new Fate(1))
+    const faults = new Faults()
+    const engine = openIn(world, 'one', faults)
+    // Too long for an empty segment, which is made anew: its header, then a part of the frame.
+    faults.arm({ calls: ['write'], code: 'ENOSPC', n: 2, lasting: false })
+    expect(() => engine.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_FULL')
+    // Made anew once more, for a frame of another length: the header is torn.
+    faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
+    expect(() => engine.put('longer', 'x'.repeat(12_000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    world.endAllProcesses()
+    const next = openIn(world, 'next')
+    expect(contents(next)).to.deep.equal([])
+    next.put('a', '1')
+    expect(contents(next)).to.deep.equal([['a', '1']])
   })
 })
