@@ -164,9 +164,11 @@ export class Simulation {
     const random = this.#random
     this.report.lives++
     const stormy = random.next()
+    const interrupt = random.pick([0, 0.05, 0.2])
     const rates: WorldRates = {
       writeBack: random.pick([0, 0.02, 0.1]),
-      interrupt: random.pick([0, 0.05, 0.2]),
+      interrupt,
+      interruptFlush: interrupt,
       kill: random.pick([0, 0, 0.002, 0.01]),
       cut: random.pick([0, 0, 0.0005, 0.005]),
       fault: random.pick([0, 0, 0, 0.005, 0.02]),
@@ -175,17 +177,18 @@ export class Simulation {
     // Short ones leave the log ending where the one before may have left something behind.
     const operations = stormy < 0.45 ? random.between(0, 3) : random.between(5, stormy < 0.55 ? 120 : 40)
     const ending = random.next()
-    const beginsLarge = random.chance(0.15)
+    const beginsLarge = random.chance(0.2)
     const echo = this.#powerWasCut ? random.next() : 1
     this.#stranded = [...this.#frames, ...this.#overwritten].filter((frame) => this.#inLog(frame)).map((frame) => frame.lsn)
     this.#powerWasCut = false
     this.#bereaved = false
     this.#isRush = false
     try {
-      this.#recover(rates)
+      // What an interrupted recovery has erased, the next one flushes.
+      this.#recover(this.#stranded.length > 0 && echo < 0.7 ? { ...CALM, writeBack: rates.writeBack } : rates)
       if (echo < (this.#stranded.length > 0 ? 0.8 : 0.1)) this.#fate.within('echo', () => this.#echo())
       this.#world.rates = rates
-      if (beginsLarge) this.#fate.within('large', () => this.#as(this.#actors[0]!, () => this.#writeMuch(this.#actors[0]!)))
+      if (beginsLarge) this.#fate.within('large', () => this.#beginLarge())
       for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
       this.#fate.within('end', () => this.#end(ending))
     } catch (error) {
@@ -196,14 +199,25 @@ export class Simulation {
     else this.#endAllProcesses()
   }
 
+  /** Writes more than the segment may hold that the log goes on in: once; or a few times, most of which fail, and then it is over. */
+  #beginLarge(): void {
+    const isTroubled = this.#random.chance(0.4)
+    if (isTroubled) this.#world.rates = { ...CALM, fault: 0.2 }
+    for (let i = isTroubled ? 3 : 1; i > 0 && this.#actors.length > 0; i--) {
+      const actor = this.#actors[0]!
+      this.#as(actor, () => this.#writeMuch(actor))
+    }
+    if (isTroubled) this.#world.end(this.#random.chance(0.5) ? 'power cut' : 'all killed')
+  }
+
   /**
    * Leads the log up to where the power cut before this life left a whole frame behind a torn one, if it did.
    * Then all are killed, or the power is cut in the middle of it.
    */
   #echo(): void {
     const random = this.#random
-    const isCut = random.chance(0.7)
-    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.008, flush: 100 }
+    const isCut = random.chance(0.8)
+    if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.005, flush: 200 }
     const actor = this.#actors[0]!
     for (let i = random.between(1, 2); i > 0; i--) {
       this.#as(actor, () => {
@@ -224,6 +238,7 @@ export class Simulation {
     this.#world.rates = {
       writeBack: rates.writeBack,
       interrupt: 0,
+      interruptFlush: 0,
       kill: rates.kill * 2,
       // A database that is being made has more to lose than one that is being recovered.
       cut: this.#acknowledged === 0 ? rates.cut * 6 : this.#random.chance(0.3) ? rates.cut * 3 : 0,
@@ -397,7 +412,7 @@ export class Simulation {
     return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
   }
   #usualValue(): string {
-    return this.#usualLength > 0 && !(this.#isRush && this.#random.chance(0.6)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
+    return this.#usualLength > 0 && !(this.#isRush && this.#random.chance(0.8)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
   }
   #valueFilling(length: number): string {
     return `${this.#nextValue++}:`.padEnd(length, 'v')
@@ -500,8 +515,8 @@ export class Simulation {
       this.#isRush = this.#random.chance(0.8)
       if (this.#isRush) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#fate.within(`joins ${i}`, () => this.#spawn())
       this.#world.rates = this.#isRush
-        ? { ...rates, interrupt: 0.03, cut: 0.003, kill: 0.0005, flush: 100 }
-        : { ...rates, interrupt: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
+        ? { ...rates, interrupt: 0.03, interruptFlush: 0.9, cut: 0.003, kill: 0.0005, flush: 100 }
+        : { ...rates, interrupt: 0.3, interruptFlush: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       const [actor] = this.#actors
       if (actor !== undefined && this.#random.chance(0.3)) {
         this.#fate.within('last', () => this.#as(actor, () => void actor.engine!.checkpoint(true)))

@@ -46,20 +46,20 @@ export interface Turns {
 
 export interface WorldRates {
   readonly writeBack: number
+  /** Another process acts; and so it does, up to three times, in the middle of a flush. */
   readonly interrupt: number
+  readonly interruptFlush: number
   readonly kill: number
   /** The power is cut, or now and then all are killed at once. */
   readonly cut: number
   /** A call is refused: the disk is full, or an I/O error. */
   readonly fault: number
-  /** How many times as much happens in the middle of a flush as at another step. */
+  /** How many times as likely a cut or a kill is in the middle of a flush as at another step. */
   readonly flush: number
 }
 
-export const CALM: WorldRates = { writeBack: 0, interrupt: 0, kill: 0, cut: 0, fault: 0, flush: 1 }
+export const CALM: WorldRates = { writeBack: 0, interrupt: 0, interruptFlush: 0, kill: 0, cut: 0, fault: 0, flush: 1 }
 
-/** However much happens in the middle of a flush, now and then nobody else does anything. */
-const MOST_INTERRUPTS = 0.9
 /** How many times as often a flush fails as another call. */
 const FLUSH_FAULTS = 5
 
@@ -108,7 +108,7 @@ export class World {
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
     for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
-      const interrupt = Math.min(MOST_INTERRUPTS, rates.interrupt * (flushing ? rates.flush : 1))
+      const interrupt = flushing ? rates.interruptFlush : rates.interrupt
       fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
         this.depth++
         try {
