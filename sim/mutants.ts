@@ -28,7 +28,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('what a dead appender left is counted', 'engine/commit.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),
   // ---- segments
   one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (oldStart !== tail)\n            this.#flushLog(oldStart);', ''),
-  one('the header of a new segment is not flushed', 'wal/log.js', "flushed('Flushing a new segment of the log', () => file.flush());", ''),
+  one('the header of a new segment is not flushed', 'wal/log.js', "SEGMENT_HEADER_BYTES, 0);\n        flushed('Flushing a new segment of the log', () => file.flush());", 'SEGMENT_HEADER_BYTES, 0);'),
   one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.#flushDirectory();", ''),
   one('the name of a segment that was found is not flushed', 'wal/log.js', 'this.#writeHeader(segment.file, segment.header);\n        this.#flushDirectory();', ''),
   one('segments are recycled that the tree on disk does not include', 'engine/checkpoint.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
