@@ -2,9 +2,8 @@
 // and runs lives until one fails. A version that lives through all seeds is a safeguard that nothing
 // proves.
 //   node dist/sim/mutate.js [--seeds N] [--only TEXT] [--at-least M]
-// Most are found within a few dozen seeds; the rarest took a thousand, and some are still due
-// (docs/durability.md). `--at-least` is for a short look whether the simulation still sees: fewer than M
-// versions caught are a failure.
+// Most are found within a few dozen seeds, the rarest within 1,500 (docs/durability.md). `--at-least` is
+// for a short look whether the simulation still sees: fewer than M versions caught are a failure.
 import { Command } from 'commander'
 import Table from 'cli-table3'
 import { spawnSync } from 'node:child_process'
