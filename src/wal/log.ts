@@ -7,6 +7,8 @@
 //      the append state says it is full  next appender begins the new one again
 //   2. the file appears under its name   an unfinished segment: its header does not name its own
 //      (a spare renamed, or created)     start, so it is ignored and made again
+//      a frame of this segment that     (only if it is made anew) the old header over nothing: still an
+//      never counted is erased          empty segment, or torn before, and unfinished now
 //   3. the header is written and flushed an empty segment, found and used by the next appender
 //   4. the directory is flushed          the same, and it survives a power cut
 //   5. the frame is written
