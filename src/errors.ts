@@ -1,39 +1,52 @@
 // Every error that mmapdb throws on purpose. `code` is a contract; messages say what happened,
 // where, and what to do about it.
+//
+// One table says which there are: classes, codes and exit codes follow from it. New ones go at its
+// end, since `control` holds positions in it.
 
-/** Codes of `MmapdbError`, with the exit code that the command line gives each. */
-export const EXIT_CODES = {
+type Row = readonly [className: string, exitCode: 2 | 3 | 4]
+
+const TABLE = {
   /** An argument, option, key or value is not acceptable. */
-  ERR_MMAPDB_INVALID: 2,
+  ERR_MMAPDB_INVALID: ['InvalidError', 2],
   /** There is no database where one was expected. */
-  ERR_MMAPDB_NOT_FOUND: 2,
+  ERR_MMAPDB_NOT_FOUND: ['NotFoundError', 2],
   /** What lies at the path is not a database. */
-  ERR_MMAPDB_NOT_A_DATABASE: 2,
+  ERR_MMAPDB_NOT_A_DATABASE: ['NotADatabaseError', 2],
   /** The files were written by a newer format than this version reads. */
-  ERR_MMAPDB_VERSION: 2,
+  ERR_MMAPDB_VERSION: ['VersionError', 2],
   /** The system denied access. */
-  ERR_MMAPDB_PERMISSION: 2,
+  ERR_MMAPDB_PERMISSION: ['PermissionError', 2],
   /** The database or its file system is read-only. */
-  ERR_MMAPDB_READ_ONLY: 2,
+  ERR_MMAPDB_READ_ONLY: ['ReadOnlyError', 2],
   /** The disk, or the address range set aside, is full. Nothing was written. */
-  ERR_MMAPDB_FULL: 2,
-  /** The operating system failed to read, write or flush. */
-  ERR_MMAPDB_IO: 2,
+  ERR_MMAPDB_FULL: ['FullError', 2],
+  /** The operating system failed to read, write or flush. Of a write: nothing was written. */
+  ERR_MMAPDB_IO: ['IoError', 2],
   /** The file system is not one that keeps a database safe. */
-  ERR_MMAPDB_UNSUPPORTED: 2,
+  ERR_MMAPDB_UNSUPPORTED: ['UnsupportedError', 2],
   /** The database, snapshot or iterator is closed. */
-  ERR_MMAPDB_CLOSED: 2,
+  ERR_MMAPDB_CLOSED: ['ClosedError', 2],
   /** Too many snapshots and iterators are open at once. */
-  ERR_MMAPDB_READERS: 2,
+  ERR_MMAPDB_READERS: ['ReadersError', 2],
   /** Bytes on disk are damaged. */
-  ERR_MMAPDB_CORRUPT: 3,
-  /** Somebody else held a lock longer than the limit. */
-  ERR_MMAPDB_LOCKED: 4,
+  ERR_MMAPDB_CORRUPT: ['CorruptError', 3],
+  /** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
+  ERR_MMAPDB_LOCKED: ['LockedError', 4],
   /** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
-  ERR_MMAPDB_EXPIRED: 2,
-} as const
+  ERR_MMAPDB_EXPIRED: ['ExpiredError', 2],
+  /** A write is in the log, or may be, and it is not known whether it takes effect. */
+  ERR_MMAPDB_OUTCOME_UNKNOWN: ['OutcomeUnknownError', 2],
+  /** A value is intact and cannot be decoded: it was written with another encoding. */
+  ERR_MMAPDB_ENCODING: ['EncodingError', 2],
+} as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
-export type MmapdbErrorCode = keyof typeof EXIT_CODES
+export type MmapdbErrorCode = keyof typeof TABLE
+
+/** The exit code that the command line gives each code of `MmapdbError`. */
+export const EXIT_CODES = Object.fromEntries(
+  Object.entries(TABLE).map(([code, [, exitCode]]) => [code, exitCode]),
+) as { readonly [Code in MmapdbErrorCode]: (typeof TABLE)[Code][1] }
 
 /** Base class of every error that mmapdb throws on purpose. */
 export class MmapdbError extends Error {
@@ -47,40 +60,40 @@ export class MmapdbError extends Error {
   }
 }
 
-const subclass = (name: string, code: MmapdbErrorCode) =>
+const errorClass = (code: MmapdbErrorCode) =>
   class extends MmapdbError {
-    override readonly name = name
+    override readonly name = TABLE[code][0]
     constructor(message: string, options?: { cause?: unknown }) {
       super(code, message, options)
     }
   }
 
 /** An argument, option, key or value is not acceptable. */
-export class InvalidError extends subclass('InvalidError', 'ERR_MMAPDB_INVALID') {}
+export class InvalidError extends errorClass('ERR_MMAPDB_INVALID') {}
 /** There is no database where one was expected. */
-export class NotFoundError extends subclass('NotFoundError', 'ERR_MMAPDB_NOT_FOUND') {}
+export class NotFoundError extends errorClass('ERR_MMAPDB_NOT_FOUND') {}
 /** What lies at the path is not a database. */
-export class NotADatabaseError extends subclass('NotADatabaseError', 'ERR_MMAPDB_NOT_A_DATABASE') {}
+export class NotADatabaseError extends errorClass('ERR_MMAPDB_NOT_A_DATABASE') {}
 /** The files were written by a newer format than this version reads. */
-export class VersionError extends subclass('VersionError', 'ERR_MMAPDB_VERSION') {}
+export class VersionError extends errorClass('ERR_MMAPDB_VERSION') {}
 /** The system denied access. */
-export class PermissionError extends subclass('PermissionError', 'ERR_MMAPDB_PERMISSION') {}
+export class PermissionError extends errorClass('ERR_MMAPDB_PERMISSION') {}
 /** The database or its file system is read-only. */
-export class ReadOnlyError extends subclass('ReadOnlyError', 'ERR_MMAPDB_READ_ONLY') {}
+export class ReadOnlyError extends errorClass('ERR_MMAPDB_READ_ONLY') {}
 /** The disk, or the address range set aside, is full. Nothing was written. */
-export class FullError extends subclass('FullError', 'ERR_MMAPDB_FULL') {}
-/** The operating system failed to read, write or flush. */
-export class IoError extends subclass('IoError', 'ERR_MMAPDB_IO') {}
+export class FullError extends errorClass('ERR_MMAPDB_FULL') {}
+/** The operating system failed to read, write or flush. Of a write: nothing was written. */
+export class IoError extends errorClass('ERR_MMAPDB_IO') {}
 /** The file system is not one that keeps a database safe. */
-export class UnsupportedError extends subclass('UnsupportedError', 'ERR_MMAPDB_UNSUPPORTED') {}
+export class UnsupportedError extends errorClass('ERR_MMAPDB_UNSUPPORTED') {}
 /** The database, snapshot or iterator is closed. */
-export class ClosedError extends subclass('ClosedError', 'ERR_MMAPDB_CLOSED') {}
+export class ClosedError extends errorClass('ERR_MMAPDB_CLOSED') {}
 /** Too many snapshots and iterators are open at once. */
-export class ReadersError extends subclass('ReadersError', 'ERR_MMAPDB_READERS') {}
-/** Somebody else held a lock longer than the limit. */
-export class LockedError extends subclass('LockedError', 'ERR_MMAPDB_LOCKED') {}
+export class ReadersError extends errorClass('ERR_MMAPDB_READERS') {}
+/** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
+export class LockedError extends errorClass('ERR_MMAPDB_LOCKED') {}
 /** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
-export class ExpiredError extends subclass('ExpiredError', 'ERR_MMAPDB_EXPIRED') {}
+export class ExpiredError extends errorClass('ERR_MMAPDB_EXPIRED') {}
 
 /** Where damage was found: a slot of the data file, or a position in the log. */
 export interface DamageSite {
@@ -90,18 +103,53 @@ export interface DamageSite {
 }
 
 /** Bytes on disk are damaged. `site` says where. */
-export class CorruptError extends MmapdbError {
-  override readonly name = 'CorruptError'
+export class CorruptError extends errorClass('ERR_MMAPDB_CORRUPT') {
   constructor(
     message: string,
     readonly site: DamageSite = {},
     options?: { cause?: unknown },
   ) {
-    super('ERR_MMAPDB_CORRUPT', message, options)
+    super(message, options)
   }
 }
 
-const CLASSES: Partial<Record<MmapdbErrorCode, new (message: string) => MmapdbError>> = {
+/**
+ * A write is in the log, or may be, and it is not known whether it takes effect: read it back, or write it
+ * again. `lsn` is the end of the log with the write in it: once a later write is acknowledged, or a
+ * database that is opened again shows a `visibleLsn` of so much, it has taken effect. Undefined where
+ * the thread that wrote it ended before it could say.
+ */
+export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN') {
+  constructor(
+    message: string,
+    readonly lsn?: number,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options)
+  }
+}
+
+/** The entry whose value cannot be decoded. */
+export interface ValueSite {
+  readonly key?: unknown
+  readonly slotNo?: number
+}
+
+/** A value is intact and cannot be decoded: it was written with another encoding. `site` says which. */
+export class EncodingError extends errorClass('ERR_MMAPDB_ENCODING') {
+  constructor(
+    message: string,
+    readonly site: ValueSite = {},
+    options?: { cause?: unknown },
+  ) {
+    super(message, options)
+  }
+}
+
+type ErrorClass = new (message: string) => MmapdbError
+
+/** The class of each code. */
+export const ERROR_CLASSES = {
   ERR_MMAPDB_INVALID: InvalidError,
   ERR_MMAPDB_NOT_FOUND: NotFoundError,
   ERR_MMAPDB_NOT_A_DATABASE: NotADatabaseError,
@@ -113,27 +161,47 @@ const CLASSES: Partial<Record<MmapdbErrorCode, new (message: string) => MmapdbEr
   ERR_MMAPDB_UNSUPPORTED: UnsupportedError,
   ERR_MMAPDB_CLOSED: ClosedError,
   ERR_MMAPDB_READERS: ReadersError,
+  ERR_MMAPDB_CORRUPT: CorruptError,
   ERR_MMAPDB_LOCKED: LockedError,
   ERR_MMAPDB_EXPIRED: ExpiredError,
-  ERR_MMAPDB_CORRUPT: CorruptError,
-}
+  ERR_MMAPDB_OUTCOME_UNKNOWN: OutcomeUnknownError,
+  ERR_MMAPDB_ENCODING: EncodingError,
+} satisfies Record<MmapdbErrorCode, ErrorClass>
 
-/** What an error looks like on its way between threads, where classes do not survive. */
+/** What an error looks like on its way between threads and processes, where classes do not survive. */
 export interface ErrorMessage {
+  /** Undefined for an error that is none of ours. */
   readonly code: MmapdbErrorCode | undefined
   readonly message: string
-  readonly site?: DamageSite
+  readonly stack?: string
+  /** What the error has besides: `site`, `lsn`, or the `code` and `syscall` of a system's refusal. */
+  readonly fields: Readonly<Record<string, unknown>>
+  readonly cause?: ErrorMessage
 }
 
-export function toErrorMessage(error: unknown): ErrorMessage {
-  if (error instanceof CorruptError) return { code: error.code, message: error.message, site: error.site }
-  if (error instanceof MmapdbError) return { code: error.code, message: error.message }
-  return { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error) }
+/** How far a chain of causes is followed. */
+const MAX_CAUSES = 4
+
+export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessage {
+  if (!(error instanceof Error)) return { code: undefined, message: String(error), fields: {} }
+  const ours = error instanceof MmapdbError
+  const fields = Object.entries(error).filter(([name, value]) => (ours ? name !== 'name' && name !== 'code' : isPlain(value)))
+  return {
+    code: ours ? error.code : undefined,
+    message: error.message,
+    fields: Object.fromEntries(fields),
+    ...(error.stack !== undefined && { stack: error.stack }),
+    ...(error.cause instanceof Error && causes > 0 && { cause: toErrorMessage(error.cause, causes - 1) }),
+  }
 }
 
-export function fromErrorMessage(sent: ErrorMessage): Error {
-  if (sent.code === undefined) return new Error(sent.message)
-  if (sent.code === 'ERR_MMAPDB_CORRUPT') return new CorruptError(sent.message, sent.site)
-  const Class = CLASSES[sent.code]
-  return Class === undefined ? new MmapdbError(sent.code, sent.message) : new Class(sent.message)
+const isPlain = (value: unknown): boolean => typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+
+export function fromErrorMessage({ code, message, stack, fields, cause }: ErrorMessage): Error {
+  const Class: new (message: string) => Error = code === undefined ? Error : ERROR_CLASSES[code]
+  const error = Object.assign(new Class(message), fields)
+  if (cause !== undefined) error.cause = fromErrorMessage(cause)
+  // Of a fault in mmapdb itself, the place where it was thrown says most.
+  if (code === undefined && stack !== undefined) error.stack = stack
+  return error
 }

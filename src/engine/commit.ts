@@ -33,7 +33,7 @@
 //   to this process, a failed read         learn that their writes are in the log and may take effect;
 //                                          whoever leads next, here or elsewhere, applies them
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, fromErrorMessage, FullError, LockedError, MmapdbError } from '../errors.js'
+import { CorruptError, ERROR_CLASSES, FullError, LockedError, MmapdbError } from '../errors.js'
 import { typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
@@ -228,7 +228,7 @@ export class Committer {
     if (error instanceof FullError) this.#recount()
     // FullError is for writes of which nothing is left.
     const code = error instanceof FullError ? 'ERR_MMAPDB_IO' : error.code
-    const sent = fromErrorMessage({ code, message: `${error.message} The write is in the log, was not applied yet, and may still take effect.` })
+    const sent = new ERROR_CLASSES[code](`${error.message} The write is in the log, was not applied yet, and may still take effect.`)
     sent.cause = error
     return sent
   }

@@ -7,15 +7,7 @@ import { encodeHeader, decodeHeader, type Header } from '../../src/engine/header
 import type { Key } from '../../src/engine/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import type { Range } from '../../src/engine/range.js'
-import {
-  CorruptError,
-  EXIT_CODES,
-  fromErrorMessage,
-  MmapdbError,
-  toErrorMessage,
-  type MmapdbErrorCode,
-} from '../../src/errors.js'
-import * as errors from '../../src/errors.js'
+import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import {
   cleanUp,
   contents,
@@ -437,30 +429,5 @@ describe('a database that is only read', function () {
     engine.close()
     chmodSync(dataFile(engine.options.path), 0)
     expectError(() => openEngine(engine.options.path), 'ERR_MMAPDB_PERMISSION')
-  })
-})
-
-describe('errors', () => {
-  it('each have a class, a code, an exit code and a way between threads', () => {
-    type ErrorClass = new (message: string) => MmapdbError
-    const classes = (Object.values(errors) as unknown[]).filter(
-      (x): x is ErrorClass => typeof x === 'function' && x.prototype instanceof MmapdbError && x !== CorruptError,
-    )
-    const seen = new Set<string>(['ERR_MMAPDB_CORRUPT'])
-    for (const Class of classes) {
-      const error = new Class('what happened')
-      seen.add(error.code)
-      expect(error).to.be.instanceOf(Error)
-      expect(error.name).to.equal(Class.name)
-      expect(EXIT_CODES[error.code]).to.be.oneOf([2, 4])
-      const back = fromErrorMessage(toErrorMessage(error))
-      expect(back).to.be.instanceOf(Class)
-      expect(back.message).to.equal('what happened')
-    }
-    expect([...seen].sort()).to.deep.equal(Object.keys(EXIT_CODES).sort())
-    const corrupt = fromErrorMessage(toErrorMessage(new CorruptError('rot', { lsn: 8, slotNo: 4, path: '/p' }))) as CorruptError
-    expect(corrupt).to.be.instanceOf(CorruptError)
-    expect(corrupt.site).to.deep.equal({ lsn: 8, slotNo: 4, path: '/p' })
-    expect(fromErrorMessage(toErrorMessage(new Error('other')))).to.not.be.instanceOf(MmapdbError)
   })
 })
