@@ -19,7 +19,7 @@ export const delCommand = (): Command =>
         return true
       })
       if (found) {
-        if (json) print(JSON.stringify({ key: plain(key), deleted: true }))
+        if (json) await print(JSON.stringify({ key: plain(key), deleted: true }))
         return
       }
       if (quiet) throw new Ended(EXIT.ABSENT)

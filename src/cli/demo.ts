@@ -44,54 +44,54 @@ const KILLED_AT_WRITE = 6
 
 async function golden(path: string): Promise<void> {
   let db = await open(path, { workers: 2 })
-  print('open: a new database, with two workers')
+  await print('open: a new database, with two workers')
   await db.put('user:1', { name: 'Ada', born: 1815 })
   await db.put('user:2', { name: 'Grace', born: 1906 })
-  print(`put: ${plural(db.count(), 'entry')} on disk and visible`)
-  print(`get user:1: ${toJson(db.get('user:1'))}`)
-  print(`get user:9: ${String(db.get('user:9'))}`)
+  await print(`put: ${plural(db.count(), 'entry')} on disk and visible`)
+  await print(`get user:1: ${toJson(db.get('user:1'))}`)
+  await print(`get user:9: ${String(db.get('user:9'))}`)
 
   await Promise.all(Array.from({ length: 100 }, (_, i) => db.put(['event', i], `number ${i}`)))
-  print(`put: 100 more at once, ${plural(db.count(), 'entry')} now`)
+  await print(`put: 100 more at once, ${plural(db.count(), 'entry')} now`)
   await db.batch([
     { type: 'put', key: 'user:3', value: { name: 'Edsger', born: 1930 } },
     { type: 'del', key: 'user:2' },
   ])
-  print(`batch: one put and one delete, all or nothing: user:2 is ${db.has('user:2') ? 'there' : 'gone'}, user:3 is ${db.has('user:3') ? 'there' : 'missing'}`)
+  await print(`batch: one put and one delete, all or nothing: user:2 is ${db.has('user:2') ? 'there' : 'gone'}, user:3 is ${db.has('user:3') ? 'there' : 'missing'}`)
 
   const snapshot = db.snapshot()
   await db.put('user:1', { name: 'Ada', born: 1815, died: 1852 })
-  print(`snapshot: sees ${toJson(snapshot.get('user:1'))}`)
-  print(`          now  ${toJson(db.get('user:1'))}`)
+  await print(`snapshot: sees ${toJson(snapshot.get('user:1'))}`)
+  await print(`          now  ${toJson(db.get('user:1'))}`)
   snapshot.close()
 
-  print(`range: users are ${[...db.keys({ prefix: 'user:' })].join(', ')}`)
-  print(`range: the last two events are ${[...db.values({ prefix: ['event'], reverse: true, limit: 2 })].join(', ')}`)
+  await print(`range: users are ${[...db.keys({ prefix: 'user:' })].join(', ')}`)
+  await print(`range: the last two events are ${[...db.values({ prefix: ['event'], reverse: true, limit: 2 })].join(', ')}`)
   const before = db.count()
   await db.close()
-  print('close: everything is in the data file, the log is empty')
+  await print('close: everything is in the data file, the log is empty')
 
   const bin = fileURLToPath(new URL('../../../bin/mmapdb', import.meta.url))
   const victim = spawnSync(process.execPath, [bin, 'demo', '--victim', path], {
     env: { ...process.env, MMAPDB_CRASH_AT: `after-flush:${KILLED_AT_WRITE}` },
     encoding: 'utf8',
   })
-  print(`crash: another process acknowledged ${plural(victim.stdout.split('\n').length - 1, 'write')}; ${victim.signal} ended it in the middle of the next`)
+  await print(`crash: another process acknowledged ${plural(victim.stdout.split('\n').length - 1, 'write')}; ${victim.signal} ended it in the middle of the next`)
 
   db = await open(path, { workers: 2 })
   const { recovery } = db
   if (recovery === undefined || !recovery.needed) throw new Error('there was nothing to recover')
-  print(`recovery: ${plural(recovery.framesReplayed, 'frame')} with ${plural(recovery.operationsReplayed, 'operation')} replayed, ${plural(recovery.tornTailBytes, 'torn byte')} dropped`)
-  print(`recovery: ${plural(db.count() - before, 'entry')} more than before the crash: ${[...db.keys({ prefix: 'crash:' })].join(', ')}`)
+  await print(`recovery: ${plural(recovery.framesReplayed, 'frame')} with ${plural(recovery.operationsReplayed, 'operation')} replayed, ${plural(recovery.tornTailBytes, 'torn byte')} dropped`)
+  await print(`recovery: ${plural(db.count() - before, 'entry')} more than before the crash: ${[...db.keys({ prefix: 'crash:' })].join(', ')}`)
   await report(db)
   await db.close()
-  print('OK: golden scenario completed')
+  await print('OK: golden scenario completed')
 }
 
 async function report(db: Database): Promise<void> {
   const verified = await db.verify()
   if (!verified.ok) throw new Error('verification found damage')
-  print(`verify: ${plural(verified.entries, 'entry')}, no damage`)
+  await print(`verify: ${plural(verified.entries, 'entry')}, no damage`)
 }
 
 /** Runs in a process of its own, which a crash point kills while it writes. */
@@ -99,7 +99,7 @@ async function writeUntilKilled(path: string): Promise<void> {
   const db = await open(path, { workers: 0 })
   for (let i = 1; ; i++) {
     db.putSync(`crash:${i}`, i)
-    print(`crash:${i}`)
+    await print(`crash:${i}`)
   }
 }
 
@@ -107,16 +107,16 @@ async function writeUntilKilled(path: string): Promise<void> {
 
 async function failures(directory: string): Promise<void> {
   const path = join(directory, 'db')
-  const told = (what: string, error: unknown): void => {
+  const told = async (what: string, error: unknown): Promise<void> => {
     if (!(error instanceof MmapdbError)) throw error
-    print(`${what}: ${error.name} ${error.code}`)
-    print(`  ${error.message.replaceAll(directory, 'DIR')}`)
+    await print(`${what}: ${error.name} ${error.code}`)
+    await print(`  ${error.message.replaceAll(directory, 'DIR')}`)
   }
   const fails = async (what: string, act: () => unknown): Promise<void> => {
     try {
       await act()
     } catch (error) {
-      told(what, error)
+      await told(what, error)
       return
     }
     throw new Error(`${what}: this should have failed`)
@@ -137,11 +137,11 @@ async function failures(directory: string): Promise<void> {
   await fails('put undefined', () => db.put('key', undefined))
   await fails('put under a key that is too long', () => db.put('k'.repeat(2000), 1))
   await fails('a range with two lower bounds', () => db.count({ gt: 1, gte: 1 }))
-  print(`nothing of that was stored: ${plural(db.count(), 'entry')}`)
+  await print(`nothing of that was stored: ${plural(db.count(), 'entry')}`)
   await db.close()
   await fails('get from a closed database', () => db.get('key'))
   const reader = await open(path, { workers: 0, readOnly: true })
   await fails('put into a database opened to read', () => reader.put('key', 1))
   await reader.close()
-  print('ERROR: invalid input or unavailable IPC resource')
+  await print('ERROR: invalid input or unavailable IPC resource')
 }

@@ -2,6 +2,7 @@
 import { CommanderError } from 'commander'
 import { EXIT_CODES, MmapdbError } from '../errors.js'
 import { StorageError } from '../storage/storage.js'
+import { printable } from './notation.js'
 
 export const EXIT = { DONE: 0, ABSENT: 1, INVALID: 2, CORRUPT: 3, BUSY: 4, INTERRUPTED: 130 } as const
 
@@ -20,6 +21,11 @@ export class AbsentError extends Error {
 /** A process that was to help with a load is gone. */
 export class ProcessError extends Error {
   readonly code = 'ERR_MMAPDB_PROCESS'
+}
+
+/** stdout cannot be written. */
+export class OutputError extends Error {
+  readonly code = 'ERR_MMAPDB_IO'
 }
 
 export interface Failure {
@@ -43,7 +49,7 @@ const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
 export function failureOf(error: unknown): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
   if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
-  if (error instanceof ProcessError) return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
+  if (error instanceof ProcessError || error instanceof OutputError) return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
   if (error instanceof MmapdbError) return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
@@ -71,5 +77,5 @@ export function reportFailure(error: unknown, globals: { json?: boolean; verbose
   if (error instanceof Ended) return
   const stack = globals.verbose && error instanceof Error ? error.stack : undefined
   if (globals.json) process.stderr.write(`${JSON.stringify({ error: { code, message, ...(stack ? { stack } : {}) } })}\n`)
-  else process.stderr.write(`mmapdb: ${message.replace(/\s*\n\s*/g, ' ')}\n${stack ? `${stack}\n` : ''}`)
+  else process.stderr.write(`mmapdb: ${printable(message.replace(/\s*\n\s*/g, ' '))}\n${stack ? `${stack}\n` : ''}`)
 }

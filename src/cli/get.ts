@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, type KeyOptions } from './common.js'
 import { AbsentError, Ended, EXIT } from './failure.js'
 import { parseKey, plain, showKey, toJson } from './notation.js'
-import { print } from './output.js'
+import { print, printBytes } from './output.js'
 
 export const getCommand = (): Command =>
   new Command('get')
@@ -20,7 +20,7 @@ export const getCommand = (): Command =>
         throw new AbsentError(`There is no key ${showKey(key)}.`)
       }
       const { value, version } = entry
-      if (json) print(JSON.stringify({ key: plain(key), value: plain(value), version }))
-      else if (value instanceof Uint8Array) process.stdout.write(value)
-      else print(typeof value === 'string' ? value : toJson(value))
+      if (json) await print(JSON.stringify({ key: plain(key), value: plain(value), version }))
+      else if (value instanceof Uint8Array) await printBytes(value)
+      else await print(typeof value === 'string' ? value : toJson(value))
     })

@@ -189,8 +189,8 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
       examples: checked?.examples ?? [],
       interrupted,
     }
-    if (globals.json) print(JSON.stringify(report))
-    else if (!globals.quiet) print(reportLines(report).join('\n'))
+    if (globals.json) await print(JSON.stringify(report))
+    else if (!globals.quiet) await print(reportLines(report).join('\n'))
     if (written.error) throw written.error
     if (report.lost) throw new Ended(EXIT.CORRUPT)
     if (interrupted) throw new Ended(EXIT.INTERRUPTED)

@@ -2,12 +2,13 @@
 // error becomes a message and an exit code.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { checkArguments } from './arguments.js'
 import { delCommand } from './del.js'
 import { demoCommand } from './demo.js'
 import { EXIT, reportFailure } from './failure.js'
 import { getCommand } from './get.js'
 import { loadCommand } from './load.js'
-import { endQuietlyOnClosedPipe } from './output.js'
+import { print, watchOutput } from './output.js'
 import { putCommand } from './put.js'
 import { recoverCommand } from './recover.js'
 import { scanCommand } from './scan.js'
@@ -17,6 +18,9 @@ import { verifyCommand } from './verify.js'
 import { walCommand } from './wal.js'
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+/** What --help and --version say: printed at the end, like any other output. */
+let helpText = ''
 
 export function program(): Command {
   const root = new Command('mmapdb')
@@ -55,20 +59,30 @@ Exit codes:
     command
       .configureHelp({ showGlobalOptions: true })
       .exitOverride()
-      .configureOutput({ outputError: () => undefined })
+      .configureOutput({ outputError: () => undefined, writeOut: (text) => void (helpText += text) })
   }
   return root
 }
 
-endQuietlyOnClosedPipe()
+const inJson = process.argv.includes('--json')
+const verbose = process.argv.includes('--verbose')
+const fail = (error: unknown): void => reportFailure(error, { json: inJson, verbose })
+
+watchOutput()
+// Nothing should come here. What does is reported like the rest, not with the exit code of "absent".
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.removeAllListeners(event).on(event, (error: unknown) => {
+    fail(error)
+    process.exit()
+  })
+}
 try {
+  checkArguments()
   await program().parseAsync()
 } catch (error) {
   // --help and --version end this way too, and so does a line without a command, which gets help.
   const help = error instanceof CommanderError && (error.code === 'commander.help' || error.exitCode === 0)
   if (help && error.exitCode !== 0) process.exitCode = EXIT.INVALID
-  if (!help) {
-    const given = new Set(process.argv)
-    reportFailure(error, { json: given.has('--json'), verbose: given.has('--verbose') })
-  }
+  if (!help) fail(error)
 }
+if (helpText !== '') await print(helpText.replace(/\n$/, '')).catch(fail)

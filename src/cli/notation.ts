@@ -40,7 +40,7 @@ export function parseValue(text: string, asJson: boolean): unknown {
 
 /** JSON of anything that can be a key or a value. */
 export function toJson(value: unknown): string {
-  return JSON.stringify(plain(value)) ?? 'null'
+  return printable(JSON.stringify(plain(value)) ?? 'null')
 }
 
 /** The same as something that JSON.stringify takes. */
@@ -57,12 +57,18 @@ export function plain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, plain(v)]))
 }
 
+/** What steers a terminal, or turns the order of what follows round. */
 // eslint-disable-next-line no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f]/
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
+
+/** A text of others, with control characters as \uXXXX, so that it cannot steer the terminal. */
+export const printable = (text: string): string => text.replace(CONTROL, escaped)
 
 /** A key for people: strings as they are (quoted if they hold control characters), the rest as JSON. */
 export function showKey(key: Key | KeyPart): string {
-  return typeof key === 'string' && !CONTROL.test(key) ? key : toJson(key)
+  return typeof key === 'string' && printable(key) === key ? key : toJson(key)
 }
 
 /** At most `length` characters of a value's JSON. */

@@ -1,25 +1,32 @@
-// Writing to stdout: in pieces large enough to be cheap, waiting while the reader is slow, and
-// ending quietly when the reader has gone (`| head`).
-import { once } from 'node:events'
+// Writing to stdout and stderr: in pieces large enough to be cheap, waiting while the reader is slow. A
+// reader that has gone (`| head`) is no error; output that cannot be written (a full disk) is one, with a
+// message and an exit code like any other.
+import { Ended, EXIT, OutputError } from './failure.js'
 
 const PIECE_CHARACTERS = 64 * 1024
 
-/** A reader that has seen enough is no error. */
-export function endQuietlyOnClosedPipe(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0)
-    throw error
-  })
-  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
+/** Errors of the streams are met where they are written to; without this Node.js would end the process. */
+export function watchOutput(): void {
+  const ignore = (): void => undefined
+  for (const stream of [process.stdout, process.stderr]) if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+}
+
+/** Resolves when the text is out: true, or false if nobody reads it any more. Throws `OutputError`. */
+function put(text: string | Uint8Array): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => {
+      if (!error) resolve(true)
+      else if ((error as NodeJS.ErrnoException).code === 'EPIPE') resolve(false)
+      else reject(new OutputError(`The output cannot be written: ${error.message}. What the command stored or removed stays so.`, { cause: error }))
+    })
   })
 }
 
-/** Lines on their way to stdout. `await write(...)` whenever it returns a promise. */
+/** Lines on their way to stdout. `await write(...)` whenever it returns a promise; `flush` at the end. */
 export class Lines {
   #pending = ''
 
-  /** Adds a line. Resolves at once unless the reader is behind. */
+  /** Adds a line. Resolves at once unless the reader is slow; ends the command if the reader has gone. */
   write(line: string): Promise<void> | undefined {
     this.#pending += `${line}\n`
     return this.#pending.length >= PIECE_CHARACTERS ? this.flush() : undefined
@@ -28,15 +35,25 @@ export class Lines {
   async flush(): Promise<void> {
     const text = this.#pending
     this.#pending = ''
-    if (text !== '' && !process.stdout.write(text)) await once(process.stdout, 'drain')
+    if (text !== '' && !(await put(text))) throw new Ended(EXIT.DONE)
   }
 }
 
-export const print = (text: string): void => void process.stdout.write(`${text}\n`)
+/** A result, with a line break behind it. Resolves when it is out. */
+export const print = async (text: string): Promise<void> => void (await put(`${text}\n`))
+
+/** Bytes as they are. */
+export const printBytes = async (bytes: Uint8Array): Promise<void> => void (await put(bytes))
+
+/** A line for people who watch; not part of the result. If it cannot be written, nothing else suffers. */
+export const tell = (line: string): void => void process.stderr.write(`${line}\n`)
 
 /** True if what goes to stdout may be coloured. */
-export const coloured = (): boolean =>
-  process.env['FORCE_COLOR'] !== undefined ? process.env['FORCE_COLOR'] !== '0' : process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined
+export const coloured = (): boolean => {
+  const { FORCE_COLOR, NO_COLOR, TERM } = process.env
+  if (FORCE_COLOR !== undefined) return FORCE_COLOR !== '0'
+  return process.stdout.isTTY === true && !NO_COLOR && TERM !== 'dumb'
+}
 
 export const number = (n: number): string => n.toLocaleString('en-US')
 

@@ -35,7 +35,7 @@ Examples:
         engine.put(key, value)
         return json ? engine.getEntry(key)?.version : undefined
       })
-      if (json) print(JSON.stringify({ key: plain(key), version }))
+      if (json) await print(JSON.stringify({ key: plain(key), version }))
     })
 
 async function valueOf(text: string, { jsonValue, valueEncoding }: PutOptions): Promise<unknown> {

@@ -37,10 +37,10 @@ is listed. Versions of entries begin anew.`,
       const dry = options.dryRun ?? false
       const engine = dry ? openToInspect(db) : openToWrite(db, { createIfMissing: false })
       const { recovery, verified } = await using(engine, (it) => ({ recovery: it.recovery, verified: verify(it) }))
-      if (json) print(JSON.stringify({ dryRun: dry, recovery: recovery ?? null, verify: verified }))
+      if (json) await print(JSON.stringify({ dryRun: dry, recovery: recovery ?? null, verify: verified }))
       else if (!quiet) {
         const lines = recovery ? recoveryLines(recovery, dry) : ['The database is open elsewhere: whoever opened it first has recovered it.']
-        print([...lines, ...verifyLines(verified)].join('\n'))
+        await print([...lines, ...verifyLines(verified)].join('\n'))
       }
       if (!verified.ok) throw new Ended(EXIT.CORRUPT)
     })
@@ -51,8 +51,8 @@ async function salvageInto(out: string, { db, json, quiet }: Globals): Promise<v
   if (json) {
     const { lostRanges, lostValues, ...rest } = report
     const ranges = lostRanges.map(({ from, to }) => ({ from: jsonKey(from), to: jsonKey(to) }))
-    print(JSON.stringify({ ...rest, lostRanges: ranges, lostValues: lostValues.map(jsonKey), verify: verified }))
-  } else if (!quiet) print([...salvageLines(report), ...verifyLines(verified)].join('\n'))
+    await print(JSON.stringify({ ...rest, lostRanges: ranges, lostValues: lostValues.map(jsonKey), verify: verified }))
+  } else if (!quiet) await print([...salvageLines(report), ...verifyLines(verified)].join('\n'))
   if (!report.complete || !verified.ok) throw new Ended(EXIT.CORRUPT)
 }
 

@@ -35,11 +35,17 @@ Capital letters are slots that the last checkpoint sealed, small ones those writ
 free if the checkpoint's free list names it. Where a character stands for several slots, it is the
 kind that most of them are, or ! if any is damaged.`,
     )
-    .action((slotNo: number | undefined, options: SlotsOptions, command: Command) => {
+    .action(async (slotNo: number | undefined, options: SlotsOptions, command: Command) => {
       const { db, json } = globalsOf(command)
-      const damaged = withFile(db, (file) => (slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json)))
+      const { text, damaged } = withFile(db, (file) => (slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json)))
+      await print(text)
       if (damaged) throw new Ended(EXIT.CORRUPT)
     })
+
+interface View {
+  readonly text: string
+  readonly damaged: boolean
+}
 
 // ---- the map -----------------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ function freeSlots(space: DataFile['space'], first: number, length: number, slot
   return readChain(space, chain, nextSlot)
 }
 
-function drawMap(file: DataFile, options: SlotsOptions, json: boolean): boolean {
+function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
   const { kinds, damage, leafBytesUsed } = mapOf(file)
   const counts = new Array<number>(KINDS.length).fill(0)
   for (const kind of kinds) counts[kind]!++
@@ -145,19 +151,17 @@ function drawMap(file: DataFile, options: SlotsOptions, json: boolean): boolean 
   for (let at = 0; at < kinds.length; at += group) marks.push(strongest(kinds.subarray(at, at + group)))
   const { header } = file.headers
   if (json) {
-    print(
-      JSON.stringify({
-        slots: file.slots,
-        slotsPerCharacter: group,
-        map: marks.map((kind) => KINDS[kind]!.mark).join(''),
-        counts: Object.fromEntries(KINDS.map(({ name }, i) => [name, counts[i]])),
-        leafFill: fill,
-        inUse: file.inUse,
-        checkpoint: header && { number: header.checkpointNumber, lsn: header.lsn, root: header.root, height: header.height, entries: header.entries },
-        damage,
-      }),
-    )
-    return damage.length > 0
+    const text = JSON.stringify({
+      slots: file.slots,
+      slotsPerCharacter: group,
+      map: marks.map((kind) => KINDS[kind]!.mark).join(''),
+      counts: Object.fromEntries(KINDS.map(({ name }, i) => [name, counts[i]])),
+      leafFill: fill,
+      inUse: file.inUse,
+      checkpoint: header && { number: header.checkpointNumber, lsn: header.lsn, root: header.root, height: header.height, entries: header.entries },
+      damage,
+    })
+    return { text, damaged: damage.length > 0 }
   }
   const paint = painter()
   const lines: string[] = []
@@ -179,8 +183,7 @@ function drawMap(file: DataFile, options: SlotsOptions, json: boolean): boolean 
           `${header.height === 0 ? 'an empty tree' : `root in slot ${header.root}, height ${header.height}`}. ${bytes(file.slots * SLOT_BYTES)}.${file.inUse ? ' The database is in use.' : ''}`,
   )
   for (const { slotNo, why } of damage) lines.push(`DAMAGED: slot ${slotNo}: ${why}`)
-  print(lines.join('\n'))
-  return damage.length > 0
+  return { text: lines.join('\n'), damaged: damage.length > 0 }
 }
 
 /** The kind that stands for a group: damage if there is any, else the most frequent. */
@@ -211,7 +214,7 @@ interface EntryView {
 
 const PREVIEW_CHARACTERS = 60
 
-function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): boolean {
+function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): View {
   if (slotNo >= file.slots) throw new InvalidError(`There is no slot ${slotNo}: the file has slots 0 to ${file.slots - 1}.`)
   const { space } = file
   const b = Buffer.from(slotBytes(space, slotNo))
@@ -249,8 +252,8 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
   }
   if (json) {
     const views = entries.map(({ keyText, valueText, ...view }) => ({ ...view, ...('key' in view || view.child !== undefined ? {} : { keyHex: keyText }), ...(valueText === undefined || 'value' in view ? {} : { valueHex: valueText }) }))
-    print(JSON.stringify({ ...common, ...detail, ...(views.length > 0 ? { contents: views } : {}), damage: damage ?? null }))
-    return damage !== undefined
+    const text = JSON.stringify({ ...common, ...detail, ...(views.length > 0 ? { contents: views } : {}), damage: damage ?? null })
+    return { text, damaged: damage !== undefined }
   }
   const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
   const lines = [`slot ${slotNo}: ${common.type}${type === TYPE.BRANCH ? ` at level ${common.level}` : ''}`]
@@ -276,8 +279,7 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
     })
   }
   if (damage !== undefined) lines.push('', `DAMAGED: ${damage}`)
-  print(lines.join('\n'))
-  return damage !== undefined
+  return { text: lines.join('\n'), damaged: damage !== undefined }
 }
 
 /** What is wrong with a slot that the checkpoint counts on. */

@@ -11,7 +11,7 @@ export const statsCommand = (): Command =>
     .action(async (_options: unknown, command: Command) => {
       const { db, json } = globalsOf(command)
       const stats = await using(openToRead(db), (engine) => engine.stats())
-      print(json ? JSON.stringify(stats) : await table(stats))
+      await print(json ? JSON.stringify(stats) : await table(stats))
     })
 
 async function table(s: Stats): Promise<string> {

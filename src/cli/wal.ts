@@ -68,30 +68,33 @@ async function list(db: string, options: WalOptions, json: boolean, lines: Lines
   const log = new Log({ storage: posixStorage, directory: paths.wal, uuid: Buffer.alloc(16), segmentBytes: 0, readOnly: true })
   try {
     const starts = log.starts()
-    for (const start of starts) lines.write(describeSegment(log, start, checkpointLsn, json))
-    if (!json) lines.write(checkpointLsn === undefined ? 'No header says where the checkpoint is.' : `The tree on disk includes everything before LSN ${checkpointLsn}.`)
+    for (const start of starts) await lines.write(describeSegment(log, start, checkpointLsn, json))
+    if (!json) await lines.write(checkpointLsn === undefined ? 'No header says where the checkpoint is.' : `The tree on disk includes everything before LSN ${checkpointLsn}.`)
     const range = rangeOf(options, starts)
     const codec = options.ops ? valueCodec(options.valueEncoding) : undefined
     let shown = 0
     let left = 0
     const walk = new Walk(log, range.from as Lsn, checkpointLsn, inUse)
     while (walk.next() && walk.frame.lsn < range.until) {
-      for (const gap of walk.takeGaps()) lines.write(json ? JSON.stringify({ gap }) : `  damaged from LSN ${gap.from} to ${gap.to}: the tree on disk includes that; nothing is lost`)
+      for (const gap of walk.takeGaps()) {
+        const text = `  damaged from LSN ${gap.from} to ${gap.to}: the tree on disk includes that; nothing is lost`
+        await lines.write(json ? JSON.stringify({ gap }) : text)
+      }
       if (options.from !== undefined && walk.frame.lsn < options.from) continue
       if (options.limit > 0 && shown >= options.limit) {
         left++
         continue
       }
-      if (!json && shown === 0) lines.write(`\n${HEADINGS}`)
+      if (!json && shown === 0) await lines.write(`\n${HEADINGS}`)
       shown++
       const waiting = lines.write(describeFrame(walk.frame, json, codec))
       if (waiting) await waiting
     }
     const { kind, text } = walk.frame.lsn >= range.until ? { kind: 'segment' as const, text: 'The next segment follows.' } : walk.ending()
-    if (json) lines.write(JSON.stringify({ end: { kind, lsn: walk.position, framesNotShown: left, text } }))
+    if (json) await lines.write(JSON.stringify({ end: { kind, lsn: walk.position, framesNotShown: left, text } }))
     else {
-      if (left > 0) lines.write(`... and ${plural(left, 'more frame')}; --limit 0 shows all of them.`)
-      lines.write(`\n${text}`)
+      if (left > 0) await lines.write(`... and ${plural(left, 'more frame')}; --limit 0 shows all of them.`)
+      await lines.write(`\n${text}`)
     }
     return kind
   } finally {
