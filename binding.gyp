@@ -12,6 +12,7 @@
         'native/locks.cc',
         'native/mapping.cc',
         'native/region.cc',
+        'native/take_after.cc',
       ],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include")'],
       'defines': [

@@ -5,6 +5,7 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import {
   StorageError,
+  type FileAccess,
   type FileSystemInfo,
   type LockTable,
   type PathInfo,
@@ -217,7 +218,7 @@ export class MemoryStorage implements Storage {
     const file = options.create ? this.#create(path) : this.#find(path, 'open')
     return new MemoryRegion(path, options.mode === 'private' ? file.copy() : file, options)
   }
-  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
+  openFile(path: string, access: FileAccess): RandomFile {
     return new MemoryHandle(access === 'create' ? this.#create(path) : this.#find(path, 'open'), path)
   }
   openLocks(): LockTable {
@@ -241,6 +242,9 @@ export class MemoryStorage implements Storage {
   makeDirectory(path: string): void {
     if (this.#files.has(path)) throw new StorageError('mkdir', 'EEXIST', path)
     this.#directories.add(path)
+  }
+  fitsIn(): boolean {
+    return true
   }
   rename(from: string, to: string): void {
     if (this.#directories.delete(from)) {

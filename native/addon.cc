@@ -1,4 +1,4 @@
-// The addon's exports: Region, LockFile, allocate, fileId. Facilities only; what they are used for is
+// The addon's exports: Region, LockFile, allocate, fileId, takeAfter. Facilities only; what they are used for is
 // decided in TypeScript.
 #include <napi.h>
 
@@ -9,6 +9,7 @@
 #include "file_id.h"
 #include "locks.h"
 #include "region.h"
+#include "take_after.h"
 
 namespace mmapdb {
 
@@ -29,11 +30,20 @@ Napi::Value IdOfFile(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(id));
 }
 
+// takeAfter(fd, path)
+void TakeAfterFile(const Napi::CallbackInfo& info) {
+  const Arguments arguments(info);
+  const int fd = static_cast<int>(arguments.Integer(0, "fd", 0, INT_MAX));
+  const std::string path = arguments.Path(1, "path");
+  AtBorder(info.Env(), [&] { TakeAfter(fd, path); });
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
   exports.Set("allocate", Napi::Function::New<AllocateFile>(env, "allocate"));
   exports.Set("fileId", Napi::Function::New<IdOfFile>(env, "fileId"));
+  exports.Set("takeAfter", Napi::Function::New<TakeAfterFile>(env, "takeAfter"));
   return exports;
 }
 

@@ -8,6 +8,7 @@
 // operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
 import {
   StorageError,
+  type FileAccess,
   type FileSystemInfo,
   type LockMode,
   type LockTable,
@@ -473,7 +474,7 @@ class SimStorage implements Storage {
     if (options.mode !== 'shared') throw new Error('the simulation maps files shared only')
     return new SimRegion(this.world, this.world.file(path, options.create ?? false, options.windowBytes), options)
   }
-  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
+  openFile(path: string, access: FileAccess): RandomFile {
     this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])
     return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
   }
@@ -496,6 +497,9 @@ class SimStorage implements Storage {
   }
   makeDirectory(path: string): void {
     this.world.makeDirectory(path)
+  }
+  fitsIn(): boolean {
+    return true
   }
   rename(from: string, to: string): void {
     this.world.call(`rename ${from} ${to}`, 'rename', from, ['EIO', 'ENOSPC'])

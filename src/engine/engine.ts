@@ -193,6 +193,7 @@ export class Engine {
       this.#log = new Log({
         storage,
         directory: paths.wal,
+        like: paths.data,
         uuid: header.uuid,
         segmentBytes: options.segmentBytes,
         readOnly: this.isPrivate,
@@ -268,7 +269,7 @@ export class Engine {
    * The first opener begins with a file of its own: should somebody run on with the old one (their data
    * file was replaced, or else this would not be the first opener), nothing changes beneath them.
    */
-  #openControl({ control: path }: DatabasePaths, first: boolean): Region {
+  #openControl({ control: path, data }: DatabasePaths, first: boolean): Region {
     const storage = this.#storage
     try {
       if (first && !this.isPrivate && storage.info(path).kind !== 'missing') storage.unlink(path)
@@ -277,6 +278,7 @@ export class Engine {
         reserveBytes: CONTROL_RESERVE_BYTES,
         windowBytes: CONTROL_WINDOW_BYTES,
         create: first && !this.isPrivate,
+        like: data,
       })
     } catch (error) {
       if (!first && error instanceof StorageError && error.code === 'ENOENT') throw this.#controlGone()
@@ -343,9 +345,10 @@ export class Engine {
   #create(wal: string): void {
     guarded('Creating the database', () => {
       const storage = this.#storage
-      storage.makeDirectory(wal)
+      const { directory, data } = databasePaths(this.options.path)
+      storage.makeDirectory(wal, directory)
       const uuid = Buffer.from(storage.randomBytes(16))
-      const log = new Log({ storage, directory: wal, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
+      const log = new Log({ storage, directory: wal, like: data, uuid, segmentBytes: this.options.segmentBytes, readOnly: false })
       log.createSegment(FIRST_LSN, 0)
       log.close()
       storage.flushDirectory(this.options.path)

@@ -20,6 +20,9 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   control: join(directory, 'control'),
 })
 
+/** What may lie there before there is a data file: `wal.new` is left by a creation that was cut short. */
+const OURS = new Set(['wal', 'wal.new', 'control'])
+
 /**
  * The data file as this thread has opened it. Removed or replaced while it is open, it goes on working
  * for those who have it, locks and all, and nobody else will ever find what is written there; and
@@ -64,7 +67,7 @@ export function checkPath(
     }
   }
   if (at.kind === 'directory' && storage.info(data).kind === 'file') return 'exists'
-  const others = at.kind === 'directory' ? storage.list(directory).filter((name) => name !== 'wal' && name !== 'control') : []
+  const others = at.kind === 'directory' ? storage.list(directory).filter((name) => !OURS.has(name)) : []
   if (others.length > 0) {
     throw new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
   }

@@ -69,6 +69,8 @@ export interface Native {
   allocate(fd: number, sizeBytes: number): void
   /** The inode number, or 0 if there is no such file. */
   fileId(path: string): number
+  /** Gives a new file the owner, group and permissions of the one at `path`, as far as this user may. */
+  takeAfter(fd: number, path: string): void
 }
 
 // From dist/src/storage.

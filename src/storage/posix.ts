@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
+import { dirname } from 'node:path'
 import {
   NATIVE_ADVICE_RANDOM,
   NATIVE_ANONYMOUS,
@@ -19,6 +20,7 @@ import {
 } from './native.js'
 import {
   StorageError,
+  type FileAccess,
   type FileSystemInfo,
   type LockMode,
   type LockTable,
@@ -49,6 +51,37 @@ function storageError(error: unknown, path: string): unknown {
   return new StorageError(syscall, String(error.code), path, { cause: error })
 }
 
+/**
+ * Opens a file for reading and writing, making it if there is none: with the permissions that the umask
+ * leaves, or with owner, group and permissions of `like`, and nobody else's to read before it has these.
+ */
+function openOrMake(path: string, like: string | undefined): number {
+  const { O_CREAT, O_EXCL, O_RDWR } = fs.constants
+  if (like === undefined) return fs.openSync(path, O_RDWR | O_CREAT)
+  let fd: number
+  try {
+    fd = fs.openSync(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error
+    // Whoever made it has seen to that, and what a link leads to must not be given away.
+    return fs.openSync(path, O_RDWR)
+  }
+  try {
+    native.takeAfter(fd, like)
+    return fd
+  } catch (error) {
+    fs.closeSync(fd)
+    throw error
+  }
+}
+
+/** The first file of a database that root makes in somebody's directory is theirs. */
+function giveToOwnerOfDirectory(path: string): void {
+  if (process.geteuid?.() !== 0) return
+  const { uid, gid } = fs.statSync(dirname(path))
+  if (uid !== 0) fs.lchownSync(path, uid, gid)
+}
+
 class PosixRegion implements Region {
   readonly windowBytes: number
   readonly reserveBytes: number
@@ -67,6 +100,9 @@ class PosixRegion implements Region {
     this.#readAheadBytes = options.readAheadBytes ?? Infinity
     const mode = NATIVE_MODES[options.mode]
     try {
+      const { like } = options
+      if (like !== undefined && options.create) fs.closeSync(openOrMake(path, like))
+      const isNew = like === undefined && options.create && !fs.existsSync(path)
       this.#native = new native.Region(
         mode,
         path,
@@ -75,6 +111,7 @@ class PosixRegion implements Region {
         options.create ?? false,
         false,
       )
+      if (isNew) giveToOwnerOfDirectory(path)
       this.#faultWords = new Int32Array(this.#native.faultWords())
       this.#limitReadAhead()
     } catch (error) {
@@ -187,12 +224,11 @@ class PosixFile implements RandomFile {
   readonly #path: string
   #fd: number
 
-  constructor(path: string, access: 'read' | 'write' | 'create') {
+  constructor(path: string, access: FileAccess, like: string | undefined) {
     this.#path = path
-    const { O_CREAT, O_RDONLY, O_RDWR } = fs.constants
-    const flags = access === 'read' ? O_RDONLY : access === 'write' ? O_RDWR : O_RDWR | O_CREAT
+    const { O_RDONLY, O_RDWR } = fs.constants
     try {
-      this.#fd = fs.openSync(path, flags)
+      this.#fd = access === 'create' ? openOrMake(path, like) : fs.openSync(path, access === 'read' ? O_RDONLY : O_RDWR)
     } catch (error) {
       throw storageError(error, path)
     }
@@ -388,8 +424,8 @@ export class PosixStorage implements Storage {
     return new PosixRegion(path, options)
   }
 
-  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
-    return new PosixFile(path, access)
+  openFile(path: string, access: FileAccess, like?: string): RandomFile {
+    return new PosixFile(path, access, like)
   }
 
   openLocks(path: string): LockTable {
@@ -440,11 +476,23 @@ export class PosixStorage implements Storage {
     }
   }
 
-  makeDirectory(path: string): void {
+  makeDirectory(path: string, like?: string): void {
     try {
-      fs.mkdirSync(path)
+      if (like === undefined) fs.mkdirSync(path)
+      else if (this.info(path).kind !== 'directory') makeDirectoryLike(path, like)
     } catch (error) {
       if (hasCode(error, 'EEXIST') && this.info(path).kind === 'directory') return
+      throw storageError(error, path)
+    }
+  }
+
+  fitsIn(path: string, like: string): boolean {
+    try {
+      const it = fs.lstatSync(path)
+      const model = fs.statSync(like)
+      const mine = process.geteuid?.() !== 0 || it.uid === model.uid
+      return it.isFile() && mine && it.gid === model.gid && (it.mode & 0o777) === (model.mode & 0o777)
+    } catch (error) {
       throw storageError(error, path)
     }
   }
@@ -494,6 +542,20 @@ export class PosixStorage implements Storage {
   randomBytes(count: number): Uint8Array {
     return randomBytes(count)
   }
+}
+
+/** Under another name until it has its owner: a crash in between leaves that, and the next one goes by it. */
+function makeDirectoryLike(path: string, like: string): void {
+  const unfinished = `${path}.new`
+  fs.rmSync(unfinished, { force: true, recursive: true })
+  fs.mkdirSync(unfinished, 0o700)
+  const fd = fs.openSync(unfinished, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY | fs.constants.O_NOFOLLOW)
+  try {
+    native.takeAfter(fd, like)
+  } finally {
+    fs.closeSync(fd)
+  }
+  fs.renameSync(unfinished, path)
 }
 
 function hasCode(error: unknown, code: string): boolean {

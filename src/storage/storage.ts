@@ -41,6 +41,8 @@ export interface RegionOptions {
   readonly windowBytes: number
   /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
   readonly create?: boolean
+  /** With `create`: whose owner, group and permissions a new file takes (see `Storage.openFile`). */
+  readonly like?: string
   /**
    * Once the file is longer than this, a load reads the page it needs and none around it, and whoever
    * knows what it will need says so with `willNeed`. Default: the system reads ahead, whatever the length.
@@ -92,6 +94,9 @@ export interface Region {
   close(): void
 }
 
+/** What a file is opened for; `create` makes it if there is none. */
+export type FileAccess = 'read' | 'write' | 'create'
+
 /** A file written and read at offsets; appending needs no state here. */
 export interface RandomFile {
   /** Reads up to `length` bytes into `into` from `position`; returns how many there were. */
@@ -126,7 +131,11 @@ export interface LockTable {
 
 export interface Storage {
   openRegion(path: string, options: RegionOptions): Region
-  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile
+  /**
+   * `like`: the file whose owner, group and permissions a new one takes, as far as this user may give them;
+   * it is readable to nobody else before. Default: what the process's umask leaves.
+   */
+  openFile(path: string, access: FileAccess, like?: string): RandomFile
   /** Creates the file if it is missing. Where it can only be read, shared locks still work. */
   openLocks(path: string): LockTable
   /** Names in a directory, unsorted. */
@@ -138,8 +147,10 @@ export interface Storage {
    */
   fileId(path: string): number
   fileSystem(path: string): FileSystemInfo
-  /** Creates a directory; its parent must exist. Succeeds if it is there already. */
-  makeDirectory(path: string): void
+  /** Creates a directory; its parent must exist. Succeeds if it is there already. `like`: as for `openFile`. */
+  makeDirectory(path: string, like?: string): void
+  /** True if the file at `path` may stand for one made like `like`: its owner and permissions lock nobody out or in. */
+  fitsIn(path: string, like: string): boolean
   rename(from: string, to: string): void
   unlink(path: string): void
   /** Returns once the entries of a directory (created, renamed, removed) are on disk. */

@@ -16,7 +16,7 @@
 import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { VersionError } from '../errors.js'
-import type { RandomFile, Storage } from '../storage/storage.js'
+import { StorageError, type RandomFile, type Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
 import { FRAME } from './frame.js'
 import { lsnToHex, type Lsn } from './lsn.js'
@@ -51,6 +51,8 @@ export interface LogOptions {
   readonly storage: Storage
   /** The directory of the segments. */
   readonly directory: string
+  /** The file whose owner, group and permissions new segments take; needed only where some are made. */
+  readonly like?: string
   readonly uuid: Buffer
   /** Bytes set aside for a segment; a longer frame gets a longer segment of its own. */
   readonly segmentBytes: number
@@ -66,6 +68,7 @@ export class Log {
   readonly segmentBytes: number
   readonly #readOnly: boolean
   readonly #ownOnly: boolean
+  readonly #like: string | undefined
   readonly #open = new Map<number, OpenSegment>()
 
   constructor(options: LogOptions) {
@@ -75,6 +78,7 @@ export class Log {
     this.segmentBytes = options.segmentBytes
     this.#readOnly = options.readOnly
     this.#ownOnly = options.ownOnly ?? false
+    this.#like = options.like
   }
 
   /** Where the segments on disk say they begin, ascending. Their headers are not looked at. */
@@ -100,7 +104,9 @@ export class Log {
       return known
     }
     const path = join(this.directory, segmentName(startLsn))
-    if (this.storage.info(path).kind !== 'file') return undefined
+    const { kind, sizeBytes } = this.storage.info(path)
+    // One without a header may be another user's, who died before giving it to the owner of the others.
+    if (kind !== 'file' || sizeBytes < SEGMENT_HEADER_BYTES) return undefined
     const id = this.storage.fileId(path)
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
     let segment: OpenSegment | undefined
@@ -149,11 +155,11 @@ export class Log {
     this.#forget(startLsn)
     const capacity = Math.max(this.segmentBytes - SEGMENT_HEADER_BYTES, frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
     const sizeBytes = SEGMENT_HEADER_BYTES + capacity
-    const spare = this.#spares().find((name) => this.storage.info(join(this.directory, name)).sizeBytes >= sizeBytes)
+    const spare = this.#spares().find((name) => this.#isOfUse(join(this.directory, name), sizeBytes))
     if (spare !== undefined && this.storage.info(path).kind === 'missing') {
       this.storage.rename(join(this.directory, spare), path)
     }
-    const file = this.storage.openFile(path, 'create')
+    const file = this.#openOrMake(path)
     crashPoint('segment-created')
     try {
       file.allocate(sizeBytes)
@@ -169,6 +175,22 @@ export class Log {
     } catch (error) {
       file.close()
       throw error
+    }
+  }
+
+  /** Spares keep the permissions of the day they were made, which may have changed since. */
+  #isOfUse(spare: string, sizeBytes: number): boolean {
+    return this.storage.info(spare).sizeBytes >= sizeBytes && (this.#like === undefined || this.storage.fitsIn(spare, this.#like))
+  }
+
+  #openOrMake(path: string): RandomFile {
+    try {
+      return this.storage.openFile(path, 'create', this.#like)
+    } catch (error) {
+      if (!(error instanceof StorageError && error.code === 'EACCES' && this.storage.info(path).sizeBytes === 0)) throw error
+      // Left empty by another user, who died before giving it to the owner of the others.
+      this.storage.unlink(path)
+      return this.storage.openFile(path, 'create', this.#like)
     }
   }
 

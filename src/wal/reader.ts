@@ -13,7 +13,7 @@ import { CorruptError } from '../errors.js'
 import { crc32c, FRAME, frameStride, isFrameAt, MAX_FRAME_BYTES } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
 import { lsnToHex, type Lsn } from './lsn.js'
-import { filePosition, firstFrameLsn } from './segment.js'
+import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 
 const MIN_READ_BYTES = 4096
 const MAX_READ_BYTES = 1024 * 1024
@@ -196,7 +196,8 @@ export const isUnfinished = (log: Log, start: Lsn): boolean =>
 /** Where the first frame of a segment whose header cannot be read says that it lies; 0 if there is none. */
 function firstFrameOf(log: Log, start: Lsn): number {
   const path = `${log.directory}/${lsnToHex(start)}.wal`
-  if (log.storage.info(path).kind !== 'file') return 0
+  const { kind, sizeBytes } = log.storage.info(path)
+  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return 0
   const file = log.storage.openFile(path, 'read')
   try {
     return firstFrameLsn(file)

@@ -2,6 +2,7 @@
 // what it has handed out, so that a test sees what was never given back.
 import {
   StorageError,
+  type FileAccess,
   type FileSystemInfo,
   type LockMode,
   type LockTable,
@@ -101,9 +102,9 @@ export class FaultyStorage implements Storage {
     this.#checkOpen(path, options.create ?? false)
     return new FaultyRegion(this.inner.openRegion(path, options), path, this.faults)
   }
-  openFile(path: string, access: 'read' | 'write' | 'create'): RandomFile {
+  openFile(path: string, access: FileAccess, like?: string): RandomFile {
     this.#checkOpen(path, access === 'create')
-    return new FaultyFile(this.inner.openFile(path, access), path, this.faults)
+    return new FaultyFile(this.inner.openFile(path, access, like), path, this.faults)
   }
   #checkOpen(path: string, create: boolean): void {
     this.faults.check('open', path)
@@ -129,9 +130,13 @@ export class FaultyStorage implements Storage {
     this.faults.check('look', path)
     return this.inner.fileSystem(path)
   }
-  makeDirectory(path: string): void {
+  makeDirectory(path: string, like?: string): void {
     this.faults.check('make directory', path)
-    this.inner.makeDirectory(path)
+    this.inner.makeDirectory(path, like)
+  }
+  fitsIn(path: string, like: string): boolean {
+    this.faults.check('look', path)
+    return this.inner.fitsIn(path, like)
   }
   rename(from: string, to: string): void {
     this.faults.check('rename', from)
