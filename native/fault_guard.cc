@@ -13,9 +13,12 @@ namespace mmapdb {
 
 namespace {
 
-GuardedRange ranges[kMaxGuardedRanges];
-// Entries at and past this one have never been used.
-std::atomic<size_t> rangesUsed{0};
+// The table grows by a block when it is full; a block, once there, stays.
+struct Block {
+  GuardedRange ranges[1024];
+  std::atomic<Block*> next;
+};
+Block firstBlock;
 // Lost pages that were replaced one by one, in all ranges.
 std::atomic<int32_t> pagesReplaced{0};
 struct sigaction previous;
@@ -31,26 +34,31 @@ bool MapZeros(uintptr_t begin, uintptr_t end, int prot) {
               MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
+bool ReplaceIn(GuardedRange* range, uintptr_t address) {
+  const uintptr_t begin = range->begin.load(std::memory_order_relaxed);
+  const uintptr_t end = range->end.load(std::memory_order_relaxed);
+  const uintptr_t page = address & ~(static_cast<uintptr_t>(pageBytes) - 1);
+  const int prot = range->prot.load(std::memory_order_relaxed);
+  const bool single = pagesReplaced.load(std::memory_order_relaxed) < kMaxPagesReplaced &&
+                      MapZeros(page, page + pageBytes, prot);
+  if (!single && !MapZeros(begin, end, prot)) return false;
+  if (single) {
+    pagesReplaced.fetch_add(1, std::memory_order_relaxed);
+    range->pagesReplaced.fetch_add(1, std::memory_order_relaxed);
+  }
+  range->faultCount.load(std::memory_order_relaxed)->fetch_add(1, std::memory_order_release);
+  return true;
+}
+
 // Async-signal-safe: atomics and the mmap system call, nothing else.
 bool ReplaceLostPage(uintptr_t address) {
-  const size_t used = rangesUsed.load(std::memory_order_acquire);
-  for (size_t i = 0; i < used; i++) {
-    GuardedRange& range = ranges[i];
-    const uintptr_t begin = range.begin.load(std::memory_order_acquire);
-    const uintptr_t end = range.end.load(std::memory_order_relaxed);
-    if (begin == 0 || address < begin || address >= end) continue;
-    const uintptr_t page = address & ~(static_cast<uintptr_t>(pageBytes) - 1);
-    const int prot = range.prot.load(std::memory_order_relaxed);
-    const bool single = pagesReplaced.load(std::memory_order_relaxed) < kMaxPagesReplaced &&
-                        MapZeros(page, page + pageBytes, prot);
-    if (!single && !MapZeros(begin, end, prot)) return false;
-    if (single) {
-      pagesReplaced.fetch_add(1, std::memory_order_relaxed);
-      range.pagesReplaced.fetch_add(1, std::memory_order_relaxed);
+  for (Block* block = &firstBlock; block; block = block->next.load(std::memory_order_acquire)) {
+    for (GuardedRange& range : block->ranges) {
+      const uintptr_t begin = range.begin.load(std::memory_order_acquire);
+      const uintptr_t end = range.end.load(std::memory_order_relaxed);
+      if (begin == 0 || address < begin || address >= end) continue;
+      return ReplaceIn(&range, address);
     }
-    range.lastFaultOffset.store(static_cast<int64_t>(page - begin), std::memory_order_relaxed);
-    range.faultCount.fetch_add(1, std::memory_order_release);
-    return true;
   }
   return false;
 }
@@ -105,27 +113,31 @@ size_t PageBytes() {
   return bytes;
 }
 
-GuardedRange* Guard(void* base, size_t lengthBytes, int prot) {
+GuardedRange* Guard(void* base, size_t lengthBytes, int prot, std::atomic<int32_t>* faultCount) {
   InstallOnce();
-  for (size_t i = 0; i < kMaxGuardedRanges; i++) {
-    GuardedRange& range = ranges[i];
-    if (range.taken.load(std::memory_order_relaxed) ||
-        range.taken.exchange(true, std::memory_order_acq_rel)) {
-      continue;
+  for (Block* block = &firstBlock;;) {
+    for (GuardedRange& range : block->ranges) {
+      if (range.taken.load(std::memory_order_relaxed) ||
+          range.taken.exchange(true, std::memory_order_acq_rel)) {
+        continue;
+      }
+      const uintptr_t begin = reinterpret_cast<uintptr_t>(base);
+      range.prot.store(prot, std::memory_order_relaxed);
+      range.end.store(begin + lengthBytes, std::memory_order_relaxed);
+      range.faultCount.store(faultCount, std::memory_order_relaxed);
+      range.pagesReplaced.store(0, std::memory_order_relaxed);
+      range.begin.store(begin, std::memory_order_release);
+      return &range;
     }
-    size_t used = rangesUsed.load(std::memory_order_relaxed);
-    while (used < i + 1 && !rangesUsed.compare_exchange_weak(used, i + 1)) {
+    Block* next = block->next.load(std::memory_order_acquire);
+    if (next == nullptr) {
+      Block* fresh = new Block();
+      // Whoever comes second uses the first one's.
+      if (block->next.compare_exchange_strong(next, fresh)) next = fresh;
+      else delete fresh;
     }
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(base);
-    range.prot.store(prot, std::memory_order_relaxed);
-    range.end.store(begin + lengthBytes, std::memory_order_relaxed);
-    range.faultCount.store(0, std::memory_order_relaxed);
-    range.lastFaultOffset.store(-1, std::memory_order_relaxed);
-    range.pagesReplaced.store(0, std::memory_order_relaxed);
-    range.begin.store(begin, std::memory_order_release);
-    return &range;
+    block = next;
   }
-  throw SystemError(ENFILE, "mmap");
 }
 
 void Unguard(GuardedRange* range) {

@@ -5,7 +5,7 @@
 // puts a page of zeros in the lost page's place, counts it, and lets the instruction go on; whoever
 // reads the page finds out by the count (and by checksums). A lost page stays lost for as long as
 // the mapping lives: it is this process's own memory from then on, not the file's. After very many
-// lost pages the whole range is replaced.
+// lost pages whole ranges are replaced.
 // Any other SIGBUS goes to whoever handled it before.
 #pragma once
 
@@ -15,25 +15,22 @@
 
 namespace mmapdb {
 
-// One guarded range. Lies in a static table, so the handler never follows a dead pointer.
+// One guarded range. Lies in a table that is never freed, so the handler never follows a dead pointer.
 struct GuardedRange {
   std::atomic<bool> taken;
   std::atomic<int> prot;
   std::atomic<uintptr_t> begin;  // 0: not in use
   std::atomic<uintptr_t> end;
-  std::atomic<int32_t> faultCount;
+  // Counts pages lost here. Lives for as long as the range is guarded, and so while anybody touches it.
+  std::atomic<std::atomic<int32_t>*> faultCount;
   std::atomic<int32_t> pagesReplaced;
-  std::atomic<int64_t> lastFaultOffset;
 };
-static_assert(std::atomic<uintptr_t>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free,
+static_assert(std::atomic<uintptr_t>::is_always_lock_free,
               "the handler may only touch what needs no lock");
 static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t), "JavaScript reads it as a plain word");
 
-// How many mappings one process can have at a time.
-constexpr size_t kMaxGuardedRanges = 4096;
-
-// Guards [base, base + lengthBytes). Throws SystemError (ENFILE) when the table is full.
-GuardedRange* Guard(void* base, size_t lengthBytes, int prot);
+// Guards [base, base + lengthBytes), counting the pages lost there in `faultCount`. Throws std::bad_alloc.
+GuardedRange* Guard(void* base, size_t lengthBytes, int prot, std::atomic<int32_t>* faultCount);
 // Call before the memory is unmapped.
 void Unguard(GuardedRange* range);
 

@@ -18,8 +18,9 @@ namespace mmapdb {
 
 namespace {
 
-// Device, inode, read-only. The mapping keeps its file open, so the inode stays its own.
-using FileKey = std::tuple<dev_t, ino_t, bool>;
+// Device, inode, bytes of a window, read-only. The mapping keeps its file open, so the inode stays
+// its own.
+using FileKey = std::tuple<dev_t, ino_t, int64_t, bool>;
 
 // The unit in which a file is read, whatever the machine's own pages are.
 constexpr int64_t kPageBytes = 4096;
@@ -45,12 +46,12 @@ Descriptor OpenFile(const std::string& path, int flags) {
   return Descriptor(fd);
 }
 
-FileKey KeyOf(const Descriptor& file, bool readOnly) {
+FileKey KeyOf(const Descriptor& file, int64_t windowBytes, bool readOnly) {
   struct stat status;
   if (fstat(file.get(), &status) != 0) throw SystemError(errno, "fstat");
   if (S_ISDIR(status.st_mode)) throw SystemError(EISDIR, "open");
   if (!S_ISREG(status.st_mode)) throw SystemError(ENODEV, "open");
-  return {status.st_dev, status.st_ino, readOnly};
+  return {status.st_dev, status.st_ino, windowBytes, readOnly};
 }
 
 int64_t RoundUpToPage(int64_t bytes) {
@@ -61,17 +62,17 @@ int64_t RoundUpToPage(int64_t bytes) {
 }  // namespace
 
 std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path,
-                                       size_t reserveBytes, bool create, bool readOnly) {
+                                       int64_t windowBytes, bool create, bool readOnly) {
   if (mode == MappingMode::kAnonymous) {
-    return std::shared_ptr<Mapping>(new Mapping(mode, Descriptor(), reserveBytes, readOnly));
+    return std::shared_ptr<Mapping>(new Mapping(mode, Descriptor(), windowBytes, readOnly));
   }
   if (mode == MappingMode::kPrivate) {
     Descriptor file = OpenFile(path, O_RDONLY);
-    KeyOf(file, readOnly);
-    return std::shared_ptr<Mapping>(new Mapping(mode, std::move(file), reserveBytes, readOnly));
+    KeyOf(file, windowBytes, readOnly);
+    return std::shared_ptr<Mapping>(new Mapping(mode, std::move(file), windowBytes, readOnly));
   }
   Descriptor file = OpenFile(path, readOnly ? O_RDONLY : O_RDWR | (create ? O_CREAT : 0));
-  const FileKey key = KeyOf(file, readOnly);
+  const FileKey key = KeyOf(file, windowBytes, readOnly);
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> guard(registry.mutex);
   // Entries of mappings that are gone go here, not in the destructor, which so needs no lock.
@@ -80,35 +81,64 @@ std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path
   }
   const auto found = registry.mappings.find(key);
   if (found != registry.mappings.end()) {
-    std::shared_ptr<Mapping> mapping = found->second.lock();
-    // A range never moves, so one that is too short for this user gets a longer one beside it.
-    if (mapping && mapping->reserveBytes_ >= reserveBytes) return mapping;
+    if (std::shared_ptr<Mapping> mapping = found->second.lock()) return mapping;
   }
-  std::shared_ptr<Mapping> mapping(new Mapping(mode, std::move(file), reserveBytes, readOnly));
+  std::shared_ptr<Mapping> mapping(new Mapping(mode, std::move(file), windowBytes, readOnly));
   registry.mappings[key] = mapping;
   return mapping;
 }
 
-Mapping::Mapping(MappingMode mode, Descriptor file, size_t reserveBytes, bool readOnly)
-    : mode_(mode), readOnly_(readOnly), file_(std::move(file)), reserveBytes_(reserveBytes) {
-  if (file_.open()) sizeBytes_ = FileSizeBytes(file_.get());
-  const int prot = PROT_READ | (readOnly ? 0 : PROT_WRITE);
-  const int flags = (mode == MappingMode::kShared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE |
-                    (mode == MappingMode::kAnonymous ? MAP_ANONYMOUS : 0);
-  void* base = mmap(nullptr, reserveBytes, prot, flags, file_.get(), 0);
-  if (base == MAP_FAILED) throw SystemError(errno, "mmap");
-  base_ = static_cast<char*>(base);
-  try {
-    guarded_ = Guard(base, reserveBytes, prot);
-  } catch (...) {
-    munmap(base, reserveBytes);
-    throw;
-  }
+Mapping::Mapping(MappingMode mode, Descriptor file, int64_t windowBytes, bool readOnly)
+    : mode_(mode), readOnly_(readOnly), file_(std::move(file)), windowBytes_(windowBytes) {
+  if (!file_.open()) return;
+  sizeBytes_ = FileSizeBytes(file_.get());
+  ownFromBytes_ = RoundUpToPage(sizeBytes_);
 }
 
 Mapping::~Mapping() {
-  Unguard(guarded_);
-  munmap(base_, reserveBytes_);
+  for (const auto& [index, window] : windows_) {
+    Unguard(window.guarded);
+    munmap(window.base, static_cast<size_t>(windowBytes_));
+  }
+}
+
+char* Mapping::Window(int64_t index) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  const auto found = windows_.find(index);
+  if (found != windows_.end()) return found->second.base;
+  char* base = MapWindow(index);
+  try {
+    const int prot = PROT_READ | (readOnly_ ? 0 : PROT_WRITE);
+    GuardedRange* guarded = Guard(base, static_cast<size_t>(windowBytes_), prot, &faultCount_);
+    windows_.emplace(index, MappedWindow{base, guarded});
+  } catch (...) {
+    munmap(base, static_cast<size_t>(windowBytes_));
+    throw;
+  }
+  if (readsRandomly_) madvise(base, static_cast<size_t>(windowBytes_), MADV_RANDOM);
+  return base;
+}
+
+char* Mapping::MapWindow(int64_t index) const {
+  const auto length = static_cast<size_t>(windowBytes_);
+  const int64_t offset = index * windowBytes_;
+  const int prot = PROT_READ | (readOnly_ ? 0 : PROT_WRITE);
+  // Private: only what the file held when it was opened is the file's.
+  const bool ofFile = mode_ == MappingMode::kShared || (file_.open() && offset < ownFromBytes_);
+  const int flags = (mode_ == MappingMode::kShared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE |
+                    (ofFile ? 0 : MAP_ANONYMOUS);
+  void* base = mmap(nullptr, length, prot, flags, ofFile ? file_.get() : -1, ofFile ? offset : 0);
+  if (base == MAP_FAILED) throw SystemError(errno, "mmap");
+  const int64_t own = ownFromBytes_ - offset;
+  if (mode_ == MappingMode::kPrivate && ofFile && own < windowBytes_) {
+    if (mmap(static_cast<char*>(base) + own, length - static_cast<size_t>(own), prot,
+             MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
+      const int error = errno;
+      munmap(base, length);
+      throw SystemError(error, "mmap");
+    }
+  }
+  return static_cast<char*>(base);
 }
 
 int64_t Mapping::SizeBytes() {
@@ -128,21 +158,8 @@ void Mapping::Grow(int64_t sizeBytes) {
     SizeBytes();
     return;
   }
-  const int64_t current = sizeBytes_;
-  if (sizeBytes <= current) return;
-  // Past the end of the file there is memory of our own. The rest of the file's last page is zero
-  // already and private already.
-  const int64_t from = RoundUpToPage(current);
-  const int64_t to = RoundUpToPage(sizeBytes);
-  if (mode_ == MappingMode::kPrivate && to > from) {
-    const int prot = PROT_READ | (readOnly_ ? 0 : PROT_WRITE);
-    void* at = base_ + from;
-    if (mmap(at, static_cast<size_t>(to - from), prot,
-             MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
-      throw SystemError(errno, "mmap");
-    }
-  }
-  sizeBytes_ = sizeBytes;
+  // What lies behind the file is memory of this mapping's own already.
+  if (sizeBytes > sizeBytes_) sizeBytes_ = sizeBytes;
 }
 
 void Mapping::Truncate(int64_t sizeBytes) {
@@ -163,31 +180,32 @@ void Mapping::Flush() {
   if (fdatasync(file_.get()) != 0) throw SystemError(errno, "fdatasync");
 }
 
-void Mapping::Sync(int64_t offset, int64_t length) {
-  if (msync(base_ + offset, static_cast<size_t>(length), MS_SYNC) != 0) {
-    throw SystemError(errno, "msync");
-  }
-}
-
-void Mapping::Advise(int64_t offset, int64_t length, int advice) {
-  if (madvise(base_ + offset, static_cast<size_t>(length), advice) != 0) {
-    throw SystemError(errno, "madvise");
+void Mapping::ReadRandomly() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  readsRandomly_ = true;
+  // Advice: where the kernel does not take it, reading ahead costs time and nothing else.
+  for (const auto& [index, window] : windows_) {
+    madvise(window.base, static_cast<size_t>(windowBytes_), MADV_RANDOM);
   }
 }
 
 void Mapping::WillNeed(std::vector<uint32_t>* pages) {
   std::sort(pages->begin(), pages->end());
-  const auto end = static_cast<int64_t>(reserveBytes_);
   const auto systemPage = static_cast<int64_t>(PageBytes());
+  std::lock_guard<std::mutex> guard(mutex_);
   for (size_t i = 0; i < pages->size();) {
     const int64_t from = (*pages)[i] * kPageBytes / systemPage * systemPage;
+    const int64_t index = from / windowBytes_;
+    const int64_t end = (index + 1) * windowBytes_;
     int64_t to = from;
-    // Those that lie next to each other are one request.
-    for (; i < pages->size() && (*pages)[i] * kPageBytes <= to; i++) {
+    // Those that lie next to each other in one window are one request.
+    for (; i < pages->size() && (*pages)[i] * kPageBytes <= to && to < end; i++) {
       to = (*pages)[i] * kPageBytes + kPageBytes;
     }
-    if (from >= end) return;
-    madvise(base_ + from, static_cast<size_t>(std::min(to, end) - from), MADV_WILLNEED);
+    const auto window = windows_.find(index);
+    if (window == windows_.end()) continue;
+    madvise(window->second.base + (from - index * windowBytes_),
+            static_cast<size_t>(std::min(to, end) - from), MADV_WILLNEED);
   }
 }
 
@@ -198,16 +216,6 @@ void Mapping::WillOverwrite(uint32_t page) {
   if (mode_ != MappingMode::kShared || readOnly_ || !Contains(offset, kPageBytes)) return;
   // Where it cannot be written, the store will meet the reason.
   [[maybe_unused]] const ssize_t written = pwrite(file_.get(), zeros, sizeof zeros, offset);
-}
-
-void Mapping::Lock(int64_t offset, int64_t length) {
-  if (mlock(base_ + offset, static_cast<size_t>(length)) != 0) throw SystemError(errno, "mlock");
-}
-
-void Mapping::Unlock(int64_t offset, int64_t length) {
-  if (munlock(base_ + offset, static_cast<size_t>(length)) != 0) {
-    throw SystemError(errno, "munlock");
-  }
 }
 
 }  // namespace mmapdb

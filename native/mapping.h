@@ -1,15 +1,18 @@
-// A range of address space, reserved once, with a file (or nothing) behind it.
+// A file (or nothing) seen through windows of address space, each mapped when it is first needed.
 //
-// A shared mapping exists once per file and process, whichever threads use it, and lives until the
-// last std::shared_ptr to it is gone: every open region holds one, and so does every ArrayBuffer
-// over it, so JavaScript can never reach unmapped memory. The whole reserve is mapped over the file
-// although the file is shorter; when the file grows, its new pages are simply there.
+// A shared mapping exists once for a file, a window size and a process, whichever threads use it, and
+// lives until the last std::shared_ptr to it is gone: every open region holds one, and so does every
+// ArrayBuffer over it, so JavaScript can never reach unmapped memory. A window never moves and is
+// mapped as a whole although the file may be shorter; when the file grows, its new pages are simply
+// there. So what is not touched costs no address space, and no file outgrows its mapping.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "descriptor.h"
@@ -22,14 +25,18 @@ enum class MappingMode { kShared = 0, kPrivate = 1, kAnonymous = 2 };
 class Mapping {
  public:
   // Shared: finds the process's mapping of the file or makes it. `path` is unused if anonymous.
+  // `windowBytes`: a multiple of the page size. Maps no window.
   static std::shared_ptr<Mapping> Open(MappingMode mode, const std::string& path,
-                                       size_t reserveBytes, bool create, bool readOnly);
+                                       int64_t windowBytes, bool create, bool readOnly);
   ~Mapping();
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
 
-  char* base() const { return base_; }
-  GuardedRange* guarded() const { return guarded_; }
+  // Where window `index` lies; maps it if nobody has yet. Throws SystemError (ENOMEM) if there is no
+  // address space for it. The same address each time.
+  char* Window(int64_t index);
+  // How many pages were lost, in all windows. Lives as long as the mapping.
+  std::atomic<int32_t>* faultCount() { return &faultCount_; }
 
   // Shared: of the file, now. Else: of the file when it was opened, or as grown since.
   int64_t SizeBytes();
@@ -40,26 +47,34 @@ class Mapping {
   void Truncate(int64_t sizeBytes);
   // Only shared mappings have anything to flush.
   void Flush();
-  void Sync(int64_t offset, int64_t length);
-  void Advise(int64_t offset, int64_t length, int advice);
+  // From now on a load reads the page it needs and none around it, in all windows.
+  void ReadRandomly();
   // Begins to read pages of 4096 bytes, named by their numbers in any order; sorts them. Advice: a
-  // page that is not there, or cannot be read, has no consequence.
+  // page that is not there, is not mapped, or cannot be read, has no consequence.
   void WillNeed(std::vector<uint32_t>* pages);
   // Gives a page of 4096 bytes that will be overwritten as a whole new contents, zeros, in memory,
   // so that what it held need not be read first. Advice: without it the page is read.
   void WillOverwrite(uint32_t page);
-  void Lock(int64_t offset, int64_t length);
-  void Unlock(int64_t offset, int64_t length);
 
  private:
-  Mapping(MappingMode mode, Descriptor file, size_t reserveBytes, bool readOnly);
+  struct MappedWindow {
+    char* base;
+    GuardedRange* guarded;
+  };
+
+  Mapping(MappingMode mode, Descriptor file, int64_t windowBytes, bool readOnly);
+  char* MapWindow(int64_t index) const;
 
   const MappingMode mode_;
   const bool readOnly_;
   const Descriptor file_;
-  const size_t reserveBytes_;
-  char* base_ = nullptr;
-  GuardedRange* guarded_ = nullptr;
+  const int64_t windowBytes_;
+  // Private: bytes of the file when it was opened. What lies behind them is memory of its own.
+  int64_t ownFromBytes_ = 0;
+  std::mutex mutex_;  // of the two below
+  std::unordered_map<int64_t, MappedWindow> windows_;
+  bool readsRandomly_ = false;
+  std::atomic<int32_t> faultCount_{0};
   // Shared: the last size seen. Else: the size.
   std::atomic<int64_t> sizeBytes_{0};
 };

@@ -1,7 +1,5 @@
 #include "region.h"
 
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <climits>
 #include <vector>
@@ -15,8 +13,8 @@ namespace {
 constexpr uint32_t kBrand = 0x52474e53;
 // The unit of windows, whatever the machine's own pages are.
 constexpr int64_t kWindowUnitBytes = 4096;
-// Half of the address space of a process on x86-64 and (4-level) arm64.
-constexpr double kMaxReserveBytes = 70368744177664.0;
+// More than any file of 2^32 slots, and what mmap(2) takes as an offset.
+constexpr double kMaxBytes = 70368744177664.0;
 
 }  // namespace
 
@@ -26,16 +24,12 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::SizeBytes>("sizeBytes"),
                          InstanceMethod<&Region::Window>("window"),
                          InstanceMethod<&Region::FaultWords>("faultWords"),
-                         InstanceMethod<&Region::LastFaultOffset>("lastFaultOffset"),
                          InstanceMethod<&Region::Grow>("grow"),
                          InstanceMethod<&Region::Truncate>("truncate"),
                          InstanceMethod<&Region::Flush>("flush"),
-                         InstanceMethod<&Region::Sync>("msync"),
-                         InstanceMethod<&Region::Advise>("madvise"),
+                         InstanceMethod<&Region::ReadRandomly>("readRandomly"),
                          InstanceMethod<&Region::WillNeed>("willNeed"),
                          InstanceMethod<&Region::WillOverwrite>("willOverwrite"),
-                         InstanceMethod<&Region::Lock>("mlock"),
-                         InstanceMethod<&Region::Unlock>("munlock"),
                          InstanceMethod<&Region::Wait>("wait"),
                          InstanceMethod<&Region::Wake>("wake"),
                          InstanceMethod<&Region::Close>("close"),
@@ -49,21 +43,18 @@ Region::Region(const Napi::CallbackInfo& info)
     const auto mode = static_cast<MappingMode>(arguments.Integer(0, "mode", 0, 2));
     const std::string path =
         mode == MappingMode::kAnonymous ? std::string() : arguments.Path(1, "path");
-    reserveBytes_ = arguments.Integer(2, "reserveBytes", kWindowUnitBytes, kMaxReserveBytes);
-    windowBytes_ = arguments.Integer(3, "windowBytes", kWindowUnitBytes,
-                                     static_cast<double>(reserveBytes_));
-    const bool create = arguments.Boolean(4, "create");
-    const bool readOnly = arguments.Boolean(5, "readOnly");
+    windowBytes_ = arguments.Integer(2, "windowBytes", kWindowUnitBytes, kMaxBytes);
+    const bool create = arguments.Boolean(3, "create");
+    const bool readOnly = arguments.Boolean(4, "readOnly");
     if (windowBytes_ % kWindowUnitBytes != 0) {
       throw OutOfRange("windowBytes must be a multiple of 4096");
-    }
-    if (reserveBytes_ % windowBytes_ != 0) {
-      throw OutOfRange("reserveBytes must be a multiple of windowBytes");
     }
     if (create && mode != MappingMode::kShared) {
       throw OutOfRange("only a shared region can create its file");
     }
-    mapping_ = Mapping::Open(mode, path, static_cast<size_t>(reserveBytes_), create, readOnly);
+    mapping_ = Mapping::Open(mode, path, windowBytes_, create, readOnly);
+    // All that a small file needs: if there is no address space for it, opening is what fails.
+    mapping_->Window(0);
     if (napi_add_env_cleanup_hook(env_, OnEnvironmentExit, this) != napi_ok) {
       throw SystemError(ENOMEM, "mmap");
     }
@@ -96,7 +87,8 @@ napi_value Region::MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buf
   auto share = std::make_unique<Share>(Share{mapping_});
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
-      env, data, lengthBytes, [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); },
+      env, data, lengthBytes,
+      [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); },
       share.get(), &buffer);
   if (status != napi_ok) {
     if (env.IsExceptionPending()) throw env.GetAndClearPendingException();
@@ -134,15 +126,16 @@ Napi::Value Region::SizeBytes(const Napi::CallbackInfo& info) {
 
 Napi::Value Region::Window(const Napi::CallbackInfo& info) {
   Check(info.Env(), "window");
-  const int64_t count = reserveBytes_ / windowBytes_;
-  const int64_t index =
-      Arguments(info).Integer(0, "index", 0, static_cast<double>(count - 1));
-  Buffer& window = windows_[index];
+  const double count = kMaxBytes / static_cast<double>(windowBytes_);
+  const int64_t index = Arguments(info).Integer(0, "index", 0, count - 1);
   napi_value buffer;
-  if (window.reference == nullptr) {
-    buffer = MakeBuffer(info.Env(), mapping_->base() + index * windowBytes_,
-                        static_cast<size_t>(windowBytes_), &window);
-  } else if (napi_get_reference_value(env_, window.reference, &buffer) != napi_ok) {
+  const auto found = windows_.find(index);
+  if (found == windows_.end()) {
+    char* base = AtBorder(info.Env(), [&] { return mapping_->Window(index); });
+    Buffer window;
+    buffer = MakeBuffer(info.Env(), base, static_cast<size_t>(windowBytes_), &window);
+    windows_[index] = window;
+  } else if (napi_get_reference_value(env_, found->second.reference, &buffer) != napi_ok) {
     throw Napi::Error::New(info.Env(), "window is lost");
   }
   return Napi::Value(info.Env(), buffer);
@@ -152,7 +145,7 @@ Napi::Value Region::FaultWords(const Napi::CallbackInfo& info) {
   Check(info.Env(), "faultWords");
   napi_value buffer;
   if (faultWords_.reference == nullptr) {
-    buffer = MakeBuffer(info.Env(), &mapping_->guarded()->faultCount, sizeof(int32_t),
+    buffer = MakeBuffer(info.Env(), mapping_->faultCount(), sizeof(int32_t),
                         &faultWords_);
   } else if (napi_get_reference_value(env_, faultWords_.reference, &buffer) != napi_ok) {
     throw Napi::Error::New(info.Env(), "fault words are lost");
@@ -160,23 +153,17 @@ Napi::Value Region::FaultWords(const Napi::CallbackInfo& info) {
   return Napi::Value(info.Env(), buffer);
 }
 
-Napi::Value Region::LastFaultOffset(const Napi::CallbackInfo& info) {
-  Check(info.Env(), "lastFaultOffset");
-  return Napi::Number::New(info.Env(),
-                           static_cast<double>(mapping_->guarded()->lastFaultOffset.load()));
-}
-
 void Region::Grow(const Napi::CallbackInfo& info) {
   Check(info.Env(), "grow");
   const int64_t sizeBytes =
-      Arguments(info).Integer(0, "sizeBytes", 0, static_cast<double>(reserveBytes_));
+      Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
   AtBorder(info.Env(), [&] { mapping_->Grow(sizeBytes); });
 }
 
 void Region::Truncate(const Napi::CallbackInfo& info) {
   Check(info.Env(), "truncate");
   const int64_t sizeBytes =
-      Arguments(info).Integer(0, "sizeBytes", 0, static_cast<double>(reserveBytes_));
+      Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
   AtBorder(info.Env(), [&] { mapping_->Truncate(sizeBytes); });
 }
 
@@ -185,35 +172,9 @@ void Region::Flush(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] { mapping_->Flush(); });
 }
 
-void Region::PageRange(const Napi::CallbackInfo& info, int64_t* offset, int64_t* length) const {
-  const Arguments arguments(info);
-  *offset = arguments.Integer(0, "offset", 0, static_cast<double>(reserveBytes_));
-  *length = arguments.Integer(1, "length", 0, static_cast<double>(reserveBytes_ - *offset));
-  if (*offset % static_cast<int64_t>(PageBytes()) != 0) {
-    throw Napi::RangeError::New(info.Env(), "offset must be a multiple of the page size");
-  }
-}
-
-void Region::Sync(const Napi::CallbackInfo& info) {
-  Check(info.Env(), "msync");
-  int64_t offset, length;
-  PageRange(info, &offset, &length);
-  AtBorder(info.Env(), [&] { mapping_->Sync(offset, length); });
-}
-
-void Region::Advise(const Napi::CallbackInfo& info) {
+void Region::ReadRandomly(const Napi::CallbackInfo& info) {
   Check(info.Env(), "madvise");
-  int64_t offset, length;
-  PageRange(info, &offset, &length);
-  const int64_t advice = Arguments(info).Integer(2, "advice", 0, INT_MAX);
-  // Others would take the memory away or change what it holds.
-  if (advice != MADV_NORMAL && advice != MADV_RANDOM && advice != MADV_SEQUENTIAL &&
-      advice != MADV_WILLNEED) {
-    throw Napi::RangeError::New(info.Env(),
-                                "advice must be normal (0), random (1), sequential (2) or "
-                                "willneed (3)");
-  }
-  AtBorder(info.Env(), [&] { mapping_->Advise(offset, length, static_cast<int>(advice)); });
+  AtBorder(info.Env(), [&] { mapping_->ReadRandomly(); });
 }
 
 void Region::WillNeed(const Napi::CallbackInfo& info) {
@@ -231,27 +192,14 @@ void Region::WillOverwrite(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] { mapping_->WillOverwrite(static_cast<uint32_t>(page)); });
 }
 
-void Region::Lock(const Napi::CallbackInfo& info) {
-  Check(info.Env(), "mlock");
-  int64_t offset, length;
-  PageRange(info, &offset, &length);
-  AtBorder(info.Env(), [&] { mapping_->Lock(offset, length); });
-}
-
-void Region::Unlock(const Napi::CallbackInfo& info) {
-  Check(info.Env(), "munlock");
-  int64_t offset, length;
-  PageRange(info, &offset, &length);
-  AtBorder(info.Env(), [&] { mapping_->Unlock(offset, length); });
-}
-
 uint32_t* Region::Word(const Arguments& arguments, Napi::Env env) {
-  const int64_t offset = arguments.Integer(0, "offset", 0, static_cast<double>(reserveBytes_ - 4));
+  const int64_t offset = arguments.Integer(0, "offset", 0, kMaxBytes - 4);
   if (offset % 4 != 0) throw Napi::RangeError::New(env, "offset must be a multiple of 4");
-  if (!AtBorder(env, [&] { return mapping_->Contains(offset, 4); })) {
-    throw Napi::RangeError::New(env, "offset lies beyond the end of the file");
-  }
-  return reinterpret_cast<uint32_t*>(mapping_->base() + offset);
+  return AtBorder(env, [&] {
+    if (!mapping_->Contains(offset, 4)) throw OutOfRange("offset lies beyond the end of the file");
+    char* window = mapping_->Window(offset / windowBytes_);
+    return reinterpret_cast<uint32_t*>(window + offset % windowBytes_);
+  });
 }
 
 Napi::Value Region::Wait(const Napi::CallbackInfo& info) {

@@ -19,7 +19,7 @@ class Region : public Napi::ObjectWrap<Region> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // new Region(mode, path, reserveBytes, windowBytes, create, readOnly)
+  // new Region(mode, path, windowBytes, create, readOnly)
   // mode 0: shared, 1: private, 2: anonymous (path ''). A store into a read-only region kills the
   // process with SIGSEGV.
   explicit Region(const Napi::CallbackInfo& info);
@@ -39,16 +39,12 @@ class Region : public Napi::ObjectWrap<Region> {
   Napi::Value SizeBytes(const Napi::CallbackInfo& info);
   Napi::Value Window(const Napi::CallbackInfo& info);      // (index): ArrayBuffer, the same each time
   Napi::Value FaultWords(const Napi::CallbackInfo& info);  // (): 4-byte ArrayBuffer, the live count
-  Napi::Value LastFaultOffset(const Napi::CallbackInfo& info);  // (): bytes, or -1
   void Grow(const Napi::CallbackInfo& info);               // (sizeBytes)
   void Truncate(const Napi::CallbackInfo& info);           // (sizeBytes)
   void Flush(const Napi::CallbackInfo& info);              // ()
-  void Sync(const Napi::CallbackInfo& info);               // (offset, length)
-  void Advise(const Napi::CallbackInfo& info);             // (offset, length, advice)
+  void ReadRandomly(const Napi::CallbackInfo& info);       // ()
   void WillNeed(const Napi::CallbackInfo& info);           // (pages: Uint32Array)
   void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
-  void Lock(const Napi::CallbackInfo& info);               // (offset, length)
-  void Unlock(const Napi::CallbackInfo& info);             // (offset, length)
   Napi::Value Wait(const Napi::CallbackInfo& info);  // (offset, expected, timeoutMs): 0, 1 or 2
   Napi::Value Wake(const Napi::CallbackInfo& info);  // (offset, count): how many were woken
   void Close(const Napi::CallbackInfo& info);        // ()
@@ -59,13 +55,10 @@ class Region : public Napi::ObjectWrap<Region> {
   napi_value MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buffer* into);
   void ReleaseBuffer(Buffer* buffer);
   uint32_t* Word(const Arguments& arguments, Napi::Env env);
-  // A range of whole pages within the reserve.
-  void PageRange(const Napi::CallbackInfo& info, int64_t* offset, int64_t* length) const;
 
   const uint32_t brand_;
   napi_env env_;
   std::shared_ptr<Mapping> mapping_;
-  int64_t reserveBytes_ = 0;
   int64_t windowBytes_ = 0;
   std::unordered_map<int64_t, Buffer> windows_;
   Buffer faultWords_;

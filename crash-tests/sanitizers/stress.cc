@@ -8,7 +8,6 @@
 // locks.cc and region.cc are not here: they hold nothing that two threads share but what is below them,
 // and they are N-API through and through; stress.ts drives them.
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,7 +33,7 @@ namespace {
 using mmapdb::Mapping;
 using mmapdb::MappingMode;
 
-constexpr size_t kReserveBytes = 64 << 20;
+constexpr int64_t kWindowBytes = 256 << 10;
 constexpr int kFiles = 3;
 constexpr int64_t kPageBytes = 4096;
 
@@ -63,30 +62,35 @@ void Registry(int thread) {
   while (!over) {
     const std::string path = FileName("registry", random() % kFiles);
     const bool readOnly = random() % 8 == 0;
-    // Now and then one that needs a longer reserve than the one that is there.
-    const size_t reserve = kReserveBytes << (random() % 16 == 0);
+    // Now and then one with other windows than the one that is there.
+    const int64_t windowBytes = kWindowBytes << (random() % 16 == 0);
     std::shared_ptr<Mapping> mapping;
     try {
-      mapping = Mapping::Open(MappingMode::kShared, path, reserve, !readOnly, readOnly);
+      mapping = Mapping::Open(MappingMode::kShared, path, windowBytes, !readOnly, readOnly);
     } catch (const mmapdb::SystemError& error) {
       if (error.err != ENOENT) throw;
       continue;
     }
     if (!readOnly) {
-      const auto twin = Mapping::Open(MappingMode::kShared, path, 4096, false, false);
+      const auto twin = Mapping::Open(MappingMode::kShared, path, kPageBytes, false, false);
       mapping->Grow((1 + random() % 64) * kPageBytes);
+      // A window far after the first, which one of the threads maps.
+      mapping->Window(random() % 64);
       const int64_t at = (thread * 64) % kPageBytes;
       if (!mapping->Contains(at, 4)) Fail("a file that has been grown does not contain its first page");
-      auto* mine = reinterpret_cast<uint32_t*>(mapping->base() + at);
-      auto* same = reinterpret_cast<uint32_t*>(twin->base() + at);
+      auto* mine = reinterpret_cast<uint32_t*>(mapping->Window(0) + at);
+      auto* same = reinterpret_cast<uint32_t*>(twin->Window(0) + at);
       const uint32_t value = random();
       Store(mine, value);
       if (Load(same) != value) Fail("two mappings of one file differ");
       if (random() % 8 == 0) mapping->Flush();
-      if (random() % 8 == 0) mapping->Sync(0, kPageBytes);
-      if (random() % 8 == 0) mapping->Advise(0, kPageBytes, MADV_RANDOM);
+      if (random() % 8 == 0) mapping->ReadRandomly();
+      if (random() % 8 == 0) {
+        std::vector<uint32_t> pages = {63, 1, 0, 64, 128};
+        mapping->WillNeed(&pages);
+      }
     } else if (mapping->SizeBytes() > 0) {
-      Load(reinterpret_cast<uint32_t*>(mapping->base()));
+      Load(reinterpret_cast<uint32_t*>(mapping->Window(0)));
     }
     if (random() % 4 == 0) kept.push_back(std::move(mapping));
     if (kept.size() > 6) kept.erase(kept.begin(), kept.begin() + random() % kept.size());
@@ -103,10 +107,10 @@ void OwnMemory(int thread) {
   while (!over) {
     const bool anonymous = random() % 2 == 0;
     const auto mapping = Mapping::Open(anonymous ? MappingMode::kAnonymous : MappingMode::kPrivate,
-                                       path, kReserveBytes, false, false);
+                                       path, kWindowBytes, false, false);
     for (int64_t bytes = mapping->SizeBytes(); bytes < 64 * kPageBytes; bytes += 1 + random() % 20000) {
       mapping->Grow(bytes);
-      if (bytes > 0) mapping->base()[bytes - 1] = static_cast<char>(bytes);
+      if (bytes > 0) mapping->Window(0)[bytes - 1] = static_cast<char>(bytes);
     }
     rounds++;
   }
@@ -119,21 +123,21 @@ void LosePages(int thread) {
   while (!over) {
     // The next one of the name is another file, perhaps of the same inode number.
     unlink(path.c_str());
-    auto mapping = Mapping::Open(MappingMode::kShared, path, kReserveBytes, true, false);
+    auto mapping = Mapping::Open(MappingMode::kShared, path, kWindowBytes, true, false);
     mapping->Grow(16 * kPageBytes);
-    mapping->base()[0] = 1;
+    mapping->Window(0)[0] = 1;
     std::thread reader([&] {
-      const auto again = Mapping::Open(MappingMode::kShared, path, kReserveBytes, false, false);
+      const auto again = Mapping::Open(MappingMode::kShared, path, kWindowBytes, false, false);
       for (int page = 0; page < 16; page++) {
-        if (Load(reinterpret_cast<uint32_t*>(again->base() + page * kPageBytes)) > 1) Fail("a lost page does not read as zeros");
+        if (Load(reinterpret_cast<uint32_t*>(again->Window(0) + page * kPageBytes)) > 1) Fail("a lost page does not read as zeros");
       }
     });
     if (truncate(path.c_str(), kPageBytes * (random() % 2)) != 0) Fail("truncate failed");
     reader.join();
     for (int page = 2; page < 16; page++) {
-      if (Load(reinterpret_cast<uint32_t*>(mapping->base() + page * kPageBytes)) != 0) Fail("a lost page does not read as zeros");
+      if (Load(reinterpret_cast<uint32_t*>(mapping->Window(0) + page * kPageBytes)) != 0) Fail("a lost page does not read as zeros");
     }
-    const int32_t faults = mapping->guarded()->faultCount.load();
+    const int32_t faults = mapping->faultCount()->load();
     if (faults < 14) Fail("lost pages were not counted");
     lostPages += faults;
     rounds++;
@@ -144,9 +148,9 @@ void LosePages(int thread) {
 // plain memory that the futex alone orders.
 void PingPong(int thread) {
   const std::string path = FileName("futex", thread);
-  const auto mapping = Mapping::Open(MappingMode::kShared, path, kReserveBytes, true, false);
+  const auto mapping = Mapping::Open(MappingMode::kShared, path, kWindowBytes, true, false);
   mapping->Grow(kPageBytes);
-  auto* turn = reinterpret_cast<uint32_t*>(mapping->base());
+  auto* turn = reinterpret_cast<uint32_t*>(mapping->Window(0));
   auto* number = turn + 16;
   Store(turn, 0);
   *number = 0;

@@ -16,7 +16,7 @@
 //
 // A ring entry: 0 4 slot   8 8 LSN of the group that freed it (float64).
 import { FullError } from '../errors.js'
-import { Control, CONTROL_WINDOW_BYTES, STATE, type StateFields } from './control.js'
+import { Control, STATE, type StateFields } from './control.js'
 import { HEADER_SLOTS, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
 import { madeAt } from './slot-check.js'
@@ -42,6 +42,7 @@ export class Allocator {
   readonly #pins: Pins
   readonly #grow: (slots: number) => void
   readonly #maxHeldBytes: number
+  readonly #windowBytes: number
   readonly #words: Int32Array[] = []
   readonly #numbers: Float64Array[] = []
 
@@ -64,6 +65,7 @@ export class Allocator {
     this.#space = space
     this.#pins = pins
     this.#grow = grow
+    this.#windowBytes = control.region.windowBytes
   }
 
   /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
@@ -285,11 +287,11 @@ export class Allocator {
     const s = this.#state
     const capacity = Math.max(MIN_CAPACITY, s[ring + CAPACITY]! * 2)
     const bytes = capacity * ENTRY_BYTES
-    if (bytes > CONTROL_WINDOW_BYTES) {
-      throw new FullError('More than 64 million freed slots wait for a reader or a checkpoint: close old snapshots.')
+    // At a multiple of an entry, so that no entry crosses a window of `control`.
+    const place = Math.ceil(s[STATE.CONTROL_END]! / ENTRY_BYTES) * ENTRY_BYTES
+    if (place + bytes > this.#control.region.reserveBytes) {
+      throw new FullError('Too many freed slots wait for a reader or a checkpoint: close old snapshots.')
     }
-    // At a multiple of its size, so that no entry crosses a window of `control`.
-    const place = Math.ceil(s[STATE.CONTROL_END]! / bytes) * bytes
     this.#control.region.grow(place + bytes)
     const old = { at: s[ring]!, capacity: s[ring + CAPACITY]! }
     for (let p = s[ring + HEAD]!; p < s[ring + TAIL]!; p++) {
@@ -306,18 +308,18 @@ export class Allocator {
   }
   #write(at: number, slot: number, lsn: number): void {
     const window = this.#window(at)
-    const offset = at % CONTROL_WINDOW_BYTES
+    const offset = at % this.#windowBytes
     this.#words[window]![offset >> 2] = slot
     this.#numbers[window]![(offset >> 3) + 1] = lsn
   }
   #readSlot(at: number): number {
-    return this.#words[this.#window(at)]![(at % CONTROL_WINDOW_BYTES) >> 2]! >>> 0
+    return this.#words[this.#window(at)]![(at % this.#windowBytes) >> 2]! >>> 0
   }
   #readLsn(at: number): number {
-    return this.#numbers[this.#window(at)]![((at % CONTROL_WINDOW_BYTES) >> 3) + 1]!
+    return this.#numbers[this.#window(at)]![((at % this.#windowBytes) >> 3) + 1]!
   }
   #window(at: number): number {
-    const i = Math.floor(at / CONTROL_WINDOW_BYTES)
+    const i = Math.floor(at / this.#windowBytes)
     if (this.#words[i] === undefined) {
       this.#words[i] = new Int32Array(this.#control.region.window(i))
       this.#numbers[i] = new Float64Array(this.#control.region.window(i))

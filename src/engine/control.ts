@@ -39,11 +39,19 @@ import { loadFence } from '../storage/fence.js'
 import type { Region } from '../storage/storage.js'
 import { AppendState, newAppendFields } from '../wal/append-state.js'
 import { FlushFailure } from '../wal/flush.js'
+import { SLOT_BYTES } from './layout.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
 export const CONTROL_VERSION = 3
-export const CONTROL_WINDOW_BYTES = 1 << 30
+const MIN_WINDOW_BYTES = 64 * 1024 * 1024
+/** No `control` is longer. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
+
+/** Bytes of a window of `control` beside a data file of this size: all but the rings lies in the first one. */
+export function controlWindowBytes(dataBytes: number): number {
+  const fixedBytes = AT.BITMAP + Math.ceil(dataBytes / SLOT_BYTES / 8)
+  return Math.max(MIN_WINDOW_BYTES, 2 ** Math.ceil(Math.log2(fixedBytes)))
+}
 
 export const MAX_PINS = 4096
 const UNSEALED_BYTES = 1024 * 1024
@@ -159,6 +167,9 @@ export class Control {
   /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify of the tree of `lsn`. */
   format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
     const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
+    if (AT.BITMAP + bitmapBytes > this.region.windowBytes) {
+      throw new IoError('Address space is limited (ulimit -v) too much for a data file of this size: allow more.')
+    }
     this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
     this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
     this.i32[AT.VERSION >> 2] = CONTROL_VERSION

@@ -16,7 +16,7 @@ import { segmentName } from '../wal/segment.js'
 import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
-import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, CONTROL_WINDOW_BYTES, newState, STATE, type StateFields } from './control.js'
+import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
 import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
@@ -276,7 +276,7 @@ export class Engine {
       return storage.openRegion(path, {
         mode: this.isPrivate ? 'anonymous' : 'shared',
         reserveBytes: CONTROL_RESERVE_BYTES,
-        windowBytes: CONTROL_WINDOW_BYTES,
+        windowBytes: controlWindowBytes(this.#dataRegion.sizeBytes()),
         create: first && !this.isPrivate,
         like: data,
       })

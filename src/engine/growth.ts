@@ -26,7 +26,7 @@ export function grownSlots(current: number, needed: number): number {
 export function growDataFile(space: SlotSpace, control: Control, neededSlots: number): void {
   if (neededSlots > space.maxSlots) {
     throw new FullError(
-      `The data file would have to grow beyond the ${space.region.reserveBytes} bytes of address space set aside for it: ` +
+      `The data file would have to grow beyond ${space.region.reserveBytes} bytes, which is as far as this opener lets it: ` +
         'open the database with a larger reserveBytes.',
     )
   }

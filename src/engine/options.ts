@@ -33,11 +33,15 @@ export interface OpenOptions {
   /** Bytes of one file of the log. 4 KiB to 16 GiB; default 64 MiB. */
   segmentBytes?: number
   /**
-   * Address space set aside for the data file, which cannot grow beyond it. Costs nothing; lower it
-   * only where address space is limited. A multiple of `windowBytes`; 1 MiB to 16 TiB; default 1 TiB.
+   * The most bytes that this opener lets the data file grow to: writes that need more are refused with
+   * `ERR_MMAPDB_FULL`. Costs nothing. 1 MiB to 16 TiB; default 1 TiB.
    */
   reserveBytes?: number
-  /** Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB (default). For tests. */
+  /**
+   * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 64 MiB, more if
+   * `reserveBytes` is more than its default. For tests. Where address space is limited (ulimit -v)
+   * smaller ones are used.
+   */
   windowBytes?: number
   /**
    * The system reads ahead of what is touched in a data file that is not longer than this: good while
@@ -83,6 +87,7 @@ export interface EngineWorld {
 const KiB = 1024
 const MiB = 1024 * KiB
 const GiB = 1024 * MiB
+const MAX_WINDOWS = 16_384
 
 function integer(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
   if (value === undefined) return fallback
@@ -110,10 +115,11 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
   }
-  const windowBytes = integer('windowBytes', options.windowBytes, GiB, 64 * KiB, GiB)
-  if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
-  if (reserveBytes % windowBytes !== 0) throw new InvalidError('reserveBytes must be a multiple of windowBytes.')
+  // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
+  const fallbackBytes = Math.max(64 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
+  const windowBytes = integer('windowBytes', options.windowBytes, fallbackBytes, 64 * KiB, GiB)
+  if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const valueEncoding = options.valueEncoding ?? 'msgpack'
   if (!VALUE_ENCODINGS.includes(valueEncoding)) {
     throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${String(valueEncoding)}.`)

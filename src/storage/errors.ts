@@ -21,7 +21,7 @@ export function typedError(cause: unknown, doing: string): Error {
     case 'ENFILE':
       return new IoError(`${what}. Too many files are open: allow more (ulimit -n), or close some.`, { cause })
     case 'ENOMEM':
-      return new IoError(`${what}. Memory or address space is limited (ulimit -v): allow more, or open with a smaller reserveBytes.`, { cause })
+      return new IoError(`${what}. Memory or address space is limited (ulimit -v): allow more.`, { cause })
     default:
       return new IoError(`${what}.`, { cause })
   }

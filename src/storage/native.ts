@@ -9,9 +9,6 @@ export const NATIVE_SHARED = 0
 export const NATIVE_PRIVATE = 1
 export const NATIVE_ANONYMOUS = 2
 
-/** `NativeRegion.madvise`: a load reads the page it needs and none around it. */
-export const NATIVE_ADVICE_RANDOM = 1
-
 /** What `NativeRegion.wait` returns. */
 export const NATIVE_WOKEN = 0
 export const NATIVE_CHANGED = 1
@@ -27,20 +24,15 @@ export interface NativeRegion {
   window(index: number): ArrayBuffer
   /** Four bytes: the live count of lost pages, an Int32. Detached by `close()`. */
   faultWords(): ArrayBuffer
-  /** Where the last lost page begins, or -1. */
-  lastFaultOffset(): number
   grow(sizeBytes: number): void
   truncate(sizeBytes: number): void
   flush(): void
-  msync(offset: number, length: number): void
-  /** advice: 0 normal, 1 random, 2 sequential, 3 willneed. */
-  madvise(offset: number, length: number, advice: number): void
+  /** From now on a load reads the page it needs and none around it. */
+  readRandomly(): void
   /** Begins to read pages of 4096 bytes, named by their numbers, in any order; returns at once. */
   willNeed(pages: Uint32Array): void
   /** Fills a page of 4096 bytes with zeros, not reading it; returns at once. */
   willOverwrite(page: number): void
-  mlock(offset: number, length: number): void
-  munlock(offset: number, length: number): void
   wait(offset: number, expected: number, timeoutMs: number): number
   /** Returns how many were woken. */
   wake(offset: number, count: number): number
@@ -60,7 +52,6 @@ export interface Native {
   readonly Region: new (
     mode: number,
     path: string,
-    reserveBytes: number,
     windowBytes: number,
     create: boolean,
     readOnly: boolean,

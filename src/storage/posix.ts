@@ -8,7 +8,6 @@ import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import {
-  NATIVE_ADVICE_RANDOM,
   NATIVE_ANONYMOUS,
   NATIVE_CHANGED,
   NATIVE_PRIVATE,
@@ -82,6 +81,34 @@ function giveToOwnerOfDirectory(path: string): void {
   if (uid !== 0) fs.lchownSync(path, uid, gid)
 }
 
+/** Where address space is limited, windows are made smaller down to this: see `openNativeRegion`. */
+const SMALLEST_WINDOW_BYTES = 16 * 1024 * 1024
+
+/**
+ * Opens a region with its first window, making its file if that is asked for. If there is no address
+ * space for a window of that size (ulimit -v), a smaller one does as well: a file takes more of them,
+ * and that is all.
+ */
+function openNativeRegion(path: string, options: RegionOptions): { region: NativeRegion; windowBytes: number } {
+  const mode = NATIVE_MODES[options.mode]
+  const { like, create = false } = options
+  try {
+    if (like !== undefined && create) fs.closeSync(openOrMake(path, like))
+    const isNew = like === undefined && create && !fs.existsSync(path)
+    for (let windowBytes = options.windowBytes; ; windowBytes /= 4) {
+      try {
+        const region = new native.Region(mode, path, windowBytes, create, false)
+        if (isNew) giveToOwnerOfDirectory(path)
+        return { region, windowBytes }
+      } catch (error) {
+        if (!hasCode(error, 'ENOMEM') || windowBytes / 4 < SMALLEST_WINDOW_BYTES) throw error
+      }
+    }
+  } catch (error) {
+    throw storageError(error, options.mode === 'anonymous' ? ANONYMOUS_PATH : path)
+  }
+}
+
 class PosixRegion implements Region {
   readonly windowBytes: number
   readonly reserveBytes: number
@@ -95,26 +122,16 @@ class PosixRegion implements Region {
 
   constructor(path: string, options: RegionOptions) {
     this.#path = options.mode === 'anonymous' ? ANONYMOUS_PATH : path
-    this.windowBytes = options.windowBytes
     this.reserveBytes = options.reserveBytes
     this.#readAheadBytes = options.readAheadBytes ?? Infinity
-    const mode = NATIVE_MODES[options.mode]
+    const { region, windowBytes } = openNativeRegion(path, options)
+    this.#native = region
+    this.windowBytes = windowBytes
     try {
-      const { like } = options
-      if (like !== undefined && options.create) fs.closeSync(openOrMake(path, like))
-      const isNew = like === undefined && options.create && !fs.existsSync(path)
-      this.#native = new native.Region(
-        mode,
-        path,
-        options.reserveBytes,
-        options.windowBytes,
-        options.create ?? false,
-        false,
-      )
-      if (isNew) giveToOwnerOfDirectory(path)
-      this.#faultWords = new Int32Array(this.#native.faultWords())
+      this.#faultWords = new Int32Array(region.faultWords())
       this.#limitReadAhead()
     } catch (error) {
+      region.close()
       throw storageError(error, this.#path)
     }
   }
@@ -122,7 +139,7 @@ class PosixRegion implements Region {
   /** Asked whenever this thread may be the first of its process to see that the file has grown. */
   #limitReadAhead(): void {
     if (!this.readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes) return
-    this.#native.madvise(0, this.reserveBytes, NATIVE_ADVICE_RANDOM)
+    this.#native.readRandomly()
     this.readsAhead = false
   }
 

@@ -35,9 +35,9 @@ export type RegionMode = 'shared' | 'private' | 'anonymous'
 
 export interface RegionOptions {
   readonly mode: RegionMode
-  /** Address space set aside; the region can grow to this and never moves. */
+  /** The most that this opener lets the region grow to. Others may let it grow further, and then it reads on. */
   readonly reserveBytes: number
-  /** Bytes of one window; a multiple of the 4096-byte page, and reserveBytes a multiple of it. */
+  /** Bytes of one window; a multiple of the 4096-byte page. A region may get smaller ones where address space is limited. */
   readonly windowBytes: number
   /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
   readonly create?: boolean
@@ -50,7 +50,7 @@ export interface RegionOptions {
   readonly readAheadBytes?: number
 }
 
-/** A file (or memory) seen as windows of one address range that never moves. */
+/** A file (or memory) seen through windows of address space, which are mapped when first needed and never move. */
 export interface Region {
   readonly windowBytes: number
   readonly reserveBytes: number

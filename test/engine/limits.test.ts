@@ -136,7 +136,7 @@ describe('what cannot be opened', function () {
     }
   })
 
-  it('does not fit into the address space that was set aside', () => {
+  it('would make the data file longer than reserveBytes allows', () => {
     const small = { ...TINY, reserveBytes: 1024 * 1024 }
     const path = scratchPath()
     const engine = filled(path, small)
@@ -168,7 +168,7 @@ describe('options', () => {
     const bad: Record<string, unknown>[] = [
       { workers: -1 }, { workers: 65 }, { workers: 1.5 }, { workers: '2' }, { workers: Number.NaN },
       { windowBytes: 65535 }, { windowBytes: 3 * 65536 }, { windowBytes: 2 ** 31 },
-      { reserveBytes: 65536 }, { reserveBytes: 2 ** 45 }, { windowBytes: 65536, reserveBytes: 2 ** 20 + 1 },
+      { reserveBytes: 65536 }, { reserveBytes: 2 ** 45 },
       { segmentBytes: 4095 }, { segmentBytes: 2 ** 35 }, { checkpointBytes: 65535 }, { checkpointBytes: 2 ** 41 },
       { timeoutMs: 0 }, { timeoutMs: 3_600_001 }, { timeoutMs: Infinity }, { maxInFlightBytes: 1 }, { maxInFlightBytes: null }, { maxHeldBytes: 65_535 },
       { maxHeldBytes: '1' },
@@ -180,7 +180,7 @@ describe('options', () => {
     for (const options of [null, 7, 'x']) expectError(() => resolveOptions('/p', options as unknown as OpenOptions), 'ERR_MMAPDB_INVALID')
     for (const good of [
       {}, { workers: 0 }, { workers: 64 }, { windowBytes: 65536 }, { windowBytes: 2 ** 30 }, { segmentBytes: 4096 }, { segmentBytes: 2 ** 34 },
-      { windowBytes: 65536, reserveBytes: 2 ** 20 }, { reserveBytes: 2 ** 44 }, { checkpointBytes: 2 ** 40 }, { timeoutMs: 1 }, { workers: undefined },
+      { reserveBytes: 2 ** 20 }, { reserveBytes: 2 ** 20 + 1 }, { reserveBytes: 2 ** 44 }, { checkpointBytes: 2 ** 40 }, { timeoutMs: 1 }, { workers: undefined },
     ]) {
       resolveOptions('/p', good as OpenOptions)
     }
