@@ -5,6 +5,7 @@
       'sources': [
         'native/addon.cc',
         'native/allocate.cc',
+        'native/crc32c.cc',
         'native/errors.cc',
         'native/fault_guard.cc',
         'native/file_id.cc',

@@ -1,7 +1,8 @@
 // A small database in memory to be damaged, and damage to it as an input asks for: structures are
 // aimed at, and CRCs mended, so that what is wrong gets past the first check.
 import { basename } from 'node:path'
-import { crc32c, FRAME, frameStride } from '../src/wal/frame.js'
+import { crc32c } from '../src/wal/crc.js'
+import { FRAME, frameStride } from '../src/wal/frame.js'
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentStart } from '../src/wal/segment.js'
 import { Engine } from '../src/engine/engine.js'
 import { SLOT, SLOT_BYTES, TYPE } from '../src/engine/layout.js'

@@ -1,10 +1,11 @@
-// The addon's exports: Region, LockFile, allocate, fileId, takeAfter. Facilities only; what they are used for is
+// The addon's exports: Region, LockFile, allocate, fileId, takeAfter, crc32c. Facilities only; what they are used for is
 // decided in TypeScript.
 #include <napi.h>
 
 #include <climits>
 
 #include "allocate.h"
+#include "crc32c.h"
 #include "errors.h"
 #include "file_id.h"
 #include "locks.h"
@@ -38,12 +39,36 @@ void TakeAfterFile(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] { TakeAfter(fd, path); });
 }
 
+// crc32c(bytes[, initial]). In plain Node-API: it is called for every frame and every slot.
+napi_value CrcOf(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  size_t count = 2;
+  void* data;
+  size_t lengthBytes;
+  uint32_t initial = 0;
+  if (napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr) != napi_ok) return nullptr;
+  const bool right =
+      count > 0 && napi_get_buffer_info(env, arguments[0], &data, &lengthBytes) == napi_ok &&
+      (count < 2 || napi_get_value_uint32(env, arguments[1], &initial) == napi_ok);
+  if (!right) {
+    napi_throw_type_error(env, nullptr, "crc32c takes a Uint8Array and a number");
+    return nullptr;
+  }
+  napi_value crc = nullptr;
+  napi_create_uint32(env, Crc32c(initial, static_cast<const uint8_t*>(data), lengthBytes), &crc);
+  return crc;
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
   exports.Set("allocate", Napi::Function::New<AllocateFile>(env, "allocate"));
   exports.Set("fileId", Napi::Function::New<IdOfFile>(env, "fileId"));
   exports.Set("takeAfter", Napi::Function::New<TakeAfterFile>(env, "takeAfter"));
+  napi_value crc32c;
+  if (HasCrc32c() && napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, CrcOf, nullptr, &crc32c) == napi_ok) {
+    exports.Set("crc32c", Napi::Value(env, crc32c));
+  }
   return exports;
 }
 

@@ -19,7 +19,7 @@
 //      120    8  branches
 //      128    8  overflow slots
 //      136    8  time the database was created, milliseconds since 1970 (float64)
-import { crc32c } from '../wal/frame.js'
+import { crc32c } from '../wal/crc.js'
 import { FIRST_LSN, LSN_ALIGNMENT, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 

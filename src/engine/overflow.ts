@@ -2,7 +2,8 @@
 // the first slot, the length and a CRC-32C of the whole value, checked each time it is read: the
 // slots' own CRCs cannot tell a chain that was put together wrongly.
 import { CorruptError } from '../errors.js'
-import { crc32c, MAX_VALUE_BYTES } from '../wal/frame.js'
+import { crc32c } from '../wal/crc.js'
+import { MAX_VALUE_BYTES } from '../wal/frame.js'
 import type { Allocator } from './allocator.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
 import type { Node } from './node.js'

@@ -11,7 +11,8 @@
 // Whatever is brought out has a CRC that holds. What is missing is listed.
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
-import { crc32c, FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, MAX_VALUE_BYTES, OP_PUT } from '../wal/frame.js'
+import { crc32c } from '../wal/crc.js'
+import { FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, MAX_VALUE_BYTES, OP_PUT } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { classifyEnd, LogReader } from '../wal/reader.js'

@@ -5,7 +5,8 @@
 // After that the hot paths can trust its inside. Slots made since then are not checked: they have
 // not been to disk. Whether a leaf is the right one for its place is another matter: see place.ts.
 import { CorruptError, IoError } from '../errors.js'
-import { crc32c, MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../wal/frame.js'
+import { crc32c } from '../wal/crc.js'
+import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Control } from './control.js'
 import {
   HEADER_SLOTS,

@@ -62,6 +62,8 @@ export interface Native {
   fileId(path: string): number
   /** Gives a new file the owner, group and permissions of the one at `path`, as far as this user may. */
   takeAfter(fd: number, path: string): void
+  /** CRC-32C, continued from `initial`; undefined where the processor has no instruction for it. */
+  readonly crc32c?: (bytes: Uint8Array, initial?: number) => number
 }
 
 // From dist/src/storage.

@@ -24,16 +24,9 @@
 // The salt differs in every segment and every life of a recycled one, so leftovers never pass for
 // frames; the LSN inside tells a frame that was moved. The watermark tells a torn tail from rot:
 // see `reader.ts`.
-import { createRequire } from 'node:module'
 import { CorruptError, InvalidError } from '../errors.js'
+import { crc32c } from './crc.js'
 import { LSN_ALIGNMENT, type Lsn } from './lsn.js'
-
-const { calculate } = createRequire(import.meta.url)('fast-crc32c') as {
-  calculate(data: Buffer, initial?: number): number
-}
-
-/** CRC-32C (Castagnoli) of `data`, continued from `initial`. */
-export const crc32c: (data: Buffer, initial?: number) => number = calculate
 
 export const FRAME = {
   CRC: 0,

@@ -10,7 +10,8 @@
 //   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
 //     (one is made only when all before it is on disk). Acknowledged data is damaged.
 import { CorruptError } from '../errors.js'
-import { crc32c, FRAME, frameStride, isFrameAt, MAX_FRAME_BYTES } from './frame.js'
+import { crc32c } from './crc.js'
+import { FRAME, frameStride, isFrameAt, MAX_FRAME_BYTES } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
 import { lsnToHex, type Lsn } from './lsn.js'
 import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'

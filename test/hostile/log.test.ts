@@ -1,7 +1,8 @@
 // Segments of the log that are missing, doubled, cut short, of elsewhere or of another time, and frames
 // that say what cannot be under CRCs that hold; and files of different moments put together.
 import { expect } from 'chai'
-import { crc32c, FRAME, frameStride } from '../../src/wal/frame.js'
+import { crc32c } from '../../src/wal/crc.js'
+import { FRAME, frameStride } from '../../src/wal/frame.js'
 import { SEGMENT_HEADER_BYTES, decodeSegmentHeader, segmentStart } from '../../src/wal/segment.js'
 import { DATA, examine, examineLoosely, FULL, makeFixture, MemoryStorage, randomFrom, segmentsIn, SLOT_BYTES, type Fixture } from './support.js'
 

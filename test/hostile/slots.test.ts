@@ -1,7 +1,7 @@
 // Slots of the data file that are not what they should be: lost, exchanged, or changed under a CRC
 // that holds, as a bug or an attacker would leave them. What a CRC cannot find, the structure must.
 import { expect } from 'chai'
-import { crc32c } from '../../src/wal/frame.js'
+import { crc32c } from '../../src/wal/crc.js'
 import { SLOT, TYPE } from '../../src/engine/layout.js'
 import {
   DATA,

@@ -21,7 +21,7 @@ import { SLOT, SLOT_BYTES } from '../../src/engine/layout.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/engine/verify.js'
 import { CorruptError, MmapdbError } from '../../src/errors.js'
-import { crc32c } from '../../src/wal/frame.js'
+import { crc32c } from '../../src/wal/crc.js'
 import { segmentStart } from '../../src/wal/segment.js'
 import { TINY } from '../engine/support.js'
 
