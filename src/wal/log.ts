@@ -35,6 +35,8 @@ import {
 const SPARE_PREFIX = 'spare-'
 /** Files kept open. One that is needed longer is asked for again by whoever needs it. */
 const MAX_OPEN = 8
+/** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
+const FIRST_CAPACITY_BYTES = 1024 * 1024
 /** Spares kept for later segments; more are removed. */
 const MAX_SPARES = 2
 
@@ -54,7 +56,10 @@ export interface LogOptions {
   /** The file whose owner, group and permissions new segments take; needed only where some are made. */
   readonly like?: string
   readonly uuid: Buffer
-  /** Bytes set aside for a segment; a longer frame gets a longer segment of its own. */
+  /**
+   * Bytes set aside for a segment once there is much to write: the first ones of a log are shorter. A longer
+   * frame gets a longer segment of its own.
+   */
   readonly segmentBytes: number
   readonly readOnly: boolean
   /** What is of another database or format counts as damaged. For salvage: the rest is still of use. */
@@ -142,10 +147,10 @@ export class Log {
   #newest = 0
 
   /**
-   * Makes the segment that begins at `startLsn`, with room for at least `frameBytes`. Everything
+   * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. Everything
    * appended before must be flushed. The append lock (or the sole use of the database) is held.
    */
-  createSegment(startLsn: Lsn, frameBytes: number): OpenSegment {
+  createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
     this.#forget(startLsn)
     const path = join(this.directory, segmentName(startLsn))
     // Somebody may have died between making it and saying so. It keeps its salt and its room:
@@ -153,7 +158,8 @@ export class Log {
     const made = this.segment(startLsn)?.header
     const left = made?.uuid.equals(this.uuid) ? made : undefined
     this.#forget(startLsn)
-    const capacity = Math.max(this.segmentBytes - SEGMENT_HEADER_BYTES, frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
+    const most = this.segmentBytes - SEGMENT_HEADER_BYTES
+    const capacity = Math.max(Math.min(roomBytes, most), frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
     const sizeBytes = SEGMENT_HEADER_BYTES + capacity
     const spare = this.#spares().find((name) => this.#isOfUse(join(this.directory, name), sizeBytes))
     if (spare !== undefined && this.storage.info(path).kind === 'missing') {
@@ -192,6 +198,13 @@ export class Log {
       this.storage.unlink(path)
       return this.storage.openFile(path, 'create', this.#like)
     }
+  }
+
+  /** Room in the segment that begins at `startLsn`: twice that of the one before. */
+  #roomAfter(startLsn: Lsn): number {
+    const before = this.starts().findLast((start) => start < startLsn)
+    const header = before === undefined ? undefined : this.segment(before)?.header
+    return header === undefined ? FIRST_CAPACITY_BYTES : Math.max(FIRST_CAPACITY_BYTES, 2 * (header.limitLsn - header.startLsn))
   }
 
   /**
@@ -249,7 +262,7 @@ export class Log {
    */
   restartAt(tail: Lsn): void {
     const newest = this.starts().at(-1)
-    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.createSegment(tail, 0)
+    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.createSegment(tail, 0, FIRST_CAPACITY_BYTES)
     segment.file.truncate(SEGMENT_HEADER_BYTES)
     this.releaseBefore(tail, tail)
     this.#removeSpares()

@@ -1,5 +1,7 @@
 // How much room a tree takes, and that it is bounded by the data, not by the number of writes.
 import { expect } from 'chai'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { STATE, newState } from '../../src/engine/control.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../../src/engine/layout.js'
@@ -192,5 +194,27 @@ describe('the room that a tree takes', function () {
     expect(total, `slots, of which ${live} are live`).to.be.at.most(2048)
     snapshot.close()
     expectSound(engine)
+  })
+
+  it('takes little while there is little: segments of the log begin small and double, and begin small again after a close', () => {
+    const path = scratchPath()
+    const filesBytes = (): number =>
+      readdirSync(path, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0)
+    const options = { ...OPTIONS, segmentBytes: 16 * 1024 * 1024, checkpointBytes: 64 * 1024 * 1024 }
+    const engine = openEngine(path, options)
+    engine.put('a', Buffer.from('small'))
+    expect(filesBytes()).to.be.at.most(4 * 1024 * 1024)
+    for (let i = 0; i < 40; i++) engine.put(i, Buffer.alloc(1024 * 1024 - 1000, i))
+    const { log } = engine.inside()
+    const sizes = log.starts().map((start) => log.sizeBytes(start) / 1024 / 1024)
+    expect(sizes.map(Math.round)).to.deep.equal([1, 2, 4, 8, 16, 16])
+    for (let i = 0; i < 40; i++) engine.del(i)
+    engine.close()
+    const again = openEngine(path, options)
+    again.put('b', Buffer.from('small'))
+    expect(filesBytes()).to.be.at.most(4 * 1024 * 1024)
+    expectSound(again)
   })
 })
