@@ -157,6 +157,7 @@ const locks: LockTable = {
   tryLock: () => true,
   lock: () => true,
   isHeldByOther: () => false,
+  heldByOther: () => -1,
   unlock: () => undefined,
   close: () => undefined,
 }
@@ -232,6 +233,9 @@ export class MemoryStorage implements Storage {
     const file = this.#files.get(path)
     if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes }
     return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
+  }
+  mayWrite(): boolean {
+    return true
   }
   fileId(path: string): number {
     return this.#files.get(path)?.id ?? 0

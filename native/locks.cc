@@ -60,6 +60,7 @@ Napi::Function LockFile::Define(Napi::Env env) {
                          InstanceMethod<&LockFile::TryLock>("tryLock"),
                          InstanceMethod<&LockFile::Lock>("lock"),
                          InstanceMethod<&LockFile::IsHeldByOther>("isHeldByOther"),
+                         InstanceMethod<&LockFile::HeldByOther>("heldByOther"),
                          InstanceMethod<&LockFile::Unlock>("unlock"),
                          InstanceMethod<&LockFile::Close>("close"),
                      });
@@ -171,6 +172,20 @@ Napi::Value LockFile::IsHeldByOther(const Napi::CallbackInfo& info) {
   struct flock lock = Describe(byte, TypeOf(exclusive));
   if (Fcntl(file_.get(), F_OFD_GETLK, &lock) != 0) ThrowSystemError(info.Env(), errno, "fcntl");
   return Napi::Boolean::New(info.Env(), lock.l_type != F_UNLCK);
+}
+
+Napi::Value LockFile::HeldByOther(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "heldByOther");
+  const Arguments arguments(info);
+  const int64_t from = arguments.Integer(0, "from");
+  const int64_t to = arguments.Integer(1, "to", static_cast<double>(from));
+  if (from == to) return Napi::Number::New(info.Env(), -1);
+  struct flock lock = Describe(from, F_WRLCK);
+  lock.l_len = to - from;
+  if (Fcntl(file_.get(), F_OFD_GETLK, &lock) != 0) ThrowSystemError(info.Env(), errno, "fcntl");
+  const bool found = lock.l_type != F_UNLCK;
+  const int64_t byte = std::max<int64_t>(lock.l_start - kFirstLockByte, from);
+  return Napi::Number::New(info.Env(), found ? static_cast<double>(byte) : -1);
 }
 
 void LockFile::Unlock(const Napi::CallbackInfo& info) {

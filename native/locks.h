@@ -27,6 +27,9 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
   Napi::Value Lock(const Napi::CallbackInfo& info);
   // isHeldByOther(byte, exclusive): boolean
   Napi::Value IsHeldByOther(const Napi::CallbackInfo& info);
+  // heldByOther(from, to): the first byte of a lock that another holds on bytes in [from, to), or -1.
+  // If there are several it is any of them.
+  Napi::Value HeldByOther(const Napi::CallbackInfo& info);
   // unlock(byte)
   void Unlock(const Napi::CallbackInfo& info);
   // close()

@@ -77,7 +77,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('the header recovery goes by may not be on disk', 'engine/engine.js', 'this.#settleHeader(header);', ';'),
   one('a second opener recovers, too', 'engine/engine.js', "this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')", 'true'),
   one('any closer counts as the last', 'engine/engine.js', "if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n            return;", ''),
-  one('the log begins anew before the checkpoint of a clean close', 'engine/engine.js', 'let report = this.#checkpointer.run({ wait: true, cutTail: true });', 'this.#log.restartAt(this.#control.append.read(this.#append).tail); let report = this.#checkpointer.run({ wait: true, cutTail: true });'),
+  one('the log begins anew before the checkpoint of a clean close', 'engine/engine.js', 'let report = this.#checkpointer.run({ wait: true, cutTail: !isHeld });', 'this.#log.restartAt(this.#control.append.read(this.#append).tail); let report = this.#checkpointer.run({ wait: true, cutTail: true });'),
   one('the data file is cut before the free slots at its end are given up on disk', 'engine/engine.js', 'this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]) * SLOT_BYTES);', 'this.#dataRegion.truncate(usedSlots(state) * SLOT_BYTES);'),
   one('the name of the log directory is not flushed', 'engine/engine.js', 'storage.flushDirectory(this.options.path);', ''),
   {

@@ -334,6 +334,10 @@ class SimLocks implements LockTable {
     if (state.exclusive !== undefined && state.exclusive !== this) return true
     return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
   }
+  heldByOther(from: number, to: number): number {
+    for (const [byte] of this.world.allLocks) if (byte >= from && byte < to && this.isHeldByOther(byte, 'exclusive')) return byte
+    return -1
+  }
   unlock(byte: number): void {
     if (this.process.dead || this.world.outage !== undefined) return
     const state = this.world.locksOf(byte)
@@ -488,6 +492,9 @@ class SimStorage implements Storage {
     if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0 }
     const file = this.world.find(path)
     return file === undefined ? { kind: 'missing', sizeBytes: 0 } : { kind: 'file', sizeBytes: file.sizeBytes }
+  }
+  mayWrite(): boolean {
+    return true
   }
   fileId(path: string): number {
     return this.world.find(path)?.id ?? 0

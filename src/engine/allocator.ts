@@ -158,6 +158,11 @@ export class Allocator {
     )
   }
 
+  /** True if a tree before the newest is being read, as of `begin`. */
+  get isHeldBack(): boolean {
+    return this.#readers.length > 0
+  }
+
   get waitingCount(): number {
     return RINGS.reduce((sum, ring) => sum + this.#length(ring), 0)
   }
@@ -172,13 +177,17 @@ export class Allocator {
     return slots
   }
 
-  /** Replaces everything that waits by `slots`, to be used from the first on. For sole use only. */
-  replaceWaiting(slots: Uint32Array): void {
+  /**
+   * Replaces everything that waits by `slots`, to be used from the first on. For sole use only. `freedAt`: the
+   * LSN that they count as freed at, where readers of older trees may reach them; 0 if there are none.
+   */
+  replaceWaiting(slots: Uint32Array, freedAt = 0): void {
     for (const ring of RINGS) {
       this.#state[ring + HEAD] = this.#state[ring + TAIL] = 0
       this.#publishedHeads.set(ring, 0)
     }
-    for (const slot of slots) this.#push(STATE.READY, slot as SlotNo, 0)
+    const ring = freedAt === 0 ? STATE.READY : STATE.LOOSE
+    for (const slot of slots) this.#push(ring, slot as SlotNo, freedAt)
   }
 
   // ---- readers in the way ----------------------------------------------------------------------

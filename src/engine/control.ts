@@ -13,6 +13,7 @@
 //      132       4  how many threads wait for it; too many if one of them died
 //      160       4  append turn: moves whenever the append lock is let go
 //      164       4  how many threads wait for that
+//      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
 //      192       8  slots that the data file holds (float64); written under the append lock
 //      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
 //      208       4  pins in use lie below this index
@@ -42,7 +43,7 @@ import { FlushFailure } from '../wal/flush.js'
 import { SLOT_BYTES } from './layout.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 3
+export const CONTROL_VERSION = 4
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** No `control` is longer. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -68,6 +69,7 @@ const AT = {
   TURN_WAITERS: 132,
   APPEND_TURN: 160,
   APPEND_WAITERS: 164,
+  ENDED_UP_TO: 168,
   FILE_SLOTS: 192,
   DURABLE: 200,
   PINS_USED: 208,
@@ -222,6 +224,13 @@ export class Control {
   }
   set fileId(id: number) {
     this.f64[AT.FILE_ID >> 3] = id
+  }
+  /** Trees up to this LSN are not held by endable lock pins any more. Written by the leader. */
+  get endedUpTo(): number {
+    return this.f64[AT.ENDED_UP_TO >> 3]!
+  }
+  set endedUpTo(lsn: number) {
+    this.f64[AT.ENDED_UP_TO >> 3] = lsn
   }
   get durable(): number {
     return this.f64[AT.DURABLE >> 3]!

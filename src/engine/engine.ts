@@ -24,6 +24,7 @@ import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
+import { anyLockPin } from './lock-pins.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
 import { boundsOf, expiredOr, heldValue, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
@@ -833,15 +834,17 @@ export class Engine {
     }
     try {
       this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
-      let report = this.#checkpointer.run({ wait: true, cutTail: true })
+      // Readers in their own memory may be at what would be cut off or moved (lock-pins.ts). No other comes to it now.
+      const isHeld = anyLockPin(this.#locks)
+      let report = this.#checkpointer.run({ wait: true, cutTail: !isHeld })
       const state = this.#control.readState(newState())
       this.#checker.assertWhole()
       // The first pass leaves its free list where the last free slots are, and that is far behind.
-      for (let pass = 0; pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = this.#trim() ?? report
+      for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = this.#trim() ?? report
       this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
       this.#checker.assertWhole()
-      this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
+      if (!isHeld) this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
       // Nobody trusts it any more: the next opener makes it anew.
       this.#controlRegion.truncate(0)
     } catch (error) {

@@ -16,4 +16,6 @@ export const LOCK = {
   PINS: 1024,
   /** Record locks, from here; not used yet. */
   RECORDS: 65536,
+  /** Two bytes for each LSN, from here: readers that cannot write a pin (lock-pins.ts). Always shared. */
+  LSN_PINS: 2 ** 52,
 } as const

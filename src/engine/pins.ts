@@ -22,6 +22,7 @@ import { ExpiredError, ReadersError } from '../errors.js'
 import type { LockTable } from '../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
 import { LOCK } from './lock-bytes.js'
+import { isEndable, lockPinned } from './lock-pins.js'
 
 const PIN_WORDS = 16
 const FLAG_WORD = 2
@@ -145,6 +146,7 @@ export class Pins {
       if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
       lsns.push(lsn)
     }
+    if (this.#locks !== undefined) for (const lsn of lockPinned(this.#locks, this.#control.endedUpTo, visible)) lsns.push(lsn)
     return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 
@@ -188,6 +190,10 @@ export class Pins {
       const word = Control.PINS_WORD + index * PIN_WORDS
       if (f64[word >> 1] !== lsn) continue
       if (Atomics.compareExchange(i32, word + FLAG_WORD, HELD, EXPIRED) === HELD) any = true
+    }
+    if (this.#locks !== undefined && isEndable(this.#locks, lsn)) {
+      this.#control.endedUpTo = lsn
+      any = true
     }
     return any
   }

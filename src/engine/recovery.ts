@@ -107,7 +107,8 @@ export function formatControl(
   for (const slot of free) control.setVerified(slot)
   const slots = allocator()
   slots.begin(state, header.lsn)
-  slots.replaceWaiting(free)
+  // Readers that replayed the log in their own memory may still be at the tree of an older header.
+  slots.replaceWaiting(free, slots.isHeldBack ? header.lsn : 0)
   slots.finish()
   control.publishState(state)
   return damage

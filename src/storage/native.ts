@@ -44,6 +44,8 @@ export interface NativeLockFile {
   tryLock(byte: number, exclusive: boolean): boolean
   lock(byte: number, exclusive: boolean, timeoutMs: number): boolean
   isHeldByOther(byte: number, exclusive: boolean): boolean
+  /** A byte in [from, to) that another holds, or -1. */
+  heldByOther(from: number, to: number): number
   unlock(byte: number): void
   close(): void
 }

@@ -97,7 +97,7 @@ function openNativeRegion(path: string, options: RegionOptions): { region: Nativ
     const isNew = like === undefined && create && !fs.existsSync(path)
     for (let windowBytes = options.windowBytes; ; windowBytes /= 4) {
       try {
-        const region = new native.Region(mode, path, windowBytes, create, false)
+        const region = new native.Region(mode, path, windowBytes, create, options.readOnly ?? false)
         if (isNew) giveToOwnerOfDirectory(path)
         return { region, windowBytes }
       } catch (error) {
@@ -371,6 +371,14 @@ class PosixLocks implements LockTable {
     }
   }
 
+  heldByOther(from: number, to: number): number {
+    try {
+      return this.#native.heldByOther(from, to)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
   unlock(byte: number): void {
     try {
       this.#native.unlock(byte)
@@ -466,6 +474,16 @@ export class PosixStorage implements Storage {
     } catch (error) {
       // Something on the way there is a file, so there is nothing there.
       if (hasCode(error, 'ENOTDIR')) return MISSING
+      throw storageError(error, path)
+    }
+  }
+
+  mayWrite(path: string): boolean {
+    try {
+      fs.accessSync(path, fs.constants.W_OK)
+      return true
+    } catch (error) {
+      if (['EACCES', 'EPERM', 'EROFS'].some((code) => hasCode(error, code))) return false
       throw storageError(error, path)
     }
   }

@@ -43,6 +43,8 @@ export interface RegionOptions {
   readonly create?: boolean
   /** With `create`: whose owner, group and permissions a new file takes (see `Storage.openFile`). */
   readonly like?: string
+  /** `shared` only: the file is only read, and a store through a window kills the process. */
+  readonly readOnly?: boolean
   /**
    * Once the file is longer than this, a load reads the page it needs and none around it, and whoever
    * knows what it will need says so with `willNeed`. Default: the system reads ahead, whatever the length.
@@ -124,6 +126,11 @@ export interface LockTable {
   lock(byte: number, mode: LockMode, timeoutMs: number): boolean
   /** True if another object holds `byte` in a way that `mode` could not join. */
   isHeldByOther(byte: number, mode: LockMode): boolean
+  /**
+   * A byte in [from, to) that another object holds in any way, or -1; any of them if there are several.
+   * One system call, whatever the length.
+   */
+  heldByOther(from: number, to: number): number
   unlock(byte: number): void
   /** Drops every lock. Idempotent. */
   close(): void
@@ -141,6 +148,8 @@ export interface Storage {
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
   info(path: string): PathInfo
+  /** False if this user, or the file system, does not allow writing to a file or making files in a directory. */
+  mayWrite(path: string): boolean
   /**
    * Tells a file from any other that takes its name: the inode number, or 0 if there is none. Cheap
    * enough to be asked for after every flush.

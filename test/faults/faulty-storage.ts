@@ -122,6 +122,10 @@ export class FaultyStorage implements Storage {
     this.faults.check('look', path)
     return this.inner.info(path)
   }
+  mayWrite(path: string): boolean {
+    this.faults.check('look', path)
+    return this.inner.mayWrite(path)
+  }
   fileId(path: string): number {
     this.faults.check('look', path)
     return this.inner.fileId(path)
@@ -293,6 +297,10 @@ class FaultyLocks extends Counted implements LockTable {
   isHeldByOther(byte: number, mode: LockMode): boolean {
     this.faults.check('lock', `byte ${byte} of ${this.path}`)
     return this.inner.isHeldByOther(byte, mode)
+  }
+  heldByOther(from: number, to: number): number {
+    this.faults.check('lock', `bytes from ${from} of ${this.path}`)
+    return this.inner.heldByOther(from, to)
   }
   unlock(byte: number): void {
     this.inner.unlock(byte)

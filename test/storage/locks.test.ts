@@ -115,6 +115,7 @@ describe('storage: locks', () => {
       const calls = [
         () => mine.tryLock(BYTE, 'shared'),
         () => mine.lock(BYTE, 'shared', 1),
+        () => mine.heldByOther(0, 1),
         () => mine.isHeldByOther(BYTE, 'shared'),
         () => mine.unlock(BYTE),
       ]
@@ -272,6 +273,24 @@ describe('storage: locks', () => {
     const error = thrownBy(() => storage.openLocks(join(directory, 'none', 'file')))
     expect(error).to.be.instanceOf(StorageError)
     expect(error.code).to.equal('ENOENT')
+  })
+
+  it('are found in a range, whoever holds them, but not one\'s own', () => {
+    const other = storage.openLocks(path)
+    const far = 2 ** 52
+    expect(mine.heldByOther(0, Number.MAX_SAFE_INTEGER)).to.equal(-1)
+    mine.tryLock(far + 5, 'shared')
+    other.tryLock(far + 10, 'shared')
+    other.tryLock(far + 2 ** 51, 'exclusive')
+    expect(mine.heldByOther(far, far + 10)).to.equal(-1)
+    expect(mine.heldByOther(far, far + 11)).to.equal(far + 10)
+    expect(mine.heldByOther(far + 10, far + 11)).to.equal(far + 10)
+    expect(mine.heldByOther(far + 11, Number.MAX_SAFE_INTEGER)).to.equal(far + 2 ** 51)
+    expect(mine.heldByOther(far + 10, far + 10)).to.equal(-1)
+    expect(other.heldByOther(far, far + 100)).to.equal(far + 5)
+    expect(thrownBy(() => mine.heldByOther(5, 4))).to.be.instanceOf(RangeError)
+    other.close()
+    expect(mine.heldByOther(0, Number.MAX_SAFE_INTEGER)).to.equal(-1)
   })
 
   it('work in shared mode where the file can only be read', function () {
