@@ -65,7 +65,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('what a checkpoint reaches counts as loose', 'engine/allocator.js', 'else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN])', 'else if (madeAt > 0)'),
   one('a checkpoint does not say that it has begun', 'engine/checkpoint.js', 'state[STATE.CHECKPOINT_BEGUN] = lsn;', ''),
   one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint.js', 'allocator.freeBound(slot);', 'allocator.freeUnreachable(slot);'),
-  one('entries of a ring are overwritten that a dead leader may need', 'engine/allocator.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
+  one('entries of a ring are overwritten that a dead leader may need', 'engine/rings.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
   // ---- checkpoint
   one('slots are not flushed before the headers name them', 'engine/checkpoint.js', "flushed('Flushing the data file', () => space.region.flush());", ''),
   one('the headers are not flushed before the old tree is given up', 'engine/checkpoint.js', "flushed('Flushing the headers', () => space.region.flush());", ''),

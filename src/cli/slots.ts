@@ -4,6 +4,7 @@
 import { Command } from 'commander'
 import { CorruptError, InvalidError } from '../errors.js'
 import { readChain } from '../engine/free-list.js'
+import { eachSlot } from '../engine/runs.js'
 import { decodeHeader, headerSlots } from '../engine/header.js'
 import { decodeKey } from '../engine/keys.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, TYPE_NAMES, type SlotNo } from '../engine/layout.js'
@@ -128,7 +129,7 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
 }
 
 /** Slots that a free list names. Throws `CorruptError` if it cannot be followed. */
-function freeSlots(space: DataFile['space'], first: number, length: number, slots: number, nextSlot: number): Uint32Array {
+function freeSlots(space: DataFile['space'], first: number, length: number, slots: number, nextSlot: number): Iterable<number> {
   const chain: SlotNo[] = []
   for (let slot = first; slot !== 0 && chain.length < length; ) {
     if (slot >= slots || slotBytes(space, slot)[SLOT.TYPE] !== TYPE.FREE_LIST) {
@@ -137,7 +138,7 @@ function freeSlots(space: DataFile['space'], first: number, length: number, slot
     chain.push(slot as SlotNo)
     slot = slotBytes(space, slot).readUInt32LE(SLOT.NEXT)
   }
-  return readChain(space, chain, nextSlot)
+  return eachSlot(readChain(space, chain, nextSlot))
 }
 
 function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {

@@ -11,30 +11,19 @@
 //          wait for the oldest one, so that an old snapshot holds on to what it sees and no more.
 //          Looked through again when one of those readers has gone.
 //   ready: reusable at once.
-// Taking moves a head, freeing writes behind a tail; entries between the published head and tail are
-// never overwritten, so a leader that dies leaves the rings as they were.
-//
-// A ring entry: 0 4 slot   8 8 LSN of the group that freed it (float64).
-import { FullError } from '../errors.js'
+// rings.ts says how they lie there.
 import { Control, STATE, type StateFields } from './control.js'
 import { HEADER_SLOTS, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
+import { Rings, RINGS, type Ring } from './rings.js'
+import { mergedRuns, type Runs } from './runs.js'
 import { madeAt } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
-const ENTRY_BYTES = 16
-const MIN_CAPACITY = 32
 /** A reader this far behind the log, in bytes, counts as one that stays. */
 const LONG_READER_BYTES = 256 * 1024
 /** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */
 const GROUPS_BETWEEN_CHECKS = 64
-
-type Ring = typeof STATE.READY | typeof STATE.LOOSE | typeof STATE.BOUND | typeof STATE.HELD
-const RINGS: readonly Ring[] = [STATE.READY, STATE.LOOSE, STATE.BOUND, STATE.HELD]
-/** Fields of a ring, behind its first. */
-const CAPACITY = 1
-const HEAD = 2
-const TAIL = 3
 
 export class Allocator {
   readonly #control: Control
@@ -42,15 +31,12 @@ export class Allocator {
   readonly #pins: Pins
   readonly #grow: (slots: number) => void
   readonly #maxHeldBytes: number
-  readonly #windowBytes: number
-  readonly #words: Int32Array[] = []
-  readonly #numbers: Float64Array[] = []
+  readonly #rings: Rings
 
   #state!: StateFields
   #lsn = 0
   /** Trees before the newest that somebody reads, ascending. */
   #readers: number[] = []
-  readonly #publishedHeads = new Map<Ring, number>()
   #sorted = false
   /** Slots made and freed within this group: free at once. */
   readonly #own: number[] = []
@@ -65,20 +51,20 @@ export class Allocator {
     this.#space = space
     this.#pins = pins
     this.#grow = grow
-    this.#windowBytes = control.region.windowBytes
+    this.#rings = new Rings(control)
   }
 
   /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
   begin(state: StateFields, lsn: number): void {
     this.#state = state
     this.#lsn = lsn
-    for (const ring of RINGS) this.#publishedHeads.set(ring, state[ring + HEAD]!)
+    this.#rings.begin(state)
     this.#own.length = 0
     this.#sorted = false
     this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
     // One tree's readers in each group: what they held is free from the next one on.
     if (this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes) this.#readers.some((lsn) => this.#pins.expire(lsn))
-    if (this.#length(STATE.HELD) > 0 && this.#sumUpTo(state[STATE.HELD_MAX]!) !== state[STATE.HELD_SUM]) this.#sweepHeld()
+    if (this.#rings.slots(STATE.HELD) > 0 && this.#sumUpTo(state[STATE.HELD_MAX]!) !== state[STATE.HELD_SUM]) this.#sweepHeld()
   }
 
   /** A slot whose bytes may be overwritten. */
@@ -92,14 +78,15 @@ export class Allocator {
 
   #reuse(): number {
     const s = this.#state
-    if (this.#length(STATE.READY) > 0) return this.#take(STATE.READY)
+    const rings = this.#rings
+    if (rings.slots(STATE.READY) > 0) return rings.take(STATE.READY)
     const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
-    if (this.#length(STATE.LOOSE) > 0 && this.#freedAt(STATE.LOOSE) <= oldest) return this.#take(STATE.LOOSE)
+    if (rings.slots(STATE.LOOSE) > 0 && rings.freedAt(STATE.LOOSE) <= oldest) return rings.take(STATE.LOOSE)
     const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!)
-    if (this.#length(STATE.BOUND) > 0 && this.#freedAt(STATE.BOUND) <= limit) return this.#take(STATE.BOUND)
+    if (rings.slots(STATE.BOUND) > 0 && rings.freedAt(STATE.BOUND) <= limit) return rings.take(STATE.BOUND)
     if (this.#readers.length === 0 || this.#sorted) return 0
     this.#sortOut()
-    return this.#length(STATE.READY) > 0 ? this.#take(STATE.READY) : 0
+    return rings.slots(STATE.READY) > 0 ? rings.take(STATE.READY) : 0
   }
 
   #fresh(): number {
@@ -114,47 +101,72 @@ export class Allocator {
   /** Gives up a slot that was made at `madeAt` and that the tree being built no longer reaches. */
   free(slot: SlotNo, madeAt: number): void {
     if (madeAt === this.#lsn) this.#own.push(slot)
-    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#push(STATE.LOOSE, slot, this.#lsn)
-    else this.#push(STATE.BOUND, slot, this.#lsn)
+    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#rings.push(STATE.LOOSE, slot, this.#lsn)
+    else this.#rings.push(STATE.BOUND, slot, this.#lsn)
   }
 
   /** Gives up a slot that no reader and no checkpoint on disk reaches. */
   freeUnreachable(slot: SlotNo): void {
-    this.#push(STATE.READY, slot, 0)
+    this.#rings.push(STATE.READY, slot, 0)
   }
 
   /** Gives up a slot that the checkpoint on disk may reach. */
   freeBound(slot: SlotNo): void {
-    this.#push(STATE.BOUND, slot, this.#lsn)
+    this.#rings.push(STATE.BOUND, slot, this.#lsn)
   }
 
   /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
   finish(): void {
-    for (const slot of this.#own) this.#push(STATE.READY, slot as SlotNo, 0)
+    for (const slot of this.#own) this.#rings.push(STATE.READY, slot, 0)
     this.#own.length = 0
     const s = this.#state
+    const rings = this.#rings
     if (this.#readers.length > 0) this.#sortOut()
     s[STATE.HELD_BACK] = this.#heldBack()
     const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
+    for (const ring of RINGS) if (!rings.keepRoom(ring)) this.#settle(oldest)
     s[STATE.ELIGIBLE] =
-      this.#length(STATE.READY) +
-      this.#countUpTo(STATE.LOOSE, oldest) +
-      this.#countUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+      rings.slots(STATE.READY) +
+      rings.slotsUpTo(STATE.LOOSE, oldest) +
+      rings.slotsUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+  }
+
+  /**
+   * A ring fills up and `control` cannot grow, the disk being full: what can be reused at once is brought together
+   * in the ready ring, neighbours as one run, if it has room for that.
+   */
+  #settle(oldest: number): void {
+    const rings = this.#rings
+    const limits = [
+      [STATE.READY, 0],
+      [STATE.LOOSE, oldest],
+      [STATE.BOUND, Math.min(oldest, this.#state[STATE.CHECKPOINT_DURABLE]!)],
+    ] as const
+    const runs: number[] = []
+    for (const [ring, limit] of limits) rings.forEachRun(ring, limit, (first, length) => runs.push(first, length))
+    const merged = mergedRuns(Float64Array.from(runs))
+    if (merged.length / 2 > rings.room(STATE.READY)) return
+    for (const [ring, limit] of limits) rings.dropUpTo(ring, limit)
+    this.#pushRuns(STATE.READY, merged, 0)
+  }
+
+  #pushRuns(ring: Ring, runs: Runs, freedAt: number): void {
+    for (let i = 0; i < runs.length; i += 2) this.#rings.push(ring, runs[i]!, freedAt, runs[i + 1]!)
   }
 
   /** Freed slots that nobody waits for but readers. */
   #heldBack(): number {
     const oldest = this.#readers[0]
-    if (oldest === undefined) return this.#length(STATE.HELD)
+    if (oldest === undefined) return this.#rings.slots(STATE.HELD)
     const s = this.#state
     const visible = s[STATE.VISIBLE]!
     const durable = s[STATE.CHECKPOINT_DURABLE]!
     return (
-      this.#length(STATE.HELD) +
-      this.#countUpTo(STATE.LOOSE, visible) -
-      this.#countUpTo(STATE.LOOSE, oldest) +
-      this.#countUpTo(STATE.BOUND, Math.min(visible, durable)) -
-      this.#countUpTo(STATE.BOUND, Math.min(oldest, durable))
+      this.#rings.slots(STATE.HELD) +
+      this.#rings.slotsUpTo(STATE.LOOSE, visible) -
+      this.#rings.slotsUpTo(STATE.LOOSE, oldest) +
+      this.#rings.slotsUpTo(STATE.BOUND, Math.min(visible, durable)) -
+      this.#rings.slotsUpTo(STATE.BOUND, Math.min(oldest, durable))
     )
   }
 
@@ -163,31 +175,38 @@ export class Allocator {
     return this.#readers.length > 0
   }
 
-  get waitingCount(): number {
-    return RINGS.reduce((sum, ring) => sum + this.#length(ring), 0)
+  /** Slots that can be had whoever reads. */
+  get readySlots(): number {
+    return this.#rings.slots(STATE.READY)
   }
 
-  /** Every slot that waits in a ring, in no order. */
-  waiting(): Uint32Array {
-    const slots = new Uint32Array(this.waitingCount)
+  /** Everything that waits in a ring, ascending, neighbours as one run. */
+  waiting(): Runs {
+    return mergedRuns(this.waitingRuns())
+  }
+
+  /** The same as it lies there. */
+  waitingRuns(): Runs {
+    const runs = new Float64Array(2 * RINGS.reduce((sum, ring) => sum + this.#rings.runs(ring), 0))
     let n = 0
     for (const ring of RINGS) {
-      for (let p = this.#state[ring + HEAD]!; p < this.#state[ring + TAIL]!; p++) slots[n++] = this.#readSlot(this.#entry(ring, p))
+      this.#rings.forEachRun(ring, Infinity, (first, length) => {
+        runs[n++] = first
+        runs[n++] = length
+      })
     }
-    return slots
+    return runs
   }
 
   /**
-   * Replaces everything that waits by `slots`, to be used from the first on. For sole use only. `freedAt`: the
+   * Replaces everything that waits by `runs`, to be used from the first on. For sole use only. `freedAt`: the
    * LSN that they count as freed at, where readers of older trees may reach them; 0 if there are none.
    */
-  replaceWaiting(slots: Uint32Array, freedAt = 0): void {
-    for (const ring of RINGS) {
-      this.#state[ring + HEAD] = this.#state[ring + TAIL] = 0
-      this.#publishedHeads.set(ring, 0)
-    }
-    const ring = freedAt === 0 ? STATE.READY : STATE.LOOSE
-    for (const slot of slots) this.#push(ring, slot as SlotNo, freedAt)
+  replaceWaiting(runs: Runs, freedAt = 0): void {
+    const into = freedAt === 0 ? STATE.READY : STATE.LOOSE
+    for (const ring of RINGS) this.#rings.clear(ring)
+    for (const ring of RINGS) this.#rings.enlargeFor(ring, ring === into ? runs.length / 2 : 0)
+    this.#pushRuns(into, runs, freedAt)
   }
 
   // ---- readers in the way ----------------------------------------------------------------------
@@ -200,24 +219,26 @@ export class Allocator {
   #sortOut(): void {
     this.#sorted = true
     const s = this.#state
+    const rings = this.#rings
     const visible = s[STATE.VISIBLE]!
     for (const ring of [STATE.LOOSE, STATE.BOUND] as const) {
       const limit = ring === STATE.LOOSE ? visible : Math.min(visible, s[STATE.CHECKPOINT_DURABLE]!)
-      while (this.#length(ring) > 0 && this.#freedAt(ring) <= limit) {
-        const freedAt = this.#freedAt(ring)
-        const slot = this.#readSlot(this.#entry(ring, s[ring + HEAD]!))
+      while (rings.slots(ring) > 0) {
+        const freedAt = rings.freedAt(ring)
+        if (freedAt > limit) break
+        const slot = rings.first(ring)
         const reader = this.#readerOf(slot, freedAt)
-        if (reader === undefined) this.#push(STATE.READY, slot as SlotNo, 0)
-        else if (visible - reader > LONG_READER_BYTES) this.#hold(slot as SlotNo, freedAt, reader)
-        else break
-        s[ring + HEAD]!++
+        if (reader !== undefined && visible - reader <= LONG_READER_BYTES) break
+        rings.take(ring)
+        if (reader === undefined) rings.push(STATE.READY, slot, 0)
+        else this.#hold(slot, freedAt, reader)
       }
     }
   }
 
   #hold(slot: SlotNo, freedAt: number, reader: number): void {
     const s = this.#state
-    this.#push(STATE.HELD, slot, freedAt)
+    this.#rings.push(STATE.HELD, slot, freedAt)
     if (reader <= s[STATE.HELD_MAX]!) return
     s[STATE.HELD_MAX] = reader
     s[STATE.HELD_SUM] = this.#sumUpTo(reader)
@@ -226,16 +247,14 @@ export class Allocator {
   /** A reader has gone that slots were held for: looks at all of them again. */
   #sweepHeld(): void {
     const s = this.#state
-    const end = s[STATE.HELD + TAIL]!
+    const rings = this.#rings
     s[STATE.HELD_MAX] = 0
     s[STATE.HELD_SUM] = 0
-    for (let p = s[STATE.HELD + HEAD]!; p < end; p++) {
-      const at = this.#entry(STATE.HELD, p)
-      const slot = this.#readSlot(at) as SlotNo
-      const freedAt = this.#readLsn(at)
-      s[STATE.HELD + HEAD]!++
+    for (let left = rings.slots(STATE.HELD); left > 0; left--) {
+      const freedAt = rings.freedAt(STATE.HELD)
+      const slot = rings.take(STATE.HELD)
       const reader = this.#readerOf(slot, freedAt)
-      if (reader === undefined) this.#push(STATE.READY, slot, 0)
+      if (reader === undefined) rings.push(STATE.READY, slot, 0)
       else this.#hold(slot, freedAt, reader)
     }
   }
@@ -255,85 +274,6 @@ export class Allocator {
     let sum = 0
     for (const reader of this.#readers) if (reader <= lsn) sum += reader
     return sum
-  }
-
-  // ---- rings -----------------------------------------------------------------------------------
-
-  #length(ring: Ring): number {
-    return this.#state[ring + TAIL]! - this.#state[ring + HEAD]!
-  }
-  #take(ring: Ring): number {
-    return this.#readSlot(this.#entry(ring, this.#state[ring + HEAD]!++))
-  }
-  /** When the slot at the head was freed. */
-  #freedAt(ring: Ring): number {
-    return this.#readLsn(this.#entry(ring, this.#state[ring + HEAD]!))
-  }
-
-  /** Entries at the head of a ring that were freed at or before `lsn`. */
-  #countUpTo(ring: Ring, lsn: number): number {
-    const head = this.#state[ring + HEAD]!
-    let low = head
-    let high = this.#state[ring + TAIL]!
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2)
-      if (this.#readLsn(this.#entry(ring, middle)) <= lsn) low = middle + 1
-      else high = middle
-    }
-    return low - head
-  }
-
-  #push(ring: Ring, slot: SlotNo, lsn: number): void {
-    const s = this.#state
-    const tail = s[ring + TAIL]!
-    if (tail - this.#publishedHeads.get(ring)! >= s[ring + CAPACITY]!) this.#enlarge(ring)
-    this.#write(this.#entry(ring, tail), slot, lsn)
-    s[ring + TAIL] = tail + 1
-  }
-
-  /** Moves a ring into a place twice as large; the old place stays as it is. */
-  #enlarge(ring: Ring): void {
-    const s = this.#state
-    const capacity = Math.max(MIN_CAPACITY, s[ring + CAPACITY]! * 2)
-    const bytes = capacity * ENTRY_BYTES
-    // At a multiple of an entry, so that no entry crosses a window of `control`.
-    const place = Math.ceil(s[STATE.CONTROL_END]! / ENTRY_BYTES) * ENTRY_BYTES
-    if (place + bytes > this.#control.region.reserveBytes) {
-      throw new FullError('Too many freed slots wait for a reader or a checkpoint: close old snapshots.')
-    }
-    this.#control.region.grow(place + bytes)
-    const old = { at: s[ring]!, capacity: s[ring + CAPACITY]! }
-    for (let p = s[ring + HEAD]!; p < s[ring + TAIL]!; p++) {
-      const from = old.at + (p % old.capacity) * ENTRY_BYTES
-      this.#write(place + (p % capacity) * ENTRY_BYTES, this.#readSlot(from), this.#readLsn(from))
-    }
-    s[ring] = place
-    s[ring + CAPACITY] = capacity
-    s[STATE.CONTROL_END] = place + bytes
-  }
-
-  #entry(ring: Ring, position: number): number {
-    return this.#state[ring]! + (position % this.#state[ring + CAPACITY]!) * ENTRY_BYTES
-  }
-  #write(at: number, slot: number, lsn: number): void {
-    const window = this.#window(at)
-    const offset = at % this.#windowBytes
-    this.#words[window]![offset >> 2] = slot
-    this.#numbers[window]![(offset >> 3) + 1] = lsn
-  }
-  #readSlot(at: number): number {
-    return this.#words[this.#window(at)]![(at % this.#windowBytes) >> 2]! >>> 0
-  }
-  #readLsn(at: number): number {
-    return this.#numbers[this.#window(at)]![((at % this.#windowBytes) >> 3) + 1]!
-  }
-  #window(at: number): number {
-    const i = Math.floor(at / this.#windowBytes)
-    if (this.#words[i] === undefined) {
-      this.#words[i] = new Int32Array(this.#control.region.window(i))
-      this.#numbers[i] = new Float64Array(this.#control.region.window(i))
-    }
-    return i
   }
 
   #clearUnverified(slot: number): void {

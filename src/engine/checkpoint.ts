@@ -3,7 +3,7 @@
 //
 //   1. begin, under the leader lock: P is the newest tree. From now on slots that it reaches count
 //      as bound (allocator.ts): they are not reused until a later checkpoint is on disk. Slots for
-//      the free list are taken and linked.            a crash leaves a linked chain that the tree
+//      the free list are taken, as many as a full disk has, and linked.  a crash leaves a linked chain that the tree
 //                                                     state names; the next checkpoint frees it
 //   2. seal every slot of P made since the last one; write the free list; flush the data file
 //                                                     the headers still name the old tree, whose
@@ -27,14 +27,14 @@
 // Sealing writes the CRC field of published slots, which nobody in memory reads; all else in them
 // stays as it is. P needs no pin: a bound slot cannot be reused before step 4.
 import { crashPoint } from '../crash-points.js'
-import { LockedError } from '../errors.js'
+import { FullError, LockedError } from '../errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
 import type { Log } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
-import { chainSlots, chainSlotsFor, linkChain, writeChain } from './free-list.js'
+import { chainSlots, chainSlotsFor, linkChain, RUNS_PER_SLOT, writeChain } from './free-list.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { TYPE, type SlotNo } from './layout.js'
@@ -42,6 +42,7 @@ import { LOCK } from './lock-bytes.js'
 import { Node } from './node.js'
 import { underAppendLock, underLeaderLock, type SharedLockParts } from './shared-locks.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
+import { longestRuns, mergedRuns, runsBelow, type Runs } from './runs.js'
 import { madeAt, sealSlot, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -79,7 +80,7 @@ interface Begun {
   readonly state: StateFields
   readonly chain: SlotNo[]
   readonly oldChain: SlotNo[]
-  readonly free: Uint32Array
+  readonly free: Runs
   readonly sinceLsn: number
 }
 
@@ -126,15 +127,15 @@ export class Checkpointer {
     // these slots wait for the next one like any that a checkpoint reaches.
     for (const slot of chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)) allocator.freeBound(slot)
     const oldChain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
+    const runs = withSlots(allocator.waitingRuns(), oldChain)
+    // Writers wait: what fits into one slot as it is need not be merged to be counted.
+    const wanted = chainSlotsFor((runs.length / 2 <= RUNS_PER_SLOT - 1 ? runs : mergedRuns(runs)).length / 2)
     const chain: SlotNo[] = []
-    const needed = chainSlotsFor(allocator.waitingCount + oldChain.length)
     // What the free list takes must not come out of what appended frames were promised: appenders wait
     // until it is taken.
     underAppendLock(this.#parts, () => {
-      const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
-      const available = control.fileSlots - state[STATE.NEXT_SLOT]! - promised
-      if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
-      for (let i = 0; i < needed; i++) chain.push(allocator.allocate())
+      const slots = this.#chainSlotsToHave(wanted, state)
+      for (let i = 0; i < slots; i++) chain.push(allocator.allocate())
       linkChain(space, chain, lsn)
       state[STATE.PENDING_CHAIN] = chain[0] ?? 0
       state[STATE.CHECKPOINT_BEGUN] = lsn
@@ -142,24 +143,36 @@ export class Checkpointer {
       control.publishState(state)
     })
     crashPoint('checkpoint-begun')
-    const waiting = allocator.waiting()
-    const free = new Uint32Array(waiting.length + oldChain.length)
-    free.set(waiting)
-    free.set(oldChain, waiting.length)
-    return { state, chain, oldChain, free, sinceLsn }
+    // What has been taken for the chain is free no longer.
+    return { state, chain, oldChain, free: withSlots(allocator.waitingRuns(), oldChain), sinceLsn }
+  }
+
+  /** How many of `wanted` slots the free list can have: fewer on a full disk. The append lock is held. */
+  #chainSlotsToHave(wanted: number, state: StateFields): number {
+    const { control, allocator, space } = this.#parts
+    const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
+    const available = (): number => Math.max(0, control.fileSlots - state[STATE.NEXT_SLOT]! + allocator.readySlots - promised)
+    if (available() >= wanted) return wanted
+    try {
+      growDataFile(space, control, control.fileSlots + wanted - available())
+    } catch (error) {
+      if (!(error instanceof FullError)) throw error
+    }
+    return Math.min(wanted, available())
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {
     const { control, log, space, allocator, checker, createdMs } = this.#parts
     const { state, chain, oldChain, sinceLsn } = begun
-    const free = begun.free.sort()
-    const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, free) : state[STATE.NEXT_SLOT]!
+    const allFree = mergedRuns(begun.free)
+    const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
+    const free = runsBelow(allFree, nextSlot)
     const lsn = state[STATE.VISIBLE]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
     const sealed = this.#sealTree(state, sinceLsn)
     crashPoint('mid-checkpoint')
-    writeChain(space, chain, free.subarray(0, free.length - (state[STATE.NEXT_SLOT]! - nextSlot)))
+    writeChain(space, chain, longestRuns(free, chain.length * RUNS_PER_SLOT))
     for (const slot of chain) {
       sealSlot(space, slot)
       sealed.push(slot)
@@ -245,11 +258,17 @@ export class Checkpointer {
   }
 }
 
-/** Where the slots in use end, if those that lie free before `nextSlot` are left out. `free` is sorted. */
-function withoutFreeTail(nextSlot: number, free: Uint32Array): number {
-  let next = nextSlot
-  for (let i = free.length - 1; i >= 0 && free[i] === next - 1; i--) next--
-  return next
+/** Where the slots in use end, if those that lie free before `nextSlot` are left out. */
+function withoutFreeTail(nextSlot: number, free: Runs): number {
+  const last = free.length - 2
+  return last >= 0 && free[last]! + free[last + 1]! === nextSlot ? free[last]! : nextSlot
+}
+
+function withSlots(runs: Runs, slots: readonly SlotNo[]): Runs {
+  const all = new Float64Array(runs.length + 2 * slots.length)
+  all.set(runs)
+  slots.forEach((slot, i) => all.set([slot, 1], runs.length + 2 * i))
+  return all
 }
 
 /** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */

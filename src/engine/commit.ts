@@ -49,7 +49,6 @@ import { LOCK } from './lock-bytes.js'
 import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-locks.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
-import { usedSlots } from './trim.js'
 import type { TreeWriter } from './tree-writer.js'
 
 /** Groups that a leader commits before it lets somebody else lead. */
@@ -142,10 +141,6 @@ export class Committer {
     const promised = reservedSlots - state[STATE.RELEASED]!
     const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
     if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
-    // Freed slots wait in rings, and may move from one to another: there is room for that, too.
-    const waiting = state[STATE.NEXT_SLOT]! - usedSlots(state) + promised + needed
-    const bytes = state[STATE.CONTROL_END]! + 64 * 2 ** Math.ceil(Math.log2(waiting + 256))
-    if (bytes > control.controlBytes) control.growControl(bytes)
   }
 
   /**

@@ -19,7 +19,6 @@
 //      208       4  pins in use lie below this index
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
-//      224       8  bytes of this file (float64); written under the append lock
 //      232       8  which file this is (inode number, float64): a copy is not it
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      256     384  append state (append-state.ts)
@@ -30,7 +29,7 @@
 //   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
 //                   each; slots that it has no room for always may (checkpoint.ts)
 //  1314816          bitmap of slots that the last recovery took from disk and nobody has verified
-//                   since, one bit each; then the rings of freed slots (allocator.ts)
+//                   since, one bit each; then the rings of freed slots (rings.ts)
 //
 // The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
 // on, atomically. That store is the moment of publication. A leader that dies before it has changed
@@ -75,7 +74,6 @@ const AT = {
   PINS_USED: 208,
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
-  CONTROL_BYTES: 224,
   FILE_ID: 232,
   RECOVERED: 240,
   APPEND: 256,
@@ -101,38 +99,40 @@ export const STATE = {
   OVERFLOWS: 6,
   /** Slots from here on have never been used. */
   NEXT_SLOT: 7,
-  /** Rings of freed slots (allocator.ts), four fields each: where it begins, capacity, head, tail. */
+  /** Rings of freed slots (allocator.ts), six fields each (rings.ts). */
   READY: 8,
-  LOOSE: 12,
-  BOUND: 16,
-  HELD: 20,
+  LOOSE: 14,
+  BOUND: 20,
+  HELD: 26,
   /** Where in `control` the next ring can begin. */
-  CONTROL_END: 24,
+  CONTROL_END: 32,
   /** LSN of the newest checkpoint begun, and of the newest on disk. */
-  CHECKPOINT_BEGUN: 25,
-  CHECKPOINT_DURABLE: 26,
-  CHECKPOINT_NUMBER: 27,
+  CHECKPOINT_BEGUN: 33,
+  CHECKPOINT_DURABLE: 34,
+  CHECKPOINT_NUMBER: 35,
   /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
-  CHAIN: 28,
-  PENDING_CHAIN: 29,
-  CHAIN_SLOTS: 30,
+  CHAIN: 36,
+  PENDING_CHAIN: 37,
+  CHAIN_SLOTS: 38,
   /** Slots promised to the frames applied so far (compare AppendState.reservedSlots). */
-  RELEASED: 31,
+  RELEASED: 39,
   /** Freed slots that could be reused at the last publication. */
-  ELIGIBLE: 32,
+  ELIGIBLE: 40,
   /** Counters. */
-  FLUSHES: 33,
-  GROUPS: 34,
-  FRAMES: 35,
-  OPERATIONS: 36,
-  CHECKPOINTS: 37,
+  FLUSHES: 41,
+  GROUPS: 42,
+  FRAMES: 43,
+  OPERATIONS: 44,
+  CHECKPOINTS: 45,
   /** Newest pin that held slots are held for, and the sum of all pins up to it when they were. */
-  HELD_MAX: 38,
-  HELD_SUM: 39,
+  HELD_MAX: 46,
+  HELD_SUM: 47,
   /** Freed slots that could have been reused at the last publication but for readers. */
-  HELD_BACK: 40,
+  HELD_BACK: 48,
+  /** Slots that are neither used nor known to be free: a full disk had no room to note them. */
+  LOST: 49,
 } as const
-export const STATE_FIELDS = 41
+export const STATE_FIELDS = 50
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
@@ -210,15 +210,6 @@ export class Control {
   set fileSlots(n: number) {
     this.f64[AT.FILE_SLOTS >> 3] = n
   }
-  /** Bytes that `control` is known to have; written under the append lock. */
-  get controlBytes(): number {
-    return this.f64[AT.CONTROL_BYTES >> 3]!
-  }
-  /** Makes `control` at least this long. The append lock is held. */
-  growControl(bytes: number): void {
-    this.region.grow(bytes)
-    this.f64[AT.CONTROL_BYTES >> 3] = bytes
-  }
   get fileId(): number {
     return this.f64[AT.FILE_ID >> 3]!
   }
@@ -275,6 +266,17 @@ export class Control {
   /** Says that `slot` need not be verified any more. */
   setVerified(slot: number): void {
     if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** The same of a run of slots. For sole use only. */
+  setRunVerified(first: number, length: number): void {
+    const end = Math.min(first + length, this.unverifiedLimit)
+    for (let slot = first; slot < end; ) {
+      if ((slot & 31) === 0 && end - slot >= 32) {
+        const words = Math.floor((end - slot) / 32)
+        this.i32.fill(0, Control.BITMAP_WORD + (slot >>> 5), Control.BITMAP_WORD + (slot >>> 5) + words)
+        slot += 32 * words
+      } else this.setVerified(slot++)
+    }
   }
   /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
   get recoveredLsn(): number {

@@ -880,7 +880,7 @@ export class Engine {
     const state = this.#control.readState(newState())
     const lsn = state[STATE.VISIBLE]!
     this.#allocator.begin(state, lsn)
-    this.#allocator.replaceWaiting(this.#allocator.waiting().sort())
+    this.#allocator.replaceWaiting(this.#allocator.waiting())
     new Trimmer(this.#space, this.#checker, this.#allocator, state, lsn).run()
     this.#allocator.finish()
     this.#control.publishState(state)

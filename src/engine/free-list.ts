@@ -1,18 +1,20 @@
 // The free list on disk: a chain of slots, written by a checkpoint, with every slot that its tree
-// does not reach, as runs of neighbouring slots.
+// does not reach, as runs of neighbouring slots. On a full disk a checkpoint makes do with the slots that it
+// can have for the chain, even none, and lists the longest runs; the others are lost until it is derived anew.
 import { CorruptError } from '../errors.js'
 import type { Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
+import { slotsIn, type Runs } from './runs.js'
 import { damaged, madeAt, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
 const RUN_BYTES = 8
 export const RUNS_PER_SLOT = Math.floor(SLOT_BODY_BYTES / RUN_BYTES)
 
-/** Slots that a chain needs to list so many free slots, however they are spread. */
-export const chainSlotsFor = (freeSlots: number): number => Math.ceil(freeSlots / RUNS_PER_SLOT)
+/** Slots that a chain needs to list so many runs, out of which its own slots are taken: each may leave two where one was. */
+export const chainSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS_PER_SLOT - 1))
 
 /** Links `chain` together, empty, so that whoever finds its first slot finds all of it. */
 export function linkChain(space: SlotSpace, chain: readonly SlotNo[], lsn: number): void {
@@ -28,25 +30,21 @@ export function linkChain(space: SlotSpace, chain: readonly SlotNo[], lsn: numbe
   })
 }
 
-/** Writes `slots`, sorted, into a linked chain. */
-export function writeChain(space: SlotSpace, chain: readonly SlotNo[], slots: Uint32Array): void {
+/** Writes `runs`, ascending and not next to each other, into a linked chain. */
+export function writeChain(space: SlotSpace, chain: readonly SlotNo[], runs: Runs): void {
   let i = 0
   for (const slot of chain) {
     const base = space.base(slot)
     const window = space.reach(slot)
     const i32 = space.i32[window]!
-    let runs = 0
-    for (let w = (base + SLOT.BODY) >> 2; i < slots.length && runs < RUNS_PER_SLOT; w += 2, runs++) {
-      const first = slots[i]!
-      let length = 1
-      while (i + length < slots.length && slots[i + length] === first + length) length++
-      i32[w] = first
-      i32[w + 1] = length
-      i += length
+    let count = 0
+    for (let w = (base + SLOT.BODY) >> 2; i < runs.length && count < RUNS_PER_SLOT; w += 2, i += 2, count++) {
+      i32[w] = runs[i]!
+      i32[w + 1] = runs[i + 1]!
     }
-    space.u16[window]![(base + SLOT.COUNT) >> 1] = runs
+    space.u16[window]![(base + SLOT.COUNT) >> 1] = count
   }
-  if (i < slots.length) throw new Error('the free list does not fit its chain')
+  if (i < runs.length) throw new Error('the free list does not fit its chain')
 }
 
 /** Slots of a chain, at most `limit`; follows the links as they stand in memory. */
@@ -63,10 +61,9 @@ export function chainSlots(space: SlotSpace, checker: SlotChecker, first: number
   return chain
 }
 
-/** Every slot that a chain lists, ascending. Throws `CorruptError` if one is out of range or twice there. */
-export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: number): Uint32Array {
-  const runs: [number, number][] = []
-  let total = 0
+/** The runs that a chain lists, ascending. Throws `CorruptError` if one is out of range or twice there. */
+export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: number): Runs {
+  const runs: number[] = []
   for (const slot of chain) {
     const base = space.base(slot)
     const window = space.reach(slot)
@@ -74,40 +71,44 @@ export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: 
     for (let n = 0, w = (base + SLOT.BODY) >> 2; n < count; n++, w += 2) {
       const first = space.i32[window]![w]! >>> 0
       const length = space.i32[window]![w + 1]! >>> 0
-      const last = runs[runs.length - 1]
-      if (first < HEADER_SLOTS || length === 0 || first + length > nextSlot || (last && first < last[0] + last[1])) {
+      const end = runs.length === 0 ? HEADER_SLOTS : runs[runs.length - 2]! + runs[runs.length - 1]!
+      if (first < end || length === 0 || first + length > nextSlot) {
         throw new CorruptError(`Slot ${slot} of the data file is damaged: its run ${n} of free slots cannot be.`, { slotNo: slot })
       }
-      runs.push([first, length])
-      total += length
+      runs.push(first, length)
     }
   }
-  const slots = new Uint32Array(total)
-  let at = 0
-  for (const [first, length] of runs) for (let n = 0; n < length; n++) slots[at++] = first + n
-  return slots
+  return Float64Array.from(runs)
 }
 
-/** Every free slot that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was written with it. */
-export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Uint32Array {
+/** The free slots that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was written with it. */
+export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
   const chain = chainSlots(space, checker, header.chain, header.chainSlots)
   if (chain.length !== header.chainSlots) {
     throw new CorruptError(`The free list has ${chain.length} slots and not ${header.chainSlots} as the header says.`, { slotNo: header.chain })
   }
   for (const slot of chain) if (madeAt(space, slot) !== header.lsn) throw damaged(slot, 'it is of the free list of another checkpoint')
   const free = readChain(space, chain, header.nextSlot)
-  const used = HEADER_SLOTS + header.leaves + header.branches + header.overflows + chain.length
-  if (used + free.length > header.nextSlot) {
-    throw new CorruptError(`The free list names ${free.length} slots, and no more than ${header.nextSlot - used} can be free.`, { slotNo: header.chain })
+  const lost = lostSlots(header, free)
+  if (lost < 0) {
+    const named = slotsIn(free)
+    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, { slotNo: header.chain })
   }
   return free
 }
 
+/** Slots that neither the tree nor the free list of `header` name: a full disk had no room to list them. */
+export const lostSlots = (header: Header, free: Runs): number =>
+  header.nextSlot - HEADER_SLOTS - header.leaves - header.branches - header.overflows - header.chainSlots - slotsIn(free)
+
+/** What it takes to find the free slots: a tree and where its file ends. */
+export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
+
 /**
- * The same from the tree: every slot that it does not reach. Reads all of it but leaves that hold no
- * long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
+ * The same from the tree: every slot that it does not reach, but for those of `chain`. Reads all of it but leaves
+ * that hold no long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
  */
-export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Uint32Array {
+export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: TreeOf, chain: readonly SlotNo[] = []): Runs {
   const reached = new Uint8Array(header.nextSlot)
   let count = 0
   const mark = (slot: number): void => {
@@ -129,7 +130,13 @@ export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: H
   if (count !== header.leaves + header.branches + header.overflows) {
     throw new CorruptError(`The tree has ${count} slots, which are not as many as the header counts.`, { slotNo: header.root })
   }
+  for (const slot of chain) mark(slot)
   const free: number[] = []
-  for (let slot = HEADER_SLOTS; slot < header.nextSlot; slot++) if (reached[slot] === 0) free.push(slot)
-  return Uint32Array.from(free)
+  for (let slot = HEADER_SLOTS; slot < header.nextSlot; slot++) {
+    if (reached[slot] !== 0) continue
+    const first = slot
+    while (slot + 1 < header.nextSlot && reached[slot + 1] === 0) slot++
+    free.push(first, slot + 1 - first)
+  }
+  return Float64Array.from(free)
 }

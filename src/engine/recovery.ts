@@ -18,9 +18,10 @@ import type { Allocator } from './allocator.js'
 import type { CheckpointReport } from './checkpoint.js'
 import type { Committer } from './commit.js'
 import { Control, newState, STATE } from './control.js'
-import { deriveFreeList, readFreeList } from './free-list.js'
+import { chainSlots, deriveFreeList, lostSlots, readFreeList } from './free-list.js'
 import type { Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
+import type { Runs } from './runs.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeReader } from './tree-reader.js'
@@ -51,6 +52,8 @@ export interface RecoveryReport {
 
 /** Log applied as one group while replaying; more needs more free slots at a time. */
 const GROUP_BYTES = 8 * 1024 * 1024
+/** Slots that the free list leaves out are looked for in the tree if they are more than this share of the file. */
+const WORTH_FINDING_SHARE = 1 / 64
 /** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
 const UNUSED_RUN = 1024
 
@@ -88,10 +91,12 @@ export function formatControl(
   state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
   state[STATE.CHAIN] = header.chain
   state[STATE.CHAIN_SLOTS] = header.chainSlots
-  let free: Uint32Array
+  let free: Runs
   let damage: Damage | undefined
   try {
     free = readFreeList(space, checker(), header)
+    if (lostSlots(header, free) > header.nextSlot * WORTH_FINDING_SHARE) free = findLost(space, control, checker(), header) ?? free
+    state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     damage = { slotNo: error.site.slotNo ?? header.chain, why: error.message }
@@ -104,7 +109,7 @@ export function formatControl(
     state[STATE.CHAIN_SLOTS] = 0
   }
   // Nobody verifies what is free, and nothing in the tree may lead there.
-  for (const slot of free) control.setVerified(slot)
+  for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
   const slots = allocator()
   slots.begin(state, header.lsn)
   // Readers that replayed the log in their own memory may still be at the tree of an older header.
@@ -112,6 +117,18 @@ export function formatControl(
   slots.finish()
   control.publishState(state)
   return damage
+}
+
+/** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
+function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
+  try {
+    return deriveFreeList(space, checker, header, chainSlots(space, checker, header.chain, header.chainSlots))
+  } catch (error) {
+    if (!(error instanceof CorruptError)) throw error
+    return undefined
+  } finally {
+    control.setAllUnverified()
+  }
 }
 
 export interface RecoveryParts {

@@ -20,6 +20,7 @@ import { filePosition } from '../wal/segment.js'
 import { Engine } from './engine.js'
 import { databasePaths, findHeader, type HeaderSearch } from './files.js'
 import { readChain } from './free-list.js'
+import { eachSlot } from './runs.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 import { isKey } from './keys.js'
 import { LOCK } from './lock-bytes.js'
@@ -288,7 +289,7 @@ class Salvage {
     }
     if (chain.length !== header.chainSlots) return undefined
     try {
-      return new Set(readChain(this.#space, chain, header.nextSlot))
+      return new Set(eachSlot(readChain(this.#space, chain, header.nextSlot)))
     } catch (error) {
       if (error instanceof CorruptError) return undefined
       throw error

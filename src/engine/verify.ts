@@ -11,6 +11,7 @@ import { HEADER_SLOTS, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from './overflow.js'
 import { underLeaderLock } from './shared-locks.js'
+import { eachSlot, slotsIn, type Runs } from './runs.js'
 import { compareKeys } from './search.js'
 import { madeAt, slotDamage, structureDamage } from './slot-check.js'
 
@@ -51,7 +52,7 @@ function verifyTree(engine: Engine): VerifyReport {
   if (engine.isPrivate && freeListDamage !== undefined) note(freeListDamage.slotNo, freeListDamage.why)
   const pin = pins.acquire()
   // Free slots and the tree must be of one moment.
-  let waiting: Uint32Array = new Uint32Array(0)
+  let waiting: Runs = new Float64Array(0)
   let chain: SlotNo[] = []
   let pending: SlotNo[] = []
   const lookAtOnce = (): void => {
@@ -158,9 +159,10 @@ function verifyTree(engine: Engine): VerifyReport {
     if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1, undefined, undefined)
     for (const slot of chain) mark(slot, 'part of the free list')
     for (const slot of pending) mark(slot, 'part of the next free list')
-    for (const slot of waiting) mark(slot, 'a free slot')
+    for (const slot of eachSlot(waiting)) mark(slot, 'a free slot')
+    let lost = state[STATE.LOST]!
     for (let slot = HEADER_SLOTS; slot < nextSlot; slot++) {
-      if (reached[slot] === 0) note(slot, 'it is neither used nor free: it has leaked')
+      if (reached[slot] === 0 && lost-- <= 0) note(slot, 'it is neither used nor free: it has leaked')
     }
     const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
     for (const kind of ['leaf', 'branch', 'overflow'] as const) {
@@ -171,7 +173,7 @@ function verifyTree(engine: Engine): VerifyReport {
       ok: damage.length === 0,
       lsn: state[STATE.VISIBLE]!,
       entries,
-      slots: { ...counts, free: waiting.length },
+      slots: { ...counts, free: slotsIn(waiting) },
       damage,
     }
   } finally {

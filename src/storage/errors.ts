@@ -2,16 +2,18 @@
 import { FullError, IoError, MmapdbError, PermissionError, ReadOnlyError } from '../errors.js'
 import { StorageError } from './storage.js'
 
+const FULL_DISK: readonly string[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
+
+/** True of a system call that was refused for want of room: the disk, a quota or a limit on files (ulimit -f). */
+export const isFullDisk = (error: unknown): boolean => error instanceof StorageError && FULL_DISK.includes(error.code)
+
 /** A typed error for `cause`, saying what was being done. Errors that are typed already pass through. */
 export function typedError(cause: unknown, doing: string): Error {
   if (cause instanceof MmapdbError) return cause
   if (!(cause instanceof StorageError)) return cause instanceof Error ? cause : new Error(String(cause))
   const what = `${doing}: ${cause.message}`
+  if (isFullDisk(cause)) return new FullError(`${what}. Free some space on this file system and try again.`, { cause })
   switch (cause.code) {
-    case 'ENOSPC':
-    case 'EDQUOT':
-    case 'EFBIG':
-      return new FullError(`${what}. Free some space on this file system and try again.`, { cause })
     case 'EACCES':
     case 'EPERM':
       return new PermissionError(`${what}. Check who owns the database directory and its files.`, { cause })

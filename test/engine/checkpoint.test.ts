@@ -4,6 +4,7 @@ import { HEADER_SLOTS } from '../../src/engine/layout.js'
 import { slotDamage } from '../../src/engine/slot-check.js'
 import { Node } from '../../src/engine/node.js'
 import type { Engine } from '../../src/engine/engine.js'
+import { eachSlot } from '../../src/engine/runs.js'
 import { cleanUp, openEngine, scratchPath, TINY } from './support.js'
 
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 1024 * 1024 * 1024 }
@@ -59,7 +60,7 @@ describe('checkpoints', () => {
       engine.checkpoint(true)
       const { space, control, allocator, log } = engine.inside()
       expect(log.starts()).to.have.length.greaterThan(0)
-      const free = new Set(allocator.waiting())
+      const free = new Set(eachSlot(allocator.waiting()))
       const { slots } = engine.stats()
       let sealed = 0
       for (let slot = HEADER_SLOTS; slot < HEADER_SLOTS + slots.total - slots.unused - slots.header; slot++) {

@@ -16,6 +16,7 @@ import { newState, STATE } from '../../src/engine/control.js'
 import { Engine } from '../../src/engine/engine.js'
 import { findHeader } from '../../src/engine/files.js'
 import { readFreeList } from '../../src/engine/free-list.js'
+import { eachSlot } from '../../src/engine/runs.js'
 import type { Key } from '../../src/engine/keys.js'
 import { SLOT, SLOT_BYTES } from '../../src/engine/layout.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
@@ -135,7 +136,7 @@ export function freeSlots(storage: MemoryStorage): Set<number> {
   const engine = inspectIn(storage)
   try {
     const { space, checker } = engine.inside()
-    return new Set(readFreeList(space, checker, headersIn(storage).header!))
+    return new Set(eachSlot(readFreeList(space, checker, headersIn(storage).header!)))
   } finally {
     engine.close()
   }

@@ -1,0 +1,64 @@
+// Runs of neighbouring slots: pairs of first slot and length, flat in one array.
+
+export type Runs = Float64Array
+
+/** The same slots, ascending, with neighbours as one run. No slot may be in it twice. */
+export function mergedRuns(runs: Runs): Runs {
+  const count = runs.length / 2
+  const firsts = new Float64Array(count)
+  let isSorted = true
+  for (let i = 0; i < count; i++) {
+    firsts[i] = runs[2 * i]!
+    if (i > 0 && firsts[i - 1]! > firsts[i]!) isSorted = false
+  }
+  const ends = new Float64Array(count)
+  for (let i = 0; i < count; i++) ends[i] = firsts[i]! + runs[2 * i + 1]!
+  // No two overlap, so that the n-th to begin is the n-th to end.
+  if (!isSorted) {
+    firsts.sort()
+    ends.sort()
+  }
+  let merged = 0
+  for (let i = 0; i < count; i++) {
+    if (merged > 0 && firsts[i] === ends[merged - 1]) ends[merged - 1] = ends[i]!
+    else {
+      firsts[merged] = firsts[i]!
+      ends[merged++] = ends[i]!
+    }
+  }
+  const result = new Float64Array(2 * merged)
+  for (let i = 0; i < merged; i++) {
+    result[2 * i] = firsts[i]!
+    result[2 * i + 1] = ends[i]! - firsts[i]!
+  }
+  return result
+}
+
+/** How many slots they are. */
+export function slotsIn(runs: Runs): number {
+  let slots = 0
+  for (let i = 1; i < runs.length; i += 2) slots += runs[i]!
+  return slots
+}
+
+/** One by one, in order. */
+export function* eachSlot(runs: Runs): Generator<number> {
+  for (let i = 0; i < runs.length; i += 2) for (let n = 0; n < runs[i + 1]!; n++) yield runs[i]! + n
+}
+
+/** Of ascending runs those that name most slots, at most `limit` of them; ascending. */
+export function longestRuns(runs: Runs, limit: number): Runs {
+  if (runs.length / 2 <= limit) return runs
+  const order = Array.from({ length: runs.length / 2 }, (_, i) => i).sort((a, b) => runs[2 * b + 1]! - runs[2 * a + 1]!)
+  const kept = order.slice(0, limit).sort((a, b) => a - b)
+  return Float64Array.from(kept.flatMap((i) => [runs[2 * i]!, runs[2 * i + 1]!]))
+}
+
+/** The slots below `end` of ascending runs. */
+export function runsBelow(runs: Runs, end: number): Runs {
+  let count = runs.length
+  while (count > 0 && runs[count - 2]! >= end) count -= 2
+  const below = runs.slice(0, count)
+  if (count > 0) below[count - 1] = Math.min(below[count - 1]!, end - below[count - 2]!)
+  return below
+}
