@@ -2,6 +2,7 @@
 // line what would be broken.
 import { Readable } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
+import { BIG_INTEGERS } from '../src/cli/json-text.js'
 import { readItems, type InputFormat } from '../src/cli/load-input.js'
 import { parseKey, parseValue, plain, preview, showKey, toJson } from '../src/cli/notation.js'
 import { Engine } from '../src/engine/engine.js'
@@ -294,7 +295,7 @@ async function records(bytes: Buffer): Promise<void> {
   const pieces: Buffer[] = []
   for (let at = 0; at < body.length; at += step) pieces.push(body.subarray(at, at + step))
   let count = 0
-  for await (const items of readItems(Readable.from(pieces, { objectMode: true }), format)) {
+  for await (const items of readItems(Readable.from(pieces, { objectMode: true }), format, BIG_INTEGERS[step % 3]!)) {
     for (const item of items) {
       count++
       hold('why' in item ? item.why.length > 0 : 'value' in item, 'an item is neither a record nor a complaint')

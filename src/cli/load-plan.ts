@@ -29,6 +29,8 @@ export interface Part {
 export interface PartResult {
   /** Operations acknowledged: the first so many of the part. */
   readonly operations: number
+  /** Operations behind them of which it is not known whether they take effect. */
+  readonly unknown: number
   readonly latencies: string
   readonly error?: ErrorMessage
 }
@@ -48,6 +50,8 @@ export interface FrameTask {
 }
 
 export interface FrameResult {
+  /** Whether it was; undefined if that is not known. */
+  readonly committed: boolean | undefined
   readonly ms: number
   /** Keys (latin1) whose last value in the frame is not what the database holds. */
   readonly different: string[]

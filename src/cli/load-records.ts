@@ -1,59 +1,28 @@
 // A load of records from a file or pipe. They are read here, put into frames, and committed by
 // lanes: which one is decided by the key alone, and a lane does one frame at a time, so of records
 // with the same key the last one wins. A lane that is behind holds up the reading.
-import { createReadStream, statSync, type Stats } from 'node:fs'
-import type { Readable } from 'node:stream'
 import { fromErrorMessage, InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+import { valueCodec } from '../engine/values.js'
 import { crc32c } from '../wal/crc.js'
 import { FrameBuilder } from '../wal/frame.js'
 import { Latencies } from './latency.js'
-import { formatOf, readItems, type InputFormat, type Item } from './load-input.js'
+import { readItems, type Good } from './load-input.js'
+import { checkEncoding, sourceOf } from './load-source.js'
 import type { Checked, Job, JobContext, Written } from './load.js'
 import type { Crew, Hands } from './load-crew.js'
 import { showKey } from './notation.js'
 import { number, plural } from './output.js'
 import { startProgress } from './progress.js'
+import { checkRoom, entryBytes } from './room.js'
 
-const CHUNK_BYTES = 256 * 1024
 /** A frame is sent off at this size, however few records it holds. */
 const FRAME_BYTES = 4 * 1024 * 1024
 /** Frames of one lane that wait while it is busy. */
 const MAX_QUEUED = 2
 /** Bad records told one by one; then only their number. */
 const MAX_TOLD = 20
-
-interface Input {
-  readonly name: string
-  readonly format: InputFormat
-  /** Undefined if it cannot be known, and the input cannot be read a second time. */
-  readonly sizeBytes: number | undefined
-  open(): Readable
-}
-
-function inputOf(path: string, format: InputFormat | undefined): Input {
-  if (path === '-') {
-    if (format === undefined) throw new InvalidError('What comes from stdin has no name to tell its format: give --format ndjson, json, csv or tsv.')
-    return { name: 'stdin', format, sizeBytes: undefined, open: () => process.stdin }
-  }
-  let info: Stats
-  try {
-    info = statSync(path)
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
-    throw new InvalidError(missing ? `There is no file ${path}.` : `${path} cannot be read: ${(cause as Error).message}.`, { cause })
-  }
-  if (info.isDirectory()) throw new InvalidError(`${path} is a directory; give a file.`)
-  const known = format ?? formatOf(path)
-  if (known === undefined) throw new InvalidError(`The format of ${path} cannot be told from its name: give --format ndjson, json, csv or tsv.`)
-  return {
-    name: path,
-    format: known,
-    sizeBytes: info.isFile() ? info.size : undefined,
-    open: () => createReadStream(path, { highWaterMark: CHUNK_BYTES }),
-  }
-}
 
 // ---- keys --------------------------------------------------------------------------------------
 
@@ -159,9 +128,11 @@ class Spreader {
 
 export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(engine: Engine) => Job> {
   const { options, plan, silent, warn } = context
-  const input = inputOf(options.input!, options.format)
+  checkEncoding(options.encoding)
+  const input = await sourceOf(options.input!, options.format, options.encoding, context.signal)
   const again = input.sizeBytes !== undefined
   let operations = 0
+  let unknown = 0
   let lostAtOnce = 0
   const examples: string[] = []
   const noteLost = (latin1Keys: readonly string[]): void => {
@@ -172,28 +143,67 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
     }
   }
 
-  return (engine) => {
-    /** Reads the input once and spreads its records; `onBad` says whether to go on. */
-    const pass = async (what: string, spreader: Spreader, onBad: (why: string, final: boolean) => boolean): Promise<void> => {
-      const source = input.open()
-      const finder = new KeyFinder(options.keyField)
-      let bytesRead = 0
-      let records = 0
-      source.on('data', (chunk: Buffer) => (bytesRead += chunk.length))
-      source.pause()
-      const progress = startProgress(what, input.sizeBytes, () => ({ done: bytesRead, operations: records }), silent)
-      try {
-        for await (const items of readItems(source, input.format)) {
-          for (const item of items) {
-            const why = 'why' in item ? item.why : await addTo(spreader, finder, item)
-            if (why === undefined) records++
-            else if (!onBad(why, 'why' in item && item.final === true)) return
-          }
-          if (spreader.error !== undefined || context.interrupted()) return
+  /** Reads the input once; `take` says why a record cannot be one, `onBad` whether to go on. */
+  const pass = async (what: string, take: (finder: KeyFinder, item: Good) => Promise<string | undefined>, onBad: (why: string, final: boolean) => boolean): Promise<void> => {
+    const finder = new KeyFinder(options.keyField)
+    let bytesRead = 0
+    let records = 0
+    const counted = async function* (): AsyncGenerator<Buffer> {
+      for await (const chunk of input.open()) {
+        bytesRead += chunk.length
+        yield chunk
+      }
+    }
+    const progress = startProgress(what, input.sizeBytes, () => ({ done: bytesRead, operations: records }), silent)
+    try {
+      for await (const items of readItems(counted(), input.format, options.bigIntegers)) {
+        for (const item of items) {
+          const why = 'why' in item ? item.why : await take(finder, item)
+          if (why === undefined) records++
+          else if (!onBad(why, 'why' in item && item.final === true)) return
         }
-      } finally {
-        progress.stop()
-        source.destroy()
+        if (context.interrupted()) return
+      }
+    } catch (error) {
+      if (!context.signal.aborted) throw error
+    } finally {
+      progress.stop()
+    }
+  }
+
+  /** Meets whatever cannot be stored, before anything is. Throws `InvalidError`, `FullError`. */
+  const checkAll = async (): Promise<void> => {
+    const codec = valueCodec(plan.engine.valueEncoding)
+    const keyBytes = Buffer.alloc(KEY_BUFFER_BYTES)
+    let needed = 0
+    let bad: string | undefined
+    const take = (key: Key, value: unknown): undefined => {
+      const keyLength = encodeKey(key, keyBytes)
+      needed += entryBytes(keyLength, codec.encode(value).length)
+    }
+    await pass('checked', (finder, item) => taken(finder, item, take), (why) => {
+      bad = why
+      return false
+    })
+    if (bad !== undefined) {
+      throw new InvalidError(`${input.name}: ${bad}. Nothing was written. Correct it, or leave bad records out with --on-error skip.`)
+    }
+    if (!options.force) checkRoom(plan.engine, needed)
+  }
+  if (again && options.onError === 'stop') await checkAll()
+
+  return (engine) => {
+    /** Reads the input and spreads its records over lanes, until one of them fails. */
+    const spread = async (what: string, spreader: Spreader, onBad: (why: string, final: boolean) => boolean): Promise<void> => {
+      const failed = Symbol('failed')
+      const add = (key: Key, value: unknown): Promise<void> | undefined => {
+        if (spreader.error !== undefined) throw failed
+        return spreader.add(key, value)
+      }
+      try {
+        await pass(what, (finder, item) => taken(finder, item, add), onBad)
+      } catch (error) {
+        if (error !== failed) throw error
       }
     }
 
@@ -202,15 +212,17 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       const readBack = options.verify && !again
       const spreader = new Spreader(engine, hands.lanes, plan.batch, async (lane, frame, records) => {
         const result = await hands.commit(lane.index, { frame, readBack })
+        if (result.committed) {
+          latencies.recordMs(result.ms)
+          operations += records
+        } else if (result.committed === undefined) unknown += records
         if (result.error) throw fromErrorMessage(result.error)
-        latencies.recordMs(result.ms)
-        operations += records
         lostAtOnce += result.different.length
         noteLost(result.different)
       })
       let skipped = 0
       let stoppedAt: string | undefined
-      await pass('loaded', spreader, (why, final) => {
+      const reading = spread('loaded', spreader, (why, final) => {
         skipped++
         if (options.onError === 'stop' || final) {
           stoppedAt = why
@@ -220,9 +232,14 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         else if (skipped === MAX_TOLD + 1) warn('Further bad records are skipped without a word.')
         return true
       })
+      await reading.catch((error: unknown) => {
+        if (!(error instanceof InvalidError)) throw error
+        stoppedAt = error.message.replace(`${input.name} `, '').replace(/\.$/, '')
+        skipped++
+      })
       await spreader.finish()
       const error = stoppedAt === undefined ? spreader.error : (spreader.error ?? badInput(stoppedAt, operations))
-      return { operations, skipped: stoppedAt === undefined ? skipped : skipped - 1, commits: latencies.commits, latencies, error }
+      return { operations, unknown, skipped: stoppedAt === undefined ? skipped : skipped - 1, commits: latencies.commits, latencies, error }
     }
 
     const badInput = (why: string, loaded: number): InvalidError =>
@@ -242,7 +259,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         for (const key of result.different) lane.unresolved.add(key)
         checked += records
       })
-      await pass('read back', spreader, () => true)
+      await spread('read back', spreader, () => true)
       await spreader.finish()
       if (spreader.error) throw spreader.error
       if (checked < operations && !context.interrupted()) {
@@ -256,17 +273,16 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
   }
 }
 
-/** Adds a record, waiting while its lane is behind. Returns why it cannot be one. */
-async function addTo(spreader: Spreader, finder: KeyFinder, item: Extract<Item, { value: unknown }>): Promise<string | undefined> {
-  const where = item.line === undefined ? `record ${item.number}` : `line ${item.line}`
+/** Hands on a record with its key. Returns why it cannot be one. */
+async function taken(finder: KeyFinder, item: Good, take: (key: Key, value: unknown) => Promise<void> | undefined): Promise<string | undefined> {
   const found = finder.find(item.value, item.number)
-  if ('why' in found) return `${where}: ${found.why}`
+  if ('why' in found) return `line ${item.line}: ${found.why}`
   try {
-    const waiting = spreader.add(found.key, item.value)
+    const waiting = take(found.key, item.value)
     if (waiting) await waiting
     return undefined
   } catch (error) {
-    if (error instanceof InvalidError) return `${where}: ${error.message.replace(/\.$/, '')}`
+    if (error instanceof InvalidError) return `line ${item.line}: ${error.message.replace(/\.$/, '')}`
     throw error
   }
 }

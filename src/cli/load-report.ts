@@ -1,9 +1,16 @@
 // The result of a load.
 import type { Percentiles } from './latency.js'
-import { number } from './output.js'
+import { number, plural } from './output.js'
 
 export interface LoadReport {
+  /** Acknowledged. */
   readonly operations: number
+  /** Of these it is not known whether they take effect. */
+  readonly unknown: number
+  /** Entries that were not there before. Undefined if others wrote at the same time. */
+  readonly created: number | undefined
+  /** Operations that took the place of an entry, of this load or from before. */
+  readonly replaced: number | undefined
   /** Bad records left out; undefined for a synthetic load. */
   readonly skipped: number | undefined
   readonly seconds: number
@@ -23,6 +30,13 @@ export interface LoadReport {
   readonly interrupted: boolean
 }
 
+/** Instead of a table of zeros. */
+export function nothingLine(r: LoadReport, input: string | undefined): string {
+  if (r.interrupted) return 'Interrupted before anything was written.'
+  const skipped = r.skipped ? `, besides ${plural(r.skipped, 'bad one')}` : ''
+  return `There are no records in ${input === '-' ? 'stdin' : input}${skipped}: nothing was written.`
+}
+
 export function reportLines(r: LoadReport): string[] {
   const us = (n: number): string => (n < 1000 ? `${n} µs` : n < 1e6 ? `${(n / 1000).toFixed(2)} ms` : `${(n / 1e6).toFixed(2)} s`)
   const { p50, p90, p99, p999, max } = r.latencyUs
@@ -36,6 +50,8 @@ export function reportLines(r: LoadReport): string[] {
     ['flushes', number(r.flushes)],
     ['operations/flush', r.operationsPerFlush.toFixed(1)],
   ]
+  if (r.replaced) lines.push(['new entries', `${number(r.created!)}; ${number(r.replaced)} took the place of entries with the same key`])
+  if (r.unknown > 0) lines.push(['outcome unknown', `${number(r.unknown)}: look whether they are there, or load them again`])
   if (r.skipped !== undefined) lines.push(['bad records skipped', number(r.skipped)])
   lines.push(
     r.lost === undefined

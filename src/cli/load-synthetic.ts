@@ -1,12 +1,20 @@
 // A load of records made up on the spot: each lane writes its share, and they are made up again to
 // compare with what is read back.
-import { fromErrorMessage } from '../errors.js'
+import { fromErrorMessage, InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
+import { MAX_FRAME_BYTES } from '../wal/frame.js'
 import { Latencies } from './latency.js'
 import type { Checked, Job, JobContext, Written } from './load.js'
 import type { Crew, Hands } from './load-crew.js'
 import type { Part } from './load-plan.js'
+import { bytes } from './output.js'
 import { startProgress } from './progress.js'
+import { checkRoom, entryBytes } from './room.js'
+import { syntheticKey } from './synthetic.js'
+
+const KEY_BYTES = syntheticKey(0).length + 1
+/** What an encoding puts before text or bytes, at least. */
+const VALUE_OVERHEAD_BYTES = { msgpack: 1, json: 2, utf8: 0, binary: 0 } as const
 
 function shares(from: number, to: number, count: number): Part[] {
   const at = (n: number): number => from + Math.floor(((to - from) * n) / count)
@@ -14,13 +22,20 @@ function shares(from: number, to: number, count: number): Part[] {
 }
 
 export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise<(engine: Engine) => Job> {
-  const { plan, silent } = context
+  const { options, plan, silent } = context
+  const valueLength = plan.valueSize + VALUE_OVERHEAD_BYTES[plan.engine.valueEncoding]
+  const batchBytes = Math.min(plan.batch, plan.ops) * (valueLength + KEY_BYTES)
+  if (batchBytes > MAX_FRAME_BYTES) {
+    throw new InvalidError(`A batch may hold at most ${bytes(MAX_FRAME_BYTES)}, and ${plan.batch} records of ${plan.valueSize} bytes are ${bytes(batchBytes)}: lower --batch or --value-size.`)
+  }
+  if (!options.force) checkRoom(plan.engine, plan.ops * entryBytes(KEY_BYTES, valueLength))
   /** What has been acknowledged. */
   const acknowledged: Part[] = []
 
   const write = async (hands: Hands): Promise<Written> => {
     const latencies = new Latencies()
     let operations = 0
+    let unknown = 0
     let error: Error | undefined
     const progress = startProgress('written', plan.ops, () => ({ done: hands.operations(), operations: hands.operations() }), silent)
     await Promise.all(
@@ -28,6 +43,7 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
         try {
           const result = await hands.write(lane, part)
           operations += result.operations
+          unknown += result.unknown
           latencies.add(result.latencies)
           acknowledged.push({ from: part.from, to: part.from + result.operations })
           if (result.error === undefined) return
@@ -41,7 +57,7 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
       }),
     )
     progress.stop()
-    return { operations, skipped: 0, commits: latencies.commits, latencies, error }
+    return { operations, unknown, skipped: 0, commits: latencies.commits, latencies, error }
   }
 
   const check = async (crew: Crew): Promise<Checked> => {

@@ -2,7 +2,7 @@
 // synchronously: it returns from a commit when that is on disk, and only then goes on.
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { Piscina } from 'piscina'
-import { toErrorMessage, type ErrorMessage } from '../errors.js'
+import { IoError, OutcomeUnknownError, toErrorMessage, type ErrorMessage } from '../errors.js'
 import { concatenated } from '../engine/encoded.js'
 import { Engine } from '../engine/engine.js'
 import { decodeKey } from '../engine/keys.js'
@@ -31,10 +31,15 @@ const engine = (): Engine => (opened ??= Engine.open(plan.engine, posixStorage))
 
 let ackFile: number | undefined
 
-/** Says on the ack log what has just been acknowledged: one line, in one write. */
+/** Says on the ack log what has just been acknowledged: one line, in one write. Throws `IoError`. */
 function acknowledge(keys: readonly string[]): void {
-  ackFile ??= openSync(plan.ackLog!, 'a')
-  writeSync(ackFile, `${keys.join('\t')}\n`)
+  const line = Buffer.from(`${keys.join('\t')}\n`)
+  try {
+    ackFile ??= openSync(plan.ackLog!, 'a')
+    for (let at = 0; at < line.length; ) at += writeSync(ackFile, line, at)
+  } catch (cause) {
+    throw new IoError(`The ack log ${plan.ackLog!} cannot be written: ${(cause as Error).message}. The load stops; what it committed is in the database.`, { cause })
+  }
 }
 
 /** Opens this thread's engine and waits until all threads have theirs, so that the clock starts with all of them. */
@@ -75,10 +80,11 @@ export function write({ from, to }: Part): PartResult {
   const permutation = new Permutation(plan.ops, plan.seed)
   const binary = plan.engine.valueEncoding === 'binary'
   let at = from
+  let count = 0
   try {
     const db = engine()
     while (at < to && !stopped()) {
-      const count = Math.min(plan.batch, to - at)
+      count = Math.min(plan.batch, to - at)
       const operations = Array.from({ length: count }, (_, n) => {
         const key = syntheticKey(permutation.at(at + n))
         return { type: 'put' as const, key, value: syntheticValue(key, plan.seed, plan.valueSize, binary) }
@@ -87,13 +93,14 @@ export function write({ from, to }: Part): PartResult {
       if (count === 1) db.put(operations[0]!.key, operations[0]!.value)
       else db.batch(operations)
       latencies.recordMs(performance.now() - begun)
-      if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => key))
       at += count
       Atomics.add(words, SHARED.OPERATIONS, count)
+      if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => key))
     }
-    return { operations: at - from, latencies: latencies.encoded() }
+    return { operations: at - from, unknown: 0, latencies: latencies.encoded() }
   } catch (error) {
-    return { operations: at - from, latencies: latencies.encoded(), error: toErrorMessage(error) }
+    const unknown = error instanceof OutcomeUnknownError ? count : 0
+    return { operations: at - from, unknown, latencies: latencies.encoded(), error: toErrorMessage(error) }
   }
 }
 
@@ -118,8 +125,9 @@ export function check({ from, to }: Part): CheckResult {
         if (examples.length < MAX_EXAMPLES) examples.push(key)
       }
       checked++
-      if ((i & 1023) === 0) Atomics.add(words, SHARED.CHECKED, 1024)
+      if ((checked & 1023) === 0) Atomics.add(words, SHARED.CHECKED, 1024)
     }
+    Atomics.add(words, SHARED.CHECKED, checked & 1023)
     return { checked, lost, examples }
   } catch (error) {
     return { checked, lost, examples, error: toErrorMessage(error) }
@@ -128,17 +136,21 @@ export function check({ from, to }: Part): CheckResult {
 
 /** Commits a frame of records that were read from a file. */
 export function commit({ frame, readBack }: FrameTask): FrameResult {
+  let committed: boolean | undefined = false
+  let ms = 0
   try {
     const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength)
     const begun = performance.now()
     engine().commit(bytes)
-    const ms = performance.now() - begun
+    ms = performance.now() - begun
+    committed = true
     const operations = puts(bytes)
-    if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => showKey(decodeKey(key, 0, key.length))))
     Atomics.add(words, SHARED.OPERATIONS, operations.length)
-    return { ms, different: readBack ? compareAll(operations).different : [] }
+    if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => showKey(decodeKey(key, 0, key.length))))
+    return { committed, ms, different: readBack ? compareAll(operations).different : [] }
   } catch (error) {
-    return { ms: 0, different: [], error: toErrorMessage(error) }
+    if (error instanceof OutcomeUnknownError) committed = undefined
+    return { committed, ms, different: [], error: toErrorMessage(error) }
   }
 }
 

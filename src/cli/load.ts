@@ -1,17 +1,20 @@
 // mmapdb load: writes many records from many threads and processes at once, says how fast that went,
 // and reads every one of them back.
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { closeSync, openSync, statSync } from 'node:fs'
 import { InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import type { OpenOptions } from '../engine/options.js'
 import type { ValueEncoding } from '../engine/values.js'
 import { engineOptions, globalsOf, openToWrite, valueEncodingOption, whole, type Globals } from './common.js'
 import { Ended, EXIT } from './failure.js'
+import { BIG_INTEGERS, type BigIntegers } from './json-text.js'
 import type { InputFormat } from './load-input.js'
 import type { Hands } from './load-crew.js'
 import type { LoadPlan } from './load-plan.js'
-import { reportLines, type LoadReport } from './load-report.js'
-import { print } from './output.js'
+import { printable } from './notation.js'
+import { nothingLine, reportLines, type LoadReport } from './load-report.js'
+import { print, tell } from './output.js'
 import { MAX_SYNTHETIC_OPS } from './synthetic.js'
 
 export interface LoadOptions {
@@ -23,10 +26,13 @@ export interface LoadOptions {
   readonly seed: number
   readonly input?: string
   readonly format?: InputFormat
+  readonly encoding: string
+  readonly bigIntegers: BigIntegers
   readonly keyField?: string
   readonly onError: 'stop' | 'skip'
   readonly verify: boolean
   readonly ackLog?: string
+  readonly force?: boolean
   readonly valueEncoding: ValueEncoding
   readonly checkpointBytes?: number
   readonly segmentBytes?: number
@@ -49,10 +55,13 @@ export const loadCommand = (): Command =>
     .option('--seed <n>', 'determines order and values of synthetic records', whole(0, 2 ** 31 - 1), 1)
     .option('--input <file>', 'load the records of a file instead; - is stdin')
     .addOption(new Option('--format <name>', 'format of the input (default: by the name of the file)').choices(['ndjson', 'json', 'csv', 'tsv']))
+    .option('--encoding <name>', 'text encoding of the input, such as latin1 or utf-16le', 'utf-8')
+    .addOption(new Option('--big-integers <how>', 'what to do about integers of JSON beyond 2^53, which no number holds').choices(BIG_INTEGERS).default('refuse'))
     .option('--key-field <path>', 'field that holds the key, dotted to reach inside (default: id or key, else the number of the record)', fieldPath)
     .addOption(new Option('--on-error <what>', 'what to do about a bad record').choices(['stop', 'skip']).default('stop'))
     .option('--no-verify', 'do not read everything back at the end')
     .option('--ack-log <file>', 'append a line to this file for each commit, once it is acknowledged: its keys, with tabs between them')
+    .option('--force', 'write even if the disk has too little room for everything')
     .addOption(valueEncodingOption())
     .option('--checkpoint-bytes <n>', 'bytes of log between checkpoints (default: 64MiB)', whole(65536))
     .option('--segment-bytes <n>', 'bytes of one file of the log (default: 64MiB)', whole(4096))
@@ -64,8 +73,13 @@ Each commit is on disk before the next one of its thread begins. Latencies are p
 Synthetic keys are "key:" and eleven digits, each number below --ops once, in a random order that
 --seed determines; values can be told from key and seed. A record of an input is stored whole. If its
 first record has a field "id" or "key", every record must have it. Of records with the same key the
-last one wins. JSON input is an array; NDJSON is one value per line; CSV and TSV need a header line,
-their fields are strings (TSV knows no quotes).
+last one wins, and of fields with the same name in one object. JSON input is an array; NDJSON is one
+value per line; CSV and TSV need a header line, their fields are strings (TSV knows no quotes).
+
+With --on-error stop a file is checked before anything is written, and so is what comes from a pipe up
+to 64 MiB of it: text that is not UTF-8, numbers that would be rounded, keys and values that cannot be
+stored are named by line. A longer pipe is loaded as it comes; where it stops, it says how many
+records are in the database.
 
 Examples:
   mmapdb load --ops 1000000 --workers 8 --batch 1000
@@ -81,8 +95,9 @@ Examples:
       }
       if (options.input !== undefined && options.ops !== undefined) throw new InvalidError('Give --ops or --input, not both.')
       if (options.input === undefined) {
-        for (const name of ['format', 'keyField'] as const) {
-          if (options[name] !== undefined) throw new InvalidError(`--${name === 'format' ? 'format' : 'key-field'} needs --input.`)
+        const needInput: [keyof LoadOptions, string][] = [['format', 'format'], ['keyField', 'key-field'], ['encoding', 'encoding'], ['bigIntegers', 'big-integers'], ['onError', 'on-error']]
+        for (const [name, flag] of needInput) {
+          if (command.getOptionValueSource(name) === 'cli') throw new InvalidError(`--${flag} needs --input.`)
         }
       }
       await load(options, globalsOf(command))
@@ -96,6 +111,8 @@ function fieldPath(text: string): string {
 /** What is known when the writing is over, however it ended. */
 export interface Written {
   readonly operations: number
+  /** Operations of which it is not known whether they take effect. */
+  readonly unknown: number
   readonly skipped: number
   readonly commits: number
   readonly latencies: import('./latency.js').Latencies
@@ -122,6 +139,8 @@ export interface JobContext {
   readonly silent: boolean
   readonly warn: (message: string) => void
   readonly interrupted: () => boolean
+  /** Aborted on Ctrl-C: waiting for more input ends. */
+  readonly signal: AbortSignal
 }
 
 async function load(options: LoadOptions, globals: Globals): Promise<void> {
@@ -141,13 +160,15 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
     batch: options.batch ?? (fromInput ? INPUT_BATCH : 1),
     ackLog: options.ackLog,
   }
+  if (options.ackLog !== undefined) checkAckLog(options.ackLog)
   let interrupted = false
+  const stopReading = new AbortController()
   const makeJob = fromInput ? (await import('./load-records.js')).recordsJob : (await import('./load-synthetic.js')).syntheticJob
   const warn = (message: string): void => {
-    if (globals.json) process.stderr.write(`${JSON.stringify({ warning: { message } })}\n`)
-    else if (!globals.quiet) process.stderr.write(`mmapdb: ${message}\n`)
+    if (globals.json) tell(JSON.stringify({ warning: { message } }))
+    else if (!globals.quiet) tell(`mmapdb: ${printable(message)}`)
   }
-  const context = { options, plan, warn, silent: globals.quiet || globals.json, interrupted: () => interrupted }
+  const context = { options, plan, warn, silent: globals.quiet || globals.json, interrupted: () => interrupted, signal: stopReading.signal }
   // Before anything is created: is there such a file, what format is it in?
   const prepared = await makeJob(context)
 
@@ -157,6 +178,7 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   const onInterrupt = (): void => {
     if (interrupted) process.exit(EXIT.INTERRUPTED)
     interrupted = true
+    stopReading.abort()
     hands.stop()
   }
   process.on('SIGINT', onInterrupt)
@@ -164,16 +186,23 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   try {
     const job = prepared(engine)
     await hands.ready()
-    const before = engine.stats().commits
+    const before = engine.stats()
     const begunMs = performance.now()
     const written = await job.write(hands)
     const seconds = (performance.now() - begunMs) / 1000
-    const after = engine.stats().commits
+    const after = engine.stats()
     let checked: Checked | undefined
     if (options.verify && !interrupted && !(written.error && fromInput)) checked = await job.check(crew)
-    const flushes = after.flushes - before.flushes
+    const flushes = after.commits.flushes - before.commits.flushes
+    const committed = after.commits.operations - before.commits.operations
+    // Whatever else was written meanwhile counts in these, too.
+    const created = committed === written.operations ? after.entries - before.entries : undefined
+    if (written.operations + written.unknown === 0 && written.error) throw written.error
     const report: LoadReport = {
       operations: written.operations,
+      unknown: written.unknown,
+      created,
+      replaced: created === undefined ? undefined : written.operations - created,
       skipped: fromInput ? written.skipped : undefined,
       seconds,
       operationsPerSecond: seconds > 0 ? written.operations / seconds : 0,
@@ -183,14 +212,14 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
       commits: written.commits,
       latencyUs: written.latencies.percentilesUs(),
       flushes,
-      operationsPerFlush: flushes > 0 ? (after.operations - before.operations) / flushes : 0,
+      operationsPerFlush: flushes > 0 ? committed / flushes : 0,
       checked: checked?.checked,
       lost: checked?.lost,
       examples: checked?.examples ?? [],
       interrupted,
     }
     if (globals.json) await print(JSON.stringify(report))
-    else if (!globals.quiet) await print(reportLines(report).join('\n'))
+    else if (!globals.quiet) await print(written.operations + written.unknown === 0 ? nothingLine(report, options.input) : reportLines(report).join('\n'))
     if (written.error) throw written.error
     if (report.lost) throw new Ended(EXIT.CORRUPT)
     if (interrupted) throw new Ended(EXIT.INTERRUPTED)
@@ -203,3 +232,14 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   }
 }
 
+
+/** Throws `InvalidError` if the ack log cannot be opened; creates it if it is not there. */
+function checkAckLog(path: string): void {
+  try {
+    // Whoever reads a pipe would see its end.
+    if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) return
+    closeSync(openSync(path, 'a'))
+  } catch (cause) {
+    throw new InvalidError(`The ack log ${path} cannot be written: ${(cause as Error).message}. Nothing was written.`, { cause })
+  }
+}

@@ -5,9 +5,10 @@ import { Ended, EXIT, OutputError } from './failure.js'
 
 const PIECE_CHARACTERS = 64 * 1024
 
+const ignore = (): void => undefined
+
 /** Errors of the streams are met where they are written to; without this Node.js would end the process. */
 export function watchOutput(): void {
-  const ignore = (): void => undefined
   for (const stream of [process.stdout, process.stderr]) if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
 }
 
