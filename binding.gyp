@@ -6,6 +6,7 @@
         'native/addon.cc',
         'native/allocate.cc',
         'native/crc32c.cc',
+        'native/directory.cc',
         'native/errors.cc',
         'native/fault_guard.cc',
         'native/file_id.cc',

@@ -4,9 +4,12 @@
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import {
+  isSameFile,
   StorageError,
   type FileAccess,
+  type FileIdentity,
   type FileSystemInfo,
+  type HeldDirectory,
   type LockTable,
   type PathInfo,
   type RandomFile,
@@ -34,9 +37,13 @@ function freshControl(): ArrayBuffer {
 let files = 0
 
 class MemoryFile {
-  readonly id = ++files
+  readonly identity: FileIdentity
   chunks: ArrayBuffer[] = []
   sizeBytes = 0
+
+  constructor(identity: FileIdentity = { device: 1, inode: ++files }) {
+    this.identity = identity
+  }
 
   ensure(sizeBytes: number, path: string): void {
     if (sizeBytes > MAX_FILE_BYTES) throw new StorageError('fallocate', 'ENOSPC', path)
@@ -70,8 +77,9 @@ class MemoryFile {
       done += bytes
     }
   }
-  copy(): MemoryFile {
-    const copy = new MemoryFile()
+  /** `identity`: of a copy that stands for the file itself. */
+  copy(identity?: FileIdentity): MemoryFile {
+    const copy = new MemoryFile(identity)
     copy.chunks = this.chunks.map((chunk) => chunk.slice(0))
     copy.sizeBytes = this.sizeBytes
     return copy
@@ -93,6 +101,9 @@ class MemoryRegion implements Region {
     this.#file = file
     this.#control = windowBytes > CHUNK_BYTES ? freshControl() : undefined
     if (this.#control === undefined && windowBytes !== CHUNK_BYTES) throw new RangeError('windows in memory have 64 KiB')
+  }
+  identity(): FileIdentity {
+    return this.#file.identity
   }
   sizeBytes(): number {
     return this.#control === undefined ? this.#file.sizeBytes : controlUsed
@@ -150,17 +161,21 @@ class MemoryHandle implements RandomFile {
   sizeBytes(): number {
     return this.file.sizeBytes
   }
+  identity(): FileIdentity {
+    return this.file.identity
+  }
   close(): void {}
 }
 
-const locks: LockTable = {
+const locksOn = (file: MemoryFile): LockTable => ({
+  identity: () => file.identity,
   tryLock: () => true,
   lock: () => true,
   isHeldByOther: () => false,
   heldByOther: () => -1,
   unlock: () => undefined,
   close: () => undefined,
-}
+})
 
 export class MemoryStorage implements Storage {
   readonly #files = new Map<string, MemoryFile>()
@@ -217,13 +232,16 @@ export class MemoryStorage implements Storage {
   openRegion(path: string, options: RegionOptions): Region {
     if (options.mode === 'anonymous') return new MemoryRegion(path, new MemoryFile(), options)
     const file = options.create ? this.#create(path) : this.#find(path, 'open')
-    return new MemoryRegion(path, options.mode === 'private' ? file.copy() : file, options)
+    return new MemoryRegion(path, options.mode === 'private' ? file.copy(file.identity) : file, options)
   }
   openFile(path: string, access: FileAccess): RandomFile {
     return new MemoryHandle(access === 'create' ? this.#create(path) : this.#find(path, 'open'), path)
   }
-  openLocks(): LockTable {
-    return locks
+  openLocks(path: string): LockTable {
+    return locksOn(this.#find(path, 'open'))
+  }
+  openDirectory(): HeldDirectory {
+    return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
   }
   list(directory: string): string[] {
     if (!this.#directories.has(directory)) throw new StorageError('scandir', this.#files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
@@ -237,8 +255,9 @@ export class MemoryStorage implements Storage {
   mayWrite(): boolean {
     return true
   }
-  fileId(path: string): number {
-    return this.#files.get(path)?.id ?? 0
+  leadsTo(path: string, file: FileIdentity): boolean {
+    const found = this.#files.get(path)
+    return found !== undefined && isSameFile(found.identity, file)
   }
   fileSystem(): FileSystemInfo {
     return { name: 'memory', networked: false, readOnly: false }

@@ -1,13 +1,16 @@
-// The addon's exports: Region, LockFile, allocate, fileId, takeAfter, crc32c. Facilities only; what they are used for is
-// decided in TypeScript.
+// The addon's exports: Region, LockFile, Directory, allocate, identify, leadsTo, takeAfter, crc32c.
+// Facilities only; what they are used for is decided in TypeScript.
+#include <fcntl.h>
 #include <napi.h>
 
 #include <climits>
 
 #include "allocate.h"
 #include "crc32c.h"
+#include "directory.h"
 #include "errors.h"
 #include "file_id.h"
+#include "file_id_value.h"
 #include "locks.h"
 #include "region.h"
 #include "take_after.h"
@@ -24,11 +27,20 @@ void AllocateFile(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] { Allocate(fd, sizeBytes); });
 }
 
-// fileId(path)
-Napi::Value IdOfFile(const Napi::CallbackInfo& info) {
-  const std::string path = Arguments(info).Path(0, "path");
-  const uint64_t id = AtBorder(info.Env(), [&] { return FileId(path); });
-  return Napi::Number::New(info.Env(), static_cast<double>(id));
+// identify(fd)
+Napi::Value Identify(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(Arguments(info).Integer(0, "fd", 0, INT_MAX));
+  return ToArray(info.Env(), AtBorder(info.Env(), [&] { return IdentityOf(fd); }));
+}
+
+// leadsTo(directory, path, device, inode)
+Napi::Value PathLeadsTo(const Napi::CallbackInfo& info) {
+  const Arguments arguments(info);
+  const int directory = static_cast<int>(arguments.Integer(0, "directory", AT_FDCWD, INT_MAX));
+  const std::string path = arguments.Path(1, "path");
+  const FileIdentity file = {arguments.Number(2, "device"), arguments.Number(3, "inode")};
+  const bool leads = AtBorder(info.Env(), [&] { return LeadsTo(directory, path, file); });
+  return Napi::Boolean::New(info.Env(), leads);
 }
 
 // takeAfter(fd, path)
@@ -62,8 +74,10 @@ napi_value CrcOf(napi_env env, napi_callback_info info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
+  exports.Set("Directory", Directory::Define(env));
   exports.Set("allocate", Napi::Function::New<AllocateFile>(env, "allocate"));
-  exports.Set("fileId", Napi::Function::New<IdOfFile>(env, "fileId"));
+  exports.Set("identify", Napi::Function::New<Identify>(env, "identify"));
+  exports.Set("leadsTo", Napi::Function::New<PathLeadsTo>(env, "leadsTo"));
   exports.Set("takeAfter", Napi::Function::New<TakeAfterFile>(env, "takeAfter"));
   napi_value crc32c;
   if (HasCrc32c() && napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, CrcOf, nullptr, &crc32c) == napi_ok) {

@@ -44,10 +44,9 @@ class Arguments {
   bool Boolean(size_t index, const char* name) const;
   std::string Path(size_t index, const char* name) const;
   Napi::Uint32Array Words(size_t index, const char* name) const;
-
- private:
   double Number(size_t index, const char* name) const;
 
+ private:
   const Napi::CallbackInfo& info_;
   Napi::Env env_;
 };

@@ -1,4 +1,4 @@
-// Which file a path leads to, asked for often.
+// Which file a descriptor or a path leads to.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,23 @@
 
 namespace mmapdb {
 
-// The inode number, or 0 if there is no file. Asks for nothing else: a look at a file's times makes
-// its next write store a finer one (Linux 6.13 and later), and the flush after that slower by a third.
-// Throws SystemError (EACCES, EIO, ...).
-uint64_t FileId(const std::string& path);
+// No other file of this machine has the same two numbers while somebody has this one open. As
+// numbers that JavaScript has; inode numbers beyond 2^53 lose their lowest bits, the same each time.
+struct FileIdentity {
+  double device;
+  double inode;
+  bool operator==(const FileIdentity& other) const {
+    return device == other.device && inode == other.inode;
+  }
+};
+
+// Throws SystemError.
+FileIdentity IdentityOf(int fd);
+
+// True if `path` leads to the file. A relative path is looked up from `directory`, a descriptor or
+// AT_FDCWD. Asks for nothing else: a look at a file's times makes its next write store a finer one
+// (Linux 6.13 and later), and the flush after that slower by a third. Throws SystemError (EACCES,
+// EIO, ...).
+bool LeadsTo(int directory, const std::string& path, const FileIdentity& file);
 
 }  // namespace mmapdb

@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "errors.h"
+#include "file_id_value.h"
 
 namespace mmapdb {
 
@@ -47,7 +48,7 @@ int Fcntl(int fd, int command, struct flock* lock) {
 int OpenRetrying(const char* path, int flags) {
   int fd;
   do {
-    fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
   } while (fd < 0 && errno == EINTR);
   return fd;
 }
@@ -62,6 +63,7 @@ Napi::Function LockFile::Define(Napi::Env env) {
                          InstanceMethod<&LockFile::IsHeldByOther>("isHeldByOther"),
                          InstanceMethod<&LockFile::HeldByOther>("heldByOther"),
                          InstanceMethod<&LockFile::Unlock>("unlock"),
+                         InstanceMethod<&LockFile::Identity>("identity"),
                          InstanceMethod<&LockFile::Close>("close"),
                      });
 }
@@ -70,7 +72,7 @@ LockFile::LockFile(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<LockFile>(info), brand_(kBrand), env_(info.Env()) {
   AtBorder(info.Env(), [&] {
     const std::string path = Arguments(info).Path(0, "path");
-    int fd = OpenRetrying(path.c_str(), O_RDWR | O_CREAT);
+    int fd = OpenRetrying(path.c_str(), O_RDWR);
     if (fd < 0 && (errno == EROFS || errno == EACCES || errno == EPERM)) {
       readOnlyReason_ = errno;
       fd = OpenRetrying(path.c_str(), O_RDONLY);
@@ -192,6 +194,11 @@ void LockFile::Unlock(const Napi::CallbackInfo& info) {
   Check(info.Env(), "unlock");
   struct flock lock = Describe(Arguments(info).Integer(0, "byte"), F_UNLCK);
   if (Fcntl(file_.get(), F_OFD_SETLK, &lock) != 0) ThrowSystemError(info.Env(), errno, "fcntl");
+}
+
+Napi::Value LockFile::Identity(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "identity");
+  return ToArray(info.Env(), AtBorder(info.Env(), [&] { return IdentityOf(file_.get()); }));
 }
 
 void LockFile::Close(const Napi::CallbackInfo& info) {

@@ -15,8 +15,7 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // new LockFile(path): the file is created if it is missing. Where it can only be read, shared
-  // locks still work.
+  // new LockFile(path): the file must be there. Where it can only be read, shared locks still work.
   explicit LockFile(const Napi::CallbackInfo& info);
   ~LockFile() override;
 
@@ -32,6 +31,8 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
   Napi::Value HeldByOther(const Napi::CallbackInfo& info);
   // unlock(byte)
   void Unlock(const Napi::CallbackInfo& info);
+  // identity(): [device, inode]
+  Napi::Value Identity(const Napi::CallbackInfo& info);
   // close()
   void Close(const Napi::CallbackInfo& info);
 

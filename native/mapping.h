@@ -17,6 +17,7 @@
 
 #include "descriptor.h"
 #include "fault_guard.h"
+#include "file_id.h"
 
 namespace mmapdb {
 
@@ -37,6 +38,8 @@ class Mapping {
   char* Window(int64_t index);
   // How many pages were lost, in all windows. Lives as long as the mapping.
   std::atomic<int32_t>* faultCount() { return &faultCount_; }
+  // Which file lies behind it.
+  FileIdentity Identity() const { return IdentityOf(file_.get()); }
 
   // Shared: of the file, now. Else: of the file when it was opened, or as grown since.
   int64_t SizeBytes();

@@ -4,6 +4,7 @@
 #include <climits>
 #include <vector>
 
+#include "file_id_value.h"
 #include "futex.h"
 
 namespace mmapdb {
@@ -22,6 +23,7 @@ Napi::Function Region::Define(Napi::Env env) {
   return DefineClass(env, "Region",
                      {
                          InstanceMethod<&Region::SizeBytes>("sizeBytes"),
+                         InstanceMethod<&Region::Identity>("identity"),
                          InstanceMethod<&Region::Window>("window"),
                          InstanceMethod<&Region::FaultWords>("faultWords"),
                          InstanceMethod<&Region::Grow>("grow"),
@@ -122,6 +124,11 @@ Napi::Value Region::SizeBytes(const Napi::CallbackInfo& info) {
   Check(info.Env(), "sizeBytes");
   const int64_t bytes = AtBorder(info.Env(), [&] { return mapping_->SizeBytes(); });
   return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+Napi::Value Region::Identity(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "identity");
+  return ToArray(info.Env(), AtBorder(info.Env(), [&] { return mapping_->Identity(); }));
 }
 
 Napi::Value Region::Window(const Napi::CallbackInfo& info) {

@@ -37,6 +37,7 @@ class Region : public Napi::ObjectWrap<Region> {
   };
 
   Napi::Value SizeBytes(const Napi::CallbackInfo& info);
+  Napi::Value Identity(const Napi::CallbackInfo& info);    // (): [device, inode]; EBADF if anonymous
   Napi::Value Window(const Napi::CallbackInfo& info);      // (index): ArrayBuffer, the same each time
   Napi::Value FaultWords(const Napi::CallbackInfo& info);  // (): 4-byte ArrayBuffer, the live count
   void Grow(const Napi::CallbackInfo& info);               // (sizeBytes)

@@ -9,7 +9,9 @@
 import {
   StorageError,
   type FileAccess,
+  type FileIdentity,
   type FileSystemInfo,
+  type HeldDirectory,
   type LockMode,
   type LockTable,
   type PathInfo,
@@ -308,8 +310,12 @@ class SimLocks implements LockTable {
   constructor(
     readonly world: World,
     readonly process: Process,
+    readonly path: string,
   ) {}
 
+  identity(): FileIdentity {
+    return identityOf(this.world.find(this.path)!)
+  }
   tryLock(byte: number, mode: LockMode): boolean {
     this.world.step(`lock ${byte} ${mode}`)
     const state = this.world.locksOf(byte)
@@ -367,6 +373,8 @@ function flushFile(world: World, file: SimFile, name: string): void {
   world.step(`flushed ${name}`)
 }
 
+const identityOf = (file: SimFile): FileIdentity => ({ device: 1, inode: file.id })
+
 class SimRegion implements Region {
   readonly windowBytes: number
   readonly reserveBytes: number
@@ -382,6 +390,9 @@ class SimRegion implements Region {
   }
   get readsAhead(): boolean {
     return this.file.sizeBytes <= this.#readAheadBytes
+  }
+  identity(): FileIdentity {
+    return identityOf(this.file)
   }
   sizeBytes(): number {
     return this.file.sizeBytes
@@ -463,6 +474,9 @@ class SimRandomFile implements RandomFile {
     this.world.call(`truncate ${this.path}`, 'ftruncate', this.path, ['EIO'])
     this.simFile.truncate(sizeBytes)
   }
+  identity(): FileIdentity {
+    return identityOf(this.simFile)
+  }
   sizeBytes(): number {
     return this.simFile.sizeBytes
   }
@@ -482,8 +496,11 @@ class SimStorage implements Storage {
     this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])
     return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
   }
-  openLocks(): LockTable {
-    return new SimLocks(this.world, this.process)
+  openLocks(path: string): LockTable {
+    return new SimLocks(this.world, this.process, path)
+  }
+  openDirectory(): HeldDirectory {
+    return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
   }
   list(directory: string): string[] {
     return [...this.world.directory(directory).live.keys(), ...this.world.directoriesIn(directory)]
@@ -496,8 +513,8 @@ class SimStorage implements Storage {
   mayWrite(): boolean {
     return true
   }
-  fileId(path: string): number {
-    return this.world.find(path)?.id ?? 0
+  leadsTo(path: string, file: FileIdentity): boolean {
+    return this.world.find(path)?.id === file.inode
   }
   fileSystem(): FileSystemInfo {
     return { name: 'simulated', networked: false, readOnly: false }

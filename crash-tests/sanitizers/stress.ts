@@ -53,6 +53,7 @@ function useStorage({ directory, seed }: Work): void {
       if (fate < 2) region.close()
       else if (fate === 2) regions.push(region)
     }
+    storage.openFile(path, 'create').close()
     const table = storage.openLocks(path)
     if (table.tryLock(random.between(0, 3), random.pick(['shared', 'exclusive'] as const))) table.isHeldByOther(1, 'exclusive')
     table.lock(random.between(4, 6), 'exclusive', random.between(0, 5))

@@ -42,7 +42,7 @@ import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
-import type { OpenDataFile } from './files.js'
+import { displaced, PUT_DATA_BACK, type DataFile } from './data-file.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -50,6 +50,8 @@ import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-l
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeWriter } from './tree-writer.js'
+
+const SEGMENT_IS_SAVED = 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
 
 /** Groups that a leader commits before it lets somebody else lead. */
 const MAX_ROUNDS = 4
@@ -60,7 +62,7 @@ export interface CommitParts extends SharedLockParts {
   readonly allocator: Allocator
   readonly writer: TreeWriter
   readonly checker: SlotChecker
-  readonly dataFile: OpenDataFile
+  readonly dataFile: DataFile
 }
 
 export class Committer {
@@ -254,13 +256,9 @@ export class Committer {
     const isSegment = segment !== undefined && !log.isInPlace(segment)
     if (!isSegment && dataFile.isInPlace()) return
     const path = isSegment ? segment.path : dataFile.path
-    const message =
-      `Writes are refused: ${path} was removed or replaced while the database is open. ` +
-      (isSegment
-        ? 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
-        : 'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.')
-    control.fail({ code: 'ERR_MMAPDB_CORRUPT', message, lsn: this.#target.tail })
-    throw new CorruptError(message, { path })
+    const error = displaced(path, isSegment ? SEGMENT_IS_SAVED : PUT_DATA_BACK)
+    control.fail({ code: 'ERR_MMAPDB_CORRUPT', message: error.message, lsn: this.#target.tail })
+    throw error
   }
 
   /**

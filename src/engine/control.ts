@@ -21,6 +21,7 @@
 //      216       4  a checkpoint is wanted
 //      232       8  which file this is (inode number, float64): a copy is not it
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
+//      248       8  the device that the file is on (float64)
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
@@ -36,7 +37,7 @@
 // nothing that anybody looks at.
 import { CorruptError, EXIT_CODES, IoError, type MmapdbErrorCode } from '../errors.js'
 import { loadFence } from '../storage/fence.js'
-import type { Region } from '../storage/storage.js'
+import type { FileIdentity, Region } from '../storage/storage.js'
 import { AppendState, newAppendFields } from '../wal/append-state.js'
 import { FlushFailure } from '../wal/flush.js'
 import { SLOT_BYTES } from './layout.js'
@@ -74,8 +75,9 @@ const AT = {
   PINS_USED: 208,
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
-  FILE_ID: 232,
+  INODE: 232,
   RECOVERED: 240,
+  DEVICE: 248,
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
@@ -210,11 +212,13 @@ export class Control {
   set fileSlots(n: number) {
     this.f64[AT.FILE_SLOTS >> 3] = n
   }
-  get fileId(): number {
-    return this.f64[AT.FILE_ID >> 3]!
+  /** Which file this was when it was made: a copy of it is another. */
+  get identity(): FileIdentity {
+    return { device: this.f64[AT.DEVICE >> 3]!, inode: this.f64[AT.INODE >> 3]! }
   }
-  set fileId(id: number) {
-    this.f64[AT.FILE_ID >> 3] = id
+  set identity({ device, inode }: FileIdentity) {
+    this.f64[AT.DEVICE >> 3] = device
+    this.f64[AT.INODE >> 3] = inode
   }
   /** Trees up to this LSN are not held by endable lock pins any more. Written by the leader. */
   get endedUpTo(): number {

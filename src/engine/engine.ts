@@ -1,11 +1,10 @@
 // One thread's hold on a database: everything synchronous, nothing shared with other threads but
 // files, locks and `control`. The public Database runs one of these on the calling thread for
 // reads, and one in each worker for what would block the event loop.
-import { dirname } from 'node:path'
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, PermissionError, ReadOnlyError, VersionError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
-import { StorageError, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
+import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
 import { forEachOperation, FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
@@ -17,10 +16,12 @@ import { Allocator } from './allocator.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
-import { checkPath, databasePaths, findHeader, OpenDataFile, type DatabasePaths, type HeaderSearch } from './files.js'
+import { DataFile, displaced, openDataFile, PUT_DATA_BACK } from './data-file.js'
+import { checkPath, databasePaths, findHeader, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
+import { flushHome, openHome, type ExpectedDatabase } from './home.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
@@ -110,7 +111,8 @@ export class Engine {
   readonly #dataRegion: Region
   readonly #controlRegion: Region
   readonly #control: Control
-  readonly #dataFile: OpenDataFile
+  readonly #home: HeldDirectory
+  readonly #dataFile: DataFile
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #log: Log
@@ -132,32 +134,39 @@ export class Engine {
   readonly #snapshots = new Set<EngineSnapshot>()
   #closed = false
 
-  private constructor(options: EngineOptions, storage: Storage, inspect: boolean) {
+  private constructor(options: EngineOptions, world: Storage, inspect: boolean, expected?: ExpectedDatabase) {
     this.options = options
-    this.#storage = storage
     const paths = databasePaths(options.path)
     const undo: (() => void)[] = []
     try {
-      const found = guarded('Opening the database', () => checkPath(storage, paths, options))
+      const home = guarded('Opening the database', () => openHome(world, options, expected))
+      undo.push(() => home.close())
+      const { storage } = home
+      this.#home = home
+      this.#storage = storage
+      const found = expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
       this.isPrivate = inspect || (options.readOnly && !isWritable(storage, paths.directory))
-      if (found === 'missing') createDirectory(storage, paths.directory)
-      const data = guarded('Opening the data file', () =>
-        storage.openRegion(paths.data, {
-          mode: this.isPrivate ? 'private' : 'shared',
-          reserveBytes: options.reserveBytes,
-          windowBytes: options.windowBytes,
-          create: !this.isPrivate,
-          readAheadBytes: options.readAheadBytes,
+      if (found === 'missing') flushHome(world, paths.directory)
+      this.#dataFile = guarded('Opening the data file', () =>
+        openDataFile(storage, {
+          path: paths.data,
+          region: {
+            mode: this.isPrivate ? 'private' : 'shared',
+            reserveBytes: options.reserveBytes,
+            windowBytes: options.windowBytes,
+            create: found === 'missing' && !this.isPrivate,
+            readAheadBytes: options.readAheadBytes,
+          },
+          expected: expected?.data,
+          // A private look keeps openers out: they would change pages under its mapping.
+          takeTurn: (locks) => this.#lockOpen(locks, this.isPrivate ? 'shared' : 'exclusive'),
         }),
       )
-      undo.push(() => data.close())
+      const data = (this.#dataRegion = this.#dataFile.region)
+      this.#locks = this.#dataFile.locks
+      undo.push(() => this.#dataFile.close())
       // Before there is a log: a log without a data file is damage, not a creation cut short.
       if (found === 'missing') guarded('Creating the data file', () => storage.flushDirectory(paths.directory))
-      this.#dataRegion = data
-      this.#locks = guarded('Opening the data file', () => storage.openLocks(paths.data))
-      undo.push(() => this.#locks.close())
-      // A private look keeps openers out: they would change pages under its mapping.
-      this.#lockOpen(this.isPrivate ? 'shared' : 'exclusive')
 
       const first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
       if (this.isPrivate && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
@@ -169,13 +178,12 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      this.#dataFile = guarded('Opening the data file', () => new OpenDataFile(storage, paths.data))
+      if (first && expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
       const control = this.#openControl(paths, first)
       undo.push(() => control.close())
-      const controlId = this.isPrivate ? 0 : guarded('Opening the control file', () => storage.fileId(paths.control))
       this.#controlRegion = control
       this.#control = new Control(control)
-      if (!first) this.#checkControl(controlId)
+      if (!first) this.#checkControl()
 
       let search: HeaderSearch | undefined = this.#findHeader()
       if (search.header === undefined) {
@@ -231,7 +239,7 @@ export class Engine {
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
         if (first) {
-          this.#control.fileId = controlId
+          this.#control.identity = control.identity()
           this.#control.setReady()
           this.#locks.tryLock(LOCK.ATTACHED, 'shared')
         }
@@ -246,10 +254,11 @@ export class Engine {
 
   /**
    * Opens a database on this thread. Throws what the options, the path, the files or the system
-   * give reason for; nothing has been changed then.
+   * give reason for; nothing has been changed then. `expected`: the database that another thread of this
+   * process has open; if it is not found, or no longer open there, nothing is opened.
    */
-  static open(options: EngineOptions, storage: Storage): Engine {
-    return new Engine(options, storage, false)
+  static open(options: EngineOptions, storage: Storage, expected?: ExpectedDatabase): Engine {
+    return new Engine(options, storage, false, expected)
   }
 
   /** Opens a database as recovery would leave it, in this process's own memory, changing no file. */
@@ -257,9 +266,9 @@ export class Engine {
     return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true)
   }
 
-  #lockOpen(mode: LockMode): void {
+  #lockOpen(locks: LockTable, mode: LockMode): void {
     const { timeoutMs } = this.options
-    if (this.#locks.lock(LOCK.OPEN, mode, timeoutMs)) return
+    if (locks.lock(LOCK.OPEN, mode, timeoutMs)) return
     throw new LockedError(
       `The database at ${this.options.path} is still being opened, recovered or closed by somebody else after ${timeoutMs} ms. ` +
         'Try again later, or allow more time with timeoutMs.',
@@ -296,11 +305,12 @@ export class Engine {
     )
   }
 
-  #checkControl(fileId: number): void {
-    if (!this.#control.ready || this.#control.fileId !== fileId) throw this.#controlGone()
+  #checkControl(): void {
+    if (!this.#control.ready) throw this.#controlGone()
     if (this.#control.version !== CONTROL_VERSION) {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
+    if (!isSameFile(this.#control.identity, this.#controlRegion.identity())) throw this.#controlGone()
   }
 
   #findHeader(): HeaderSearch {
@@ -406,8 +416,10 @@ export class Engine {
    * So it is written anew, to be the same, and flushed with all else that a dead writer left dirty.
    */
   #settleHeader(header: Header): void {
-    const file = this.#storage.openFile(databasePaths(this.options.path).data, 'write')
+    const { path, identity } = this.#dataFile
+    const file = this.#storage.openFile(path, 'write')
     try {
+      if (!isSameFile(file.identity(), identity)) throw displaced(path, PUT_DATA_BACK)
       for (const slot of headerSlots(header.checkpointNumber)) {
         file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
       }
@@ -789,6 +801,11 @@ export class Engine {
     return { control: this.#control, locks: this.#locks, storage: this.#storage, timeoutMs: this.options.timeoutMs }
   }
 
+  /** What tells this database from any other, for other threads of this process that are to open the same. */
+  get identity(): Required<ExpectedDatabase> {
+    return { directory: this.#home.identity, data: this.#dataFile.identity, uuid: formatUuid(this.#log.uuid) }
+  }
+
   get isClosed(): boolean {
     return this.#closed
   }
@@ -815,9 +832,9 @@ export class Engine {
       if (!this.isPrivate && !this.options.readOnly) guarded('Closing the database', () => this.#finishIfLast())
     } finally {
       this.#log.close()
-      this.#locks.close()
       this.#controlRegion.close()
-      this.#dataRegion.close()
+      this.#dataFile.close()
+      this.#home.close()
     }
   }
 
@@ -971,26 +988,6 @@ export class EngineSnapshot {
 
 function isWritable(storage: Storage, directory: string): boolean {
   return !storage.fileSystem(directory).readOnly
-}
-
-function createDirectory(storage: Storage, directory: string): void {
-  guarded('Creating the database directory', () => {
-    const parent = dirname(directory)
-    const isThere = storage.info(directory).kind === 'directory'
-    if (!isThere) {
-      if (storage.info(parent).kind !== 'directory') {
-        throw new PermissionError(`${parent} does not exist; create it first.`)
-      }
-      storage.makeDirectory(directory)
-    }
-    try {
-      // Also if it is there: whoever made it may have died before its name was on disk.
-      storage.flushDirectory(parent)
-    } catch (error) {
-      // A user's own directory may lie in one that the user must not list.
-      if (!(isThere && error instanceof StorageError && error.code === 'EACCES')) throw error
-    }
-  })
 }
 
 const formatUuid = (uuid: Buffer): string =>

@@ -1,5 +1,6 @@
 // Options of a database, with limits. `docs/` and the README repeat none of this.
 import { InvalidError } from '../errors.js'
+import { absolutePath } from '../storage/absolute-path.js'
 import { memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
 import type { ValueEncoding } from './values.js'
@@ -110,7 +111,9 @@ const KNOWN = new Set([
 
 /** Checks everything and fills in the defaults. Throws `InvalidError`. */
 export function resolveOptions(path: string, options: OpenOptions = {}): ResolvedOptions {
-  if (typeof path !== 'string' || path === '') throw new InvalidError('The path of a database must be a non-empty string.')
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw new InvalidError('The path of a database must be a non-empty string without NUL characters.')
+  }
   if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
@@ -126,7 +129,7 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
   }
   const readOnly = flag('readOnly', options.readOnly, false)
   return {
-    path,
+    path: absolutePath(path),
     workers: integer('workers', options.workers, 2, 0, 64),
     createIfMissing: flag('createIfMissing', options.createIfMissing, !readOnly) && !readOnly,
     readOnly,

@@ -14,12 +14,19 @@ export const NATIVE_WOKEN = 0
 export const NATIVE_CHANGED = 1
 export const NATIVE_TIMED_OUT = 2
 
+/** Device and inode of a file. */
+export type NativeIdentity = readonly [device: number, inode: number]
+
+/** For a relative path: it is looked up from the working directory. */
+export const NATIVE_AT_WORKING_DIRECTORY = -100
+
 /**
  * Every call throws TypeError or RangeError for a wrong argument, and an Error with `code`, `errno`
  * and `syscall` for what the kernel refuses; `code` is `EBADF` once the object is closed.
  */
 export interface NativeRegion {
   sizeBytes(): number
+  identity(): NativeIdentity
   /** The same buffer each time; detached by `close()`. */
   window(index: number): ArrayBuffer
   /** Four bytes: the live count of lost pages, an Int32. Detached by `close()`. */
@@ -41,12 +48,20 @@ export interface NativeRegion {
 
 /** One open file description's locks; closed when its thread ends, however it ends. */
 export interface NativeLockFile {
+  identity(): NativeIdentity
   tryLock(byte: number, exclusive: boolean): boolean
   lock(byte: number, exclusive: boolean, timeoutMs: number): boolean
   isHeldByOther(byte: number, exclusive: boolean): boolean
   /** A byte in [from, to) that another holds, or -1. */
   heldByOther(from: number, to: number): number
   unlock(byte: number): void
+  close(): void
+}
+
+/** A directory that the process holds open once for all its threads. */
+export interface NativeDirectory {
+  fd(): number
+  identity(): NativeIdentity
   close(): void
 }
 
@@ -59,9 +74,12 @@ export interface Native {
     readOnly: boolean,
   ) => NativeRegion
   readonly LockFile: new (path: string) => NativeLockFile
+  /** With device and inode, the path is not looked at: somebody in this process must hold that directory already. */
+  readonly Directory: new (path: string, device?: number, inode?: number) => NativeDirectory
   allocate(fd: number, sizeBytes: number): void
-  /** The inode number, or 0 if there is no such file. */
-  fileId(path: string): number
+  identify(fd: number): NativeIdentity
+  /** True if the path, if relative looked up from `directory`, leads to this very file. */
+  leadsTo(directory: number, path: string, device: number, inode: number): boolean
   /** Gives a new file the owner, group and permissions of the one at `path`, as far as this user may. */
   takeAfter(fd: number, path: string): void
   /** CRC-32C, continued from `initial`; undefined where the processor has no instruction for it. */

@@ -7,8 +7,10 @@
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { identityOf, PosixDirectory } from './held-directory.js'
 import {
   NATIVE_ANONYMOUS,
+  NATIVE_AT_WORKING_DIRECTORY,
   NATIVE_CHANGED,
   NATIVE_PRIVATE,
   NATIVE_SHARED,
@@ -20,7 +22,9 @@ import {
 import {
   StorageError,
   type FileAccess,
+  type FileIdentity,
   type FileSystemInfo,
+  type HeldDirectory,
   type LockMode,
   type LockTable,
   type PathInfo,
@@ -146,6 +150,14 @@ class PosixRegion implements Region {
   sizeBytes(): number {
     try {
       return this.#native.sizeBytes()
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  identity(): FileIdentity {
+    try {
+      return identityOf(this.#native.identity())
     } catch (error) {
       throw storageError(error, this.#path)
     }
@@ -322,6 +334,15 @@ class PosixFile implements RandomFile {
     }
   }
 
+  identity(): FileIdentity {
+    const fd = this.#open('statx')
+    try {
+      return identityOf(native.identify(fd))
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
   close(): void {
     if (this.#fd < 0) return
     const fd = this.#fd
@@ -344,6 +365,14 @@ class PosixLocks implements LockTable {
       this.#native = new native.LockFile(path)
     } catch (error) {
       throw storageError(error, path)
+    }
+  }
+
+  identity(): FileIdentity {
+    try {
+      return identityOf(this.#native.identity())
+    } catch (error) {
+      throw storageError(error, this.#path)
     }
   }
 
@@ -445,6 +474,10 @@ export class PosixStorage implements Storage {
   // Nobody ever notifies it: waiting on it is sleeping.
   readonly #sleepWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
+  openDirectory(path: string, expected?: FileIdentity): HeldDirectory {
+    return new PosixDirectory(this, path, expected, (error) => storageError(error, path))
+  }
+
   openRegion(path: string, options: RegionOptions): Region {
     return new PosixRegion(path, options)
   }
@@ -488,9 +521,9 @@ export class PosixStorage implements Storage {
     }
   }
 
-  fileId(path: string): number {
+  leadsTo(path: string, file: FileIdentity, directory = NATIVE_AT_WORKING_DIRECTORY): boolean {
     try {
-      return native.fileId(path)
+      return native.leadsTo(directory, path, file.device, file.inode)
     } catch (error) {
       throw storageError(error, path)
     }

@@ -5,11 +5,24 @@
 //
 // Every method throws `StorageError` (with errno) when the system refuses; nothing is retried here.
 
+import { nameOf } from './names.js'
+
 /** How a lock is held: any number of shared holders, or one exclusive holder. */
 export type LockMode = 'shared' | 'exclusive'
 
 /** Result of waiting on a word of a region. */
 export type WaitResult = 'woken' | 'changed' | 'timed-out'
+
+/**
+ * Tells a file or directory from any other of this machine, for as long as somebody has it open: afterwards
+ * another may be given the same inode.
+ */
+export interface FileIdentity {
+  readonly device: number
+  readonly inode: number
+}
+
+export const isSameFile = (a: FileIdentity, b: FileIdentity): boolean => a.device === b.device && a.inode === b.inode
 
 /** What lies at a path. */
 export interface PathInfo {
@@ -56,6 +69,8 @@ export interface RegionOptions {
 export interface Region {
   readonly windowBytes: number
   readonly reserveBytes: number
+  /** The file behind it; throws EBADF if there is none. */
+  identity(): FileIdentity
   /**
    * Bytes of the file at this moment, whoever grew it last. Beyond them a load faults. A region
    * that is not `shared` has a size of its own: the file's when it was opened (none: 0), or as grown since.
@@ -111,6 +126,7 @@ export interface RandomFile {
   allocate(sizeBytes: number): void
   truncate(sizeBytes: number): void
   sizeBytes(): number
+  identity(): FileIdentity
   close(): void
 }
 
@@ -120,6 +136,8 @@ export interface RandomFile {
  * gone, however it went. Taking a byte that this object holds already converts it, atomically.
  */
 export interface LockTable {
+  /** The file that the locks are on. */
+  identity(): FileIdentity
   /** Takes byte `byte` without waiting. False: somebody else is in the way. */
   tryLock(byte: number, mode: LockMode): boolean
   /** The same, waiting up to `timeoutMs`. */
@@ -136,14 +154,28 @@ export interface LockTable {
   close(): void
 }
 
+/** A directory held open: `storage` finds what is in it, wherever the directory's name leads meanwhile. */
+export interface HeldDirectory {
+  /** Reaches paths in the directory, which begin with the path it was opened by, through the directory itself. */
+  readonly storage: Storage
+  readonly identity: FileIdentity
+  /** Lets go; what was opened in it stays open. Idempotent. */
+  close(): void
+}
+
 export interface Storage {
+  /**
+   * Holds the directory at `path`. `expected`: joins those threads of this process who hold this very
+   * one, whatever lies at the path by now; throws ENOENT if nobody does any more.
+   */
+  openDirectory(path: string, expected?: FileIdentity): HeldDirectory
   openRegion(path: string, options: RegionOptions): Region
   /**
    * `like`: the file whose owner, group and permissions a new one takes, as far as this user may give them;
    * it is readable to nobody else before. Default: what the process's umask leaves.
    */
   openFile(path: string, access: FileAccess, like?: string): RandomFile
-  /** Creates the file if it is missing. Where it can only be read, shared locks still work. */
+  /** The file must be there. Where it can only be read, shared locks still work. */
   openLocks(path: string): LockTable
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
@@ -151,10 +183,10 @@ export interface Storage {
   /** False if this user, or the file system, does not allow writing to a file or making files in a directory. */
   mayWrite(path: string): boolean
   /**
-   * Tells a file from any other that takes its name: the inode number, or 0 if there is none. Cheap
-   * enough to be asked for after every flush.
+   * True if `path` leads to this very file. Cheap enough to be asked after every flush. `directory`: the
+   * descriptor of one that a relative path is looked up from; default: the working directory.
    */
-  fileId(path: string): number
+  leadsTo(path: string, file: FileIdentity, directory?: number): boolean
   fileSystem(path: string): FileSystemInfo
   /** Creates a directory; its parent must exist. Succeeds if it is there already. `like`: as for `openFile`. */
   makeDirectory(path: string, like?: string): void
@@ -176,12 +208,14 @@ export interface Storage {
 /** The system refused an operation. `code` is errno's name, e.g. `ENOSPC`. */
 export class StorageError extends Error {
   override readonly name = 'StorageError'
+  readonly path: string
   constructor(
     readonly syscall: string,
     readonly code: string,
-    readonly path: string,
+    path: string,
     options?: { cause?: unknown },
   ) {
-    super(`${syscall} failed with ${code} on ${path}`, options)
+    super(`${syscall} failed with ${code} on ${nameOf(path)}`, options)
+    this.path = nameOf(path)
   }
 }

@@ -16,7 +16,7 @@
 import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { VersionError } from '../errors.js'
-import { StorageError, type RandomFile, type Storage } from '../storage/storage.js'
+import { StorageError, type FileIdentity, type RandomFile, type Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
 import { FRAME } from './frame.js'
 import { lsnToHex, type Lsn } from './lsn.js'
@@ -45,7 +45,7 @@ export interface OpenSegment {
   readonly path: string
   readonly file: RandomFile
   /** Tells the file from any other that takes its name. */
-  readonly id: number
+  readonly identity: FileIdentity
   readonly header: SegmentHeader
 }
 
@@ -112,7 +112,6 @@ export class Log {
     const { kind, sizeBytes } = this.storage.info(path)
     // One without a header may be another user's, who died before giving it to the owner of the others.
     if (kind !== 'file' || sizeBytes < SEGMENT_HEADER_BYTES) return undefined
-    const id = this.storage.fileId(path)
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
     let segment: OpenSegment | undefined
     try {
@@ -124,7 +123,7 @@ export class Log {
       if (header.version > SEGMENT_VERSION) {
         throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
       }
-      segment = { startLsn, path, file, id, header }
+      segment = { startLsn, path, file, identity: file.identity(), header }
       this.#remember(segment)
       return segment
     } finally {
@@ -134,7 +133,7 @@ export class Log {
 
   /** True if whoever looks for the segment finds this very file. */
   isInPlace(segment: OpenSegment): boolean {
-    return this.storage.fileId(segment.path) === segment.id
+    return this.storage.leadsTo(segment.path, segment.identity)
   }
 
   /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
@@ -175,7 +174,7 @@ export class Log {
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
       this.#flushDirectory()
-      const segment = { startLsn, path, file, id: this.storage.fileId(path), header }
+      const segment = { startLsn, path, file, identity: file.identity(), header }
       this.#remember(segment)
       return segment
     } catch (error) {
@@ -193,7 +192,9 @@ export class Log {
     try {
       return this.storage.openFile(path, 'create', this.#like)
     } catch (error) {
-      if (!(error instanceof StorageError && error.code === 'EACCES' && this.storage.info(path).sizeBytes === 0)) throw error
+      if (!(error instanceof StorageError && error.code === 'EACCES')) throw error
+      const { kind, sizeBytes } = this.storage.info(path)
+      if (kind !== 'file' || sizeBytes > 0) throw error
       // Left empty by another user, who died before giving it to the owner of the others.
       this.storage.unlink(path)
       return this.storage.openFile(path, 'create', this.#like)

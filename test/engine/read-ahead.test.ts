@@ -5,7 +5,7 @@ import { Engine } from '../../src/engine/engine.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/engine/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import type { Region, RegionOptions, Storage } from '../../src/storage/storage.js'
+import type { FileIdentity, HeldDirectory, Region, RegionOptions, Storage } from '../../src/storage/storage.js'
 import { newState } from '../../src/engine/control.js'
 import { Cursor, TreeReader } from '../../src/engine/tree-reader.js'
 import { FrameBuilder } from '../../src/wal/frame.js'
@@ -16,8 +16,8 @@ const keyOf = (n: number): string => `key:${String(n).padStart(6, '0')}`
 
 /** Notes the pages of the data file that were asked for. */
 function listening(asked: Set<number>): Storage {
-  const openRegion = (path: string, options: RegionOptions): Region => {
-    const region = posixStorage.openRegion(path, options)
+  const openRegion = (around: Storage, path: string, options: RegionOptions): Region => {
+    const region = around.openRegion(path, options)
     if (!path.endsWith('data')) return region
     return new Proxy(region, {
       get: (target, name) => {
@@ -27,7 +27,21 @@ function listening(asked: Set<number>): Storage {
       },
     })
   }
-  return Object.assign(Object.create(posixStorage) as Storage, { openRegion })
+  const openDirectory = (path: string, expected?: FileIdentity): HeldDirectory => {
+    const held = posixStorage.openDirectory(path, expected)
+    const { storage } = held
+    return {
+      identity: held.identity,
+      storage: new Proxy(storage, {
+        get: (target, name) => {
+          if (name === 'openRegion') return (inside: string, options: RegionOptions) => openRegion(storage, inside, options)
+          return (Reflect.get(target, name, target) as () => unknown).bind(target)
+        },
+      }),
+      close: () => held.close(),
+    }
+  }
+  return Object.assign(Object.create(posixStorage) as Storage, { openDirectory })
 }
 
 function open(path: string, readAheadBytes: number, asked = new Set<number>()): Engine {

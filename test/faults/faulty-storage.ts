@@ -2,6 +2,8 @@
 // what it has handed out, so that a test sees what was never given back.
 import {
   StorageError,
+  type FileIdentity,
+  type HeldDirectory,
   type FileAccess,
   type FileSystemInfo,
   type LockMode,
@@ -98,6 +100,19 @@ export class FaultyStorage implements Storage {
     readonly faults: Faults,
   ) {}
 
+  openDirectory(path: string, expected?: FileIdentity): HeldDirectory {
+    this.faults.check('open', path)
+    const held = this.inner.openDirectory(path, expected)
+    const counted = new Counted(this.faults)
+    return {
+      storage: new FaultyStorage(held.storage, this.faults),
+      identity: held.identity,
+      close: () => {
+        counted.gaveBack()
+        held.close()
+      },
+    }
+  }
   openRegion(path: string, options: RegionOptions): Region {
     this.#checkOpen(path, options.create ?? false)
     return new FaultyRegion(this.inner.openRegion(path, options), path, this.faults)
@@ -126,9 +141,9 @@ export class FaultyStorage implements Storage {
     this.faults.check('look', path)
     return this.inner.mayWrite(path)
   }
-  fileId(path: string): number {
+  leadsTo(path: string, file: FileIdentity): boolean {
     this.faults.check('look', path)
-    return this.inner.fileId(path)
+    return this.inner.leadsTo(path, file)
   }
   fileSystem(path: string): FileSystemInfo {
     this.faults.check('look', path)
@@ -191,6 +206,9 @@ class FaultyRegion extends Counted implements Region {
     super(faults)
     this.windowBytes = inner.windowBytes
     this.reserveBytes = inner.reserveBytes
+  }
+  identity(): FileIdentity {
+    return this.inner.identity()
   }
   sizeBytes(): number {
     return this.inner.sizeBytes()
@@ -272,6 +290,9 @@ class FaultyFile extends Counted implements RandomFile {
   sizeBytes(): number {
     return this.inner.sizeBytes()
   }
+  identity(): FileIdentity {
+    return this.inner.identity()
+  }
   close(): void {
     this.gaveBack()
     this.inner.close()
@@ -285,6 +306,9 @@ class FaultyLocks extends Counted implements LockTable {
     faults: Faults,
   ) {
     super(faults)
+  }
+  identity(): FileIdentity {
+    return this.inner.identity()
   }
   tryLock(byte: number, mode: LockMode): boolean {
     this.faults.check('lock', `byte ${byte} of ${this.path}`)

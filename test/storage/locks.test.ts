@@ -26,6 +26,7 @@ describe('storage: locks', () => {
 
   beforeEach(() => {
     path = scratchFile()
+    fs.writeFileSync(path, '')
     mine = storage.openLocks(path)
   })
 
@@ -266,9 +267,10 @@ describe('storage: locks', () => {
     })
   })
 
-  it('create their file, and refuse a directory or a path that leads nowhere', () => {
-    expect(fs.existsSync(path)).to.equal(true)
+  it('make no file, and refuse a directory or a path that leads nowhere', () => {
     const directory = scratchDirectory()
+    expect(thrownBy(() => storage.openLocks(join(directory, 'file'))).code).to.equal('ENOENT')
+    expect(fs.readdirSync(directory)).to.deep.equal([])
     expect(thrownBy(() => storage.openLocks(directory)).code).to.equal('EISDIR')
     const error = thrownBy(() => storage.openLocks(join(directory, 'none', 'file')))
     expect(error).to.be.instanceOf(StorageError)

@@ -10,7 +10,7 @@ import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, t
 type Loose = Record<string, (...args: unknown[]) => unknown>
 const Region = native.Region as unknown as new (...args: unknown[]) => Loose
 const LockFile = native.LockFile as unknown as new (...args: unknown[]) => Loose
-const { allocate, fileId } = native as unknown as Loose
+const { allocate, identify, leadsTo } = native as unknown as Loose
 
 /** Beyond what any file can be. */
 const TOO_MANY_BYTES = 2 ** 50
@@ -23,6 +23,12 @@ describe('storage: the native addon', () => {
     const region = new Region(mode, scratchFile(), WINDOW_BYTES, mode === 0, false)
     region.grow!(4 * PAGE_BYTES)
     return region
+  }
+
+  function openLocks(): Loose {
+    const path = scratchFile()
+    fs.writeFileSync(path, '')
+    return new LockFile(path)
   }
 
   it('refuses every wrong argument of a Region with TypeError or RangeError', () => {
@@ -125,7 +131,7 @@ describe('storage: the native addon', () => {
   it('refuses every wrong argument of a LockFile', () => {
     for (const args of [[], [5], [null]]) expect(() => new LockFile(...args)).to.throw(TypeError)
     for (const args of [[''], ['a\0b']]) expect(() => new LockFile(...args)).to.throw(RangeError)
-    const locks = new LockFile(scratchFile())
+    const locks = openLocks()
     for (const method of ['tryLock', 'lock', 'isHeldByOther', 'unlock']) {
       expect(() => locks[method]!('1', true, 0), method).to.throw(TypeError)
       for (const byte of [-1, 0.5, 2 ** 53, NaN]) {
@@ -140,7 +146,7 @@ describe('storage: the native addon', () => {
 
   it('refuses methods on an object that is not theirs', () => {
     const region = openRegion()
-    const locks = new LockFile(scratchFile())
+    const locks = openLocks()
     for (const [name, thief, victim] of [
       ['sizeBytes', region, locks],
       ['close', region, locks],
@@ -157,12 +163,21 @@ describe('storage: the native addon', () => {
   })
 
   it('tells files apart, and refuses what is no path', () => {
-    for (const args of [[], [1], [null]]) expect(() => fileId!(...args)).to.throw(TypeError)
-    for (const args of [[''], ['a\0b']]) expect(() => fileId!(...args)).to.throw(RangeError)
-    const error = thrownBy(() => fileId!('x'.repeat(5000)))
+    for (const args of [[], ['1']]) expect(() => identify!(...args)).to.throw(TypeError)
+    for (const args of [[-1], [0.5], [2 ** 31]]) expect(() => identify!(...args)).to.throw(RangeError)
+    expect(thrownBy(() => identify!(2 ** 31 - 1)).code).to.equal('EBADF')
+    for (const args of [[], [-100, 1], [-100, '/', '1', 1], [-100, '/', 1]]) expect(() => leadsTo!(...args)).to.throw(TypeError)
+    for (const args of [[-101, '/'], [-100, ''], [-100, 'a\0b']]) expect(() => leadsTo!(...args, 1, 1)).to.throw(RangeError)
+    const error = thrownBy(() => leadsTo!(-100, 'x'.repeat(5000), 1, 1))
     expect(error.code).to.equal('ENAMETOOLONG')
     expect(error.syscall).to.equal('statx')
-    expect(fileId!('/')).to.equal(fs.statSync('/').ino)
+    const fd = fs.openSync('/', 'r')
+    const [device, inode] = identify!(fd) as [number, number]
+    expect(inode).to.equal(fs.statSync('/').ino)
+    expect(leadsTo!(-100, '/', device, inode)).to.equal(true)
+    expect(leadsTo!(fd, '.', device, inode)).to.equal(true)
+    expect(leadsTo!(-100, '/', device + 1, inode)).to.equal(false)
+    fs.closeSync(fd)
   })
 
   it('allocates plain files, and refuses what is none', () => {
