@@ -1,6 +1,7 @@
 // The result of a load.
 import type { Percentiles } from './latency.js'
 import { number, plural } from './output.js'
+import { GLUE, labelled, showsUnicode } from './terminal.js'
 
 export interface LoadReport {
   /** Acknowledged. */
@@ -37,8 +38,9 @@ export function nothingLine(r: LoadReport, input: string | undefined): string {
   return `There are no records in ${input === '-' ? 'stdin' : input}${skipped}: nothing was written.`
 }
 
-export function reportLines(r: LoadReport): string[] {
-  const us = (n: number): string => (n < 1000 ? `${n} µs` : n < 1e6 ? `${(n / 1000).toFixed(2)} ms` : `${(n / 1e6).toFixed(2)} s`)
+export function reportLines(r: LoadReport, columns: number | undefined): string[] {
+  const micro = columns === undefined || showsUnicode() ? 'µs' : 'us'
+  const us = (n: number): string => (n < 1000 ? `${n}${GLUE}${micro}` : n < 1e6 ? `${(n / 1000).toFixed(2)}${GLUE}ms` : `${(n / 1e6).toFixed(2)}${GLUE}s`)
   const { p50, p90, p99, p999, max } = r.latencyUs
   const where = r.processes > 0 ? `${r.processes} processes of ${r.workers} workers` : `${r.workers} workers`
   const lines: [string, string][] = [
@@ -46,7 +48,7 @@ export function reportLines(r: LoadReport): string[] {
     ['seconds', r.seconds.toFixed(3)],
     ['operations/s', number(Math.round(r.operationsPerSecond))],
     ['by', `${where}, ${r.batch === 1 ? '1 record' : `${number(r.batch)} records`} to a commit`],
-    ['commit latency', `p50 ${us(p50)}   p90 ${us(p90)}   p99 ${us(p99)}   p99.9 ${us(p999)}   max ${us(max)}`],
+    ['commit latency', `p50${GLUE}${us(p50)}   p90${GLUE}${us(p90)}   p99${GLUE}${us(p99)}   p99.9${GLUE}${us(p999)}   max${GLUE}${us(max)}`],
     ['flushes', number(r.flushes)],
     ['operations/flush', r.operationsPerFlush.toFixed(1)],
   ]
@@ -58,5 +60,5 @@ export function reportLines(r: LoadReport): string[] {
       ? ['lost records', 'not checked']
       : ['lost records', `${number(r.lost)} (of ${number(r.checked ?? 0)} read back)${r.lost > 0 ? `, such as ${r.examples.join(', ')}` : ''}`],
   )
-  return lines.map(([name, text]) => `${name.padEnd(20)} ${text}`)
+  return labelled(lines, columns)
 }

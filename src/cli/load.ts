@@ -16,6 +16,7 @@ import { printable } from './notation.js'
 import { nothingLine, reportLines, type LoadReport } from './load-report.js'
 import { print, tell } from './output.js'
 import { MAX_SYNTHETIC_OPS } from './synthetic.js'
+import { columnsOf } from './terminal.js'
 
 export interface LoadOptions {
   readonly ops?: number
@@ -219,7 +220,7 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
       interrupted,
     }
     if (globals.json) await print(JSON.stringify(report))
-    else if (!globals.quiet) await print(written.operations + written.unknown === 0 ? nothingLine(report, options.input) : reportLines(report).join('\n'))
+    else if (!globals.quiet) await print(written.operations + written.unknown === 0 ? nothingLine(report, options.input) : reportLines(report, columnsOf(process.stdout)).join('\n'))
     if (written.error) throw written.error
     if (report.lost) throw new Ended(EXIT.CORRUPT)
     if (interrupted) throw new Ended(EXIT.INTERRUPTED)

@@ -1,7 +1,8 @@
 // How far a load is: a bar on a terminal, a line for every tenth elsewhere, nothing if nobody wants
 // to know. Goes to stderr: stdout is for the result.
 import cliProgress from 'cli-progress'
-import { number } from './output.js'
+import { number, tell } from './output.js'
+import { columnsOf, showsUnicode } from './terminal.js'
 
 const INTERVAL_MS = 100
 /** Without a known end: a line this often. */
@@ -19,23 +20,24 @@ export interface Standing {
 
 export function startProgress(what: string, total: number | undefined, standing: () => Standing, silent: boolean): Progress {
   if (silent) return { stop: () => undefined }
-  return process.stderr.isTTY && total !== undefined ? bar(what, total, standing) : lines(what, total, standing)
+  return process.stderr.isTTY && process.env['TERM'] !== 'dumb' && total !== undefined ? bar(what, total, standing) : lines(what, total, standing)
 }
 
 function bar(what: string, total: number, standing: () => Standing): Progress {
-  const it = new cliProgress.SingleBar(
-    { format: `${what} {bar} {percentage}% | {operations} | {rate}/s | {eta_formatted} left`, hideCursor: true, stream: process.stderr },
-    cliProgress.Presets.shades_classic,
-  )
   const begunMs = performance.now()
-  const payload = (operations: number) => ({
-    operations: number(operations),
-    rate: number(Math.round(operations / Math.max(0.001, (performance.now() - begunMs) / 1000))),
-  })
-  it.start(total, 0, payload(0))
+  const [full, empty] = showsUnicode() ? ['█', '░'] : ['#', '-']
+  const draw = ({ done, operations }: Standing): string => {
+    const seconds = Math.max(0.001, (performance.now() - begunMs) / 1000)
+    const share = total === 0 ? 1 : Math.min(1, done / total)
+    const left = share === 0 ? '' : `${duration((seconds / share) * (1 - share))} left`
+    const parts = [number(operations), `${number(Math.round(operations / seconds))}/s`, left].filter((part) => part !== '')
+    return progressLine(what, share, parts, columnsOf(process.stderr) ?? 80, full, empty)
+  }
+  const it = new cliProgress.SingleBar({ format: (_options, _params, now: Standing) => draw(now), hideCursor: true, stream: process.stderr })
+  it.start(total, 0, { done: 0, operations: 0 })
   const show = (): void => {
-    const { done, operations } = standing()
-    it.update(Math.min(done, total), payload(operations))
+    const now = standing()
+    it.update(Math.min(now.done, total), now)
   }
   const timer = setInterval(show, INTERVAL_MS)
   return {
@@ -47,6 +49,29 @@ function bar(what: string, total: number, standing: () => Standing): Progress {
   }
 }
 
+const MAX_BAR_COLUMNS = 40
+const MIN_BAR_COLUMNS = 5
+
+/** One line of at most `columns` - 1 characters: the percentage first, then what there is room for. */
+export function progressLine(what: string, share: number, parts: readonly string[], columns: number, full: string, empty: string): string {
+  const most = columns - 1
+  const percentage = `${String(Math.floor(share * 100)).padStart(3)}%`
+  let line = what.length + 1 + percentage.length <= most ? `${what} ${percentage}` : percentage.trim()
+  for (const part of parts) {
+    if (line.length + 3 + part.length > most) break
+    line += ` | ${part}`
+  }
+  const room = Math.min(MAX_BAR_COLUMNS, most - line.length - 1)
+  if (room < MIN_BAR_COLUMNS || !line.startsWith(what)) return line
+  const filled = Math.round(share * room)
+  return `${what} ${full.repeat(filled)}${empty.repeat(room - filled)}${line.slice(what.length)}`
+}
+
+function duration(seconds: number): string {
+  const s = Math.round(seconds)
+  return s < 60 ? `${s}s` : s < 3600 ? `${Math.floor(s / 60)}m${s % 60}s` : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
+}
+
 function lines(what: string, total: number | undefined, standing: () => Standing): Progress {
   let tenth = 0
   let saidMs = performance.now()
@@ -55,13 +80,13 @@ function lines(what: string, total: number | undefined, standing: () => Standing
     if (total === undefined) {
       if (performance.now() - saidMs < LINE_EVERY_MS) return
       saidMs = performance.now()
-      process.stderr.write(`${what}: ${number(operations)}\n`)
+      tell(`${what}: ${number(operations)}`)
       return
     }
     const now = total === 0 ? 10 : Math.min(10, Math.floor((done / total) * 10))
     if (now <= tenth) return
     tenth = now
-    process.stderr.write(`${what}: ${tenth * 10}% (${number(operations)})\n`)
+    tell(`${what}: ${tenth * 10}% (${number(operations)})`)
   }
   const timer = setInterval(show, INTERVAL_MS)
   return {

@@ -17,9 +17,10 @@ import { Ended, EXIT } from './failure.js'
 import { slotBytes, withFile, type DataFile } from './files.js'
 import { plain, preview, showKey } from './notation.js'
 import { bytes, coloured, number, plural, print } from './output.js'
+import { columnsOf } from './terminal.js'
 
 interface SlotsOptions {
-  readonly width: number
+  readonly width?: number
   readonly valueEncoding: ValueEncoding
 }
 
@@ -27,7 +28,7 @@ export const slotsCommand = (): Command =>
   new Command('slots')
     .description('Draw the map of the data file, one character per slot or group of slots; or decode slot N. Exit code 3 for damage.')
     .argument('[n]', 'number of a slot', whole(0, 2 ** 32 - 1))
-    .option('--width <n>', 'characters in a line of the map', whole(8, 1024), 64)
+    .option('--width <n>', 'characters in a line of the map (default: 64, or what the terminal has room for)', whole(8, 1024))
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
@@ -69,6 +70,7 @@ const SEALED = { [TYPE.BRANCH]: KIND.branch, [TYPE.LEAF]: KIND.leaf, [TYPE.OVERF
 const NEWER = { [TYPE.BRANCH]: KIND.newBranch, [TYPE.LEAF]: KIND.newLeaf, [TYPE.OVERFLOW]: KIND.newOverflow, [TYPE.FREE_LIST]: KIND.newFreeList }
 
 const MAX_MAP_LINES = 48
+const DEFAULT_WIDTH = 64
 
 interface FileMap {
   /** A kind for each slot. */
@@ -147,7 +149,10 @@ function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
   for (const kind of kinds) counts[kind]!++
   const leaves = counts[KIND.leaf]!
   const fill = leaves === 0 ? 0 : leafBytesUsed / (leaves * SLOT_BODY_BYTES)
-  const group = Math.max(1, Math.ceil(file.slots / (options.width * MAX_MAP_LINES)))
+  const digits = String(file.slots).length
+  const room = (columnsOf(process.stdout) ?? DEFAULT_WIDTH + digits + 2) - digits - 2
+  const width = options.width ?? Math.max(8, Math.min(DEFAULT_WIDTH, room))
+  const group = Math.max(1, Math.ceil(file.slots / (width * MAX_MAP_LINES)))
   const marks: number[] = []
   for (let at = 0; at < kinds.length; at += group) marks.push(strongest(kinds.subarray(at, at + group)))
   const { header } = file.headers
@@ -166,10 +171,8 @@ function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
   }
   const paint = painter()
   const lines: string[] = []
-  const digits = String(file.slots).length
-  for (let at = 0; at < marks.length; at += options.width) {
-    const row = marks.slice(at, at + options.width).map((kind) => paint(kind, KINDS[kind]!.mark))
-    lines.push(`${String(at * group).padStart(digits)}  ${row.join('')}`)
+  for (let at = 0; at < marks.length; at += width) {
+    lines.push(`${String(at * group).padStart(digits)}  ${painted(marks.slice(at, at + width), paint)}`)
   }
   lines.push('')
   if (group > 1) lines.push(`Each character stands for ${plural(group, 'slot')}.`)
@@ -193,6 +196,18 @@ function strongest(kinds: Uint8Array): number {
   for (const kind of kinds) counts[kind]!++
   if (counts[KIND.damaged]! > 0) return KIND.damaged
   return counts.indexOf(Math.max(...counts))
+}
+
+/** A row of the map: a run of one kind is painted at once. */
+function painted(kinds: readonly number[], paint: (kind: number, text: string) => string): string {
+  let row = ''
+  for (let at = 0; at < kinds.length; ) {
+    let end = at
+    while (kinds[end] === kinds[at]) end++
+    row += paint(kinds[at]!, KINDS[kinds[at]!]!.mark.repeat(end - at))
+    at = end
+  }
+  return row
 }
 
 function painter(): (kind: number, text: string) => string {

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import type { Stats } from '../engine/engine.js'
 import { globalsOf, openToRead, using } from './common.js'
 import { bytes, number, print } from './output.js'
+import { columnsOf, labelled, showsUnicode } from './terminal.js'
 
 export const statsCommand = (): Command =>
   new Command('stats')
@@ -65,5 +66,15 @@ async function table(s: Stats): Promise<string> {
   for (const [name, rows] of sections) {
     rows.forEach(([label, value, extra], i) => lines.push([i === 0 ? name : '', label, value, extra ?? '']))
   }
-  return `${lines.toString()}${s.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${s.failure}`}`
+  const drawn = lines.toString()
+  const columns = columnsOf(process.stdout)
+  const fits = columns === undefined || (showsUnicode() && drawn.indexOf('\n') <= columns)
+  const text = fits ? drawn : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
+  return `${text}${s.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${s.failure}`}`
 }
+
+/** A row for terminals that are too narrow for the table. */
+const plainRow = ([label, value, extra]: [string, string, string?]): [string, string] => [
+  `  ${label}`,
+  extra ? `${value} ${/%$/.test(extra) ? `(${extra.replace(' ', '')})` : extra}` : value,
+]
