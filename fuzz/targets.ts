@@ -79,7 +79,7 @@ function values(bytes: Buffer): void {
   const body = bytes.subarray(1)
   const around = (fill: number): unknown => {
     const padded = Buffer.concat([Buffer.alloc(16, fill), body, Buffer.alloc(300, fill)])
-    return allowing(CORRUPT, () => ({ value: valueCodec(encoding).decode(padded, 16, 16 + body.length) }))
+    return allowing(['ERR_MMAPDB_ENCODING'], () => ({ value: valueCodec(encoding).decode(padded, 16, 16 + body.length) }))
   }
   const one = around(0x41)
   // As text: an invalid date is not equal to itself, and an error brings its stack.

@@ -148,18 +148,16 @@ async function fail(error: unknown): Promise<never> {
 if (isMainThread) {
   const watcher = new Watcher()
   const stop = new Int32Array(new SharedArrayBuffer(4))
-  let terminated = 0
   const spellOf = async (spell: Spell): Promise<void> => {
     for (const what of spell.leaks ?? []) leak(what, spell)
     const deeds = spell.mode === 'pool' ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0) : await runThreads(spell, stop)
-    terminated += deeds.terminated
     await say({ spellDone: deeds })
   }
   process.on('disconnect', () => process.exit(71))
   process.on('message', (order: Order) => {
     if (order.do === 'exit') process.exit(0)
     if (order.do === 'end spell') Atomics.store(stop, 0, 1)
-    if (order.do === 'sample') sampleSelf(terminated).then((sample) => say({ sample }), fail)
+    if (order.do === 'sample') sampleSelf().then((sample) => say({ sample }), fail)
     if (order.do !== 'spell') return
     Atomics.store(stop, 0, 0)
     spellOf(order.spell).catch(fail)

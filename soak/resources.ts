@@ -33,7 +33,7 @@ setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
 /** After garbage has been collected and finalizers have run. */
-export async function sampleSelf(threadsTerminated = 0): Promise<Sample> {
+export async function sampleSelf(): Promise<Sample> {
   for (let round = 0; round < 3; round++) {
     gc()
     await new Promise((resolve) => setTimeout(resolve, 20))
@@ -47,9 +47,6 @@ export async function sampleSelf(threadsTerminated = 0): Promise<Sample> {
       return ''
     }
   })
-  // A dependency reads the program file on loading and closes it asynchronously (detect-libc, by way of
-  // msgpackr): a thread that is terminated in that moment leaves it open. That is no growth of ours.
-  const leftByTerminated = Math.min(threadsTerminated, files.filter((file) => file === process.execPath).length)
   const databaseDescriptors = files.filter((file) => DATABASE_FILE.test(file)).length
   const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n')
   return {
@@ -57,7 +54,7 @@ export async function sampleSelf(threadsTerminated = 0): Promise<Sample> {
     externalMiB: external / MiB,
     rssMiB: rss / MiB,
     threads: readdirSync('/proc/self/task').length,
-    descriptors: files.length - databaseDescriptors - leftByTerminated,
+    descriptors: files.length - databaseDescriptors,
     mappings: maps.length,
     databaseDescriptors,
     databaseMappings: maps.filter((line) => DATABASE_FILE.test(line)).length,

@@ -36,6 +36,7 @@ import { SlotSpace } from './slot-space.js'
 import { TreeReader } from './tree-reader.js'
 import { TreeWriter } from './tree-writer.js'
 import { Trimmer, usedSlots, worthTrimming } from './trim.js'
+import { ofEntry } from './undecodable.js'
 import { valueCodec, type ValueCodec } from './values.js'
 
 /** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
@@ -468,7 +469,7 @@ export class Engine {
     this.#pin.take(state)
     try {
       if (!this.#find(state, length)) return undefined
-      return this.#foundValue()
+      return this.#foundValue(key)
     } finally {
       this.#pin.release()
     }
@@ -482,7 +483,7 @@ export class Engine {
     try {
       if (!this.#find(state, length)) return undefined
       const version = this.#reader.version
-      return { value: this.#foundValue(), version }
+      return { value: this.#foundValue(key), version }
     } finally {
       this.#pin.release()
     }
@@ -509,15 +510,21 @@ export class Engine {
     return false
   }
 
-  #foundValue(): unknown {
+  #foundValue(key: Key): unknown {
     const reader = this.#reader
-    if (reader.overflows) {
-      const bytes = reader.overflowValue()
-      return this.#values.decode(bytes, 0, bytes.length)
+    try {
+      if (reader.overflows) {
+        const bytes = reader.overflowValue()
+        return this.#values.decode(bytes, 0, bytes.length)
+      }
+      const value = this.#values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
+      this.#checker.checkFaults()
+      return value
+    } catch (error) {
+      // It may be that of a page which was lost.
+      this.#checker.checkFaults()
+      throw ofEntry(error, key, reader.slotNo)
     }
-    const value = this.#values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
-    this.#checker.checkFaults()
-    return value
   }
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
@@ -643,9 +650,13 @@ export class Engine {
     return { bytes: concatenated(parts), lengths: found }
   }
 
-  /** What an encoded value stands for. */
-  decodeValue(bytes: Buffer): unknown {
-    return this.#values.decode(bytes, 0, bytes.length)
+  /** What the encoded value of `key` stands for. */
+  decodeValue(bytes: Buffer, key: Key): unknown {
+    try {
+      return this.#values.decode(bytes, 0, bytes.length)
+    } catch (error) {
+      throw ofEntry(error, key)
+    }
   }
 
   /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
@@ -943,7 +954,7 @@ export class EngineSnapshot {
       this.#source.assertHeld()
       return undefined
     } catch (error) {
-      throw expiredOr(this.#source, error)
+      throw ofEntry(expiredOr(this.#source, error), key, reader.slotNo)
     }
   }
 

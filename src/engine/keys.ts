@@ -16,6 +16,7 @@
 // the bytes of a string, [x] those of x, long strings no escapes, and some bigints those of others.
 // Here different keys never have the same bytes, and what is read back is what was written.
 import { InvalidError } from '../errors.js'
+import { shortAscii } from '../values/ascii.js'
 import { MAX_KEY_BYTES } from '../wal/frame.js'
 
 export type KeyPart = string | number | bigint | boolean | null | Uint8Array
@@ -189,7 +190,7 @@ export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
     // The most common key: plain ASCII.
     let i = at
     while (i < end && bytes[i]! > LOW_ESCAPE && bytes[i]! < 0x80) i++
-    if (i === end) return latin1(bytes, at, end)
+    if (i === end) return shortAscii(bytes, at, end)
   }
   reader.position = at
   const part = readPart(bytes, end)
@@ -217,52 +218,6 @@ const again = Buffer.alloc(KEY_BUFFER_BYTES)
 
 const reader = { position: 0 }
 const malformed = (): InvalidError => new InvalidError('These bytes are not a key.')
-
-const { latin1Slice } = Buffer.prototype as unknown as { latin1Slice(this: Uint8Array, at: number, end: number): string }
-
-/**
- * One flat string in one allocation. The compiler turns a call with a fixed number of characters into
- * stores; characters added one by one cost five times as much, and leave a rope behind. Beyond
- * 16 the call into native code is cheaper.
- */
-function latin1(b: Uint8Array, at: number, end: number): string {
-  switch (end - at) {
-    case 1:
-      return String.fromCharCode(b[at]!)
-    case 2:
-      return String.fromCharCode(b[at]!, b[at + 1]!)
-    case 3:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!)
-    case 4:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!)
-    case 5:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!)
-    case 6:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!)
-    case 7:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!)
-    case 8:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!)
-    case 9:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!)
-    case 10:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!)
-    case 11:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!)
-    case 12:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!, b[at + 11]!)
-    case 13:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!, b[at + 11]!, b[at + 12]!)
-    case 14:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!, b[at + 11]!, b[at + 12]!, b[at + 13]!)
-    case 15:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!, b[at + 11]!, b[at + 12]!, b[at + 13]!, b[at + 14]!)
-    case 16:
-      return String.fromCharCode(b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!, b[at + 6]!, b[at + 7]!, b[at + 8]!, b[at + 9]!, b[at + 10]!, b[at + 11]!, b[at + 12]!, b[at + 13]!, b[at + 14]!, b[at + 15]!)
-    default:
-      return latin1Slice.call(b, at, end)
-  }
-}
 
 function readPart(bytes: Uint8Array, end: number): KeyPart {
   const at = reader.position

@@ -1,13 +1,14 @@
 // Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf. Once for each
 // leaf, not for each entry, it looks up where the range ends, copies the leaf, and makes sure that all
 // of it was still held by then; entries are decoded from the copy.
-import { ExpiredError, InvalidError } from '../errors.js'
+import { EncodingError, ExpiredError, InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
 import { SLOT_BYTES } from './layout.js'
 import { Node } from './node.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
 import { damaged, type SlotChecker } from './slot-check.js'
 import { Cursor, TreeReader } from './tree-reader.js'
+import { ofEntry } from './undecodable.js'
 import type { ValueCodec } from './values.js'
 
 /** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
@@ -134,7 +135,10 @@ class LeafCopy {
 const spareCopies: LeafCopy[] = []
 const MAX_SPARE_COPIES = 16
 
-/** Entries of one tree in order. Closes itself at its end and when a loop is left early. */
+/**
+ * Entries of one tree in order. Closes itself at its end and when a loop is left early. Throws `EncodingError` for
+ * an entry whose value cannot be decoded; called again, it goes on with the entry behind that one.
+ */
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #source: RangeSource
   readonly #cursor: Cursor
@@ -180,7 +184,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#check()
     } catch (error) {
       const reason = expiredOr(this.#source, error)
-      this.#close()
+      // What one value is like is no reason not to go on with the next entry.
+      if (!(reason instanceof EncodingError)) this.#close()
       throw reason
     }
     this.#close()
@@ -299,6 +304,14 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #value(i: number): unknown {
+    try {
+      return this.#decoded(i)
+    } catch (error) {
+      throw error instanceof EncodingError ? ofEntry(error, this.#key(i), this.#cursor.leaf.slot) : error
+    }
+  }
+
+  #decoded(i: number): unknown {
     const { node, buffer } = this.#copy!
     if (node.overflows(i)) {
       this.#source.reader.at(this.#cursor.leaf, i)

@@ -1,6 +1,6 @@
 // Reads a published tree: point lookups and cursors. Takes no lock and never writes; whoever calls
 // holds a pin on the tree that it names.
-import { KEY_LENGTH_MASK, kindWord, SLOT, TYPE, type SlotNo } from './layout.js'
+import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 import { Control, STATE, type StateFields } from './control.js'
 import { Node } from './node.js'
 import { readOverflow } from './overflow.js'
@@ -144,6 +144,11 @@ export class TreeReader {
   get version(): number {
     const w = this.#cell >> 1
     return this.u16[w]! + this.u16[w + 1]! * 0x10000 + this.u16[w + 2]! * 2 ** 32
+  }
+
+  /** The slot of the entry: looked for, since only messages need it. */
+  get slotNo(): number {
+    return this.space.buffers.indexOf(this.buffer) * 2 ** this.space.shift + Math.floor(this.#cell / SLOT_BYTES)
   }
 
   /** The value if it overflows: a buffer of its own. */

@@ -1,60 +1,64 @@
-// Values as bytes, in one of four encodings. Which one is an option of whoever opens the database:
-// it is not stored, so everybody must use the same.
-import { Packr } from 'msgpackr'
-import { CorruptError, InvalidError } from '../errors.js'
+// Values as bytes, in one of four encodings. Which one is said in the header (header.ts), by whoever created the
+// database. Whatever `encode` takes, `decode` gives back equal, in kind and in content (docs/values.md says
+// what each encoding takes); all else is refused, with its place inside the value.
+import { isUtf8 } from 'node:buffer'
+import types from 'node:util/types'
+import { EncodingError, InvalidError } from '../errors.js'
+import { jsonText } from '../values/json-writer.js'
+import { describe } from '../values/kinds.js'
+import { MsgpackReader } from '../values/msgpack-reader.js'
+import { MsgpackWriter } from '../values/msgpack-writer.js'
+import { invalid } from '../values/refusal.js'
+import { bytesOf } from '../values/unusual.js'
 
 export type ValueEncoding = 'msgpack' | 'json' | 'utf8' | 'binary'
+/** In the order of their numbers in the header, which begin with 1. */
 export const VALUE_ENCODINGS: readonly ValueEncoding[] = ['msgpack', 'json', 'utf8', 'binary']
 
 export interface ValueCodec {
   readonly name: ValueEncoding
-  /** The value as bytes, valid until the next call. Throws `InvalidError`. */
+  /**
+   * The value as bytes. Nobody writes to them again, but with `binary` they are the user's own. Runs the user's
+   * code (getters, `toJSON`), which may call this again. Throws `InvalidError`.
+   */
   encode(value: unknown): Uint8Array
-  /** The value in [at, end) of `bytes`. Nothing of it aliases `bytes`. */
+  /** The value in [at, end) of `bytes`. Nothing of it aliases `bytes`. Throws `EncodingError`. */
   decode(bytes: Buffer, at: number, end: number): unknown
 }
 
-const refuse = (value: unknown, needs: string): InvalidError =>
-  new InvalidError(`This value cannot be stored: ${needs}, not ${value === null ? 'null' : `a ${typeof value}`}.`)
+const undecodable = (encoding: string, cause: unknown): EncodingError =>
+  new EncodingError(`it is not valid ${encoding}${cause instanceof Error ? `: ${cause.message}` : ''}`, {}, { cause })
 
-const unreadable = (encoding: string, cause: unknown): CorruptError =>
-  new CorruptError(
-    `A value is not valid ${encoding}. It may have been written with another valueEncoding; open the database with the ` +
-      'one that was used to write it.',
-    {},
-    { cause },
-  )
-
-/** Values up to this long are decoded from a copy: as long as one can be that lies in a leaf. */
-const SCRATCH_BYTES = 1024
+const mustNotBeUndefined = (value: unknown): void => {
+  if (value === undefined) throw new InvalidError('undefined cannot be stored: delete the key instead, or store null.')
+}
 
 function msgpack(): ValueCodec {
-  // The decoder trusts some lengths and positions that it finds. Among damaged ones it must not come
-  // by what lies behind the value, let alone beyond the end of the mapped file.
-  const scratch = Buffer.alloc(SCRATCH_BYTES)
-  const packr = new Packr({ useRecords: false, moreTypes: true, copyBuffers: true })
+  const reader = new MsgpackReader()
+  const writer = new MsgpackWriter()
+  let isWriting = false
   return {
     name: 'msgpack',
     encode(value) {
-      if (value === undefined) throw new InvalidError('undefined cannot be stored: delete the key instead, or store null.')
-      if (typeof value === 'function' || typeof value === 'symbol') throw refuse(value, 'msgpack takes data')
+      mustNotBeUndefined(value)
+      // Called by a getter or toJSON of a value that is being written: with a writer of its own.
+      const its = isWriting ? new MsgpackWriter() : writer
+      const outer = isWriting
+      isWriting = true
       try {
-        return packr.pack(value)
-      } catch (cause) {
-        throw new InvalidError(`This value cannot be stored as msgpack: ${(cause as Error).message}`, { cause })
+        return its.encode(value)
+      } catch (error) {
+        its.reset()
+        throw invalid('msgpack', error)
+      } finally {
+        isWriting = outer
       }
     },
     decode(bytes, at, end) {
-      const length = end - at
-      if (length === 0) throw unreadable('msgpack', undefined)
-      let source: Buffer = scratch
-      if (length > SCRATCH_BYTES) source = bytes.subarray(at, end)
-      else if (length < 48) for (let n = 0; n < length; n++) scratch[n] = bytes[at + n]!
-      else bytes.copy(scratch, 0, at, end)
       try {
-        return packr.unpack(source, length as never) as unknown
+        return reader.decode(bytes, at, end)
       } catch (cause) {
-        throw unreadable('msgpack', cause)
+        throw undecodable('msgpack', cause)
       }
     },
   }
@@ -63,20 +67,19 @@ function msgpack(): ValueCodec {
 const json: ValueCodec = {
   name: 'json',
   encode(value) {
-    let text: string | undefined
+    mustNotBeUndefined(value)
     try {
-      text = JSON.stringify(value)
-    } catch (cause) {
-      throw new InvalidError(`This value cannot be stored as JSON: ${(cause as Error).message}`, { cause })
+      return Buffer.from(jsonText(value))
+    } catch (error) {
+      throw invalid('JSON', error)
     }
-    if (text === undefined) throw refuse(value, 'JSON takes data')
-    return Buffer.from(text)
   },
   decode(bytes, at, end) {
+    const text = decodeText(bytes, at, end)
     try {
-      return JSON.parse(bytes.toString('utf8', at, end)) as unknown
+      return JSON.parse(text) as unknown
     } catch (cause) {
-      throw unreadable('JSON', cause)
+      throw undecodable('JSON', cause)
     }
   },
 }
@@ -84,17 +87,48 @@ const json: ValueCodec = {
 const utf8: ValueCodec = {
   name: 'utf8',
   encode(value) {
-    if (typeof value !== 'string') throw refuse(value, 'valueEncoding "utf8" takes a string')
+    if (typeof value !== 'string') throw wrongKind(value, 'valueEncoding "utf8" takes a string')
+    if (!value.isWellFormed()) {
+      throw new InvalidError(
+        `This value cannot be stored as UTF-8: it has half of a character at index ${loneSurrogate(value)} (a lone surrogate). ` +
+          'Cut texts between characters, or use valueEncoding "msgpack", which keeps it.',
+      )
+    }
     return Buffer.from(value)
   },
-  decode: (bytes, at, end) => bytes.toString('utf8', at, end),
+  decode: decodeText,
 }
+
+function loneSurrogate(text: string): number {
+  let at = 0
+  for (const character of text) {
+    if (!character.isWellFormed()) break
+    at += character.length
+  }
+  return at
+}
+
+function decodeText(bytes: Buffer, at: number, end: number): string {
+  const text = bytes.toString('utf8', at, end)
+  // What is no UTF-8 is read as this one.
+  if (text.includes('\ufffd') && !isUtf8(bytes.subarray(at, end))) throw undecodable('UTF-8', undefined)
+  return text
+}
+
+const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get! as (this: Uint8Array) => number
 
 const binary: ValueCodec = {
   name: 'binary',
   encode(value) {
-    if (!(value instanceof Uint8Array)) throw refuse(value, 'valueEncoding "binary" takes a Uint8Array')
-    return value
+    if (!types.isUint8Array(value)) throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array')
+    const length = lengthOf.call(value)
+    // A subclass may say anything about its length.
+    if (length > 0 && value.length === length && value instanceof Uint8Array) return value
+    try {
+      return bytesOf(value)
+    } catch (error) {
+      throw invalid('bytes', error)
+    }
   },
   decode(bytes, at, end) {
     const length = end - at
@@ -104,6 +138,12 @@ const binary: ValueCodec = {
     else value.set(new Uint8Array(bytes.buffer, bytes.byteOffset + at, length))
     return value
   },
+}
+
+function wrongKind(value: unknown, needs: string): InvalidError {
+  const how = types.isAnyArrayBuffer(value) ? ' Store new Uint8Array(it).'
+    : ArrayBuffer.isView(value) ? ' Store new Uint8Array(it.buffer, it.byteOffset, it.byteLength).' : ''
+  return new InvalidError(`This value cannot be stored: ${needs}, not ${describe(value)}.${how}`)
 }
 
 export function valueCodec(encoding: ValueEncoding): ValueCodec {

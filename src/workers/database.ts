@@ -110,8 +110,9 @@ export class Database<V = Anything> {
   async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
     if (!Array.isArray(keys)) throw new InvalidError('getMany takes an array of keys.')
-    const values = await this.#track(this.#lookups.get(keys))
-    return values.map((value) => (value === undefined ? undefined : (this.#engine.decodeValue(value) as Stored<V>)))
+    const asked = keys.slice()
+    const values = await this.#track(this.#lookups.get(asked))
+    return values.map((value, i) => (value === undefined ? undefined : (this.#engine.decodeValue(value, asked[i]!) as Stored<V>)))
   }
 
   /**

@@ -248,7 +248,7 @@ describe('bad input', function () {
     const engine = openEngine(path, { ...TINY, valueEncoding: 'binary' })
     engine.put('k', Buffer.from('{"never closed": '))
     engine.close()
-    expectError(() => openEngine(path, { ...TINY, valueEncoding: 'json' }).get('k'), 'ERR_MMAPDB_CORRUPT', /valueEncoding/)
+    expectError(() => openEngine(path, { ...TINY, valueEncoding: 'json' }).get('k'), 'ERR_MMAPDB_ENCODING', /value of key 'k', in slot \d+, cannot be decoded/)
   })
 
   it('in a batch refuses all of it', () => {

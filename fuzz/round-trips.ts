@@ -1,0 +1,67 @@
+// node dist/fuzz/round-trips.js [--count N] [--seed N]: values of every kind through every encoding. What an encoding
+// takes must come back equal, in kind and in content; what it cannot carry it must refuse, and say where in
+// the value that is. A failure is made as small as can be, and repeated by its seed and path.
+import { parseArgs } from 'node:util'
+import { pathToFileURL } from 'node:url'
+import fc from 'fast-check'
+import { EncodingError, InvalidError } from '../src/errors.js'
+import { valueCodec, VALUE_ENCODINGS } from '../src/engine/values.js'
+import { anyValue, isCarried, isSame } from './any-value.js'
+
+const codecs = VALUE_ENCODINGS.map(valueCodec)
+const AROUND = 8
+
+/** Throws what is wrong with how `value` is stored. */
+export function roundTrip(value: unknown): void {
+  for (const codec of codecs) {
+    const carried = isCarried(value, codec.name)
+    let bytes: Uint8Array
+    try {
+      bytes = codec.encode(value)
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw new Error(`${codec.name}: refused with ${String(error)}`, { cause: error })
+      if (carried) throw new Error(`${codec.name}: refused what it can carry: ${error.message}`, { cause: error })
+      if (!/^This value cannot be stored|^undefined cannot be stored/.test(error.message)) throw new Error(`${codec.name}: ${error.message}`, { cause: error })
+      continue
+    }
+    if (!carried) throw new Error(`${codec.name}: took what it cannot carry`)
+    const stored = Buffer.alloc(bytes.length + 2 * AROUND, 0x41)
+    stored.set(bytes, AROUND)
+    const got = codec.decode(stored, AROUND, AROUND + bytes.length)
+    const comesBack = codec.name === 'binary' ? Buffer.from(value as Uint8Array) : value
+    if (!isSame(comesBack, got)) throw new Error(`${codec.name}: comes back as another value`)
+    stored.fill(0)
+    if (!isSame(comesBack, got)) throw new Error(`${codec.name}: what came back changes with the bytes it was read from`)
+    cutShort(codec, bytes)
+  }
+}
+
+/** A beginning of a value is a value of its own or none; it is never read beyond its end. */
+function cutShort(codec: (typeof codecs)[number], bytes: Uint8Array): void {
+  if (codec.name === 'binary' || bytes.length > 200) return
+  const part = Buffer.from(bytes.subarray(0, bytes.length >> 1))
+  try {
+    codec.decode(part, 0, part.length)
+  } catch (error) {
+    if (!(error instanceof EncodingError)) throw error
+  }
+}
+
+/** Throws, with the smallest value that shows it, if one of `count` values does not pass. */
+export function checkRoundTrips(count: number, seed: number): void {
+  fc.assert(fc.property(anyValue(15), roundTrip), { numRuns: count, seed })
+}
+
+const BATCH = 20_000
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { values } = parseArgs({ options: { count: { type: 'string', default: '1000000' }, seed: { type: 'string', default: String(Date.now() & 0x7fffffff) } } })
+  const count = Number(values.count)
+  const seed = Number(values.seed)
+  console.log(`${count} values, --seed ${seed}`)
+  for (let done = 0; done < count; done += BATCH) {
+    checkRoundTrips(Math.min(BATCH, count - done), (seed + done) | 0)
+    if (process.stdout.isTTY) process.stdout.write(`\r${done + BATCH}`)
+  }
+  console.log('OK: what was taken came back')
+}

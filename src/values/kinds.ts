@@ -1,0 +1,56 @@
+// What kind of thing a value is. Told by what it is made of, not by `instanceof`: so values of other
+// realms (vm contexts, test runners) count as what they are, and subclasses do not pass for their parents.
+import types from 'node:util/types'
+import { inspect } from 'node:util'
+
+const nativeSource = /^function (\w+)\(\) \{ \[native code\] \}$/
+
+/** The name of the built-in class that `prototype` belongs to, of whichever realm; undefined if it is no such prototype. */
+export function builtInName(prototype: object): string | undefined {
+  const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
+  return typeof constructor === 'function' ? nativeSource.exec(Function.prototype.toString.call(constructor))?.[1] : undefined
+}
+
+/** True if `value` is of the built-in class `name` itself, not of a subclass. */
+export const isExactly = (value: object, name: string): boolean => {
+  const prototype = Object.getPrototypeOf(value) as object | null
+  return prototype !== null && builtInName(prototype) === name
+}
+
+/** True for `Object.prototype` of another realm. */
+export const isForeignObjectPrototype = (prototype: object): boolean =>
+  Object.getPrototypeOf(prototype) === null && builtInName(prototype) === 'Object'
+
+/** False for what has the prototype of a plain object and is none: `arguments`, Math, a module. */
+export const isPlainWithin = (value: object): boolean => Object.prototype.toString.call(value) === '[object Object]'
+
+/**
+ * True if an array or typed array has fields of its own beside its elements. Listing all keys costs as much
+ * as storing the elements; the only function that looks at the others alone, however many elements
+ * there are, is behind `inspect`, which is asked to show no elements.
+ */
+export function hasNamedFields(list: readonly unknown[] | NodeJS.TypedArray): boolean {
+  if (list.length <= FEW_ELEMENTS) return Object.keys(list).length > list.length || Object.getOwnPropertySymbols(list).length > 0
+  const shown = inspect(list, NO_ELEMENTS)
+  return !shown.endsWith(` ${list.length} more items ]`)
+}
+const FEW_ELEMENTS = 64
+const NO_ELEMENTS = { maxArrayLength: 0, customInspect: false, showHidden: false, compact: 3, breakLength: 128 } as const
+
+/** What to call a value in a message: `a function`, `a Promise`, `an instance of Registry`. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value)
+  if (typeof value !== 'object') return `a ${typeof value}`
+  if (Array.isArray(value) && isExactly(value, 'Array')) return 'an array'
+  if (types.isBoxedPrimitive(value)) return 'a boxed primitive, such as new Number makes,'
+  if (types.isArgumentsObject(value)) return 'an arguments object'
+  if (types.isModuleNamespaceObject(value)) return 'a module'
+  const prototype = Object.getPrototypeOf(value) as object | null
+  if (prototype === null) return 'an object without a prototype'
+  if (prototype === Object.prototype) return 'an object'
+  const builtIn = builtInName(prototype)
+  if (builtIn !== undefined) return `${/^[AEIOU]/.test(builtIn) ? 'an' : 'a'} ${builtIn}`
+  const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
+  const name: unknown = typeof constructor === 'function' ? Object.getOwnPropertyDescriptor(constructor, 'name')?.value : undefined
+  return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an instance of a class'
+}
