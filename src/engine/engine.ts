@@ -814,7 +814,7 @@ export class Engine {
 
   /** What tells this database from any other, for other threads of this process that are to open the same. */
   get identity(): Required<ExpectedDatabase> {
-    return { directory: this.#home.identity, data: this.#dataFile.identity, uuid: formatUuid(this.#log.uuid) }
+    return { directory: this.#home.identity, data: this.#dataFile.identity }
   }
 
   get isClosed(): boolean {

@@ -8,12 +8,11 @@ import { StorageError, type FileIdentity, type HeldDirectory, type Storage } fro
 
 /**
  * The database that a thread is to find. `directory` must be held by somebody in this process. With `data`
- * and `uuid` the database is open there already: it is not created, recovered or taken over.
+ * the database is open there already: it is not created, recovered or taken over.
  */
 export interface ExpectedDatabase {
   readonly directory: FileIdentity
   readonly data?: FileIdentity
-  readonly uuid?: string
 }
 
 interface HomeOptions {

@@ -11,15 +11,18 @@ import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
 import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
 import { databasePaths } from '../engine/files.js'
+import { openHome } from '../engine/home.js'
 import type { Key } from '../engine/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { boundsOf, type Range } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import type { ValueEncoding } from '../engine/values.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
+import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
 import { FrameBuilder } from '../wal/frame.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
+import { expect, expected, newExpectation, type Expectation } from './expectation.js'
 import { Lookups } from './lookups.js'
 import { nextTicket, passTicket } from './tickets.js'
 import type { Outcome, PoolData } from './worker.js'
@@ -436,20 +439,26 @@ export async function open<const E extends ValueEncoding | undefined = undefined
   // is opened by a worker first, so that the event loop does not wait for the replay.
   const quick = resolved.workers === 0 || isQuickToOpen(resolved.path)
   let engine = quick ? Engine.open(resolved, posixStorage) : undefined
-  const pool = resolved.workers > 0 && !(engine?.isPrivate ?? false) ? startPool(resolved) : undefined
+  const home = quick ? undefined : guarded('Opening the database', () => openHome(posixStorage, resolved))
+  const expectation = newExpectation()
+  expect(expectation, engine?.identity ?? { directory: home!.identity })
+  const pool = resolved.workers > 0 && !(engine?.isPrivate ?? false) ? startPool(resolved, expectation) : undefined
   try {
     let recovery = engine?.recovery
     if (engine === undefined) {
       const outcome = (await pool!.piscina.run({}, { name: 'start' })) as Outcome<RecoveryReport | undefined>
       if ('error' in outcome) throw fromErrorMessage(outcome.error)
       recovery = outcome.ok
-      engine = Engine.open(resolved, posixStorage)
+      engine = Engine.open(resolved, posixStorage, expected(expectation))
+      expect(expectation, engine.identity)
     }
     return new Database<V>(engine, resolved, pool, recovery)
   } catch (error) {
     await pool?.piscina.destroy()
     engine?.close()
     throw error
+  } finally {
+    home?.close()
   }
 }
 
@@ -458,9 +467,9 @@ interface Pool {
   readonly order: SharedArrayBuffer
 }
 
-function startPool(options: ResolvedOptions): Pool {
+function startPool(options: ResolvedOptions, expectation: Expectation): Pool {
   const order = new SharedArrayBuffer(4)
-  const workerData: PoolData = { options, order }
+  const workerData: PoolData = { options, order, expectation }
   const piscina = new Piscina({
     filename: new URL('./worker.js', import.meta.url).href,
     workerData,

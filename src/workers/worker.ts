@@ -9,6 +9,7 @@ import type { EngineOptions } from '../engine/options.js'
 import type { Range } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
+import { expected, type Expectation } from './expectation.js'
 import { passTicket } from './tickets.js'
 import { posixStorage } from '../storage/posix.js'
 
@@ -19,16 +20,17 @@ export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorMessage }
 export interface PoolData {
   readonly options: EngineOptions
   readonly order: SharedArrayBuffer
+  readonly expectation: Expectation
 }
 
 /** How long a worker waits for its turn before it looks again. */
 const LOOK_AGAIN_MS = 1000
 
-const { options, order: orderBuffer } = Piscina.workerData as PoolData
+const { options, order: orderBuffer, expectation } = Piscina.workerData as PoolData
 const order = new Int32Array(orderBuffer)
 let opened: Engine | undefined
 function engine(): Engine {
-  return (opened ??= Engine.open(options, posixStorage))
+  return (opened ??= Engine.open(options, posixStorage, expected(expectation)))
 }
 
 function outcome<T>(act: () => T): Outcome<T> {
