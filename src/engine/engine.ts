@@ -17,7 +17,7 @@ import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
 import { DataFile, displaced, openDataFile, PUT_DATA_BACK } from './data-file.js'
-import { checkPath, databasePaths, findHeader, type DatabasePaths, type HeaderSearch } from './files.js'
+import { checkPath, databasePaths, findHeader, isQuickToOpen, type DatabasePaths, type HeaderSearch } from './files.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
@@ -26,6 +26,7 @@ import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { anyLockPin } from './lock-pins.js'
+import { NotNowError, PATIENT, type Patience } from './not-now.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
 import { boundsOf, expiredOr, heldValue, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
@@ -135,7 +136,7 @@ export class Engine {
   readonly #snapshots = new Set<EngineSnapshot>()
   #closed = false
 
-  private constructor(options: EngineOptions, world: Storage, inspect: boolean, expected?: ExpectedDatabase) {
+  private constructor(options: EngineOptions, world: Storage, inspect: boolean, patience: Patience, expected?: ExpectedDatabase) {
     this.options = options
     const paths = databasePaths(options.path)
     const undo: (() => void)[] = []
@@ -160,7 +161,7 @@ export class Engine {
           },
           expected: expected?.data,
           // A private look keeps openers out: they would change pages under its mapping.
-          takeTurn: (locks) => this.#lockOpen(locks, this.isPrivate ? 'shared' : 'exclusive'),
+          takeTurn: (locks) => this.#lockOpen(locks, this.isPrivate ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0),
         }),
       )
       const data = (this.#dataRegion = this.#dataFile.region)
@@ -180,6 +181,9 @@ export class Engine {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
       if (first && expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
+      if (first && !this.isPrivate && !patience.forRecovery && !isQuickToOpen(storage, paths)) {
+        throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
+      }
       const control = this.#openControl(paths, first)
       undo.push(() => control.close())
       this.#controlRegion = control
@@ -256,24 +260,24 @@ export class Engine {
   /**
    * Opens a database on this thread. Throws what the options, the path, the files or the system
    * give reason for; nothing has been changed then. `expected`: the database that another thread of this
-   * process has open; if it is not found, or no longer open there, nothing is opened.
+   * process has open; if it is not found, or no longer open there, nothing is opened. Throws `NotNowError`
+   * instead of doing what `patience` rules out.
    */
-  static open(options: EngineOptions, storage: Storage, expected?: ExpectedDatabase): Engine {
-    return new Engine(options, storage, false, expected)
+  static open(options: EngineOptions, storage: Storage, expected?: ExpectedDatabase, patience: Patience = PATIENT): Engine {
+    return new Engine(options, storage, false, patience, expected)
   }
 
   /** Opens a database as recovery would leave it, in this process's own memory, changing no file. */
   static inspect(options: EngineOptions, storage: Storage): Engine {
-    return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true)
+    return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true, PATIENT)
   }
 
-  #lockOpen(locks: LockTable, mode: LockMode): void {
-    const { timeoutMs } = this.options
-    if (locks.lock(LOCK.OPEN, mode, timeoutMs)) return
-    throw new LockedError(
-      `The database at ${this.options.path} is still being opened, recovered or closed by somebody else after ${timeoutMs} ms. ` +
-        'Try again later, or allow more time with timeoutMs.',
-    )
+  #lockOpen(locks: LockTable, mode: LockMode, waitMs: number): void {
+    if (locks.lock(LOCK.OPEN, mode, waitMs)) return
+    const message =
+      `The database at ${this.options.path} is still being opened, recovered or closed by another thread or process after ` +
+      `${this.options.timeoutMs} ms. Try again later, or allow more time with timeoutMs.`
+    throw waitMs === 0 ? new NotNowError('others', message) : new LockedError(message)
   }
 
   /**
@@ -835,12 +839,43 @@ export class Engine {
    * and cuts the data file back to what is used, so that the next opener has nothing to do.
    */
   close(): void {
+    this.#close(true)
+  }
+
+  /** Lets go of the database and leaves what the last closer does to whichever thread or process closes it last. */
+  detach(): void {
+    this.#close(false)
+  }
+
+  /**
+   * Closes if that takes next to no time: others have the database open, or nothing was written since the last
+   * checkpoint. False, with nothing done, if there is more to do, or another thread or process opens or closes it now.
+   */
+  closeIfQuick(): boolean {
+    if (!this.#closed && !this.isPrivate && !this.options.readOnly) {
+      if (!this.#locks.tryLock(LOCK.OPEN, 'exclusive')) return false
+      if (!this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive') && this.#hasMuchToFinish()) {
+        this.#locks.unlock(LOCK.OPEN)
+        return false
+      }
+    }
+    this.close()
+    return true
+  }
+
+  #hasMuchToFinish(): boolean {
+    const state = this.#control.readState(newState())
+    const { tail } = this.#control.append.read(this.#append)
+    return state[STATE.CHECKPOINT_DURABLE] !== tail || worthTrimming(state)
+  }
+
+  #close(finish: boolean): void {
     if (this.#closed) return
     for (const snapshot of this.#snapshots) snapshot.close()
     this.#pins.close()
     this.#closed = true
     try {
-      if (!this.isPrivate && !this.options.readOnly) guarded('Closing the database', () => this.#finishIfLast())
+      if (finish && !this.isPrivate && !this.options.readOnly) guarded('Closing the database', () => this.#finishIfLast())
     } finally {
       this.#log.close()
       this.#controlRegion.close()

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { CorruptError, NotADatabaseError, VersionError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
+import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
 import { decodeHeader, FORMAT_VERSION, looksLikeHeader, type Header } from './header.js'
 import { noDatabase } from './home.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
@@ -40,6 +41,13 @@ export function checkPath(storage: Storage, paths: DatabasePaths, options: { cre
   }
   if (!options.createIfMissing) throw noDatabase(directory)
   return 'missing'
+}
+
+/** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */
+export function isQuickToOpen(storage: Storage, { data, wal }: DatabasePaths): boolean {
+  if (storage.info(data).sizeBytes === 0) return true
+  const segments = storage.info(wal).kind === 'directory' ? storage.list(wal) : []
+  return segments.length === 1 && storage.info(`${wal}/${segments[0]}`).sizeBytes <= SEGMENT_HEADER_BYTES
 }
 
 export interface HeaderSearch {

@@ -151,6 +151,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** What entries are decoded from; undefined until one of this leaf is asked for. */
   #copy: LeafCopy | undefined
   #state: 'new' | 'open' | 'closed' = 'new'
+  /** What must not be given back while somebody has this iterator. */
+  owner: unknown
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
     this.#source = source

@@ -1,31 +1,24 @@
 // The public Database: reads on the calling thread, straight from the map; writes coalesced into
-// frames and committed by a pool of workers.
+// frames and committed by worker threads.
 //
 // Asynchronous writes made before the next microtask checkpoint share a frame. As many frames are in
 // flight as there are workers; while all are busy, further writes gather in the next frame. So the
 // more is written at once, the fewer flushes each write costs.
-import { existsSync } from 'node:fs'
-import { Piscina } from 'piscina'
-import { ClosedError, fromErrorMessage, InvalidError, IoError, MmapdbError, ReadOnlyError } from '../errors.js'
+import { ClosedError, InvalidError, MmapdbError, ReadOnlyError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
-import { Engine, type BatchOperation, type EngineSnapshot, type Entry, type Stats } from '../engine/engine.js'
-import { databasePaths } from '../engine/files.js'
-import { openHome } from '../engine/home.js'
+import type { BatchOperation, Engine, EngineSnapshot, Entry, Stats } from '../engine/engine.js'
 import type { Key } from '../engine/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
-import { boundsOf, type Range } from '../engine/range.js'
+import { boundsOf, type Range, type RangeIterator } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import type { ValueEncoding } from '../engine/values.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
-import { guarded } from '../storage/errors.js'
-import { posixStorage } from '../storage/posix.js'
 import { FrameBuilder } from '../wal/frame.js'
-import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
-import { expect, expected, newExpectation, type Expectation } from './expectation.js'
+import { attach } from './attach.js'
+import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from './attachment.js'
 import { Lookups } from './lookups.js'
 import { nextTicket, passTicket } from './tickets.js'
-import type { Outcome, PoolData } from './worker.js'
 
 // What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -51,7 +44,8 @@ interface Waiting {
 export class Database<V = Anything> {
   readonly #engine: Engine
   readonly #options: ResolvedOptions
-  readonly #pool: Piscina | undefined
+  readonly #attachment: Attachment
+  readonly #lanes: Lanes | undefined
   /** What opening had to repair; undefined if others had the database open already. */
   readonly recovery: RecoveryReport | undefined
 
@@ -70,13 +64,18 @@ export class Database<V = Anything> {
   #closing: Promise<void> | undefined
 
   /** @internal Use `open`. */
-  constructor(engine: Engine, options: ResolvedOptions, pool: Pool | undefined, recovery: RecoveryReport | undefined) {
+  constructor(attachment: Attachment, options: ResolvedOptions, recovery: RecoveryReport | undefined) {
+    const { engine, lanes } = attachment
+    this.#attachment = attachment
     this.#engine = engine
+    this.#lanes = lanes
     this.#options = options
-    this.#pool = pool?.piscina
-    this.#order = new Int32Array(pool?.order ?? new SharedArrayBuffer(4))
+    this.#order = new Int32Array(attachment.order)
     this.recovery = recovery
-    this.#lookups = new Lookups(async (keys) => (this.#pool ? this.#run<Encoded>('lookUp', keys, [keys.bytes.buffer]) : engine.getEncoded(keys)), Math.max(1, options.workers))
+    const lookUp = async (keys: Encoded): Promise<Encoded> =>
+      lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
+    this.#lookups = new Lookups(lookUp, Math.max(1, options.workers))
+    closeWhenForgotten(this, attachment)
   }
 
   /** The directory of the database. */
@@ -123,13 +122,18 @@ export class Database<V = Anything> {
    * on to that moment until it is done, left or disposed of.
    */
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
-    return this.#engine.range(range, 'entries') as never
+    return this.#owned(this.#engine.range(range, 'entries')) as never
   }
   keys(range?: Range): IterableIterator<Key> & Disposable {
-    return this.#engine.range(range, 'keys') as never
+    return this.#owned(this.#engine.range(range, 'keys')) as never
   }
   values(range?: Range): IterableIterator<Stored<V>> & Disposable {
-    return this.#engine.range(range, 'values') as never
+    return this.#owned(this.#engine.range(range, 'values')) as never
+  }
+  /** While somebody reads with `iterator`, the database is not given back. */
+  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+    iterator.owner = this
+    return iterator
   }
   /** How many entries a range has. Cost: one step for each leaf of it. */
   count(range?: Range): number {
@@ -139,12 +143,12 @@ export class Database<V = Anything> {
   async countAsync(range: Range = {}): Promise<number> {
     this.#assertOpen()
     boundsOf(range)
-    return this.#pool ? this.#run<number>('count', range) : this.count(range)
+    return this.#lanes ? this.#track(this.#lanes.long.run<number>('count', plainRange(range))) : this.count(range)
   }
 
   /** The database as it is now, until closed; what it reaches is not reused meanwhile. */
   snapshot(): Snapshot<V> {
-    return new Snapshot(this.#engine.snapshot())
+    return new Snapshot(this.#engine.snapshot(), this)
   }
 
   // ---- writing ---------------------------------------------------------------------------------
@@ -231,7 +235,7 @@ export class Database<V = Anything> {
   #flush(): void {
     const pending = this.#pending
     if (pending === undefined || pending.settle.length === 0) return
-    if (this.#pool === undefined) {
+    if (this.#lanes === undefined) {
       this.#pending = undefined
       this.#commitHere(pending)
       return
@@ -245,7 +249,7 @@ export class Database<V = Anything> {
     const buffer = frame.buffer as ArrayBuffer
     const ticket = this.#nextTicket
     this.#nextTicket = nextTicket(ticket)
-    const task = this.#run<boolean>('commit', { frame: buffer, length: frame.length, ticket }, [buffer]).then(
+    const task = this.#lanes.writes.run<boolean>('commit', { frame: buffer, length: frame.length, ticket }, [buffer]).then(
       (wanted) => {
         for (const { resolve } of pending.settle) resolve()
         this.#maybeCheckpoint(wanted)
@@ -286,7 +290,7 @@ export class Database<V = Anything> {
     if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
     // If it fails, the log goes on growing and the next write meets the reason itself: what has just been
     // written is safe, and nobody is told otherwise.
-    if (this.#pool === undefined) {
+    if (this.#lanes === undefined) {
       try {
         this.#engine.checkpoint(false)
       } catch (error) {
@@ -295,7 +299,7 @@ export class Database<V = Anything> {
       return
     }
     const done = (): void => (this.#checkpointing = undefined)
-    this.#checkpointing = this.#run('checkpoint', { wait: false }).then(done, done)
+    this.#checkpointing = this.#track(this.#lanes.long.run('checkpoint', { wait: false }, [], true)).then(done, done)
   }
 
   // ---- the rest --------------------------------------------------------------------------------
@@ -303,13 +307,13 @@ export class Database<V = Anything> {
   /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
   async checkpoint(): Promise<CheckpointReport | undefined> {
     this.#assertOpen()
-    return this.#pool ? this.#run<CheckpointReport | undefined>('checkpoint', { wait: true }) : this.#engine.checkpoint(true)
+    return this.#lanes ? this.#track(this.#lanes.long.run('checkpoint', { wait: true }, [], true)) : this.#engine.checkpoint(true)
   }
 
   /** Checks every slot and value that a read could meet. Damage is reported, not thrown. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    return this.#pool ? this.#run<VerifyReport>('check') : verify(this.#engine)
+    return this.#lanes ? this.#track(this.#lanes.long.run<VerifyReport>('check')) : verify(this.#engine)
   }
 
   /** Figures about the database, as of now. */
@@ -327,20 +331,13 @@ export class Database<V = Anything> {
   }
 
   async #close(): Promise<void> {
-    try {
-      while (this.#pending?.settle.length || this.#waiting.length > 0 || this.#tasks.size > 0) {
-        this.#admit()
-        this.#flush()
-        await Promise.allSettled([...this.#tasks])
-      }
-      if (this.#pool !== undefined) {
-        // Off the event loop: what is left for closing itself is little then.
-        if (!this.#options.readOnly) await this.#run('checkpoint', { wait: false }).catch(() => undefined)
-        await this.#pool.destroy()
-      }
-    } finally {
-      this.#engine.close()
+    isBeingClosed(this.#attachment)
+    while (this.#pending?.settle.length || this.#waiting.length > 0 || this.#tasks.size > 0) {
+      this.#admit()
+      this.#flush()
+      await Promise.allSettled([...this.#tasks])
     }
+    await this.#attachment.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -351,27 +348,7 @@ export class Database<V = Anything> {
     if (this.#closing !== undefined) throw new ClosedError('The database is closed.')
   }
 
-  /** Has a worker do something; closing waits for it. */
-  #run<T>(name: string, task: unknown = {}, transferList: ArrayBuffer[] = []): Promise<T> {
-    return this.#track(this.#runUntracked<T>(name, task, transferList))
-  }
-
-  async #runUntracked<T>(name: string, task: unknown, transferList: ArrayBuffer[]): Promise<T> {
-    let outcome: Outcome<T>
-    try {
-      outcome = (await this.#pool!.run(task, { name, transferList: transferList as never })) as Outcome<T>
-    } catch (cause) {
-      // What a task itself throws comes back as an outcome: this is the pool's own, about a thread that has gone.
-      throw new IoError(
-        `A worker of the database ended before it was done (${(cause as Error).message}). If it was writing, the write may ` +
-          'still take effect; read it back, or write it again.',
-        { cause },
-      )
-    }
-    if ('error' in outcome) throw fromErrorMessage(outcome.error)
-    return outcome.ok
-  }
-
+  /** Closing waits for it. */
   #track<T>(task: Promise<T>): Promise<T> {
     this.#tasks.add(task)
     return task.finally(() => this.#tasks.delete(task))
@@ -381,10 +358,13 @@ export class Database<V = Anything> {
 /** One moment of a database, until closed. Use it with `using`, or call `close`. */
 export class Snapshot<V = Anything> {
   readonly #snapshot: EngineSnapshot
+  /** Is not given back while somebody has this. */
+  readonly #database: unknown
 
   /** @internal Use `Database.snapshot`. */
-  constructor(snapshot: EngineSnapshot) {
+  constructor(snapshot: EngineSnapshot, database: unknown) {
     this.#snapshot = snapshot
+    this.#database = database
   }
 
   /** LSN of this moment: every write up to it is in, none behind it. */
@@ -401,13 +381,17 @@ export class Snapshot<V = Anything> {
     return this.#snapshot.has(key)
   }
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
-    return this.#snapshot.range(range, 'entries') as never
+    return this.#owned(this.#snapshot.range(range, 'entries')) as never
   }
   keys(range?: Range): IterableIterator<Key> & Disposable {
-    return this.#snapshot.range(range, 'keys') as never
+    return this.#owned(this.#snapshot.range(range, 'keys')) as never
   }
   values(range?: Range): IterableIterator<Stored<V>> & Disposable {
-    return this.#snapshot.range(range, 'values') as never
+    return this.#owned(this.#snapshot.range(range, 'values')) as never
+  }
+  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+    iterator.owner = this.#database
+    return iterator
   }
   count(range?: Range): number {
     return this.#snapshot.range(range, 'keys').count()
@@ -435,55 +419,10 @@ export async function open<const E extends ValueEncoding | undefined = undefined
   options: OpenOptions & { valueEncoding?: E } = {},
 ): Promise<Database<V>> {
   const resolved = resolveOptions(path, options)
-  // A database that is new or was closed cleanly opens at once; one that may have to be recovered
-  // is opened by a worker first, so that the event loop does not wait for the replay.
-  const quick = resolved.workers === 0 || isQuickToOpen(resolved.path)
-  let engine = quick ? Engine.open(resolved, posixStorage) : undefined
-  const home = quick ? undefined : guarded('Opening the database', () => openHome(posixStorage, resolved))
-  const expectation = newExpectation()
-  expect(expectation, engine?.identity ?? { directory: home!.identity })
-  const pool = resolved.workers > 0 && !(engine?.isPrivate ?? false) ? startPool(resolved, expectation) : undefined
-  try {
-    let recovery = engine?.recovery
-    if (engine === undefined) {
-      const outcome = (await pool!.piscina.run({}, { name: 'start' })) as Outcome<RecoveryReport | undefined>
-      if ('error' in outcome) throw fromErrorMessage(outcome.error)
-      recovery = outcome.ok
-      engine = Engine.open(resolved, posixStorage, expected(expectation))
-      expect(expectation, engine.identity)
-    }
-    return new Database<V>(engine, resolved, pool, recovery)
-  } catch (error) {
-    await pool?.piscina.destroy()
-    engine?.close()
-    throw error
-  } finally {
-    home?.close()
-  }
+  const { attachment, recovery } = await attach(resolved)
+  return new Database<V>(attachment, resolved, recovery)
 }
 
-interface Pool {
-  readonly piscina: Piscina
-  readonly order: SharedArrayBuffer
-}
-
-function startPool(options: ResolvedOptions, expectation: Expectation): Pool {
-  const order = new SharedArrayBuffer(4)
-  const workerData: PoolData = { options, order, expectation }
-  const piscina = new Piscina({
-    filename: new URL('./worker.js', import.meta.url).href,
-    workerData,
-    minThreads: options.workers,
-    maxThreads: options.workers,
-  })
-  return { piscina, order }
-}
-
-/** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */
-function isQuickToOpen(path: string): boolean {
-  const { data, wal } = databasePaths(path)
-  if (!existsSync(data)) return true
-  const segments = posixStorage.info(wal).kind === 'directory' ? posixStorage.list(wal) : []
-  return segments.length === 1 && posixStorage.info(`${wal}/${segments[0]}`).sizeBytes <= SEGMENT_HEADER_BYTES
-}
-
+/** What a range says, and nothing else that cannot be sent to another thread. */
+const plainRange = (range: Range): Range =>
+  Object.fromEntries((['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'] as const).map((name) => [name, range[name]]))

@@ -1,84 +1,115 @@
-// What runs in the threads of a database's pool. Each thread has an engine of its own on the same
-// files; it commits independently of the others.
-import { move, Piscina, transferableSymbol, valueSymbol } from 'piscina'
-import { toErrorMessage, type ErrorMessage } from '../errors.js'
+// What runs in a worker thread. It works for one database at a time, with an engine of its own on the same files;
+// it commits independently of the others.
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { toErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
 import { Engine } from '../engine/engine.js'
+import type { ExpectedDatabase } from '../engine/home.js'
 import type { EngineOptions } from '../engine/options.js'
 import type { Range } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
-import { expected, type Expectation } from './expectation.js'
-import { passTicket } from './tickets.js'
 import { posixStorage } from '../storage/posix.js'
+import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js'
+import { passTicket } from './tickets.js'
 
-/** A result or an error, in a form that survives the way between threads. */
-export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorMessage }
-
-/** What a pool is started with. `order` holds the ticket of the frame that may be appended next. */
-export interface PoolData {
+/** What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended next. */
+export interface WorkData {
   readonly options: EngineOptions
+  readonly expected: ExpectedDatabase
   readonly order: SharedArrayBuffer
-  readonly expectation: Expectation
+}
+
+interface Message {
+  readonly name: keyof typeof TASKS | typeof END
+  readonly task: never
+  readonly data?: WorkData
 }
 
 /** How long a worker waits for its turn before it looks again. */
 const LOOK_AGAIN_MS = 1000
 
-const { options, order: orderBuffer, expectation } = Piscina.workerData as PoolData
-const order = new Int32Array(orderBuffer)
+const signal = new Int32Array((workerData as ThreadData).signal)
+const port = parentPort!
+let database: WorkData
+let order: Int32Array
 let opened: Engine | undefined
 function engine(): Engine {
-  return (opened ??= Engine.open(options, posixStorage, expected(expectation)))
+  return (opened ??= Engine.open(database.options, posixStorage, database.expected))
 }
 
-function outcome<T>(act: () => T): Outcome<T> {
-  try {
-    return { ok: act() }
-  } catch (error) {
-    return { error: toErrorMessage(error) }
-  }
+function letGo(how: 'close' | 'detach'): void {
+  const closing = opened
+  opened = undefined
+  closing?.[how]()
 }
 
-/** Opens the database, recovering it if this is the first opener. */
-export const start = (): Outcome<RecoveryReport | undefined> => outcome(() => engine().recovery)
+const TASKS = {
+  /** Opens the database, recovering it if this is the first opener. */
+  start: (): RecoveryReport | undefined => engine().recovery,
 
-/**
- * Commits one frame; says whether a checkpoint is due. Frames of one Database are appended in the
- * order of their tickets, whichever worker has them, so that what a program wrote last wins.
- */
-export const commit = ({ frame, length, ticket }: { frame: ArrayBuffer; length: number; ticket: number }): Outcome<boolean> =>
-  outcome(() => {
+  /**
+   * Commits one frame; says whether a checkpoint is due. Frames of one Database are appended in the
+   * order of their tickets, whichever worker has them, so that what a program wrote last wins.
+   */
+  commit: ({ frame, length, ticket }: { frame: ArrayBuffer; length: number; ticket: number }): boolean => {
     const bytes = Buffer.from(frame, 0, length)
     engine().prepareCommit(bytes)
     for (let now; (now = Atomics.load(order, 0)) !== ticket; ) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
     let end
     try {
+      Atomics.store(signal, SIGNAL.HAS_BEGUN, 1)
       end = engine().beginCommit(bytes)
     } finally {
       passTicket(order, ticket)
     }
     engine().finishCommit(end)
     return engine().checkpointWanted
-  })
+  },
 
-export const checkpoint = ({ wait }: { wait: boolean }): Outcome<CheckpointReport | undefined> =>
-  outcome(() => engine().checkpoint(wait))
-
-export const check = (): Outcome<VerifyReport> => outcome(() => verify(engine()))
-
-/** Hands the values over instead of copying them. */
-class Found {
-  constructor(readonly outcome: Outcome<Encoded>) {}
-  get [valueSymbol](): Outcome<Encoded> {
-    return this.outcome
-  }
-  get [transferableSymbol](): ArrayBuffer[] {
-    return 'ok' in this.outcome ? [this.outcome.ok.bytes.buffer] : []
-  }
+  checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
+  check: (): VerifyReport => verify(engine()),
+  lookUp: (keys: Encoded): Encoded => engine().getEncoded(keys),
+  count: (range: Range): number => engine().range(range, 'keys').count(),
+  /** Closes the database, as the last closer if it is that. */
+  close: (): void => {
+    engine()
+    letGo('close')
+  },
+  /** Lets go of it: this thread will work for another. */
+  release: (): void => letGo('detach'),
 }
 
-export const lookUp = (keys: Encoded): unknown => move(new Found(outcome(() => engine().getEncoded(keys))))
+function answer({ name, task, data }: Message): void {
+  let outcome: Outcome<unknown>
+  const transfer: ArrayBuffer[] = []
+  try {
+    if (data !== undefined) {
+      letGo('detach')
+      database = data
+      order = new Int32Array(data.order)
+    }
+    outcome = { ok: TASKS[name as keyof typeof TASKS](task) }
+    // Handed over instead of copied.
+    if (name === 'lookUp') transfer.push((outcome.ok as Encoded).bytes.buffer)
+  } catch (error) {
+    outcome = { error: toErrorMessage(error) }
+  }
+  port.postMessage(outcome, transfer)
+}
 
-export const count = (range: Range): Outcome<number> => outcome(() => engine().range(range, 'keys').count())
+port.postMessage(STARTED)
+// Waiting like this and not for events saves a turn of the event loop for each task.
+for (let seen = 0, isOver = false; !isOver; ) {
+  Atomics.wait(signal, SIGNAL.POSTED, seen)
+  seen = Atomics.load(signal, SIGNAL.POSTED)
+  for (let got; (got = receiveMessageOnPort(port)) !== undefined; ) {
+    const message = got.message as Message
+    if (message.name === END) isOver = true
+    else answer(message)
+    // What an engine leaves behind for the garbage collector is given back in turns of the event loop only.
+    if (opened === undefined) await new Promise(setImmediate)
+  }
+}
+letGo('detach')

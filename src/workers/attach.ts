@@ -1,0 +1,76 @@
+// Opening a database without holding up the event loop: what takes time is done by a worker, and while others open,
+// recover or close it, this thread looks again from time to time.
+import { setTimeout as delay } from 'node:timers/promises'
+import { LockedError } from '../errors.js'
+import { Engine } from '../engine/engine.js'
+import { NotNowError } from '../engine/not-now.js'
+import { openHome, type ExpectedDatabase } from '../engine/home.js'
+import type { ResolvedOptions } from '../engine/options.js'
+import type { RecoveryReport } from '../engine/recovery.js'
+import { guarded } from '../storage/errors.js'
+import { posixStorage } from '../storage/posix.js'
+import type { HeldDirectory } from '../storage/storage.js'
+import { Attachment } from './attachment.js'
+import { crew } from './crew.js'
+import { Lane } from './lane.js'
+
+const FIRST_PAUSE_MS = 1
+const LAST_PAUSE_MS = 20
+
+export interface Attached {
+  readonly attachment: Attachment
+  readonly recovery: RecoveryReport | undefined
+}
+
+/** Rejects with what `Engine.open` throws; then nothing is left attached. */
+export async function attach(options: ResolvedOptions): Promise<Attached> {
+  const deadlineMs = performance.now() + options.timeoutMs
+  let recovering: Recovering | undefined
+  try {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
+      try {
+        const patience = { forOthers: false, forRecovery: options.workers === 0 }
+        const engine = Engine.open(options, posixStorage, recovering?.expected, patience)
+        return { attachment: new Attachment(engine), recovery: engine.recovery ?? recovering?.report }
+      } catch (error) {
+        if (!(error instanceof NotNowError)) throw error
+        if (performance.now() >= deadlineMs) throw new LockedError(error.message)
+        if (error.why === 'others') await delay(pauseMs)
+        else await (recovering ??= new Recovering(options)).run()
+      }
+    }
+  } catch (error) {
+    await recovering?.undo()
+    throw error
+  } finally {
+    await recovering?.release()
+  }
+}
+
+/** A worker that recovers a database, and keeps it open until it is open here. */
+class Recovering {
+  readonly #home: HeldDirectory
+  readonly #door: Lane
+  readonly expected: ExpectedDatabase
+  report: RecoveryReport | undefined
+
+  constructor(options: ResolvedOptions) {
+    this.#home = guarded('Opening the database', () => openHome(posixStorage, options))
+    this.expected = { directory: this.#home.identity }
+    this.#door = new Lane(crew, 'doors', 1, { options, expected: this.expected, order: new SharedArrayBuffer(4) })
+  }
+
+  async run(): Promise<void> {
+    this.report = (await this.#door.run<RecoveryReport | undefined>('start')) ?? this.report
+  }
+
+  /** Closes it there, as the last closer if it is that. */
+  async undo(): Promise<void> {
+    if (this.report !== undefined) await this.#door.run('close').catch(() => undefined)
+  }
+
+  async release(): Promise<void> {
+    await this.#door.close()
+    this.#home.close()
+  }
+}

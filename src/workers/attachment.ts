@@ -1,0 +1,86 @@
+// What a Database stands on: the engine of the calling thread, and the lanes of worker threads. It is apart from the
+// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the crew
+// or a worker, leads back to it.
+import { LockedError } from '../errors.js'
+import type { Engine } from '../engine/engine.js'
+import { crew } from './crew.js'
+import { Lane } from './lane.js'
+import type { WorkData } from './worker.js'
+
+export interface Lanes {
+  /** Commits. */
+  readonly writes: Lane
+  /** Lists of keys. */
+  readonly lists: Lane
+  /** Counting, verification and checkpoints. */
+  readonly long: Lane
+}
+
+export class Attachment {
+  readonly engine: Engine
+  /** Undefined if everything runs on the calling thread. */
+  readonly lanes: Lanes | undefined
+  readonly #work: WorkData
+
+  /** Tickets of frames: see worker.ts. */
+  readonly order = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
+
+  constructor(engine: Engine) {
+    this.engine = engine
+    const { options } = engine
+    const { workers } = options
+    const work: WorkData = { options, expected: engine.identity, order: this.order }
+    this.#work = work
+    if (workers === 0 || engine.isPrivate) return
+    const lane = (kind: keyof Lanes): Lane => new Lane(crew, kind, workers, work)
+    this.lanes = { writes: lane('writes'), lists: lane('lists'), long: lane('long') }
+  }
+
+  /**
+   * Gives everything back; nothing may be under way. If there is more to do than a moment allows, a worker does it as
+   * the last closer. Throws what it meets; it has been closed all the same.
+   */
+  async close(): Promise<void> {
+    const { engine, lanes } = this
+    if (lanes === undefined) return engine.close()
+    await Promise.all(Object.values(lanes).map((lane: Lane) => lane.close()))
+    if (engine.closeIfQuick()) return
+    const door = new Lane(crew, 'doors', 1, this.#work)
+    try {
+      await door.run('start')
+    } catch (error) {
+      await door.close()
+      // Nothing is lost without it: the next opener recovers.
+      if (error instanceof LockedError) engine.detach()
+      else engine.close()
+      return
+    }
+    engine.detach()
+    try {
+      await door.run('close')
+    } finally {
+      await door.close()
+    }
+  }
+
+  /** The same without threads and without waiting: what takes time is left to the next opener. */
+  drop(): void {
+    if (!this.engine.closeIfQuick()) this.engine.detach()
+  }
+}
+
+const forgotten = new FinalizationRegistry<Attachment>((attachment) => {
+  if (attachment.lanes === undefined) attachment.drop()
+  // Nobody is there to be told.
+  else void attachment.close().catch(() => undefined)
+})
+
+/** Has `attachment` given back when nobody has `database` any more. */
+export function closeWhenForgotten(database: object, attachment: Attachment): void {
+  forgotten.register(database, attachment, attachment)
+}
+
+/** Somebody closes it. */
+export function isBeingClosed(attachment: Attachment): void {
+  forgotten.unregister(attachment)
+}

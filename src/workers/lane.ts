@@ -1,0 +1,182 @@
+// A lane is a queue for one kind of work on one database, with worker threads of its own, so that short work never
+// stands behind long work of another kind: writes do not wait for verification, nor lists of keys for a checkpoint.
+import { fromErrorMessage, IoError, LockedError, OutcomeUnknownError } from '../errors.js'
+import type { Crew, Kind } from './crew.js'
+import { ThreadGoneError, type Outcome, type WorkerThread } from './thread.js'
+import type { WorkData } from './worker.js'
+
+interface Task {
+  readonly name: string
+  readonly task: unknown
+  readonly transfer: readonly ArrayBuffer[]
+  /** It does not count among those that run at a time, nor wait for them. */
+  readonly isUrgent: boolean
+  readonly deadlineMs: number
+  readonly resolve: (value: never) => void
+  readonly reject: (error: Error) => void
+}
+
+export class Lane {
+  readonly kind: Kind
+  /** Tasks that run at a time. */
+  readonly limit: number
+  readonly #crew: Crew
+  readonly #data: WorkData
+  readonly #queue: Task[] = []
+  /** Threads of this lane: those that run tasks, and those that have nothing to do. */
+  readonly #busy = new Set<WorkerThread>()
+  readonly #idle: WorkerThread[] = []
+  #requested = 0
+  #timer: NodeJS.Timeout | undefined
+  /** Threads that have the database of this lane open. */
+  readonly #bound = new WeakSet<WorkerThread>()
+  #isClosed = false
+
+  constructor(crew: Crew, kind: Kind, limit: number, data: WorkData) {
+    this.#crew = crew
+    this.kind = kind
+    this.limit = limit
+    this.#data = data
+  }
+
+  /**
+   * Has a thread do something, in turn. Rejects with what it throws; with `LockedError`, nothing having been done, if
+   * no thread was free within the time limit; with `IoError` if none can be started or it ended on the way, and with
+   * `OutcomeUnknownError` if it was writing then.
+   */
+  run<T>(name: string, task: unknown = undefined, transfer: readonly ArrayBuffer[] = [], isUrgent = false): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const deadlineMs = performance.now() + this.#data.options.timeoutMs
+      const entry: Task = { name, task, transfer, isUrgent, deadlineMs, resolve, reject }
+      if (isUrgent) this.#queue.unshift(entry)
+      else this.#queue.push(entry)
+      this.#dispatch()
+    })
+  }
+
+  #dispatch(): void {
+    while (this.#queue.length > 0) {
+      const limit = this.limit + (this.#queue[0]!.isUrgent ? 1 : 0)
+      if (this.#busy.size >= limit) break
+      const thread = this.#idle.pop()
+      if (thread === undefined) {
+        const wanted = Math.min(limit - this.#busy.size, this.#queue.length)
+        // May come back with a thread at once.
+        if (this.#requested >= wanted) break
+        this.#requested++
+        this.#crew.request(this)
+        continue
+      }
+      this.#crew.busy(this, thread)
+      if (thread.isGone) this.#crew.lost(this, thread)
+      else void this.#perform(thread, this.#queue.shift()!)
+    }
+    this.#watchTime()
+  }
+
+  async #perform(thread: WorkerThread, { name, task, transfer, resolve, reject }: Task): Promise<void> {
+    this.#busy.add(thread)
+    const data = this.#bound.has(thread) ? undefined : this.#data
+    this.#bound.add(thread)
+    try {
+      const outcome: Outcome<never> = await thread.run(name, task, transfer, data)
+      if ('error' in outcome) reject(fromErrorMessage(outcome.error))
+      else resolve(outcome.ok)
+    } catch (error) {
+      reject(error instanceof ThreadGoneError ? goneError(error) : (error as Error))
+    }
+    this.#busy.delete(thread)
+    this.#settle(thread)
+  }
+
+  /** What becomes of a thread that has nothing to do. */
+  #settle(thread: WorkerThread): void {
+    if (thread.isGone) {
+      this.#crew.lost(this, thread)
+      return this.#dispatch()
+    }
+    this.#idle.push(thread)
+    this.#dispatch()
+    if (this.#idle.includes(thread)) this.#crew.idle(this, thread)
+  }
+
+  /** The crew brings a thread that was asked for. */
+  take(thread: WorkerThread): void {
+    this.#requested--
+    if (this.#isClosed || this.#queue.length === 0) return this.#crew.giveBack(this, thread)
+    this.#settle(thread)
+  }
+
+  /** The crew cannot start a thread. */
+  failed(cause: Error): void {
+    this.#requested--
+    // Those that it has will do it, if later.
+    if (this.#busy.size + this.#idle.length + this.#requested > 0) return
+    const error = new IoError(
+      `A worker thread could not be started (${cause.message}). Something limits threads or memory (ulimit -u, ulimit -v, ` +
+        'a container): allow more, or open the database with { workers: 0 }, which needs no thread. Nothing was written.',
+      { cause },
+    )
+    for (const task of this.#queue.splice(0)) task.reject(error)
+    this.#watchTime()
+  }
+
+  /** The crew takes an idle thread away. */
+  surrender(thread: WorkerThread): void {
+    const at = this.#idle.indexOf(thread)
+    if (at >= 0) this.#idle.splice(at, 1)
+    this.#bound.delete(thread)
+  }
+
+  /** Waits until threads that let go of the database have done so, and gives all of them back. No tasks may be under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    while (this.#crew.cancel(this)) this.#requested--
+    await Promise.all(this.#idle.splice(0).map((thread) => this.#release(thread)))
+  }
+
+  async #release(thread: WorkerThread): Promise<void> {
+    this.#crew.busy(this, thread)
+    // A thread that dies has let go, too.
+    await thread.run('release', undefined).catch(() => undefined)
+    this.#crew.giveBack(this, thread)
+  }
+
+  #watchTime(): void {
+    if (this.#queue.length === 0) {
+      clearTimeout(this.#timer)
+      this.#timer = undefined
+      return
+    }
+    // Threads that work keep the process alive.
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = undefined
+        this.#expire()
+      },
+      Math.max(1, this.#queue.reduce((least, { deadlineMs }) => Math.min(least, deadlineMs), Infinity) - performance.now()),
+    ).unref()
+  }
+
+  #expire(): void {
+    const nowMs = performance.now()
+    const { timeoutMs } = this.#data.options
+    for (const task of this.#queue.filter(({ deadlineMs }) => deadlineMs <= nowMs)) {
+      this.#queue.splice(this.#queue.indexOf(task), 1)
+      task.reject(
+        new LockedError(
+          `No worker thread was free for this within ${timeoutMs} ms: all are busy. Nothing was written. Try again later, ` +
+            'allow more time with timeoutMs, or more threads with workers.',
+        ),
+      )
+    }
+    this.#watchTime()
+  }
+}
+
+function goneError(gone: ThreadGoneError): Error {
+  const what = `A worker thread ended before it was done (${gone.message}).`
+  return gone.hasBegun
+    ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, { cause: gone })
+    : new IoError(`${what} Nothing was written; try again.`, { cause: gone })
+}
