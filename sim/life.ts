@@ -7,9 +7,10 @@
 // Between lives a header may be destroyed, which must do no harm; or a frame of the log that others
 // behind it prove to have been on disk, which must be noticed if it is still needed.
 import { observeCrashPoints } from '../src/crash-points.js'
-import { Engine, type BatchOperation, type EngineSnapshot } from '../src/engine/engine.js'
+import { Engine, type BatchOperation } from '../src/engine/engine.js'
 import { resolveOptions } from '../src/engine/options.js'
 import { SLOT_BYTES } from '../src/engine/layout.js'
+import type { EngineSnapshot } from '../src/engine/snapshot.js'
 import { verify } from '../src/engine/verify.js'
 import { MmapdbError } from '../src/errors.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../src/engine/keys.js'

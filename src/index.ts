@@ -3,9 +3,10 @@ export { open, Database, Snapshot, type Stored, type ValueOf } from './workers/d
 export type { OpenOptions } from './engine/options.js'
 export type { Key, KeyPart } from './engine/keys.js'
 export type { Range } from './engine/range.js'
-export type { BatchOperation, Entry, Stats } from './engine/engine.js'
+export type { BatchOperation, Stats } from './engine/engine.js'
 export type { CheckpointReport } from './engine/checkpoint.js'
 export type { RecoveryReport } from './engine/recovery.js'
+export type { Entry } from './engine/snapshot.js'
 export type { Damage, VerifyReport } from './engine/verify.js'
 export type { ValueEncoding } from './engine/values.js'
 export {

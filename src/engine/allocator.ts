@@ -12,8 +12,8 @@
 //          Looked through again when one of those readers has gone.
 //   ready: reusable at once.
 // rings.ts says how they lie there.
-import { Control, STATE, type StateFields } from './control.js'
-import { HEADER_SLOTS, SLOT_BYTES, type SlotNo } from './layout.js'
+import { STATE, type Control, type StateFields } from './control.js'
+import { SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Pins } from './pins.js'
 import { Rings, RINGS, type Ring } from './rings.js'
 import { mergedRuns, type Runs } from './runs.js'
@@ -70,7 +70,7 @@ export class Allocator {
   /** A slot whose bytes may be overwritten. */
   allocate(): SlotNo {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
-    this.#clearUnverified(slot)
+    if (this.#control.isUnverified(slot)) this.#control.setVerified(slot)
     this.#control.markUnsealed(slot)
     this.#space.readAhead.willOverwrite(slot)
     return slot as SlotNo
@@ -274,10 +274,5 @@ export class Allocator {
     let sum = 0
     for (const reader of this.#readers) if (reader <= lsn) sum += reader
     return sum
-  }
-
-  #clearUnverified(slot: number): void {
-    if (slot >= this.#control.unverifiedLimit || slot < HEADER_SLOTS) return
-    if ((this.#control.i32[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0) this.#control.setVerified(slot)
   }
 }

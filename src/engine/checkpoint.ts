@@ -224,19 +224,17 @@ export class Checkpointer {
     const { space, checker, control } = this.#parts
     const { readAhead } = space
     const madeSince = (slot: number): boolean => madeAt(space, slot) > sinceLsn
-    // Nor need what nobody has touched since it was taken from disk be read for this: it is sealed.
-    const maySeal = (slot: number): boolean => control.mayBeUnsealed(slot) && !checker.isUnverified(slot)
     const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
-      if (!maySeal(slot)) return
+      if (!control.mayBeUnsealed(slot)) return
       checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
       const count = node.count
       if (level > 0) {
         if (readAhead.isUseful) {
-          for (let i = 0; i < count; i++) if (maySeal(node.child(i))) readAhead.note(node.child(i))
+          for (let i = 0; i < count; i++) if (control.mayBeUnsealed(node.child(i))) readAhead.note(node.child(i))
           readAhead.ask()
         }
         for (let i = 0; i < count; i++) visit(node.child(i), level - 1)

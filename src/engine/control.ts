@@ -43,7 +43,7 @@ import { FlushFailure } from '../wal/flush.js'
 import { SLOT_BYTES } from './layout.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 4
+export const CONTROL_VERSION = 5
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** No `control` is longer. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -252,9 +252,13 @@ export class Control {
     const bit = 1 << (slot & 31)
     if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
   }
-  /** True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. */
+  /**
+   * True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. Where the bitmap
+   * has no room: unless it is as it came from disk (slot-check.ts).
+   */
   mayBeUnsealed(slot: number): boolean {
-    return slot >= UNSEALED_SLOTS || (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+    if (slot >= UNSEALED_SLOTS) return !this.isUnverified(slot)
+    return (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
   }
   /** A checkpoint that is on disk has sealed `slot`. The leader lock is held. */
   clearUnsealed(slot: number): void {
@@ -264,8 +268,9 @@ export class Control {
   setAllUnverified(): void {
     this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
   }
-  setUnverified(slot: number): void {
-    if (slot < this.unverifiedLimit) Atomics.or(this.i32, Control.BITMAP_WORD + (slot >>> 5), 1 << (slot & 31))
+  /** True if `slot` came from disk, was not free there, and nobody has verified it or handed it out yet. */
+  isUnverified(slot: number): boolean {
+    return slot < this.unverifiedLimit && (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
   }
   /** Says that `slot` need not be verified any more. */
   setVerified(slot: number): void {

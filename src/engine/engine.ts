@@ -2,7 +2,7 @@
 // files, locks and `control`. The public Database runs one of these on the calling thread for
 // reads, and one in each worker for what would block the event loop.
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, ReadOnlyError, VersionError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
 import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
@@ -21,6 +21,8 @@ import { checkPath, databasePaths, findHeader, isQuickToOpen, type DatabasePaths
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
+import { Glimpse, MovedOn, type Hold } from './held.js'
+import { Holds, releaseWithout, type Share } from './holds.js'
 import { flushHome, openHome, type ExpectedDatabase } from './home.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
@@ -29,22 +31,17 @@ import { anyLockPin } from './lock-pins.js'
 import { NotNowError, PATIENT, type Patience } from './not-now.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
-import { boundsOf, expiredOr, heldValue, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
+import { boundsOf, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
 import { underAppendLock, type SharedLockParts } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
+import { EngineSnapshot, type Entry } from './snapshot.js'
 import { TreeReader } from './tree-reader.js'
 import { TreeWriter } from './tree-writer.js'
 import { Trimmer, usedSlots, worthTrimming } from './trim.js'
 import { ofEntry } from './undecodable.js'
 import { valueCodec, type ValueCodec } from './values.js'
-
-/** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
-export interface Entry<V = unknown> {
-  readonly value: V
-  readonly version: number
-}
 
 /** One operation of a batch. */
 export type BatchOperation<V = unknown> =
@@ -105,6 +102,9 @@ export interface Stats {
 
 /** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
 const TRIM_PASSES = 3
+/** Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next. */
+const MAX_GLIMPSES = 10_000
+const GLIMPSES_BETWEEN_TRIES = 256
 
 export class Engine {
   readonly options: EngineOptions
@@ -132,8 +132,9 @@ export class Engine {
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   readonly #frame = new FrameBuilder()
   readonly #state = newState()
-  readonly #pin: Pin
-  readonly #snapshots = new Set<EngineSnapshot>()
+  /** For point reads; undefined as long as all are in use. */
+  #pin: Pin | undefined
+  readonly #holds: Holds
   #closed = false
 
   private constructor(options: EngineOptions, world: Storage, inspect: boolean, patience: Patience, expected?: ExpectedDatabase) {
@@ -214,6 +215,7 @@ export class Engine {
       })
       undo.push(() => this.#log.close())
       this.#pins = new Pins(this.#control, this.isPrivate ? undefined : this.#locks)
+      this.#holds = new Holds(this.#control, this.#pins)
       this.#reader = new TreeReader(this.#space, this.#control, this.#checker)
       this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots), options.maxHeldBytes)
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
@@ -250,7 +252,7 @@ export class Engine {
         }
         this.#locks.unlock(LOCK.OPEN)
       }
-      this.#pin = this.#pins.acquire()
+      this.#pin = this.#pins.tryAcquire()
     } catch (error) {
       for (const step of undo.reverse()) step()
       throw typedError(error, 'Opening the database')
@@ -468,42 +470,48 @@ export class Engine {
 
   get(key: Key): unknown {
     this.#assertOpen()
+    const pin = this.#pin
+    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.get(key))
     const length = encodeKey(key, this.#key)
     const state = this.#state
-    this.#pin.take(state)
+    pin.take(state)
     try {
       if (!this.#find(state, length)) return undefined
       return this.#foundValue(key)
     } finally {
-      this.#pin.release()
+      pin.release()
     }
   }
 
   getEntry(key: Key): Entry | undefined {
     this.#assertOpen()
+    const pin = this.#pin
+    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.getEntry(key))
     const length = encodeKey(key, this.#key)
     const state = this.#state
-    this.#pin.take(state)
+    pin.take(state)
     try {
       if (!this.#find(state, length)) return undefined
       const version = this.#reader.version
       return { value: this.#foundValue(key), version }
     } finally {
-      this.#pin.release()
+      pin.release()
     }
   }
 
   has(key: Key): boolean {
     this.#assertOpen()
+    const pin = this.#pin
+    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.has(key))
     const length = encodeKey(key, this.#key)
     const state = this.#state
-    this.#pin.take(state)
+    pin.take(state)
     try {
       const found = this.#find(state, length)
       if (found) this.#checker.checkFaults()
       return found
     } finally {
-      this.#pin.release()
+      pin.release()
     }
   }
 
@@ -534,37 +542,55 @@ export class Engine {
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
     const bounds = boundsOf(range)
-    const { pin, state } = this.#hold()
-    return new RangeIterator(this.#source(pin), state, bounds, selection)
+    const share = this.#hold()
+    const iterator = new RangeIterator(this.#source(share), share.state, bounds, selection)
+    releaseWithout(iterator, share)
+    return iterator
   }
 
-  #source(pin: Pin): RangeSource {
-    return {
-      reader: new TreeReader(this.#space, this.#control, this.#checker),
-      checker: this.#checker,
-      values: this.#values,
-      assertOpen: () => this.#assertOpen(),
-      assertHeld: () => pin.assertHeld(),
-      release: () => {
-        if (!this.#closed) this.#pins.giveBack(pin)
-      },
-    }
-  }
-
-  #hold(): { pin: Pin; state: StateFields } {
-    const pin = guarded('Taking a snapshot', () => this.#pins.acquire())
-    const state = newState()
-    pin.hold(state, this.#storage.monotonicMs())
-    return { pin, state }
+  count(range: Range | undefined): number {
+    this.#assertOpen()
+    const bounds = boundsOf(range)
+    const share = this.#hold()
+    return new RangeIterator(this.#source(share), share.state, bounds, 'keys').count()
   }
 
   snapshot(): EngineSnapshot {
     this.#assertOpen()
-    const { pin, state } = this.#hold()
-    const snapshot = new EngineSnapshot(this.#source(pin), state, () => this.#snapshots.delete(snapshot))
-    this.#snapshots.add(snapshot)
+    const share = this.#hold()
+    const snapshot = new EngineSnapshot(this.#source(share), share.state)
+    releaseWithout(snapshot, share)
     return snapshot
   }
+
+  #hold(): Share {
+    return guarded('Taking a snapshot', () => this.#holds.take(this.#storage.monotonicMs()))
+  }
+
+  #source(hold: Hold & { release?(): void }): RangeSource {
+    return { reader: this.#reader, values: this.#values, hold, assertOpen: this.#assertIsOpen, release: () => hold.release?.() }
+  }
+  readonly #assertIsOpen = (): void => this.#assertOpen()
+
+  /**
+   * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
+   * published in the meantime. Throws `ReadersError` if it never comes to that.
+   */
+  #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
+    if (this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = this.#pins.tryAcquire()
+    const glimpse = new Glimpse(this.#control)
+    const state = newState()
+    for (let i = 0; i < MAX_GLIMPSES; i++) {
+      glimpse.begin(state)
+      try {
+        return read(new EngineSnapshot(this.#source(glimpse), state))
+      } catch (error) {
+        if (!(error instanceof MovedOn)) throw error
+      }
+    }
+    throw new ReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
+  }
+  #glimpses = 0
 
   // ---- writing ---------------------------------------------------------------------------------
 
@@ -628,13 +654,18 @@ export class Engine {
   /** The encoded values of keys that are encoded already, all as of one moment. */
   getEncoded({ bytes, lengths }: Encoded): Encoded {
     this.#assertOpen()
+    let at = 0
+    const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
+    const pin = this.#pin
+    if (pin === undefined) {
+      const values = this.#glimpse((snapshot) => keys.map((key) => snapshot.getEncoded(key)))
+      return { bytes: concatenated(values.filter((value) => value !== undefined)), lengths: Int32Array.from(values, (value) => value?.length ?? -1) }
+    }
     const parts: Uint8Array[] = []
     const found = new Int32Array(lengths.length)
     const state = this.#state
-    this.#pin.take(state)
+    pin.take(state)
     try {
-      let at = 0
-      const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
       if (this.#space.readAhead.isUseful) this.#reader.askFor(state, keys)
       for (const [i, key] of keys.entries()) {
         if (!this.#reader.find(state, key, key.length)) {
@@ -649,7 +680,7 @@ export class Engine {
       }
       this.#checker.checkFaults()
     } finally {
-      this.#pin.release()
+      pin.release()
     }
     return { bytes: concatenated(parts), lengths: found }
   }
@@ -674,10 +705,11 @@ export class Engine {
    * should find it in memory.
    */
   prepareCommit(frame: Buffer): void {
-    if (!this.#space.readAhead.isUseful) return
+    const pin = this.#pin
+    if (pin === undefined || !this.#space.readAhead.isUseful) return
     this.#assertOpen()
     const state = this.#state
-    this.#pin.take(state)
+    pin.take(state)
     try {
       const keys: Buffer[] = []
       forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => keys.push(bytes.subarray(keyAt, keyAt + keyLength)))
@@ -686,7 +718,7 @@ export class Engine {
       // Whoever applies it finds the same, and knows what to do about it.
       if (!(error instanceof CorruptError || error instanceof IoError)) throw error
     } finally {
-      this.#pin.release()
+      pin.release()
     }
   }
 
@@ -871,7 +903,6 @@ export class Engine {
 
   #close(finish: boolean): void {
     if (this.#closed) return
-    for (const snapshot of this.#snapshots) snapshot.close()
     this.#pins.close()
     this.#closed = true
     try {
@@ -948,87 +979,6 @@ export class Engine {
     this.#allocator.finish()
     this.#control.publishState(state)
     return this.#checkpointer.run({ wait: true, cutTail: true })
-  }
-}
-
-/** One tree, as it was when the snapshot was taken, until closed. */
-export class EngineSnapshot {
-  readonly #source: RangeSource
-  readonly #state: Float64Array
-  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
-  readonly #onClose: () => void
-  #open = true
-
-  constructor(source: RangeSource, state: Float64Array, onClose: () => void) {
-    this.#source = source
-    this.#state = state
-    this.#onClose = onClose
-  }
-
-  /** LSN of the tree: every write up to it is in, none behind it. */
-  get lsn(): number {
-    return this.#state[STATE.VISIBLE]!
-  }
-  get entries(): number {
-    return this.#state[STATE.ENTRIES]!
-  }
-
-  #assertOpen(): void {
-    this.#source.assertOpen()
-    if (!this.#open) throw new ClosedError('The snapshot is closed.')
-  }
-
-  /** Finds `key` and runs `act` on the entry, if it is there and this moment is still held. */
-  #find<T>(key: Key, act: () => T): T | undefined {
-    this.#assertOpen()
-    const length = encodeKey(key, this.#key)
-    const { reader, checker } = this.#source
-    try {
-      if (reader.find(this.#state, this.#key, length)) return act()
-      checker.checkFaults()
-      this.#source.assertHeld()
-      return undefined
-    } catch (error) {
-      throw ofEntry(expiredOr(this.#source, error), key, reader.slotNo)
-    }
-  }
-
-  get(key: Key): unknown {
-    return this.getEntry(key)?.value
-  }
-
-  getEntry(key: Key): Entry | undefined {
-    return this.#find(key, () => {
-      const version = this.#source.reader.version
-      return { value: heldValue(this.#source), version }
-    })
-  }
-
-  has(key: Key): boolean {
-    return this.#find(key, () => {
-      this.#source.checker.checkFaults()
-      this.#source.assertHeld()
-      return true
-    }) ?? false
-  }
-
-  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
-    this.#assertOpen()
-    const { reader } = this.#source
-    const source = {
-      ...this.#source,
-      reader: new TreeReader(reader.space, reader.control, reader.checker),
-      assertOpen: () => this.#assertOpen(),
-      release: () => undefined,
-    }
-    return new RangeIterator(source, this.#state, boundsOf(range), selection)
-  }
-
-  close(): void {
-    if (!this.#open) return
-    this.#open = false
-    this.#onClose()
-    this.#source.release()
   }
 }
 

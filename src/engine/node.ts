@@ -23,6 +23,8 @@ export class Node {
   /** Byte at which the slot begins in these arrays. */
   base = 0
   slot = 0 as SlotNo
+  /** The bytes of a node in memory of its own; undefined for one that looks into the map. */
+  buffer: Buffer | undefined = undefined
   /** 32-bit words of an entry, and bytes of a cell before its key. */
   words = LEAF_ENTRY_WORDS
   keySkip = LEAF_CELL_HEADER
@@ -39,14 +41,24 @@ export class Node {
     return this
   }
 
-  /** A node in memory of its own, to copy from. */
+  /** A node in memory of its own, to copy from and to. */
   static scratch(): Node {
     const node = new Node()
     const buffer = new ArrayBuffer(SLOT_BYTES)
     node.u8 = new Uint8Array(buffer)
     node.u16 = new Uint16Array(buffer)
     node.i32 = new Int32Array(buffer)
+    node.buffer = Buffer.from(buffer)
     return node
+  }
+
+  /** Copies slot `slot` of whatever type here, all 4096 bytes of it. For a node in memory of its own. */
+  copyOf(space: SlotSpace, slot: SlotNo): this {
+    const base = space.base(slot)
+    space.buffers[space.reach(slot)]!.copy(this.buffer!, 0, base, base + SLOT_BYTES)
+    this.slot = slot
+    this.#shape()
+    return this
   }
 
   #shape(): void {

@@ -5,6 +5,7 @@ import { CorruptError } from '../errors.js'
 import { crc32c } from '../wal/crc.js'
 import { MAX_VALUE_BYTES } from '../wal/frame.js'
 import type { Allocator } from './allocator.js'
+import type { Hold } from './held.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
 import type { Node } from './node.js'
 import type { SlotChecker } from './slot-check.js'
@@ -66,17 +67,21 @@ const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
     { slotNo: pointer.first },
   )
 
-/** Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. */
-export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer): Buffer {
+/**
+ * Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. `hold`: of a
+ * reader that can be ended (held.ts), which has found `pointer` to be held; what comes back is, too.
+ */
+export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: Hold): Buffer {
   // A wrong length must not cost memory: no value is longer than the file.
   if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
   const value = Buffer.allocUnsafe(pointer.lengthBytes)
   let done = 0
-  forEachOverflowSlot(space, checker, pointer, (slot, bytes) => {
+  const copy = (slot: SlotNo, bytes: number): void => {
     const base = space.base(slot) + SLOT.BODY
     value.set(space.u8[space.reach(slot)]!.subarray(base, base + bytes), done)
     done += bytes
-  })
+  }
+  forEachOverflowSlot(space, checker, pointer, copy, hold)
   checker.checkFaults()
   if (crc32c(value) >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
   return value
@@ -101,25 +106,27 @@ export function overflowChain(space: SlotSpace, checker: SlotChecker, pointer: O
 
 /**
  * Visits the slots of a chain. All but the last are full, so that it ends after as many as the length
- * asks for, whatever the links say.
+ * asks for, whatever the links say. With a `hold`, what is done with a slot is done before it is known to have
+ * been held, and the walk goes on once it is.
  */
 export function forEachOverflowSlot(
   space: SlotSpace,
   checker: SlotChecker,
   pointer: OverflowPointer,
   visit: (slot: SlotNo, bytes: number) => void,
+  hold?: Hold,
 ): void {
   let slot = pointer.first
   for (let left = pointer.lengthBytes; left > 0; ) {
-    checker.expect(slot, TYPE.OVERFLOW, 0)
+    checker.expect(slot, TYPE.OVERFLOW, 0, hold)
     const w = space.base(slot) >> 2
     const i32 = space.i32[space.reach(slot)]!
     const next = i32[w + 6]! >>> 0
     const bytes = i32[w + 7]! >>> 0
-    if (bytes !== Math.min(left, SLOT_BODY_BYTES) || (next === 0) !== (bytes === left)) {
-      throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
-    }
-    visit(slot, bytes)
+    const fits = bytes === Math.min(left, SLOT_BODY_BYTES) && (next === 0) === (bytes === left)
+    if (fits) visit(slot, bytes)
+    hold?.assertHeld()
+    if (!fits) throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
     left -= bytes
     slot = next as SlotNo
   }

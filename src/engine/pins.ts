@@ -2,8 +2,9 @@
 // `control` and the lock byte that proves its owner alive:
 //
 //    0  8  LSN of the tree that is being read (float64)
-//    8  4  0 free, 1 in use for one read, 2 in use for a snapshot or an iterator, 3 such a one expired
-//   16  8  when it was taken, by the monotonic clock in ms (float64); for snapshots and iterators
+//    8  4  0 free, 1 in use for one read, 2 in use for snapshots and iterators, 3 such a one expired
+//   12  4  how many snapshots and iterators share it (holds.ts)
+//   16  8  when the first of those that share it was taken, by the monotonic clock in ms (float64)
 //
 // A reader stores the LSN of the tree it is about to read, raises the flag, and looks whether that
 // tree is still the newest. If not it does so again. So when a leader, having published tree T,
@@ -11,13 +12,12 @@
 //
 // A pin whose owner died is found by its lock byte, which the kernel has let go, and cleared.
 //
-// A snapshot or iterator that holds back too much is expired by a leader (2 becomes 3), wherever its
+// Snapshots and iterators that hold back too much are expired by a leader (2 becomes 3), wherever their
 // owner is. The pin counts for the group at hand and no longer for the next, so between the store of
 // the 3 and the first store into a slot that the reader could reach lie the publication and a turn of
-// the leader lock. A reader copies what it is about to hand out, then looks whether its pin still
-// stands, and only then decodes: if a slot had changed while it was copied, the 3 is there to be seen.
-// Whatever goes wrong on the way through slots that change meanwhile, it has expired. A point read is
-// not expired: it takes microseconds, unless its process is stopped in the middle of it.
+// the leader lock. If a slot had changed while it was read, the 3 is there to be seen afterwards: held.ts says
+// what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
+// stopped in the middle of it.
 import { ExpiredError, ReadersError } from '../errors.js'
 import type { LockTable } from '../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
@@ -26,6 +26,7 @@ import { isEndable, lockPinned } from './lock-pins.js'
 
 const PIN_WORDS = 16
 const FLAG_WORD = 2
+const SHARERS_WORD = 3
 const SINCE_F64 = 2
 const FREE = 0
 const READING = 1
@@ -68,8 +69,21 @@ export class Pin {
 
   /** The same for a snapshot or an iterator, which may be expired. `nowMs`: of the monotonic clock. */
   hold(into: StateFields, nowMs: number): void {
-    this.#control.f64[this.lsnAt + SINCE_F64] = nowMs
+    this.sinceMs = nowMs
+    this.sharers = 1
     this.take(into, HELD)
+  }
+
+  /** How many share it, and since when the first of them does; for the figures alone. */
+  set sharers(n: number) {
+    this.#control.i32[this.flagAt - FLAG_WORD + SHARERS_WORD] = n
+  }
+  set sinceMs(ms: number) {
+    this.#control.f64[this.lsnAt + SINCE_F64] = ms
+  }
+
+  get isExpired(): boolean {
+    return Atomics.load(this.#control.i32, this.flagAt) === EXPIRED
   }
 
   /** Throws `ExpiredError` if what has been read since `hold` may have changed meanwhile. */
@@ -87,12 +101,18 @@ export class Pin {
   }
 }
 
-/** The pins of one thread. Those given back are kept for the next reader. */
+/** Pins that a thread keeps for its next readers. */
+const MAX_SPARE_PINS = 4
+
+/** The pins of one thread. A few of those given back are kept for the next reader. */
 export class Pins {
   readonly #control: Control
   readonly #locks: LockTable | undefined
   readonly #free: Pin[] = []
   readonly #mine = new Set<number>()
+  /** Where to look for the next one: those before it were taken. */
+  #next = 0
+  #closed = false
 
   /** `locks`: undefined if `control` is private and every pin in it this thread's own. */
   constructor(control: Control, locks: LockTable | undefined) {
@@ -102,30 +122,50 @@ export class Pins {
 
   /** A pin that is not in use. Throws `ReadersError` if all 4096 are. */
   acquire(): Pin {
-    const kept = this.#free.pop()
-    if (kept !== undefined) return kept
-    // Those below `pinsUsed` may have been left behind; new ones come after.
-    for (let index = 0; index < MAX_PINS; index++) {
-      // Locks of one table do not exclude each other: what is ours is remembered.
-      if (this.#mine.has(index) || this.#locks?.tryLock(LOCK.PINS + index, 'exclusive') === false) continue
-      const pin = new Pin(this.#control, index)
-      this.#mine.add(index)
-      pin.release()
-      this.#control.raisePinsUsed(index + 1)
-      return pin
-    }
+    const pin = this.tryAcquire()
+    if (pin !== undefined) return pin
     throw new ReadersError(
       `All ${MAX_PINS} readers are in use: close snapshots and iterators that are no longer needed.`,
     )
   }
 
+  /** The same; undefined if all are in use. */
+  tryAcquire(): Pin | undefined {
+    const kept = this.#free.pop()
+    if (kept !== undefined) return kept
+    for (let n = 0; n < MAX_PINS; n++) {
+      const index = (this.#next + n) % MAX_PINS
+      // Locks of one table do not exclude each other: what is ours is remembered.
+      if (this.#mine.has(index) || this.#locks?.tryLock(LOCK.PINS + index, 'exclusive') === false) continue
+      this.#next = index + 1
+      const pin = new Pin(this.#control, index)
+      this.#mine.add(index)
+      // Whoever died with it may have left it in use.
+      pin.release()
+      this.#control.raisePinsUsed(index + 1)
+      return pin
+    }
+    return undefined
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
   giveBack(pin: Pin): void {
     pin.release()
-    this.#free.push(pin)
+    if (this.#free.length < MAX_SPARE_PINS) {
+      this.#free.push(pin)
+      return
+    }
+    this.#mine.delete(pin.index)
+    this.#locks?.unlock(LOCK.PINS + pin.index)
+    if (pin.index < this.#next) this.#next = pin.index
   }
 
   /** Clears every pin of this thread. */
   close(): void {
+    this.#closed = true
     for (const index of this.#mine) {
       new Pin(this.#control, index).release()
       this.#locks?.unlock(LOCK.PINS + index)
@@ -157,11 +197,15 @@ export class Pins {
     return true
   }
 
-  /** Pins in use at this moment, by anybody. */
+  /** Reads, snapshots and iterators at this moment, of anybody. */
   inUse(): number {
+    const { i32, pinsUsed } = this.#control
     let n = 0
-    for (let index = 0; index < this.#control.pinsUsed; index++) {
-      if (isActive(Atomics.load(this.#control.i32, Control.PINS_WORD + index * PIN_WORDS + FLAG_WORD))) n++
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      const flag = Atomics.load(i32, word + FLAG_WORD)
+      if (flag === READING) n++
+      else if (flag === HELD) n += Math.max(1, i32[word + SHARERS_WORD]!)
     }
     return n
   }

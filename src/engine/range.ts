@@ -1,12 +1,15 @@
 // Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf. Once for each
-// leaf, not for each entry, it looks up where the range ends, copies the leaf, and makes sure that all
-// of it was still held by then; entries are decoded from the copy.
-import { EncodingError, ExpiredError, InvalidError } from '../errors.js'
+// leaf, not for each entry, it looks up where the range ends. It stands on a copy of the leaf (held.ts), which
+// entries are decoded from.
+//
+// An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
+import { ClosedError, EncodingError, InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
+import type { Hold } from './held.js'
 import { SLOT_BYTES } from './layout.js'
-import { Node } from './node.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
-import { damaged, type SlotChecker } from './slot-check.js'
+import { overflowPointer, readOverflow } from './overflow.js'
+import { damaged } from './slot-check.js'
 import { Cursor, TreeReader } from './tree-reader.js'
 import { ofEntry } from './undecodable.js'
 import type { ValueCodec } from './values.js'
@@ -88,56 +91,58 @@ export type Selection = 'entries' | 'keys' | 'values'
 /** What an iterator needs of whoever made it. */
 export interface RangeSource {
   readonly reader: TreeReader
-  readonly checker: SlotChecker
   readonly values: ValueCodec
+  readonly hold: Hold
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
-  /** Throws `ExpiredError` if what was read up to now may not be what it was (pins.ts). */
-  assertHeld(): void
   /** Called once, when the iterator is done or given up. */
   release(): void
 }
 
-/** What to throw for an error met in a tree that may have expired meanwhile: then that is the reason. */
-export function expiredOr(source: RangeSource, error: unknown): unknown {
+/** What to throw for an error met in a tree that may have been taken away meanwhile: then that is the reason. */
+export function heldOr(source: RangeSource, error: unknown): unknown {
+  if (error instanceof ClosedError) return error
   try {
-    source.assertHeld()
+    source.assertOpen()
+    source.hold.assertHeld()
     return error
   } catch (reason) {
-    // Of a database that is closed there is no pin to look at.
-    return reason instanceof ExpiredError ? reason : error
+    return reason
   }
 }
 
 const scratch = Buffer.alloc(SLOT_BYTES)
 
+/** The value of the entry that the reader stands on if it overflows. */
+function heldOverflow({ reader, hold }: RangeSource): Buffer {
+  const pointer = reader.overflow
+  hold.assertHeld()
+  return readOverflow(reader.space, reader.checker, pointer, hold)
+}
+
+/** Copies the value of the entry that the reader stands on into `scratch`; returns its length. */
+function heldCopy({ reader, hold }: RangeSource): number {
+  const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
+  reader.checker.checkFaults()
+  hold.assertHeld()
+  return length
+}
+
 /** The value of the entry that the reader stands on: copied, found to be still held, and then decoded. */
 export function heldValue(source: RangeSource): unknown {
-  const { reader, checker, values } = source
-  if (reader.overflows) {
-    const bytes = reader.overflowValue()
-    source.assertHeld()
-    return values.decode(bytes, 0, bytes.length)
-  }
-  const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
-  checker.checkFaults()
-  source.assertHeld()
-  return values.decode(scratch, 0, length)
+  if (!source.reader.overflows) return source.values.decode(scratch, 0, heldCopy(source))
+  const bytes = heldOverflow(source)
+  return source.values.decode(bytes, 0, bytes.length)
 }
 
-/** A leaf that stays what it is. */
-class LeafCopy {
-  readonly node = Node.scratch()
-  readonly buffer = Buffer.from(this.node.u8.buffer)
+/** The same as bytes. */
+export function heldBytes(source: RangeSource): Buffer {
+  return source.reader.overflows ? heldOverflow(source) : Buffer.from(scratch.subarray(0, heldCopy(source)))
 }
-
-/** Those of iterators that are done: making one costs more than filling it. */
-const spareCopies: LeafCopy[] = []
-const MAX_SPARE_COPIES = 16
 
 /**
- * Entries of one tree in order. Closes itself at its end and when a loop is left early. Throws `EncodingError` for
- * an entry whose value cannot be decoded; called again, it goes on with the entry behind that one.
+ * Entries of one tree in order. Closes itself with its last one, and when a loop is left early. Throws `EncodingError`
+ * for an entry whose value cannot be decoded; called again, it goes on with the entry behind that one.
  */
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #source: RangeSource
@@ -148,18 +153,17 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #index = 0
   /** Where the range ends in this leaf: the index behind (forwards) or before (reverse) its last entry. */
   #stop = 0
-  /** What entries are decoded from; undefined until one of this leaf is asked for. */
-  #copy: LeafCopy | undefined
   #state: 'new' | 'open' | 'closed' = 'new'
   /** What must not be given back while somebody has this iterator. */
   owner: unknown
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
     this.#source = source
-    this.#cursor = new Cursor(source.reader, state)
+    this.#cursor = new Cursor(source.reader, state, source.hold)
     this.#bounds = bounds
     this.#selection = selection
     this.#left = bounds.limit
+    if (bounds.limit === 0) this.#close()
   }
 
   [Symbol.iterator](): this {
@@ -174,18 +178,16 @@ export class RangeIterator<T> implements IterableIterator<T> {
       while (this.#left > 0 && this.#cursor.valid) {
         if (this.#index !== this.#stop) {
           const i = this.#index
-          this.#copy ??= this.#copyLeaf()
           this.#index += this.#bounds.reverse ? -1 : 1
           this.#left--
-          return { done: false, value: this.#entry(i) }
+          const value = this.#entry(i)
+          if (this.#left === 0 || (this.#index === this.#stop && this.#isLastLeaf())) this.#close()
+          return { done: false, value }
         }
-        if (!this.#nextLeaf()) break
-        // Among a whole leaf of entries this costs nothing that could be measured; a count goes without.
-        this.#cursor.checkPlace()
+        if (this.#endsInLeaf() || !this.#nextLeaf()) break
       }
-      this.#check()
     } catch (error) {
-      const reason = expiredOr(this.#source, error)
+      const reason = heldOr(this.#source, error)
       // What one value is like is no reason not to go on with the next entry.
       if (!(reason instanceof EncodingError)) this.#close()
       throw reason
@@ -206,34 +208,33 @@ export class RangeIterator<T> implements IterableIterator<T> {
 
   /** Counts what is left, leaf by leaf, without reading an entry. */
   count(): number {
+    if (this.#state === 'closed') return 0
     let count = 0
     try {
       this.#source.assertOpen()
       this.#start()
       while (this.#cursor.valid && count < this.#left) {
-        count += Math.abs(this.#stop - this.#index)
-        this.#source.assertHeld()
-        if (!this.#nextLeaf()) break
+        // The leaf may not be a copy: see `glanceAtNext`.
+        const here = Math.abs(this.#stop - this.#index)
+        const isEnd = this.#endsInLeaf()
+        this.#source.hold.assertHeld()
+        count += here
+        if (isEnd || !(this.#bounds.reverse ? this.#nextLeaf() : this.#cursor.glanceAtNext())) break
+        if (!this.#bounds.reverse) this.#enterLeaf()
       }
-      this.#check()
+      this.#source.reader.checker.checkFaults()
     } catch (error) {
-      throw expiredOr(this.#source, error)
+      throw heldOr(this.#source, error)
     } finally {
       this.#close()
     }
     return Math.min(count, this.#left)
   }
 
-  /** It may seem to end because a page was lost, or a slot reused. */
-  #check(): void {
-    this.#source.checker.checkFaults()
-    this.#source.assertHeld()
-  }
-
   #close(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#giveBackCopy()
+    this.#cursor.close()
     this.#source.release()
   }
 
@@ -251,12 +252,20 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#enterLeaf()
   }
 
-  #nextLeaf(): boolean {
+  /** The range ends inside this leaf. */
+  #endsInLeaf(): boolean {
     const { from, to, reverse } = this.#bounds
-    const leaf = this.#cursor.leaf
-    // The range ended inside this leaf.
-    if (reverse ? from !== undefined && this.#stop >= 0 : to !== undefined && this.#stop < leaf.count) return false
-    const moved = reverse ? this.#cursor.previousLeaf() : this.#cursor.nextLeaf()
+    return reverse ? from !== undefined && this.#stop >= 0 : to !== undefined && this.#stop < this.#cursor.leaf.count
+  }
+
+  /** True if it is known, without a look at another leaf, that this is the last one of the range. */
+  #isLastLeaf(): boolean {
+    const { from, to, toInclusive, reverse } = this.#bounds
+    return this.#endsInLeaf() || (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingBehind(to, toInclusive))
+  }
+
+  #nextLeaf(): boolean {
+    const moved = this.#bounds.reverse ? this.#cursor.previousLeaf() : this.#cursor.nextLeaf()
     if (moved) this.#enterLeaf()
     return moved
   }
@@ -264,7 +273,6 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #enterLeaf(): void {
     const cursor = this.#cursor
     if (!cursor.valid) return
-    this.#giveBackCopy()
     const { from, fromAfter, to, toInclusive, reverse } = this.#bounds
     this.#index = cursor.index
     if (reverse) {
@@ -276,18 +284,6 @@ export class RangeIterator<T> implements IterableIterator<T> {
     }
   }
 
-  #copyLeaf(): LeafCopy {
-    const copy = spareCopies.pop() ?? new LeafCopy()
-    copy.node.copyFrom(this.#cursor.leaf)
-    this.#check()
-    return copy
-  }
-
-  #giveBackCopy(): void {
-    if (this.#copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(this.#copy)
-    this.#copy = undefined
-  }
-
   #entry(i: number): T {
     if (this.#selection === 'keys') return this.#key(i) as T
     if (this.#selection === 'values') return this.#value(i) as T
@@ -295,13 +291,13 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #key(i: number): Key {
-    const { node } = this.#copy!
+    const node = this.#cursor.leaf
     const at = node.keyAt(i)
     try {
       return decodeKey(node.u8, at, at + node.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
-      throw damaged(this.#cursor.leaf.slot, 'a key in it is none that was ever put')
+      throw damaged(node.slot, 'a key in it is none that was ever put')
     }
   }
 
@@ -314,12 +310,13 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #decoded(i: number): unknown {
-    const { node, buffer } = this.#copy!
+    const { reader, values, hold } = this.#source
+    const node = this.#cursor.leaf
     if (node.overflows(i)) {
-      this.#source.reader.at(this.#cursor.leaf, i)
-      return heldValue(this.#source)
+      const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), hold)
+      return values.decode(bytes, 0, bytes.length)
     }
     const at = node.keyAt(i) + node.keyLength(i)
-    return this.#source.values.decode(buffer, at, at + node.payloadBytes(i))
+    return values.decode(node.buffer!, at, at + node.payloadBytes(i))
   }
 }

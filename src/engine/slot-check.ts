@@ -3,11 +3,17 @@
 // may, that it is no newer than the tree it was taken from, and that what it leads to came from
 // disk as well, is not free, and has not been come to from elsewhere.
 // After that the hot paths can trust its inside. Slots made since then are not checked: they have
-// not been to disk. Whether a leaf is the right one for its place is another matter: see place.ts.
+// not been to disk.
+//
+// A bitmap in `control` says which slots are still due. Its bits are only ever cleared while the database
+// is open: by whoever has found a slot sound, or by the allocator, before it hands a slot out. So one that
+// is cleared late says nothing wrong; and one that is set says that the slot is as it came from disk. A leaf
+// stays due until it has been found in its place, too (place.ts), so that whoever comes to one that is not
+// looks as closely as whoever came first.
 import { CorruptError, IoError } from '../errors.js'
 import { crc32c } from '../wal/crc.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../wal/frame.js'
-import { Control } from './control.js'
+import type { Control } from './control.js'
 import {
   HEADER_SLOTS,
   isInline,
@@ -22,6 +28,7 @@ import {
   TYPE_NAMES,
   type SlotNo,
 } from './layout.js'
+import type { Hold } from './held.js'
 import { Node } from './node.js'
 import { compareKeys, commonPrefix, headOf } from './search.js'
 import type { SlotSpace } from './slot-space.js'
@@ -37,13 +44,17 @@ export interface TreeBounds {
 export class SlotChecker {
   readonly #space: SlotSpace
   readonly #control: Control
+  readonly #records: boolean
   readonly #node = new Node()
+  readonly #copy = Node.scratch()
   readonly #bounds: TreeBounds
   #faultsSeen: number
 
-  constructor(space: SlotSpace, control: Control) {
+  /** `records`: what has been verified is noted in `control`, for everybody. Without it nothing is written. */
+  constructor(space: SlotSpace, control: Control, records = true) {
     this.#space = space
     this.#control = control
+    this.#records = records
     this.#bounds = {
       get lsn() {
         return control.recoveredLsn
@@ -60,46 +71,93 @@ export class SlotChecker {
 
   /** True if `slot` came from disk, was not free there, and nobody has looked at it yet. */
   isUnverified(slot: number): boolean {
-    return (
-      slot < this.#control.unverifiedLimit &&
-      (Atomics.load(this.#control.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
-    )
+    return this.#control.isUnverified(slot)
   }
 
   /**
    * Makes sure that `slot` is what a reader expects: verifies it if that is still due, and compares
    * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`, or `IoError`
-   * if a page was lost. True if it had not been verified before.
+   * if a page was lost. True if it had not been verified before: a leaf then stays due until whoever
+   * found it in its place says so (`accept`).
+   *
+   * `hold`: of a reader that can be ended (held.ts). It has found `slot` where it still was; what it
+   * reads there next it must find to be held before it believes it.
    */
-  expect(slot: number, type: number, level: number): boolean {
+  expect(slot: number, type: number, level: number, hold?: Hold): boolean {
+    if (hold !== undefined) return !this.isPlain(slot, type, level) && this.take(this.#copy, slot, type, level, hold)
     const why = this.look(slot, type, level)
     if (why !== undefined) throw damaged(slot, why)
     if (!this.isUnverified(slot)) return false
-    this.#control.setVerified(slot)
+    if (type !== TYPE.LEAF) this.accept(slot)
     return true
   }
 
-  /** The error for a sound slot that what leads to it is wrong about. Whoever comes to it next looks as closely again. */
+  /** Says that `slot` is sound and, if it is a leaf, in its place. */
+  accept(slot: number): void {
+    if (this.#records) this.#control.setVerified(slot)
+  }
+
+  /** The error for a sound slot that what leads to it is wrong about. */
   misplaced(slot: number): CorruptError {
-    this.#control.setUnverified(slot)
     return damaged(slot, 'its keys are not those that what leads to it says')
   }
 
   /** What is wrong with `slot` for a reader that expects this of it. Verifies it if that is due, and it stays due. */
   look(slot: number, type: number, level: number): string | undefined {
-    if (slot < HEADER_SLOTS || slot >= this.#control.fileSlots) return 'it is not in the data file'
-    const window = this.#space.reach(slot)
-    const word = this.#space.i32[window]![(this.#space.base(slot) + SLOT.TYPE) >> 2]!
-    if ((word & 0xffff) !== kindWord(type, level)) {
-      // A lost page reads as zeros, and stays lost.
-      if (this.#space.region.faultCount() !== 0) throw lostPage()
-      return `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`
-    }
-    if (!this.isUnverified(slot)) return undefined
+    if (!this.#isInFile(slot)) return NOT_IN_FILE
+    const unfit = this.#unfit(this.#word(slot), type, level)
+    if (unfit !== undefined || !this.isUnverified(slot)) return unfit
     const why = slotDamage(this.#space, slot as SlotNo, this.#node, this.#bounds)
     this.checkFaults()
     // Somebody else may have verified it meanwhile, and have gone on to what it leads to.
     return why !== undefined && this.isUnverified(slot) ? why : undefined
+  }
+
+  /** True if `slot` lies in the file, says that it is this, and need not be verified: then it may be read where it is. */
+  isPlain(slot: number, type: number, level: number): boolean {
+    return this.#isInFile(slot) && (this.#word(slot) & 0xffff) === kindWord(type, level) && !this.isUnverified(slot)
+  }
+
+  /**
+   * Copies `slot` into `into`, and does to the copy what `expect` does to a slot, once it is known to have
+   * been held: for a reader that can be ended. Throws as `expect` does, and what `hold` throws.
+   */
+  take(into: Node, slot: number, type: number, level: number, hold: Hold): boolean {
+    if (!this.#isInFile(slot)) throw damaged(slot, NOT_IN_FILE)
+    // Asked first: once the slot has been handed out again, it is due no longer, and the copy is as it was.
+    const due = this.isUnverified(slot)
+    into.copyOf(this.#space, slot as SlotNo)
+    this.checkFaults()
+    hold.assertHeld()
+    const unfit = this.#unfit(into.i32[SLOT.TYPE >> 2]!, type, level)
+    if (unfit !== undefined) throw damaged(slot, unfit)
+    if (!due) return false
+    const why = damageOf(into, this.#bounds)
+    if (why === undefined) {
+      if (type !== TYPE.LEAF) this.accept(slot)
+      return true
+    }
+    // As in `look`; or what it leads to has been handed out since, and this reader been ended before that.
+    const isDamaged = this.isUnverified(slot)
+    hold.assertHeld()
+    if (isDamaged) throw damaged(slot, why)
+    return true
+  }
+
+  #isInFile(slot: number): boolean {
+    return slot >= HEADER_SLOTS && slot < this.#control.fileSlots
+  }
+
+  /** Type, level and count of a slot. */
+  #word(slot: number): number {
+    return this.#space.i32[this.#space.reach(slot)]![(this.#space.base(slot) + SLOT.TYPE) >> 2]!
+  }
+
+  #unfit(word: number, type: number, level: number): string | undefined {
+    if ((word & 0xffff) === kindWord(type, level)) return undefined
+    // A lost page reads as zeros, and stays lost.
+    if (this.#space.region.faultCount() !== 0) throw lostPage()
+    return `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`
   }
 
   /** Throws `IoError` if a page of the map was lost since the last call. */
@@ -131,6 +189,7 @@ const lostPage = (): IoError =>
       'Close the database in this process (everywhere, if others say the same), check the disk, and open it again.',
   )
 
+const NOT_IN_FILE = 'it is not in the data file'
 const ADVICE =
   'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
 
@@ -139,28 +198,14 @@ export const damaged = (slot: number, why: string): CorruptError =>
 
 /** CRC-32C of a slot as it should stand in its first four bytes. */
 export function slotCrc(space: SlotSpace, slot: number): number {
-  const window = space.reach(slot)
   const base = space.base(slot)
-  return crc32c(space.buffers[window]!.subarray(base + SLOT.TYPE, base + SLOT_BYTES))
+  return crc32c(space.buffers[space.reach(slot)]!.subarray(base + SLOT.TYPE, base + SLOT_BYTES))
 }
 
 /** Seals a slot: nothing but its CRC field is written. */
 export function sealSlot(space: SlotSpace, slot: number): void {
   const crc = slotCrc(space, slot)
   space.i32[space.reach(slot)]![space.base(slot) >> 2] = crc
-}
-
-/** What is wrong with a sealed slot, or undefined if nothing is. */
-export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
-  const window = space.reach(slot)
-  const base = space.base(slot)
-  const i32 = space.i32[window]!
-  if (i32[base >> 2]! >>> 0 !== slotCrc(space, slot) >>> 0) return 'its CRC does not match its bytes'
-  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== slot) {
-    return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
-  }
-  if (madeAt(space, slot) > bounds.lsn) return 'it is newer than the tree that leads to it'
-  return structureDamage(space, slot, scratch, bounds)
 }
 
 const UNBOUNDED: TreeBounds = { lsn: Number.POSITIVE_INFINITY, leadsTo: (slot) => slot >= HEADER_SLOTS }
@@ -172,23 +217,43 @@ export function madeAt(space: SlotSpace, slot: number): number {
   return (i32[w + 1]! >>> 0) * 2 ** 32 + (i32[w]! >>> 0)
 }
 
+const madeAtOf = ({ i32, base }: Node): number => (i32[(base + SLOT.LSN + 4) >> 2]! >>> 0) * 2 ** 32 + (i32[(base + SLOT.LSN) >> 2]! >>> 0)
+
+/** What is wrong with a sealed slot, or undefined if nothing is. */
+export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
+  return damageOf(scratch.at(space, slot), bounds)
+}
+
+/** The same for a slot of any type that `view` shows, or has copied. */
+function damageOf(view: Node, bounds: TreeBounds): string | undefined {
+  const { i32, base } = view
+  const bytes = Buffer.from(view.u8.buffer as ArrayBuffer, view.u8.byteOffset + base + SLOT.TYPE, SLOT_BYTES - SLOT.TYPE)
+  if (i32[base >> 2]! >>> 0 !== crc32c(bytes) >>> 0) return 'its CRC does not match its bytes'
+  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== view.slot) return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
+  if (madeAtOf(view) > bounds.lsn) return 'it is newer than the tree that leads to it'
+  return insideDamage(view, bounds)
+}
+
 /** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not looked at. */
 export function structureDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
-  const window = space.reach(slot)
-  const base = space.base(slot)
-  const type = space.u8[window]![base + SLOT.TYPE]!
-  const next = space.i32[window]![(base + SLOT.NEXT) >> 2]! >>> 0
+  return insideDamage(scratch.at(space, slot), bounds)
+}
+
+function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
+  const { u8, u16, i32, base, slot } = view
+  const type = u8[base + SLOT.TYPE]!
+  const next = i32[(base + SLOT.NEXT) >> 2]! >>> 0
   switch (type) {
     case TYPE.LEAF:
     case TYPE.BRANCH:
-      return nodeDamage(scratch.at(space, slot)) ?? leadingDamage(scratch, madeAt(space, slot), bounds)
+      return nodeDamage(view) ?? leadingDamage(view, madeAtOf(view), bounds)
     case TYPE.OVERFLOW: {
-      const used = space.i32[window]![(base + SLOT.USED) >> 2]! >>> 0
+      const used = i32[(base + SLOT.USED) >> 2]! >>> 0
       if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES)) return 'its length is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
     }
     case TYPE.FREE_LIST:
-      if (space.u16[window]![(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
+      if (u16[(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
     case TYPE.HEADER:
       return undefined

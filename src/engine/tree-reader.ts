@@ -1,9 +1,10 @@
-// Reads a published tree: point lookups and cursors. Takes no lock and never writes; whoever calls
-// holds a pin on the tree that it names.
-import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
+// Reads a published tree: point lookups and cursors. Takes no lock; whoever calls holds a pin on the tree
+// that it names. One that may be expired is a `Hold`: see held.ts for what is done differently then.
 import { Control, STATE, type StateFields } from './control.js'
+import { isReachable, type Hold } from './held.js'
+import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
-import { readOverflow } from './overflow.js'
+import { readOverflow, type OverflowPointer } from './overflow.js'
 import { checkPlace } from './place.js'
 import { compareKeys, findChild, findInLeaf } from './search.js'
 import type { SlotChecker } from './slot-check.js'
@@ -84,11 +85,46 @@ export class TreeReader {
         return false
       }
       const offsets = i32[((base + SLOT.BODY) >> 2) + i * 2 + 1]!
-      this.#take(window, base, offsets)
+      this.#take(space.buffers[window]!, u16, base, offsets)
       return true
     }
     return false
   }
+
+  /**
+   * The same for a reader that can be ended. What it has found it must find to be held once more before it
+   * believes it; that a key is absent is known to be true. Throws what `hold` throws.
+   */
+  findHeld(state: StateFields, key: Uint8Array, keyLength: number, hold: Hold): boolean {
+    const { space, checker } = this
+    const fileSlots = checker.fileSlots
+    let slot = state[STATE.ROOT]!
+    for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+      let node = this.#view
+      if (isReachable(slot, fileSlots) && checker.isPlain(slot, type, level)) node.at(space, slot as SlotNo)
+      else {
+        node = this.#copy ??= Node.scratch()
+        if (checker.take(node, slot, type, level, hold) && level === 0) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+      }
+      const { u8, u16, i32, base, count } = node
+      if (level > 0) {
+        slot = node.child(findChild(u8, u16, i32, base, count, key, keyLength))
+        hold.assertHeld()
+        continue
+      }
+      const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
+      if (i >= 0) {
+        this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + 1]!)
+        return true
+      }
+      hold.assertHeld()
+      if (i === -1 || i === ~count) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+    }
+    return false
+  }
+  readonly #view = new Node()
+  #copy: Node | undefined
 
   /**
    * Asks for the leaves that these keys belong to, and before that for the branches on the way: see
@@ -126,18 +162,13 @@ export class TreeReader {
     if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplaced(slot)
   }
 
-  #take(window: number, base: number, offsets: number): void {
-    this.buffer = this.space.buffers[window]!
-    this.u16 = this.space.u16[window]!
+  #take(buffer: Buffer, u16: Uint16Array, base: number, offsets: number): void {
+    this.buffer = buffer
+    this.u16 = u16
     this.#cell = base + (offsets & 0xffff)
     this.valueAt = this.#cell + 8 + ((offsets >>> 16) & KEY_LENGTH_MASK)
     this.overflows = offsets >>> 31 === 1
     this.valueLength = this.u16[(this.#cell + 6) >> 1]!
-  }
-
-  /** Makes entry i of a leaf the one that `valueAt` and the others describe. */
-  at(leaf: Node, i: number): void {
-    this.#take(leaf.slot >>> this.space.shift, leaf.base, leaf.i32[leaf.entry(i) + 1]!)
   }
 
   /** LSN of the frame that wrote the entry. */
@@ -146,17 +177,20 @@ export class TreeReader {
     return this.u16[w]! + this.u16[w + 1]! * 0x10000 + this.u16[w + 2]! * 2 ** 32
   }
 
-  /** The slot of the entry: looked for, since only messages need it. */
+  /** The slot of the entry, as it says itself. */
   get slotNo(): number {
-    return this.space.buffers.indexOf(this.buffer) * 2 ** this.space.shift + Math.floor(this.#cell / SLOT_BYTES)
+    return this.buffer.readUInt32LE(this.#cell - (this.#cell % SLOT_BYTES) + SLOT.NUMBER)
   }
 
-  /** The value if it overflows: a buffer of its own. */
-  overflowValue(): Buffer {
-    const first = this.buffer.readUInt32LE(this.valueAt) as SlotNo
-    const lengthBytes = this.buffer.readUInt32LE(this.valueAt + 4)
-    const crc = this.buffer.readUInt32LE(this.valueAt + 8)
-    return readOverflow(this.space, this.checker, { first, lengthBytes, crc })
+  /** Where the value overflows to. */
+  get overflow(): OverflowPointer {
+    const u32 = (n: number): number => this.buffer.readUInt32LE(this.valueAt + n)
+    return { first: u32(0) as SlotNo, lengthBytes: u32(4), crc: u32(8) }
+  }
+
+  /** The value if it overflows: a buffer of its own. `hold`: has found that what `find` found was held. */
+  overflowValue(hold?: Hold): Buffer {
+    return readOverflow(this.space, this.checker, this.overflow, hold)
   }
 }
 
@@ -166,13 +200,21 @@ const MAX_LEAVES_AHEAD = 64
 const boundedLeaf = new Node()
 const boundingBranch = new Node()
 
+/** Copies of slots that cursors are done with: making one costs more than filling it. */
+const spareCopies: Node[] = []
+const MAX_SPARE_COPIES = 64
+
 /**
  * A position between or on entries of one tree, moving leaf by leaf. `leaf` and `index` name the
  * entry; `valid` is false before the first and behind the last.
+ *
+ * The cursor of a reader that can be ended (`hold`) stands on copies of slots, each found to have been held
+ * once it had been made: what it says is true for good, and what it leads to may be followed.
  */
 export class Cursor {
   readonly #reader: TreeReader
   readonly #state: StateFields
+  readonly #hold: Hold | undefined
   readonly #path: Node[] = []
   readonly #taken: number[] = []
   valid = false
@@ -182,10 +224,14 @@ export class Cursor {
   /** Leaves ahead that have been asked for, and how many to ask for next. */
   #askedAhead = 0
   #askNext = 1
+  /** A leaf is looked at where it is, and the copy that takes its place as soon as another has to be made. */
+  #glancedAt: Node | undefined
+  #leafCopy: Node | undefined
 
-  constructor(reader: TreeReader, state: StateFields) {
+  constructor(reader: TreeReader, state: StateFields, hold?: Hold) {
     this.#reader = reader
     this.#state = state
+    this.#hold = hold
   }
 
   get leaf(): Node {
@@ -193,8 +239,25 @@ export class Cursor {
   }
 
   #enter(level: number, slot: number): Node {
-    this.#isFirst = this.#reader.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
-    return (this.#path[level] ??= new Node()).at(this.#reader.space, slot as SlotNo)
+    const { checker, space } = this.#reader
+    const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+    if (this.#hold === undefined) {
+      this.#isFirst = checker.expect(slot, type, level)
+      return (this.#path[level] ??= new Node()).at(space, slot as SlotNo)
+    }
+    if (level === 0) this.#endGlance()
+    const copy = (this.#path[level] ??= spareCopies.pop() ?? Node.scratch())
+    this.#isFirst = checker.take(copy, slot, type, level, this.#hold)
+    return copy
+  }
+
+  /** Gives copies back; the cursor is done. */
+  close(): void {
+    if (this.#hold === undefined) return
+    this.#endGlance()
+    for (const copy of this.#path) if (copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(copy)
+    this.#path.length = 0
+    this.valid = false
   }
 
   /** Goes to the first entry at or above `key` (above it if `after`). */
@@ -210,7 +273,7 @@ export class Cursor {
         continue
       }
       const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
-      if (this.#isFirst || i === -1 || i === ~node.count) this.checkPlace()
+      if (this.#isFirst || i === -1 || i === ~node.count) this.#checkPlace()
       this.index = i >= 0 ? (after ? i + 1 : i) : ~i
       this.valid = true
       if (this.index >= node.count) this.nextLeaf()
@@ -244,7 +307,8 @@ export class Cursor {
       const node = this.#enter(level, slot)
       const i = side === 0 ? 0 : node.count - 1
       if (level === 0) {
-        if (this.#isFirst) this.checkPlace()
+        // Among a whole leaf of entries this costs nothing that could be measured; a glance goes without.
+        if (this.#isFirst || this.#hold !== undefined) this.#checkPlace()
         this.index = i
       } else {
         this.#taken[level] = i
@@ -265,14 +329,21 @@ export class Cursor {
 
   /** Goes to the first entry of the next leaf. */
   nextLeaf(): boolean {
-    return this.#step(1)
+    return this.#step(1, false)
   }
   /** Goes to the last entry of the leaf before. */
   previousLeaf(): boolean {
-    return this.#step(-1)
+    return this.#step(-1, false)
+  }
+  /**
+   * Goes to the next leaf and looks at it where it is, if it can: for those who want of it a number or two, and
+   * find them to have been held before they believe them. With a `hold` only.
+   */
+  glanceAtNext(): boolean {
+    return this.#step(1, true)
   }
 
-  #step(direction: 1 | -1): boolean {
+  #step(direction: 1 | -1, isGlance: boolean): boolean {
     const height = this.#state[STATE.HEIGHT]!
     for (let level = 1; level < height; level++) {
       const node = this.#path[level]!
@@ -281,10 +352,49 @@ export class Cursor {
       this.#taken[level] = i
       if (level > 1) this.#askedAhead = 0
       else if (this.#askedAhead-- === 0) this.#askAhead(node, i, direction)
-      this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
+      if (level > 1 || !isGlance || !this.#glance(node.child(i))) this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
       return (this.valid = true)
     }
     return (this.valid = false)
+  }
+
+  /** True if the branches say that there is no key up to `to` behind this leaf. `to`: undefined for no bound. */
+  isNothingBehind(to: Uint8Array | undefined, inclusive: boolean): boolean {
+    for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
+      const node = this.#path[level]!
+      const i = this.#taken[level]! + 1
+      if (i >= node.count) continue
+      if (to === undefined) return false
+      const order = compareKeys(node.u8, node.keyAt(i), node.keyLength(i), to, 0, to.length, 0)
+      return inclusive ? order > 0 : order >= 0
+    }
+    return true
+  }
+
+  /** The same of keys from `from` on before this leaf. */
+  isNothingBefore(from: Uint8Array | undefined): boolean {
+    for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
+      const node = this.#path[level]!
+      const i = this.#taken[level]!
+      if (i === 0) continue
+      return from !== undefined && compareKeys(node.u8, node.keyAt(i), node.keyLength(i), from, 0, from.length, 0) <= 0
+    }
+    return true
+  }
+
+  /** Stands on a leaf where it is; false if it must be copied. */
+  #glance(slot: number): boolean {
+    const { checker, space } = this.#reader
+    if (!isReachable(slot, checker.fileSlots) || !checker.isPlain(slot, TYPE.LEAF, 0)) return false
+    this.#leafCopy ??= this.#path[0]
+    this.#path[0] = (this.#glancedAt ??= new Node()).at(space, slot as SlotNo)
+    this.index = 0
+    return true
+  }
+
+  #endGlance(): void {
+    if (this.#leafCopy !== undefined) this.#path[0] = this.#leafCopy
+    this.#leafCopy = undefined
   }
 
   /** Whoever goes on reads more: asks for leaf i of a branch and some behind it, twice as many each time. */
@@ -298,14 +408,24 @@ export class Cursor {
     this.#askedAhead = n - 1
   }
 
-  /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. */
-  checkPlace(): void {
-    checkPlace(this.#reader.checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+  /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified. */
+  #checkPlace(): void {
+    const { checker } = this.#reader
+    checkPlace(checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    if (this.#isFirst) checker.accept(this.leaf.slot)
   }
 
-  /** The same for the leaf that `key` belongs to. */
+  /** Throws `CorruptError` if the leaf that `key` belongs to is not in its place. */
   checkPlaceOf(key: Uint8Array, keyLength: number): void {
-    if (this.seek(key, keyLength, false)) this.checkPlace()
+    let slot = this.#state[STATE.ROOT]!
+    for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const node = this.#enter(level, slot)
+      const i = level === 0 ? 0 : findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      this.#taken[level] = i
+      if (level > 0) slot = node.child(i)
+      else this.#checkPlace()
+    }
+    this.close()
   }
 
   /** Index of the first entry of this leaf at or above `key` (above it if `after`). */
@@ -315,4 +435,3 @@ export class Cursor {
     return i >= 0 ? (after ? i + 1 : i) : ~i
   }
 }
-

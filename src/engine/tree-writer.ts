@@ -168,6 +168,7 @@ export class TreeWriter {
       if (level === 0) {
         const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
         if (first || i === -1 || i === ~node.count) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+        if (first) this.#checker.accept(slot)
         return i >= 0
       }
       const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
@@ -201,6 +202,9 @@ export class TreeWriter {
         this.#isLeafNew = level === 0
       }
       node = own
+      if (level > 0 || !this.#checker.isUnverified(child)) continue
+      checkPlace(this.#checker, this.#path, this.#taken, s[STATE.HEIGHT]!)
+      this.#checker.accept(child)
     }
     return node
   }

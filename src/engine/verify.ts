@@ -125,7 +125,7 @@ function verifyTree(engine: Engine): VerifyReport {
       }
       // Else whoever comes to it finds the same, and what it leads to stays untouched.
       if (!fits) return
-      control.setVerified(slot)
+      checker.accept(slot)
       if (level === 0) {
         counts.leaf++
         entries += count

@@ -7,11 +7,12 @@
 import { ClosedError, InvalidError, MmapdbError, ReadOnlyError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
-import type { BatchOperation, Engine, EngineSnapshot, Entry, Stats } from '../engine/engine.js'
+import type { BatchOperation, Engine, Stats } from '../engine/engine.js'
 import type { Key } from '../engine/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { boundsOf, type Range, type RangeIterator } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
+import type { EngineSnapshot, Entry } from '../engine/snapshot.js'
 import type { ValueEncoding } from '../engine/values.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
 import { FrameBuilder } from '../wal/frame.js'
@@ -137,7 +138,7 @@ export class Database<V = Anything> {
   }
   /** How many entries a range has. Cost: one step for each leaf of it. */
   count(range?: Range): number {
-    return this.#engine.range(range, 'keys').count()
+    return this.#engine.count(range)
   }
   /** The same, by a worker: for ranges so large that the event loop should not wait for them. */
   async countAsync(range: Range = {}): Promise<number> {

@@ -71,7 +71,7 @@ const TASKS = {
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
   check: (): VerifyReport => verify(engine()),
   lookUp: (keys: Encoded): Encoded => engine().getEncoded(keys),
-  count: (range: Range): number => engine().range(range, 'keys').count(),
+  count: (range: Range): number => engine().count(range),
   /** Closes the database, as the last closer if it is that. */
   close: (): void => {
     engine()

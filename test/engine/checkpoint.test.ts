@@ -15,12 +15,18 @@ function lookedAt(engine: Engine, act: () => void): number {
   const { checker } = engine.inside()
   const slots = new Set<number>()
   const expectAsEver = checker.expect.bind(checker)
+  const takeAsEver = checker.take.bind(checker)
   checker.expect = (slot, ...rest) => {
     slots.add(slot)
     return expectAsEver(slot, ...rest)
   }
+  checker.take = (into, slot, ...rest) => {
+    slots.add(slot)
+    return takeAsEver(into, slot, ...rest)
+  }
   act()
   checker.expect = expectAsEver
+  checker.take = takeAsEver
   return slots.size
 }
 

@@ -2,7 +2,8 @@
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import type { BatchOperation, Engine, EngineSnapshot } from '../../src/engine/engine.js'
+import type { BatchOperation, Engine } from '../../src/engine/engine.js'
+import type { EngineSnapshot } from '../../src/engine/snapshot.js'
 import { encodeHeader, decodeHeader, type Header } from '../../src/engine/header.js'
 import type { Key } from '../../src/engine/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
@@ -345,20 +346,69 @@ describe('what is closed', () => {
     expect(engine.stats().readers.pinned, 'after a loop was left').to.equal(0)
   })
 
-  it('makes room for others: too many snapshots are refused until one is closed', function () {
-    this.timeout(30_000)
+  it('makes room for others: snapshots of too many trees are refused until one is closed, and nothing else is', function () {
+    this.timeout(60_000)
     const engine = filled()
     const snapshots: EngineSnapshot[] = []
     expectError(() => {
-      for (;;) snapshots.push(engine.snapshot())
+      for (let n = 0; ; n++) {
+        snapshots.push(engine.snapshot())
+        engine.put('n', Buffer.from([n]))
+      }
     }, 'ERR_MMAPDB_READERS', /close/)
     expect(snapshots.length).to.equal(4095)
     expect(engine.get('key 1')).to.deep.equal(Buffer.from('1'))
-    engine.put('still', some)
+    // Who comes now opens, reads and writes.
+    const late = openEngine(engine.options.path)
+    const mine = late.get('key 1')
+    expect(mine).to.deep.equal(Buffer.from('1'))
+    expect([late.has('key 1'), late.has('never'), late.get('never')]).to.deep.equal([true, false, undefined])
+    expect(late.getEntry('key 2')).to.deep.equal(engine.getEntry('key 2'))
+    late.put('still', some)
+    expect(engine.get('still')).to.deep.equal(some)
+    expectError(() => late.snapshot(), 'ERR_MMAPDB_READERS', /close/)
+    snapshots.pop()!.close()
     snapshots.pop()!.close()
     engine.snapshot().close()
     for (const snapshot of snapshots) snapshot.close()
+    late.snapshot().close()
     expectSound(engine)
+  })
+
+  it('costs one place for all who read the same tree', () => {
+    const engine = filled()
+    const snapshots = Array.from({ length: 5000 }, () => engine.snapshot())
+    const iterators = Array.from({ length: 5000 }, () => engine.range(undefined, 'keys'))
+    expect(engine.stats().readers.pinned).to.equal(10_000)
+    engine.put('k', some)
+    expect(engine.inside().pins.older(engine.inside().control.visible(), false)).to.have.lengthOf(1)
+    for (const snapshot of snapshots) snapshot.close()
+    for (const iterator of iterators) iterator.return()
+    expect(engine.stats().readers.pinned).to.equal(0)
+  })
+
+  it('is done with the last entry or the limit, if that can be told', () => {
+    const engine = filled()
+    const pinned = (): number => engine.stats().readers.pinned
+    const held = engine.snapshot()
+    for (const [range, count] of [
+      [{ limit: 0 }, 0], [{ limit: 1 }, 1], [{ limit: 2, reverse: true }, 2], [{}, 20], [{ reverse: true }, 20], [{ gte: 'key 5', lt: 'key 7' }, 2],
+      [{ gt: 'key 5', lte: 'key 7', reverse: true }, 2], [{ prefix: 'key 1' }, 11],
+    ] as const) {
+      const iterator = engine.range(range, 'entries')
+      for (let i = 0; i < count; i++) {
+        expect(pinned()).to.equal(2)
+        expect(iterator.next().done).to.equal(false)
+      }
+      expect(pinned(), JSON.stringify(range)).to.equal(1)
+      expect(iterator.next().done).to.equal(true)
+      expect(engine.range(range, 'keys').count()).to.equal(count)
+      expect(engine.count(range)).to.equal(count)
+      expect([...held.range(range, 'keys')].length).to.equal(count)
+    }
+    expect(pinned()).to.equal(1)
+    held.close()
+    expect(pinned()).to.equal(0)
   })
 })
 
