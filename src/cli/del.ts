@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { globalsOf, jsonKeyOption, openToWrite, using } from './common.js'
 import { AbsentError, Ended, EXIT } from './failure.js'
-import { parseKey, plain, showKey } from './notation.js'
+import { jsonText, otherKey, parseKey, plainKey, showKey } from './notation.js'
 import { print } from './output.js'
 
 export const delCommand = (): Command =>
@@ -19,9 +19,9 @@ export const delCommand = (): Command =>
         return true
       })
       if (found) {
-        if (json) await print(JSON.stringify({ key: plain(key), deleted: true }))
+        if (json) await print(jsonText({ key: plainKey(key), deleted: true }))
         return
       }
       if (quiet) throw new Ended(EXIT.ABSENT)
-      throw new AbsentError(`There is no key ${showKey(key)}.`)
+      throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)
     })

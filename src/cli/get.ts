@@ -1,13 +1,14 @@
 // mmapdb get: prints one value.
 import { Command } from 'commander'
+import { isUtf8 } from 'node:buffer'
 import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, type KeyOptions } from './common.js'
 import { AbsentError, Ended, EXIT } from './failure.js'
-import { parseKey, plain, showKey, toJson } from './notation.js'
+import { jsonText, otherKey, parseKey, plain, plainKey, showKey, shownText, toJson } from './notation.js'
 import { print, printBytes } from './output.js'
 
 export const getCommand = (): Command =>
   new Command('get')
-    .description('Print the value of a key: strings and bytes as they are, everything else as JSON. Exit code 1 if it is absent.')
+    .description('Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if it is absent.')
     .argument('<key>', 'a string, or JSON with --json-key')
     .addOption(jsonKeyOption())
     .addOption(valueEncodingOption())
@@ -17,10 +18,14 @@ export const getCommand = (): Command =>
       const entry = await using(openToRead(db, { valueEncoding: options.valueEncoding }), (engine) => engine.getEntry(key))
       if (entry === undefined) {
         if (quiet) throw new Ended(EXIT.ABSENT)
-        throw new AbsentError(`There is no key ${showKey(key)}.`)
+        throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)
       }
       const { value, version } = entry
-      if (json) await print(JSON.stringify({ key: plain(key), value: plain(value), version }))
-      else if (value instanceof Uint8Array) await printBytes(value)
-      else await print(typeof value === 'string' ? value : toJson(value))
+      if (json) await print(jsonText({ key: plainKey(key), value: plain(value), version }))
+      else if (value instanceof Uint8Array) await (process.stdout.isTTY ? print(shownBytes(value)) : printBytes(value))
+      else if (typeof value === 'string') await print(process.stdout.isTTY ? shownText(value) : value)
+      else await print(toJson(value))
     })
+
+/** Bytes for a terminal. */
+const shownBytes = (bytes: Uint8Array): string => (isUtf8(bytes) ? shownText(Buffer.from(bytes).toString()) : toJson(bytes))

@@ -1,13 +1,29 @@
 // Keys and values as text. A key is a plain string unless --json-key says that it is JSON; values
-// likewise with --json-value. What JSON has no notation for is written as an object with one field:
-// {"base64":"..."} for bytes and {"bigint":"..."}. What is printed with --json can be given back.
+// likewise with --json-value. What JSON has no notation for is an object with one field:
+//
+//   {"base64":"..."} {"bigint":"..."}    a key, a part of a key, or a whole value
+//   {"$base64":"..."} {"$bigint":"..."} {"$number":"NaN"} {"$date":"..."} {"$map":[[key,value],...]}
+//   {"$set":[...]} {"$undefined":true} {"$Float64Array":[...]}   anywhere in a value
+//   {"$object":{...}}                    an object that would be taken for one of these
+//
+// What is printed can be given back: with --json as it stands, without it whatever is not a plain string.
 import { InvalidError } from '../errors.js'
 import type { Key, KeyPart } from '../engine/keys.js'
+import { NumberError, parseJson, type BigIntegers } from './json-text.js'
 
-function parsed(text: string, what: string): unknown {
+/** For the help of commands that take values. */
+export const NOTATION_HELP = `What JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
+and anywhere inside a value {"$base64":"..."}, {"$bigint":"..."}, {"$number":"NaN"}, {"$date":"..."},
+{"$map":[[key,value],...]}, {"$set":[...]}; {"$object":{...}} is an object that would be taken for one of these.`
+
+function parsed(text: string, what: string, bigIntegers: BigIntegers): unknown {
   try {
-    return JSON.parse(text) as unknown
+    return parseJson(text, bigIntegers)
   } catch (cause) {
+    if (cause instanceof NumberError) {
+      const advice = /^-?\d+$/.test(cause.literal) ? ` Write {"$bigint":"${cause.literal}"}, or a string.` : ''
+      throw new InvalidError(`${what} cannot be kept: ${cause.message}.${advice}`, { cause })
+    }
     throw new InvalidError(
       `${what} is not valid JSON: ${(cause as Error).message}. Quote strings twice, as in '"text"', or leave out --json-key / --json-value.`,
       { cause },
@@ -15,46 +31,110 @@ function parsed(text: string, what: string): unknown {
   }
 }
 
+/** The name and content of an object with one field. */
+function onlyField(x: unknown): [name: string, content: unknown] | undefined {
+  if (typeof x !== 'object' || x === null || Array.isArray(x)) return undefined
+  const names = Object.keys(x)
+  return names.length === 1 ? [names[0]!, (x as Record<string, unknown>)[names[0]!]] : undefined
+}
+
+const isBigint = (content: unknown): content is string => typeof content === 'string' && /^-?\d+$/.test(content)
+const isBase64 = (content: unknown): content is string =>
+  typeof content === 'string' && content.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(content)
+
+/** A whole value, a key or a part of one, where it stands for something that JSON has no notation for. */
 function special(x: unknown): unknown {
-  if (typeof x !== 'object' || x === null || Array.isArray(x)) return x
-  const fields = Object.entries(x)
-  if (fields.length !== 1 || typeof fields[0]![1] !== 'string') return x
-  const [name, text] = fields[0]! as [string, string]
-  if (name === 'base64') return Buffer.from(text, 'base64')
-  if (name === 'bigint' && /^-?\d+$/.test(text)) return BigInt(text)
+  const [name, content] = onlyField(x) ?? []
+  if (name === 'base64' && isBase64(content)) return Buffer.from(content, 'base64')
+  if (name === 'bigint' && isBigint(content)) return BigInt(content)
   return x
+}
+
+const TYPED_ARRAYS: Record<string, { from(content: never[]): unknown }> = {
+  Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array,
+  BigInt64Array, BigUint64Array,
+}
+
+const NUMBERS = ['NaN', 'Infinity', '-Infinity', '-0']
+
+/** What a value in the notation above stands for. */
+function valueOf(x: unknown): unknown {
+  if (typeof x !== 'object' || x === null) return x
+  if (Array.isArray(x)) return x.map(valueOf)
+  const [name, content] = onlyField(x) ?? []
+  if (name === '$base64' && isBase64(content)) return Buffer.from(content, 'base64')
+  if (name === '$bigint' && isBigint(content)) return BigInt(content)
+  if (name === '$number' && NUMBERS.includes(content as string)) return Number(content)
+  if (name === '$date' && (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content))))) return new Date(content ?? Number.NaN)
+  if (name === '$set' && Array.isArray(content)) return new Set(content.map(valueOf))
+  if (name === '$map' && Array.isArray(content) && content.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+    return new Map((content as [unknown, unknown][]).map(([key, value]) => [valueOf(key), valueOf(value)]))
+  }
+  if (name === '$undefined' && content === true) return undefined
+  const typedArray = name?.startsWith('$') && Array.isArray(content) ? TYPED_ARRAYS[name.slice(1)] : undefined
+  if (typedArray) return typedArray.from((content as unknown[]).map(valueOf) as never[])
+  const object = name === '$object' && onlyField(content) !== undefined ? (content as object) : x
+  return mapped(object, valueOf)
+}
+
+function mapped(object: object, change: (value: unknown) => unknown): Record<string, unknown> {
+  // fromEntries makes a field of __proto__, too.
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(value)]))
 }
 
 /** The key that an argument stands for. Throws `InvalidError`; the engine checks the rest. */
 export function parseKey(text: string, asJson: boolean): Key {
   if (!asJson) return text
-  const trimmed = text.trim()
-  if (/^-?\d+$/.test(trimmed) && !Number.isSafeInteger(Number(trimmed))) return BigInt(trimmed)
-  const key = parsed(trimmed, 'The key')
+  const key = parsed(text, 'The key', 'bigint')
   return (Array.isArray(key) ? key.map(special) : special(key)) as Key
 }
 
+/** The value that an argument stands for. Throws `InvalidError`. */
 export function parseValue(text: string, asJson: boolean): unknown {
-  return asJson ? special(parsed(text, 'The value')) : text
+  if (!asJson) return text
+  const value = parsed(text, 'The value', 'refuse')
+  const whole = special(value)
+  return Object.is(whole, value) ? valueOf(value) : whole
 }
 
-/** JSON of anything that can be a key or a value. */
-export function toJson(value: unknown): string {
-  return printable(JSON.stringify(plain(value)) ?? 'null')
-}
+/** JSON text without anything that steers a terminal. */
+export const jsonText = (x: unknown): string => printable(JSON.stringify(x) ?? 'null')
 
-/** The same as something that JSON.stringify takes. */
-export function plain(value: unknown): unknown {
+/** A value as text, in the notation above. */
+export const toJson = (value: unknown): string => jsonText(plain(value))
+
+/** A key as something that JSON.stringify takes. */
+export const plainKey = (key: unknown): unknown => (Array.isArray(key) ? key.map(whole) : whole(key))
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+
+function whole(value: unknown): unknown {
   if (typeof value === 'bigint') return { bigint: String(value) }
-  if (value instanceof Uint8Array) return { base64: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
-  if (typeof value === 'number' && !Number.isFinite(value)) return String(value)
+  return value instanceof Uint8Array ? { base64: base64(value) } : value
+}
+
+/** A value as something that JSON.stringify takes. */
+export function plain(value: unknown): unknown {
+  const simple = whole(value)
+  if (!Object.is(simple, value)) return simple
+  // As a whole value it would be taken for bytes or for a bigint.
+  return !Object.is(special(value), value) ? { $object: inside(value) } : inside(value)
+}
+
+function inside(value: unknown): unknown {
+  if (typeof value === 'bigint') return { $bigint: String(value) }
+  if (value === undefined) return { $undefined: true }
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: Object.is(value, -0) ? '-0' : String(value) }
   if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map(plain)
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString()
-  if (value instanceof Map) return Object.fromEntries([...value].map(([k, v]) => [typeof k === 'string' ? k : toJson(k), plain(v)]))
-  if (value instanceof Set) return [...value].map(plain)
+  if (value instanceof Uint8Array) return { $base64: base64(value) }
+  if (Array.isArray(value)) return value.map(inside)
+  if (value instanceof Date) return { $date: Number.isNaN(value.getTime()) ? null : value.toISOString() }
+  if (value instanceof Map) return { $map: [...value].map((pair) => pair.map(inside)) }
+  if (value instanceof Set) return { $set: [...value].map(inside) }
+  if (ArrayBuffer.isView(value)) return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
   if (value instanceof RegExp || value instanceof Error) return String(value)
-  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, plain(v)]))
+  const object = mapped(value, inside)
+  return onlyField(value)?.[0].startsWith('$') ? { $object: object } : object
 }
 
 /** What steers a terminal, or turns the order of what follows round. */
@@ -66,9 +146,19 @@ const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padSta
 /** A text of others, with control characters as \uXXXX, so that it cannot steer the terminal. */
 export const printable = (text: string): string => text.replace(CONTROL, escaped)
 
-/** A key for people: strings as they are (quoted if they hold control characters), the rest as JSON. */
+/** Strings that look like JSON, or like the bytes of a key that cannot be decoded, or whose ends cannot be seen. */
+const AMBIGUOUS = /^$|^["[{\s]|\s$|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|null)$|^0x/
+
+/** What to say besides where there is no key that was given as a string and looks like JSON. */
+export const otherKey = (text: string, asJson: boolean | undefined): string =>
+  !asJson && /^["[{]|^-?\d+(\.\d+)?$|^(true|false|null)$/.test(text) ? ' That is a string; for a key that is no string give --json-key.' : ''
+
+/** A text of several lines for a terminal. */
+export const shownText = (text: string): string => text.replace(CONTROL, (c) => (c === '\n' || c === '\t' ? c : escaped(c)))
+
+/** A key for people: strings as they are, but in quotes if they could be taken for something else; the rest as JSON. */
 export function showKey(key: Key | KeyPart): string {
-  return typeof key === 'string' && printable(key) === key ? key : toJson(key)
+  return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key ? key : jsonText(plainKey(key))
 }
 
 /** At most `length` characters of a value's JSON. */

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { isUtf8 } from 'node:buffer'
 import { InvalidError } from '../errors.js'
 import { globalsOf, jsonKeyOption, openToWrite, readStdin, using, valueEncodingOption, type KeyOptions } from './common.js'
-import { parseKey, parseValue, plain } from './notation.js'
+import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from './notation.js'
 import { print } from './output.js'
 
 interface PutOptions extends KeyOptions {
@@ -25,7 +25,9 @@ Examples:
   mmapdb put greeting hello                    a string
   mmapdb put user:1 '{"name":"Ada"}' --json-value
   mmapdb put 42 x --json-key                   under the number 42
-  mmapdb put photo - --value-encoding binary < photo.jpg`,
+  mmapdb put photo - --value-encoding binary < photo.jpg
+
+${NOTATION_HELP}`,
     )
     .action(async (keyText: string, valueText: string, options: PutOptions, command: Command) => {
       const { db, json } = globalsOf(command)
@@ -35,7 +37,7 @@ Examples:
         engine.put(key, value)
         return json ? engine.getEntry(key)?.version : undefined
       })
-      if (json) await print(JSON.stringify({ key: plain(key), version }))
+      if (json) await print(jsonText({ key: plainKey(key), version }))
     })
 
 async function valueOf(text: string, { jsonValue, valueEncoding }: PutOptions): Promise<unknown> {

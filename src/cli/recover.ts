@@ -7,7 +7,7 @@ import { verify } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { attempt, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
 import { Ended, EXIT } from './failure.js'
-import { plain, showKey } from './notation.js'
+import { plainKey, showKey } from './notation.js'
 import { number, plural, print } from './output.js'
 import { recoveryLines, verifyLines } from './recovery-text.js'
 
@@ -84,5 +84,5 @@ const textKey = (bytes: Uint8Array): string => {
 const jsonKey = (bytes: Uint8Array | undefined): unknown => {
   if (bytes === undefined) return null
   const key = attempt(() => decodeKey(bytes, 0, bytes.length))
-  return key ? { key: plain(key.value) } : { hex: Buffer.from(bytes).toString('hex') }
+  return key ? { key: plainKey(key.value) } : { hex: Buffer.from(bytes).toString('hex') }
 }

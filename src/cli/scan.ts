@@ -3,7 +3,7 @@ import { Command, Option } from 'commander'
 import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, whole, type KeyOptions } from './common.js'
 import type { Key } from '../engine/keys.js'
 import type { Range } from '../engine/range.js'
-import { parseKey, plain, showKey, toJson } from './notation.js'
+import { jsonText, parseKey, plain, plainKey, showKey, toJson } from './notation.js'
 import { Lines } from './output.js'
 
 interface ScanOptions extends KeyOptions {
@@ -37,7 +37,9 @@ export const scanCommand = (): Command =>
     .addHelpText(
       'after',
       `
-Strings are printed as they are, other keys as JSON; --json tells the string 5 from the number 5.
+Strings are printed as they are, other keys as JSON: 5 is the number, "5" in quotes is the string. Strings
+that could be taken for something else are in quotes. Give a plain string back as it stands, and
+whatever else is printed with --json-key. Control characters are written as \\u001b.
 Everything printed is of one moment, whatever is written meanwhile.`,
     )
     .action(async (options: ScanOptions, command: Command) => {
@@ -61,8 +63,8 @@ Everything printed is of one moment, whatever is written meanwhile.`,
     })
 
 function lineOf(item: unknown, selection: 'keys' | 'values' | 'entries', json: boolean): string {
-  if (selection === 'keys') return json ? JSON.stringify({ key: plain(item) }) : showKey(item as Key)
-  if (selection === 'values') return json ? JSON.stringify({ value: plain(item) }) : toJson(item)
+  if (selection === 'keys') return json ? jsonText({ key: plainKey(item) }) : showKey(item as Key)
+  if (selection === 'values') return json ? jsonText({ value: plain(item) }) : toJson(item)
   const [key, value] = item as [Key, unknown]
-  return json ? JSON.stringify({ key: plain(key), value: plain(value) }) : `${showKey(key)}\t${toJson(value)}`
+  return json ? jsonText({ key: plainKey(key), value: plain(value) }) : `${showKey(key)}\t${toJson(value)}`
 }

@@ -15,7 +15,7 @@ import { valueCodec, type ValueCodec, type ValueEncoding } from '../engine/value
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { slotBytes, withFile, type DataFile } from './files.js'
-import { plain, preview, showKey } from './notation.js'
+import { plain, plainKey, preview, printable, showKey } from './notation.js'
 import { bytes, coloured, number, plural, print } from './output.js'
 import { columnsOf } from './terminal.js'
 
@@ -273,7 +273,7 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
   }
   const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
   const lines = [`slot ${slotNo}: ${common.type}${type === TYPE.BRANCH ? ` at level ${common.level}` : ''}`]
-  const row = (name: string, value: unknown): void => void lines.push(`  ${name.padEnd(18)} ${String(value)}`)
+  const row = (name: string, value: unknown): void => void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
   row('number', common.number)
   row('CRC-32C', `${common.crc}${sealed}`)
   row('made at LSN', common.lsn)
@@ -321,7 +321,7 @@ function entryOf(node: Node, i: number, codec: ValueCodec): EntryView {
   // A branch's key is cut to what tells its children apart; it need not be a whole key.
   const key = first ? undefined : attempt(() => decodeKey(node.u8, at, at + length))
   const keyView = {
-    ...(key ? { key: plain(key.value) } : {}),
+    ...(key ? { key: plainKey(key.value) } : {}),
     keyText: first ? '(below)' : key ? showKey(key.value) : `0x${raw.toString('hex', at, at + length)}`,
   }
   if (!node.isLeaf) return { ...keyView, child: node.child(i) }

@@ -15,7 +15,7 @@ import { segmentName } from '../wal/segment.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { isInUse } from './files.js'
-import { plain, preview, showKey } from './notation.js'
+import { plain, plainKey, preview, showKey } from './notation.js'
 import { bytes, Lines, number, plural } from './output.js'
 
 interface WalOptions {
@@ -251,7 +251,7 @@ function decodeOperations(frame: Frame, codec: ValueCodec): Decoded[] {
       const raw = `${plural(valueLength, 'byte')}`
       const decoded: Decoded = {
         kind: kind === OP_PUT ? 'put' : 'del',
-        key: key ? plain(key.value) : b.toString('hex', keyAt, keyAt + keyLength),
+        key: key ? plainKey(key.value) : b.toString('hex', keyAt, keyAt + keyLength),
         valueBytes: valueLength,
         ...(value ? { value: plain(value.value) } : {}),
         keyText: key ? showKey(key.value) : `0x${b.toString('hex', keyAt, keyAt + keyLength)}`,
