@@ -17,7 +17,8 @@ import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
 import { DataFile, displaced, openDataFile, PUT_DATA_BACK } from './data-file.js'
-import { checkPath, databasePaths, findHeader, isQuickToOpen, type DatabasePaths, type HeaderSearch } from './files.js'
+import { checkPath, databasePaths, findHeader, isQuickToOpen, mayWriteAll, type DatabasePaths, type HeaderSearch } from './files.js'
+import { keepChain } from './free-list.js'
 import { growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
@@ -27,7 +28,7 @@ import { flushHome, openHome, type ExpectedDatabase } from './home.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
-import { anyLockPin } from './lock-pins.js'
+import { anyLockPin, LockPins } from './lock-pins.js'
 import { NotNowError, PATIENT, type Patience } from './not-now.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
@@ -148,7 +149,7 @@ export class Engine {
       this.#home = home
       this.#storage = storage
       const found = expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
-      this.isPrivate = inspect || (options.readOnly && !isWritable(storage, paths.directory))
+      this.isPrivate = inspect || (options.readOnly && !mayWriteAll(storage, paths))
       if (found === 'missing') flushHome(world, paths.directory)
       this.#dataFile = guarded('Opening the data file', () =>
         openDataFile(storage, {
@@ -161,7 +162,7 @@ export class Engine {
             readAheadBytes: options.readAheadBytes,
           },
           expected: expected?.data,
-          // A private look keeps openers out: they would change pages under its mapping.
+          // Until a private look has read the log and pinned its tree, openers wait.
           takeTurn: (locks) => this.#lockOpen(locks, this.isPrivate ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0),
         }),
       )
@@ -243,6 +244,8 @@ export class Engine {
         timeoutMs: options.timeoutMs,
       })
       this.#values = valueCodec(options.valueEncoding)
+      // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
+      if (this.isPrivate) new LockPins(this.#locks).hold(header.lsn, 'firm')
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
         if (first) {
@@ -250,8 +253,8 @@ export class Engine {
           this.#control.setReady()
           this.#locks.tryLock(LOCK.ATTACHED, 'shared')
         }
-        this.#locks.unlock(LOCK.OPEN)
       }
+      this.#locks.unlock(LOCK.OPEN)
       this.#pin = this.#pins.tryAcquire()
     } catch (error) {
       for (const step of undo.reverse()) step()
@@ -397,6 +400,7 @@ export class Engine {
       const twins = headerSlots(header.checkpointNumber)
       const freeListDamage = formatControl(this.#control, this.#space, header, () => this.#allocator, () => this.#checker)
       this.#checkLogBelongs(header)
+      if (this.isPrivate && freeListDamage === undefined) keepChain(this.#space, this.#checker, header)
       if (!this.isPrivate) this.#settleHeader(header)
       const report = recover({
         control: this.#control,
@@ -980,10 +984,6 @@ export class Engine {
     this.#control.publishState(state)
     return this.#checkpointer.run({ wait: true, cutTail: true })
   }
-}
-
-function isWritable(storage: Storage, directory: string): boolean {
-  return !storage.fileSystem(directory).readOnly
 }
 
 const formatUuid = (uuid: Buffer): string =>

@@ -25,6 +25,10 @@ export const databasePaths = (directory: string): DatabasePaths => ({
 /** What may lie there before there is a data file: `wal.new` is left by a creation that was cut short. */
 const OURS = new Set(['wal', 'wal.new', 'control'])
 
+/** Whether this user may do all that having a database open, or recovering it, takes. */
+export const mayWriteAll = (storage: Storage, { directory, data, wal, control }: DatabasePaths): boolean =>
+  [directory, data, wal, control].every((path) => storage.info(path).kind === 'missing' || storage.mayWrite(path))
+
 /** Throws if what lies in the directory cannot be a database, or is none and may not become one. */
 export function checkPath(storage: Storage, paths: DatabasePaths, options: { createIfMissing: boolean }): 'exists' | 'missing' {
   const { directory, data } = paths

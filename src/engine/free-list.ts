@@ -105,6 +105,17 @@ export const lostSlots = (header: Header, free: Runs): number =>
 export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
 
 /**
+ * Makes the chain of `header` this process's own in a region that is private: whoever opens the database
+ * meanwhile gives these slots away with their next checkpoint, pin or no pin.
+ */
+export function keepChain(space: SlotSpace, checker: SlotChecker, header: Header): void {
+  for (const slot of chainSlots(space, checker, header.chain, header.chainSlots)) {
+    // A store, though it changes nothing, copies the page. An atomic one is not optimised away.
+    Atomics.or(space.i32[space.reach(slot)]!, space.base(slot) >> 2, 0)
+  }
+}
+
+/**
  * The same from the tree: every slot that it does not reach, but for those of `chain`. Reads all of it but leaves
  * that hold no long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
  */

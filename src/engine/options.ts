@@ -17,8 +17,10 @@ export interface OpenOptions {
   /** Create the database if there is none. Default true, unless `readOnly`. */
   createIfMissing?: boolean
   /**
-   * Refuse to write. On a file system or in a directory that cannot be written, the log is
-   * replayed in memory and the database is seen as it was when it was opened.
+   * Refuse to write. A user who may write all the same recovers the database on disk, if that is due, and sees
+   * what others write. A user who may only read (by mode, as another user, on a file system mounted read-only)
+   * changes nothing and keeps nobody out: if nobody has the database open, the log is replayed in memory, and the
+   * database stays as it was then.
    */
   readOnly?: boolean
   /**
