@@ -9,7 +9,8 @@
 //   held:  some reader that has been at it for long reaches it. A slot made at c and freed at f is
 //          reached by a reader of a tree p only if c <= p < f. Those that no reader reaches do not
 //          wait for the oldest one, so that an old snapshot holds on to what it sees and no more.
-//          Looked through again when one of those readers has gone.
+//          Looked through again when one of those readers has gone, some of it in each group: the next
+//          group must not wait for all of it.
 //   ready: reusable at once.
 // rings.ts says how they lie there.
 import { STATE, type Control, type StateFields } from './control.js'
@@ -24,6 +25,10 @@ import type { SlotSpace } from './slot-space.js'
 const LONG_READER_BYTES = 256 * 1024
 /** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */
 const GROUPS_BETWEEN_CHECKS = 64
+/** Held slots that are looked at again in one group: a fraction of a millisecond. */
+const SWEPT_IN_A_GROUP = 1024
+/** If nobody reads, they need not be looked at. */
+const SWEPT_WITHOUT_READERS = 8192
 
 export class Allocator {
   readonly #control: Control
@@ -62,9 +67,17 @@ export class Allocator {
     this.#own.length = 0
     this.#sorted = false
     this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
+    this.#noteDepartures()
+    this.#sweepHeld(this.#readers.length === 0 ? SWEPT_WITHOUT_READERS : SWEPT_IN_A_GROUP)
+    if (!this.#isTooMuchHeld()) return
+    // Not for what nobody holds any more.
+    this.#sweepHeld(Infinity)
     // One tree's readers in each group: what they held is free from the next one on.
-    if (this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes) this.#readers.some((lsn) => this.#pins.expire(lsn))
-    if (this.#rings.slots(STATE.HELD) > 0 && this.#sumUpTo(state[STATE.HELD_MAX]!) !== state[STATE.HELD_SUM]) this.#sweepHeld()
+    if (this.#isTooMuchHeld()) this.#readers.some((lsn) => this.#pins.expire(lsn))
+  }
+
+  #isTooMuchHeld(): boolean {
+    return this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes
   }
 
   /** A slot whose bytes may be overwritten. */
@@ -84,8 +97,8 @@ export class Allocator {
     if (rings.slots(STATE.LOOSE) > 0 && rings.freedAt(STATE.LOOSE) <= oldest) return rings.take(STATE.LOOSE)
     const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!)
     if (rings.slots(STATE.BOUND) > 0 && rings.freedAt(STATE.BOUND) <= limit) return rings.take(STATE.BOUND)
-    if (this.#readers.length === 0 || this.#sorted) return 0
-    this.#sortOut()
+    while (s[STATE.HELD_DUE]! > 0 && rings.slots(STATE.READY) === 0) this.#sweepHeld(SWEPT_IN_A_GROUP)
+    if (rings.slots(STATE.READY) === 0 && this.#readers.length > 0 && !this.#sorted) this.#sortOut()
     return rings.slots(STATE.READY) > 0 ? rings.take(STATE.READY) : 0
   }
 
@@ -127,6 +140,7 @@ export class Allocator {
     for (const ring of RINGS) if (!rings.keepRoom(ring)) this.#settle(oldest)
     s[STATE.ELIGIBLE] =
       rings.slots(STATE.READY) +
+      (this.#readers.length === 0 ? rings.slots(STATE.HELD) : 0) +
       rings.slotsUpTo(STATE.LOOSE, oldest) +
       rings.slotsUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
   }
@@ -157,7 +171,7 @@ export class Allocator {
   /** Freed slots that nobody waits for but readers. */
   #heldBack(): number {
     const oldest = this.#readers[0]
-    if (oldest === undefined) return this.#rings.slots(STATE.HELD)
+    if (oldest === undefined) return 0
     const s = this.#state
     const visible = s[STATE.VISIBLE]!
     const durable = s[STATE.CHECKPOINT_DURABLE]!
@@ -205,6 +219,7 @@ export class Allocator {
   replaceWaiting(runs: Runs, freedAt = 0): void {
     const into = freedAt === 0 ? STATE.READY : STATE.LOOSE
     for (const ring of RINGS) this.#rings.clear(ring)
+    this.#state[STATE.HELD_DUE] = 0
     for (const ring of RINGS) this.#rings.enlargeFor(ring, ring === into ? runs.length / 2 : 0)
     this.#pushRuns(into, runs, freedAt)
   }
@@ -241,18 +256,30 @@ export class Allocator {
     this.#rings.push(STATE.HELD, slot, freedAt)
     if (reader <= s[STATE.HELD_MAX]!) return
     s[STATE.HELD_MAX] = reader
-    s[STATE.HELD_SUM] = this.#sumUpTo(reader)
+    s[STATE.HELD_READERS] = this.#readersBelow(reader + 1)
   }
 
-  /** A reader has gone that slots were held for: looks at all of them again. */
-  #sweepHeld(): void {
+  /**
+   * If a reader has gone that slots may be held for, all of them are due to be looked at again. Only the newest
+   * tree can be taken anew, so those who read the trees up to one only ever become fewer: their number tells.
+   */
+  #noteDepartures(): void {
+    const s = this.#state
+    const slots = this.#rings.slots(STATE.HELD)
+    if (slots === 0) s[STATE.HELD_MAX] = 0
+    const readers = this.#readersBelow(s[STATE.HELD_MAX]! + 1)
+    if (readers !== s[STATE.HELD_READERS]) s[STATE.HELD_DUE] = slots
+    s[STATE.HELD_READERS] = readers
+  }
+
+  /** Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the ring. */
+  #sweepHeld(most: number): void {
     const s = this.#state
     const rings = this.#rings
-    s[STATE.HELD_MAX] = 0
-    s[STATE.HELD_SUM] = 0
-    for (let left = rings.slots(STATE.HELD); left > 0; left--) {
+    for (let left = Math.min(most, s[STATE.HELD_DUE]!); left > 0; left--) {
       const freedAt = rings.freedAt(STATE.HELD)
       const slot = rings.take(STATE.HELD)
+      s[STATE.HELD_DUE]!--
       const reader = this.#readerOf(slot, freedAt)
       if (reader === undefined) rings.push(STATE.READY, slot, 0)
       else this.#hold(slot, freedAt, reader)
@@ -261,18 +288,19 @@ export class Allocator {
 
   /** The newest reader that reaches a slot freed at `freedAt`, if there is one. */
   #readerOf(slot: number, freedAt: number): number | undefined {
-    const made = madeAt(this.#space, slot)
-    for (let i = this.#readers.length - 1; i >= 0; i--) {
-      const reader = this.#readers[i]!
-      if (reader < made) return undefined
-      if (reader < freedAt) return reader
-    }
-    return undefined
+    const reader = this.#readers[this.#readersBelow(freedAt) - 1]
+    return reader !== undefined && reader >= madeAt(this.#space, slot) ? reader : undefined
   }
 
-  #sumUpTo(lsn: number): number {
-    let sum = 0
-    for (const reader of this.#readers) if (reader <= lsn) sum += reader
-    return sum
+  /** How many read trees older than that of `lsn`. */
+  #readersBelow(lsn: number): number {
+    let low = 0
+    let high = this.#readers.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#readers[middle]! < lsn) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 }

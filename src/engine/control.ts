@@ -126,15 +126,17 @@ export const STATE = {
   FRAMES: 43,
   OPERATIONS: 44,
   CHECKPOINTS: 45,
-  /** Newest pin that held slots are held for, and the sum of all pins up to it when they were. */
+  /** Newest tree that slots are held for, and how many read it or an older one. */
   HELD_MAX: 46,
-  HELD_SUM: 47,
+  HELD_READERS: 47,
   /** Freed slots that could have been reused at the last publication but for readers. */
   HELD_BACK: 48,
   /** Slots that are neither used nor known to be free: a full disk had no room to note them. */
   LOST: 49,
+  /** Slots at the head of the ring of held ones that are due to be looked at again. */
+  HELD_DUE: 50,
 } as const
-export const STATE_FIELDS = 50
+export const STATE_FIELDS = 51
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
