@@ -189,6 +189,11 @@ export class Allocator {
     return this.#readers.length > 0
   }
 
+  /** Slots that are held for readers who have been at it for long, as of `begin`. */
+  get heldSlots(): number {
+    return this.#rings.slots(STATE.HELD)
+  }
+
   /** Slots that can be had whoever reads. */
   get readySlots(): number {
     return this.#rings.slots(STATE.READY)

@@ -31,6 +31,18 @@ export interface Hold {
   assertHeld(): void
 }
 
+let observer: (() => void) | undefined
+
+/** Calls `observe` at every step of a reader that can be ended, where others may act; for tests. */
+export function observeReads(observe: (() => void) | undefined): void {
+  observer = observe
+}
+
+/** Between two loads of such a reader. */
+export function readStep(): void {
+  if (observer !== undefined) observer()
+}
+
 /** How far beyond the start of a slot a search in it, and a value found there, can reach if all in it is garbage. */
 const ENTRIES_REACH = SLOT.BODY + (0xffff + 1) * 12
 const CELL_REACH = 0xffff + LEAF_CELL_HEADER + KEY_LENGTH_MASK + 0xffff

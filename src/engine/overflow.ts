@@ -5,7 +5,7 @@ import { CorruptError } from '../errors.js'
 import { crc32c } from '../wal/crc.js'
 import { MAX_VALUE_BYTES } from '../wal/frame.js'
 import type { Allocator } from './allocator.js'
-import type { Hold } from './held.js'
+import { readStep, type Hold } from './held.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from './layout.js'
 import type { Node } from './node.js'
 import type { SlotChecker } from './slot-check.js'
@@ -119,11 +119,13 @@ export function forEachOverflowSlot(
   let slot = pointer.first
   for (let left = pointer.lengthBytes; left > 0; ) {
     checker.expect(slot, TYPE.OVERFLOW, 0, hold)
+    if (hold !== undefined) readStep()
     const w = space.base(slot) >> 2
     const i32 = space.i32[space.reach(slot)]!
     const next = i32[w + 6]! >>> 0
     const bytes = i32[w + 7]! >>> 0
     const fits = bytes === Math.min(left, SLOT_BODY_BYTES) && (next === 0) === (bytes === left)
+    if (hold !== undefined) readStep()
     if (fits) visit(slot, bytes)
     hold?.assertHeld()
     if (!fits) throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })

@@ -5,7 +5,7 @@
 // An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
 import { ClosedError, EncodingError, InvalidError } from '../errors.js'
 import type { StateFields } from './control.js'
-import type { Hold } from './held.js'
+import { readStep, type Hold } from './held.js'
 import { SLOT_BYTES } from './layout.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from './keys.js'
 import { overflowPointer, readOverflow } from './overflow.js'
@@ -115,6 +115,7 @@ const scratch = Buffer.alloc(SLOT_BYTES)
 
 /** The value of the entry that the reader stands on if it overflows. */
 function heldOverflow({ reader, hold }: RangeSource): Buffer {
+  readStep()
   const pointer = reader.overflow
   hold.assertHeld()
   return readOverflow(reader.space, reader.checker, pointer, hold)
@@ -122,6 +123,7 @@ function heldOverflow({ reader, hold }: RangeSource): Buffer {
 
 /** Copies the value of the entry that the reader stands on into `scratch`; returns its length. */
 function heldCopy({ reader, hold }: RangeSource): number {
+  readStep()
   const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
   reader.checker.checkFaults()
   hold.assertHeld()

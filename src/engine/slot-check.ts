@@ -28,7 +28,7 @@ import {
   TYPE_NAMES,
   type SlotNo,
 } from './layout.js'
-import type { Hold } from './held.js'
+import { readStep, type Hold } from './held.js'
 import { Node } from './node.js'
 import { compareKeys, commonPrefix, headOf } from './search.js'
 import type { SlotSpace } from './slot-space.js'
@@ -126,9 +126,11 @@ export class SlotChecker {
     if (!this.#isInFile(slot)) throw damaged(slot, NOT_IN_FILE)
     // Asked first: once the slot has been handed out again, it is due no longer, and the copy is as it was.
     const due = this.isUnverified(slot)
+    readStep()
     into.copyOf(this.#space, slot as SlotNo)
     this.checkFaults()
     hold.assertHeld()
+    readStep()
     const unfit = this.#unfit(into.i32[SLOT.TYPE >> 2]!, type, level)
     if (unfit !== undefined) throw damaged(slot, unfit)
     if (!due) return false

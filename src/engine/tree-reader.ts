@@ -1,7 +1,7 @@
 // Reads a published tree: point lookups and cursors. Takes no lock; whoever calls holds a pin on the tree
 // that it names. One that may be expired is a `Hold`: see held.ts for what is done differently then.
 import { Control, STATE, type StateFields } from './control.js'
-import { isReachable, type Hold } from './held.js'
+import { isReachable, readStep, type Hold } from './held.js'
 import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { readOverflow, type OverflowPointer } from './overflow.js'
@@ -107,13 +107,17 @@ export class TreeReader {
         node = this.#copy ??= Node.scratch()
         if (checker.take(node, slot, type, level, hold) && level === 0) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
       }
+      readStep()
       const { u8, u16, i32, base, count } = node
       if (level > 0) {
-        slot = node.child(findChild(u8, u16, i32, base, count, key, keyLength))
+        const i = findChild(u8, u16, i32, base, count, key, keyLength)
+        readStep()
+        slot = node.child(i)
         hold.assertHeld()
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
+      readStep()
       if (i >= 0) {
         this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + 1]!)
         return true
@@ -386,6 +390,7 @@ export class Cursor {
   #glance(slot: number): boolean {
     const { checker, space } = this.#reader
     if (!isReachable(slot, checker.fileSlots) || !checker.isPlain(slot, TYPE.LEAF, 0)) return false
+    readStep()
     this.#leafCopy ??= this.#path[0]
     this.#path[0] = (this.#glancedAt ??= new Node()).at(space, slot as SlotNo)
     this.index = 0
