@@ -53,7 +53,12 @@ export class WorkerThread {
   /** Throws what the system gives as the reason why there can be no further thread. */
   constructor() {
     const data: ThreadData = { signal: this.#signal.buffer as SharedArrayBuffer }
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { name: 'mmapdb', workerData: data })
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
+      name: 'mmapdb',
+      workerData: data,
+      // The flags of the user's program are not meant for this one, and some would not let it start (--input-type).
+      execArgv: [],
+    })
     let started: () => void
     let failed: (error: Error) => void
     this.started = new Promise((resolve, reject) => {

@@ -36,7 +36,8 @@ export interface Step {
   /** Of `open`, on top of `{ workers: 0 }`: a user may not be able to read the files of the checkout. */
   readonly options?: OpenOptions
   /**
-   * Lines of an async function. They have `path` (of the database), `place`, `open(options?)`, `fs`, `sleep(ms)`, and
+   * Lines of an async function. They have `path` (of the database), `place`, `open(options?)`, `fs`, `sleep(ms)`,
+   * `entry` (URL of the package), and
    * where the step goes on, `ready()` (now the next step may begin) and `isOver()` (now it should come to its end).
    */
   readonly does: string

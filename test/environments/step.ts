@@ -22,6 +22,7 @@ if (user !== undefined) {
 if (umask !== undefined) process.umask(umask)
 
 const tools = {
+  entry: new URL('../../src/index.js', import.meta.url).href,
   path,
   place,
   fs,

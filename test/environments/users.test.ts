@@ -205,3 +205,17 @@ describeRows('users: nobody is locked out', locksNobodyOut)
 describeRows('users: what is private stays private', staysPrivate)
 describeRows('users: who may only read', whoMayOnlyRead)
 describeRows('mounts', mounts)
+
+describeRows('ways of starting a program', [
+  {
+    what: 'a module given on the command line, with flags that worker threads would not take',
+    steps: [
+      {
+        does: `const { spawnSync } = await import('node:child_process')
+               const code = 'import { open } from ' + JSON.stringify(entry) + '; const db = await open(' + JSON.stringify(path) + '); await db.put(1, 2); console.log(db.get(1)); await db.close()'
+               return spawnSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' }).stdout.trim()`,
+        gives: '2',
+      },
+    ],
+  },
+])
