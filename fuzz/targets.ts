@@ -6,7 +6,7 @@ import { BIG_INTEGERS } from '../src/cli/json-text.js'
 import { readItems, type InputFormat } from '../src/cli/load-input.js'
 import { parseKey, parseValue, plain, preview, showKey, toJson } from '../src/cli/notation.js'
 import { Engine } from '../src/engine/engine.js'
-import { decodeHeader, encodeHeader } from '../src/engine/header.js'
+import { decodeHeader, encodeHeader, FORMAT_VERSION } from '../src/engine/header.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../src/engine/keys.js'
 import { LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from '../src/engine/layout.js'
 import { Node } from '../src/engine/node.js'
@@ -112,7 +112,7 @@ function header(bytes: Buffer): void {
   }
   const found = decodeHeader(sealSlot(slot), slotNo)
   if (typeof found === 'string') return
-  if (found.version > 1) return
+  if (found.version !== FORMAT_VERSION) return
   hold(isDeepStrictEqual(decodeHeader(encodeHeader(found, slotNo), slotNo), found), 'a header comes back as another one')
   hold(found.nextSlot >= 4 && found.height < 32 && (found.height === 0 || (found.root >= 4 && found.root < found.nextSlot)), 'a header says what cannot be')
 }

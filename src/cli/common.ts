@@ -42,14 +42,16 @@ export const jsonKeyOption = (): Option =>
   new Option('--json-key', 'keys are JSON: 5, "text", [1,"a"], true, null, {"base64":"..."}, {"bigint":"..."}')
 
 export const valueEncodingOption = (): Option =>
-  new Option('--value-encoding <name>', 'how values are stored; the database does not remember it, so always give the same')
-    .choices(VALUE_ENCODINGS)
-    .default('msgpack')
+  new Option('--value-encoding <name>', 'how values are stored: said on creation (default: msgpack) and remembered; needless afterwards').choices(VALUE_ENCODINGS)
 
 export interface KeyOptions {
   readonly jsonKey?: boolean
-  readonly valueEncoding: ValueEncoding
+  readonly valueEncoding?: ValueEncoding
 }
+
+/** What a command was told about the encoding, for `open`. */
+export const encodingOf = ({ valueEncoding }: { readonly valueEncoding?: ValueEncoding }): OpenOptions =>
+  valueEncoding === undefined ? {} : { valueEncoding }
 
 /**
  * A command that does one thing and is gone wants little of the log set aside for it. Others who

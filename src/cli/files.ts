@@ -7,6 +7,7 @@ import { SLOT_BYTES } from '../engine/layout.js'
 import { LOCK } from '../engine/lock-bytes.js'
 import { resolveOptions } from '../engine/options.js'
 import { SlotSpace } from '../engine/slot-space.js'
+import { encodingOf, type ValueEncoding } from '../engine/values.js'
 import { posixStorage } from '../storage/posix.js'
 
 export interface DataFile {
@@ -43,6 +44,16 @@ export function withFile<T>(db: string, look: (file: DataFile) => T): T {
     return look({ path: data, space, slots, headers, inUse: isInUse(db) })
   } finally {
     region.close()
+  }
+}
+
+/** The encoding that the headers name; undefined where there is no database, or no good header. */
+export function encodingInHeader(db: string): ValueEncoding | undefined {
+  try {
+    return withFile(db, ({ headers: { header } }) => header && encodingOf(header.encodingNo))
+  } catch {
+    // Whoever opens it meets the reason.
+    return undefined
   }
 }
 

@@ -1,7 +1,7 @@
 // mmapdb get: prints one value.
 import { Command } from 'commander'
 import { isUtf8 } from 'node:buffer'
-import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, type KeyOptions } from './common.js'
+import { encodingOf, globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, type KeyOptions } from './common.js'
 import { AbsentError, Ended, EXIT } from './failure.js'
 import { jsonText, otherKey, parseKey, plain, plainKey, showKey, shownText, toJson } from './notation.js'
 import { print, printBytes } from './output.js'
@@ -15,7 +15,7 @@ export const getCommand = (): Command =>
     .action(async (keyText: string, options: KeyOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
-      const entry = await using(openToRead(db, { valueEncoding: options.valueEncoding }), (engine) => engine.getEntry(key))
+      const entry = await using(openToRead(db, encodingOf(options)), (engine) => engine.getEntry(key))
       if (entry === undefined) {
         if (quiet) throw new Ended(EXIT.ABSENT)
         throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)

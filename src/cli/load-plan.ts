@@ -1,12 +1,13 @@
 // What the threads and processes of a load tell each other.
 import type { ErrorMessage } from '../errors.js'
 import type { EngineOptions } from '../engine/options.js'
+import type { ValueEncoding } from '../engine/values.js'
 
 /** Words that the threads of one process share. */
 export const SHARED = { STOP: 0, OPERATIONS: 1, READY: 2, CHECKED: 3, WORDS: 4 } as const
 
 export interface LoadPlan {
-  readonly engine: EngineOptions
+  readonly engine: EngineOptions & { readonly valueEncoding: ValueEncoding }
   readonly threads: number
   readonly ops: number
   readonly seed: number

@@ -5,8 +5,9 @@ import { closeSync, openSync, statSync } from 'node:fs'
 import { InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import type { OpenOptions } from '../engine/options.js'
-import type { ValueEncoding } from '../engine/values.js'
+import { DEFAULT_ENCODING, type ValueEncoding } from '../engine/values.js'
 import { engineOptions, globalsOf, openToWrite, valueEncodingOption, whole, type Globals } from './common.js'
+import { encodingInHeader } from './files.js'
 import { Ended, EXIT } from './failure.js'
 import { BIG_INTEGERS, type BigIntegers } from './json-text.js'
 import type { InputFormat } from './load-input.js'
@@ -34,7 +35,7 @@ export interface LoadOptions {
   readonly verify: boolean
   readonly ackLog?: string
   readonly force?: boolean
-  readonly valueEncoding: ValueEncoding
+  readonly valueEncoding?: ValueEncoding
   readonly checkpointBytes?: number
   readonly segmentBytes?: number
   readonly helper?: boolean
@@ -147,13 +148,14 @@ export interface JobContext {
 async function load(options: LoadOptions, globals: Globals): Promise<void> {
   const { Crew, Processes } = await import('./load-crew.js')
   const fromInput = options.input !== undefined
+  const valueEncoding = options.valueEncoding ?? encodingInHeader(globals.db) ?? DEFAULT_ENCODING
   const engineChoice: OpenOptions = {
-    valueEncoding: options.valueEncoding,
+    valueEncoding,
     ...(options.checkpointBytes === undefined ? {} : { checkpointBytes: options.checkpointBytes }),
     segmentBytes: options.segmentBytes ?? 64 * 1024 * 1024,
   }
   const plan: LoadPlan = {
-    engine: engineOptions(globals.db, engineChoice),
+    engine: { ...engineOptions(globals.db, engineChoice), valueEncoding },
     threads: options.workers,
     ops: options.ops ?? DEFAULT_OPS,
     seed: options.seed,

@@ -3,6 +3,8 @@ import { Command } from 'commander'
 import { isUtf8 } from 'node:buffer'
 import { InvalidError } from '../errors.js'
 import { globalsOf, jsonKeyOption, openToWrite, readStdin, using, valueEncodingOption, type KeyOptions } from './common.js'
+import { DEFAULT_ENCODING, type ValueEncoding } from '../engine/values.js'
+import { encodingInHeader } from './files.js'
 import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from './notation.js'
 import { print } from './output.js'
 
@@ -32,21 +34,21 @@ ${NOTATION_HELP}`,
     .action(async (keyText: string, valueText: string, options: PutOptions, command: Command) => {
       const { db, json } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
-      const value = await valueOf(valueText, options)
-      const version = await using(openToWrite(db, { valueEncoding: options.valueEncoding }), (engine) => {
+      const given = valueText === '-' ? await readStdin() : valueText
+      const valueEncoding = options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING
+      const value = valueOf(given, valueEncoding, options.jsonValue ?? false)
+      const version = await using(openToWrite(db, { valueEncoding }), (engine) => {
         engine.put(key, value)
         return json ? engine.getEntry(key)?.version : undefined
       })
       if (json) await print(jsonText({ key: plainKey(key), version }))
     })
 
-async function valueOf(text: string, { jsonValue, valueEncoding }: PutOptions): Promise<unknown> {
-  if (text !== '-') {
-    const value = parseValue(text, jsonValue ?? false)
-    return valueEncoding === 'binary' && typeof value === 'string' ? Buffer.from(value) : value
+function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolean): unknown {
+  if (typeof given !== 'string') {
+    if (encoding === 'binary') return given
+    if (!isUtf8(given)) throw new InvalidError('What was piped in is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.')
   }
-  const bytes = await readStdin()
-  if (valueEncoding === 'binary') return bytes
-  if (!isUtf8(bytes)) throw new InvalidError('What was piped in is not UTF-8 text. Store bytes with --value-encoding binary.')
-  return parseValue(bytes.toString(), jsonValue ?? false)
+  const value = parseValue(given.toString(), isJson)
+  return encoding === 'binary' && typeof value === 'string' ? Buffer.from(value) : value
 }

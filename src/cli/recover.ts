@@ -3,9 +3,10 @@ import { Command, Option } from 'commander'
 import { decodeKey } from '../engine/keys.js'
 import { resolveOptions } from '../engine/options.js'
 import { salvage, type SalvageReport } from '../engine/salvage.js'
+import { VALUE_ENCODINGS, type ValueEncoding } from '../engine/values.js'
 import { verify } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
-import { attempt, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
+import { attempt, encodingOf, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { plainKey, showKey } from './notation.js'
 import { number, plural, print } from './output.js'
@@ -14,6 +15,7 @@ import { recoveryLines, verifyLines } from './recovery-text.js'
 interface RecoverOptions {
   readonly dryRun?: boolean
   readonly salvage?: string
+  readonly valueEncoding?: ValueEncoding
 }
 
 export const recoverCommand = (): Command =>
@@ -21,6 +23,7 @@ export const recoverCommand = (): Command =>
     .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
     .addOption(new Option('--dry-run', 'change nothing; say what would be done').conflicts('salvage'))
     .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>')
+    .addOption(new Option('--value-encoding <name>', 'with --salvage: how values are stored, where no header is left to say it').choices(VALUE_ENCODINGS))
     .addHelpText(
       'after',
       `
@@ -31,7 +34,7 @@ is listed. Versions of entries begin anew.`,
     .action(async (options: RecoverOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
       if (options.salvage !== undefined) {
-        await salvageInto(options.salvage, globalsOf(command))
+        await salvageInto(options.salvage, options, globalsOf(command))
         return
       }
       const dry = options.dryRun ?? false
@@ -45,8 +48,8 @@ is listed. Versions of entries begin anew.`,
       if (!verified.ok) throw new Ended(EXIT.CORRUPT)
     })
 
-async function salvageInto(out: string, { db, json, quiet }: Globals): Promise<void> {
-  const report = salvage(resolveOptions(db, { workers: 0 }), resolveOptions(out, { workers: 0 }), posixStorage)
+async function salvageInto(out: string, options: RecoverOptions, { db, json, quiet }: Globals): Promise<void> {
+  const report = salvage(resolveOptions(db, { workers: 0 }), resolveOptions(out, { workers: 0, ...encodingOf(options) }), posixStorage)
   const verified = await using(openToRead(out), verify)
   if (json) {
     const { lostRanges, lostValues, ...rest } = report
@@ -60,7 +63,7 @@ function salvageLines(report: SalvageReport): string[] {
   const lines = [
     `Salvaged ${plural(report.entries, 'entry')} of the tree; replayed ${plural(report.framesReplayed, 'frame')} of the log with ${plural(report.operationsReplayed, 'operation')}.`,
   ]
-  if (!report.headerFound) lines.push('No header was good: leaves were gathered from all over the file.')
+  if (!report.headerFound) lines.push('No header was good: leaves were gathered from all over the file. Values are taken to be msgpack unless --value-encoding says otherwise.')
   else if (report.entriesFromLostLeaves > 0) lines.push(`${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`)
   if (report.mayBeStale) lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
   for (const { slotNo, why } of report.damage) lines.push(`  slot ${slotNo}: ${why}`)

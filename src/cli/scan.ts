@@ -1,10 +1,11 @@
 // mmapdb scan: prints the entries of a range in the order of their keys.
 import { Command, Option } from 'commander'
-import { globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, whole, type KeyOptions } from './common.js'
+import { EncodingError } from '../errors.js'
+import { encodingOf, globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, whole, type KeyOptions } from './common.js'
 import type { Key } from '../engine/keys.js'
 import type { Range } from '../engine/range.js'
-import { jsonText, parseKey, plain, plainKey, showKey, toJson } from './notation.js'
-import { Lines } from './output.js'
+import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from './notation.js'
+import { Lines, plural, tell } from './output.js'
 
 interface ScanOptions extends KeyOptions {
   readonly gte?: string
@@ -16,6 +17,7 @@ interface ScanOptions extends KeyOptions {
   readonly limit?: number
   readonly keys?: boolean
   readonly values?: boolean
+  readonly skipBad?: boolean
 }
 
 const BOUNDS = ['gte', 'gt', 'lte', 'lt', 'prefix'] as const
@@ -32,6 +34,7 @@ export const scanCommand = (): Command =>
     .option('--limit <n>', 'at most so many', whole(0))
     .addOption(new Option('--keys', 'keys only').conflicts('values'))
     .addOption(new Option('--values', 'values only'))
+    .option('--skip-bad', 'leave out entries whose values cannot be decoded, and say on stderr which')
     .addOption(jsonKeyOption())
     .addOption(valueEncodingOption())
     .addHelpText(
@@ -52,15 +55,36 @@ Everything printed is of one moment, whatever is written meanwhile.`,
       if (options.reverse) range['reverse'] = true
       if (options.limit !== undefined) range['limit'] = options.limit
       const lines = new Lines()
-      await using(openToRead(db, { valueEncoding: options.valueEncoding }), async (engine) => {
+      let bad = 0
+      const leftOut = ({ code, message }: EncodingError): void => {
+        bad++
+        tell(json ? JSON.stringify({ warning: { code, message } }) : `mmapdb: left out: ${printable(message)}`)
+      }
+      await using(openToRead(db, encodingOf(options)), async (engine) => {
         const selection = options.keys ? 'keys' : options.values ? 'values' : 'entries'
-        for (const item of engine.range(range as Range, selection)) {
+        const items = engine.range(range as Range, selection)
+        for (const item of options.skipBad ? decodable(items, leftOut) : items) {
           const waiting = lines.write(lineOf(item, selection, json))
           if (waiting) await waiting
         }
       })
       await lines.flush()
+      if (bad > 0) tell(json ? JSON.stringify({ leftOut: bad }) : `mmapdb: ${plural(bad, 'entry')} left out`)
     })
+
+/** The items whose values can be decoded; tells of the others. */
+function* decodable(items: Iterator<unknown>, leftOut: (error: EncodingError) => void): Generator<unknown> {
+  for (;;) {
+    try {
+      const { done, value } = items.next()
+      if (done) return
+      yield value
+    } catch (error) {
+      if (!(error instanceof EncodingError)) throw error
+      leftOut(error)
+    }
+  }
+}
 
 function lineOf(item: unknown, selection: 'keys' | 'values' | 'entries', json: boolean): string {
   if (selection === 'keys') return json ? jsonText({ key: plainKey(item) }) : showKey(item as Key)

@@ -11,7 +11,7 @@ import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE
 import { Node } from '../engine/node.js'
 import { overflowPointer } from '../engine/overflow.js'
 import { slotDamage, structureDamage } from '../engine/slot-check.js'
-import { valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
+import { DEFAULT_ENCODING, encodingOf, valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { slotBytes, withFile, type DataFile } from './files.js'
@@ -21,7 +21,7 @@ import { columnsOf } from './terminal.js'
 
 interface SlotsOptions {
   readonly width?: number
-  readonly valueEncoding: ValueEncoding
+  readonly valueEncoding?: ValueEncoding
 }
 
 export const slotsCommand = (): Command =>
@@ -264,7 +264,8 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
   if ((type === TYPE.LEAF || type === TYPE.BRANCH) && structureDamage(space, slotNo as SlotNo, new Node()) === undefined) {
     const node = new Node().at(space, slotNo as SlotNo)
     Object.assign(detail, { prefixBytes: node.prefix, usedBytes: node.usedBytes, freeBytes: node.freeBytes, garbageBytes: node.garbage })
-    entries = Array.from({ length: node.count }, (_, i) => entryOf(node, i, valueCodec(options.valueEncoding)))
+    const codec = valueCodec(options.valueEncoding ?? encodingOf(file.headers.header?.encodingNo ?? 0) ?? DEFAULT_ENCODING)
+    entries = Array.from({ length: node.count }, (_, i) => entryOf(node, i, codec))
   }
   if (json) {
     const views = entries.map(({ keyText, valueText, ...view }) => ({ ...view, ...('key' in view || view.child !== undefined ? {} : { keyHex: keyText }), ...(valueText === undefined || 'value' in view ? {} : { valueHex: valueText }) }))
@@ -309,8 +310,8 @@ function damageOf({ space, headers, inUse }: DataFile, slotNo: number, crc: numb
 function headerDetail(b: Buffer, slotNo: number): Record<string, unknown> {
   const header = decodeHeader(b, slotNo)
   if (typeof header === 'string') return {}
-  const { uuid, createdMs, version, chain, chainSlots, ...rest } = header
-  return { formatVersion: version, uuid: uuid.toString('hex'), ...rest, freeList: chain, freeListSlots: chainSlots, created: new Date(createdMs).toISOString() }
+  const { uuid, createdMs, version, encodingNo, chain, chainSlots, ...rest } = header
+  return { formatVersion: version, valueEncoding: encodingOf(encodingNo) ?? encodingNo, uuid: uuid.toString('hex'), ...rest, freeList: chain, freeListSlots: chainSlots, created: new Date(createdMs).toISOString() }
 }
 
 function entryOf(node: Node, i: number, codec: ValueCodec): EntryView {

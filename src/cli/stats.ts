@@ -21,7 +21,7 @@ async function table(s: Stats): Promise<string> {
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
   const sections: [string, [string, string, string?][]][] = [
-    ['database', [['path', s.path], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
+    ['database', [['path', s.path], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['value encoding', s.valueEncoding], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
     [
       'data file',
       [

@@ -5,7 +5,7 @@ import { CorruptError, InvalidError, NotFoundError } from '../errors.js'
 import { databasePaths, findHeader } from '../engine/files.js'
 import { decodeKey } from '../engine/keys.js'
 import { SLOT_BYTES } from '../engine/layout.js'
-import { valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
+import { DEFAULT_ENCODING, valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
 import { posixStorage } from '../storage/posix.js'
 import { forEachOperation, FRAME, FRAME_TYPE_OPERATIONS, OP_PUT } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
@@ -14,7 +14,7 @@ import { classifyEnd, LogReader } from '../wal/reader.js'
 import { segmentName } from '../wal/segment.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
-import { isInUse } from './files.js'
+import { encodingInHeader, isInUse } from './files.js'
 import { plain, plainKey, preview, showKey } from './notation.js'
 import { bytes, Lines, number, plural } from './output.js'
 
@@ -23,7 +23,7 @@ interface WalOptions {
   readonly from?: number
   readonly limit: number
   readonly ops?: boolean
-  readonly valueEncoding: ValueEncoding
+  readonly valueEncoding?: ValueEncoding
 }
 
 const DEFAULT_LIMIT = 50
@@ -71,7 +71,7 @@ async function list(db: string, options: WalOptions, json: boolean, lines: Lines
     for (const start of starts) await lines.write(describeSegment(log, start, checkpointLsn, json))
     if (!json) await lines.write(checkpointLsn === undefined ? 'No header says where the checkpoint is.' : `The tree on disk includes everything before LSN ${checkpointLsn}.`)
     const range = rangeOf(options, starts)
-    const codec = options.ops ? valueCodec(options.valueEncoding) : undefined
+    const codec = options.ops ? valueCodec(options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING) : undefined
     let shown = 0
     let left = 0
     const walk = new Walk(log, range.from as Lsn, checkpointLsn, inUse)

@@ -52,6 +52,7 @@ export interface CheckpointParts extends SharedLockParts {
   readonly allocator: Allocator
   readonly checker: SlotChecker
   readonly createdMs: number
+  readonly encodingNo: number
 }
 
 export interface CheckpointReport {
@@ -162,7 +163,7 @@ export class Checkpointer {
   }
 
   #finish(begun: Begun, cutTail: boolean): CheckpointReport {
-    const { control, log, space, allocator, checker, createdMs } = this.#parts
+    const { control, log, space, allocator, checker, createdMs, encodingNo } = this.#parts
     const { state, chain, oldChain, sinceLsn } = begun
     const allFree = mergedRuns(begun.free)
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
@@ -181,6 +182,7 @@ export class Checkpointer {
 
     const header: Header = {
       version: FORMAT_VERSION,
+      encodingNo,
       uuid: log.uuid,
       checkpointNumber: number,
       lsn,

@@ -42,7 +42,7 @@ import { TreeReader } from './tree-reader.js'
 import { TreeWriter } from './tree-writer.js'
 import { Trimmer, usedSlots, worthTrimming } from './trim.js'
 import { ofEntry } from './undecodable.js'
-import { valueCodec, type ValueCodec } from './values.js'
+import { DEFAULT_ENCODING, encodingNumber, storedEncoding, valueCodec, type ValueCodec, type ValueEncoding } from './values.js'
 
 /** One operation of a batch. */
 export type BatchOperation<V = unknown> =
@@ -54,6 +54,7 @@ export interface Stats {
   readonly path: string
   readonly uuid: string
   readonly formatVersion: number
+  readonly valueEncoding: ValueEncoding
   readonly entries: number
   readonly height: number
   readonly slots: {
@@ -204,6 +205,7 @@ export class Engine {
         search = this.#findHeader()
       }
       const header = search.header!
+      this.#values = valueCodec(storedEncoding(header.encodingNo, options))
       this.#space = new SlotSpace(data)
       this.#checker = new SlotChecker(this.#space, this.#control)
       this.#log = new Log({
@@ -241,9 +243,9 @@ export class Engine {
         allocator: this.#allocator,
         checker: this.#checker,
         createdMs: header.createdMs,
+        encodingNo: header.encodingNo,
         timeoutMs: options.timeoutMs,
       })
-      this.#values = valueCodec(options.valueEncoding)
       // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
       if (this.isPrivate) new LockPins(this.#locks).hold(header.lsn, 'firm')
       this.recovery = first ? this.#recover(header, search) : undefined
@@ -346,7 +348,7 @@ export class Engine {
   #isUnborn(read: (slotNo: number) => Buffer): boolean {
     const slots = this.#dataRegion.sizeBytes() / SLOT_BYTES
     if (slots > INITIAL_SLOTS) return false
-    const empty = emptyHeader(Buffer.alloc(16), 0, FORMAT_VERSION)
+    const empty = emptyHeader(Buffer.alloc(16), 0, 0)
     const [first, second] = headerSlots(empty.checkpointNumber)
     for (let slotNo = 0; slotNo < slots; slotNo++) {
       const bytes = read(slotNo)
@@ -374,7 +376,7 @@ export class Engine {
       log.close()
       storage.flushDirectory(this.options.path)
       this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
-      writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), FORMAT_VERSION))
+      writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), encodingNumber(this.options.valueEncoding ?? DEFAULT_ENCODING)))
     })
   }
 
@@ -791,6 +793,7 @@ export class Engine {
       path: this.options.path,
       uuid: formatUuid(this.#log.uuid),
       formatVersion: FORMAT_VERSION,
+      valueEncoding: this.valueEncoding,
       entries: state[STATE.ENTRIES]!,
       height: state[STATE.HEIGHT]!,
       slots: {
@@ -855,6 +858,11 @@ export class Engine {
   /** What tells this database from any other, for other threads of this process that are to open the same. */
   get identity(): Required<ExpectedDatabase> {
     return { directory: this.#home.identity, data: this.#dataFile.identity }
+  }
+
+  /** How values are encoded: as whoever created the database said. */
+  get valueEncoding(): ValueEncoding {
+    return this.#values.name
   }
 
   get isClosed(): boolean {

@@ -7,6 +7,7 @@ import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
 import { decodeHeader, FORMAT_VERSION, looksLikeHeader, type Header } from './header.js'
 import { noDatabase } from './home.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
+import { encodingOf } from './values.js'
 
 export interface DatabasePaths {
   readonly directory: string
@@ -54,6 +55,22 @@ export function isQuickToOpen(storage: Storage, { data, wal }: DatabasePaths): b
   return segments.length === 1 && storage.info(`${wal}/${segments[0]}`).sizeBytes <= SEGMENT_HEADER_BYTES
 }
 
+/** Throws `VersionError` for what this version of mmapdb cannot read. */
+function checkFormat({ version, encodingNo }: Header): void {
+  if (version > FORMAT_VERSION) {
+    throw new VersionError(`The database was written in format ${version}; this version of mmapdb reads format ${FORMAT_VERSION}. Update mmapdb.`)
+  }
+  if (version < FORMAT_VERSION) {
+    throw new VersionError(
+      `The database was written in format ${version} by an older version of mmapdb; this one reads format ${FORMAT_VERSION}. ` +
+        'Print it with that version (mmapdb scan --json), and load that into a new database with this one.',
+    )
+  }
+  if (encodingOf(encodingNo) === undefined) {
+    throw new VersionError(`The values of the database are encoded in a way (number ${encodingNo}) that this version of mmapdb does not know. Update mmapdb.`)
+  }
+}
+
 export interface HeaderSearch {
   readonly header: Header | undefined
   /** What is wrong with each header slot that is not good. */
@@ -80,11 +97,7 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
     if (typeof found === 'string') damage.push({ slotNo, why: found })
     else if (header === undefined || isNewer(found, header)) header = found
   }
-  if (header !== undefined && header.version > FORMAT_VERSION) {
-    throw new VersionError(
-      `The database was written in format ${header.version}; this version of mmapdb reads up to ${FORMAT_VERSION}. Update mmapdb.`,
-    )
-  }
+  if (header !== undefined) checkFormat(header)
   if (header === undefined && !blank) {
     if (!ours) throw new NotADatabaseError(`${path} is not the data file of a database.`)
     throw new CorruptError(

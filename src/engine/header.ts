@@ -5,7 +5,7 @@
 //   offset size (behind the 32 bytes that every slot begins with; type = 1)
 //       32    8  magic "mmapdb\r\n"
 //       40    4  format version
-//       44    4  reserved (0)
+//       44    4  encoding of the values: 1 msgpack, 2 json, 3 utf8, 4 binary
 //       48   16  UUID of the database
 //       64    8  checkpoint number
 //       72    8  LSN up to which the tree includes the log
@@ -23,11 +23,12 @@ import { crc32c } from '../wal/crc.js'
 import { FIRST_LSN, LSN_ALIGNMENT, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
-export const FORMAT_VERSION = 1
+export const FORMAT_VERSION = 2
 const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
 const AT = {
   MAGIC: 32,
   VERSION: 40,
+  ENCODING: 44,
   UUID: 48,
   NUMBER: 64,
   LSN: 72,
@@ -45,6 +46,8 @@ const AT = {
 
 export interface Header {
   readonly version: number
+  /** Number of the encoding of the values: see `encodingOf`. */
+  readonly encodingNo: number
   readonly uuid: Buffer
   readonly checkpointNumber: number
   readonly lsn: Lsn
@@ -73,6 +76,7 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeBigUInt64LE(BigInt(header.lsn), SLOT.LSN)
   MAGIC.copy(b, AT.MAGIC)
   b.writeUInt32LE(header.version, AT.VERSION)
+  b.writeUInt32LE(header.encodingNo, AT.ENCODING)
   header.uuid.copy(b, AT.UUID, 0, 16)
   b.writeBigUInt64LE(BigInt(header.checkpointNumber), AT.NUMBER)
   b.writeBigUInt64LE(BigInt(header.lsn), AT.LSN)
@@ -100,6 +104,7 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
   if (!headerSlots(checkpointNumber).includes(slotNo)) return `checkpoint ${checkpointNumber} does not belong there`
   const header: Header = {
     version: b.readUInt32LE(AT.VERSION),
+    encodingNo: b.readUInt32LE(AT.ENCODING),
     uuid: Buffer.from(b.subarray(AT.UUID, AT.UUID + 16)),
     checkpointNumber,
     lsn: Number(b.readBigUInt64LE(AT.LSN)) as Lsn,
@@ -114,8 +119,8 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
     createdMs: b.readDoubleLE(AT.CREATED),
   }
-  // What a newer format means by its fields is its own affair; that it is newer is all that matters.
-  if (header.version > FORMAT_VERSION) return header
+  // What another format means by its fields is its own affair; that it is another is all that matters.
+  if (header.version > 0 && header.version !== FORMAT_VERSION) return header
   return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header) ? 'it says what cannot be' : header
 }
 
@@ -140,7 +145,7 @@ function isPossible(h: Header): boolean {
 }
 
 /** Fields of a header that are different for each database, and its CRC. */
-const ITS_OWN = [[SLOT.CRC, SLOT.CRC + 4], [AT.UUID, AT.UUID + 16], [AT.CREATED, AT.CREATED + 8]] as const
+const ITS_OWN = [[SLOT.CRC, SLOT.CRC + 4], [AT.ENCODING, AT.ENCODING + 4], [AT.UUID, AT.UUID + 16], [AT.CREATED, AT.CREATED + 8]] as const
 
 /** True if nothing but parts of `header`, as some database has it, were ever written to these bytes of `slotNo`. */
 export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean {

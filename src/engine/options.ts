@@ -24,8 +24,9 @@ export interface OpenOptions {
    */
   readOnly?: boolean
   /**
-   * How values become bytes: `msgpack` (default), `json`, `utf8` (strings) or `binary` (Uint8Arrays,
-   * the fastest). Not stored: everybody who opens the database must use the same.
+   * How values become bytes: `msgpack`, `json`, `utf8` (strings) or `binary` (Uint8Arrays, the fastest); docs/values.md
+   * says what each carries. Said once, on creation (default `msgpack`), and remembered: may be left out
+   * afterwards, and another one than that of the database is refused.
    */
   valueEncoding?: ValueEncoding
   /**
@@ -75,8 +76,10 @@ export interface OpenOptions {
   allowNetworkFileSystem?: boolean
 }
 
-export interface ResolvedOptions extends Required<OpenOptions> {
+export interface ResolvedOptions extends Required<Omit<OpenOptions, 'valueEncoding'>> {
   readonly path: string
+  /** Undefined: what the database has. */
+  readonly valueEncoding: ValueEncoding | undefined
 }
 
 /** What the engine itself needs; everything in it can be sent to a worker. */
@@ -125,8 +128,8 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
   const fallbackBytes = Math.max(64 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
   const windowBytes = integer('windowBytes', options.windowBytes, fallbackBytes, 64 * KiB, GiB)
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
-  const valueEncoding = options.valueEncoding ?? 'msgpack'
-  if (!VALUE_ENCODINGS.includes(valueEncoding)) {
+  const { valueEncoding } = options
+  if (valueEncoding !== undefined && !VALUE_ENCODINGS.includes(valueEncoding)) {
     throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${String(valueEncoding)}.`)
   }
   const readOnly = flag('readOnly', options.readOnly, false)

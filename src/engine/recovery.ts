@@ -19,7 +19,7 @@ import type { CheckpointReport } from './checkpoint.js'
 import type { Committer } from './commit.js'
 import { Control, newState, STATE } from './control.js'
 import { chainSlots, deriveFreeList, lostSlots, readFreeList } from './free-list.js'
-import type { Header } from './header.js'
+import { FORMAT_VERSION, type Header } from './header.js'
 import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from './layout.js'
 import type { Runs } from './runs.js'
 import type { SlotChecker } from './slot-check.js'
@@ -251,8 +251,9 @@ function countUnsealed(space: SlotSpace, header: Header): number {
 }
 
 /** The header of a database with nothing in it. */
-export const emptyHeader = (uuid: Buffer, createdMs: number, version: number): Header => ({
-  version,
+export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number): Header => ({
+  version: FORMAT_VERSION,
+  encodingNo,
   uuid,
   checkpointNumber: 0,
   lsn: FIRST_LSN,

@@ -29,6 +29,7 @@ import type { ResolvedOptions } from './options.js'
 import { overflowPointer } from './overflow.js'
 import { slotDamage, type TreeBounds } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
+import { storedEncoding } from './values.js'
 
 /** Keys from `from` on and below `to`, encoded; undefined is no bound. */
 export interface LostRange {
@@ -66,7 +67,8 @@ const CHUNK_BYTES = 1024 * 1024
 
 /**
  * Salvages the database at `options.path` into a new one at `target.path`. Throws `NotFoundError`,
- * `LockedError` while somebody has it open, `InvalidError` if there is something at the target.
+ * `LockedError` while somebody has it open, `InvalidError` if there is something at the target. The new one has the
+ * old one's value encoding; where no header says which that is, that of `target`.
  */
 export function salvage(options: ResolvedOptions, target: ResolvedOptions, storage: Storage): SalvageReport {
   const paths = databasePaths(options.path)
@@ -82,9 +84,13 @@ export function salvage(options: ResolvedOptions, target: ResolvedOptions, stora
     const { reserveBytes, windowBytes } = options
     const region = storage.openRegion(paths.data, { mode: 'private', reserveBytes, windowBytes, create: false })
     try {
-      const engine = Engine.open(target, storage)
+      const space = new SlotSpace(region)
+      const search = headersOf(space, paths.data)
+      const encodingNo = search.header?.encodingNo
+      const valueEncoding = encodingNo === undefined ? target.valueEncoding : storedEncoding(encodingNo, { ...target, path: options.path })
+      const engine = Engine.open({ ...target, valueEncoding }, storage)
       try {
-        return new Salvage(new SlotSpace(region), engine, paths.wal, paths.data, storage).run()
+        return new Salvage(space, search, engine, paths.wal, storage).run()
       } finally {
         engine.close()
       }
@@ -119,11 +125,11 @@ class Salvage {
   #frames = 0
   #operations = 0
 
-  constructor(space: SlotSpace, engine: Engine, wal: string, data: string, storage: Storage) {
+  constructor(space: SlotSpace, search: HeaderSearch, engine: Engine, wal: string, storage: Storage) {
     this.#space = space
     this.#slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
     this.#engine = engine
-    this.#search = headersOf((slotNo) => (slotNo < this.#slots ? Buffer.from(this.#bytes(slotNo)) : Buffer.alloc(0)), data)
+    this.#search = search
     this.#reached = new Uint8Array(this.#slots)
     const { header } = this.#search
     this.#log = new Log({ storage, directory: wal, uuid: header?.uuid ?? Buffer.alloc(16), segmentBytes: 0, readOnly: true, ownOnly: header !== undefined })
@@ -403,7 +409,13 @@ const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | un
 const versionOf = (leaf: Node, i: number): number => Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
 
 /** The headers; none if all four are damaged, which keeps nobody from salvaging. */
-function headersOf(read: (slotNo: number) => Buffer, path: string): HeaderSearch {
+function headersOf(space: SlotSpace, path: string): HeaderSearch {
+  const slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  const read = (slotNo: number): Buffer => {
+    if (slotNo >= slots) return Buffer.alloc(0)
+    const base = space.base(slotNo)
+    return Buffer.from(space.buffers[space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES))
+  }
   try {
     return findHeader(read, path)
   } catch (error) {

@@ -15,6 +15,23 @@ export type ValueEncoding = 'msgpack' | 'json' | 'utf8' | 'binary'
 /** In the order of their numbers in the header, which begin with 1. */
 export const VALUE_ENCODINGS: readonly ValueEncoding[] = ['msgpack', 'json', 'utf8', 'binary']
 
+export const DEFAULT_ENCODING = 'msgpack' satisfies ValueEncoding
+
+/** The number that stands for an encoding in the header. */
+export const encodingNumber = (encoding: ValueEncoding): number => VALUE_ENCODINGS.indexOf(encoding) + 1
+/** Undefined for a number of a later version. */
+export const encodingOf = (number: number): ValueEncoding | undefined => VALUE_ENCODINGS[number - 1]
+
+/** The encoding of a database. Throws `InvalidError` if whoever opens it has named another one. */
+export function storedEncoding(number: number, { path, valueEncoding: named }: { path: string; valueEncoding: ValueEncoding | undefined }): ValueEncoding {
+  const stored = encodingOf(number)!
+  if (named === undefined || named === stored) return stored
+  throw new InvalidError(
+    `The database at ${path} was created with valueEncoding "${stored}" and cannot be opened with "${named}". ` +
+      'Leave valueEncoding out, or copy the entries into a new database.',
+  )
+}
+
 export interface ValueCodec {
   readonly name: ValueEncoding
   /**

@@ -4,7 +4,7 @@
 //   42  bigint beyond 64 bits           two's complement, big-endian
 //   44  Date                            float64: milliseconds since 1970; NaN: an invalid one
 //   45  Error                           one byte, 00; an array follows: the class, an object of the fields that
-//                                       are not enumerable (message, stack, cause, errors), one of the others
+//                                       are not enumerable (message, stack, cause), one of the others
 //   48  array with holes                one byte, 00; an array follows: length, index, value, index, value, ...
 //   4d  Map                             one byte, 00; a map follows, whose keys may be anything
 //   4e  object without a prototype      one byte, 00; a map follows
@@ -43,10 +43,10 @@ export const FLOAT16_ARRAY = 18
 
 /** Classes of errors that come back as what they are. */
 export const ERRORS = {
-  Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError,
+  Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
 } as const
 export type ErrorName = keyof typeof ERRORS
 export const isErrorName = (name: unknown): name is ErrorName => typeof name === 'string' && Object.hasOwn(ERRORS, name)
 
 /** Fields of an error that are not enumerable where the language sets them. */
-export const ERROR_FIELDS = ['message', 'stack', 'cause', 'errors'] as const
+export const ERROR_FIELDS = ['message', 'name', 'stack', 'cause'] as const

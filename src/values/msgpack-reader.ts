@@ -365,7 +365,7 @@ const isFields = (value: unknown): value is Record<string, unknown> =>
 
 function error([name, hidden, shown, ...rest]: unknown[]): Error {
   if (!isErrorName(name) || !isFields(hidden) || !isFields(shown) || rest.length > 0) return malformed('an error in it is none')
-  const made = Object.hasOwn(ERRORS, name) && name === 'AggregateError' ? new AggregateError([]) : new (ERRORS[name] as ErrorConstructor)()
+  const made = new ERRORS[name]()
   // What was not there when it was put is not there now.
   for (const own of Object.getOwnPropertyNames(made)) delete (made as unknown as Record<string, unknown>)[own]
   for (const field of Object.keys(hidden)) Object.defineProperty(made, field, { value: hidden[field], ...FIELD, enumerable: false })
@@ -376,6 +376,6 @@ function error([name, hidden, shown, ...rest]: unknown[]): Error {
 function oldError([name, message, cause]: unknown[]): Error {
   if (typeof name !== 'string' || typeof message !== 'string') return malformed('an error in it is none')
   const options = cause === undefined || cause === null ? undefined : { cause }
-  if (isErrorName(name) && name !== 'AggregateError') return new (ERRORS[name] as ErrorConstructor)(message, options)
+  if (isErrorName(name)) return new ERRORS[name](message, options)
   return Object.defineProperty(new Error(message, options), 'name', { value: name, ...FIELD, enumerable: false })
 }

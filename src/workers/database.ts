@@ -83,6 +83,10 @@ export class Database<V = Anything> {
   get path(): string {
     return this.#options.path
   }
+  /** How values are encoded: as whoever created the database said. */
+  get valueEncoding(): ValueEncoding {
+    return this.#engine.valueEncoding
+  }
   get isOpen(): boolean {
     return this.#closing === undefined
   }

@@ -4,7 +4,11 @@ import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
+import { Engine } from '../../src/engine/engine.js'
+import { resolveOptions } from '../../src/engine/options.js'
 import { open } from '../../src/index.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import { FrameBuilder } from '../../src/wal/frame.js'
 import { BIN, cleanEnv, fails, failsInJsonToo, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from './support.js'
 
 describe('command line', function () {
@@ -42,9 +46,11 @@ describe('command line', function () {
       const put = await mmapdb(['put', 'photo', '-', '--value-encoding', 'binary', '--db', db], { stdin: bytes })
       expect(put).to.include({ code: 0, stderr: '' })
       expect(await json(db, 'get', 'photo', '--value-encoding', 'binary')).to.deep.include({ value: { base64: bytes.toString('base64') } })
-      expect((await mmapdb(['put', 'x', '-', '--db', db], { stdin: bytes })).code).to.equal(2)
-      await mmapdb(['put', 'text', '-', '--db', db], { stdin: 'ein Wörtchen\n' })
-      expect(await ok(db, 'get', 'text')).to.equal('ein Wörtchen\n\n')
+      expect(await mmapdb(['put', 'x', '-', '--db', db], { stdin: bytes })).to.have.property('code', 0)
+      const texts = scratchDb()
+      expect((await mmapdb(['put', 'x', '-', '--db', texts], { stdin: bytes })).code).to.equal(2)
+      await mmapdb(['put', 'text', '-', '--db', texts], { stdin: 'ein Wörtchen\n' })
+      expect(await ok(texts, 'get', 'text')).to.equal('ein Wörtchen\n\n')
     })
 
     it('stores what other programs read, in each encoding', async () => {
@@ -63,6 +69,34 @@ describe('command line', function () {
         expect(await ok(other, 'get', 'k', '--value-encoding', encoding)).to.equal('v\n')
       }
     })
+  })
+
+  it('takes the encoding of values that the database was created with', async () => {
+    const db = scratchDb()
+    await ok(db, 'put', 'k', 'text', '--value-encoding', 'binary')
+    expect(await ok(db, 'get', 'k')).to.equal('text')
+    await ok(db, 'put', 'l', 'more')
+    expect(await ok(db, 'scan', '--values')).to.equal('{"base64":"dGV4dA=="}\n{"base64":"bW9yZQ=="}\n')
+    await ok(db, 'load', '--ops', '10', '--workers', '1', '--quiet')
+    expect(JSON.parse(await ok(db, 'stats', '--json'))).to.have.property('valueEncoding', 'binary')
+    await fails(2, /created with valueEncoding "binary" and cannot be opened with "json"/, 'get', 'k', '--value-encoding', 'json', '--db', db)
+  })
+
+  it('scan goes on past values that cannot be decoded if it is told to', async () => {
+    const db = scratchDb()
+    const it = Engine.open(resolveOptions(db, { workers: 0, valueEncoding: 'json' }), posixStorage)
+    for (const key of ['a', 'c']) it.put(key, key)
+    const frame = new FrameBuilder()
+    frame.put(Buffer.from('b'), 1, Buffer.from('{'))
+    it.commit(frame.frame())
+    it.close()
+    const scan = ['--db', db, 'scan']
+    await fails(2, /value of key 'b', in slot \d+, cannot be decoded/, ...scan)
+    const { code, stdout, stderr } = await hosted([...scan, '--skip-bad'])
+    expect({ code, stdout }).to.deep.equal({ code: 0, stdout: 'a\t"a"\nc\t"c"\n' })
+    expect(stderr).to.match(/^mmapdb: left out: The value of key 'b'.*\nmmapdb: 1 entry left out\n$/)
+    expect((await hosted([...scan, '--skip-bad', '--json', '--reverse'])).stderr).to.match(/^\{"warning":\{"code":"ERR_MMAPDB_ENCODING".*\n\{"leftOut":1\}\n$/)
+    await ok(db, 'verify')
   })
 
   it('scan keeps to its range', async () => {

@@ -244,14 +244,6 @@ describe('bad input', function () {
     }
   })
 
-  it('in a value that another encoding wrote is reported, not returned', () => {
-    const path = scratchPath()
-    const engine = openEngine(path, { ...TINY, valueEncoding: 'binary' })
-    engine.put('k', Buffer.from('{"never closed": '))
-    engine.close()
-    expectError(() => openEngine(path, { ...TINY, valueEncoding: 'json' }).get('k'), 'ERR_MMAPDB_ENCODING', /value of key 'k', in slot \d+, cannot be decoded/)
-  })
-
   it('in a batch refuses all of it', () => {
     const engine = filled()
     const good: BatchOperation = { type: 'put', key: 'good', value: some }

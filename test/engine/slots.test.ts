@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { Engine } from '../../src/engine/engine.js'
 import { newState, STATE } from '../../src/engine/control.js'
 import { findHeader } from '../../src/engine/files.js'
-import { decodeHeader, encodeHeader, headerSlots, looksLikeHeader, type Header } from '../../src/engine/header.js'
+import { decodeHeader, encodeHeader, FORMAT_VERSION, headerSlots, looksLikeHeader, type Header } from '../../src/engine/header.js'
 import { SLOT, TYPE, type SlotNo } from '../../src/engine/layout.js'
 import { Node } from '../../src/engine/node.js'
 import { chainSlotsFor, linkChain, readChain, RUNS_PER_SLOT, writeChain } from '../../src/engine/free-list.js'
@@ -32,7 +32,8 @@ import {
 } from './support.js'
 
 const header = (over: Partial<Header> = {}): Header => ({
-  version: 1,
+  version: FORMAT_VERSION,
+  encodingNo: 1,
   uuid: Buffer.from('0123456789abcdef'),
   checkpointNumber: 7,
   lsn: (2 ** 47 + 8) as Lsn,
@@ -107,8 +108,19 @@ describe('the header of the data file', () => {
     const { header: found, blank } = findHeader(() => Buffer.alloc(SLOT_BYTES), 'data')
     expect([found, blank]).to.deep.equal([undefined, true])
     expectError(() => findHeader(() => Buffer.alloc(SLOT_BYTES, 'other'), 'data'), 'ERR_MMAPDB_NOT_A_DATABASE')
-    const newer = encodeHeader(header({ version: 2 }), 1)
-    expectError(() => findHeader((n) => (n === 1 ? newer : Buffer.alloc(SLOT_BYTES)), 'data'), 'ERR_MMAPDB_VERSION', /Update/)
+  })
+
+  it('is refused if it is of another format, or names an encoding that is not known', () => {
+    const others: [Partial<Header>, RegExp][] = [
+      [{ version: FORMAT_VERSION + 1 }, /Update/],
+      [{ version: 1 }, /older version.*scan --json/],
+      [{ encodingNo: 5 }, /number 5/],
+      [{ encodingNo: 0 }, /number 0/],
+    ]
+    for (const [over, message] of others) {
+      const bytes = encodeHeader(header(over), 1)
+      expectError(() => findHeader((n) => (n === 1 ? bytes : Buffer.alloc(SLOT_BYTES)), 'data'), 'ERR_MMAPDB_VERSION', message)
+    }
   })
 })
 
