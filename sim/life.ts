@@ -7,7 +7,8 @@
 // Between lives a header may be destroyed, which must do no harm; or a frame of the log that others
 // behind it prove to have been on disk, which must be noticed if it is still needed.
 import { observeCrashPoints } from '../src/crash-points.js'
-import { Engine, type BatchOperation } from '../src/engine/engine.js'
+import type { BatchOperation } from '../src/engine/batch.js'
+import { Engine } from '../src/engine/engine.js'
 import { resolveOptions } from '../src/engine/options.js'
 import { SLOT_BYTES } from '../src/engine/layout.js'
 import type { EngineSnapshot } from '../src/engine/snapshot.js'
@@ -361,7 +362,7 @@ export class Simulation {
       // What readers see then is not promised; what the next opener finds is.
       if (this.#world.stale) return
       if (error instanceof Failure) throw error
-      if (error instanceof MmapdbError && this.#isExcused(error.code)) {
+      if (error instanceof MmapdbError && this.#isExcused(error)) {
         this.#world.note(`${actor.name} is told: ${error.code}`)
         return
       }
@@ -373,7 +374,8 @@ export class Simulation {
   }
 
   /** What an operation may be refused with: a lock that somebody holds, and what a fault leads to. */
-  #isExcused(code: string): boolean {
+  #isExcused({ code, cause }: MmapdbError): boolean {
+    if (code === 'ERR_MMAPDB_OUTCOME_UNKNOWN') return cause instanceof MmapdbError && this.#isExcused(cause)
     if (code === 'ERR_MMAPDB_LOCKED') return true
     if (code === 'ERR_MMAPDB_CORRUPT') return this.#undoRot !== undefined
     return this.#world.faults > 0 && (code === 'ERR_MMAPDB_IO' || code === 'ERR_MMAPDB_FULL')

@@ -115,9 +115,8 @@ export class CorruptError extends errorClass('ERR_MMAPDB_CORRUPT') {
 
 /**
  * A write is in the log, or may be, and it is not known whether it takes effect: read it back, or write it
- * again. `lsn` is the end of the log with the write in it: once a later write is acknowledged, or a
- * database that is opened again shows a `visibleLsn` of so much, it has taken effect. Undefined where
- * the thread that wrote it ended before it could say.
+ * again. `lsn`: the version that its entries have if it does (`getEntry`). Undefined where that is not known:
+ * its worker ended before it could say.
  */
 export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN') {
   constructor(
@@ -126,6 +125,11 @@ export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN'
     options?: { cause?: unknown },
   ) {
     super(message, options)
+  }
+
+  /** The same, for another write that met it. */
+  at(lsn: number): OutcomeUnknownError {
+    return new OutcomeUnknownError(this.message, lsn, { cause: this.cause })
   }
 }
 

@@ -29,11 +29,15 @@
 //   the log or the tree is found damaged,  the same: no group could ever be applied
 //   or the files are no longer in place
 //   a lock is not had in time, no room     the leader gives up this group and nothing else: nothing was
-//   to grow, no descriptor, a page lost    published, so it is as if it had never begun. Its writers
-//   to this process, a failed read         learn that their writes are in the log and may take effect;
-//                                          whoever leads next, here or elsewhere, applies them
+//   to grow, no descriptor, a page lost    published, so it is as if it had never begun; whoever leads
+//   to this process, a failed read         next, here or elsewhere, applies it
+//
+// What a writer is told: until the append state has moved on, whatever goes wrong means that nothing was
+// written (a frame that was written in part, or that no append state counts, is written over or fails its
+// CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
+// here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, ERROR_CLASSES, FullError, LockedError, MmapdbError } from '../errors.js'
+import { CorruptError, FullError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
 import { typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
@@ -46,7 +50,7 @@ import { displaced, PUT_DATA_BACK, type DataFile } from './data-file.js'
 import { growDataFile } from './growth.js'
 import { isInline, overflowSlots } from './layout.js'
 import { LOCK } from './lock-bytes.js'
-import { LOOK_AGAIN_MS, underAppendLock, type SharedLockParts } from './shared-locks.js'
+import { LOOK_AGAIN_MS, Patience, underAppendLock, type SharedLockParts } from './shared-locks.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeWriter } from './tree-writer.js'
@@ -80,15 +84,19 @@ export class Committer {
   }
 
   /**
-   * Appends a frame; the caller must `wait` for the LSN that comes back, the one behind it. Throws
-   * `FullError`, with nothing changed, if applying it might need more slots than can be had.
+   * Appends a frame; the caller must `wait` for the LSN that comes back, the one after it. Throws
+   * `FullError`, with nothing changed, if applying it might need more slots than can be had. What else it
+   * throws means the same, that nothing was written, but for an `OutcomeUnknownError`.
    */
   append(frame: Buffer): Lsn {
     this.#parts.control.refuseIfFailed()
+    let end: Lsn | undefined
     try {
-      return this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => this.#appendLocked(frame)))
+      this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => (end = this.#appendLocked(frame))))
+      return end!
     } catch (error) {
       const typed = typedError(error, 'Appending to the log')
+      if (end !== undefined) throw outcomeUnknown(typed, (end - frameStride(frame.length)) as Lsn)
       throw typed instanceof FullError ? new FullError(`${typed.message} Nothing was written.`, { cause: typed }) : typed
     }
   }
@@ -146,13 +154,27 @@ export class Committer {
   }
 
   /**
-   * Returns once the tree includes the log up to `end`, leading if nobody else does. Throws the
-   * reason if writes have been stopped, and `LockedError` after the time limit: then it is open
-   * whether the write will survive.
+   * Returns once the frame in [lsn, end) is on disk and visible. Throws `OutcomeUnknownError` whatever goes
+   * wrong: the frame is in the log, and the next leader or opener may find it there.
    */
-  wait(end: Lsn): void {
-    const { control, locks, storage } = this.#parts
-    let deadline = 0
+  wait(lsn: Lsn, end: Lsn): void {
+    try {
+      this.catchUp(end)
+    } catch (error) {
+      const typed = typedError(error, 'Committing a write')
+      // What went wrong here may have gone well elsewhere meanwhile.
+      if (typed instanceof MmapdbError && this.#parts.control.visible() >= end) return
+      throw outcomeUnknown(typed, lsn)
+    }
+  }
+
+  /**
+   * Returns once the tree includes the log up to `end`, leading if nobody else does. Throws the reason if
+   * writes have been stopped or a group could not be applied, and `LockedError` after the time limit.
+   */
+  catchUp(end: Lsn): void {
+    const { control, locks, storage, timeoutMs } = this.#parts
+    let patience: Patience | undefined
     for (;;) {
       const turn = control.turn()
       if (control.visible() >= end) return
@@ -168,15 +190,13 @@ export class Committer {
         }
         continue
       }
-      control.awaitTurn(turn, LOOK_AGAIN_MS)
-      const now = storage.monotonicMs()
-      if (deadline === 0) deadline = now + this.#parts.timeoutMs
-      else if (now > deadline) {
+      patience ??= new Patience(storage, timeoutMs)
+      if (patience.isOver()) {
         throw new LockedError(
-          `This write was not made visible within ${this.#parts.timeoutMs} ms: the thread or process that leads is ` +
-            'stopped. The write is in the log and may still take effect.',
+          `What is in the log was not made visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
         )
       }
+      control.awaitTurn(turn, LOOK_AGAIN_MS)
     }
   }
 
@@ -213,7 +233,7 @@ export class Committer {
     }
   }
 
-  /** What a group's failure means for others (see above), and what its writers are told. */
+  /** What a group's failure means for others (see above). */
   #groupFailed(error: Error, from: Lsn): Error {
     const { control } = this.#parts
     if (control.failure() !== undefined) return error
@@ -223,11 +243,7 @@ export class Committer {
       return error
     }
     if (error instanceof FullError) this.#recount()
-    // FullError is for writes of which nothing is left.
-    const code = error instanceof FullError ? 'ERR_MMAPDB_IO' : error.code
-    const sent = new ERROR_CLASSES[code](`${error.message} The write is in the log, was not applied yet, and may still take effect.`)
-    sent.cause = error
-    return sent
+    return error
   }
 
   /**
@@ -304,6 +320,11 @@ export class Committer {
     control.refuseIfFailed()
   }
 }
+
+const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
+  new OutcomeUnknownError(`${why.message} The write is in the log and may still take effect: read it back, or write it again.`, lsn, {
+    cause: why,
+  })
 
 /**
  * Slots that applying `frame` can take at the most, whatever group it is applied in. A put copies

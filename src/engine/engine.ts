@@ -2,17 +2,19 @@
 // files, locks and `control`. The public Database runs one of these on the calling thread for
 // reads, and one in each worker for what would block the event loop.
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
+import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, OutcomeUnknownError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
 import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
-import { forEachOperation, FrameBuilder, MAX_VALUE_BYTES } from '../wal/frame.js'
+import { forEachOperation, FrameBuilder, frameStride, MAX_VALUE_BYTES } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import { segmentName } from '../wal/segment.js'
 import { Allocator } from './allocator.js'
+import { appendWrites, type Appended, type FailedWrites } from './apart.js'
+import { forEachTaken, type BatchOperation } from './batch.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
 import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
@@ -25,14 +27,14 @@ import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from
 import { Glimpse, MovedOn, type Hold } from './held.js'
 import { Holds, releaseWithout, type Share } from './holds.js'
 import { flushHome, openHome, type ExpectedDatabase } from './home.js'
-import { encodeKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { LOCK } from './lock-bytes.js'
 import { anyLockPin, LockPins } from './lock-pins.js'
 import { NotNowError, PATIENT, type Patience } from './not-now.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
-import { boundsOf, RangeIterator, type Range, type RangeSource, type Selection } from './range.js'
+import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
 import { underAppendLock, type SharedLockParts } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
@@ -44,10 +46,6 @@ import { Trimmer, usedSlots, worthTrimming } from './trim.js'
 import { ofEntry } from './undecodable.js'
 import { DEFAULT_ENCODING, encodingNumber, storedEncoding, valueCodec, type ValueCodec, type ValueEncoding } from './values.js'
 
-/** One operation of a batch. */
-export type BatchOperation<V = unknown> =
-  | { readonly type: 'put'; readonly key: Key; readonly value: V }
-  | { readonly type: 'del'; readonly key: Key }
 
 /** Figures about a database, as of one moment. */
 export interface Stats {
@@ -132,7 +130,8 @@ export class Engine {
   readonly isPrivate: boolean
 
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
-  readonly #frame = new FrameBuilder()
+  /** Frames to build in: one for each write that is being put together, since users' code may write meanwhile. */
+  readonly #frames: FrameBuilder[] = []
   readonly #state = newState()
   /** For point reads; undefined as long as all are in use. */
   #pin: Pin | undefined
@@ -477,8 +476,11 @@ export class Engine {
   get(key: Key): unknown {
     this.#assertOpen()
     const pin = this.#pin
-    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.get(key))
-    const length = encodeKey(key, this.#key)
+    if (pin === undefined) {
+      const taken = takenKey(key)
+      return this.#glimpse((snapshot) => snapshot.get(taken))
+    }
+    const length = this.#take(key)
     const state = this.#state
     pin.take(state)
     try {
@@ -492,8 +494,11 @@ export class Engine {
   getEntry(key: Key): Entry | undefined {
     this.#assertOpen()
     const pin = this.#pin
-    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.getEntry(key))
-    const length = encodeKey(key, this.#key)
+    if (pin === undefined) {
+      const taken = takenKey(key)
+      return this.#glimpse((snapshot) => snapshot.getEntry(taken))
+    }
+    const length = this.#take(key)
     const state = this.#state
     pin.take(state)
     try {
@@ -508,8 +513,11 @@ export class Engine {
   has(key: Key): boolean {
     this.#assertOpen()
     const pin = this.#pin
-    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.has(key))
-    const length = encodeKey(key, this.#key)
+    if (pin === undefined) {
+      const taken = takenKey(key)
+      return this.#glimpse((snapshot) => snapshot.has(taken))
+    }
+    const length = this.#take(key)
     const state = this.#state
     pin.take(state)
     try {
@@ -519,6 +527,14 @@ export class Engine {
     } finally {
       pin.release()
     }
+  }
+
+  /** Encodes a key to be looked up. Reading it may have run users' code, which may have closed the database. */
+  #take(key: Key): number {
+    this.#assertOpen()
+    const length = encodeKey(key, this.#key)
+    if (typeof key === 'object') this.#assertOpen()
+    return length
   }
 
   /** A key may seem to be absent because a page was lost. */
@@ -547,7 +563,12 @@ export class Engine {
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
-    const bounds = boundsOf(range)
+    return this.rangeWithin(boundsOf(range), selection)
+  }
+
+  /** `range`, once its bounds are encoded. */
+  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
+    this.#assertOpen()
     const share = this.#hold()
     const iterator = new RangeIterator(this.#source(share), share.state, bounds, selection)
     releaseWithout(iterator, share)
@@ -556,7 +577,12 @@ export class Engine {
 
   count(range: Range | undefined): number {
     this.#assertOpen()
-    const bounds = boundsOf(range)
+    return this.countWithin(boundsOf(range))
+  }
+
+  /** `count`, once its bounds are encoded. */
+  countWithin(bounds: Bounds): number {
+    this.#assertOpen()
     const share = this.#hold()
     return new RangeIterator(this.#source(share), share.state, bounds, 'keys').count()
   }
@@ -601,39 +627,42 @@ export class Engine {
   // ---- writing ---------------------------------------------------------------------------------
 
   put(key: Key, value: unknown): void {
-    this.#assertWritable()
-    this.#frame.reset()
-    this.#addPut(this.#frame, key, value)
-    this.commit(this.#frame.frame())
+    this.write((frame) => this.addPut(frame, key, value))
   }
 
   del(key: Key): void {
-    this.#assertWritable()
-    this.#frame.reset()
-    this.#frame.del(this.#key, encodeKey(key, this.#key))
-    this.commit(this.#frame.frame())
+    this.write((frame) => this.addDel(frame, key))
   }
 
   batch(operations: Iterable<BatchOperation>): void {
-    this.#assertWritable()
-    this.#frame.reset()
-    this.addBatch(this.#frame, operations)
-    if (this.#frame.opCount > 0) this.commit(this.#frame.frame())
+    this.write((frame) => this.addBatch(frame, operations))
   }
 
-  #addPut(frame: FrameBuilder, key: Key, value: unknown): void {
-    const length = encodeKey(key, this.#key)
-    const bytes = this.#values.encode(value)
-    if (bytes.length > MAX_VALUE_BYTES) {
-      throw new InvalidError(`A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`)
+  /** Commits what `add` puts into a frame, if it does. `add` may run users' code. */
+  write(add: (frame: FrameBuilder) => void): void {
+    this.#assertWritable()
+    const frame = this.#frames.pop() ?? new FrameBuilder()
+    try {
+      add(frame)
+      if (frame.opCount > 0) this.commit(frame.frame())
+    } finally {
+      frame.reset()
+      this.#frames.push(frame)
     }
-    frame.put(this.#key, length, bytes)
   }
+
+  // The frames given to these are the caller's own until they return: reading arguments may run users' code,
+  // which may call the database. Nothing of the engine's is half done then.
 
   /** Adds a put to a frame that will be committed later. Throws `InvalidError` and adds nothing. */
   addPut(frame: FrameBuilder, key: Key, value: unknown): void {
     this.#assertWritable()
-    this.#addPut(frame, key, value)
+    const taken = takenKey(key)
+    const bytes = this.#values.encode(value)
+    if (bytes.length > MAX_VALUE_BYTES) {
+      throw new InvalidError(`A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`)
+    }
+    frame.put(this.#key, writeKey(taken, this.#key), bytes)
   }
 
   addDel(frame: FrameBuilder, key: Key): void {
@@ -641,20 +670,13 @@ export class Engine {
     frame.del(this.#key, encodeKey(key, this.#key))
   }
 
-  /** Adds a whole batch, or throws `InvalidError` and adds nothing. */
+  /** Adds a whole batch. If it throws, the frame is not to be used. */
   addBatch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
     this.#assertWritable()
-    const { lengthBytes, opCount } = frame
-    try {
-      for (const operation of operations) {
-        if (operation?.type === 'put') this.#addPut(frame, operation.key, operation.value)
-        else if (operation?.type === 'del') frame.del(this.#key, encodeKey(operation.key, this.#key))
-        else throw new InvalidError('An operation of a batch must have the type "put" or "del".')
-      }
-    } catch (error) {
-      frame.rewind(lengthBytes, opCount)
-      throw error
-    }
+    forEachTaken(operations, (type, key, value) => {
+      if (type === 'put') this.addPut(frame, key, value)
+      else this.addDel(frame, key)
+    })
   }
 
   /** The encoded values of keys that are encoded already, all as of one moment. */
@@ -691,19 +713,23 @@ export class Engine {
     return { bytes: concatenated(parts), lengths: found }
   }
 
-  /** What the encoded value of `key` stands for. */
-  decodeValue(bytes: Buffer, key: Key): unknown {
+  /** What the encoded value of an encoded key stands for. */
+  decodeValue(bytes: Buffer, key: Buffer): unknown {
     try {
       return this.#values.decode(bytes, 0, bytes.length)
     } catch (error) {
-      throw ofEntry(error, key)
+      throw ofEntry(error, decodeKey(key, 0, key.length))
     }
   }
 
-  /** Commits a frame: returns once it is on disk and visible, or throws why it is not. */
+  /**
+   * Commits a frame: returns once it is on disk and visible. Throws `OutcomeUnknownError` if it is in the log
+   * and may take effect; any other error means that nothing was written.
+   */
   commit(frame: Buffer): void {
     this.prepareCommit(frame)
-    this.finishCommit(this.beginCommit(frame))
+    const end = this.beginCommit(frame)
+    this.finishCommit((end - frameStride(frame.length)) as Lsn, end)
   }
 
   /**
@@ -728,19 +754,41 @@ export class Engine {
     }
   }
 
-  /** Gives a frame its place in the log; it counts once `finishCommit` has returned. */
+  /** Gives a frame its place in the log, and returns the LSN after it; it counts once `finishCommit` has returned. */
   beginCommit(frame: Buffer): Lsn {
     this.#assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     return this.#committer.append(frame)
   }
 
-  /** Returns once the log is on disk and visible up to `end`. */
-  finishCommit(end: Lsn): void {
-    guarded('Committing a write', () => this.#committer.wait(end))
+  /** Returns once the frame in [lsn, end) is on disk and visible. */
+  finishCommit(lsn: Lsn, end: Lsn): void {
+    this.#committer.wait(lsn, end)
     this.#lastCommit = end
     const behind = end - this.#lastCheckpointBegun()
     if (behind > this.options.checkpointBytes && !this.#control.checkpointWanted) this.#control.checkpointWanted = true
+  }
+
+  /** `beginCommit` for a frame of several writes, of which some may be refused: see apart.ts. */
+  beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
+    this.#assertWritable()
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
+    return appendWrites(frame, sizes, (part) => this.#committer.append(part))
+  }
+
+  /** Returns, once all that was appended is on disk and visible, which writes failed, and why. */
+  finishWrites({ parts, refused }: Appended): FailedWrites[] {
+    const last = parts.at(-1)
+    if (last === undefined) return refused
+    try {
+      this.finishCommit(last.lsn, last.end)
+      return refused
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError)) throw error
+      const visible = this.#control.visible()
+      const unknown = parts.filter(({ end }) => end > visible).map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
+      return [...refused, ...unknown]
+    }
   }
 
   /** LSN behind the last frame that this thread committed; 0 if it has not. */
@@ -939,7 +987,7 @@ export class Engine {
       return
     }
     try {
-      this.#committer.wait(this.#control.append.read(this.#append).tail as Lsn)
+      this.#committer.catchUp(this.#control.append.read(this.#append).tail as Lsn)
       // Readers in their own memory may be at what would be cut off or moved (lock-pins.ts). No other comes to it now.
       const isHeld = anyLockPin(this.#locks)
       let report = this.#checkpointer.run({ wait: true, cutTail: !isHeld })
@@ -974,15 +1022,13 @@ export class Engine {
 
   /** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
   #checkpointAnew(): void {
-    this.#frame.reset()
-    this.#committer.wait(this.#committer.append(this.#frame.frame()))
+    this.#committer.catchUp(this.#committer.append(new FrameBuilder().frame()))
     this.#checkpointer.run({ wait: true })
   }
 
   /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
   #trim(): CheckpointReport | undefined {
-    this.#frame.reset()
-    this.#committer.wait(this.#committer.append(this.#frame.frame()))
+    this.#committer.catchUp(this.#committer.append(new FrameBuilder().frame()))
     const state = this.#control.readState(newState())
     const lsn = state[STATE.VISIBLE]!
     this.#allocator.begin(state, lsn)

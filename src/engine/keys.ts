@@ -15,7 +15,9 @@
 // The kinds and their order are those of ordered-binary. Its bytes are not: it gives a Uint8Array
 // the bytes of a string, [x] those of x, long strings no escapes, and some bigints those of others.
 // Here different keys never have the same bytes, and what is read back is what was written.
-import { InvalidError } from '../errors.js'
+import { types } from 'node:util'
+import { InvalidError, MmapdbError } from '../errors.js'
+import { reason } from '../said.js'
 import { shortAscii } from '../values/ascii.js'
 import { MAX_KEY_BYTES } from '../wal/frame.js'
 
@@ -44,17 +46,53 @@ export const KEY_BUFFER_BYTES = MAX_KEY_BYTES * 4
 const tooLong = (): InvalidError =>
   new InvalidError(`A key may be at most ${MAX_KEY_BYTES} bytes long when encoded; shorten it or store a hash of it.`)
 
-/** Writes `key` at the start of `into` (KEY_BUFFER_BYTES long) and returns its length. Throws `InvalidError`. */
+/**
+ * Writes `key` at the start of `into` (KEY_BUFFER_BYTES long) and returns its length. Throws `InvalidError`.
+ * Code of the user's own (getters and proxies of an array) runs before `into` is touched.
+ */
 export function encodeKey(key: Key, into: Buffer): number {
-  const length = typeof key === 'string' ? writeString(key, into, 0) : encodeOther(key, into)
+  return typeof key === 'string' ? checkedLength(writeString(key, into, 0)) : writeKey(takenKey(key), into)
+}
+
+/** What `takenKey` returned, as bytes: see `encodeKey`. Runs no code but ours. */
+export function writeKey(key: Key, into: Buffer): number {
+  if (typeof key === 'string') return checkedLength(writeString(key, into, 0))
+  return checkedLength(isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
+}
+
+/**
+ * The key as it is now. Reading an array can run code of the user's own, which may call the database: so each
+ * element is read once, here, and nothing else of the engine's may be half done meanwhile.
+ */
+export function takenKey(key: Key): Key {
+  if (typeof key !== 'object' || key === null) return key
+  try {
+    return isArray(key) ? elementsOf(key) : key
+  } catch (cause) {
+    if (cause instanceof MmapdbError) throw cause
+    throw new InvalidError(`This key cannot be read: ${reason(cause)}`, { cause })
+  }
+}
+
+/** Throws for a proxy that was revoked. */
+const isArray: (key: Key) => key is readonly KeyPart[] = Array.isArray as never
+
+function elementsOf(key: readonly KeyPart[]): KeyPart[] {
+  const count = key.length
+  if (count === 0) throw new InvalidError('A key may not be an empty array; give it at least one element.')
+  // There is a byte at least to each element, and one between any two.
+  if (count > MAX_KEY_BYTES) throw tooLong()
+  const parts: KeyPart[] = []
+  for (let i = 0; i < count; i++) parts.push(key[i]!)
+  return parts
+}
+
+function checkedLength(length: number): number {
   if (length > MAX_KEY_BYTES) throw tooLong()
   return length
 }
 
-function encodeOther(key: Key, into: Buffer): number {
-  if (!Array.isArray(key)) return writePart(key as KeyPart, into, 0)
-  const parts = key as readonly KeyPart[]
-  if (parts.length === 0) throw new InvalidError('A key may not be an empty array; give it at least one element.')
+function writeParts(parts: readonly KeyPart[], into: Buffer): number {
   let at = 0
   for (let i = 0; i < parts.length; i++) {
     if (i > 0) into[at++] = SEPARATOR
@@ -82,15 +120,23 @@ function writePart(part: KeyPart, into: Buffer, at: number): number {
         into[at] = NULL
         return at + 1
       }
-      if (part instanceof Uint8Array) return writeBytes(part, into, at)
+      if (types.isUint8Array(part)) return writeBytes(part, into, at)
   }
   throw new InvalidError(
     `A key must be a string, number, bigint, boolean, null, Uint8Array or an array of these, not ${describe(part)}.`,
   )
 }
 
-const describe = (x: unknown): string =>
-  Array.isArray(x) ? 'an array within an array' : x === undefined ? 'undefined' : typeof x === 'object' ? 'an object' : `a ${typeof x}`
+function describe(x: unknown): string {
+  if (x === undefined) return 'undefined'
+  if (typeof x !== 'object') return `a ${typeof x}`
+  try {
+    return Array.isArray(x) ? 'an array within an array' : 'an object'
+  } catch {
+    // A proxy that was revoked says nothing of itself.
+    return 'an object'
+  }
+}
 
 const double = new DataView(new ArrayBuffer(8))
 
@@ -167,11 +213,16 @@ function writeString(text: string, into: Buffer, start: number): number {
   return at
 }
 
+/** Its true length: a class of the user's own may say otherwise, or run code to say it. */
+const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get as (this: Uint8Array) => number
+
 function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
-  if (bytes.length > MAX_KEY_BYTES) throw tooLong()
+  const length = lengthOf.call(bytes)
+  if (length > MAX_KEY_BYTES) throw tooLong()
   let at = start
   into[at++] = BYTES_TAG
-  for (const byte of bytes) {
+  for (let i = 0; i < length; i++) {
+    const byte = bytes[i]!
     if (byte <= BYTES_ESCAPE) {
       into[at++] = BYTES_ESCAPE
       into[at++] = byte + 1
@@ -300,20 +351,21 @@ const ABOVE_ALL = Buffer.alloc(MAX_KEY_BYTES + 1, 0xff)
  * Uint8Arrays likewise, arrays that begin with an array's elements. Arrays whose first element
  * begins with a string lie among those strings, and are covered with them.
  */
-export function prefixBounds(prefix: Key): { from: Buffer; to: Buffer } {
+export function prefixBounds(given: Key): { from: Buffer; to: Buffer } {
+  const prefix = takenKey(given)
   const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
-  let length = encodeKey(prefix, buffer)
-  if (Array.isArray(prefix)) {
+  let length = writeKey(prefix, buffer)
+  if (isArray(prefix)) {
     // [a, b] itself, and everything with a further element: up to the byte behind the separator.
     if (prefix.length === 1) length--
     const to = Buffer.from(buffer.subarray(0, length + 1))
     to[length] = SEPARATOR + 1
     return { from: Buffer.from(buffer.subarray(0, prefix.length === 1 ? length + 1 : length)), to }
   }
-  if (typeof prefix !== 'string' && !(prefix instanceof Uint8Array)) {
+  if (typeof prefix !== 'string' && !types.isUint8Array(prefix)) {
     throw new InvalidError('A prefix must be a string, a Uint8Array or an array.')
   }
-  if (prefix.length === 0) {
+  if (length === 1 && (typeof prefix !== 'string' || prefix === '')) {
     // All strings: from the escape of the empty one. All Uint8Arrays: the tag.
     const first = typeof prefix === 'string' ? STRING_ESCAPE : BYTES_TAG
     return { from: Buffer.from([first]), to: typeof prefix === 'string' ? Buffer.from([BYTES_TAG]) : ABOVE_ALL }

@@ -18,6 +18,37 @@ export interface SharedLockParts {
   readonly timeoutMs: number
 }
 
+/** A sleep of `LOOK_AGAIN_MS` that took longer counts for no more than this: the waiter itself was stopped. */
+const MAX_SLEEP_MS = 1000
+
+/**
+ * How long a waiter has looked for what it waits for. Time in which it was stopped itself, or the whole
+ * machine asleep, hardly counts: it could not have looked, and those it waits for may have been stopped too.
+ */
+export class Patience {
+  readonly #storage: Storage
+  #lookedMs: number
+  #leftMs: number
+
+  constructor(storage: Storage, timeoutMs: number) {
+    this.#storage = storage
+    this.#lookedMs = storage.monotonicMs()
+    this.#leftMs = timeoutMs
+  }
+
+  /** To be asked after each look. */
+  isOver(): boolean {
+    const now = this.#storage.monotonicMs()
+    this.#leftMs -= Math.min(now - this.#lookedMs, MAX_SLEEP_MS)
+    this.#lookedMs = now
+    return this.#leftMs <= 0
+  }
+
+  get leftMs(): number {
+    return this.#leftMs
+  }
+}
+
 /** Runs `act` under the append lock. Throws `LockedError` if it was not had in time; then nothing has run. */
 export function underAppendLock<T>(parts: SharedLockParts, act: () => T): T {
   takeAppendLock(parts)
@@ -31,31 +62,29 @@ export function underAppendLock<T>(parts: SharedLockParts, act: () => T): T {
 
 function takeAppendLock({ control, locks, storage, timeoutMs }: SharedLockParts): void {
   for (let i = 0; i < IMMEDIATE_TRIES; i++) if (locks.tryLock(LOCK.APPEND, 'exclusive')) return
-  const deadlineMs = storage.monotonicMs() + timeoutMs
+  const patience = new Patience(storage, timeoutMs)
   for (;;) {
     const seen = control.appendTurn()
     if (locks.tryLock(LOCK.APPEND, 'exclusive')) return
-    const leftMs = deadlineMs - storage.monotonicMs()
-    if (leftMs <= 0) {
+    if (patience.isOver()) {
       throw new LockedError(
         `The append lock was not had within ${timeoutMs} ms: another writer is stopped or very slow. Nothing was written; try again.`,
       )
     }
-    control.awaitAppendTurn(seen, Math.min(leftMs, LOOK_AGAIN_MS))
+    control.awaitAppendTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
   }
 }
 
 /** Runs `act` under the leader lock. Throws `LockedError` if it was not had in time; then nothing has run. */
 export function underLeaderLock<T>({ control, locks, storage, timeoutMs }: SharedLockParts, act: () => T): T {
-  const deadlineMs = storage.monotonicMs() + timeoutMs
+  const patience = new Patience(storage, timeoutMs)
   for (;;) {
     const seen = control.turn()
     if (locks.tryLock(LOCK.LEADER, 'exclusive')) break
-    const leftMs = deadlineMs - storage.monotonicMs()
-    if (leftMs <= 0) {
+    if (patience.isOver()) {
       throw new LockedError(`The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`)
     }
-    control.awaitTurn(seen, Math.min(leftMs, LOOK_AGAIN_MS))
+    control.awaitTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
   }
   try {
     return act()

@@ -48,14 +48,20 @@ export class EngineSnapshot {
     }
   }
 
-  get(key: Key): unknown {
+  /** Encodes a key to be looked up. Reading it may have run users' code, which may have closed this. */
+  #take(key: Key): number {
     this.#assertOpen()
-    return this.#find(this.#key, encodeKey(key, this.#key), () => this.#value(key))
+    const length = encodeKey(key, this.#key)
+    if (typeof key === 'object') this.#assertOpen()
+    return length
+  }
+
+  get(key: Key): unknown {
+    return this.#find(this.#key, this.#take(key), () => this.#value(key))
   }
 
   getEntry(key: Key): Entry | undefined {
-    this.#assertOpen()
-    return this.#find(this.#key, encodeKey(key, this.#key), () => {
+    return this.#find(this.#key, this.#take(key), () => {
       const version = this.#source.reader.version
       return { value: this.#value(key), version }
     })
@@ -70,13 +76,12 @@ export class EngineSnapshot {
   }
 
   has(key: Key): boolean {
-    this.#assertOpen()
     const act = (): true => {
       this.#source.reader.checker.checkFaults()
       this.#source.hold.assertHeld()
       return true
     }
-    return this.#find(this.#key, encodeKey(key, this.#key), act) ?? false
+    return this.#find(this.#key, this.#take(key), act) ?? false
   }
 
   /** The encoded value of a key that is encoded already. */
@@ -87,10 +92,12 @@ export class EngineSnapshot {
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
+    const bounds = boundsOf(range)
+    this.#assertOpen()
     const { reader, values, hold } = this.#source
     // It keeps this snapshot, and so what is held, from being collected.
     const source: RangeSource = { reader, values, hold, assertOpen: () => this.#assertOpen(), release: () => undefined }
-    return new RangeIterator(source, this.#state, boundsOf(range), selection)
+    return new RangeIterator(source, this.#state, bounds, selection)
   }
 
   close(): void {

@@ -83,10 +83,14 @@ export class FrameBuilder {
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
   }
 
-  /** Forgets operations added since the builder was `lengthBytes` long and held `opCount` of them. */
-  rewind(lengthBytes: number, opCount: number): void {
-    this.#length = lengthBytes
-    this.#opCount = opCount
+  /** Adds all operations of another frame, behind those that are here. */
+  append(other: FrameBuilder): void {
+    const end = this.#length + other.#length - FRAME.HEADER_BYTES
+    if (end > MAX_FRAME_BYTES) throw tooLarge()
+    if (end > this.#buffer.length) this.#enlarge(end)
+    other.#buffer.copy(this.#buffer, this.#length, FRAME.HEADER_BYTES, other.#length)
+    this.#length = end
+    this.#opCount += other.#opCount
   }
 
   put(key: Uint8Array, keyLength: number, value: Uint8Array): void {
@@ -112,21 +116,13 @@ export class FrameBuilder {
   }
 
   #header(): void {
-    const b = this.#buffer
-    b.fill(0, 0, FRAME.HEADER_BYTES)
-    b.writeUInt32LE(this.#length, FRAME.LENGTH)
-    b[FRAME.TYPE] = FRAME_TYPE_OPERATIONS
-    b.writeUInt32LE(this.#opCount, FRAME.OP_COUNT)
+    writeHeader(this.#buffer, this.#length, this.#opCount)
   }
 
   #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
     const at = this.#length
     const end = at + OP.HEADER_BYTES + keyLength + value.length
-    if (end > MAX_FRAME_BYTES) {
-      throw new InvalidError(
-        `A batch may hold at most ${MAX_FRAME_BYTES} bytes of keys and values; split it into smaller ones.`,
-      )
-    }
+    if (end > MAX_FRAME_BYTES) throw tooLarge()
     if (end > this.#buffer.length) this.#enlarge(end)
     const b = this.#buffer
     b[at + OP.KIND] = kind
@@ -151,7 +147,25 @@ export class FrameBuilder {
   }
 }
 
+function writeHeader(into: Buffer, lengthBytes: number, opCount: number): void {
+  into.fill(0, 0, FRAME.HEADER_BYTES)
+  into.writeUInt32LE(lengthBytes, FRAME.LENGTH)
+  into[FRAME.TYPE] = FRAME_TYPE_OPERATIONS
+  into.writeUInt32LE(opCount, FRAME.OP_COUNT)
+}
+
+/** A frame of operations that are bytes already, not sealed yet. */
+export function newFrame(operations: Uint8Array, opCount: number): Buffer {
+  const frame = Buffer.allocUnsafeSlow(FRAME.HEADER_BYTES + operations.length)
+  writeHeader(frame, frame.length, opCount)
+  frame.set(operations, FRAME.HEADER_BYTES)
+  return frame
+}
+
 const EMPTY = new Uint8Array(0)
+
+const tooLarge = (): InvalidError =>
+  new InvalidError(`A batch may hold at most ${MAX_FRAME_BYTES} bytes of keys and values; split it into smaller ones.`)
 
 /** Fills in what only the append knows, and the CRC last. `frame` holds exactly one frame. */
 export function sealFrame(frame: Buffer, lsn: Lsn, watermark: Lsn, timeMs: number, salt: number): void {

@@ -1,13 +1,10 @@
-// The public Database: reads on the calling thread, straight from the map; writes coalesced into
-// frames and committed by worker threads.
-//
-// Asynchronous writes made before the next microtask checkpoint share a frame. As many frames are in
-// flight as there are workers; while all are busy, further writes gather in the next frame. So the
-// more is written at once, the fewer flushes each write costs.
-import { ClosedError, InvalidError, MmapdbError, ReadOnlyError } from '../errors.js'
+// The public Database: reads on the calling thread, straight from the map; asynchronous writes gathered in
+// frames (writes.ts) and committed by worker threads.
+import { ClosedError, fromErrorMessage, MmapdbError } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
-import type { BatchOperation, Engine, Stats } from '../engine/engine.js'
+import type { BatchOperation } from '../engine/batch.js'
+import type { Engine, Stats } from '../engine/engine.js'
 import type { Key } from '../engine/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { boundsOf, type Range, type RangeIterator } from '../engine/range.js'
@@ -15,11 +12,12 @@ import type { RecoveryReport } from '../engine/recovery.js'
 import type { EngineSnapshot, Entry } from '../engine/snapshot.js'
 import type { ValueEncoding } from '../engine/values.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
-import { FrameBuilder } from '../wal/frame.js'
+import type { FrameBuilder } from '../wal/frame.js'
 import { attach } from './attach.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from './attachment.js'
-import { Lookups } from './lookups.js'
-import { nextTicket, passTicket } from './tickets.js'
+import { encodeKeys, Lookups } from './lookups.js'
+import type { CommitReport, CommitTask } from './worker.js'
+import { Writes, type Committed, type Frame } from './writes.js'
 
 // What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -31,16 +29,6 @@ export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8' ? st
 /** What `get` hands out: a Buffer where a Uint8Array was put. */
 export type Stored<V> = V extends Uint8Array ? Buffer : V
 
-interface Pending {
-  readonly builder: FrameBuilder
-  readonly settle: { resolve: () => void; reject: (error: Error) => void }[]
-}
-
-interface Waiting {
-  readonly run: () => void
-  readonly reject: (error: Error) => void
-}
-
 /** An open database. See `open`. */
 export class Database<V = Anything> {
   readonly #engine: Engine
@@ -50,15 +38,7 @@ export class Database<V = Anything> {
   /** What opening had to repair; undefined if others had the database open already. */
   readonly recovery: RecoveryReport | undefined
 
-  #pending: Pending | undefined
-  #flushScheduled = false
-  #framesInFlight = 0
-  /** Tickets say in which order the workers append: see worker.ts. */
-  readonly #order: Int32Array
-  #nextTicket = 0
-  readonly #lostTickets = new Set<number>()
-  #bytesInFlight = 0
-  readonly #waiting: Waiting[] = []
+  readonly #writes: Writes
   readonly #tasks = new Set<Promise<unknown>>()
   readonly #lookups: Lookups
   #checkpointing: Promise<unknown> | undefined
@@ -71,8 +51,14 @@ export class Database<V = Anything> {
     this.#engine = engine
     this.#lanes = lanes
     this.#options = options
-    this.#order = new Int32Array(attachment.order)
     this.recovery = recovery
+    this.#writes = new Writes({
+      maxInFlightBytes: options.maxInFlightBytes,
+      maxFrames: Math.max(1, options.workers),
+      order: new Int32Array(attachment.order),
+      commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
+      onCheckpointWanted: () => this.#maybeCheckpoint(true),
+    })
     const lookUp = async (keys: Encoded): Promise<Encoded> =>
       lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
     this.#lookups = new Lookups(lookUp, Math.max(1, options.workers))
@@ -112,14 +98,19 @@ export class Database<V = Anything> {
 
   /**
    * The values of many keys, in their order, undefined where absent; all as of one moment. Read by a
-   * worker, so that waiting for a disk does not hold up the event loop.
+   * worker, so that waiting for a disk does not hold up the event loop. The keys are taken when this is called.
    */
   async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
-    if (!Array.isArray(keys)) throw new InvalidError('getMany takes an array of keys.')
-    const asked = keys.slice()
-    const values = await this.#track(this.#lookups.get(asked))
-    return values.map((value, i) => (value === undefined ? undefined : (this.#engine.decodeValue(value, asked[i]!) as Stored<V>)))
+    const list = encodeKeys(keys)
+    // Users' code, which reading the keys may have run, may have closed the database.
+    this.#assertOpen()
+    const values = await this.#track(this.#lookups.get(list))
+    let at = 0
+    return values.map((value, i) => {
+      const key = list.keys.subarray(at, (at += list.lengths[i]!))
+      return value === undefined ? undefined : (this.#engine.decodeValue(value, key) as Stored<V>)
+    })
   }
 
   /**
@@ -145,10 +136,11 @@ export class Database<V = Anything> {
     return this.#engine.count(range)
   }
   /** The same, by a worker: for ranges so large that the event loop should not wait for them. */
-  async countAsync(range: Range = {}): Promise<number> {
+  async countAsync(range?: Range): Promise<number> {
     this.#assertOpen()
-    boundsOf(range)
-    return this.#lanes ? this.#track(this.#lanes.long.run<number>('count', plainRange(range))) : this.count(range)
+    const bounds = boundsOf(range)
+    this.#assertOpen()
+    return this.#lanes ? this.#track(this.#lanes.long.run<number>('count', bounds)) : this.#engine.countWithin(bounds)
   }
 
   /** The database as it is now, until closed; what it reaches is not reused meanwhile. */
@@ -159,10 +151,13 @@ export class Database<V = Anything> {
   // ---- writing ---------------------------------------------------------------------------------
 
   /**
-   * Sets `key` to `value`. Resolves once that is on disk and visible to every thread and process.
-   * While more than `maxInFlightBytes` are in flight it waits its turn: the value must not be
-   * changed until the promise is settled. Rejects with `InvalidError`, `FullError` (nothing was
-   * written), `IoError` (writes have stopped), `LockedError`, `ClosedError`, `ReadOnlyError`.
+   * Sets `key` to `value`. Resolves once that is on disk and visible to every thread and process. Key and value
+   * are taken when this is called: the caller may change them as soon as it returns. While more than
+   * `maxInFlightBytes` are on their way, the promise takes longer, and what is waiting takes up memory.
+   *
+   * Rejects with `OutcomeUnknownError` if the write may have taken effect or still do so. Every other error
+   * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
+   * `ClosedError`, `ReadOnlyError`.
    */
   put(key: Key, value: V): Promise<void> {
     return this.#write((frame) => this.#engine.addPut(frame, key, value))
@@ -173,122 +168,46 @@ export class Database<V = Anything> {
     return this.#write((frame) => this.#engine.addDel(frame, key))
   }
 
-  /** All of these operations or none of them, in their order. Resolves and rejects as `put` does. */
+  /**
+   * All of these operations or none of them, in their order. Resolves and rejects as `put` does; what the
+   * iterable's own code throws comes out as it is, and nothing has been written then. What that code writes
+   * itself comes before the batch.
+   */
   batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
     return this.#write((frame) => this.#engine.addBatch(frame, operations))
   }
 
   /**
-   * `put` on the calling thread: returns once it is on disk and visible. Does not wait for writes that have
-   * not resolved yet; it may take effect before them.
+   * `put` on the calling thread: returns once it is on disk and visible, and throws what `put` rejects with.
+   * Does not wait for writes that have not resolved yet; it may take effect before them.
    */
   putSync(key: Key, value: V): void {
-    this.#assertOpen()
-    this.#engine.put(key, value)
-    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+    this.#writeSync((frame) => this.#engine.addPut(frame, key, value))
   }
   delSync(key: Key): void {
-    this.#assertOpen()
-    this.#engine.del(key)
-    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+    this.#writeSync((frame) => this.#engine.addDel(frame, key))
   }
   batchSync(operations: Iterable<BatchOperation<V>>): void {
-    this.#assertOpen()
-    this.#engine.batch(operations)
-    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+    this.#writeSync((frame) => this.#engine.addBatch(frame, operations))
   }
+
+  // `add` may run users' code, which may close the database.
 
   #write(add: (frame: FrameBuilder) => void): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return this.#writes.add((frame) => {
       this.#assertOpen()
-      if (this.#options.readOnly) throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
-      const run = (): void => {
-        const pending = (this.#pending ??= { builder: new FrameBuilder(), settle: [] })
-        const before = pending.builder.opCount
-        try {
-          add(pending.builder)
-        } catch (error) {
-          reject(error as Error)
-          return
-        }
-        if (pending.builder.opCount === before && before === 0) {
-          resolve()
-          return
-        }
-        pending.settle.push({ resolve, reject })
-        this.#scheduleFlush()
-      }
-      if (this.#waiting.length > 0 || this.#isFull()) this.#waiting.push({ run, reject })
-      else run()
+      add(frame)
+      this.#assertOpen()
     })
   }
 
-  #isFull(): boolean {
-    return this.#bytesInFlight + (this.#pending?.builder.lengthBytes ?? 0) > this.#options.maxInFlightBytes
-  }
-
-  #scheduleFlush(): void {
-    if (this.#flushScheduled) return
-    this.#flushScheduled = true
-    queueMicrotask(() => {
-      this.#flushScheduled = false
-      this.#flush()
+  #writeSync(add: (frame: FrameBuilder) => void): void {
+    this.#assertOpen()
+    this.#engine.write((frame) => {
+      add(frame)
+      this.#assertOpen()
     })
-  }
-
-  /** Sends what is pending on its way if a worker is free for it. */
-  #flush(): void {
-    const pending = this.#pending
-    if (pending === undefined || pending.settle.length === 0) return
-    if (this.#lanes === undefined) {
-      this.#pending = undefined
-      this.#commitHere(pending)
-      return
-    }
-    if (this.#framesInFlight >= this.#options.workers) return
-    this.#pending = undefined
-    const bytes = pending.builder.lengthBytes
-    const frame = pending.builder.take()
-    this.#framesInFlight++
-    this.#bytesInFlight += bytes
-    const buffer = frame.buffer as ArrayBuffer
-    const ticket = this.#nextTicket
-    this.#nextTicket = nextTicket(ticket)
-    const task = this.#lanes.writes.run<boolean>('commit', { frame: buffer, length: frame.length, ticket }, [buffer]).then(
-      (wanted) => {
-        for (const { resolve } of pending.settle) resolve()
-        this.#maybeCheckpoint(wanted)
-      },
-      (error: Error) => {
-        // Should its worker have died before its turn: the others must not wait for it.
-        this.#lostTickets.add(ticket)
-        for (const { reject } of pending.settle) reject(error)
-      },
-    )
-    void this.#track(task).then(() => {
-      this.#framesInFlight--
-      this.#bytesInFlight -= bytes
-      for (const lost of this.#lostTickets) if (passTicket(this.#order, lost)) this.#lostTickets.delete(lost)
-      this.#admit()
-      this.#flush()
-    })
-  }
-
-  #commitHere(pending: Pending): void {
-    try {
-      this.#engine.commit(pending.builder.frame())
-      for (const { resolve } of pending.settle) resolve()
-    } catch (error) {
-      for (const { reject } of pending.settle) reject(error as Error)
-    }
     this.#maybeCheckpoint(this.#engine.checkpointWanted)
-    this.#admit()
-    this.#flush()
-  }
-
-  /** Lets writes in that waited for room. */
-  #admit(): void {
-    while (this.#waiting.length > 0 && !this.#isFull()) this.#waiting.shift()!.run()
   }
 
   #maybeCheckpoint(wanted: boolean): void {
@@ -337,10 +256,9 @@ export class Database<V = Anything> {
 
   async #close(): Promise<void> {
     isBeingClosed(this.#attachment)
-    while (this.#pending?.settle.length || this.#waiting.length > 0 || this.#tasks.size > 0) {
-      this.#admit()
-      this.#flush()
-      await Promise.allSettled([...this.#tasks])
+    while (!this.#writes.isIdle || this.#tasks.size > 0) {
+      await this.#writes.settled()
+      await Promise.allSettled(this.#tasks)
     }
     await this.#attachment.close()
   }
@@ -428,6 +346,15 @@ export async function open<const E extends ValueEncoding | undefined = undefined
   return new Database<V>(attachment, resolved, recovery)
 }
 
-/** What a range says, and nothing else that cannot be sent to another thread. */
-const plainRange = (range: Range): Range =>
-  Object.fromEntries((['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'] as const).map((name) => [name, range[name]]))
+async function committedHere(engine: Engine, { bytes, sizes }: Frame): Promise<Committed> {
+  engine.prepareCommit(bytes)
+  const failed = engine.finishWrites(engine.beginWrites(bytes, sizes))
+  return { checkpointWanted: engine.checkpointWanted, failed }
+}
+
+async function committedThere({ writes }: Lanes, { bytes, sizes, ticket }: Frame): Promise<Committed> {
+  const buffer = bytes.buffer as ArrayBuffer
+  const task: CommitTask = { buffer, lengthBytes: bytes.length, sizes, ticket }
+  const { checkpointWanted, failed } = await writes.run<CommitReport>('commit', task, [buffer])
+  return { checkpointWanted, failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })) }
+}

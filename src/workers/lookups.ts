@@ -3,14 +3,20 @@
 // handing a task over costs more than looking up a few keys, and a disk that is asked for many slots
 // at once answers sooner. A task takes lists until it has enough keys, so that many lists occupy all workers.
 import { concatenated, type Encoded } from '../engine/encoded.js'
+import { InvalidError, MmapdbError } from '../errors.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
+import { reason } from '../said.js'
 
 /** A task that has so many keys takes no further list. */
 export const ENOUGH_KEYS = 256
 
-interface List {
+/** Keys that are encoded, back to back. */
+export interface KeyList {
   readonly keys: Buffer
-  readonly lengths: number[]
+  readonly lengths: readonly number[]
+}
+
+interface List extends KeyList {
   readonly resolve: (values: (Buffer | undefined)[]) => void
   readonly reject: (error: Error) => void
 }
@@ -28,10 +34,10 @@ export class Lookups {
     this.#maxTasks = maxTasks
   }
 
-  /** The encoded values of a list of keys, as of one moment. Rejects with `InvalidError` for what is no key, and why it could not be read. */
-  get(keys: readonly Key[]): Promise<(Buffer | undefined)[]> {
+  /** The encoded values of a list of keys, as of one moment. Rejects with the reason if it could not be read. */
+  get({ keys, lengths }: KeyList): Promise<(Buffer | undefined)[]> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...encodeKeys(keys), resolve, reject })
+      this.#waiting.push({ keys, lengths, resolve, reject })
       if (this.#isScheduled) return
       this.#isScheduled = true
       queueMicrotask(() => {
@@ -83,14 +89,47 @@ export class Lookups {
   }
 }
 
-function encodeKeys(keys: readonly Key[]): { keys: Buffer; lengths: number[] } {
+/** More cannot be handed to a worker in one piece. */
+const MAX_BYTES = 1024 * 1024 * 1024
+
+/**
+ * A list of keys as bytes, each read once. Throws `InvalidError`. May run users' code, which may call the
+ * database: what it writes to is its own.
+ */
+export function encodeKeys(keys: readonly Key[]): KeyList {
   let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
   let end = 0
-  const lengths = keys.map((key) => {
-    if (end + KEY_BUFFER_BYTES > buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2)
-    const length = encodeKey(key, buffer.subarray(end))
+  const lengths: number[] = []
+  const count = countOf(keys)
+  for (let i = 0; i < count; i++) {
+    if (end + KEY_BUFFER_BYTES > buffer.length) {
+      if (end > MAX_BYTES) throw new InvalidError(`getMany takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
+      buffer = Buffer.concat([buffer], buffer.length * 2)
+    }
+    const length = encodeKey(keyAt(keys, i), buffer.subarray(end))
+    lengths.push(length)
     end += length
-    return length
-  })
+  }
   return { keys: buffer.subarray(0, end), lengths }
 }
+
+function countOf(keys: readonly Key[]): number {
+  try {
+    if (Array.isArray(keys)) return keys.length
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  throw new InvalidError('getMany takes an array of keys.')
+}
+
+function keyAt(keys: readonly Key[], i: number): Key {
+  try {
+    return keys[i]!
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+}
+
+/** An error of the database's own, met by what is read, says it all. */
+const unreadable = (cause: unknown): Error =>
+  cause instanceof MmapdbError ? cause : new InvalidError(`The keys cannot be read: ${reason(cause)}`, { cause })

@@ -1,13 +1,13 @@
 // What runs in a worker thread. It works for one database at a time, with an engine of its own on the same files;
 // it commits independently of the others.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { toErrorMessage } from '../errors.js'
+import { toErrorMessage, type ErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
 import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/home.js'
 import type { EngineOptions } from '../engine/options.js'
-import type { Range } from '../engine/range.js'
+import type { Bounds } from '../engine/range.js'
 import type { RecoveryReport } from '../engine/recovery.js'
 import { verify, type VerifyReport } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
@@ -20,6 +20,28 @@ export interface WorkData {
   readonly expected: ExpectedDatabase
   readonly order: SharedArrayBuffer
 }
+
+/** A frame of writes (writes.ts) on its way to a worker. */
+export interface CommitTask {
+  readonly buffer: ArrayBuffer
+  readonly lengthBytes: number
+  readonly sizes: readonly number[] | undefined
+  readonly ticket: number
+}
+
+/** What has become of it, with errors as messages. */
+export interface CommitReport {
+  readonly checkpointWanted: boolean
+  readonly failed: readonly { readonly first: number; readonly count: number; readonly error: ErrorMessage }[]
+}
+
+/** Bounds as they come through a message: Buffers are plain then. */
+type SentBounds = Omit<Bounds, 'from' | 'to'> & { readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined }
+
+const received = (bounds: SentBounds): Bounds => ({ ...bounds, from: asBuffer(bounds.from), to: asBuffer(bounds.to) })
+
+const asBuffer = (bytes: Uint8Array | undefined): Buffer | undefined =>
+  bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 interface Message {
   readonly name: keyof typeof TASKS | typeof END
@@ -50,28 +72,31 @@ const TASKS = {
   start: (): RecoveryReport | undefined => engine().recovery,
 
   /**
-   * Commits one frame; says whether a checkpoint is due. Frames of one Database are appended in the
-   * order of their tickets, whichever worker has them, so that what a program wrote last wins.
+   * Commits one frame. Frames of one Database are appended in the order of their tickets, whichever worker has
+   * them, so that what a program wrote last wins.
    */
-  commit: ({ frame, length, ticket }: { frame: ArrayBuffer; length: number; ticket: number }): boolean => {
-    const bytes = Buffer.from(frame, 0, length)
+  commit: ({ buffer, lengthBytes, sizes, ticket }: CommitTask): CommitReport => {
+    const bytes = Buffer.from(buffer, 0, lengthBytes)
     engine().prepareCommit(bytes)
     for (let now; (now = Atomics.load(order, 0)) !== ticket; ) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
-    let end
+    let appended
     try {
       Atomics.store(signal, SIGNAL.HAS_BEGUN, 1)
-      end = engine().beginCommit(bytes)
+      appended = engine().beginWrites(bytes, sizes)
     } finally {
       passTicket(order, ticket)
     }
-    engine().finishCommit(end)
-    return engine().checkpointWanted
+    const failed = engine().finishWrites(appended)
+    return {
+      checkpointWanted: engine().checkpointWanted,
+      failed: failed.map(({ first, count, error }) => ({ first, count, error: toErrorMessage(error) })),
+    }
   },
 
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
   check: (): VerifyReport => verify(engine()),
   lookUp: (keys: Encoded): Encoded => engine().getEncoded(keys),
-  count: (range: Range): number => engine().count(range),
+  count: (bounds: SentBounds): number => engine().countWithin(received(bounds)),
   /** Closes the database, as the last closer if it is that. */
   close: (): void => {
     engine()

@@ -6,9 +6,10 @@ import type { CrashPoint } from '../../src/crash-points.js'
 import { newState, STATE } from '../../src/engine/control.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
-import { MmapdbError } from '../../src/errors.js'
+import { MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { FrameBuilder } from '../../src/wal/frame.js'
+import { FrameBuilder, frameStride } from '../../src/wal/frame.js'
+import type { Lsn } from '../../src/wal/lsn.js'
 import { cleanUp, expectError, expectSound, heard, inProcess, openEngine, scratchPath, TINY } from '../engine/support.js'
 import { Faults, FaultyStorage } from './faulty-storage.js'
 
@@ -41,39 +42,44 @@ const WRITER = `
   db.close()
   say('closed')`
 
-function outcomeOf(act: () => void): string {
+/** What becomes of `act`; `lsn`: of a write whose outcome is not known. */
+function triedOut(act: () => void): { code: string; lsn: number | undefined } {
   const startedMs = performance.now()
   let code = 'ok'
+  let lsn: number | undefined
   try {
     act()
   } catch (error) {
     expect(error).to.be.instanceOf(MmapdbError)
     code = (error as MmapdbError).code
     expect((error as MmapdbError).message).to.match(/stopped|slow|running|opened/)
+    if (error instanceof OutcomeUnknownError) lsn = error.lsn
   }
   expect(performance.now() - startedMs, `ms until ${code}`).to.be.lessThan(BOUND_MS)
-  return code
+  return { code, lsn }
 }
+const outcomeOf = (act: () => void): string => triedOut(act).code
 
 describe('a process that is stopped', function () {
   this.timeout(60_000)
   afterEach(cleanUp)
 
-  // Where it stops, and whether others can write meanwhile.
-  const points: [CrashPoint, number, boolean][] = [
-    ['before-append', 20, false],
-    ['after-append', 20, false],
-    ['after-flush', 20, false],
-    ['mid-apply', 20, false],
-    ['before-publish', 20, false],
-    ['segment-created', 2, false],
-    ['growing-data', 1, false],
-    ['checkpoint-begun', 1, false],
-    ['mid-checkpoint', 1, true],
-    ['before-headers', 1, true],
-    ['recycling-segment', 1, true],
+  // Where it stops, and what others' writes meet meanwhile. While it appends, nothing of theirs gets into the
+  // log; while it leads, what they append waits there.
+  const points: [CrashPoint, number, 'ok' | 'ERR_MMAPDB_LOCKED' | 'ERR_MMAPDB_OUTCOME_UNKNOWN'][] = [
+    ['before-append', 20, 'ERR_MMAPDB_LOCKED'],
+    ['after-append', 20, 'ERR_MMAPDB_LOCKED'],
+    ['after-flush', 20, 'ERR_MMAPDB_OUTCOME_UNKNOWN'],
+    ['mid-apply', 20, 'ERR_MMAPDB_OUTCOME_UNKNOWN'],
+    ['before-publish', 20, 'ERR_MMAPDB_OUTCOME_UNKNOWN'],
+    ['segment-created', 2, 'ERR_MMAPDB_LOCKED'],
+    ['growing-data', 1, 'ERR_MMAPDB_LOCKED'],
+    ['checkpoint-begun', 1, 'ERR_MMAPDB_OUTCOME_UNKNOWN'],
+    ['mid-checkpoint', 1, 'ok'],
+    ['before-headers', 1, 'ok'],
+    ['recycling-segment', 1, 'ok'],
   ]
-  for (const [point, arrival, othersWrite] of points) {
+  for (const [point, arrival, expected] of points) {
     it(`at ${point} makes others wait for so long and no longer, and goes on without doing harm`, async () => {
       const path = scratchPath()
       const engine = openEngine(path, OPTIONS)
@@ -85,10 +91,9 @@ describe('a process that is stopped', function () {
       // Everything is read as if nothing were the matter.
       for (let i = 0; i < 50; i++) expect(engine.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
       expect(engine.range({ prefix: ['mine'] }, 'keys').count()).to.equal(50)
-      const outcomes = [0, 1].map((i) => outcomeOf(() => engine.put(['meanwhile', i], Buffer.from(`${i}`))))
-      if (othersWrite) expect(outcomes).to.deep.equal(['ok', 'ok'])
-      else expect(outcomes).to.deep.equal(['ERR_MMAPDB_LOCKED', 'ERR_MMAPDB_LOCKED'])
-      if (othersWrite) expect(outcomeOf(() => void engine.checkpoint(true))).to.equal('ERR_MMAPDB_LOCKED')
+      const outcomes = [0, 1].map((i) => triedOut(() => engine.put(['meanwhile', i], Buffer.from(`${i}`))))
+      expect(outcomes.map(({ code }) => code)).to.deep.equal([expected, expected])
+      if (expected === 'ok') expect(outcomeOf(() => void engine.checkpoint(true))).to.equal('ERR_MMAPDB_LOCKED')
       expect(engine.stats().failure).to.equal(undefined)
 
       peer.goOn()
@@ -98,7 +103,12 @@ describe('a process that is stopped', function () {
       const check = (db: Engine): void => {
         for (const i of theirs) expect(db.get(['theirs', i])).to.satisfy((b: Buffer) => b.equals(Buffer.alloc(lengthOf(i), i + 1)))
         for (let i = 0; i < 50; i++) expect(db.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
-        outcomes.forEach((outcome, i) => outcome === 'ok' && expect(db.get(['meanwhile', i])).to.deep.equal(Buffer.from(`${i}`)))
+        outcomes.forEach(({ code, lsn }, i) => {
+          const entry = db.getEntry(['meanwhile', i])
+          if (code === 'ERR_MMAPDB_LOCKED') return void expect(entry, 'a write that was refused').to.equal(undefined)
+          expect(entry?.value).to.deep.equal(Buffer.from(`${i}`))
+          if (lsn !== undefined) expect(entry?.version).to.equal(lsn)
+        })
         expect(db.get('afterwards')).to.deep.equal(Buffer.from('works'))
         expectSound(db)
       }
@@ -142,7 +152,7 @@ describe('a leader that lacks room which had been promised', function () {
    * An engine with a frame in the log whose group needs the file to grow: the freed slots that it was
    * promised are held back by a reader that stood still for long while it took its pin.
    */
-  function withStalledReader(engine: Engine): { end: number; large: Buffer; letGo: () => void } {
+  function withStalledReader(engine: Engine): { finish: () => void; large: Buffer; letGo: () => void } {
     const values = (round: number) => Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
     engine.batch(values(1))
     const { control, pins } = engine.inside()
@@ -159,7 +169,8 @@ describe('a leader that lacks room which had been promised', function () {
     const pin = pins.acquire()
     control.f64[pin.lsnAt] = old
     Atomics.store(control.i32, pin.flagAt, 1)
-    return { end, large, letGo: () => pins.giveBack(pin) }
+    const finish = (): void => engine.finishCommit((end - frameStride(frame.lengthBytes)) as Lsn, end)
+    return { finish, large, letGo: () => pins.giveBack(pin) }
   }
   const WIDE = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 64 * 1024 * 1024, timeoutMs: TIMEOUT_MS }
 
@@ -170,12 +181,12 @@ describe('a leader that lacks room which had been promised', function () {
       ...WIDE, timeoutMs: 30_000,
     }, { MMAPDB_STOP_AT: 'before-append' })
     await heard(peer, 'open')
-    const { end, large, letGo } = withStalledReader(engine)
+    const { finish, large, letGo } = withStalledReader(engine)
     peer.tell('go')
     await peer.stopped()
     for (let i = 0; i < 2; i++) {
       const startedMs = performance.now()
-      expectError(() => engine.finishCommit(end as never), 'ERR_MMAPDB_LOCKED', /could not grow.*in the log.*may still take effect/)
+      expectError(finish, 'ERR_MMAPDB_OUTCOME_UNKNOWN', /could not grow.*in the log.*may still take effect/)
       expect(performance.now() - startedMs).to.be.lessThan(BOUND_MS)
     }
     expect(engine.stats().failure).to.equal(undefined)
@@ -195,9 +206,9 @@ describe('a leader that lacks room which had been promised', function () {
   it('gives up that group only, if the disk is full; later writes are refused before they are in the log', () => {
     const faults = new Faults()
     const engine = Engine.open(resolveOptions(scratchPath(), WIDE), new FaultyStorage(posixStorage, faults))
-    const { end, large, letGo } = withStalledReader(engine)
+    const { finish, large, letGo } = withStalledReader(engine)
     faults.arm({ calls: ['grow data'], code: 'ENOSPC', n: 1, lasting: true })
-    expectError(() => engine.finishCommit(end as never), 'ERR_MMAPDB_IO', /Free some space.*in the log.*may still take effect/)
+    expectError(finish, 'ERR_MMAPDB_OUTCOME_UNKNOWN', /Free some space.*in the log.*may still take effect/)
     const { tailLsn } = engine.stats().log
     expectError(() => engine.put('more', Buffer.alloc(1000)), 'ERR_MMAPDB_FULL', /Nothing was written/)
     expect(engine.stats().log.tailLsn).to.equal(tailLsn)
@@ -205,7 +216,7 @@ describe('a leader that lacks room which had been promised', function () {
     expect(engine.get(5)).to.deep.equal(Buffer.alloc(4000, 2))
     // Either of the two is enough: room, or the reader's end.
     letGo()
-    engine.finishCommit(end as never)
+    finish()
     expect(large.equals(engine.get('large') as Buffer)).to.equal(true)
     engine.put('more', Buffer.alloc(1000))
     faults.heal()

@@ -126,14 +126,17 @@ describe('a frame of the log', () => {
     expect(operationsOf(build([put('a', 'b')], builder))).to.deep.equal([put('a', 'b')])
   })
 
-  it('leaves nothing behind of operations that were taken back', () => {
+  it('takes all operations of another, behind its own', () => {
     const builder = new FrameBuilder(64)
+    const other = new FrameBuilder(64)
+    builder.append(other)
     builder.put(Buffer.from('a'), 1, Buffer.from('first'))
-    const { lengthBytes, opCount } = builder
-    builder.put(Buffer.from('b'), 1, Buffer.alloc(5000, 9))
-    builder.rewind(lengthBytes, opCount)
-    builder.del(Buffer.from('c'), 1)
-    expect(operationsOf(builder.frame())).to.deep.equal([put('a', 'first'), del('c')])
+    other.put(Buffer.from('b'), 1, Buffer.alloc(5000, 9))
+    other.del(Buffer.from('c'), 1)
+    builder.append(other)
+    builder.del(Buffer.from('d'), 1)
+    const expected = [put('a', 'first'), put('b', Buffer.alloc(5000, 9).toString('latin1')), del('c'), del('d')]
+    expect(operationsOf(builder.frame())).to.deep.equal(expected)
     builder.reset()
     expect(operationsOf(builder.frame())).to.deep.equal([])
   })

@@ -1,7 +1,7 @@
 // How lists of keys share tasks: few for few, and all workers for many.
 import { expect } from 'chai'
 import type { Encoded } from '../../src/engine/encoded.js'
-import { ENOUGH_KEYS, Lookups } from '../../src/workers/lookups.js'
+import { encodeKeys, ENOUGH_KEYS, Lookups } from '../../src/workers/lookups.js'
 
 const LIST = 10
 
@@ -13,7 +13,7 @@ class Workers {
 }
 
 const ask = (lookups: Lookups, lists: number): Promise<(Buffer | undefined)[][]> =>
-  Promise.all(Array.from({ length: lists }, (_, n) => lookups.get(Array.from({ length: LIST }, (__, i) => n * LIST + i))))
+  Promise.all(Array.from({ length: lists }, (_, n) => lookups.get(encodeKeys(Array.from({ length: LIST }, (__, i) => n * LIST + i)))))
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('lists of keys', () => {
