@@ -41,12 +41,12 @@ export class Lane {
 
   /**
    * Has a thread do something, in turn. Rejects with what it throws; with `LockedError`, nothing having been done, if
-   * no thread was free within the time limit; with `IoError` if none can be started or it ended on the way, and with
+   * no thread was free within the time limit (opening and closing have none); with `IoError` if none can be started or it ended on the way, and with
    * `OutcomeUnknownError` if it was writing then.
    */
   run<T>(name: string, task: unknown = undefined, transfer: readonly ArrayBuffer[] = [], isUrgent = false): Promise<T> {
     return new Promise((resolve, reject) => {
-      const deadlineMs = performance.now() + this.#data.options.timeoutMs
+      const deadlineMs = this.kind === 'doors' ? Infinity : performance.now() + this.#data.options.timeoutMs
       const entry: Task = { name, task, transfer, isUrgent, deadlineMs, resolve, reject }
       if (isUrgent) this.#queue.unshift(entry)
       else this.#queue.push(entry)
@@ -97,7 +97,8 @@ export class Lane {
     }
     this.#idle.push(thread)
     this.#dispatch()
-    if (this.#idle.includes(thread)) this.#crew.idle(this, thread)
+    // Between opening and closing, a thread at the door keeps the database open: nobody else may have it.
+    if (this.kind !== 'doors' && this.#idle.includes(thread)) this.#crew.idle(this, thread)
   }
 
   /** The crew brings a thread that was asked for. */
@@ -143,19 +144,19 @@ export class Lane {
   }
 
   #watchTime(): void {
+    if (this.kind === 'doors') return
     if (this.#queue.length === 0) {
       clearTimeout(this.#timer)
       this.#timer = undefined
       return
     }
-    // Threads that work keep the process alive.
-    this.#timer ??= setTimeout(
-      () => {
-        this.#timer = undefined
-        this.#expire()
-      },
-      Math.max(1, this.#queue.reduce((least, { deadlineMs }) => Math.min(least, deadlineMs), Infinity) - performance.now()),
-    ).unref()
+    if (this.#timer !== undefined) return
+    const firstMs = this.#queue.reduce((least, { deadlineMs }) => Math.min(least, deadlineMs), Infinity)
+    // Threads that work keep the process alive; this need not.
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.#expire()
+    }, Math.max(1, firstMs - performance.now())).unref()
   }
 
   #expire(): void {
