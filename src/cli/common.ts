@@ -14,8 +14,15 @@ export interface Globals {
   readonly quiet: boolean
 }
 
+/** What the engine is told whichever command opens a database: set by `globalsOf`. */
+let everywhere: OpenOptions = {}
+
 export const globalsOf = (command: Command): Globals => {
-  const options = command.optsWithGlobals<Partial<Globals>>()
+  const options = command.optsWithGlobals<Partial<Globals> & { reserveBytes?: number; timeout?: number }>()
+  everywhere = {
+    ...(options.reserveBytes === undefined ? {} : { reserveBytes: options.reserveBytes }),
+    ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+  }
   return {
     db: options.db ?? (process.env['MMAPDB_PATH'] || './mmapdb-data'),
     json: options.json ?? false,
@@ -24,11 +31,11 @@ export const globalsOf = (command: Command): Globals => {
   }
 }
 
-/** A whole number from `least` to `most`, for commander. Takes 1_000, 1e6 and 64KiB, 1MiB, 1GiB too. */
+/** A whole number from `least` to `most`, for commander. Takes 1_000, 1e6 and 64KiB, 1MiB, 1GiB, 1TiB too. */
 export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
-    const match = /^(\d[\d_]*(?:e\d{1,2})?)(k|m|g)?(?:i?b)?$/i.exec(text.trim())
-    const unit = { k: 1024, m: 1024 ** 2, g: 1024 ** 3 }[match?.[2]?.toLowerCase() ?? ''] ?? 1
+    const match = /^(\d[\d_]*(?:e\d{1,2})?)(k|m|g|t)?(?:i?b)?$/i.exec(text.trim())
+    const unit = { k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 }[match?.[2]?.toLowerCase() ?? ''] ?? 1
     const n = match ? Number(match[1]!.replaceAll('_', '')) * unit : Number.NaN
     if (!Number.isSafeInteger(n) || n < least || n > most) {
       const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`
@@ -61,16 +68,16 @@ const ONE_SHOT: OpenOptions = { workers: 0, segmentBytes: 1024 * 1024 }
 
 /** For commands that read: never creates a database. */
 export const openToRead = (path: string, options: OpenOptions = {}): Engine =>
-  Engine.open(resolveOptions(path, { ...ONE_SHOT, ...options, readOnly: true }), posixStorage)
+  Engine.open(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options, readOnly: true }), posixStorage)
 
 export const openToWrite = (path: string, options: OpenOptions = {}): Engine =>
-  Engine.open(resolveOptions(path, { ...ONE_SHOT, ...options }), posixStorage)
+  Engine.open(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
 /** As recovery would leave it, in this process's own memory. Changes nothing. */
 export const openToInspect = (path: string, options: OpenOptions = {}): Engine =>
-  Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...options }), posixStorage)
+  Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
-export const engineOptions = (path: string, options: OpenOptions): EngineOptions => resolveOptions(path, { workers: 0, ...options })
+export const engineOptions = (path: string, options: OpenOptions = {}): EngineOptions => resolveOptions(path, { workers: 0, ...everywhere, ...options })
 
 /** Closes the engine whatever `act` does. */
 export async function using<T>(engine: Engine, act: (engine: Engine) => T | Promise<T>): Promise<T> {

@@ -1,14 +1,16 @@
 // The files of a database as they lie on disk, for those who look inside: nothing is opened,
 // recovered, locked or changed, so it works on a database that is in use, and on a damaged one.
-import { NotFoundError } from '../errors.js'
-import { databasePaths, findHeader, type HeaderSearch } from '../engine/files.js'
+import { resolve } from 'node:path'
+import { NotADatabaseError, NotFoundError } from '../errors.js'
+import { checkPath, databasePaths, findHeader, type DatabasePaths, type HeaderSearch } from '../engine/files.js'
 import { headerSlots } from '../engine/header.js'
 import { SLOT_BYTES } from '../engine/layout.js'
 import { LOCK } from '../engine/lock-bytes.js'
-import { resolveOptions } from '../engine/options.js'
 import { SlotSpace } from '../engine/slot-space.js'
 import { encodingOf, type ValueEncoding } from '../engine/values.js'
+import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
+import { engineOptions } from './common.js'
 
 export interface DataFile {
   readonly path: string
@@ -29,13 +31,25 @@ export const isInUse = (db: string): boolean => {
   }
 }
 
+/** The files of the database at `db`. Throws as opening it would if there is none. */
+export function checkThere(db: string): DatabasePaths {
+  return guarded('Opening the database', () => there(databasePaths(resolve(db))))
+}
+
+function there(paths: DatabasePaths): DatabasePaths {
+  const { kind } = posixStorage.info(paths.directory)
+  if (kind === 'file' || kind === 'other') {
+    throw new NotADatabaseError(`${paths.directory} is a file; a database is a directory. Give the path of the directory.`)
+  }
+  if (kind === 'missing') throw new NotFoundError(`There is no database at ${paths.directory}. Check the path, or give another one with --db.`)
+  checkPath(posixStorage, paths, { createIfMissing: false })
+  return paths
+}
+
 /** Looks at the data file of the database at `db`. Throws `NotFoundError`, `NotADatabaseError`, ... */
 export function withFile<T>(db: string, look: (file: DataFile) => T): T {
-  const { data } = databasePaths(db)
-  if (posixStorage.info(data).kind !== 'file') {
-    throw new NotFoundError(`There is no database at ${db}. Check the path, or give another one with --db.`)
-  }
-  const { reserveBytes, windowBytes } = resolveOptions(db)
+  const { data } = checkThere(db)
+  const { reserveBytes, windowBytes } = engineOptions(db)
   const region = posixStorage.openRegion(data, { mode: 'private', reserveBytes, windowBytes, create: false })
   try {
     const space = new SlotSpace(region)

@@ -10,6 +10,7 @@ import { getCommand } from './get.js'
 import { loadCommand } from './load.js'
 import { print, watchOutput } from './output.js'
 import { putCommand } from './put.js'
+import { whole } from './common.js'
 import { recoverCommand } from './recover.js'
 import { scanCommand } from './scan.js'
 import { slotsCommand } from './slots.js'
@@ -27,6 +28,8 @@ export function program(): Command {
     .description('An embedded, durable, memory-mapped key-value store: any number of threads and processes at once.')
     .version(version)
     .option('--db <dir>', 'the directory of the database (default: $MMAPDB_PATH, then ./mmapdb-data)')
+    .option('--reserve-bytes <n>', 'the most bytes that the data file may grow to (default: 1TiB)', whole(1024 * 1024, 16 * 1024 ** 4))
+    .option('--timeout <ms>', 'how long to wait for whoever else has the database open (default: 30000)', whole(1, 3_600_000))
     .option('--json', 'print JSON, errors included')
     .option('--verbose', 'print more; for errors the stack')
     .option('--quiet', 'print nothing but what was asked for')
@@ -35,11 +38,13 @@ export function program(): Command {
       'after',
       `
 Exit codes:
-  0  done
-  1  the key is absent (get, del)
-  2  invalid input, or something is unavailable: no such database, no permission, disk full
-  3  damage was found, or records were lost
-  4  busy: a lock was not had in time`,
+  0    done, also if the reader of the output has gone
+  1    the key is absent (get, del)
+  2    invalid input, or something is unavailable: no such database, no permission, disk full, output that
+       cannot be written; or a fault of mmapdb itself
+  3    damage was found, or records were lost
+  4    busy: timed out waiting for whoever else has the database open
+  130  a load was interrupted`,
     )
   const commands = [
     putCommand(),

@@ -1,12 +1,11 @@
 // mmapdb recover: opens a database, which recovers it, says what that took, and verifies the result.
 import { Command, Option } from 'commander'
 import { decodeKey } from '../engine/keys.js'
-import { resolveOptions } from '../engine/options.js'
 import { salvage, type SalvageReport } from '../engine/salvage.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../engine/values.js'
 import { verify } from '../engine/verify.js'
 import { posixStorage } from '../storage/posix.js'
-import { attempt, encodingOf, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
+import { attempt, encodingOf, engineOptions, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from './common.js'
 import { Ended, EXIT } from './failure.js'
 import { plainKey, showKey } from './notation.js'
 import { number, plural, print } from './output.js'
@@ -49,7 +48,7 @@ is listed. Versions of entries begin anew.`,
     })
 
 async function salvageInto(out: string, options: RecoverOptions, { db, json, quiet }: Globals): Promise<void> {
-  const report = salvage(resolveOptions(db, { workers: 0 }), resolveOptions(out, { workers: 0, ...encodingOf(options) }), posixStorage)
+  const report = salvage(engineOptions(db), engineOptions(out, encodingOf(options)), posixStorage)
   const verified = await using(openToRead(out), verify)
   if (json) {
     const { lostRanges, lostValues, ...rest } = report

@@ -5,6 +5,7 @@ import { FullError } from '../errors.js'
 import { databasePaths } from '../engine/files.js'
 import { isInline, LEAF_CELL_HEADER, LEAF_ENTRY_WORDS, overflowSlots, SLOT_BYTES } from '../engine/layout.js'
 import type { EngineOptions } from '../engine/options.js'
+import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
 import { bytes } from './output.js'
 
@@ -20,7 +21,7 @@ export function entryBytes(keyLength: number, valueLength: number): number {
  */
 export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions, neededBytes: number): void {
   const { data } = databasePaths(path)
-  const there = posixStorage.info(data)
+  const there = guarded('Opening the database', () => posixStorage.info(data))
   const held = there.kind === 'file' ? there.sizeBytes : 0
   if (neededBytes > reserveBytes) {
     throw new FullError(`This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)}: write less, or raise --reserve-bytes.`)

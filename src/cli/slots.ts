@@ -97,6 +97,9 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
     if (!(error instanceof CorruptError)) throw error
     damage.push({ slotNo: error.site.slotNo ?? 0, why: error.message })
   }
+  if (header !== undefined && header.nextSlot > slots) {
+    damage.push({ slotNo: slots, why: `the file is cut short: it has ${plural(slots, 'slot')} of the ${header.nextSlot} that its header counts` })
+  }
   const checkpointLsn = header?.lsn ?? 0
   const scratch = new Node()
   let leafBytesUsed = 0
@@ -231,7 +234,7 @@ interface EntryView {
 const PREVIEW_CHARACTERS = 60
 
 function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): View {
-  if (slotNo >= file.slots) throw new InvalidError(`There is no slot ${slotNo}: the file has slots 0 to ${file.slots - 1}.`)
+  if (slotNo >= file.slots) throw new InvalidError(`There is no slot ${slotNo}: the file has ${file.slots === 0 ? 'no slots yet' : `slots 0 to ${file.slots - 1}`}.`)
   const { space } = file
   const b = Buffer.from(slotBytes(space, slotNo))
   const type = b[SLOT.TYPE]!

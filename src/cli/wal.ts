@@ -1,8 +1,8 @@
 // mmapdb wal: the log, segment by segment and frame by frame, read from the files themselves. Works
 // on a database in use and on a damaged one; it shows where the log ends, and why.
 import { Command } from 'commander'
-import { CorruptError, InvalidError, NotFoundError } from '../errors.js'
-import { databasePaths, findHeader } from '../engine/files.js'
+import { CorruptError, InvalidError } from '../errors.js'
+import { findHeader } from '../engine/files.js'
 import { decodeKey } from '../engine/keys.js'
 import { SLOT_BYTES } from '../engine/layout.js'
 import { DEFAULT_ENCODING, valueCodec, type ValueCodec, type ValueEncoding } from '../engine/values.js'
@@ -14,7 +14,7 @@ import { classifyEnd, LogReader } from '../wal/reader.js'
 import { segmentName } from '../wal/segment.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from './common.js'
 import { Ended, EXIT } from './failure.js'
-import { encodingInHeader, isInUse } from './files.js'
+import { checkThere, encodingInHeader, isInUse } from './files.js'
 import { plain, plainKey, preview, showKey } from './notation.js'
 import { bytes, Lines, number, plural } from './output.js'
 
@@ -59,9 +59,9 @@ The log ends in one of these ways:
 type EndKind = 'end' | 'torn' | 'rot' | 'in use' | 'segment'
 
 async function list(db: string, options: WalOptions, json: boolean, lines: Lines): Promise<EndKind> {
-  const paths = databasePaths(db)
+  const paths = checkThere(db)
   if (posixStorage.info(paths.wal).kind !== 'directory') {
-    throw new NotFoundError(`There is no database at ${db}, or it has no log. Check the path, or give another one with --db.`)
+    throw new CorruptError(`The log, ${paths.wal}, is missing. Restore the database from a backup.`, { path: paths.wal })
   }
   const checkpointLsn = checkpointOf(paths.data)
   const inUse = posixStorage.info(paths.data).kind === 'file' && isInUse(db)

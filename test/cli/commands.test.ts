@@ -156,6 +156,26 @@ describe('command line', function () {
       await fails(2, /does not exist; create it first/, 'put', 'k', 'v', '--db', join(file, '..', 'no', 'db'))
     })
 
+    it('is called by its name, whichever command meets it', async () => {
+      const foreign = scratch()
+      writeFileSync(join(foreign, 'letter.txt'), 'x')
+      const file = join(foreign, 'letter.txt')
+      const commands = [['get', 'k'], ['del', 'k'], ['scan'], ['recover'], ['recover', '--dry-run'], ['verify'], ['stats'], ['wal'], ['slots']]
+      for (const args of commands) {
+        await fails(2, /is not a database: it holds other files/, ...args, '--db', foreign)
+        await fails(2, /is a file; a database is a directory/, ...args, '--db', file)
+      }
+    })
+
+    it('is told of a data file that may not grow so far', async () => {
+      const db = scratchDb()
+      await ok(db, 'put', 'k', 'v', '--reserve-bytes', '2MiB', '--timeout', '5000')
+      expect(await ok(db, 'get', 'k', '--reserve-bytes', '1MiB')).to.equal('v\n')
+      await fails(2, /needs at least .* raise --reserve-bytes/, 'load', '--ops', '100000', '--reserve-bytes', '2MiB', '--db', db)
+      await fails(2, /'--reserve-bytes <n>' argument '1' is invalid/, 'get', 'k', '--reserve-bytes', '1', '--db', db)
+      await fails(2, /'--timeout <ms>' argument 'soon' is invalid/, 'get', 'k', '--timeout', 'soon', '--db', db)
+    })
+
     it('shows the stack with --verbose', async () => {
       const { stderr } = await hosted(['get', 'k', '--verbose', '--db', scratchDb()])
       expect(stderr).to.match(/^mmapdb: There is no database[^\n]*\nNotFoundError: .*\n {4}at /)

@@ -1,6 +1,6 @@
 // recover, verify, stats, wal and slots: on databases that are whole, that a
 // crash left behind, that are in use, and that are damaged.
-import { appendFileSync, cpSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
@@ -245,6 +245,16 @@ describe('command line, looking inside', function () {
       expect(damage).to.deep.equal([])
       await it.close()
     })
+  })
+
+  it('slots finds a file that is cut short, and wal a log that is missing', async () => {
+    const db = await sample()
+    rmSync(join(db, 'wal'), { recursive: true })
+    await fails(3, /The log, .*wal, is missing/, 'wal', '--db', db)
+    truncateSync(join(db, 'data'), 10 * 4096)
+    const { code, stdout } = await hosted(['slots', '--db', db])
+    expect(code).to.equal(3)
+    expect(stdout).to.match(/DAMAGED: slot 10: the file is cut short: it has 10 slots of the \d+ that its header counts/)
   })
 
   it('stats shows a table of figures', async () => {
