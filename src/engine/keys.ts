@@ -2,11 +2,12 @@
 // strings, Uint8Arrays; arrays element by element, an array right behind its own beginning.
 //
 //   null, false, true   00, 06, 07
-//   number, bigint      08, then the bits of the double, big-endian, the sign bit inverted, or all of
-//                       them if it is negative. A bigint that no double holds: the double below it,
-//                       then what it is above that, in groups of 7 bits with the top bit set, the
-//                       highest first, zeros at the end left out. One that a double holds is the
-//                       same key as the number
+//   number              08, then the bits of the double, big-endian, the sign bit inverted, or all of
+//                       them if it is negative; -0 is 0
+//   bigint              the same, of the highest double that is not above it; then what it is above
+//                       that, in groups of 7 bits with the top bit set, the highest first; zeros at
+//                       the end are left out, but for the first group. So numbers and bigints are in
+//                       one order, and where they are equal the number comes first: 5, 5n, 6
 //   string              its UTF-8, with 04 in front of bytes below 05; 1b in front if it is empty or
 //                       its first character is below 1c
 //   Uint8Array          ff, then its bytes, with 00 as 01 01 and 01 as 01 02
@@ -19,6 +20,7 @@ import { types } from 'node:util'
 import { InvalidError, MmapdbError } from '../errors.js'
 import { reason } from '../said.js'
 import { shortAscii } from '../values/ascii.js'
+import { bytesOf } from '../values/unusual.js'
 import { MAX_KEY_BYTES } from '../wal/frame.js'
 
 export type KeyPart = string | number | bigint | boolean | null | Uint8Array
@@ -159,6 +161,7 @@ function writeBigint(value: bigint, into: Buffer, start: number): number {
   if (BigInt(below) > value) below = doubleBelow(below)
   let at = writeDouble(below, into, start)
   let rest = value - BigInt(below)
+  if (rest === 0n) into[at++] = GROUP_FLAG
   for (let shift = BigInt((groupsOf(below) - 1) * GROUP_BITS); rest > 0n; shift -= BigInt(GROUP_BITS)) {
     const group = rest >> shift
     into[at++] = Number(group) | GROUP_FLAG
@@ -216,8 +219,18 @@ function writeString(text: string, into: Buffer, start: number): number {
 /** Its true length: a class of the user's own may say otherwise, or run code to say it. */
 const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get as (this: Uint8Array) => number
 
+/** Of an array that is empty it cannot be told otherwise whether its buffer has gone. */
+function mustBeThere(bytes: Uint8Array): void {
+  try {
+    bytesOf(bytes)
+  } catch (cause) {
+    throw new InvalidError('A key must not be of bytes whose buffer was transferred or is too short now.', { cause })
+  }
+}
+
 function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
   const length = lengthOf.call(bytes)
+  if (length === 0) mustBeThere(bytes)
   if (length > MAX_KEY_BYTES) throw tooLong()
   let at = start
   into[at++] = BYTES_TAG
@@ -300,9 +313,11 @@ function readGroups(bytes: Uint8Array, start: number, end: number, below: number
   let at = start
   let rest = 0n
   while (at < end && bytes[at]! >= GROUP_FLAG) rest = (rest << BigInt(GROUP_BITS)) | BigInt(bytes[at++]! & ~GROUP_FLAG)
+  reader.position = at
+  // That it is a bigint, and nothing above the double.
+  if (at === start + 1 && rest === 0n) return BigInt(below)
   const left = groupsOf(below) - (at - start)
   if (left < 0) throw malformed()
-  reader.position = at
   return BigInt(below) + (rest << BigInt(left * GROUP_BITS))
 }
 

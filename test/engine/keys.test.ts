@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../src/engine/keys.js'
@@ -28,8 +29,8 @@ function compareParts(a: Part, b: Part): number {
   if (ranks !== 0) return ranks
   if (typeof a === 'string') return compareLists(codePoints(a), codePoints(b as string))
   if (a instanceof Uint8Array) return compareLists([...a], [...(b as Uint8Array)])
-  // Number and bigint compare exactly in the language itself.
-  if (typeof a === 'number' || typeof a === 'bigint') return a < (b as number) ? -1 : a > (b as number) ? 1 : 0
+  // Number and bigint compare exactly in the language itself; of two that are equal the number comes first.
+  if (typeof a === 'number' || typeof a === 'bigint') return a < (b as number) ? -1 : a > (b as number) ? 1 : typeof a === typeof b ? 0 : typeof a === 'number' ? -1 : 1
   return 0
 }
 
@@ -43,11 +44,10 @@ function compareReference(a: Key, b: Key): number {
   return x.length - y.length || Number(Array.isArray(a)) - Number(Array.isArray(b))
 }
 
-/** What a key is when it is read back: -0 is 0, and a bigint that a double holds is that number. */
+/** What a key is when it is read back: -0 is 0. */
 function canonical(key: Key): Key {
   if (Array.isArray(key)) return (key as Part[]).map((part) => canonical(part) as Part)
   if (key === 0) return 0
-  if (typeof key === 'bigint' && BigInt(Number(key)) === key) return Number(key)
   if (key instanceof Uint8Array) return Uint8Array.from(key)
   return key as Part
 }
@@ -142,12 +142,37 @@ describe('keys', () => {
       for (let d = -9n; d <= 9n; d++) for (const n of [base + d, -(base + d)]) near.push(n, Number(n))
     }
     near.push(MAX, -MAX, MAX - 1n, 1n - MAX, Infinity, -Infinity, 0.5, -0.5, Number.MIN_VALUE, -Number.MIN_VALUE)
-    near.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+    near.sort(compareParts)
     for (let i = 1; i < near.length; i++) {
       const order = encode(near[i - 1]!).compare(encode(near[i]!))
-      expect(order, `${near[i - 1]} and ${near[i]}`).to.equal(near[i - 1]! < near[i]! ? -1 : 0)
+      expect(order, `${near[i - 1]} and ${near[i]}`).to.equal(compareParts(near[i - 1]!, near[i]!))
       expect(decode(encode(near[i]!))).to.equal(canonical(near[i]!))
     }
+  })
+
+  it('keep their kind: a bigint comes back as one, whether a double holds it or not', () => {
+    for (const n of [0n, 5n, -5n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 53n + 2n, 2n ** 53n + 3n, -(2n ** 60n), MAX, -MAX]) {
+      expect(decode(encode(n))).to.equal(n)
+      expect(decode(encode([n, 'a', n]))).to.deep.equal([n, 'a', n])
+      expect(encode(n).equals(encode(Number(n)))).to.equal(false)
+    }
+    const sorted: Key[] = [4, 4n, 4.5, 5, [5], [5, 'z'], 5n, [5n], 6]
+    expect([...sorted].reverse().sort((a, b) => encode(a).compare(encode(b)))).to.deep.equal(sorted)
+  })
+
+  it('may be bytes of another realm or of a subclass, and are what these hold', () => {
+    class Liar extends Uint8Array {
+      override get length(): number { return 1 }
+      override *[Symbol.iterator](): ArrayIterator<number> { yield 9 }
+    }
+    const foreign = runInNewContext('[new Uint8Array([1, 2]), [1, new Uint8Array([3])], "a", 5n]') as Key[]
+    expect(foreign.map((k) => decode(encode(k)))).to.deep.equal([Uint8Array.of(1, 2), [1, Uint8Array.of(3)], 'a', 5n])
+    expect(decode(encode(new Liar([7, 8, 9])))).to.deep.equal(Uint8Array.of(7, 8, 9))
+    expect(decode(encode(Buffer.from([1])))).to.deep.equal(Uint8Array.of(1))
+    expect(decode(encode(Uint8Array.of()))).to.deep.equal(Uint8Array.of())
+    const gone = new Uint8Array(2)
+    structuredClone(gone.buffer, { transfer: [gone.buffer] })
+    for (const wrong of [gone, new String('a'), new Number(1), Object(1n), new DataView(new ArrayBuffer(1)), new Int8Array(1)]) reject(wrong)
   })
 
   it('make no difference between -0 and 0', () => {
