@@ -90,7 +90,7 @@ export class LoadRound {
       processes,
       batch: random.pick([1, 1, 10, 100]),
       blow: random.chance(0.6)
-        ? atPoint(random, random.pick(CRASH_POINTS.filter((p) => p !== 'mid-recovery')))
+        ? atPoint(random, random.pick(CRASH_POINTS.filter((p) => p !== 'mid-recovery' && p !== 'segment-moved')))
         : { at: 'moment', afterMs: random.skewed(400, 2500) },
     }
     const ackLog = join(this.#options.directory, `acknowledged-${life}`)

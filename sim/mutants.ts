@@ -12,25 +12,25 @@ const one = (name: string, file: string, from: string, to: string): Mutant => ({
 
 export const MUTANTS: readonly Mutant[] = [
   // ---- commit
-  one('the log is not flushed before its frames are acknowledged', 'engine/commit.js', 'this.#flushLog(target.segmentStart);', ''),
+  one('the log is not flushed before its frames are acknowledged', 'engine/commit.js', 'this.#flushLog(target.segmentStart, target.segmentSalt);', ''),
   {
     name: 'the tree is published before the log is flushed',
     changes: [
-      { file: 'engine/commit.js', from: 'this.#flushLog(target.segmentStart);', to: '' },
-      { file: 'engine/commit.js', from: "control.publishState(state);\n            crashPoint('after-publish');", to: "control.publishState(state); this.#flushLog(target.segmentStart);\n            crashPoint('after-publish');" },
+      { file: 'engine/commit.js', from: 'this.#flushLog(target.segmentStart, target.segmentSalt);', to: '' },
+      { file: 'engine/commit.js', from: "control.publishState(state);\n            crashPoint('after-publish');", to: "control.publishState(state); this.#flushLog(target.segmentStart, target.segmentSalt);\n            crashPoint('after-publish');" },
     ],
   },
   one('the end of the log is published before the frame is written', 'engine/commit.js', 'log.write(segment, frame, lsn);', 'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);'),
   one('a frame is written without the append lock', 'engine/shared-locks.js', 'takeAppendLock(parts);', ''),
-  one('a group is led without the leader lock', 'engine/commit.js', "locks.tryLock(LOCK.LEADER, 'exclusive')", 'true'),
+  one('a group is led without the leader lock', 'engine/commit.js', "if (locks.tryLock(LOCK.LEADER, 'exclusive'))", 'if (true)'),
   one('writes go on after a flush that failed', 'engine/control.js', "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail });", ';'),
   one('a flush is believed that went well after another had failed', 'engine/commit.js', 'control.stopOnFailedFlush(() => log.flush(segment));\n        // Had', 'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // Had'),
   one('what a dead appender left is counted', 'engine/commit.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),
   // ---- segments
-  one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (oldStart !== tail)\n            this.#flushLog(oldStart);', ''),
+  one('the old segment is not flushed before a new one begins', 'engine/commit.js', 'if (a.segmentStart !== tail && control.durable < tail)\n            this.#flushLog(a.segmentStart, a.segmentSalt);', ''),
   one('the header of a new segment is not flushed', 'wal/log.js', "SEGMENT_HEADER_BYTES, 0);\n        flushed('Flushing a new segment of the log', () => file.flush());", 'SEGMENT_HEADER_BYTES, 0);'),
   one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.#flushDirectory();", ''),
-  one('the name of a segment that was found is not flushed', 'wal/log.js', 'this.#writeHeader(segment.file, segment.header);\n        this.#flushDirectory();', ''),
+  one('the name of a segment that was found is not flushed', 'wal/log.js', 'this.#writeHeader(file, header);\n        this.#flushDirectory();\n        return Math', 'this.#writeHeader(file, header); return Math'),
   one('segments are recycled that the tree on disk does not include', 'engine/checkpoint.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
   one('the segment that the append state names is recycled', 'wal/log.js', 'start <= lsn && start <= current', 'start <= lsn'),
   one('an older segment is read on behind the start of a newer one', 'wal/reader.js', 'this.#nextStart = starts[i];', ''),
@@ -42,7 +42,7 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'wal/reader.js', from: 'if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
     ],
   },
-  one('the append state does not say that the old segment is full', 'engine/commit.js', 'this.#fields.segmentLimit = tail;\n        control.append.publish(this.#fields);', ''),
+  one('the append state does not say that the old segment is full', 'engine/commit.js', 'a.segmentLimit = tail;\n        control.append.publish(a);\n        try', 'try'),
   {
     name: 'a segment that is begun again gets another salt, and who has it open goes on with the old one',
     changes: [
@@ -78,7 +78,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('a second opener recovers, too', 'engine/engine.js', "this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')", 'true'),
   one('any closer counts as the last', 'engine/engine.js', "if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n            return;", ''),
   one('the log begins anew before the checkpoint of a clean close', 'engine/engine.js', 'let report = this.#checkpointer.run({ wait: true, cutTail: !isHeld });', 'this.#log.restartAt(this.#control.append.read(this.#append).tail); let report = this.#checkpointer.run({ wait: true, cutTail: true });'),
-  one('the data file is cut before the free slots at its end are given up on disk', 'engine/engine.js', 'this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]) * SLOT_BYTES);', 'this.#dataRegion.truncate(usedSlots(state) * SLOT_BYTES);'),
+  one('the data file is cut before the free slots at its end are given up on disk', 'engine/engine.js', '(report?.nextSlot ?? state[STATE.NEXT_SLOT]) + slotsForDeletesWhenClosed(state)', 'usedSlots(state)'),
   one('the name of the log directory is not flushed', 'engine/engine.js', 'storage.flushDirectory(this.options.path);', ''),
   {
     name: 'the name of the data file is not flushed',

@@ -10,6 +10,7 @@ export const CRASH_POINTS = [
   'after-append',
   'segment-created',
   'segment-linked',
+  'segment-moved',
   'after-flush',
   'mid-apply',
   'before-publish',

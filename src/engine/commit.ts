@@ -38,19 +38,19 @@
 // here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../crash-points.js'
 import { CorruptError, FullError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
-import { typedError } from '../storage/errors.js'
+import { guarded, isFullDisk, typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
-import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
-import type { Log } from '../wal/log.js'
+import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
+import type { Log, OpenSegment } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
 import { displaced, PUT_DATA_BACK, type DataFile } from './data-file.js'
-import { growDataFile } from './growth.js'
-import { isInline, overflowSlots } from './layout.js'
+import { cutDataFile, growDataFile } from './growth.js'
 import { LOCK } from './lock-bytes.js'
-import { LOOK_AGAIN_MS, Patience, underAppendLock, type SharedLockParts } from './shared-locks.js'
+import { hasPut, slotsFor, slotsForDeletes } from './room.js'
+import { LOOK_AGAIN_MS, Patience, underAppendLock, underLeaderLock, type SharedLockParts } from './shared-locks.js'
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeWriter } from './tree-writer.js'
@@ -108,10 +108,9 @@ export class Committer {
     checker.assertWhole()
     const state = control.readState(this.#published)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
-    this.#reserve(slots, state, a.reservedSlots)
-    if (a.tail + frame.length > a.segmentLimit) {
-      this.#switchSegment(a.segmentStart as Lsn, a.tail as Lsn, frame.length)
-    }
+    const fileSlots = control.fileSlots
+    this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
+    if (a.tail + frame.length > a.segmentLimit) this.#switchSegment(frame.length, fileSlots)
     const lsn = a.tail as Lsn
     const segment = log.segment(a.segmentStart as Lsn, a.segmentSalt)
     if (segment === undefined) {
@@ -129,28 +128,82 @@ export class Committer {
     return a.tail as Lsn
   }
 
-  /** See log.ts for the order. `this.#fields` names the new segment afterwards. */
-  #switchSegment(oldStart: Lsn, tail: Lsn, frameBytes: number): void {
+  /**
+   * See log.ts for the order. `this.#fields` names the new segment afterwards. If there is no room for it, the data
+   * file, which had `fileSlots`, has not been made longer for the frame either.
+   */
+  #switchSegment(frameBytes: number, fileSlots: number): void {
     const { control, log } = this.#parts
-    // An empty segment that is too short for this frame is made anew; its header may be torn.
-    if (oldStart !== tail) this.#flushLog(oldStart)
-    this.#fields.segmentLimit = tail
-    control.append.publish(this.#fields)
-    const segment = log.createSegment(tail, frameBytes)
-    this.#fields.segmentStart = tail
+    const a = this.#fields
+    const tail = a.tail as Lsn
+    // An empty segment that is too short for this frame is made anew; its header may be torn. And one that has
+    // been moved (reuseSegment) has no name of its own until somebody has been here.
+    if (a.segmentStart !== tail && control.durable < tail) this.#flushLog(a.segmentStart as Lsn, a.segmentSalt)
+    a.segmentLimit = tail
+    control.append.publish(a)
+    try {
+      this.#goOnIn(log.createSegment(tail, frameBytes))
+    } catch (error) {
+      if (isFullDisk(error)) {
+        this.isLogFull = true
+        this.#giveBackSlots(fileSlots)
+      }
+      throw error
+    }
+  }
+  /** The last segment that was needed could not be made: the disk is full. */
+  isLogFull = false
+
+  #goOnIn(segment: OpenSegment): void {
+    this.#fields.segmentStart = segment.startLsn
     this.#fields.segmentSalt = segment.header.salt
     this.#fields.segmentLimit = segment.header.limitLsn
   }
 
+  /** Makes the data file as short as it was, unless somebody leads meanwhile: the leader may have taken new slots. */
+  #giveBackSlots(fileSlots: number): void {
+    const { control, locks, space } = this.#parts
+    if (control.fileSlots <= fileSlots || !locks.tryLock(LOCK.LEADER, 'exclusive')) return
+    try {
+      if (control.readState(this.#published)[STATE.NEXT_SLOT]! > fileSlots) return
+      control.fileSlots = fileSlots
+      guarded('Cutting the data file', () => cutDataFile(space, fileSlots))
+    } finally {
+      locks.unlock(LOCK.LEADER)
+      control.passTurn()
+    }
+  }
+
+  /**
+   * For a full disk: moves the segment in which the log ends to its end, so that there is room for frames again.
+   * False if a part of it is still needed, because it is newer than the newest checkpoint.
+   */
+  reuseSegment(): boolean {
+    const { control, log } = this.#parts
+    const reuse = (): boolean => {
+      const a = control.append.read(this.#fields)
+      if (control.readState(this.#published)[STATE.CHECKPOINT_DURABLE] !== a.tail || a.segmentStart === a.tail) return false
+      // Whoever appends after a crash in between goes on where this leaves off.
+      a.segmentLimit = a.tail
+      control.append.publish(a)
+      this.#goOnIn(log.moveSegment(a.segmentStart as Lsn, a.tail as Lsn))
+      control.append.publish(a)
+      return true
+    }
+    return control.stopOnFailedFlush(() => underLeaderLock(this.#parts, () => underAppendLock(this.#parts, reuse)))
+  }
+
   /**
    * Makes sure that `needed` more slots can be had when this frame is applied, on top of those
-   * promised to frames that are not applied yet. The append lock is held.
+   * promised to frames that are not applied yet. Frames that put anything leave some to those that only
+   * delete (room.ts). The append lock is held.
    */
-  #reserve(needed: number, state: StateFields, reservedSlots: number): void {
+  #reserve(needed: number, state: StateFields, reservedSlots: number, puts: boolean): void {
     const { control, space } = this.#parts
     const promised = reservedSlots - state[STATE.RELEASED]!
     const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
-    if (available < needed) growDataFile(space, control, control.fileSlots + needed - available)
+    const wanted = puts ? needed + slotsForDeletes(state) : needed
+    if (available < wanted) growDataFile(space, control, control.fileSlots + wanted - available)
   }
 
   /**
@@ -214,7 +267,7 @@ export class Committer {
     control.refuseIfFailed()
     try {
       checker.assertWhole()
-      this.#flushLog(target.segmentStart as Lsn)
+      this.#flushLog(target.segmentStart as Lsn, target.segmentSalt)
       this.#refuseDisplaced()
       crashPoint('after-flush')
       control.durable = target.tail
@@ -265,10 +318,25 @@ export class Committer {
     control.publishState(state)
   }
 
+  /** The same for somebody who does not lead. True if more can be had than before. */
+  recount(): boolean {
+    const { control } = this.#parts
+    return underLeaderLock(this.#parts, () => {
+      const before = control.readState(this.#work)[STATE.ELIGIBLE]!
+      this.#recount()
+      return control.readState(this.#work)[STATE.ELIGIBLE]! > before
+    })
+  }
+
+  /** Returns once the tree includes all that has been appended up to now. */
+  waitForAll(): void {
+    this.catchUp(this.#parts.control.append.read(newAppendFields()).tail as Lsn)
+  }
+
   /** Throws, and stops all writes, if the files are no longer the ones that the next opener will find. */
   #refuseDisplaced(): void {
     const { control, dataFile, log } = this.#parts
-    const segment = log.segment(this.#target.segmentStart as Lsn)
+    const segment = log.segment(this.#target.segmentStart as Lsn, this.#target.segmentSalt)
     const isSegment = segment !== undefined && !log.isInPlace(segment)
     if (!isSegment && dataFile.isInPlace()) return
     const path = isSegment ? segment.path : dataFile.path
@@ -309,9 +377,9 @@ export class Committer {
     state[STATE.VISIBLE] = end
   }
 
-  #flushLog(segmentStart: Lsn): void {
+  #flushLog(segmentStart: Lsn, salt: number): void {
     const { control, log } = this.#parts
-    const segment = log.segment(segmentStart)
+    const segment = log.segment(segmentStart, salt)
     if (segment === undefined) {
       throw new CorruptError(`The segment of the log that begins at LSN ${segmentStart} is gone.`, { lsn: segmentStart, path: log.directory })
     }
@@ -325,22 +393,3 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
   new OutcomeUnknownError(`${why.message} The write is in the log and may still take effect: read it back, or write it again.`, lsn, {
     cause: why,
   })
-
-/**
- * Slots that applying `frame` can take at the most, whatever group it is applied in. A put copies
- * the slots on its way and may split each; a delete copies them and may join each with a
- * neighbour. No group copies a branch twice. `pending`: operations appended and not applied yet,
- * which may still make the tree of `state` wider and higher.
- */
-export function slotsFor(frame: Buffer, state: StateFields, pending: number): number {
-  const operations = frame.readUInt32LE(FRAME.OP_COUNT)
-  const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
-  let overflow = 0
-  if (frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
-    forEachOperation(frame, 0, frame.length, (_bytes, kind, _keyAt, keyLength, _valueAt, valueLength) => {
-      if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
-    })
-  }
-  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + pending + operations + 4 * levels)
-  return 2 * operations + branches + 2 + overflow
-}

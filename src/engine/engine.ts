@@ -21,7 +21,7 @@ import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, ne
 import { DataFile, displaced, openDataFile, PUT_DATA_BACK } from './data-file.js'
 import { checkPath, databasePaths, findHeader, isQuickToOpen, mayWriteAll, type DatabasePaths, type HeaderSearch } from './files.js'
 import { keepChain } from './free-list.js'
-import { growDataFile, INITIAL_SLOTS } from './growth.js'
+import { cutDataFile, growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
 import { Glimpse, MovedOn, type Hold } from './held.js'
@@ -36,6 +36,7 @@ import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
 import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range.js'
 import { emptyHeader, formatControl, recover, type RecoveryReport } from './recovery.js'
+import { appendMakingRoom, slotsForDeletesWhenClosed } from './room.js'
 import { underAppendLock, type SharedLockParts } from './shared-locks.js'
 import { SlotChecker } from './slot-check.js'
 import { SlotSpace } from './slot-space.js'
@@ -758,7 +759,11 @@ export class Engine {
   beginCommit(frame: Buffer): Lsn {
     this.#assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
-    return this.#committer.append(frame)
+    return this.#appendMakingRoom(frame)
+  }
+
+  #appendMakingRoom(frame: Buffer): Lsn {
+    return appendMakingRoom({ committer: this.#committer, checkpointer: this.#checkpointer, log: this.#log }, frame)
   }
 
   /** Returns once the frame in [lsn, end) is on disk and visible. */
@@ -998,7 +1003,7 @@ export class Engine {
       this.#log.restartAt(this.#control.append.read(this.#append).tail as Lsn)
       crashPoint('before-truncate')
       this.#checker.assertWhole()
-      if (!isHeld) this.#dataRegion.truncate((report?.nextSlot ?? state[STATE.NEXT_SLOT]!) * SLOT_BYTES)
+      if (!isHeld) cutDataFile(this.#space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
       // Nobody trusts it any more: the next opener makes it anew.
       this.#controlRegion.truncate(0)
     } catch (error) {
@@ -1022,13 +1027,13 @@ export class Engine {
 
   /** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
   #checkpointAnew(): void {
-    this.#committer.catchUp(this.#committer.append(new FrameBuilder().frame()))
+    this.#committer.catchUp(this.#appendMakingRoom(new FrameBuilder().frame()))
     this.#checkpointer.run({ wait: true })
   }
 
   /** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
   #trim(): CheckpointReport | undefined {
-    this.#committer.catchUp(this.#committer.append(new FrameBuilder().frame()))
+    this.#committer.catchUp(this.#appendMakingRoom(new FrameBuilder().frame()))
     const state = this.#control.readState(newState())
     const lsn = state[STATE.VISIBLE]!
     this.#allocator.begin(state, lsn)

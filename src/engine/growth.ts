@@ -1,10 +1,10 @@
 // How the data file grows: it doubles from 1 MiB up to 1 GiB and then grows by 1 GiB, always with
 // blocks allocated: a store into a hole of a full disk would be a SIGBUS, a refused allocation is
-// an error. If there is no room for a whole step, just what is needed is tried.
+// an error. If there is no room for a whole step, just what is needed is tried; what could not be used
+// of an attempt is given back.
 import { crashPoint } from '../crash-points.js'
 import { FullError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
-import { StorageError } from '../storage/storage.js'
+import { guarded, isFullDisk } from '../storage/errors.js'
 import type { Control } from './control.js'
 import { SLOT_BYTES } from './layout.js'
 import type { SlotSpace } from './slot-space.js'
@@ -34,12 +34,26 @@ export function growDataFile(space: SlotSpace, control: Control, neededSlots: nu
   crashPoint('growing-data')
   guarded('Growing the data file', () => {
     try {
-      space.region.grow(wanted * SLOT_BYTES)
-      control.fileSlots = wanted
+      growTo(space, control, wanted)
     } catch (error) {
-      if (!(error instanceof StorageError) || error.code !== 'ENOSPC') throw error
-      space.region.grow(neededSlots * SLOT_BYTES)
-      control.fileSlots = neededSlots
+      if (!isFullDisk(error) || wanted === neededSlots) throw error
+      growTo(space, control, neededSlots)
     }
   })
+}
+
+function growTo(space: SlotSpace, control: Control, slots: number): void {
+  try {
+    space.region.grow(slots * SLOT_BYTES)
+    control.fileSlots = slots
+  } catch (error) {
+    // Some file systems keep what they got before there was no more. Nobody uses a slot beyond `fileSlots`.
+    if (isFullDisk(error)) cutDataFile(space, control.fileSlots)
+    throw error
+  }
+}
+
+/** Cuts the data file to `slots`, if it is longer. Nobody may use what lies behind. */
+export function cutDataFile(space: SlotSpace, slots: number): void {
+  if (space.region.sizeBytes() > slots * SLOT_BYTES) space.region.truncate(slots * SLOT_BYTES)
 }

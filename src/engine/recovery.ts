@@ -202,12 +202,12 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.segmentStart = scan.segment?.startLsn ?? from
   append.segmentSalt = scan.segment?.header.salt ?? 0
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
-  control.append.publish(append)
   if (parts.checkpoint !== undefined) {
-    log.adopt(scan.segment!, !parts.readOnly)
+    append.segmentLimit = Math.max(groupEnd, log.adopt(scan.segment!, !parts.readOnly))
+    control.append.publish(append)
     if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
     if (needed) parts.checkpoint()
-  }
+  } else control.append.publish(append)
   const after = control.readState(newState())
   const reused = Math.max(0, nextBefore - state[STATE.ELIGIBLE]!)
   return {

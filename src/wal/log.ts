@@ -12,10 +12,15 @@
 //   3. the header is written and flushed an empty segment, found and used by the next appender
 //   4. the directory is flushed          the same, and it survives a power cut
 //   5. the frame is written
+// Where the disk is full, a segment may instead be moved to its new start, once a checkpoint includes all of it:
+//   2. it is renamed                     its header names the old start: unfinished, and made anew
+//   3. the directory is flushed          the same, and it survives a power cut
+//   4. the header is written and flushed an empty segment
 // So a segment with a good header proves that all of the log before it had been on disk.
 import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { VersionError } from '../errors.js'
+import { isFullDisk } from '../storage/errors.js'
 import { StorageError, type FileIdentity, type RandomFile, type Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
 import { FRAME } from './frame.js'
@@ -31,12 +36,17 @@ import {
   segmentStart,
   type SegmentHeader,
 } from './segment.js'
+import { setAside } from './set-aside.js'
 
 const SPARE_PREFIX = 'spare-'
 /** Files kept open. One that is needed longer is asked for again by whoever needs it. */
 const MAX_OPEN = 8
 /** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
 const FIRST_CAPACITY_BYTES = 1024 * 1024
+/** On a full disk a segment may be this short, if its first frame is not longer. */
+const LEAST_CAPACITY_BYTES = 64 * 1024 - SEGMENT_HEADER_BYTES
+/** What a clean close leaves of a segment: so entries can be deleted on a disk that is full when it is opened again. */
+const CLOSED_BYTES = 16 * 1024
 /** Spares kept for later segments; more are removed. */
 const MAX_SPARES = 2
 
@@ -146,7 +156,8 @@ export class Log {
   #newest = 0
 
   /**
-   * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. Everything
+   * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. On a full
+   * disk it is shorter, or a spare; if not even `frameBytes` can be had, nothing is left of it. Everything
    * appended before must be flushed. The append lock (or the sole use of the database) is held.
    */
   createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
@@ -159,18 +170,11 @@ export class Log {
     this.#forget(startLsn)
     const most = this.segmentBytes - SEGMENT_HEADER_BYTES
     const capacity = Math.max(Math.min(roomBytes, most), frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
-    const sizeBytes = SEGMENT_HEADER_BYTES + capacity
-    const spare = this.#spares().find((name) => this.#isOfUse(join(this.directory, name), sizeBytes))
-    if (spare !== undefined && this.storage.info(path).kind === 'missing') {
-      this.storage.rename(join(this.directory, spare), path)
-    }
-    const file = this.#openOrMake(path)
-    crashPoint('segment-created')
+    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + Math.max(frameBytes, Math.min(capacity, LEAST_CAPACITY_BYTES)))
     try {
-      file.allocate(sizeBytes)
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
-      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + capacity) as Lsn }
+      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn }
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
       this.#flushDirectory()
@@ -183,9 +187,58 @@ export class Log {
     }
   }
 
-  /** Spares keep the permissions of the day they were made, which may have changed since. */
-  #isOfUse(spare: string, sizeBytes: number): boolean {
-    return this.storage.info(spare).sizeBytes >= sizeBytes && (this.#like === undefined || this.storage.fitsIn(spare, this.#like))
+  /** A segment's file under its name, with `wantedBytes` set aside, or at least `leastBytes` on a full disk. */
+  #fileFor(path: string, wantedBytes: number, leastBytes: number): { file: RandomFile; sizeBytes: number } {
+    const isMissing = this.storage.info(path).kind === 'missing'
+    if (isMissing) this.#takeSpare(path, wantedBytes)
+    let file = this.#openOrMake(path)
+    crashPoint('segment-created')
+    try {
+      return { file, sizeBytes: setAside(file, wantedBytes, leastBytes) }
+    } catch (error) {
+      file.close()
+      if (!isMissing || !isFullDisk(error)) throw error
+      this.storage.unlink(path)
+      if (!this.#takeSpare(path, leastBytes)) throw error
+      file = this.#openOrMake(path)
+      return { file, sizeBytes: Math.min(file.sizeBytes(), wantedBytes) }
+    }
+  }
+
+  /** Gives the longest spare of at least `sizeBytes` the name `path`. False if there is none. */
+  #takeSpare(path: string, sizeBytes: number): boolean {
+    let longest: { spare: string; bytes: number } | undefined
+    for (const name of this.#spares()) {
+      const spare = join(this.directory, name)
+      const bytes = this.storage.info(spare).sizeBytes
+      // Spares keep the permissions of the day they were made, which may have changed since.
+      const isOfUse = bytes >= sizeBytes && (this.#like === undefined || this.storage.fitsIn(spare, this.#like))
+      if (isOfUse && bytes > (longest?.bytes ?? 0)) longest = { spare, bytes }
+    }
+    if (longest !== undefined) this.storage.rename(longest.spare, path)
+    return longest !== undefined
+  }
+
+  /** Gives the room of all spares back to a disk that is full. False if there are none. */
+  dropSpares(): boolean {
+    const spares = this.#spares()
+    for (const name of spares) this.storage.unlink(join(this.directory, name))
+    return spares.length > 0
+  }
+
+  /**
+   * For a full disk: the segment that begins at `startLsn`, of which nothing is needed any more, begins at `tail` from
+   * now on. Its name comes first: as long as its header does not go with it, the segment counts as unfinished, and
+   * whoever needs it makes it anew. Then the header, and with it another salt, so that its old frames do not count.
+   */
+  moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
+    const from = this.segment(startLsn)
+    const roomBytes = from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, from.header.limitLsn - startLsn)
+    this.#forget(startLsn)
+    if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
+    crashPoint('segment-moved')
+    this.#flushDirectory()
+    return this.createSegment(tail, 0, roomBytes)
   }
 
   #openOrMake(path: string): RandomFile {
@@ -258,15 +311,24 @@ export class Log {
   }
 
   /**
-   * At a clean close: begins a segment at `tail`, cut down to its header, and drops all before it.
+   * At a clean close: begins a segment at `tail`, cut down to a few pages, and drops all before it.
    * The tree on disk includes everything up to there.
    */
   restartAt(tail: Lsn): void {
     const newest = this.starts().at(-1)
-    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.createSegment(tail, 0, FIRST_CAPACITY_BYTES)
-    segment.file.truncate(SEGMENT_HEADER_BYTES)
+    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.#begin(tail, newest)
+    segment.file.truncate(Math.min(CLOSED_BYTES, segment.file.sizeBytes()))
     this.releaseBefore(tail, tail)
     this.#removeSpares()
+  }
+
+  #begin(tail: Lsn, newest: Lsn | undefined): OpenSegment {
+    try {
+      return this.createSegment(tail, 0, FIRST_CAPACITY_BYTES)
+    } catch (error) {
+      if (!isFullDisk(error) || newest === undefined) throw error
+      return this.moveSegment(newest, tail)
+    }
   }
 
   /** Overwrites a torn tail with zeros and flushes. */
@@ -297,11 +359,14 @@ export class Log {
    * Makes a segment that was found fit to go on in: flushes its name, which whoever made it may not
    * have lived to do, and (`forWriting`) gives it back the blocks that a clean close took from it. The
    * header is written once more, the same bytes: had its flush failed, it could be in memory only.
+   * Returns where frames must end: what has no blocks is not written to.
    */
-  adopt(segment: OpenSegment, forWriting: boolean): void {
-    if (forWriting) segment.file.allocate(filePosition(segment.startLsn, segment.header.limitLsn))
-    this.#writeHeader(segment.file, segment.header)
+  adopt(segment: OpenSegment, forWriting: boolean): Lsn {
+    const { file, header, startLsn } = segment
+    const sizeBytes = forWriting ? setAside(file, filePosition(startLsn, header.limitLsn), SEGMENT_HEADER_BYTES) : file.sizeBytes()
+    this.#writeHeader(file, header)
     this.#flushDirectory()
+    return Math.min(header.limitLsn, startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn
   }
 
   #removeSpares(): void {
