@@ -3,7 +3,7 @@
 import { resolve } from 'node:path'
 import { NotADatabaseError, NotFoundError } from '../errors.js'
 import { checkPath, databasePaths, findHeader, type DatabasePaths, type HeaderSearch } from '../engine/files.js'
-import { headerSlots } from '../engine/header.js'
+import { headerSlots, NO_HEADER } from '../engine/header.js'
 import { SLOT_BYTES } from '../engine/layout.js'
 import { LOCK } from '../engine/lock-bytes.js'
 import { SlotSpace } from '../engine/slot-space.js'
@@ -83,5 +83,5 @@ export function headerDamage({ headers, inUse }: DataFile): { slotNo: number; wh
   // While a checkpoint is being written, its headers come and go.
   if (header === undefined || inUse) return []
   const twins = headerSlots(header.checkpointNumber)
-  return damage.filter(({ slotNo, why }) => twins.includes(slotNo) || !why.startsWith('there is no header'))
+  return damage.filter(({ slotNo, why }) => twins.includes(slotNo) || why !== NO_HEADER)
 }

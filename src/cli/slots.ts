@@ -5,7 +5,7 @@ import { Command } from 'commander'
 import { CorruptError, InvalidError } from '../errors.js'
 import { readChain } from '../engine/free-list.js'
 import { eachSlot } from '../engine/runs.js'
-import { decodeHeader, headerSlots } from '../engine/header.js'
+import { decodeHeader, headerSlots, NO_HEADER } from '../engine/header.js'
 import { decodeKey } from '../engine/keys.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, TYPE_NAMES, type SlotNo } from '../engine/layout.js'
 import { Node } from '../engine/node.js'
@@ -109,7 +109,7 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
     if (slotNo < HEADER_SLOTS) {
       kinds[slotNo] = KIND.header
       const why = headers.damage.find((d) => d.slotNo === slotNo)?.why
-      const due = header === undefined || headerSlots(header.checkpointNumber).includes(slotNo) || why?.startsWith('there is no header') === false
+      const due = header === undefined || headerSlots(header.checkpointNumber).includes(slotNo) || (why !== undefined && why !== NO_HEADER)
       if (why !== undefined && due && !inUse) note(slotNo, why)
       else if (why !== undefined) kinds[slotNo] = KIND.unused
       continue

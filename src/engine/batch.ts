@@ -66,10 +66,9 @@ function elementOf(array: ArrayLike<unknown>, i: number): unknown {
   }
 }
 
-/** A `for` loop, but for what it says of an iterator that is not one. */
+/** A `for` loop, but for what it says of what is not an iterator. */
 function walk(iterable: unknown, method: unknown, visit: (item: unknown, i: number) => void): void {
-  const iterator = (method as () => Iterator<unknown> | undefined).call(iterable)
-  if (typeof iterator?.next !== 'function') throw notIterable()
+  const iterator = iteratorOf(iterable, method)
   for (let i = 0; ; i++) {
     const result = iterator.next() as IteratorResult<unknown> | undefined
     if (typeof result !== 'object' || result === null) throw notIterable()
@@ -81,6 +80,17 @@ function walk(iterable: unknown, method: unknown, visit: (item: unknown, i: numb
       throw error
     }
   }
+}
+
+function iteratorOf(iterable: unknown, method: unknown): Iterator<unknown> {
+  let iterator: Iterator<unknown> | undefined
+  try {
+    iterator = (method as () => Iterator<unknown> | undefined).call(iterable)
+    if (typeof iterator?.next === 'function') return iterator
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  throw notIterable()
 }
 
 /** Lets the iterator clean up; an operation has been refused, and that is what its user is told. */

@@ -23,7 +23,7 @@ import { checkPath, databasePaths, findHeader, isQuickToOpen, mayWriteAll, type 
 import { keepChain } from './free-list.js'
 import { cutDataFile, growDataFile, INITIAL_SLOTS } from './growth.js'
 import { concatenated, type Encoded } from './encoded.js'
-import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, type Header } from './header.js'
+import { encodeHeader, FORMAT_VERSION, headerSlots, isPartOf, NO_HEADER, type Header } from './header.js'
 import { Glimpse, MovedOn, type Hold } from './held.js'
 import { Holds, releaseWithout, type Share } from './holds.js'
 import { flushHome, openHome, type ExpectedDatabase } from './home.js'
@@ -412,7 +412,7 @@ export class Engine {
         reader: this.#reader,
         header,
         readOnly: this.options.readOnly,
-        headersDamaged: search.damage.filter((d) => !d.why.startsWith('there is no header') || twins.includes(d.slotNo)).length,
+        headersDamaged: search.damage.filter((d) => d.why !== NO_HEADER || twins.includes(d.slotNo)).length,
         freeListDamage,
         checkpoint: this.isPrivate ? undefined : () => this.#checkpointer.run({ wait: true }),
         monotonicMs: () => this.#storage.monotonicMs(),

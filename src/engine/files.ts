@@ -33,12 +33,16 @@ export const mayWriteAll = (storage: Storage, { directory, data, wal, control }:
 /** Throws if what lies in the directory cannot be a database, or is none and may not become one. */
 export function checkPath(storage: Storage, paths: DatabasePaths, options: { createIfMissing: boolean }): 'exists' | 'missing' {
   const { directory, data } = paths
-  if (storage.info(data).kind === 'file') return 'exists'
+  const { kind } = storage.info(data)
+  if (kind === 'file') return 'exists'
+  if (kind !== 'missing') throw new NotADatabaseError(`${directory} is not a database: "data" in it is not a file.`)
   const others = storage.list(directory).filter((name) => !OURS.has(name))
   if (others.length > 0) {
     throw new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
   }
-  if (storage.info(paths.wal).kind === 'directory' && storage.list(paths.wal).length > 0) {
+  const wal = storage.info(paths.wal).kind
+  if (wal === 'file' || wal === 'other') throw new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
+  if (wal === 'directory' && storage.list(paths.wal).length > 0) {
     throw new CorruptError(
       `${directory} has a log but no data file. Restore the database from a backup.`,
       { path: data },

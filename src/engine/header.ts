@@ -94,9 +94,12 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   return b
 }
 
+/** What `decodeHeader` says of a slot that no header was ever written to. */
+export const NO_HEADER = 'there is no header in it'
+
 /** The header in these 4096 bytes, or what is wrong with them. */
 export function decodeHeader(b: Buffer, slotNo: number): Header | string {
-  if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC)) return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : 'there is no header in it'
+  if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC)) return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : NO_HEADER
   if (crc32c(b.subarray(SLOT.TYPE, SLOT_BYTES)) >>> 0 !== b.readUInt32LE(SLOT.CRC)) return 'its CRC does not match its bytes'
   if (b[SLOT.TYPE] !== TYPE.HEADER) return 'it is not of the header type'
   if (b.readUInt32LE(SLOT.NUMBER) !== slotNo) return `it says that it is slot ${b.readUInt32LE(SLOT.NUMBER)}`

@@ -2,7 +2,7 @@
 // nobody is led to another database by chdir, by a directory that is renamed, or by a symbolic link that is
 // turned. And what tells the database from any other, for threads that are to open the same one.
 import { dirname } from 'node:path'
-import { ClosedError, NotADatabaseError, NotFoundError, PermissionError, UnsupportedError } from '../errors.js'
+import { ClosedError, NotADatabaseError, NotFoundError, UnsupportedError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { StorageError, type FileIdentity, type HeldDirectory, type Storage } from '../storage/storage.js'
 
@@ -70,9 +70,24 @@ function refuseNetwork(storage: Storage, path: string, on: string): void {
 function makeHome(storage: Storage, path: string): void {
   guarded('Creating the database directory', () => {
     const parent = dirname(path)
-    if (storage.info(parent).kind !== 'directory') throw new PermissionError(`${parent} does not exist; create it first.`)
-    storage.makeDirectory(path)
+    if (storage.info(parent).kind !== 'directory') throw notADirectory(storage, parent)
+    try {
+      storage.makeDirectory(path)
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.code !== 'EEXIST' || storage.info(path).kind !== 'missing') throw error
+      throw new NotFoundError(`${path} is a symbolic link to something that does not exist; create that first.`, { cause: error })
+    }
   })
+}
+
+/** Why `parent` is not a directory: it is missing, or something on the way there is a file. */
+function notADirectory(storage: Storage, parent: string): Error {
+  for (let path = parent; dirname(path) !== path; path = dirname(path)) {
+    const { kind } = storage.info(path)
+    if (kind === 'directory') break
+    if (kind !== 'missing') return new NotADatabaseError(`${path} is a file, so nothing can lie below it. Give another path.`)
+  }
+  return new NotFoundError(`${parent} does not exist; create it first.`)
 }
 
 /**

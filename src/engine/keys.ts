@@ -59,7 +59,7 @@ export function encodeKey(key: Key, into: Buffer): number {
 /** What `takenKey` returned, as bytes: see `encodeKey`. Runs no code but ours. */
 export function writeKey(key: Key, into: Buffer): number {
   if (typeof key === 'string') return checkedLength(writeString(key, into, 0))
-  return checkedLength(isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
+  return checkedLength(typeof key === 'object' && isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
 }
 
 /**

@@ -1,5 +1,6 @@
 // Options of a database, with limits. `docs/` and the README repeat none of this.
-import { InvalidError } from '../errors.js'
+import { InvalidError, MmapdbError } from '../errors.js'
+import { reason, said } from '../said.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
@@ -98,14 +99,14 @@ const MAX_WINDOWS = 16_384
 function integer(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
   if (value === undefined) return fallback
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
-    throw new InvalidError(`${name} must be a whole number from ${least} to ${most}, not ${String(value)}.`)
+    throw new InvalidError(`${name} must be a whole number from ${least} to ${most}, not ${said(value)}.`)
   }
   return value
 }
 
 function flag(name: string, value: boolean | undefined, fallback: boolean): boolean {
   if (value === undefined) return fallback
-  if (typeof value !== 'boolean') throw new InvalidError(`${name} must be true or false, not ${String(value)}.`)
+  if (typeof value !== 'boolean') throw new InvalidError(`${name} must be true or false, not ${said(value)}.`)
   return value
 }
 
@@ -114,15 +115,26 @@ const KNOWN = new Set([
   'windowBytes', 'readAheadBytes', 'timeoutMs', 'maxInFlightBytes', 'maxHeldBytes', 'allowNetworkFileSystem',
 ])
 
+/** Each option, read once: it may be a getter. */
+function fieldsOf(options: OpenOptions): OpenOptions {
+  if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
+  try {
+    for (const name of Object.keys(options)) {
+      if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+    }
+    return Object.fromEntries([...KNOWN].map((name) => [name, options[name as keyof OpenOptions]]))
+  } catch (cause) {
+    if (cause instanceof MmapdbError) throw cause
+    throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
+  }
+}
+
 /** Checks everything and fills in the defaults. Throws `InvalidError`. */
-export function resolveOptions(path: string, options: OpenOptions = {}): ResolvedOptions {
+export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedOptions {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new InvalidError('The path of a database must be a non-empty string without NUL characters.')
   }
-  if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
-  }
+  const options = fieldsOf(given)
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
   // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
   const fallbackBytes = Math.max(64 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
@@ -130,7 +142,7 @@ export function resolveOptions(path: string, options: OpenOptions = {}): Resolve
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const { valueEncoding } = options
   if (valueEncoding !== undefined && !VALUE_ENCODINGS.includes(valueEncoding)) {
-    throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${String(valueEncoding)}.`)
+    throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${said(valueEncoding)}.`)
   }
   const readOnly = flag('readOnly', options.readOnly, false)
   return {

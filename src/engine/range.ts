@@ -3,7 +3,8 @@
 // entries are decoded from.
 //
 // An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
-import { ClosedError, EncodingError, InvalidError } from '../errors.js'
+import { ClosedError, EncodingError, InvalidError, MmapdbError } from '../errors.js'
+import { reason, said } from '../said.js'
 import type { StateFields } from './control.js'
 import { readStep, type Hold } from './held.js'
 import { SLOT_BYTES } from './layout.js'
@@ -53,36 +54,51 @@ const encoded = (key: Key): Buffer => {
   return buffer.subarray(0, encodeKey(key, buffer))
 }
 
-/** Checks a range. Throws `InvalidError`. */
+/**
+ * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each once, and
+ * nothing of the engine's is half done then.
+ */
 export function boundsOf(range: Range = {}): Bounds {
-  if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')
-  for (const name of Object.keys(range)) {
-    if (!KNOWN.has(name)) throw new InvalidError(`A range has no "${name}". Known are: ${[...KNOWN].join(', ')}.`)
-  }
-  if (range.gte !== undefined && range.gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
-  if (range.lte !== undefined && range.lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
-  const limit = range.limit ?? Number.POSITIVE_INFINITY
+  const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
+  const limit = given.limit ?? Number.POSITIVE_INFINITY
+  if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
+  if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
   if (typeof limit !== 'number' || limit < 0 || Number.isNaN(limit) || (Number.isFinite(limit) && !Number.isInteger(limit))) {
-    throw new InvalidError(`limit must be a whole number from 0, not ${String(limit)}.`)
+    throw new InvalidError(`limit must be a whole number from 0, not ${said(limit)}.`)
   }
-  if (range.reverse !== undefined && typeof range.reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
+  if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
 
-  let fromAfter = range.gt !== undefined
-  let from = range.gt !== undefined ? encoded(range.gt) : range.gte !== undefined ? encoded(range.gte) : undefined
-  let toInclusive = range.lte !== undefined
-  let to = range.lt !== undefined ? encoded(range.lt) : range.lte !== undefined ? encoded(range.lte) : undefined
-  if (range.prefix !== undefined) {
-    const prefix = prefixBounds(range.prefix)
-    if (from === undefined || prefix.from.compare(from) > 0) {
-      from = prefix.from
+  let fromAfter = gt !== undefined
+  let from = gt !== undefined ? encoded(gt) : gte !== undefined ? encoded(gte) : undefined
+  let toInclusive = lte !== undefined
+  let to = lt !== undefined ? encoded(lt) : lte !== undefined ? encoded(lte) : undefined
+  if (prefix !== undefined) {
+    const within = prefixBounds(prefix)
+    if (from === undefined || within.from.compare(from) > 0) {
+      from = within.from
       fromAfter = false
     }
-    if (to === undefined || prefix.to.compare(to) <= 0) {
-      to = prefix.to
+    if (to === undefined || within.to.compare(to) <= 0) {
+      to = within.to
       toInclusive = false
     }
   }
-  return { from, fromAfter, to, toInclusive, reverse: range.reverse ?? false, limit }
+  return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
+}
+
+/** Each field of a range, read once. */
+function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefined } {
+  if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')
+  try {
+    for (const name of Object.keys(range)) {
+      if (!KNOWN.has(name)) throw new InvalidError(`A range has no "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+    }
+    const { gte, gt, lte, lt, prefix, reverse, limit } = range
+    return { gte, gt, lte, lt, prefix, reverse, limit }
+  } catch (cause) {
+    if (cause instanceof MmapdbError) throw cause
+    throw new InvalidError(`This range cannot be read: ${reason(cause)}`, { cause })
+  }
 }
 
 /** What an iterator hands out. */

@@ -1,5 +1,5 @@
 // Turns what the system refused into the errors that users see.
-import { FullError, IoError, MmapdbError, PermissionError, ReadOnlyError } from '../errors.js'
+import { FullError, InvalidError, IoError, MmapdbError, NotADatabaseError, PermissionError, ReadOnlyError } from '../errors.js'
 import { StorageError } from './storage.js'
 
 const FULL_DISK: readonly string[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
@@ -22,6 +22,14 @@ export function typedError(cause: unknown, doing: string): Error {
     case 'EMFILE':
     case 'ENFILE':
       return new IoError(`${what}. Too many files are open: allow more (ulimit -n), or close some.`, { cause })
+    case 'ENAMETOOLONG':
+      return new InvalidError(`${what}. The path is too long.`, { cause })
+    case 'ELOOP':
+      return new InvalidError(`${what}. The symbolic links of this path lead round in a circle.`, { cause })
+    case 'EISDIR':
+    case 'ENXIO':
+    case 'ENODEV':
+      return new NotADatabaseError(`${what}. What lies there is not a file of a database.`, { cause })
     case 'ENOMEM':
       return new IoError(`${what}. Memory or address space is limited (ulimit -v): allow more.`, { cause })
     default:

@@ -41,6 +41,15 @@ const NO_ELEMENTS = { maxArrayLength: 0, customInspect: false, showHidden: false
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (typeof value !== 'object') return `a ${typeof value}`
+  try {
+    return describeObject(value)
+  } catch {
+    // A proxy may refuse to be asked.
+    return 'an object'
+  }
+}
+
+function describeObject(value: object): string {
   if (Array.isArray(value) && isExactly(value, 'Array')) return 'an array'
   if (types.isBoxedPrimitive(value)) return 'a boxed primitive, such as new Number makes,'
   if (types.isArgumentsObject(value)) return 'an arguments object'

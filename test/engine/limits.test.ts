@@ -63,7 +63,7 @@ describe('what cannot be opened', function () {
     mkdirSync(path)
     expectError(() => openEngine(path, { ...TINY, createIfMissing: false }), 'ERR_MMAPDB_NOT_FOUND')
     expect(readdirSync(path)).to.deep.equal([])
-    expectError(() => openEngine(join(path, 'no', 'parent')), 'ERR_MMAPDB_PERMISSION', /does not exist/)
+    expectError(() => openEngine(join(path, 'no', 'parent')), 'ERR_MMAPDB_NOT_FOUND', /does not exist/)
     expect(readdirSync(path)).to.deep.equal([])
   })
 
