@@ -1,5 +1,6 @@
 // The result of a load.
 import type { Percentiles } from './latency.js'
+import { printable } from './notation.js'
 import { number, plural } from './output.js'
 import { GLUE, labelled, showsUnicode } from './terminal.js'
 
@@ -35,7 +36,7 @@ export interface LoadReport {
 export function nothingLine(r: LoadReport, input: string | undefined): string {
   if (r.interrupted) return 'Interrupted before anything was written.'
   const skipped = r.skipped ? `, besides ${plural(r.skipped, 'bad one')}` : ''
-  return `There are no records in ${input === '-' ? 'stdin' : input}${skipped}: nothing was written.`
+  return `There are no records in ${input === '-' ? 'stdin' : printable(input!)}${skipped}: nothing was written.`
 }
 
 export function reportLines(r: LoadReport, columns: number | undefined): string[] {

@@ -2,7 +2,7 @@
 // and reads every one of them back.
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { closeSync, openSync, statSync } from 'node:fs'
-import { InvalidError } from '../errors.js'
+import { FullError, InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import type { OpenOptions } from '../engine/options.js'
 import { DEFAULT_ENCODING, type ValueEncoding } from '../engine/values.js'
@@ -15,7 +15,7 @@ import type { Hands } from './load-crew.js'
 import type { LoadPlan } from './load-plan.js'
 import { printable } from './notation.js'
 import { nothingLine, reportLines, type LoadReport } from './load-report.js'
-import { print, tell } from './output.js'
+import { plural, print, tell } from './output.js'
 import { MAX_SYNTHETIC_OPS } from './synthetic.js'
 import { columnsOf } from './terminal.js'
 
@@ -223,7 +223,7 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
     }
     if (globals.json) await print(JSON.stringify(report))
     else if (!globals.quiet) await print(written.operations + written.unknown === 0 ? nothingLine(report, options.input) : reportLines(report, columnsOf(process.stdout)).join('\n'))
-    if (written.error) throw written.error
+    if (written.error) throw withCount(written.error, written.operations)
     if (report.lost) throw new Ended(EXIT.CORRUPT)
     if (interrupted) throw new Ended(EXIT.INTERRUPTED)
   } finally {
@@ -235,6 +235,13 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   }
 }
 
+
+/** An error that stopped a load says of its own write that nothing was written; not of those before it. */
+function withCount(error: Error, operations: number): Error {
+  if (!(error instanceof FullError)) return error
+  const before = `${plural(operations, 'record')} before it ${operations === 1 ? 'is' : 'are'} in the database.`
+  return new FullError(error.message.replace(/ Nothing was written\.$/, ` Of this commit nothing was written. ${before}`), { cause: error })
+}
 
 /** Throws `InvalidError` if the ack log cannot be opened; creates it if it is not there. */
 function checkAckLog(path: string): void {

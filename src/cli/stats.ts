@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import type { Stats } from '../engine/engine.js'
 import { globalsOf, openToRead, using } from './common.js'
+import { printable } from './notation.js'
 import { bytes, number, print } from './output.js'
 import { columnsOf, labelled, showsUnicode } from './terminal.js'
 
@@ -21,7 +22,7 @@ async function table(s: Stats): Promise<string> {
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
   const sections: [string, [string, string, string?][]][] = [
-    ['database', [['path', s.path], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['value encoding', s.valueEncoding], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
+    ['database', [['path', printable(s.path)], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['value encoding', s.valueEncoding], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
     [
       'data file',
       [

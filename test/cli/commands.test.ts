@@ -220,6 +220,20 @@ describe('command line', function () {
     expect((await mmapdb(['--version'])).stdout).to.equal(`${version}\n`)
   })
 
+  it('says in one line, with exit code 2, that it cannot be loaded', async () => {
+    const copy = scratch()
+    mkdirSync(join(copy, 'bin'))
+    mkdirSync(join(copy, 'dist', 'src', 'cli'), { recursive: true })
+    writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(copy, 'dist', 'src', 'cli', 'main.js'), "throw new Error('the native addon is not built')")
+    copyFileSync(BIN, join(copy, 'bin', 'mmapdb'))
+    const child = spawn(process.execPath, [join(copy, 'bin', 'mmapdb'), 'get', 'k'])
+    let stderr = ''
+    child.stderr.on('data', (text) => (stderr += String(text)))
+    const [code] = (await once(child, 'close')) as [number]
+    expect({ code, stderr }).to.deep.equal({ code: 2, stderr: 'mmapdb: it cannot be started: the native addon is not built\n' })
+  })
+
   it('says what to do if it was not built', async () => {
     const copy = join(scratch(), 'bin')
     mkdirSync(copy)
