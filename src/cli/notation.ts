@@ -7,6 +7,7 @@
 //   {"$object":{...}}                    an object that would be taken for one of these
 //
 // What is printed can be given back: with --json as it stands, without it whatever is not a plain string.
+import { randomUUID } from 'node:crypto'
 import { InvalidError } from '../errors.js'
 import type { Key, KeyPart } from '../engine/keys.js'
 import { NumberError, parseJson, type BigIntegers } from './json-text.js'
@@ -98,7 +99,17 @@ export function parseValue(text: string, asJson: boolean): unknown {
 }
 
 /** JSON text without anything that steers a terminal. */
-export const jsonText = (x: unknown): string => printable(JSON.stringify(x) ?? 'null')
+export function jsonText(x: unknown): string {
+  const text = JSON.stringify(x) ?? 'null'
+  return printable(/\d{16}/.test(text) ? withExponents(x) : text)
+}
+
+const MARK = randomUUID()
+const MARKED = new RegExp(`"${MARK}([^"]*)"`, 'g')
+
+/** Numbers beyond 2^53 as 9.007199254740994e+15: digits alone would be read back as a bigint, or refused. */
+const withExponents = (x: unknown): string =>
+  JSON.stringify(x, (_, v: unknown) => (typeof v === 'number' && Number.isInteger(v) && !Number.isSafeInteger(v) ? MARK + v.toExponential() : v)).replace(MARKED, '$1')
 
 /** A value as text, in the notation above. */
 export const toJson = (value: unknown): string => jsonText(plain(value))

@@ -13,7 +13,7 @@ describe('notation of keys and values', () => {
   it('tells every key apart, and takes it back as it was printed', () => {
     const keys: Key[] = [
       'user:1', '2026-11-25', '17', 17, '-0.5', -0.5, '1e5', 1e5, 'true', true, 'null', null, '', ' a', 'a ', 'a b', '"a"', '[1]', [1], ['a', 1n, true],
-      '{"bigint":"5"}', 12345678901234567890n, Buffer.from([0, 200]), [Buffer.from([1])], '0x11', '日本', '\u001b[2J', 'a\nb', '\u009b', '\u202eabc', '\u007f', 'NaN', '-',
+      '{"bigint":"5"}', 12345678901234567890n, 5n, 5, 2 ** 53, -(2 ** 60), 1e21, 1e300, 2n ** 53n, Buffer.from([0, 200]), [Buffer.from([1])], '0x11', '日本', '\u001b[2J', 'a\nb', '\u009b', '\u202eabc', '\u007f', 'NaN', '-',
     ]
     const texts = keys.map((key) => showKey(key))
     expect(new Set(texts).size).to.equal(keys.length)
@@ -27,7 +27,7 @@ describe('notation of keys and values', () => {
 
   it('takes every value back as it was printed', () => {
     const values = [
-      null, true, -0, 0, Number.NaN, Infinity, '\u001b', 'x', 5n, Buffer.from([1]), [5n, Buffer.from([2]), -0, undefined, new Date(0)],
+      null, true, -0, 0, 2 ** 53, { a: [-(2 ** 60), '1234567890123456', 1e21] }, Number.NaN, Infinity, '\u001b', 'x', 5n, Buffer.from([1]), [5n, Buffer.from([2]), -0, undefined, new Date(0)],
       { bigint: '5' }, { base64: 'AAA=' }, { a: { bigint: '5', b: 5n } }, { a: { base64: 'AAA=' } }, { $bigint: '5' }, { $object: { $x: 1 } }, { $any: null }, { base64: 'no!' },
       new Map<unknown, unknown>([[1, new Set(['a', 2n])], [{ $a: 1 }, new Map()]]), { d: new Date(Number.NaN) }, new Float64Array([1.5, -0]), { u: new BigInt64Array([5n]) },
       JSON.parse('{"__proto__":{"a":1}}') as unknown,
