@@ -31,6 +31,13 @@ export class Crew {
   /** Threads that work for nobody, longest first. */
   readonly #free: WorkerThread[] = []
   #sweeping: NodeJS.Timeout | undefined
+  readonly #newThread: () => WorkerThread
+  readonly #idleMs: number
+
+  constructor(newThread: () => WorkerThread = () => new WorkerThread(), idleMs = IDLE_MS) {
+    this.#newThread = newThread
+    this.#idleMs = idleMs
+  }
 
   /** Brings `lane` one more thread, with `take`, as soon as there is one; or tells it with `failed` why there will be none. */
   request(lane: Lane): void {
@@ -61,7 +68,7 @@ export class Crew {
     if (free !== undefined) return lane.take(free)
     let thread: WorkerThread
     try {
-      thread = new WorkerThread()
+      thread = this.#newThread()
     } catch (error) {
       // Not before the lane has asked for all that it wants.
       return queueMicrotask(() => this.#failed(lane, error as Error))
@@ -144,8 +151,8 @@ export class Crew {
     if (this.#sweeping !== undefined) return
     this.#sweeping = setTimeout(() => {
       this.#sweeping = undefined
-      this.#sweep(performance.now() - IDLE_MS)
-    }, IDLE_MS).unref()
+      this.#sweep(performance.now() - this.#idleMs)
+    }, this.#idleMs).unref()
   }
 
   /** Ends the threads that have been idle since before `limitMs`. */
@@ -160,20 +167,6 @@ export class Crew {
     }
     while (this.#free.length > 0 && this.#free[0]!.idleSinceMs <= limitMs) void this.#free.shift()!.end()
     if (this.#free.length > 0 || Object.values(this.#kinds).some(({ idle }) => idle.size > 0)) this.#sweepLater()
-  }
-
-  /** Ends all threads that have nothing to do; resolves when they are gone. For tests. */
-  async endIdle(): Promise<void> {
-    const ending: Promise<void>[] = []
-    for (const { idle } of Object.values(this.#kinds)) {
-      for (const [thread, lane] of idle) {
-        lane.surrender(thread)
-        this.lost(lane, thread)
-        ending.push(thread.end())
-      }
-    }
-    for (const thread of this.#free.splice(0)) ending.push(thread.end())
-    await Promise.all(ending)
   }
 }
 

@@ -55,13 +55,14 @@ export class Database<V = Anything> {
     this.#writes = new Writes({
       maxInFlightBytes: options.maxInFlightBytes,
       maxFrames: Math.max(1, options.workers),
+      timeoutMs: options.timeoutMs,
       order: new Int32Array(attachment.order),
       commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
       onCheckpointWanted: () => this.#maybeCheckpoint(true),
     })
     const lookUp = async (keys: Encoded): Promise<Encoded> =>
       lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
-    this.#lookups = new Lookups(lookUp, Math.max(1, options.workers))
+    this.#lookups = new Lookups(lookUp, Math.max(1, options.workers), options.timeoutMs)
     closeWhenForgotten(this, attachment)
   }
 

@@ -3,6 +3,7 @@
 import { fromErrorMessage, IoError, LockedError, OutcomeUnknownError } from '../errors.js'
 import type { Crew, Kind } from './crew.js'
 import { ThreadGoneError, type Outcome, type WorkerThread } from './thread.js'
+import { WaitWatch } from './wait-watch.js'
 import type { WorkData } from './worker.js'
 
 interface Task {
@@ -11,7 +12,8 @@ interface Task {
   readonly transfer: readonly ArrayBuffer[]
   /** It does not count among those that run at a time, nor wait for them. */
   readonly isUrgent: boolean
-  readonly deadlineMs: number
+  /** Since when it waits, by `performance.now()`. */
+  readonly sinceMs: number
   readonly resolve: (value: never) => void
   readonly reject: (error: Error) => void
 }
@@ -27,7 +29,7 @@ export class Lane {
   readonly #busy = new Set<WorkerThread>()
   readonly #idle: WorkerThread[] = []
   #requested = 0
-  #timer: NodeJS.Timeout | undefined
+  readonly #watch: WaitWatch
   /** Threads that have the database of this lane open. */
   readonly #bound = new WeakSet<WorkerThread>()
   #isClosed = false
@@ -37,17 +39,17 @@ export class Lane {
     this.kind = kind
     this.limit = limit
     this.#data = data
+    this.#watch = new WaitWatch(data.options.timeoutMs, (sinceMs) => this.#expire(sinceMs))
   }
 
   /**
    * Has a thread do something, in turn. Rejects with what it throws; with `LockedError`, nothing having been done, if
-   * no thread was free within the time limit (opening and closing have none); with `IoError` if none can be started or it ended on the way, and with
-   * `OutcomeUnknownError` if it was writing then.
+   * no thread was free within the time limit (opening and closing have none); with `IoError` if none can be started
+   * or it ended on the way, and with `OutcomeUnknownError` if it was writing then.
    */
   run<T>(name: string, task: unknown = undefined, transfer: readonly ArrayBuffer[] = [], isUrgent = false): Promise<T> {
     return new Promise((resolve, reject) => {
-      const deadlineMs = this.kind === 'doors' ? Infinity : performance.now() + this.#data.options.timeoutMs
-      const entry: Task = { name, task, transfer, isUrgent, deadlineMs, resolve, reject }
+      const entry: Task = { name, task, transfer, isUrgent, sinceMs: performance.now(), resolve, reject }
       if (isUrgent) this.#queue.unshift(entry)
       else this.#queue.push(entry)
       this.#dispatch()
@@ -71,7 +73,7 @@ export class Lane {
       if (thread.isGone) this.#crew.lost(this, thread)
       else void this.#perform(thread, this.#queue.shift()!)
     }
-    this.#watchTime()
+    if (this.#queue.length > 0 && this.kind !== 'doors') this.#watch.begin()
   }
 
   async #perform(thread: WorkerThread, { name, task, transfer, resolve, reject }: Task): Promise<void> {
@@ -119,7 +121,6 @@ export class Lane {
       { cause },
     )
     for (const task of this.#queue.splice(0)) task.reject(error)
-    this.#watchTime()
   }
 
   /** The crew takes an idle thread away. */
@@ -143,35 +144,18 @@ export class Lane {
     this.#crew.giveBack(this, thread)
   }
 
-  #watchTime(): void {
-    if (this.kind === 'doors') return
-    if (this.#queue.length === 0) {
-      clearTimeout(this.#timer)
-      this.#timer = undefined
-      return
-    }
-    if (this.#timer !== undefined) return
-    const firstMs = this.#queue.reduce((least, { deadlineMs }) => Math.min(least, deadlineMs), Infinity)
-    // Threads that work keep the process alive; this need not.
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      this.#expire()
-    }, Math.max(1, firstMs - performance.now())).unref()
-  }
-
-  #expire(): void {
-    const nowMs = performance.now()
-    const { timeoutMs } = this.#data.options
-    for (const task of this.#queue.filter(({ deadlineMs }) => deadlineMs <= nowMs)) {
+  /** Gives up the tasks that have waited since `sinceMs` or for longer; true if others wait. */
+  #expire(sinceMs: number): boolean {
+    for (const task of this.#queue.filter((one) => one.sinceMs <= sinceMs)) {
       this.#queue.splice(this.#queue.indexOf(task), 1)
       task.reject(
         new LockedError(
-          `No worker thread was free for this within ${timeoutMs} ms: all are busy. Nothing was written. Try again later, ` +
-            'allow more time with timeoutMs, or more threads with workers.',
+          `No worker thread was free for this within ${this.#watch.timeoutMs} ms: all are busy. Nothing was written. Try again ` +
+            'later, allow more time with timeoutMs, or more threads with workers.',
         ),
       )
     }
-    this.#watchTime()
+    return this.#queue.length > 0
   }
 }
 

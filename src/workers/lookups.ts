@@ -3,9 +3,10 @@
 // handing a task over costs more than looking up a few keys, and a disk that is asked for many slots
 // at once answers sooner. A task takes lists until it has enough keys, so that many lists occupy all workers.
 import { concatenated, type Encoded } from '../engine/encoded.js'
-import { InvalidError, MmapdbError } from '../errors.js'
+import { InvalidError, LockedError, MmapdbError } from '../errors.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
 import { reason } from '../said.js'
+import { WaitWatch } from './wait-watch.js'
 
 /** A task that has so many keys takes no further list. */
 export const ENOUGH_KEYS = 256
@@ -17,6 +18,8 @@ export interface KeyList {
 }
 
 interface List extends KeyList {
+  /** Since when it waits, by `performance.now()`. */
+  readonly sinceMs: number
   readonly resolve: (values: (Buffer | undefined)[]) => void
   readonly reject: (error: Error) => void
 }
@@ -28,16 +31,22 @@ export class Lookups {
   #waiting: List[] = []
   #isScheduled = false
 
-  /** `run` looks keys up; `maxTasks`: how many of those at a time. */
-  constructor(run: (keys: Encoded) => Promise<Encoded>, maxTasks: number) {
+  readonly #watch: WaitWatch
+
+  /** `run` looks keys up; `maxTasks`: how many of those at a time; `timeoutMs`: how long a list may wait. */
+  constructor(run: (keys: Encoded) => Promise<Encoded>, maxTasks: number, timeoutMs: number) {
     this.#run = run
     this.#maxTasks = maxTasks
+    this.#watch = new WaitWatch(timeoutMs, (sinceMs) => this.#expire(sinceMs))
   }
 
-  /** The encoded values of a list of keys, as of one moment. Rejects with the reason if it could not be read. */
+  /**
+   * The encoded values of a list of keys, as of one moment. Rejects with the reason if it could not be read, and with
+   * `LockedError` if all workers were busy with others for too long.
+   */
   get({ keys, lengths }: KeyList): Promise<(Buffer | undefined)[]> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ keys, lengths, resolve, reject })
+      this.#waiting.push({ keys, lengths, resolve, reject, sinceMs: performance.now() })
       if (this.#isScheduled) return
       this.#isScheduled = true
       queueMicrotask(() => {
@@ -51,6 +60,7 @@ export class Lookups {
     for (let from = 0; ; ) {
       if (from === this.#waiting.length || this.#tasks >= this.#maxTasks) {
         this.#waiting = this.#waiting.slice(from)
+        if (this.#waiting.length > 0) this.#watch.begin()
         return
       }
       let end = from
@@ -62,6 +72,21 @@ export class Lookups {
       })
       from = end
     }
+  }
+
+  /** Gives up the lists that have waited since `sinceMs` or for longer; true if others wait. */
+  #expire(sinceMs: number): boolean {
+    let tooLong = 0
+    while (tooLong < this.#waiting.length && this.#waiting[tooLong]!.sinceMs <= sinceMs) tooLong++
+    for (const { reject } of this.#waiting.splice(0, tooLong)) {
+      reject(
+        new LockedError(
+          `These keys could not be looked up within ${this.#watch.timeoutMs} ms: all workers are busy with other lists. Try ` +
+            'again later, allow more time with timeoutMs, or more threads with workers.',
+        ),
+      )
+    }
+    return this.#waiting.length > 0
   }
 
   /** Settles these lists; never rejects. */

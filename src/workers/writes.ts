@@ -1,10 +1,13 @@
 // Asynchronous writes on their way into the log. A write is bytes by the time its call returns. Those made
 // before the next microtask checkpoint share a frame; as many frames are under way as there are workers, and
 // no more bytes than `maxInFlightBytes`. While that is so, further writes gather in frames that wait, in their
-// order: so the more is written at once, the fewer flushes each write costs.
+// order: so the more is written at once, the fewer flushes each write costs. A frame that has waited for longer
+// than the time limit is given up, and nothing of it is written.
 import type { FailedWrites } from '../engine/apart.js'
+import { LockedError } from '../errors.js'
 import { FrameBuilder } from '../wal/frame.js'
 import { nextTicket, passTicket } from './tickets.js'
+import { WaitWatch } from './wait-watch.js'
 
 /** No write is added to a frame that would be longer with it. */
 const MAX_SHARED_BYTES = 4 * 1024 * 1024
@@ -35,6 +38,8 @@ export interface WritesOptions {
   readonly maxInFlightBytes: number
   /** Frames under way at a time. */
   readonly maxFrames: number
+  /** How long a write may wait for earlier ones. */
+  readonly timeoutMs: number
   /** The ticket whose turn it is: see worker.ts. */
   readonly order: Int32Array
   /** Commits a frame. Rejects if all of it failed. */
@@ -52,6 +57,8 @@ interface Pending {
   readonly builder: FrameBuilder
   readonly settle: Settle[]
   sizes: number[] | undefined
+  /** Since when its first write waits, by `performance.now()`. */
+  readonly sinceMs: number
 }
 
 export class Writes {
@@ -62,6 +69,7 @@ export class Writes {
   readonly #full: Pending[] = []
   #pending: Pending | undefined
   #isScheduled = false
+  readonly #watch: WaitWatch
 
   readonly #inFlight = new Set<Promise<void>>()
   #bytesInFlight = 0
@@ -70,6 +78,7 @@ export class Writes {
 
   constructor(options: WritesOptions) {
     this.#options = options
+    this.#watch = new WaitWatch(options.timeoutMs, (sinceMs) => this.#expire(sinceMs))
     this.#sharedBytes = Math.min(MAX_SHARED_BYTES, options.maxInFlightBytes / MIN_FRAMES_IN_FLIGHT)
   }
 
@@ -96,7 +105,7 @@ export class Writes {
       this.#pending = undefined
     }
     const isFirst = this.#pending === undefined
-    const pending = (this.#pending ??= { builder: write, settle: [], sizes: undefined })
+    const pending = (this.#pending ??= { builder: write, settle: [], sizes: undefined, sinceMs: performance.now() })
     const { opCount } = write
     if (!isFirst) pending.builder.append(write)
     if (opCount !== 1) pending.sizes ??= pending.settle.map(() => 1)
@@ -118,10 +127,11 @@ export class Writes {
   /** Sends on their way as many frames as may be under way. */
   #send(): void {
     const { maxFrames, maxInFlightBytes } = this.#options
-    while (this.#inFlight.size < maxFrames) {
+    for (;;) {
       const next = this.#full[0] ?? this.#pending
       if (next === undefined) return
-      if (this.#inFlight.size > 0 && this.#bytesInFlight + next.builder.lengthBytes > maxInFlightBytes) return
+      const isTooMuch = this.#inFlight.size > 0 && this.#bytesInFlight + next.builder.lengthBytes > maxInFlightBytes
+      if (isTooMuch || this.#inFlight.size >= maxFrames) return this.#watch.begin()
       if (this.#full.shift() === undefined) this.#pending = undefined
       const task = this.#commit(next).finally(() => {
         this.#inFlight.delete(task)
@@ -150,6 +160,22 @@ export class Writes {
     this.#bytesInFlight -= lengthBytes
     for (const lost of this.#lostTickets) if (passTicket(this.#options.order, lost)) this.#lostTickets.delete(lost)
     if (checkpointWanted) this.#options.onCheckpointWanted()
+  }
+
+  /** Gives up the frames whose first write waits since `sinceMs` or for longer; true if others wait. */
+  #expire(sinceMs: number): boolean {
+    // So that no write is given up with one that has waited for much longer.
+    if (this.#pending !== undefined) this.#full.push(this.#pending)
+    this.#pending = undefined
+    while (this.#full.length > 0 && this.#full[0]!.sinceMs <= sinceMs) {
+      const { settle } = this.#full.shift()!
+      const error = new LockedError(
+        `This write waited for earlier ones for ${this.#watch.timeoutMs} ms. Nothing of it was written. Try again later, or allow ` +
+          'more time with timeoutMs.',
+      )
+      settleAll(settle, [{ first: 0, count: settle.length, error }])
+    }
+    return this.#full.length > 0
   }
 
   get isIdle(): boolean {

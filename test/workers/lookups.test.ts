@@ -19,7 +19,7 @@ const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resol
 describe('lists of keys', () => {
   it('share one task if they are few', async () => {
     const workers = new Workers()
-    const found = ask(new Lookups(workers.run, 4), 8)
+    const found = ask(new Lookups(workers.run, 4, 30_000), 8)
     await settled()
     expect(workers.tasks.map((task) => task.keys)).to.deep.equal([8 * LIST])
     workers.tasks[0]!.answer()
@@ -28,7 +28,7 @@ describe('lists of keys', () => {
 
   it('occupy every worker and no more if they are many, and wait for the next one that is free', async () => {
     const workers = new Workers()
-    const found = ask(new Lookups(workers.run, 3), 200)
+    const found = ask(new Lookups(workers.run, 3, 30_000), 200)
     await settled()
     expect(workers.tasks).to.have.length(3)
     for (let done = 0; done < workers.tasks.length; done++) {
