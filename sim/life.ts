@@ -361,7 +361,8 @@ export class Simulation {
       }
       // What readers see then is not promised; what the next opener finds is.
       if (this.#world.stale) return
-      if (error instanceof Failure) throw error
+      // What another process found wrong while this one stood still.
+      for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause instanceof Failure) throw cause
       if (error instanceof MmapdbError && this.#isExcused(error)) {
         this.#world.note(`${actor.name} is told: ${error.code}`)
         return

@@ -35,6 +35,8 @@ import type { Lsn } from '../wal/lsn.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
 import { chainSlots, chainSlotsFor, linkChain, RUNS_PER_SLOT, writeChain } from './free-list.js'
+import type { DataFile } from './data-file.js'
+import { assertDataInPlace } from './files-in-place.js'
 import { growDataFile } from './growth.js'
 import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from './header.js'
 import { TYPE, type SlotNo } from './layout.js'
@@ -53,6 +55,7 @@ export interface CheckpointParts extends SharedLockParts {
   readonly checker: SlotChecker
   readonly createdMs: number
   readonly encodingNo: number
+  readonly dataFile: DataFile
 }
 
 export interface CheckpointReport {
@@ -120,6 +123,8 @@ export class Checkpointer {
   #begin(): Begun | undefined {
     const { control, allocator, space, checker } = this.#parts
     const state = control.readState(newState())
+    // What has taken its place may need the log that a checkpoint lets go.
+    assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
     const lsn = state[STATE.VISIBLE]!
     const sinceLsn = state[STATE.CHECKPOINT_DURABLE]!
     if (lsn === sinceLsn) return undefined

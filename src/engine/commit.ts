@@ -26,27 +26,33 @@
 // What else can go wrong:
 //   a flush fails                          it is never tried again (flush.ts): all writes are refused
 //                                          from then on
-//   the log or the tree is found damaged,  the same: no group could ever be applied
-//   or the files are no longer in place
+//   the log or the tree is found damaged   the same, if it is found twice, the second time with the log
+//                                          opened again, by a process that has lost no page
 //   a lock is not had in time, no room     the leader gives up this group and nothing else: nothing was
-//   to grow, no descriptor, a page lost    published, so it is as if it had never begun; whoever leads
-//   to this process, a failed read         next, here or elsewhere, applies it
+//   to grow, no descriptor, a page lost    published, so it is as if it had never begun; the next leader,
+//   to this process, a failed read, files  here or elsewhere, applies it. This thread lets others lead first
+//   not where this process looks for them  from then on, until it has led again
+//   an exception that nobody foresaw       the same, and this thread neither appends nor leads any more
+//
+// So what only one process meets (its path, its limits, its descriptors, its lost page, a bug that its
+// memory or its stack brought out) stops that process, and nobody else.
 //
 // What a writer is told: until the append state has moved on, whatever goes wrong means that nothing was
 // written (a frame that was written in part, or that no append state counts, is written over or fails its
 // CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
 // here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, FullError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
+import { CorruptError, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
 import { guarded, isFullDisk, typedError } from '../storage/errors.js'
-import { newAppendFields } from '../wal/append-state.js'
+import { newAppendFields, type AppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
 import type { Log, OpenSegment } from '../wal/log.js'
 import type { Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
-import { displaced, PUT_DATA_BACK, type DataFile } from './data-file.js'
+import { DisplacedError, type DataFile } from './data-file.js'
+import { assertDataInPlace, assertSegmentInPlace, isSegmentOf, segmentGone } from './files-in-place.js'
 import { cutDataFile, growDataFile } from './growth.js'
 import { LOCK } from './lock-bytes.js'
 import { hasPut, slotsFor, slotsForDeletes } from './room.js'
@@ -54,8 +60,6 @@ import { LOOK_AGAIN_MS, Patience, underAppendLock, underLeaderLock, type SharedL
 import type { SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 import type { TreeWriter } from './tree-writer.js'
-
-const SEGMENT_IS_SAVED = 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
 
 /** Groups that a leader commits before it lets somebody else lead. */
 const MAX_ROUNDS = 4
@@ -77,6 +81,10 @@ export class Committer {
   readonly #work = newState()
   readonly #reader: LogReader
   readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  /** Set by an exception that nobody foresaw: this thread writes no more. */
+  #broken: IoError | undefined
+  /** The last group that this thread led failed for a reason that others may not have. */
+  #givesWay = false
 
   constructor(parts: CommitParts) {
     this.#parts = parts
@@ -90,12 +98,13 @@ export class Committer {
    */
   append(frame: Buffer): Lsn {
     this.#parts.control.refuseIfFailed()
+    if (this.#broken !== undefined) throw this.#broken
     let end: Lsn | undefined
     try {
       this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => (end = this.#appendLocked(frame))))
       return end!
     } catch (error) {
-      const typed = typedError(error, 'Appending to the log')
+      const typed = this.#foreseen(typedError(error, 'Appending to the log'))
       if (end !== undefined) throw outcomeUnknown(typed, (end - frameStride(frame.length)) as Lsn)
       throw typed instanceof FullError ? new FullError(`${typed.message} Nothing was written.`, { cause: typed }) : typed
     }
@@ -107,15 +116,14 @@ export class Committer {
     // A process that has lost a page must not write: neither here nor, later, as the leader.
     checker.assertWhole()
     const state = control.readState(this.#published)
+    if (control.filesInDoubt) this.#assertInPlace(a, state)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     const fileSlots = control.fileSlots
     this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
     if (a.tail + frame.length > a.segmentLimit) this.#switchSegment(frame.length, fileSlots)
     const lsn = a.tail as Lsn
     const segment = log.segment(a.segmentStart as Lsn, a.segmentSalt)
-    if (segment === undefined) {
-      throw new CorruptError(`The segment of the log that begins at LSN ${a.segmentStart} is gone.`, { lsn })
-    }
+    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStart as Lsn)
     crashPoint('before-append')
     sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
     log.write(segment, frame, lsn)
@@ -157,6 +165,8 @@ export class Committer {
   #goOnIn(segment: OpenSegment): void {
     this.#fields.segmentStart = segment.startLsn
     this.#fields.segmentSalt = segment.header.salt
+    this.#fields.segmentDevice = segment.identity.device
+    this.#fields.segmentInode = segment.identity.inode
     this.#fields.segmentLimit = segment.header.limitLsn
   }
 
@@ -228,11 +238,12 @@ export class Committer {
   catchUp(end: Lsn): void {
     const { control, locks, storage, timeoutMs } = this.#parts
     let patience: Patience | undefined
+    let mayLead = !this.#givesWay
     for (;;) {
       const turn = control.turn()
       if (control.visible() >= end) return
       control.refuseIfFailed()
-      if (locks.tryLock(LOCK.LEADER, 'exclusive')) {
+      if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
           // While this thread leads, those it serves append anew: it goes on for a few rounds, since
           // handing over costs more than a flush.
@@ -243,6 +254,7 @@ export class Committer {
         }
         continue
       }
+      mayLead = true
       patience ??= new Patience(storage, timeoutMs)
       if (patience.isOver()) {
         throw new LockedError(
@@ -268,18 +280,19 @@ export class Committer {
     try {
       checker.assertWhole()
       this.#flushLog(target.segmentStart as Lsn, target.segmentSalt)
-      this.#refuseDisplaced()
+      this.#assertInPlace(target, state)
       crashPoint('after-flush')
       control.durable = target.tail
-      state[STATE.FLUSHES]!++
       this.#reader.seek(from, target.segmentStart as Lsn)
-      this.apply(state, this.#reader, target.tail as Lsn)
+      this.#applyTwice(state, from, target.tail as Lsn)
+      state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
       // What was stored in a page that has been lost meanwhile is not in the file.
       checker.assertWhole()
       crashPoint('before-publish')
       control.publishState(state)
       crashPoint('after-publish')
+      this.#givesWay = false
       return true
     } catch (error) {
       throw this.#groupFailed(typedError(error, 'Applying the log to the tree'), from)
@@ -287,12 +300,17 @@ export class Committer {
   }
 
   /** What a group's failure means for others (see above). */
-  #groupFailed(error: Error, from: Lsn): Error {
-    const { control } = this.#parts
-    if (control.failure() !== undefined) return error
-    if (!(error instanceof MmapdbError) || error instanceof CorruptError) {
-      const code = error instanceof MmapdbError ? error.code : 'ERR_MMAPDB_IO'
-      control.fail({ code, message: error.message, lsn: from })
+  #groupFailed(cause: Error, from: Lsn): Error {
+    const { control, checker } = this.#parts
+    if (control.failure() !== undefined) return cause
+    this.#givesWay = true
+    const error = this.#foreseen(cause)
+    if (error instanceof DisplacedError) {
+      control.doubtFiles()
+      return error
+    }
+    if (error instanceof CorruptError && checker.isWhole) {
+      control.fail({ code: error.code, message: error.message, lsn: from })
       return error
     }
     if (error instanceof FullError) this.#recount()
@@ -333,16 +351,43 @@ export class Committer {
     this.catchUp(this.#parts.control.append.read(newAppendFields()).tail as Lsn)
   }
 
-  /** Throws, and stops all writes, if the files are no longer the ones that the next opener will find. */
-  #refuseDisplaced(): void {
-    const { control, dataFile, log } = this.#parts
-    const segment = log.segment(this.#target.segmentStart as Lsn, this.#target.segmentSalt)
-    const isSegment = segment !== undefined && !log.isInPlace(segment)
-    if (!isSegment && dataFile.isInPlace()) return
-    const path = isSegment ? segment.path : dataFile.path
-    const error = displaced(path, isSegment ? SEGMENT_IS_SAVED : PUT_DATA_BACK)
-    control.fail({ code: 'ERR_MMAPDB_CORRUPT', message: error.message, lsn: this.#target.tail })
-    throw error
+  /** Typed errors as they are. Of any other it is not known what it has left in this thread's memory. */
+  #foreseen(error: Error): MmapdbError {
+    if (error instanceof MmapdbError) return error
+    this.#broken = new IoError(
+      `This thread writes no more: it met an error that mmapdb did not foresee (${error.name}: ${error.message}). ` +
+        'Close the database here and open it again; please report it. Nothing was written.',
+      { cause: error },
+    )
+    return new IoError(`mmapdb met an error that it did not foresee (${error.name}: ${error.message}).`, { cause: error })
+  }
+
+  /** False once an exception that nobody foresaw has ended this thread's writing. */
+  get isFit(): boolean {
+    return this.#broken === undefined
+  }
+
+  /** Throws `DisplacedError` if the files are no longer the ones that the next opener will find. */
+  #assertInPlace(append: AppendFields, state: StateFields): void {
+    assertSegmentInPlace(this.#parts, append)
+    assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
+  }
+
+  /**
+   * Applies a group; if that meets damage, once more from the start, with the log opened again: what this
+   * thread had read of it may be old, and damage stops everybody.
+   */
+  #applyTwice(state: StateFields, from: Lsn, end: Lsn): void {
+    const { control, checker, log } = this.#parts
+    try {
+      this.apply(state, this.#reader, end)
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+      checker.assertWhole()
+      log.close()
+      this.#reader.restart(from)
+      this.apply(control.readState(state), this.#reader, end)
+    }
   }
 
   /**
@@ -380,9 +425,7 @@ export class Committer {
   #flushLog(segmentStart: Lsn, salt: number): void {
     const { control, log } = this.#parts
     const segment = log.segment(segmentStart, salt)
-    if (segment === undefined) {
-      throw new CorruptError(`The segment of the log that begins at LSN ${segmentStart} is gone.`, { lsn: segmentStart, path: log.directory })
-    }
+    if (segment === undefined) throw segmentGone(log, segmentStart)
     control.stopOnFailedFlush(() => log.flush(segment))
     // Had somebody else's failed while this one was under way, then what that gave up counts as flushed here.
     control.refuseIfFailed()

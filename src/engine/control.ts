@@ -14,11 +14,13 @@
 //      160       4  append turn: moves whenever the append lock is let go
 //      164       4  how many threads wait for that
 //      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
+//      176       4  somebody did not find the files in place: appenders look, each for itself
 //      192       8  slots that the data file holds (float64); written under the append lock
 //      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
 //      208       4  pins in use lie below this index
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
+//      220       4  the life of the database that this file belongs to (life.ts)
 //      232       8  which file this is (inode number, float64): a copy is not it
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      248       8  the device that the file is on (float64)
@@ -70,11 +72,13 @@ const AT = {
   APPEND_TURN: 160,
   APPEND_WAITERS: 164,
   ENDED_UP_TO: 168,
+  FILES_IN_DOUBT: 176,
   FILE_SLOTS: 192,
   DURABLE: 200,
   PINS_USED: 208,
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
+  LIFE: 220,
   INODE: 232,
   RECOVERED: 240,
   DEVICE: 248,
@@ -166,6 +170,7 @@ export class Control {
     this.region = region
     const buffer = region.window(0)
     this.i32 = new Int32Array(buffer)
+    this.uuidWords = new Int32Array(buffer, AT.UUID, 4)
     this.f64 = new Float64Array(buffer)
     this.append = new AppendState(buffer, AT.APPEND)
   }
@@ -201,9 +206,16 @@ export class Control {
   setReady(): void {
     Atomics.store(this.i32, AT.READY >> 2, 1)
   }
-  get version(): number {
-    return this.i32[AT.VERSION >> 2]!
+  /** True if another version of mmapdb made it: nothing else of it can be read then. */
+  get isForeign(): boolean {
+    return (
+      this.region.sizeBytes() > AT.VERSION &&
+      this.i32[AT.MAGIC >> 2] === CONTROL_MAGIC &&
+      this.i32[AT.VERSION >> 2] !== CONTROL_VERSION
+    )
   }
+  /** Four words, live. */
+  readonly uuidWords: Int32Array
   get uuid(): Buffer {
     return Buffer.from(Buffer.from(this.region.window(0), AT.UUID, 16))
   }
@@ -213,6 +225,19 @@ export class Control {
   }
   set fileSlots(n: number) {
     this.f64[AT.FILE_SLOTS >> 3] = n
+  }
+  /** Somebody did not find the files where this process may still find them. Stays set. */
+  get filesInDoubt(): boolean {
+    return Atomics.load(this.i32, AT.FILES_IN_DOUBT >> 2) !== 0
+  }
+  doubtFiles(): void {
+    Atomics.store(this.i32, AT.FILES_IN_DOUBT >> 2, 1)
+  }
+  get life(): number {
+    return this.i32[AT.LIFE >> 2]!
+  }
+  set life(life: number) {
+    this.i32[AT.LIFE >> 2] = life
   }
   /** Which file this was when it was made: a copy of it is another. */
   get identity(): FileIdentity {

@@ -5,7 +5,7 @@
 // else will ever find what is written there; and whoever opens what has taken its place knows nothing of
 // those who run on. So it is looked for once more before anything is acknowledged: one statx(2).
 import { dirname } from 'node:path'
-import { CorruptError, LockedError } from '../errors.js'
+import { CorruptError, LockedError, UnsupportedError } from '../errors.js'
 import { isSameFile, StorageError, type FileIdentity, type LockTable, type Region, type RegionOptions, type Storage } from '../storage/storage.js'
 import { noDatabase } from './home.js'
 
@@ -38,9 +38,13 @@ export class DataFile {
   }
 }
 
-/** The error for a file of a database that its name does not lead to any more. */
-export const displaced = (path: string, whatToDo: string): CorruptError =>
-  new CorruptError(`Writes are refused: ${path} was removed or replaced while the database is open. ${whatToDo}`, { path })
+/** A file of an open database is not where this process looks for it, or is another by its contents. */
+export class DisplacedError extends CorruptError {
+  constructor(path: string, whatHappened: string, whatToDo: string) {
+    super(`Writes are refused: ${path} was ${whatHappened} while the database is open. ${whatToDo}`, { path })
+  }
+}
+export const displaced = (path: string): DisplacedError => new DisplacedError(path, 'removed or replaced', PUT_DATA_BACK)
 
 export const PUT_DATA_BACK =
   'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.'
@@ -71,7 +75,7 @@ function tryToOpen(storage: Storage, { path, region: options, expected, takeTurn
   try {
     region = storage.openRegion(path, mayCreate ? options : { ...options, create: false })
     const identity = region.identity()
-    if (expected !== undefined && !isSameFile(identity, expected)) throw displaced(path, PUT_DATA_BACK)
+    if (expected !== undefined && !isSameFile(identity, expected)) throw displaced(path)
     locks = storage.openLocks(path)
     if (!isSameFile(locks.identity(), identity)) return undefined
     takeTurn(locks)
@@ -81,11 +85,21 @@ function tryToOpen(storage: Storage, { path, region: options, expected, takeTurn
     return (file = opened)
   } catch (error) {
     if (!(error instanceof StorageError) || error.code !== 'ENOENT') throw error
-    throw expected === undefined ? noDatabase(dirname(path)) : displaced(path, PUT_DATA_BACK)
+    throw expected === undefined ? noDatabase(dirname(path)) : displaced(path)
   } finally {
     if (file === undefined) {
       locks?.close()
       region?.close()
     }
   }
+}
+
+/** Throws if the file has another name: what is written by one of them changes what the other stands for, without its log. */
+export function refuseHardLinks(storage: Storage, path: string): void {
+  const { links } = storage.info(path)
+  if (links === undefined || links <= 1) return
+  throw new UnsupportedError(
+    `${path} has ${links} names (hard links), and may be part of several databases. Remove the other names, or copy it ` +
+      'to a file of its own (cp), and open the database again.',
+  )
 }

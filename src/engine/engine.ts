@@ -17,8 +17,9 @@ import { appendWrites, type Appended, type FailedWrites } from './apart.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
-import { Control, CONTROL_RESERVE_BYTES, CONTROL_VERSION, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
-import { DataFile, displaced, openDataFile, PUT_DATA_BACK } from './data-file.js'
+import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
+import { DataFile, displaced, DisplacedError, openDataFile, refuseHardLinks } from './data-file.js'
+import { assertDataInPlace, isSegmentInPlace, RESTORED } from './files-in-place.js'
 import { checkPath, databasePaths, findHeader, isQuickToOpen, mayWriteAll, type DatabasePaths, type HeaderSearch } from './files.js'
 import { keepChain } from './free-list.js'
 import { cutDataFile, growDataFile, INITIAL_SLOTS } from './growth.js'
@@ -29,6 +30,7 @@ import { Holds, releaseWithout, type Share } from './holds.js'
 import { flushHome, openHome, type ExpectedDatabase } from './home.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
+import { drawLife, isLive, joinLife } from './life.js'
 import { LOCK } from './lock-bytes.js'
 import { anyLockPin, LockPins } from './lock-pins.js'
 import { NotNowError, PATIENT, type Patience } from './not-now.js'
@@ -173,7 +175,7 @@ export class Engine {
       // Before there is a log: a log without a data file is damage, not a creation cut short.
       if (found === 'missing') guarded('Creating the data file', () => storage.flushDirectory(paths.directory))
 
-      const first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
+      let first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
       if (this.isPrivate && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
         throw new LockedError(
           'The database is open elsewhere. Its files can only be looked at from outside while nobody writes to them; ' +
@@ -183,15 +185,27 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      if (first && expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
-      if (first && !this.isPrivate && !patience.forRecovery && !isQuickToOpen(storage, paths)) {
-        throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
+      let control = first ? undefined : this.#openControl(paths, false)
+      if (control !== undefined) {
+        undo.push(() => control!.close())
+        // Those who had it open may have ended this moment.
+        if (!this.#isOfThisLife(control) && this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) {
+          control.close()
+          first = true
+        }
       }
-      const control = this.#openControl(paths, first)
-      undo.push(() => control.close())
-      this.#controlRegion = control
-      this.#control = new Control(control)
-      if (!first) this.#checkControl()
+      if (first) {
+        if (expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
+        if (!this.isPrivate) refuseHardLinks(storage, paths.data)
+        if (!this.isPrivate && !patience.forRecovery && !isQuickToOpen(storage, paths)) {
+          throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
+        }
+        control = this.#openControl(paths, true)
+        undo.push(() => control!.close())
+      }
+      this.#controlRegion = control!
+      this.#control = new Control(control!)
+      if (!first) this.#join()
 
       let search: HeaderSearch | undefined = this.#findHeader()
       if (search.header === undefined) {
@@ -205,6 +219,7 @@ export class Engine {
         search = this.#findHeader()
       }
       const header = search.header!
+      if (!first && !header.uuid.equals(this.#control.uuid)) throw new DisplacedError(paths.data, 'written over', RESTORED)
       this.#values = valueCodec(storedEncoding(header.encodingNo, options))
       this.#space = new SlotSpace(data)
       this.#checker = new SlotChecker(this.#space, this.#control)
@@ -244,6 +259,7 @@ export class Engine {
         checker: this.#checker,
         createdMs: header.createdMs,
         encodingNo: header.encodingNo,
+        dataFile: this.#dataFile,
         timeoutMs: options.timeoutMs,
       })
       // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
@@ -251,7 +267,9 @@ export class Engine {
       this.recovery = first ? this.#recover(header, search) : undefined
       if (!this.isPrivate) {
         if (first) {
-          this.#control.identity = control.identity()
+          this.#control.identity = this.#controlRegion.identity()
+          this.#control.life = drawLife(storage)
+          joinLife(this.#locks, this.#control.life)
           this.#control.setReady()
           this.#locks.tryLock(LOCK.ATTACHED, 'shared')
         }
@@ -317,12 +335,21 @@ export class Engine {
     )
   }
 
-  #checkControl(): void {
-    if (!this.#control.ready) throw this.#controlGone()
-    if (this.#control.version !== CONTROL_VERSION) {
+  /** False also of a `control` that cannot be read: the reason follows when it is joined. */
+  #isOfThisLife(region: Region): boolean {
+    const control = new Control(region)
+    return control.isForeign || (control.ready && isLive(this.#locks, control.life))
+  }
+
+  /** Takes part in the life of the database that others have open, if this `control` is theirs. */
+  #join(): void {
+    const control = this.#control
+    if (control.isForeign) {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
-    if (!isSameFile(this.#control.identity, this.#controlRegion.identity())) throw this.#controlGone()
+    const isTheirs = control.ready && isSameFile(control.identity, this.#controlRegion.identity()) && isLive(this.#locks, control.life)
+    if (!isTheirs) throw this.#controlGone()
+    joinLife(this.#locks, control.life)
   }
 
   #findHeader(): HeaderSearch {
@@ -432,7 +459,7 @@ export class Engine {
     const { path, identity } = this.#dataFile
     const file = this.#storage.openFile(path, 'write')
     try {
-      if (!isSameFile(file.identity(), identity)) throw displaced(path, PUT_DATA_BACK)
+      if (!isSameFile(file.identity(), identity)) throw displaced(path)
       for (const slot of headerSlots(header.checkpointNumber)) {
         file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
       }
@@ -986,9 +1013,9 @@ export class Engine {
     if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
     const failure = this.#control.failure()
     // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
-    if (!this.#control.ready || !this.#checker.isWhole || !this.#dataFile.isInPlace()) return
-    if (failure !== undefined) {
-      if (failure.code === 'ERR_MMAPDB_CORRUPT') this.#save()
+    if (!this.#control.ready || !this.#checker.isWhole || !this.#committer.isFit || !this.#isDataInPlace()) return
+    if (failure !== undefined || !isSegmentInPlace(this.#log, this.#control.append.read(this.#append))) {
+      if (failure === undefined || failure.code === 'ERR_MMAPDB_CORRUPT') this.#save()
       return
     }
     try {
@@ -1012,6 +1039,17 @@ export class Engine {
     }
   }
 
+  #isDataInPlace(): boolean {
+    const parts = { control: this.#control, log: this.#log, space: this.#space, dataFile: this.#dataFile }
+    try {
+      assertDataInPlace(parts, this.#control.readState(newState())[STATE.CHECKPOINT_NUMBER]!)
+      return true
+    } catch (error) {
+      if (error instanceof DisplacedError) return false
+      throw error
+    }
+  }
+
   /**
    * Writes were refused because the log is damaged or gone. The tree has all that was acknowledged: a
    * checkpoint saves it, and if the segment that the next opener would look for is gone, an empty one
@@ -1019,8 +1057,7 @@ export class Engine {
    */
   #save(): void {
     this.#checkpointer.run({ wait: true, inSpiteOfFailure: true })
-    const current = this.#log.segment(this.#control.append.read(this.#append).segmentStart as Lsn)
-    if (current !== undefined && this.#log.isInPlace(current)) return
+    if (isSegmentInPlace(this.#log, this.#control.append.read(this.#append))) return
     this.#log.close()
     this.#log.createSegment(this.#control.visible() as Lsn, 0)
   }

@@ -156,5 +156,13 @@ export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean
   return bytes.every((byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end))
 }
 
+/** True if header slot `slot` is of that database (`uuid`, four words) and checkpoint. `words`: of the first window. */
+export function isHeaderOf(words: Int32Array, slot: number, uuid: Int32Array, checkpointNumber: number): boolean {
+  const at = (slot * SLOT_BYTES) >> 2
+  const uuidAt = at + (AT.UUID >> 2)
+  for (let i = 0; i < 4; i++) if (words[uuidAt + i] !== uuid[i]) return false
+  return words[at + (AT.NUMBER >> 2)] === (checkpointNumber | 0)
+}
+
 /** True if these bytes were once meant to be a header. */
 export const looksLikeHeader = (b: Buffer): boolean => b.subarray(AT.MAGIC, AT.MAGIC + 6).equals(MAGIC.subarray(0, 6))

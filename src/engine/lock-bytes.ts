@@ -16,6 +16,8 @@ export const LOCK = {
   PINS: 1024,
   /** Record locks, from here; not used yet. */
   RECORDS: 65536,
+  /** One byte for each life that the database may be in (life.ts). Always shared. */
+  LIVES: 2 ** 40,
   /** Two bytes for each LSN, from here: readers that cannot write a pin (lock-pins.ts). Always shared. */
   LSN_PINS: 2 ** 52,
 } as const

@@ -201,6 +201,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   append.operations = state[STATE.OPERATIONS]!
   append.segmentStart = scan.segment?.startLsn ?? from
   append.segmentSalt = scan.segment?.header.salt ?? 0
+  append.segmentDevice = scan.segment?.identity.device ?? 0
+  append.segmentInode = scan.segment?.identity.inode ?? 0
   append.segmentLimit = scan.segment?.header.limitLsn ?? from
   if (parts.checkpoint !== undefined) {
     append.segmentLimit = Math.max(groupEnd, log.adopt(scan.segment!, !parts.readOnly))

@@ -503,7 +503,7 @@ export class PosixStorage implements Storage {
       const stats = fs.statSync(path, { throwIfNoEntry: false })
       if (stats === undefined) return MISSING
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      return { kind, sizeBytes: stats.size }
+      return { kind, sizeBytes: stats.size, links: stats.nlink }
     } catch (error) {
       // Something on the way there is a file, so there is nothing there.
       if (hasCode(error, 'ENOTDIR')) return MISSING

@@ -28,6 +28,8 @@ export const isSameFile = (a: FileIdentity, b: FileIdentity): boolean => a.devic
 export interface PathInfo {
   readonly kind: 'missing' | 'file' | 'directory' | 'other'
   readonly sizeBytes: number
+  /** Names (hard links) of a file, where they can be told. */
+  readonly links?: number
 }
 
 /** What a path's file system can be trusted with. */

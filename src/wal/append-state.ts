@@ -10,14 +10,26 @@ const COPY_AT = 128
 const COPY_BYTES = 128
 
 /** The fields of a copy, as float64 indices. */
-const FIELD = { TAIL: 0, SEGMENT_START: 1, SEGMENT_LIMIT: 2, RESERVED_SLOTS: 3, FRAMES: 4, OPERATIONS: 5, SEGMENT_SALT: 6 } as const
+const FIELD = {
+  TAIL: 0,
+  SEGMENT_START: 1,
+  SEGMENT_LIMIT: 2,
+  RESERVED_SLOTS: 3,
+  FRAMES: 4,
+  OPERATIONS: 5,
+  SEGMENT_SALT: 6,
+  SEGMENT_DEVICE: 7,
+  SEGMENT_INODE: 8,
+} as const
 
 export interface AppendFields {
   /** LSN behind the last frame. */
   tail: number
-  /** The segment that the tail lies in: where it begins, its salt, and where frames must end. */
+  /** The segment that the tail lies in: where it begins, its salt, which file it is, and where frames must end. */
   segmentStart: number
   segmentSalt: number
+  segmentDevice: number
+  segmentInode: number
   segmentLimit: number
   /** Slots promised to all frames ever appended in this life of `control`. */
   reservedSlots: number
@@ -46,6 +58,8 @@ export class AppendState {
       into.tail = n[at + FIELD.TAIL]!
       into.segmentStart = n[at + FIELD.SEGMENT_START]!
       into.segmentSalt = n[at + FIELD.SEGMENT_SALT]!
+      into.segmentDevice = n[at + FIELD.SEGMENT_DEVICE]!
+      into.segmentInode = n[at + FIELD.SEGMENT_INODE]!
       into.segmentLimit = n[at + FIELD.SEGMENT_LIMIT]!
       into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
       into.frames = n[at + FIELD.FRAMES]!
@@ -63,6 +77,8 @@ export class AppendState {
     n[at + FIELD.TAIL] = from.tail
     n[at + FIELD.SEGMENT_START] = from.segmentStart
     n[at + FIELD.SEGMENT_SALT] = from.segmentSalt
+    n[at + FIELD.SEGMENT_DEVICE] = from.segmentDevice
+    n[at + FIELD.SEGMENT_INODE] = from.segmentInode
     n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimit
     n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
     n[at + FIELD.FRAMES] = from.frames
@@ -75,6 +91,8 @@ export const newAppendFields = (): AppendFields => ({
   tail: 0,
   segmentStart: 0,
   segmentSalt: 0,
+  segmentDevice: 0,
+  segmentInode: 0,
   segmentLimit: 0,
   reservedSlots: 0,
   frames: 0,

@@ -141,6 +141,11 @@ export class Log {
     }
   }
 
+  /** Where the segment that begins at `startLsn` lies, if there is one. */
+  pathOf(startLsn: Lsn): string {
+    return join(this.directory, segmentName(startLsn))
+  }
+
   /** True if whoever looks for the segment finds this very file. */
   isInPlace(segment: OpenSegment): boolean {
     return this.storage.leadsTo(segment.path, segment.identity)

@@ -1,0 +1,44 @@
+// Whether what this process has open is still what others find. Each process looks for itself, before it
+// acknowledges, seals or cuts anything, and stops by itself: another may have come to the same files by a way
+// that still leads to them.
+import type { AppendFields } from '../wal/append-state.js'
+import type { Log, OpenSegment } from '../wal/log.js'
+import type { Lsn } from '../wal/lsn.js'
+import type { Control } from './control.js'
+import { DisplacedError, PUT_DATA_BACK, type DataFile } from './data-file.js'
+import { headerSlots, isHeaderOf } from './header.js'
+import type { SlotSpace } from './slot-space.js'
+
+const SEGMENT_IS_SAVED = 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
+export const RESTORED = 'Close the database everywhere before anything is put in its place; then open it again.'
+
+export interface FilesParts {
+  readonly control: Control
+  readonly log: Log
+  readonly space: SlotSpace
+  readonly dataFile: DataFile
+}
+
+/** Throws `DisplacedError` if the data file is not where others look for it, or is another by its contents. */
+export function assertDataInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
+  if (!dataFile.isInPlace()) throw new DisplacedError(dataFile.path, 'removed or replaced', PUT_DATA_BACK)
+  if (!headerSlots(checkpointNumber).some((slot) => isHeaderOf(space.i32[0]!, slot, control.uuidWords, checkpointNumber))) {
+    throw new DisplacedError(dataFile.path, 'written over', RESTORED)
+  }
+}
+
+/** Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one they write to. */
+export function assertSegmentInPlace({ log }: FilesParts, append: AppendFields): void {
+  if (!isSegmentInPlace(log, append)) throw segmentGone(log, append.segmentStart as Lsn)
+}
+
+export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
+  new DisplacedError(log.pathOf(startLsn), 'removed or replaced', SEGMENT_IS_SAVED)
+
+export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
+  const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
+  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment)
+}
+
+export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
+  identity.inode === append.segmentInode && identity.device === append.segmentDevice
