@@ -10,9 +10,12 @@ import { VALUE_ENCODINGS } from './values.js'
 /** What `open` takes. Every field is optional. */
 export interface OpenOptions {
   /**
-   * Worker threads that flush, apply and checkpoint so that the event loop need not; 0 runs
-   * everything on the calling thread, which is fastest for a thread of your own that does nothing
-   * but write. 0 to 64; default 2.
+   * Worker threads, so that the event loop need not wait: at most this many for writes, as many for
+   * `getMany`, and as many for `countAsync` and `verify` (and one more for checkpoints), so that none of
+   * these waits for another. They start when they are first needed, are shared with the other databases
+   * that this thread has open, and end after ten idle seconds. 0 runs everything on the calling thread,
+   * recovery and closing included, which is fastest for a thread of your own that does nothing but
+   * write. 0 to 64; default 2.
    */
   workers?: number
   /** Create the database if there is none. Default true, unless `readOnly`. */
@@ -57,7 +60,9 @@ export interface OpenOptions {
   readAheadBytes?: number
   /**
    * How long to wait for others (an opener that recovers, a leader, a lock) before giving up with
-   * `ERR_MMAPDB_LOCKED`. Milliseconds, 1 to 3,600,000; default 30,000.
+   * `ERR_MMAPDB_LOCKED`. The same holds for waiting in a queue: a write that could not be handed to a worker
+   * in this time, since earlier ones take so long, is given up, and so are other tasks that no worker was
+   * free for; they learn it up to an eighth of it later. Milliseconds, 1 to 3,600,000; default 30,000.
    */
   timeoutMs?: number
   /**
