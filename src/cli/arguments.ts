@@ -21,7 +21,9 @@ export function checkArguments(): void {
   }
   if (process.env['MMAPDB_PATH']?.includes(REPLACED)) {
     const name = Buffer.from('MMAPDB_PATH=')
-    const given = zeroTerminated('/proc/self/environ').find((bytes) => bytes.subarray(0, name.length).equals(name))
+    const given = zeroTerminated('/proc/self/environ').find((bytes) =>
+      bytes.subarray(0, name.length).equals(name),
+    )
     if (given && !isUtf8(given)) throw new InvalidError('$MMAPDB_PATH is not UTF-8 text. Use a path that is.')
   }
 }
@@ -29,6 +31,7 @@ export function checkArguments(): void {
 function zeroTerminated(path: string): Buffer[] {
   const bytes = readFileSync(path)
   const parts: Buffer[] = []
-  for (let from = 0, end = bytes.indexOf(0); end >= 0; from = end + 1, end = bytes.indexOf(0, from)) parts.push(bytes.subarray(from, end))
+  for (let from = 0, end = bytes.indexOf(0); end >= 0; from = end + 1, end = bytes.indexOf(0, from))
+    parts.push(bytes.subarray(from, end))
   return parts
 }

@@ -36,11 +36,13 @@ export function parseJson(text: string, bigIntegers: BigIntegers): unknown {
     const n = Number(literal)
     if (/^-?\d+$/.test(literal)) {
       if (Number.isSafeInteger(n)) continue
-      if (bigIntegers === 'refuse') throw new NumberError(literal, place(), 'is too large for a number to hold exactly')
+      if (bigIntegers === 'refuse')
+        throw new NumberError(literal, place(), 'is too large for a number to hold exactly')
       marked += `${text.slice(copied, at)}"${MARK}${literal}"`
       copied = at + literal.length
     } else if (!Number.isFinite(n)) throw new NumberError(literal, place(), 'is too large for a number')
-    else if (n === 0 && /[1-9]/.test(literal.replace(/[eE].*/, ''))) throw new NumberError(literal, place(), 'is too small for a number')
+    else if (n === 0 && /[1-9]/.test(literal.replace(/[eE].*/, '')))
+      throw new NumberError(literal, place(), 'is too small for a number')
   }
   if (copied === 0) return value
   return JSON.parse(marked + text.slice(copied), (_, x: unknown) => {
@@ -60,7 +62,11 @@ interface Found {
 function* numbersOf(text: string): Generator<Found> {
   // For each object and array around: the field, or the index, that is being read.
   const path: (string | number)[] = []
-  const place = (): string => path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('').replace(/^\./, '')
+  const place = (): string =>
+    path
+      .map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`))
+      .join('')
+      .replace(/^\./, '')
   let name = ''
   for (let at = 0; at < text.length; at++) {
     const c = text[at]!

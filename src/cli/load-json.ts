@@ -6,19 +6,27 @@ import { printable } from './notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from './text-bytes.js'
 
 /** The value of a record whose bytes begin in `line`, or why there is none. */
-function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { value: unknown } | { why: string } {
+function jsonValue(
+  bytes: Buffer,
+  line: number,
+  bigIntegers: BigIntegers,
+): { value: unknown } | { why: string } {
   if (!isUtf8(bytes)) return { why: notUtf8(bytes, line) }
   const text = bytes.toString()
   try {
     return { value: parseJson(text, bigIntegers) }
   } catch (error) {
     if (error instanceof NumberError) {
-      const advice = /^-?\d+$/.test(error.literal) ? '; keep such integers with --big-integers bigint or string' : ''
+      const advice = /^-?\d+$/.test(error.literal)
+        ? '; keep such integers with --big-integers bigint or string'
+        : ''
       return { why: `line ${line}: ${error.message}${advice}` }
     }
     if (text.length > MAX_SEARCHED_CHARACTERS) return { why: `line ${line}: ${jsonWhy(error as Error)}` }
     const before = text.slice(0, whereJsonEnds(text)).split('\n')
-    return { why: `line ${line + before.length - 1}, column ${before.at(-1)!.length + 1}: ${jsonWhy(error as Error)}` }
+    return {
+      why: `line ${line + before.length - 1}, column ${before.at(-1)!.length + 1}: ${jsonWhy(error as Error)}`,
+    }
   }
 }
 
@@ -46,7 +54,9 @@ function whereJsonEnds(text: string): number {
     } catch (error) {
       const { message } = error as Error
       const position = /at position (\d+)/.exec(message)?.[1]
-      return /end of JSON|Unterminated/.test(message) || (position !== undefined && Number(position) >= length)
+      return (
+        /end of JSON|Unterminated/.test(message) || (position !== undefined && Number(position) >= length)
+      )
     }
   })
 }
@@ -63,7 +73,10 @@ function jsonWhy(error: Error): string {
 const isBlank = (bytes: Buffer): boolean => bytes.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
 
 /** One JSON value per line. */
-export async function* ndjson(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
+export async function* ndjson(
+  source: AsyncIterable<Buffer>,
+  bigIntegers: BigIntegers,
+): AsyncGenerator<Item[]> {
   const rest = new Gathered()
   let line = 0
   let number = 0
@@ -98,7 +111,10 @@ const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d]
 
 /** An array of JSON values. Only the commas and brackets between them are looked at here. */
-export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
+export async function* jsonArray(
+  source: AsyncIterable<Buffer>,
+  bigIntegers: BigIntegers,
+): AsyncGenerator<Item[]> {
   const record = new Gathered()
   let number = 0
   let line = 1
@@ -109,7 +125,11 @@ export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: Big
   let escaped = false
   let comma = false
   let state: 'before' | 'inside' | 'behind' = 'before'
-  const bad = (why: string): Bad => ({ number: number + 1, why: `record ${number + 1}, line ${line}: ${why}`, final: true })
+  const bad = (why: string): Bad => ({
+    number: number + 1,
+    why: `record ${number + 1}, line ${line}: ${why}`,
+    final: true,
+  })
 
   for await (const chunk of source) {
     const items: Item[] = []
@@ -120,10 +140,14 @@ export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: Big
       record.add(chunk.subarray(from, at))
       from = at + 1
       const bytes = record.take()
-      if (isBlank(bytes)) return last && !comma ? undefined : bad(last ? 'nothing follows the last comma' : 'there is nothing before a comma')
+      if (isBlank(bytes))
+        return last && !comma
+          ? undefined
+          : bad(last ? 'nothing follows the last comma' : 'there is nothing before a comma')
       const found = jsonValue(bytes, recordLine, bigIntegers)
       // Where a record ends is not certain if it is not JSON; what lies behind it cannot be told from it.
-      if ('why' in found) return { number: number + 1, why: `record ${number + 1}, ${found.why}`, final: true }
+      if ('why' in found)
+        return { number: number + 1, why: `record ${number + 1}, ${found.why}`, final: true }
       items.push({ number: ++number, line: recordLine, ...found })
       comma = !last
       return undefined
@@ -149,7 +173,10 @@ export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: Big
           from = at + 1
           continue
         }
-        const why = state === 'behind' ? 'something follows the end of the array' : 'the file must hold an array of records; for one value per line give --format ndjson'
+        const why =
+          state === 'behind'
+            ? 'something follows the end of the array'
+            : 'the file must hold an array of records; for one value per line give --format ndjson'
         yield [...items, bad(why)]
         return
       }
@@ -181,8 +208,11 @@ export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: Big
   if (state === 'inside' && depth === 1 && !quoted && record.lengthBytes > 0) {
     // Only what closes itself is known to be whole: a number may go on.
     const bytes = record.take()
-    const found = /[}\]"]$/.test(bytes.toString('latin1').trimEnd()) ? jsonValue(bytes, recordLine, bigIntegers) : { why: '' }
+    const found = /[}\]"]$/.test(bytes.toString('latin1').trimEnd())
+      ? jsonValue(bytes, recordLine, bigIntegers)
+      : { why: '' }
     if ('value' in found) yield [{ number: ++number, line: recordLine, ...found }]
   }
-  if (state === 'inside') yield [bad(`the file ends inside the array${quoted ? ', in a text whose quote is never closed' : ''}`)]
+  if (state === 'inside')
+    yield [bad(`the file ends inside the array${quoted ? ', in a text whose quote is never closed' : ''}`)]
 }

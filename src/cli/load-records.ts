@@ -52,7 +52,9 @@ class KeyFinder {
 /** A field by name; where there is none of that name, by path. */
 function fieldOf(value: unknown, path: string): unknown {
   const own = (x: unknown, name: string): unknown =>
-    typeof x === 'object' && x !== null && Object.hasOwn(x, name) ? (x as Record<string, unknown>)[name] : undefined
+    typeof x === 'object' && x !== null && Object.hasOwn(x, name)
+      ? (x as Record<string, unknown>)[name]
+      : undefined
   const direct = own(value, path)
   return direct !== undefined || !path.includes('.') ? direct : path.split('.').reduce(own, value)
 }
@@ -144,7 +146,11 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
   }
 
   /** Reads the input once; `take` says why a record cannot be one, `onBad` whether to go on. */
-  const pass = async (what: string, take: (finder: KeyFinder, item: Good) => Promise<string | undefined>, onBad: (why: string, final: boolean) => boolean): Promise<void> => {
+  const pass = async (
+    what: string,
+    take: (finder: KeyFinder, item: Good) => Promise<string | undefined>,
+    onBad: (why: string, final: boolean) => boolean,
+  ): Promise<void> => {
     const finder = new KeyFinder(options.keyField)
     let bytesRead = 0
     let records = 0
@@ -154,7 +160,12 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         yield chunk
       }
     }
-    const progress = startProgress(what, input.sizeBytes, () => ({ done: bytesRead, operations: records }), silent)
+    const progress = startProgress(
+      what,
+      input.sizeBytes,
+      () => ({ done: bytesRead, operations: records }),
+      silent,
+    )
     try {
       for await (const items of readItems(counted(), input.format, options.bigIntegers)) {
         for (const item of items) {
@@ -181,12 +192,18 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       const keyLength = encodeKey(key, keyBytes)
       needed += entryBytes(keyLength, codec.encode(value).length)
     }
-    await pass('checked', (finder, item) => taken(finder, item, take), (why) => {
-      bad = why
-      return false
-    })
+    await pass(
+      'checked',
+      (finder, item) => taken(finder, item, take),
+      (why) => {
+        bad = why
+        return false
+      },
+    )
     if (bad !== undefined) {
-      throw new InvalidError(`${input.name}: ${bad}. Nothing was written. Correct it, or leave bad records out with --on-error skip.`)
+      throw new InvalidError(
+        `${input.name}: ${bad}. Nothing was written. Correct it, or leave bad records out with --on-error skip.`,
+      )
     }
     if (!options.force) checkRoom(plan.engine, needed)
   }
@@ -194,7 +211,11 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
 
   return (engine) => {
     /** Reads the input and spreads its records over lanes, until one of them fails. */
-    const spread = async (what: string, spreader: Spreader, onBad: (why: string, final: boolean) => boolean): Promise<void> => {
+    const spread = async (
+      what: string,
+      spreader: Spreader,
+      onBad: (why: string, final: boolean) => boolean,
+    ): Promise<void> => {
       const failed = Symbol('failed')
       const add = (key: Key, value: unknown): Promise<void> | undefined => {
         if (spreader.error !== undefined) throw failed
@@ -238,32 +259,49 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         skipped++
       })
       await spreader.finish()
-      const error = stoppedAt === undefined ? spreader.error : (spreader.error ?? badInput(stoppedAt, operations))
-      return { operations, unknown, skipped: stoppedAt === undefined ? skipped : skipped - 1, commits: latencies.commits, latencies, error }
+      const error =
+        stoppedAt === undefined ? spreader.error : (spreader.error ?? badInput(stoppedAt, operations))
+      return {
+        operations,
+        unknown,
+        skipped: stoppedAt === undefined ? skipped : skipped - 1,
+        commits: latencies.commits,
+        latencies,
+        error,
+      }
     }
 
     const badInput = (why: string, loaded: number): InvalidError =>
       new InvalidError(
         `${input.name}: ${why}. ${loaded === 1 ? '1 record before it is' : `${number(loaded)} records before it are`} in the database.` +
-          (options.onError === 'stop' ? ' Correct it, or leave bad records out with --on-error skip.' : ' Nothing behind it can be read.'),
+          (options.onError === 'stop'
+            ? ' Correct it, or leave bad records out with --on-error skip.'
+            : ' Nothing behind it can be read.'),
       )
 
     /** Reads the input a second time. Of records with the same key only the last must be there. */
     const check = async (crew: Crew): Promise<Checked> => {
       if (!again) return { checked: operations, lost: lostAtOnce, examples }
       let checked = 0
-      const spreader = new Spreader(engine, crew.lanes, Math.max(plan.batch, 1000), async (lane, frame, records) => {
-        const result = await crew.compare(frame, lane.unresolved.size > 0)
-        if (result.error) throw fromErrorMessage(result.error)
-        for (const key of result.same) lane.unresolved.delete(key)
-        for (const key of result.different) lane.unresolved.add(key)
-        checked += records
-      })
+      const spreader = new Spreader(
+        engine,
+        crew.lanes,
+        Math.max(plan.batch, 1000),
+        async (lane, frame, records) => {
+          const result = await crew.compare(frame, lane.unresolved.size > 0)
+          if (result.error) throw fromErrorMessage(result.error)
+          for (const key of result.same) lane.unresolved.delete(key)
+          for (const key of result.different) lane.unresolved.add(key)
+          checked += records
+        },
+      )
       await spread('read back', spreader, () => true)
       await spreader.finish()
       if (spreader.error) throw spreader.error
       if (checked < operations && !context.interrupted()) {
-        throw new InvalidError(`${input.name} changed while it was loaded: it now has ${plural(checked, 'record')} and had ${number(operations)}.`)
+        throw new InvalidError(
+          `${input.name} changed while it was loaded: it now has ${plural(checked, 'record')} and had ${number(operations)}.`,
+        )
       }
       const lost = spreader.lanes.flatMap((lane) => [...lane.unresolved])
       noteLost(lost)
@@ -274,7 +312,11 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
 }
 
 /** Hands on a record with its key. Returns why it cannot be one. */
-async function taken(finder: KeyFinder, item: Good, take: (key: Key, value: unknown) => Promise<void> | undefined): Promise<string | undefined> {
+async function taken(
+  finder: KeyFinder,
+  item: Good,
+  take: (key: Key, value: unknown) => Promise<void> | undefined,
+): Promise<string | undefined> {
   const found = finder.find(item.value, item.number)
   if ('why' in found) return `line ${item.line}: ${found.why}`
   try {

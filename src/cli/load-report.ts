@@ -41,7 +41,12 @@ export function nothingLine(r: LoadReport, input: string | undefined): string {
 
 export function reportLines(r: LoadReport, columns: number | undefined): string[] {
   const micro = columns === undefined || showsUnicode() ? 'µs' : 'us'
-  const us = (n: number): string => (n < 1000 ? `${n}${GLUE}${micro}` : n < 1e6 ? `${(n / 1000).toFixed(2)}${GLUE}ms` : `${(n / 1e6).toFixed(2)}${GLUE}s`)
+  const us = (n: number): string =>
+    n < 1000
+      ? `${n}${GLUE}${micro}`
+      : n < 1e6
+        ? `${(n / 1000).toFixed(2)}${GLUE}ms`
+        : `${(n / 1e6).toFixed(2)}${GLUE}s`
   const { p50, p90, p99, p999, max } = r.latencyUs
   const where = r.processes > 0 ? `${r.processes} processes of ${r.workers} workers` : `${r.workers} workers`
   const lines: [string, string][] = [
@@ -49,17 +54,28 @@ export function reportLines(r: LoadReport, columns: number | undefined): string[
     ['seconds', r.seconds.toFixed(3)],
     ['operations/s', number(Math.round(r.operationsPerSecond))],
     ['by', `${where}, ${r.batch === 1 ? '1 record' : `${number(r.batch)} records`} to a commit`],
-    ['commit latency', `p50${GLUE}${us(p50)}   p90${GLUE}${us(p90)}   p99${GLUE}${us(p99)}   p99.9${GLUE}${us(p999)}   max${GLUE}${us(max)}`],
+    [
+      'commit latency',
+      `p50${GLUE}${us(p50)}   p90${GLUE}${us(p90)}   p99${GLUE}${us(p99)}   p99.9${GLUE}${us(p999)}   max${GLUE}${us(max)}`,
+    ],
     ['flushes', number(r.flushes)],
     ['operations/flush', r.operationsPerFlush.toFixed(1)],
   ]
-  if (r.replaced) lines.push(['new entries', `${number(r.created!)}; ${number(r.replaced)} took the place of entries with the same key`])
-  if (r.unknown > 0) lines.push(['outcome unknown', `${number(r.unknown)}: look whether they are there, or load them again`])
+  if (r.replaced)
+    lines.push([
+      'new entries',
+      `${number(r.created!)}; ${number(r.replaced)} took the place of entries with the same key`,
+    ])
+  if (r.unknown > 0)
+    lines.push(['outcome unknown', `${number(r.unknown)}: look whether they are there, or load them again`])
   if (r.skipped !== undefined) lines.push(['bad records skipped', number(r.skipped)])
   lines.push(
     r.lost === undefined
       ? ['lost records', 'not checked']
-      : ['lost records', `${number(r.lost)} (of ${number(r.checked ?? 0)} read back)${r.lost > 0 ? `, such as ${r.examples.join(', ')}` : ''}`],
+      : [
+          'lost records',
+          `${number(r.lost)} (of ${number(r.checked ?? 0)} read back)${r.lost > 0 ? `, such as ${r.examples.join(', ')}` : ''}`,
+        ],
   )
   return labelled(lines, columns)
 }

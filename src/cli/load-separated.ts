@@ -4,7 +4,10 @@ import { parse as csvParser, type CsvError } from 'csv-parse'
 import type { Item } from './load-input.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, newlines, notUtf8, TOO_LONG } from './text-bytes.js'
 
-export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 'tsv'): AsyncGenerator<Item[]> {
+export async function* separated(
+  source: AsyncIterable<Buffer>,
+  format: 'csv' | 'tsv',
+): AsyncGenerator<Item[]> {
   let items: Item[] = []
   let number = 0
   let header: string[] | undefined
@@ -28,25 +31,31 @@ export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 
         header = fields
         const twice = fields.find((name, i) => fields.indexOf(name) !== i)
         if (why !== undefined) items.push({ number: 1, why, final: true })
-        else if (twice !== undefined) items.push({ number: 1, why: `line ${line}: the header names "${twice}" twice`, final: true })
+        else if (twice !== undefined)
+          items.push({ number: 1, why: `line ${line}: the header names "${twice}" twice`, final: true })
       } else if (why !== undefined) items.push({ number: ++number, why })
       else items.push({ number: ++number, line, value: recordOf(header, fields) })
       return null
     },
     on_skip: (error) => {
       // Without this it would take what follows for the rest of the field, up to the next quote.
-      if (error!.code === 'CSV_INVALID_CLOSING_QUOTE') (parser as unknown as { state: { quoting: boolean } }).state.quoting = false
+      if (error!.code === 'CSV_INVALID_CLOSING_QUOTE')
+        (parser as unknown as { state: { quoting: boolean } }).state.quoting = false
       // One complaint for each line.
       if (error!['lines'] === complainedAt) return undefined
       complainedAt = error!['lines']
-      items.push({ number: ++number, why: text.damageUpTo(Number(complainedAt)) ?? explain(error!, linesBefore + 1) })
+      items.push({
+        number: ++number,
+        why: text.damageUpTo(Number(complainedAt)) ?? explain(error!, linesBefore + 1),
+      })
       linesBefore = Number(complainedAt)
       return undefined
     },
   })
   parser.on('error', (error) => (failure = error as CsvError))
   parser.resume()
-  const write = (chunk: Buffer): Promise<void> => new Promise((resolve) => parser.write(chunk, () => resolve()))
+  const write = (chunk: Buffer): Promise<void> =>
+    new Promise((resolve) => parser.write(chunk, () => resolve()))
   const isFinal = (item: Item): boolean => 'why' in item && item.final === true
 
   for await (const chunk of source) {
@@ -67,8 +76,10 @@ export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 
       parser.end()
     })
   }
-  if (failure !== undefined) items.push({ number: number + 1, why: explain(failure, linesBefore + 1), final: true })
-  else if (header === undefined) items.push({ number: 1, why: 'the file is empty; it must begin with a header line', final: true })
+  if (failure !== undefined)
+    items.push({ number: number + 1, why: explain(failure, linesBefore + 1), final: true })
+  else if (header === undefined)
+    items.push({ number: 1, why: 'the file is empty; it must begin with a header line', final: true })
   else {
     const why = text.damageUpTo(Number.POSITIVE_INFINITY)
     if (why !== undefined) items.push({ number: number + 1, why, final: true })
@@ -80,7 +91,13 @@ function recordOf(header: readonly string[], fields: readonly string[]): Record<
   const record: Record<string, string> = {}
   header.forEach((name, i) => {
     // An assignment to this one would be lost.
-    if (name === '__proto__') Object.defineProperty(record, name, { value: fields[i], enumerable: true, configurable: true, writable: true })
+    if (name === '__proto__')
+      Object.defineProperty(record, name, {
+        value: fields[i],
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      })
     else record[name] = fields[i]!
   })
   return record
@@ -141,7 +158,10 @@ const CSV_TEXTS: Partial<Record<CsvError['code'], string>> = {
 /** `firstLine`: where the record begins; a quote that is never closed leads far from there. */
 function explain(error: CsvError, firstLine: number): string {
   const at = error['column']
-  const field = typeof at === 'number' && error.code !== 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH' ? `, field ${at + 1}` : ''
+  const field =
+    typeof at === 'number' && error.code !== 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
+      ? `, field ${at + 1}`
+      : ''
   const line = error.code === 'CSV_QUOTE_NOT_CLOSED' ? firstLine : Number(error['lines'])
   return `line ${line}${field}: ${CSV_TEXTS[error.code] ?? error.message}`
 }

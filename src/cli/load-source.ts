@@ -21,9 +21,17 @@ export interface Source {
 }
 
 /** Finds the input. Throws `InvalidError` if there is none or if its format cannot be told. */
-export async function sourceOf(path: string, format: InputFormat | undefined, encoding: string, signal: AbortSignal): Promise<Source> {
+export async function sourceOf(
+  path: string,
+  format: InputFormat | undefined,
+  encoding: string,
+  signal: AbortSignal,
+): Promise<Source> {
   if (path === '-') {
-    if (format === undefined) throw new InvalidError('stdin has no file name to tell its format by: give --format ndjson, json, csv or tsv.')
+    if (format === undefined)
+      throw new InvalidError(
+        'stdin has no file name to tell its format by: give --format ndjson, json, csv or tsv.',
+      )
     return piped('stdin', format, process.stdin, encoding, signal)
   }
   let info: Stats
@@ -31,21 +39,39 @@ export async function sourceOf(path: string, format: InputFormat | undefined, en
     info = statSync(path)
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
-    throw new InvalidError(missing ? `There is no file ${path}.` : `${path} cannot be read: ${(cause as Error).message}.`, { cause })
+    throw new InvalidError(
+      missing ? `There is no file ${path}.` : `${path} cannot be read: ${(cause as Error).message}.`,
+      { cause },
+    )
   }
   if (info.isDirectory()) throw new InvalidError(`${path} is a directory; give a file.`)
   const known = format ?? formatOf(path)
   if (known === undefined) {
-    const packed = /\.(gz|zip|zst|bz2|xz)$/i.test(path) ? ' It seems to be compressed: unpack it first, or pipe it in with --input -.' : ''
-    throw new InvalidError(`The format of ${path} cannot be told from its name: give --format ndjson, json, csv or tsv.${packed}`)
+    const packed = /\.(gz|zip|zst|bz2|xz)$/i.test(path)
+      ? ' It seems to be compressed: unpack it first, or pipe it in with --input -.'
+      : ''
+    throw new InvalidError(
+      `The format of ${path} cannot be told from its name: give --format ndjson, json, csv or tsv.${packed}`,
+    )
   }
   const open = (): Readable => addAbortSignal(signal, createReadStream(path, { highWaterMark: CHUNK_BYTES }))
   if (!info.isFile()) return piped(path, known, open(), encoding, signal)
-  return { name: path, format: known, sizeBytes: info.size, open: () => textOf(reading(path, open()), path, encoding) }
+  return {
+    name: path,
+    format: known,
+    sizeBytes: info.size,
+    open: () => textOf(reading(path, open()), path, encoding),
+  }
 }
 
 /** Reads ahead in a pipe: all of it if it is short, and then it can be read again. */
-async function piped(name: string, format: InputFormat, stream: Readable, encoding: string, signal: AbortSignal): Promise<Source> {
+async function piped(
+  name: string,
+  format: InputFormat,
+  stream: Readable,
+  encoding: string,
+  signal: AbortSignal,
+): Promise<Source> {
   addAbortSignal(signal, stream)
   const chunks = reading(name, stream)
   const held: Buffer[] = []
@@ -89,12 +115,19 @@ export function checkEncoding(encoding: string): void {
   try {
     new TextDecoder(encoding)
   } catch (cause) {
-    throw new InvalidError(`There is no text encoding "${encoding}". Known are utf-8, latin1, utf-16le, windows-1252, shift_jis and the like.`, { cause })
+    throw new InvalidError(
+      `There is no text encoding "${encoding}". Known are utf-8, latin1, utf-16le, windows-1252, shift_jis and the like.`,
+      { cause },
+    )
   }
 }
 
 /** Chunks in UTF-8 (if that is what they are said to be: whether they are is left to the reader), without a byte order mark. */
-async function* textOf(chunks: AsyncIterable<Buffer>, name: string, encoding: string): AsyncGenerator<Buffer> {
+async function* textOf(
+  chunks: AsyncIterable<Buffer>,
+  name: string,
+  encoding: string,
+): AsyncGenerator<Buffer> {
   if (!UTF8.test(encoding)) {
     const decoder = new TextDecoder(encoding, { fatal: true })
     const decode = (bytes: Buffer | undefined): Buffer => {
@@ -124,9 +157,21 @@ async function* textOf(chunks: AsyncIterable<Buffer>, name: string, encoding: st
 
 const STARTS: readonly [bytes: string, what: string, advice: string][] = [
   ['1f8b', 'compressed by gzip', 'unpack it first, as in: zcat FILE | mmapdb load --input - --format ndjson'],
-  ['28b52ffd', 'compressed by zstd', 'unpack it first, as in: zstdcat FILE | mmapdb load --input - --format ndjson'],
-  ['fd377a58', 'compressed by xz', 'unpack it first, as in: xzcat FILE | mmapdb load --input - --format ndjson'],
-  ['425a68', 'compressed by bzip2', 'unpack it first, as in: bzcat FILE | mmapdb load --input - --format ndjson'],
+  [
+    '28b52ffd',
+    'compressed by zstd',
+    'unpack it first, as in: zstdcat FILE | mmapdb load --input - --format ndjson',
+  ],
+  [
+    'fd377a58',
+    'compressed by xz',
+    'unpack it first, as in: xzcat FILE | mmapdb load --input - --format ndjson',
+  ],
+  [
+    '425a68',
+    'compressed by bzip2',
+    'unpack it first, as in: bzcat FILE | mmapdb load --input - --format ndjson',
+  ],
   ['504b0304', 'a ZIP archive (or a spreadsheet)', 'unpack it, or export it as CSV'],
   ['fffe', 'UTF-16 text', 'give --encoding utf-16le'],
   ['feff', 'UTF-16 text', 'give --encoding utf-16be'],

@@ -22,7 +22,9 @@ function parsed(text: string, what: string, bigIntegers: BigIntegers): unknown {
     return parseJson(text, bigIntegers)
   } catch (cause) {
     if (cause instanceof NumberError) {
-      const advice = /^-?\d+$/.test(cause.literal) ? ` Write {"$bigint":"${cause.literal}"}, or a string.` : ''
+      const advice = /^-?\d+$/.test(cause.literal)
+        ? ` Write {"$bigint":"${cause.literal}"}, or a string.`
+        : ''
       throw new InvalidError(`${what} cannot be kept: ${cause.message}.${advice}`, { cause })
     }
     throw new InvalidError(
@@ -39,7 +41,8 @@ function onlyField(x: unknown): [name: string, content: unknown] | undefined {
   return names.length === 1 ? [names[0]!, (x as Record<string, unknown>)[names[0]!]] : undefined
 }
 
-const isBigint = (content: unknown): content is string => typeof content === 'string' && /^-?\d+$/.test(content)
+const isBigint = (content: unknown): content is string =>
+  typeof content === 'string' && /^-?\d+$/.test(content)
 const isBase64 = (content: unknown): content is string =>
   typeof content === 'string' && content.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(content)
 
@@ -52,8 +55,16 @@ function special(x: unknown): unknown {
 }
 
 const TYPED_ARRAYS: Record<string, { from(content: never[]): unknown }> = {
-  Int8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array,
-  BigInt64Array, BigUint64Array,
+  Int8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
 }
 
 const NUMBERS = ['NaN', 'Infinity', '-Infinity', '-0']
@@ -66,9 +77,17 @@ function valueOf(x: unknown): unknown {
   if (name === '$base64' && isBase64(content)) return Buffer.from(content, 'base64')
   if (name === '$bigint' && isBigint(content)) return BigInt(content)
   if (name === '$number' && NUMBERS.includes(content as string)) return Number(content)
-  if (name === '$date' && (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content))))) return new Date(content ?? Number.NaN)
+  if (
+    name === '$date' &&
+    (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content))))
+  )
+    return new Date(content ?? Number.NaN)
   if (name === '$set' && Array.isArray(content)) return new Set(content.map(valueOf))
-  if (name === '$map' && Array.isArray(content) && content.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+  if (
+    name === '$map' &&
+    Array.isArray(content) &&
+    content.every((pair) => Array.isArray(pair) && pair.length === 2)
+  ) {
     return new Map((content as [unknown, unknown][]).map(([key, value]) => [valueOf(key), valueOf(value)]))
   }
   if (name === '$undefined' && content === true) return undefined
@@ -109,7 +128,9 @@ const MARKED = new RegExp(`"${MARK}([^"]*)"`, 'g')
 
 /** Numbers beyond 2^53 as 9.007199254740994e+15: digits alone would be read back as a bigint, or refused. */
 const withExponents = (x: unknown): string =>
-  JSON.stringify(x, (_, v: unknown) => (typeof v === 'number' && Number.isInteger(v) && !Number.isSafeInteger(v) ? MARK + v.toExponential() : v)).replace(MARKED, '$1')
+  JSON.stringify(x, (_, v: unknown) =>
+    typeof v === 'number' && Number.isInteger(v) && !Number.isSafeInteger(v) ? MARK + v.toExponential() : v,
+  ).replace(MARKED, '$1')
 
 /** A value as text, in the notation above. */
 export const toJson = (value: unknown): string => jsonText(plain(value))
@@ -117,7 +138,8 @@ export const toJson = (value: unknown): string => jsonText(plain(value))
 /** A key as something that JSON.stringify takes. */
 export const plainKey = (key: unknown): unknown => (Array.isArray(key) ? key.map(whole) : whole(key))
 
-const base64 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+const base64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
 
 function whole(value: unknown): unknown {
   if (typeof value === 'bigint') return { bigint: String(value) }
@@ -135,14 +157,18 @@ export function plain(value: unknown): unknown {
 function inside(value: unknown): unknown {
   if (typeof value === 'bigint') return { $bigint: String(value) }
   if (value === undefined) return { $undefined: true }
-  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: Object.is(value, -0) ? '-0' : String(value) }
+  if (typeof value === 'number')
+    return Number.isFinite(value) && !Object.is(value, -0)
+      ? value
+      : { $number: Object.is(value, -0) ? '-0' : String(value) }
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Uint8Array) return { $base64: base64(value) }
   if (Array.isArray(value)) return value.map(inside)
   if (value instanceof Date) return { $date: Number.isNaN(value.getTime()) ? null : value.toISOString() }
   if (value instanceof Map) return { $map: [...value].map((pair) => pair.map(inside)) }
   if (value instanceof Set) return { $set: [...value].map(inside) }
-  if (ArrayBuffer.isView(value)) return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
+  if (ArrayBuffer.isView(value))
+    return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
   if (value instanceof RegExp || value instanceof Error) return String(value)
   const object = mapped(value, inside)
   return onlyField(value)?.[0].startsWith('$') ? { $object: object } : object
@@ -162,14 +188,19 @@ const AMBIGUOUS = /^$|^["[{\s]|\s$|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|n
 
 /** What to say besides where there is no key that was given as a string and looks like JSON. */
 export const otherKey = (text: string, asJson: boolean | undefined): string =>
-  !asJson && /^["[{]|^-?\d+(\.\d+)?$|^(true|false|null)$/.test(text) ? ' That is a string; for a key that is no string give --json-key.' : ''
+  !asJson && /^["[{]|^-?\d+(\.\d+)?$|^(true|false|null)$/.test(text)
+    ? ' That is a string; for a key that is no string give --json-key.'
+    : ''
 
 /** A text of several lines for a terminal. */
-export const shownText = (text: string): string => text.replace(CONTROL, (c) => (c === '\n' || c === '\t' ? c : escaped(c)))
+export const shownText = (text: string): string =>
+  text.replace(CONTROL, (c) => (c === '\n' || c === '\t' ? c : escaped(c)))
 
 /** A key for people: strings as they are, but in quotes if they could be taken for something else; the rest as JSON. */
 export function showKey(key: Key | KeyPart): string {
-  return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key ? key : jsonText(plainKey(key))
+  return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key
+    ? key
+    : jsonText(plainKey(key))
 }
 
 /** At most `length` characters of a value's JSON. */

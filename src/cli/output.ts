@@ -9,7 +9,8 @@ const ignore = (): void => undefined
 
 /** Errors of the streams are met where they are written to; without this Node.js would end the process. */
 export function watchOutput(): void {
-  for (const stream of [process.stdout, process.stderr]) if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+  for (const stream of [process.stdout, process.stderr])
+    if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
 }
 
 /** Resolves when the text is out: true, or false if nobody reads it any more. Throws `OutputError`. */
@@ -18,7 +19,13 @@ function put(text: string | Uint8Array): Promise<boolean> {
     process.stdout.write(text, (error) => {
       if (!error) resolve(true)
       else if ((error as NodeJS.ErrnoException).code === 'EPIPE') resolve(false)
-      else reject(new OutputError(`The output cannot be written: ${error.message}. What the command stored or removed stays so.`, { cause: error }))
+      else
+        reject(
+          new OutputError(
+            `The output cannot be written: ${error.message}. What the command stored or removed stays so.`,
+            { cause: error },
+          ),
+        )
     })
   })
 }

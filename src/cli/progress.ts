@@ -18,9 +18,16 @@ export interface Standing {
   readonly operations: number
 }
 
-export function startProgress(what: string, total: number | undefined, standing: () => Standing, silent: boolean): Progress {
+export function startProgress(
+  what: string,
+  total: number | undefined,
+  standing: () => Standing,
+  silent: boolean,
+): Progress {
   if (silent) return { stop: () => undefined }
-  return process.stderr.isTTY && process.env['TERM'] !== 'dumb' && total !== undefined ? bar(what, total, standing) : lines(what, total, standing)
+  return process.stderr.isTTY && process.env['TERM'] !== 'dumb' && total !== undefined
+    ? bar(what, total, standing)
+    : lines(what, total, standing)
 }
 
 function bar(what: string, total: number, standing: () => Standing): Progress {
@@ -30,10 +37,16 @@ function bar(what: string, total: number, standing: () => Standing): Progress {
     const seconds = Math.max(0.001, (performance.now() - begunMs) / 1000)
     const share = total === 0 ? 1 : Math.min(1, done / total)
     const left = share === 0 ? '' : `${duration((seconds / share) * (1 - share))} left`
-    const parts = [number(operations), `${number(Math.round(operations / seconds))}/s`, left].filter((part) => part !== '')
+    const parts = [number(operations), `${number(Math.round(operations / seconds))}/s`, left].filter(
+      (part) => part !== '',
+    )
     return progressLine(what, share, parts, columnsOf(process.stderr) ?? 80, full, empty)
   }
-  const it = new cliProgress.SingleBar({ format: (_options, _params, now: Standing) => draw(now), hideCursor: true, stream: process.stderr })
+  const it = new cliProgress.SingleBar({
+    format: (_options, _params, now: Standing) => draw(now),
+    hideCursor: true,
+    stream: process.stderr,
+  })
   it.start(total, 0, { done: 0, operations: 0 })
   const show = (): void => {
     const now = standing()
@@ -53,7 +66,14 @@ const MAX_BAR_COLUMNS = 40
 const MIN_BAR_COLUMNS = 5
 
 /** One line of at most `columns` - 1 characters: the percentage first, then what there is room for. */
-export function progressLine(what: string, share: number, parts: readonly string[], columns: number, full: string, empty: string): string {
+export function progressLine(
+  what: string,
+  share: number,
+  parts: readonly string[],
+  columns: number,
+  full: string,
+  empty: string,
+): string {
   const most = columns - 1
   const percentage = `${String(Math.floor(share * 100)).padStart(3)}%`
   let line = what.length + 1 + percentage.length <= most ? `${what} ${percentage}` : percentage.trim()
@@ -69,7 +89,11 @@ export function progressLine(what: string, share: number, parts: readonly string
 
 function duration(seconds: number): string {
   const s = Math.round(seconds)
-  return s < 60 ? `${s}s` : s < 3600 ? `${Math.floor(s / 60)}m${s % 60}s` : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
+  return s < 60
+    ? `${s}s`
+    : s < 3600
+      ? `${Math.floor(s / 60)}m${s % 60}s`
+      : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
 }
 
 function lines(what: string, total: number | undefined, standing: () => Standing): Progress {

@@ -12,7 +12,9 @@ import { bytes } from './output.js'
 /** The least that an entry takes up in the data file, lengths in encoded bytes. */
 export function entryBytes(keyLength: number, valueLength: number): number {
   const cell = LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength
-  return isInline(keyLength, valueLength) ? cell + valueLength : cell + overflowSlots(valueLength) * SLOT_BYTES
+  return isInline(keyLength, valueLength)
+    ? cell + valueLength
+    : cell + overflowSlots(valueLength) * SLOT_BYTES
 }
 
 /**
@@ -24,7 +26,9 @@ export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions
   const there = guarded('Opening the database', () => posixStorage.info(data))
   const held = there.kind === 'file' ? there.sizeBytes : 0
   if (neededBytes > reserveBytes) {
-    throw new FullError(`This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)}: write less, or raise --reserve-bytes.`)
+    throw new FullError(
+      `This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)}: write less, or raise --reserve-bytes.`,
+    )
   }
   const free = freeBytes(path)
   // The log holds as much until a checkpoint makes room in it.

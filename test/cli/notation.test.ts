@@ -1,19 +1,67 @@
 // Keys and values as text: what is printed can be given back, and nothing in it steers a terminal.
 import { expect } from 'chai'
 import type { Key } from '../../src/engine/keys.js'
-import { jsonText, parseKey, parseValue, plain, plainKey, showKey, shownText, toJson } from '../../src/cli/notation.js'
+import {
+  jsonText,
+  parseKey,
+  parseValue,
+  plain,
+  plainKey,
+  showKey,
+  shownText,
+  toJson,
+} from '../../src/cli/notation.js'
 import { fails, ok, removeScratch, scratchDb } from './support.js'
 
 /** The key that a person would give back who sees this text. */
-const givenBack = (text: string): Key => parseKey(text, /^["[{]|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|null)$/.test(text))
+const givenBack = (text: string): Key =>
+  parseKey(text, /^["[{]|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|null)$/.test(text))
 
 describe('notation of keys and values', () => {
   afterEach(removeScratch)
 
   it('tells every key apart, and takes it back as it was printed', () => {
     const keys: Key[] = [
-      'user:1', '2026-11-25', '17', 17, '-0.5', -0.5, '1e5', 1e5, 'true', true, 'null', null, '', ' a', 'a ', 'a b', '"a"', '[1]', [1], ['a', 1n, true],
-      '{"bigint":"5"}', 12345678901234567890n, 5n, 5, 2 ** 53, -(2 ** 60), 1e21, 1e300, 2n ** 53n, Buffer.from([0, 200]), [Buffer.from([1])], '0x11', '日本', '\u001b[2J', 'a\nb', '\u009b', '\u202eabc', '\u007f', 'NaN', '-',
+      'user:1',
+      '2026-11-25',
+      '17',
+      17,
+      '-0.5',
+      -0.5,
+      '1e5',
+      1e5,
+      'true',
+      true,
+      'null',
+      null,
+      '',
+      ' a',
+      'a ',
+      'a b',
+      '"a"',
+      '[1]',
+      [1],
+      ['a', 1n, true],
+      '{"bigint":"5"}',
+      12345678901234567890n,
+      5n,
+      5,
+      2 ** 53,
+      -(2 ** 60),
+      1e21,
+      1e300,
+      2n ** 53n,
+      Buffer.from([0, 200]),
+      [Buffer.from([1])],
+      '0x11',
+      '日本',
+      '\u001b[2J',
+      'a\nb',
+      '\u009b',
+      '\u202eabc',
+      '\u007f',
+      'NaN',
+      '-',
     ]
     const texts = keys.map((key) => showKey(key))
     expect(new Set(texts).size).to.equal(keys.length)
@@ -27,19 +75,50 @@ describe('notation of keys and values', () => {
 
   it('takes every value back as it was printed', () => {
     const values = [
-      null, true, -0, 0, 2 ** 53, { a: [-(2 ** 60), '1234567890123456', 1e21] }, Number.NaN, Infinity, '\u001b', 'x', 5n, Buffer.from([1]), [5n, Buffer.from([2]), -0, undefined, new Date(0)],
-      { bigint: '5' }, { base64: 'AAA=' }, { a: { bigint: '5', b: 5n } }, { a: { base64: 'AAA=' } }, { $bigint: '5' }, { $object: { $x: 1 } }, { $any: null }, { base64: 'no!' },
-      new Map<unknown, unknown>([[1, new Set(['a', 2n])], [{ $a: 1 }, new Map()]]), { d: new Date(Number.NaN) }, new Float64Array([1.5, -0]), { u: new BigInt64Array([5n]) },
+      null,
+      true,
+      -0,
+      0,
+      2 ** 53,
+      { a: [-(2 ** 60), '1234567890123456', 1e21] },
+      Number.NaN,
+      Infinity,
+      '\u001b',
+      'x',
+      5n,
+      Buffer.from([1]),
+      [5n, Buffer.from([2]), -0, undefined, new Date(0)],
+      { bigint: '5' },
+      { base64: 'AAA=' },
+      { a: { bigint: '5', b: 5n } },
+      { a: { base64: 'AAA=' } },
+      { $bigint: '5' },
+      { $object: { $x: 1 } },
+      { $any: null },
+      { base64: 'no!' },
+      new Map<unknown, unknown>([
+        [1, new Set(['a', 2n])],
+        [{ $a: 1 }, new Map()],
+      ]),
+      { d: new Date(Number.NaN) },
+      new Float64Array([1.5, -0]),
+      { u: new BigInt64Array([5n]) },
       JSON.parse('{"__proto__":{"a":1}}') as unknown,
     ]
     for (const value of values) {
       const text = toJson(value)
       expect(text).to.match(/^[^\p{Cc}]+$/u)
       expect(parseValue(text, true), text).to.deep.equal(value)
-      expect(JSON.parse(text)).to.deep.equal(plain(value) === undefined ? null : JSON.parse(JSON.stringify(plain(value))))
+      expect(JSON.parse(text)).to.deep.equal(
+        plain(value) === undefined ? null : JSON.parse(JSON.stringify(plain(value))),
+      )
     }
     // What JSON itself can say stays as it is, whatever its fields are called.
-    for (const text of ['{"date":"2026-01-01","map":[],"number":"NaN"}', '{"a":{"base64":"AAA="}}', '[{"bigint":"5"}]']) {
+    for (const text of [
+      '{"date":"2026-01-01","map":[],"number":"NaN"}',
+      '{"a":{"base64":"AAA="}}',
+      '[{"bigint":"5"}]',
+    ]) {
       expect(parseValue(text, true)).to.deep.equal(JSON.parse(text))
       expect(toJson(JSON.parse(text))).to.equal(text)
     }
@@ -51,12 +130,28 @@ describe('notation of keys and values', () => {
 
   it('refuses numbers that would be rounded, and says what to look for instead of an absent key', async () => {
     const db = scratchDb()
-    await fails(2, /The value cannot be kept: 9007199254740993 in "a\[0\]" is too large.*\{"\$bigint":"9007199254740993"\}/, 'put', 'k', '{"a":[9007199254740993]}', '--json-value', '--db', db)
+    await fails(
+      2,
+      /The value cannot be kept: 9007199254740993 in "a\[0\]" is too large.*\{"\$bigint":"9007199254740993"\}/,
+      'put',
+      'k',
+      '{"a":[9007199254740993]}',
+      '--json-value',
+      '--db',
+      db,
+    )
     await ok(db, 'put', 'k', '{"a":[{"$bigint":"9007199254740993"}]}', '--json-value')
     expect(await ok(db, 'get', 'k')).to.equal('{"a":[{"$bigint":"9007199254740993"}]}\n')
     await ok(db, 'put', '[9007199254740993]', 'x', '--json-key')
     expect(await ok(db, 'scan', '--keys')).to.equal('[{"bigint":"9007199254740993"}]\nk\n')
-    await fails(1, /There is no key "17"\. That is a string; for a key that is no string give --json-key\./, 'get', '17', '--db', db)
+    await fails(
+      1,
+      /There is no key "17"\. That is a string; for a key that is no string give --json-key\./,
+      'get',
+      '17',
+      '--db',
+      db,
+    )
     expect(await ok(db, 'get', '--json-key', '[{"bigint":"9007199254740993"}]')).to.equal('x\n')
   })
 })

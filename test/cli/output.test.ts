@@ -25,11 +25,26 @@ describe('output of the command line', function () {
     if (!existsSync('/dev/full')) this.skip()
     const db = scratchDb()
     await ok(db, 'put', 'k', 'v')
-    const commands = ['get k', 'scan', 'stats', 'verify', 'wal', 'slots', 'slots 4', '--help', 'load --ops 5 --quiet --json', 'del k --json']
+    const commands = [
+      'get k',
+      'scan',
+      'stats',
+      'verify',
+      'wal',
+      'slots',
+      'slots 4',
+      '--help',
+      'load --ops 5 --quiet --json',
+      'del k --json',
+    ]
     for (const command of commands) {
       const { code, stderr } = await shell(`$M --db ${db} ${command} >/dev/full`)
       expect({ command, code }).to.deep.equal({ command, code: 2 })
-      expect(stderr).to.match(command.includes('--json') ? /^\{"error":\{"code":"ERR_MMAPDB_IO",[^\n]*\}\}\n$/ : /^mmapdb: The output cannot be written: ENOSPC[^\n]*\n$/)
+      expect(stderr).to.match(
+        command.includes('--json')
+          ? /^\{"error":\{"code":"ERR_MMAPDB_IO",[^\n]*\}\}\n$/
+          : /^mmapdb: The output cannot be written: ENOSPC[^\n]*\n$/,
+      )
     }
     // What went wrong cannot be told either; the exit codes are what they are.
     expect((await shell(`$M --db ${db} get none 2>/dev/full`)).code).to.equal(1)
@@ -41,14 +56,26 @@ describe('output of the command line', function () {
     const it = await open(db, { workers: 0 })
     it.batchSync(Array.from({ length: 5000 }, (_, i) => ({ type: 'put', key: i, value: 'x'.repeat(200) })))
     await it.close()
-    expect(await shell(`$M --db ${db} scan | head -n 0; echo "\${PIPESTATUS[0]}"`)).to.include({ stdout: '0\n', stderr: '' })
-    expect(await shell(`$M --db ${db} stats | true; echo "\${PIPESTATUS[0]}"`)).to.include({ stdout: '0\n', stderr: '' })
+    expect(await shell(`$M --db ${db} scan | head -n 0; echo "\${PIPESTATUS[0]}"`)).to.include({
+      stdout: '0\n',
+      stderr: '',
+    })
+    expect(await shell(`$M --db ${db} stats | true; echo "\${PIPESTATUS[0]}"`)).to.include({
+      stdout: '0\n',
+      stderr: '',
+    })
     expect((await shell(`$M --db ${db} scan | (sleep 0.3; wc -l)`)).stdout.trim()).to.equal('5000')
   })
 
   it('does not take arguments that are not UTF-8 for something else', async () => {
     const db = scratchDb()
-    for (const command of [`put $'K\\xf6ln' 1`, `put k $'\\xe4'`, `get $'K\\xf6ln'`, `del $'\\xff'`, `scan --prefix $'\\xff'`]) {
+    for (const command of [
+      `put $'K\\xf6ln' 1`,
+      `put k $'\\xe4'`,
+      `get $'K\\xf6ln'`,
+      `del $'\\xff'`,
+      `scan --prefix $'\\xff'`,
+    ]) {
       const { code, stderr } = await shell(`$M --db ${db} ${command}`)
       expect({ command, code }).to.deep.equal({ command, code: 2 })
       expect(stderr).to.match(/^mmapdb: Argument \d is not UTF-8 text: [^\n]*\n$/)
