@@ -25,9 +25,10 @@ const TYPED = [
 ] as const
 
 const text = fc.oneof(
-  fc.string({ maxLength: 8 }),
-  fc.string({ unit: 'binary', maxLength: 40 }),
-  fc.constantFrom('\ud83d', 'x'.repeat(100) + '\ude00', '\ufffd', 'é'.repeat(20), 'ä'.repeat(300), '😀'.repeat(20), 'y'.repeat(70_000), '\u0000', '"\\\n\u2028'),
+  { weight: 30, arbitrary: fc.string({ maxLength: 8 }) },
+  { weight: 30, arbitrary: fc.string({ unit: 'binary', maxLength: 40 }) },
+  { weight: 1, arbitrary: fc.constant('y'.repeat(70_000)) },
+  { weight: 10, arbitrary: fc.constantFrom('\ud83d', 'x'.repeat(100) + '\ude00', '\ufffd', 'é'.repeat(20), 'ä'.repeat(300), '😀'.repeat(20), '\u0000', '"\\\n\u2028') },
 )
 const name = fc.oneof(
   { weight: 6, arbitrary: fc.string({ maxLength: 6 }) },
@@ -38,7 +39,11 @@ const number = fc.oneof(
   fc.constantFrom(0, -0, NaN, Infinity, -Infinity, 2 ** 31, -(2 ** 31), 2 ** 32, 65_535, 65_536, -32_769, 2 ** 53 + 2, 5e-324, 1.1),
 )
 const bigint = fc.oneof(fc.bigInt({ min: -(2n ** 200n), max: 2n ** 200n }), fc.constantFrom(0n, -1n, 2n ** 63n, -(2n ** 63n), -(2n ** 63n) - 1n, 2n ** 64n, 2n ** 1000n))
-const bytes = fc.oneof(fc.uint8Array({ maxLength: 20 }), fc.constantFrom(new Uint8Array(255), new Uint8Array(256).fill(1), new Uint8Array(70_000)))
+const bytes = fc.oneof(
+  { weight: 30, arbitrary: fc.uint8Array({ maxLength: 20 }) },
+  { weight: 5, arbitrary: fc.constantFrom(new Uint8Array(255), new Uint8Array(256).fill(1)) },
+  { weight: 1, arbitrary: fc.constant(new Uint8Array(70_000)) },
+)
 
 const date = fc.oneof(
   fc.date({ noInvalidDate: false }).map((d) => d.getTime()),

@@ -1,11 +1,16 @@
 // node dist/fuzz/round-trips.js [--count N] [--seed N]: values of every kind through every encoding. What an encoding
 // takes must come back equal, in kind and in content; what it cannot carry it must refuse, and say where in
-// the value that is. A failure is made as small as can be, and repeated by its seed and path.
+// the value that is. A failure is made as small as can be, and repeated by its seed and path. Of every 20,000
+// values some also go through a database, and are read in all the ways there are, by itself and once more opened.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
 import { EncodingError, InvalidError } from '../src/errors.js'
-import { valueCodec, VALUE_ENCODINGS } from '../src/engine/values.js'
+import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../src/engine/values.js'
+import { open } from '../src/index.js'
 import { anyValue, isCarried, isSame } from './any-value.js'
 
 const codecs = VALUE_ENCODINGS.map(valueCodec)
@@ -52,16 +57,56 @@ export function checkRoundTrips(count: number, seed: number): void {
   fc.assert(fc.property(anyValue(15), roundTrip), { numRuns: count, seed })
 }
 
+/** Values of all kinds in a database at `path`, which must not be there yet. Throws what does not come back. */
+export async function checkDatabase(path: string, valueEncoding: ValueEncoding, count: number, seed: number): Promise<void> {
+  const expected = new Map<string, unknown>()
+  const values = fc.sample(anyValue(15), { numRuns: count, seed }).filter((value) => isCarried(value, valueEncoding))
+  if (valueEncoding === 'utf8') values.push(...fc.sample(fc.string({ unit: 'grapheme' }), { numRuns: count, seed }))
+  if (valueEncoding === 'binary') values.push(...fc.sample(fc.uint8Array(), { numRuns: count, seed }))
+  const hold = (key: string, got: unknown): void => {
+    const put = expected.get(key)
+    const back = valueEncoding === 'binary' ? Buffer.from(put as Uint8Array) : put
+    if (!isSame(back, got)) throw new Error(`${valueEncoding}, seed ${seed}: the value of ${key} comes back as another one`)
+  }
+  let db = await open(path, { valueEncoding, workers: 1 })
+  try {
+    await Promise.all(values.map((value, i) => {
+      expected.set(`key ${i}`, value)
+      return i % 3 === 0 ? db.put(`key ${i}`, value) : db.batch([{ type: 'put', key: `key ${i}`, value }])
+    }))
+    for (let again = 0; again < 2; again++) {
+      for (const [key] of expected) hold(key, db.get(key))
+      for (const [key, value] of db.range({ reverse: again === 1 })) hold(key as string, value)
+      const keys = [...expected.keys()]
+      ;(await db.getMany(keys)).forEach((value, i) => hold(keys[i]!, value))
+      if (db.count() !== expected.size) throw new Error(`${valueEncoding}, seed ${seed}: there are ${db.count()} of ${expected.size} values`)
+      await db.close()
+      db = await open(path, { workers: 0 })
+    }
+  } finally {
+    await db.close()
+  }
+}
+
 const BATCH = 20_000
+const IN_DATABASE = 200
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const { values } = parseArgs({ options: { count: { type: 'string', default: '1000000' }, seed: { type: 'string', default: String(Date.now() & 0x7fffffff) } } })
   const count = Number(values.count)
   const seed = Number(values.seed)
   console.log(`${count} values, --seed ${seed}`)
-  for (let done = 0; done < count; done += BATCH) {
-    checkRoundTrips(Math.min(BATCH, count - done), (seed + done) | 0)
-    if (process.stdout.isTTY) process.stdout.write(`\r${done + BATCH}`)
+  const directory = mkdtempSync(join(tmpdir(), 'mmapdb-round-trips-'))
+  try {
+    for (let done = 0; done < count; done += BATCH) {
+      checkRoundTrips(Math.min(BATCH, count - done), (seed + done) | 0)
+      const valueEncoding = VALUE_ENCODINGS[(done / BATCH) % VALUE_ENCODINGS.length]!
+      await checkDatabase(join(directory, String(done)), valueEncoding, IN_DATABASE, (seed + done) | 0)
+      rmSync(join(directory, String(done)), { recursive: true })
+      if (process.stdout.isTTY) process.stdout.write(`\r${done + BATCH}`)
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
   }
   console.log('OK: what was taken came back')
 }

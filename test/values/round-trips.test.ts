@@ -1,9 +1,12 @@
 import { expect } from 'chai'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { InvalidError } from '../../src/errors.js'
 import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../../src/engine/values.js'
 import { isSame } from '../../fuzz/any-value.js'
-import { checkRoundTrips } from '../../fuzz/round-trips.js'
+import { checkDatabase, checkRoundTrips } from '../../fuzz/round-trips.js'
 
 function through(value: unknown, encoding: ValueEncoding = 'msgpack'): unknown {
   const codec = valueCodec(encoding)
@@ -26,6 +29,16 @@ function nested(levels: number): unknown {
   for (let i = 1; i < levels; i++) value = i % 2 ? [value] : { in: value }
   return value
 }
+
+/** By version 2.1.3, with moreTypes. */
+const WRITTEN_BY_MSGPACKR =
+  '3gAKoW6cAH/MyM4AARFwy0HyoF8gAAAA/9Cc0v//Y8DLweZaC8AAAADLP/gAAAAAAADLf/gAAAAAAADLf/AAAAAAAAChYpXT' +
+  'AAAAAAAAAAXT//////////vPgAAAAAAAAADYQgAAABAAAAAAAAAAAAAAAADYQv////AAAAAAAAAAAAAAAAChc5agoWGiw6mk' +
+  '8J+YgNkoeHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eNlQw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOp' +
+  'w6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6nDqcOpw6mhdZPUAADAw6Fkltb/AAAA' +
+  'ANf/dzWUAAAAAAHX/wA9CQBlU/EAxwz/AAAAAP/////////71P//xwz/AAAAAAAAB9uoIYAAo3NldNRzAJIBoWGhctR4AJKl' +
+  'YVsvXWKiZ2mhZZLUZQCTqVR5cGVFcnJvcqF41AAA1GUAk6NPd26jb3du1AAAoXSWxwJ0AAHHAnQBAscJdAgAAAAAAAD4P8cJ' +
+  'dAkDAAAAAAAAAMcCdBAJxwN0EQAAo2J1ZsQCaGk='
 
 describe('values', function () {
   this.timeout(60_000)
@@ -101,6 +114,38 @@ describe('values', function () {
     const sparse: number[] = []
     sparse[4_000_000_000] = 1
     expect(isSame(sparse, through(sparse))).to.equal(true)
+  })
+
+  for (const encoding of VALUE_ENCODINGS) {
+    it(`of every kind come back out of a database: ${encoding}`, async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'mmapdb-values-'))
+      try {
+        await checkDatabase(join(directory, 'db'), encoding, 150, (Math.random() * 2 ** 31) | 0)
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    })
+  }
+
+  it('that msgpackr 2 wrote are read', () => {
+    const codec = valueCodec('msgpack')
+    const own = Object.defineProperty(new Error('own'), 'name', { value: 'Own' })
+    const expected = {
+      n: [0, 127, 200, 70000, 5e9, -1, -100, -40000, -3e9, 1.5, NaN, Infinity],
+      b: [5n, -5n, 2n ** 63n, 2n ** 100n, -(2n ** 100n)],
+      s: ['', 'a', 'é', '😀', 'x'.repeat(40), 'é'.repeat(40)],
+      u: [undefined, null, true],
+      d: [0, 1500, 1.7e12 + 1, -5000, NaN, 8.64e15].map((ms) => new Date(ms)),
+      set: new Set([1, 'a']),
+      r: /a[/]b/gi,
+      e: [],
+      t: [new Int8Array([1]), new Uint8Array([2]), new Float64Array([1.5]), new BigInt64Array([3n]), Uint8Array.of(9).buffer, new DataView(new ArrayBuffer(2))],
+      buf: Buffer.from('hi'),
+    }
+    const bytes = Buffer.from(WRITTEN_BY_MSGPACKR, 'base64')
+    const { e: errors, ...got } = codec.decode(bytes, 0, bytes.length) as { e: Error[] }
+    for (const [name, value] of Object.entries(got)) expect(isSame(expected[name as 'n'], value), name).to.equal(true)
+    expect(errors.map((error) => [error instanceof TypeError, error.name, error.message])).to.deep.equal([[true, 'TypeError', 'x'], [false, own.name, own.message]])
   })
 
   it('set no prototype and run nothing of what they hold', () => {
