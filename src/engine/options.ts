@@ -60,14 +60,15 @@ export interface OpenOptions {
   readAheadBytes?: number
   /**
    * How long to wait for others (an opener that recovers, a leader, a lock) before giving up with
-   * `ERR_MMAPDB_LOCKED`. The same holds for waiting in a queue: a write that could not be handed to a worker
+   * `ERR_MMAPDB_LOCKED`, or with `ERR_MMAPDB_OUTCOME_UNKNOWN` where a write is in the log by then. The same
+   * holds for waiting in a queue: a write that could not be handed to a worker
    * in this time, since earlier ones take so long, is given up, and so are other tasks that no worker was
    * free for; they learn it up to an eighth of it later. Milliseconds, 1 to 3,600,000; default 30,000.
    */
   timeoutMs?: number
   /**
-   * Bytes of asynchronous writes in flight before `put` waits for earlier ones. 64 KiB to 1 GiB;
-   * default 16 MiB. One larger batch is let through alone.
+   * Bytes of asynchronous writes on their way to the disk at a time; later ones wait, in memory, as bytes, and so
+   * do their promises. 64 KiB to 1 GiB; default 16 MiB. One larger batch is let through alone.
    */
   maxInFlightBytes?: number
   /**

@@ -1,13 +1,16 @@
 // A process that is stopped (SIGSTOP) in the middle of something, for longer than every time limit, and
 // then goes on. If this failed, others would wait for it without end, read something wrong, or lose or
 // repeat writes once it is back.
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import type { CrashPoint } from '../../src/crash-points.js'
 import { newState, STATE } from '../../src/engine/control.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
+import { Patience } from '../../src/engine/shared-locks.js'
 import { MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
+import type { Storage } from '../../src/storage/storage.js'
 import { FrameBuilder, frameStride } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import { cleanUp, expectError, expectSound, heard, inProcess, openEngine, scratchPath, TINY } from '../engine/support.js'
@@ -141,6 +144,60 @@ describe('a process that is stopped', function () {
     peer.tell('close')
     await heard(peer, 'closed')
     expectSound(engine)
+  })
+})
+
+describe('a writer that is stopped itself while it waits', function () {
+  this.timeout(60_000)
+  afterEach(cleanUp)
+
+  const write = `const db = open(); say('open'); await hear()
+    try { db.put(await hear(), Buffer.from('1')); say('ok') } catch (error) { say(error.code) }
+    await hear(); db.close()`
+
+  it('for longer than the time limit is told of the success that it finds when it goes on', async () => {
+    const path = scratchPath()
+    const patient = { ...OPTIONS, timeoutMs: 30_000 }
+    const engine = openEngine(path, patient)
+    const leader = inProcess(path, write, patient, { MMAPDB_STOP_AT: 'before-publish' })
+    await heard(leader, 'open')
+    const waiter = inProcess(path, write, { ...OPTIONS, timeoutMs: 800 })
+    await heard(waiter, 'open')
+    leader.tell('go')
+    leader.tell('first')
+    await leader.stopped()
+    const { tailLsn } = engine.stats().log
+    waiter.tell('go')
+    waiter.tell('second')
+    while (engine.stats().log.tailLsn === tailLsn) await delay(1)
+    // It has looked by now, and waits.
+    await delay(100)
+    process.kill(waiter.pid, 'SIGSTOP')
+    await waiter.stopped()
+    leader.goOn()
+    await heard(leader, 'ok')
+    // Whoever leads next applies what is left.
+    engine.put('third', Buffer.from('1'))
+    expect(engine.get('second')).to.deep.equal(Buffer.from('1'))
+    await delay(1000)
+    waiter.goOn()
+    await heard(waiter, 'ok')
+    for (const peer of [leader, waiter]) {
+      peer.tell('close')
+      await peer.ended
+    }
+    expectSound(engine)
+  })
+
+  it('counts hardly any of that time as waiting', () => {
+    let nowMs = 5000
+    const patience = new Patience({ monotonicMs: () => nowMs } as Storage, 10_000)
+    nowMs += 3_600_000
+    expect(patience.isOver()).to.equal(false)
+    for (let n = 0; n < 500; n++) {
+      expect(patience.isOver(), `after ${n} looks`).to.equal(n >= 450)
+      nowMs += 20
+    }
   })
 })
 
