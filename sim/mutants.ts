@@ -75,7 +75,7 @@ export const MUTANTS: readonly Mutant[] = [
   // ---- opening and closing
   one('the oldest header wins', 'engine/files.js', 'a.checkpointNumber > b.checkpointNumber', 'a.checkpointNumber < b.checkpointNumber'),
   one('the header recovery goes by may not be on disk', 'engine/engine.js', 'this.#settleHeader(header);', ';'),
-  one('a second opener recovers, too', 'engine/engine.js', "this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')", 'true'),
+  one('a second opener recovers, too', 'engine/engine.js', "this.isPrivate || (!this.#onlooks && this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))", 'true'),
   one('any closer counts as the last', 'engine/engine.js', "if (!this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n            return;", ''),
   one('the log begins anew before the checkpoint of a clean close', 'engine/engine.js', 'let report = this.#checkpointer.run({ wait: true, cutTail: !isHeld });', 'this.#log.restartAt(this.#control.append.read(this.#append).tail); let report = this.#checkpointer.run({ wait: true, cutTail: true });'),
   one('the data file is cut before the free slots at its end are given up on disk', 'engine/engine.js', '(report?.nextSlot ?? state[STATE.NEXT_SLOT]) + slotsForDeletesWhenClosed(state)', 'usedSlots(state)'),

@@ -80,6 +80,12 @@ export class Allocator {
     return this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes
   }
 
+  /** Shows what waits in `state`, for `waiting`; changes nothing. */
+  look(state: StateFields): void {
+    this.#state = state
+    this.#rings.begin(state)
+  }
+
   /** A slot whose bytes may be overwritten. */
   allocate(): SlotNo {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())

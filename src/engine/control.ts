@@ -355,6 +355,12 @@ export class Control {
     Atomics.sub(this.i32, AT.APPEND_WAITERS >> 2, 1)
   }
 
+  /** Moves with each publication of the tree state. Loads before are done before, loads behind it after. */
+  get sequence(): number {
+    loadFence()
+    return Atomics.load(this.i32, Control.SEQUENCE_WORD)
+  }
+
   /** LSN up to which the tree includes the log, right now. */
   visible(): number {
     for (;;) {

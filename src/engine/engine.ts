@@ -2,9 +2,9 @@
 // files, locks and `control`. The public Database runs one of these on the calling thread for
 // reads, and one in each worker for what would block the event loop.
 import { crashPoint } from '../crash-points.js'
-import { ClosedError, CorruptError, FullError, InvalidError, IoError, LockedError, NotFoundError, OutcomeUnknownError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
+import { ClosedError, CorruptError, ExpiredError, FullError, InvalidError, IoError, LockedError, NotFoundError, OutcomeUnknownError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
-import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type Storage } from '../storage/storage.js'
+import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type RegionOptions, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
 import { forEachOperation, FrameBuilder, frameStride, MAX_VALUE_BYTES } from '../wal/frame.js'
@@ -32,7 +32,7 @@ import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } 
 import { HEADER_SLOTS, SLOT_BYTES } from './layout.js'
 import { drawLife, isLive, joinLife } from './life.js'
 import { LOCK } from './lock-bytes.js'
-import { anyLockPin, LockPins } from './lock-pins.js'
+import { anyLockPin, LockPins, LockPinSource } from './lock-pins.js'
 import { NotNowError, PATIENT, type Patience } from './not-now.js'
 import type { EngineOptions } from './options.js'
 import { Pins, type Pin } from './pins.js'
@@ -107,7 +107,20 @@ export interface Stats {
 const TRIM_PASSES = 3
 /** Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next. */
 const MAX_GLIMPSES = 10_000
+const MAX_ONLOOKER_GLIMPSES = 3
 const GLIMPSES_BETWEEN_TRIES = 256
+
+export interface EngineParts {
+  readonly space: SlotSpace
+  readonly control: Control
+  readonly checker: SlotChecker
+  readonly log: Log
+  readonly allocator: Allocator
+  readonly pins: Pins
+  /** Defined if this thread may not write `control`, and so pins trees by locks alone. */
+  readonly lockPins: LockPins | undefined
+  readonly sharedLocks: SharedLockParts
+}
 
 export class Engine {
   readonly options: EngineOptions
@@ -131,14 +144,17 @@ export class Engine {
   readonly recovery: RecoveryReport | undefined
   /** Everything lies in this process's own memory: see `readOnly` in the options. */
   readonly isPrivate: boolean
+  /** Reads what others write, and writes nothing, not even to `control`: this user may not. */
+  readonly #onlooks: boolean
 
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   /** Frames to build in: one for each write that is being put together, since users' code may write meanwhile. */
   readonly #frames: FrameBuilder[] = []
   readonly #state = newState()
-  /** For point reads; undefined as long as all are in use. */
+  /** For point reads; undefined as long as all are in use, and where there can be none. */
   #pin: Pin | undefined
   readonly #holds: Holds
+  readonly #lockPins: LockPins
   #closed = false
 
   private constructor(options: EngineOptions, world: Storage, inspect: boolean, patience: Patience, expected?: ExpectedDatabase) {
@@ -152,36 +168,29 @@ export class Engine {
       this.#home = home
       this.#storage = storage
       const found = expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
-      this.isPrivate = inspect || (options.readOnly && !mayWriteAll(storage, paths))
+      const onlyReads = inspect || (options.readOnly && !mayWriteAll(storage, paths))
+      const region = { reserveBytes: options.reserveBytes, windowBytes: options.windowBytes, readAheadBytes: options.readAheadBytes }
       if (found === 'missing') flushHome(world, paths.directory)
       this.#dataFile = guarded('Opening the data file', () =>
         openDataFile(storage, {
           path: paths.data,
-          region: {
-            mode: this.isPrivate ? 'private' : 'shared',
-            reserveBytes: options.reserveBytes,
-            windowBytes: options.windowBytes,
-            create: found === 'missing' && !this.isPrivate,
-            readAheadBytes: options.readAheadBytes,
-          },
+          region: { ...region, mode: 'shared', create: found === 'missing' && !onlyReads, readOnly: onlyReads },
           expected: expected?.data,
-          // Until a private look has read the log and pinned its tree, openers wait.
-          takeTurn: (locks) => this.#lockOpen(locks, this.isPrivate ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0),
+          takeTurn: (locks) => this.#lockOpen(locks, onlyReads ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0),
         }),
       )
-      const data = (this.#dataRegion = this.#dataFile.region)
       this.#locks = this.#dataFile.locks
       undo.push(() => this.#dataFile.close())
+      const isInUse = onlyReads && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
+      if (inspect && isInUse) throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
+      this.isPrivate = onlyReads && !isInUse
+      this.#onlooks = isInUse
+      const data = (this.#dataRegion = this.isPrivate ? this.#openPrivately(region) : this.#dataFile.region)
+      undo.push(() => data.close())
       // Before there is a log: a log without a data file is damage, not a creation cut short.
       if (found === 'missing') guarded('Creating the data file', () => storage.flushDirectory(paths.directory))
 
-      let first = this.isPrivate || this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')
-      if (this.isPrivate && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
-        throw new LockedError(
-          'The database is open elsewhere. Its files can only be looked at from outside while nobody writes to them; ' +
-            'close it everywhere first.',
-        )
-      }
+      let first = this.isPrivate || (!this.#onlooks && this.#locks.tryLock(LOCK.ATTACHED, 'exclusive'))
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
@@ -189,7 +198,7 @@ export class Engine {
       if (control !== undefined) {
         undo.push(() => control!.close())
         // Those who had it open may have ended this moment.
-        if (!this.#isOfThisLife(control) && this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) {
+        if (!this.#onlooks && !this.#isOfThisLife(control) && this.#locks.tryLock(LOCK.ATTACHED, 'exclusive')) {
           control.close()
           first = true
         }
@@ -222,18 +231,19 @@ export class Engine {
       if (!first && !header.uuid.equals(this.#control.uuid)) throw new DisplacedError(paths.data, 'written over', RESTORED)
       this.#values = valueCodec(storedEncoding(header.encodingNo, options))
       this.#space = new SlotSpace(data)
-      this.#checker = new SlotChecker(this.#space, this.#control)
+      this.#checker = new SlotChecker(this.#space, this.#control, !this.#onlooks)
       this.#log = new Log({
         storage,
         directory: paths.wal,
         like: paths.data,
         uuid: header.uuid,
         segmentBytes: options.segmentBytes,
-        readOnly: this.isPrivate,
+        readOnly: onlyReads,
       })
       undo.push(() => this.#log.close())
       this.#pins = new Pins(this.#control, this.isPrivate ? undefined : this.#locks)
-      this.#holds = new Holds(this.#control, this.#pins)
+      this.#lockPins = new LockPins(this.#locks)
+      this.#holds = new Holds(this.#control, this.#onlooks ? new LockPinSource(this.#control, this.#lockPins) : this.#pins)
       this.#reader = new TreeReader(this.#space, this.#control, this.#checker)
       this.#allocator = new Allocator(this.#control, this.#space, this.#pins, (slots) => this.#growFor(slots), options.maxHeldBytes)
       const writer = new TreeWriter(this.#space, this.#allocator, this.#checker)
@@ -263,19 +273,17 @@ export class Engine {
         timeoutMs: options.timeoutMs,
       })
       // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
-      if (this.isPrivate) new LockPins(this.#locks).hold(header.lsn, 'firm')
+      if (this.isPrivate) this.#lockPins.hold(header.lsn, 'firm')
       this.recovery = first ? this.#recover(header, search) : undefined
-      if (!this.isPrivate) {
-        if (first) {
-          this.#control.identity = this.#controlRegion.identity()
-          this.#control.life = drawLife(storage)
-          joinLife(this.#locks, this.#control.life)
-          this.#control.setReady()
-          this.#locks.tryLock(LOCK.ATTACHED, 'shared')
-        }
+      if (first && !this.isPrivate) {
+        this.#control.identity = this.#controlRegion.identity()
+        this.#control.life = drawLife(storage)
+        joinLife(this.#locks, this.#control.life)
+        this.#control.setReady()
+        this.#locks.tryLock(LOCK.ATTACHED, 'shared')
       }
       this.#locks.unlock(LOCK.OPEN)
-      this.#pin = this.#pins.tryAcquire()
+      if (!this.#onlooks) this.#pin = this.#pins.tryAcquire()
     } catch (error) {
       for (const step of undo.reverse()) step()
       throw typedError(error, 'Opening the database')
@@ -318,12 +326,24 @@ export class Engine {
         reserveBytes: CONTROL_RESERVE_BYTES,
         windowBytes: controlWindowBytes(this.#dataRegion.sizeBytes()),
         create: first && !this.isPrivate,
+        readOnly: this.#onlooks,
         like: data,
       })
     } catch (error) {
       if (!first && error instanceof StorageError && error.code === 'ENOENT') throw this.#controlGone()
       throw typedError(error, 'Opening the control file')
     }
+  }
+
+  /** The file that has been opened, in memory of this process's own once something is stored in it. */
+  #openPrivately(options: Pick<RegionOptions, 'reserveBytes' | 'windowBytes' | 'readAheadBytes'>): Region {
+    const { path, identity } = this.#dataFile
+    return guarded('Opening the data file', () => {
+      const region = this.#storage.openRegion(path, { ...options, mode: 'private' })
+      if (isSameFile(region.identity(), identity)) return region
+      region.close()
+      throw new LockedError(`${path} is being replaced; try again later.`)
+    })
   }
 
   #controlGone(): CorruptError {
@@ -634,13 +654,13 @@ export class Engine {
 
   /**
    * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
-   * published in the meantime. Throws `ReadersError` if it never comes to that.
+   * published in the meantime. Throws `ReadersError` if it never comes to that. An onlooker pins it by a lock then.
    */
   #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
-    if (this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = this.#pins.tryAcquire()
+    if (!this.#onlooks && this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = this.#pins.tryAcquire()
     const glimpse = new Glimpse(this.#control)
     const state = newState()
-    for (let i = 0; i < MAX_GLIMPSES; i++) {
+    for (let i = 0; i < (this.#onlooks ? MAX_ONLOOKER_GLIMPSES : MAX_GLIMPSES); i++) {
       glimpse.begin(state)
       try {
         return read(new EngineSnapshot(this.#source(glimpse), state))
@@ -648,9 +668,24 @@ export class Engine {
         if (!(error instanceof MovedOn)) throw error
       }
     }
+    if (this.#onlooks) return this.#readHeld(read)
     throw new ReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
   }
   #glimpses = 0
+
+  /** The same with the pin of a snapshot, as often as that is ended. */
+  #readHeld<T>(read: (snapshot: EngineSnapshot) => T): T {
+    for (;;) {
+      const share = this.#hold()
+      try {
+        return read(new EngineSnapshot(this.#source(share), share.state))
+      } catch (error) {
+        if (!(error instanceof ExpiredError)) throw error
+      } finally {
+        share.release()
+      }
+    }
+  }
 
   // ---- writing ---------------------------------------------------------------------------------
 
@@ -918,7 +953,7 @@ export class Engine {
   }
 
   /** The parts that tools which look inside need: verification, the slot map, the list of frames. */
-  inside(): { space: SlotSpace; control: Control; checker: SlotChecker; log: Log; allocator: Allocator; pins: Pins; sharedLocks: SharedLockParts } {
+  inside(): EngineParts {
     this.#assertOpen()
     return {
       space: this.#space,
@@ -927,6 +962,7 @@ export class Engine {
       log: this.#log,
       allocator: this.#allocator,
       pins: this.#pins,
+      lockPins: this.#onlooks ? this.#lockPins : undefined,
       sharedLocks: this.#sharedLocks(),
     }
   }
@@ -1002,6 +1038,7 @@ export class Engine {
     } finally {
       this.#log.close()
       this.#controlRegion.close()
+      this.#dataRegion.close()
       this.#dataFile.close()
       this.#home.close()
     }

@@ -21,6 +21,7 @@
 //
 // Whoever holds no pin at all can read by the same rule (`Glimpse`): what it looks at instead is that no
 // other tree has been published since. The slots of the newest tree are not written before the next one is there.
+import { ExpiredError } from '../errors.js'
 import { loadFence } from '../storage/fence.js'
 import { Control, STATE, type StateFields } from './control.js'
 import { LEAF_CELL_HEADER, KEY_LENGTH_MASK, SLOT, SLOT_BYTES } from './layout.js'
@@ -30,6 +31,13 @@ export interface Hold {
   /** Throws if what has been read up to now may not be what it was. */
   assertHeld(): void
 }
+
+/** The error for a snapshot or iterator that a leader has expired. */
+export const ended = (): ExpiredError =>
+  new ExpiredError(
+    'This snapshot or iterator was ended: it held back more of the data file than a writer allows (maxHeldBytes). ' +
+      'Take a new one, and close it sooner.',
+  )
 
 let observer: (() => void) | undefined
 

@@ -6,11 +6,27 @@
 // share back, some time later: a share knows nothing of whoever has it.
 import { STATE, newState, type Control, type StateFields } from './control.js'
 import type { Hold } from './held.js'
-import type { Pin, Pins } from './pins.js'
+
+/** A pin that snapshots and iterators can share: in `control` (pins.ts), or a lock (lock-pins.ts). */
+export interface HeldPin extends Hold {
+  /** Pins the newest tree. `nowMs`: of the monotonic clock. */
+  hold(into: StateFields, nowMs: number): void
+  /** How many share it, and since when the first of them does; for the figures alone. */
+  set sharers(n: number)
+  set sinceMs(ms: number)
+  readonly isExpired: boolean
+}
+
+/** Where they come from. */
+export interface HeldPins {
+  acquire(): HeldPin
+  giveBack(pin: HeldPin): void
+  readonly isClosed: boolean
+}
 
 /** A pin and those who share it. */
 interface SharedPin {
-  readonly pin: Pin
+  readonly pin: HeldPin
   /** The tree. */
   readonly state: StateFields
   /** In the order in which they came. */
@@ -20,7 +36,7 @@ interface SharedPin {
 /** One snapshot's or iterator's part in a pin. */
 export class Share implements Hold {
   readonly #holds: Holds
-  readonly #pin: Pin
+  readonly #pin: HeldPin
   /** @internal */
   readonly shared: SharedPin
   readonly sinceMs: number
@@ -53,11 +69,11 @@ export const releaseWithout = (owner: object, share: Share): void => forgotten.r
 
 export class Holds {
   readonly #control: Control
-  readonly #pins: Pins
+  readonly #pins: HeldPins
   /** The newest tree that is held. Older ones nobody can come to any more. */
   #newest: SharedPin | undefined
 
-  constructor(control: Control, pins: Pins) {
+  constructor(control: Control, pins: HeldPins) {
     this.#control = control
     this.#pins = pins
   }

@@ -11,7 +11,11 @@
 // notes in `control` that the trees up to an LSN are held no longer, and such a reader looks there as the
 // owner of a pin looks at its flag (held.ts). Who found nobody and replayed the log in its own memory has no
 // `control` to look at. Its pin is firm: the tree of the header that it began with, until it closes.
+import { loadFence } from '../storage/fence.js'
 import type { LockTable } from '../storage/storage.js'
+import { STATE, type Control, type StateFields } from './control.js'
+import { ended } from './held.js'
+import type { HeldPin, HeldPins } from './holds.js'
 import { LOCK } from './lock-bytes.js'
 
 export type LockPinKind = 'endable' | 'firm'
@@ -48,7 +52,67 @@ export class LockPins {
   }
 }
 
+/** The pin of snapshots and iterators that read one tree; endable. */
+class LockPin implements HeldPin {
+  readonly #control: Control
+  readonly #pins: LockPins
+  #lsn = 0
+  // Others do not see these.
+  sharers = 0
+  sinceMs = 0
+
+  constructor(control: Control, pins: LockPins) {
+    this.#control = control
+    this.#pins = pins
+  }
+
+  hold(into: StateFields): void {
+    for (;;) {
+      this.#control.readState(into)
+      this.#lsn = into[STATE.VISIBLE]!
+      this.#pins.hold(this.#lsn, 'endable')
+      if (this.#control.visible() === this.#lsn) return
+      this.release()
+    }
+  }
+
+  get isExpired(): boolean {
+    return this.#lsn <= this.#control.endedUpTo
+  }
+
+  assertHeld(): void {
+    loadFence()
+    if (this.isExpired) throw ended()
+  }
+
+  release(): void {
+    this.#pins.letGo(this.#lsn, 'endable')
+  }
+}
+
+/** Where snapshots and iterators of a thread that cannot write `control` get their pins: there is no end of them. */
+export class LockPinSource implements HeldPins {
+  readonly #control: Control
+  readonly #pins: LockPins
+  isClosed = false
+
+  constructor(control: Control, pins: LockPins) {
+    this.#control = control
+    this.#pins = pins
+  }
+
+  acquire(): LockPin {
+    return new LockPin(this.#control, this.#pins)
+  }
+
+  giveBack(pin: LockPin): void {
+    pin.release()
+  }
+}
+
 const NONE: readonly number[] = []
+/** Above every LSN; twice as much is still a whole number above the first byte. */
+const MAX_LSN = 2 ** 51 - 1
 
 /**
  * LSNs below `below` of trees that others hold by locks, in no order; those of endable pins only from
@@ -74,6 +138,9 @@ export const isEndable = (locks: LockTable, lsn: number): boolean => {
   const byte = byteOf(lsn, 'endable')
   return locks.heldByOther(byte, byte + 1) >= 0
 }
+
+/** How many trees others hold by locks. */
+export const countLockPins = (locks: LockTable, endedUpTo: number): number => lockPinned(locks, endedUpTo, MAX_LSN).length
 
 /** True if anybody else holds any tree by a lock. */
 export const anyLockPin = (locks: LockTable): boolean => locks.heldByOther(LOCK.LSN_PINS, Number.MAX_SAFE_INTEGER) >= 0

@@ -18,11 +18,12 @@
 // the leader lock. If a slot had changed while it was read, the 3 is there to be seen afterwards: held.ts says
 // what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
 // stopped in the middle of it.
-import { ExpiredError, ReadersError } from '../errors.js'
+import { ReadersError } from '../errors.js'
 import type { LockTable } from '../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
+import { ended } from './held.js'
 import { LOCK } from './lock-bytes.js'
-import { isEndable, lockPinned } from './lock-pins.js'
+import { countLockPins, isEndable, lockPinned } from './lock-pins.js'
 
 const PIN_WORDS = 16
 const FLAG_WORD = 2
@@ -90,10 +91,7 @@ export class Pin {
   assertHeld(): void {
     // An atomic read-modify-write: loads before it are done before it, on every machine.
     if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED) return
-    throw new ExpiredError(
-      'This snapshot or iterator was ended: it held back more of the data file than a writer allows (maxHeldBytes). ' +
-        'Take a new one, and close it sooner.',
-    )
+    throw ended()
   }
 
   release(): void {
@@ -197,7 +195,7 @@ export class Pins {
     return true
   }
 
-  /** Reads, snapshots and iterators at this moment, of anybody. */
+  /** Reads, snapshots and iterators at this moment, of anybody; those that pin a tree by locks count as one for each tree. */
   inUse(): number {
     const { i32, pinsUsed } = this.#control
     let n = 0
@@ -207,6 +205,7 @@ export class Pins {
       if (flag === READING) n++
       else if (flag === HELD) n += Math.max(1, i32[word + SHARERS_WORD]!)
     }
+    if (this.#locks !== undefined) n += countLockPins(this.#locks, this.#control.endedUpTo)
     return n
   }
 

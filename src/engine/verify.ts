@@ -2,18 +2,18 @@
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
 import { CorruptError } from '../errors.js'
-import { newState, STATE } from './control.js'
+import { STATE } from './control.js'
 import type { Engine } from './engine.js'
-import { chainSlots } from './free-list.js'
 import { guarded } from '../storage/errors.js'
 import { isKey } from './keys.js'
 import { HEADER_SLOTS, TYPE, type SlotNo } from './layout.js'
+import { takeMoment } from './moment.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from './overflow.js'
-import { underLeaderLock } from './shared-locks.js'
-import { eachSlot, slotsIn, type Runs } from './runs.js'
+import { eachSlot, slotsIn } from './runs.js'
 import { compareKeys } from './search.js'
 import { madeAt, slotDamage, structureDamage } from './slot-check.js'
+import { usedSlots } from './trim.js'
 
 export interface Damage {
   readonly slotNo: number
@@ -41,41 +41,17 @@ export function verify(engine: Engine): VerifyReport {
 }
 
 function verifyTree(engine: Engine): VerifyReport {
-  const { space, control, checker, allocator, pins, sharedLocks } = engine.inside()
+  const { space, checker } = engine.inside()
   const damage: Damage[] = []
   const note = (slotNo: number, why: string): void => {
     if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
   }
-  const state = newState()
   // It has been made again, but the file is as it was.
   const { freeListDamage } = engine.recovery ?? {}
   if (engine.isPrivate && freeListDamage !== undefined) note(freeListDamage.slotNo, freeListDamage.why)
-  const pin = pins.acquire()
-  // Free slots and the tree must be of one moment.
-  let waiting: Runs = new Float64Array(0)
-  let chain: SlotNo[] = []
-  let pending: SlotNo[] = []
-  const lookAtOnce = (): void => {
-    pin.take(newState())
-    control.readState(state)
-    allocator.begin(control.readState(newState()), state[STATE.VISIBLE]!)
-    waiting = allocator.waiting()
-    try {
-      chain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
-      pending = chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)
-      // Now, since the next checkpoint gives these slots away, pin or no pin.
-      for (const slot of chain) {
-        const why = slotDamage(space, slot, new Node())
-        if (why !== undefined) note(slot, why)
-      }
-    } catch (error) {
-      note(error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, (error as Error).message)
-    }
-  }
+  const { state, waiting, chain, pending, damage: freeDamage, release } = takeMoment(engine)
+  for (const { slotNo, why } of freeDamage) note(slotNo, why)
   try {
-    if (engine.isPrivate) lookAtOnce()
-    else underLeaderLock(sharedLocks, lookAtOnce)
-
     const nextSlot = state[STATE.NEXT_SLOT]!
     const reached = new Uint8Array(nextSlot)
     const mark = (slot: number, what: string): boolean => {
@@ -159,10 +135,12 @@ function verifyTree(engine: Engine): VerifyReport {
     if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1, undefined, undefined)
     for (const slot of chain) mark(slot, 'part of the free list')
     for (const slot of pending) mark(slot, 'part of the next free list')
-    for (const slot of eachSlot(waiting)) mark(slot, 'a free slot')
-    let lost = state[STATE.LOST]!
-    for (let slot = HEADER_SLOTS; slot < nextSlot; slot++) {
-      if (reached[slot] === 0 && lost-- <= 0) note(slot, 'it is neither used nor free: it has leaked')
+    if (waiting !== undefined) {
+      for (const slot of eachSlot(waiting)) mark(slot, 'a free slot')
+      let lost = state[STATE.LOST]!
+      for (let slot = HEADER_SLOTS; slot < nextSlot; slot++) {
+        if (reached[slot] === 0 && lost-- <= 0) note(slot, 'it is neither used nor free: it has leaked')
+      }
     }
     const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
     for (const kind of ['leaf', 'branch', 'overflow'] as const) {
@@ -173,10 +151,10 @@ function verifyTree(engine: Engine): VerifyReport {
       ok: damage.length === 0,
       lsn: state[STATE.VISIBLE]!,
       entries,
-      slots: { ...counts, free: slotsIn(waiting) },
+      slots: { ...counts, free: waiting === undefined ? nextSlot - usedSlots(state) : slotsIn(waiting) },
       damage,
     }
   } finally {
-    pins.giveBack(pin)
+    release()
   }
 }

@@ -70,6 +70,7 @@ export interface Row {
 
 const STEP = new URL('./step.js', import.meta.url).pathname
 const CLI = new URL('../../../bin/mmapdb', import.meta.url).pathname
+const STEP_LIMIT_MS = 60_000
 const isRoot = process.geteuid?.() === 0
 
 export interface Instruction {
@@ -106,6 +107,8 @@ function start(place: string, path: string, step: Step): Running {
   })
   let isReady!: (value?: unknown) => void
   const ready = new Promise((resolve) => (isReady = resolve))
+  // A step that hangs fails its row, and does not outlive it.
+  const limit = setTimeout(() => child.kill('SIGKILL'), STEP_LIMIT_MS)
   const result = new Promise((resolve) => {
     let outcome: unknown = 'nothing'
     child.on('message', (message: { ready?: boolean; gives?: unknown }) => {
@@ -114,6 +117,7 @@ function start(place: string, path: string, step: Step): Running {
     })
     child.on('exit', (code, signal) => {
       const end = code === 0 ? outcome : `ended with ${signal ?? code}`
+      clearTimeout(limit)
       isReady()
       resolve(end)
     })

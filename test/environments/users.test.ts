@@ -189,10 +189,116 @@ const whoMayOnlyRead: Row[] = [
       puts(ROOT),
     ],
   },
+  {
+    what: 'another user reads while the owner writes, sees what is written, and stays when the owner goes',
+    steps: [
+      writesOn(OWNER),
+      gets(OTHER),
+      ...readsByCommands(OTHER).slice(0, -1),
+      { as: OTHER, command: ['recover', '--dry-run'], status: 4 },
+      {
+        as: OTHER,
+        goesOn: true,
+        does: `const db = await open({ readOnly: true }); let seen = 0, last = 0
+               while (!isOver()) {
+                 await sleep(1)
+                 if (db.get('key') !== 'value' || !db.has('key') || db.get('none') !== undefined) return 'wrong'
+                 const { version } = db.getEntry('n1') ?? { version: 0 }
+                 if (version < last) return 'backwards'
+                 if (version > last && ++seen === 2) ready()
+                 last = version
+               }
+               await db.close(); return 'undisturbed'`,
+        gives: 'undisturbed',
+      },
+      refused(OTHER, 'ERR_MMAPDB_PERMISSION'),
+      puts(ROOT),
+      puts(OWNER),
+    ],
+  },
+  ...[0, 2].map((workers): Row => ({
+    what: `all that reads, by another user while the owner writes, ${workers} workers`,
+    steps: [
+      writesOn(OWNER),
+      {
+        as: OTHER,
+        options: { workers },
+        does: `const db = await open({ readOnly: true }), wrong = []
+               const same = (what, got, wanted) => { if (JSON.stringify(got) !== JSON.stringify(wanted)) wrong.push([what, got, wanted]) }
+               for (let round = 0; round < 40; round++) {
+                 const snapshot = db.snapshot(), entries = [...snapshot.range()]
+                 const keys = entries.map(([key]) => key), values = entries.map(([, value]) => value)
+                 await sleep(2)
+                 same('again', [...snapshot.range()], entries)
+                 same('reverse', [...snapshot.range({ reverse: true })].reverse(), entries)
+                 same('keys', [...snapshot.keys()], keys)
+                 same('values', [...snapshot.values()], values)
+                 same('count', snapshot.count(), entries.length)
+                 same('one by one', keys.map((key) => snapshot.get(key)), values)
+                 same('has', keys.every((key) => snapshot.has(key) && db.has(key)), true)
+                 snapshot.close()
+                 same('many', (await db.getMany(keys)).every((value) => typeof value === 'string'), true)
+                 same('counted', (await db.countAsync()) >= entries.length && db.count() >= entries.length, true)
+                 for (const [key, value] of db.range({ prefix: 'n', limit: 10 })) same('prefix', [key[0], typeof value], ['n', 'string'])
+                 same('stats', db.stats().entries >= entries.length, true)
+               }
+               const report = await db.verify(); same('damage', report.damage, [])
+               try { await db.put('a', 'b') } catch (error) { same('put', error.code, 'ERR_MMAPDB_READ_ONLY') }
+               await db.close(); return wrong.slice(0, 3)`,
+        gives: [],
+      },
+    ],
+  })),
+  {
+    what: 'a reader who opened beside the owner reads on through the lives of owners, closed and killed',
+    steps: [
+      { as: OWNER, goesOn: true, does: `const db = await open(); await db.put('key', 'value'); ready(); await sleep(1500); await db.close(); return 'value'`, gives: 'value' },
+      {
+        as: OTHER,
+        goesOn: true,
+        does: `const db = await open({ readOnly: true }), snapshot = db.snapshot(), before = JSON.stringify([...snapshot.range()]); ready()
+               while (!isOver()) { await sleep(2); if (db.get('key') !== 'value' || JSON.stringify([...snapshot.range()]) !== before) return 'changed' }
+               const { ok } = await db.verify(); const seen = db.get('n1') !== undefined; await db.close(); return { ok, seen }`,
+        gives: { ok: true, seen: true },
+      },
+      puts(OWNER), dies(OWNER), puts(OWNER), dies(ROOT), gets(ROOT), gets(MEMBER), puts(OWNER),
+    ],
+  },
+  {
+    what: 'a snapshot that nobody may end by hand is ended by maxHeldBytes',
+    steps: [
+      { as: OWNER, goesOn: true, options: { maxHeldBytes: 65536, checkpointBytes: 65536 }, gives: true,
+        does: `const db = await open(); for (let i = 0; i < 500; i++) await db.put(i, 'x'.repeat(300)); ready()
+               while (!isOver()) { for (let i = 0; i < 500; i++) db.put(i, 'y'.repeat(300)); await db.put(1, 'z'); await sleep(1) }
+               const { heldBytes } = db.stats().readers; await db.close(); return heldBytes < 2 ** 20` },
+      { as: OTHER, gives: 'ERR_MMAPDB_EXPIRED',
+        does: `const db = await open({ readOnly: true }), snapshot = db.snapshot()
+               for (let i = 0; i < 2000; i++) { await sleep(5); if (snapshot.count() !== 500) return 'wrong'; if (db.count() !== 500) return 'wrong, too' }
+               return 'never'` },
+      { as: OTHER, does: `const db = await open({ readOnly: true }); const n = db.count(); await db.close(); return n`, gives: 500 },
+    ],
+  },
   { what: 'there is no database', steps: [gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }), { sh: 'mkdir $DB' }, gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }), { sh: ': > $DB/data' }, gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' })] },
 ]
 
 const mounts: Row[] = [
+  {
+    what: 'a read-only bind mount, by root and by another user, while the owner writes and while nobody does',
+    needsRoot: true,
+    steps: [
+      puts(OWNER),
+      { sh: 'mkdir $PLACE/view; mount --bind $PLACE $PLACE/view; mount -o remount,bind,ro $PLACE/view' },
+      ...[ROOT, OTHER].map((as): Step => gets(as, { does: GET.replace('readOnly: true }', "readOnly: true }, place + '/view/db'") })),
+      writesOn(OWNER),
+      ...[ROOT, OTHER].map((as): Step => ({
+        as, gives: true,
+        does: `const db = await open({ readOnly: true }, place + '/view/db'); const before = db.getEntry('n1')?.version ?? 0
+               for (let i = 0; i < 1000; i++) { await sleep(5); if (db.get('key') !== 'value') return 'wrong'; if ((db.getEntry('n1')?.version ?? 0) > before) return (await db.verify()).ok }
+               return 'nothing new'`,
+      })),
+      puts(OWNER),
+    ],
+  },
   {
     what: 'a file system that is mounted read-only, closed and left by a crash',
     tmpfs: 'size=64m',
