@@ -79,7 +79,10 @@ export interface OpenOptions {
    * snapshot must last, such as for a backup. 64 KiB to 16 TiB; default: no limit (`Infinity`).
    */
   maxHeldBytes?: number
-  /** Open on a network file system although neither its mappings nor its locks can be relied on. */
+  /**
+   * Open on a network file system, or one on FUSE that is not known to be local, although neither its mappings
+   * nor its locks can be relied on.
+   */
   allowNetworkFileSystem?: boolean
 }
 

@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { judgeFileSystem } from './file-systems.js'
 import { identityOf, PosixDirectory } from './held-directory.js'
 import {
   NATIVE_ANONYMOUS,
@@ -421,55 +422,6 @@ class PosixLocks implements LockTable {
   }
 }
 
-// File systems by the magic number of statfs(2).
-const LOCAL_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0xef53, 'ext4'], // ext2 and ext3, too: they share the number
-  [0x58465342, 'xfs'],
-  [0x9123683e, 'btrfs'],
-  [0x2fc12fc1, 'zfs'],
-  [0xca451a4e, 'bcachefs'],
-  [0xf2f52010, 'f2fs'],
-  [0x01021994, 'tmpfs'],
-  [0x858458f6, 'ramfs'],
-  [0x794c7630, 'overlayfs'],
-  [0x65735546, 'fuse'], // what lies behind it cannot be told
-  [0x3153464a, 'jfs'],
-  [0x52654973, 'reiserfs'],
-  [0x4d44, 'vfat'],
-  [0x2011bab0, 'exfat'],
-  [0x5346544e, 'ntfs'],
-  [0x7366746e, 'ntfs3'],
-  [0x73717368, 'squashfs'],
-  [0xe0f5e1e2, 'erofs'],
-  [0x9660, 'isofs'],
-  [0xf15f, 'ecryptfs'],
-  [0x3434, 'nilfs2'],
-  [0x24051905, 'ubifs'],
-  [0x61756673, 'aufs'],
-])
-
-// Here the file may be open on another host, of whose mappings, locks and futexes this kernel knows
-// nothing.
-const NETWORKED_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0x6969, 'nfs'],
-  [0x517b, 'smb'],
-  [0xfe534d42, 'smb2'],
-  [0xff534d42, 'cifs'],
-  [0x00c36400, 'ceph'],
-  [0x01021997, '9p'],
-  [0x5346414f, 'openafs'],
-  [0x6b414653, 'afs'],
-  [0x73757245, 'coda'],
-  [0x564c, 'ncp'],
-  [0x0bd00bd0, 'lustre'],
-  [0x47504653, 'gpfs'],
-  [0x01161970, 'gfs2'],
-  [0x7461636f, 'ocfs2'],
-  [0x19830326, 'beegfs'],
-  [0x20030528, 'orangefs'],
-  [0x786f4256, 'vboxsf'],
-])
-
 export class PosixStorage implements Storage {
   // Nobody ever notifies it: waiting on it is sleeping.
   readonly #sleepWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
@@ -531,14 +483,10 @@ export class PosixStorage implements Storage {
 
   fileSystem(path: string): FileSystemInfo {
     try {
+      const at = fs.realpathSync.native(path)
       // Signed on some machines.
-      const magic = fs.statfsSync(path).type >>> 0
-      const networkedName = NETWORKED_FILE_SYSTEMS.get(magic)
-      return {
-        name: networkedName ?? LOCAL_FILE_SYSTEMS.get(magic) ?? `0x${magic.toString(16)}`,
-        networked: networkedName !== undefined,
-        readOnly: isReadOnly(path),
-      }
+      const { name, networked } = judgeFileSystem(fs.statfsSync(path).type >>> 0, mountInfo(), at)
+      return { name, networked, readOnly: isReadOnly(path) }
     } catch (error) {
       throw storageError(error, path)
     }
@@ -628,6 +576,15 @@ function makeDirectoryLike(path: string, like: string): void {
 
 function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
+}
+
+/** What is mounted where, as this process sees it; empty where that cannot be told. */
+function mountInfo(): string {
+  try {
+    return fs.readFileSync('/proc/self/mountinfo', 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 // A missing permission is not a read-only file system.

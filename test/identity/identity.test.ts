@@ -6,7 +6,11 @@ import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlink
 import { dirname, join } from 'node:path'
 import { open, type Database } from '../../src/index.js'
 import { MmapdbError } from '../../src/errors.js'
-import { cleanUp, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY } from '../engine/support.js'
+import { Engine } from '../../src/engine/engine.js'
+import { resolveOptions } from '../../src/engine/options.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import type { Storage } from '../../src/storage/storage.js'
+import { cleanUp, expectError, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY } from '../engine/support.js'
 
 const OPTIONS = { ...TINY, valueEncoding: 'utf8', workers: 2 } as const
 
@@ -36,6 +40,26 @@ async function found(path: string, key: string): Promise<unknown> {
   await db.close()
   return value
 }
+
+describe('a database on a network file system', () => {
+  afterEach(cleanUp)
+
+  it('is neither created nor opened, unless that is allowed', () => {
+    const path = scratchPath()
+    const asked: string[] = []
+    const networked = Object.assign(Object.create(posixStorage) as Storage, {
+      fileSystem: (at: string) => (asked.push(at), { name: 'fuse.sshfs', networked: true, readOnly: false }),
+    })
+    const attempt = (more = {}): Engine => Engine.open(resolveOptions(path, { ...OPTIONS, workers: 0, ...more }), networked)
+    expectError(() => attempt(), 'ERR_MMAPDB_UNSUPPORTED', /network file system \(fuse.sshfs\)/)
+    expect(asked).to.deep.equal([dirname(path)])
+    expect(existsSync(path)).to.equal(false)
+    attempt({ allowNetworkFileSystem: true }).close()
+    expectError(() => attempt(), 'ERR_MMAPDB_UNSUPPORTED')
+    expectError(() => attempt({ readOnly: true }), 'ERR_MMAPDB_UNSUPPORTED')
+    attempt({ allowNetworkFileSystem: true }).close()
+  })
+})
 
 describe('a database, once it is open,', function () {
   this.timeout(60_000)

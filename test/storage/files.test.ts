@@ -213,7 +213,7 @@ describe('storage: directories', () => {
     const here = storage.fileSystem(scratchDirectory())
     expect(here.networked).to.equal(false)
     expect(here.readOnly).to.equal(false)
-    expect(storage.fileSystem('/proc').name).to.equal('0x9fa0')
+    expect(storage.fileSystem('/proc').name).to.equal('proc')
     const mount = mountScratch('tmpfs', 'size=64k')
     if (mount === undefined) return skip(this, 'mounting takes root')
     expect(storage.fileSystem(mount)).to.deep.equal({ name: 'tmpfs', networked: false, readOnly: false })
