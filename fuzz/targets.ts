@@ -328,7 +328,8 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   values: {
     run: values,
     seeds: () =>
-      [{ a: 1, b: ['x', null, 1.5] }, new Map([[1, 2]]), new Set([1]), new Date(5), /x/g, new Error('e'), 2n ** 64n, Buffer.alloc(20), 'text'.repeat(20)].map((value) =>
+      [{ a: 1, b: ['x', null, 1.5] }, new Map([[1, 2]]), new Set([1]), new Date(5), /x/g, new Error('e', { cause: [1] }), 2n ** 64n, Buffer.alloc(20), 'text'.repeat(20),
+       { u: undefined, s: '\ud800é', z: -0 }, Object.assign(Object.create(null) as object, { a: 1 }), Object.assign([], { 3: 'x' }), new Float64Array(2), new ArrayBuffer(3), new Map([[{}, new Map()]])].map((value) =>
         Buffer.concat([Buffer.of(0), valueCodec('msgpack').encode(value)]),
       ),
   },

@@ -64,31 +64,23 @@ export class MsgpackWriter {
   }
 
   private write(value: unknown, depth: number, step: Step): void {
-    switch (typeof value) {
-      case 'string':
-        return this.string(value)
-      case 'number':
-        return this.number(value)
-      case 'boolean':
-        this.room(1)
-        this.bytes[this.at++] = value ? 0xc3 : 0xc2
-        return
-      case 'object':
-        if (value === null) {
-          this.room(1)
-          this.bytes[this.at++] = 0xc0
-          return
-        }
-        if (Array.isArray(value)) return this.array(value, depth, step)
-        if (prototypeOf(value) === OBJECT) return this.object(value as Fields, depth, step)
-        return this.unusual(value, depth, step)
-      case 'undefined':
-        return this.mark(EXT.UNDEFINED)
-      case 'bigint':
-        return this.bigint(value)
-      default:
-        refuse(`is ${describe(value)}`, NOT_DATA)
-    }
+    // Not a switch: V8 tests what typeof gives without making a string of it only where the two stand side by side.
+    if (typeof value === 'string') this.string(value)
+    else if (typeof value === 'number') this.number(value)
+    else if (typeof value === 'object') {
+      if (value === null) this.byte(0xc0)
+      else if (Array.isArray(value)) this.array(value, depth, step)
+      else if (prototypeOf(value) === OBJECT) this.object(value as Fields, depth, step)
+      else this.unusual(value, depth, step)
+    } else if (typeof value === 'boolean') this.byte(value ? 0xc3 : 0xc2)
+    else if (typeof value === 'undefined') this.mark(EXT.UNDEFINED)
+    else if (typeof value === 'bigint') this.bigint(value)
+    else refuse(`is ${describe(value)}`, NOT_DATA)
+  }
+
+  private byte(byte: number): void {
+    this.room(1)
+    this.bytes[this.at++] = byte
   }
 
   // ---- primitives ------------------------------------------------------------------------------

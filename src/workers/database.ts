@@ -82,7 +82,8 @@ export class Database<V = Anything> {
 
   /**
    * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads where the data
-   * is in memory. Throws `InvalidError`, `CorruptError`, `IoError`, `ClosedError`.
+   * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact and not one of this
+   * database's encoding), `IoError`, `ClosedError`.
    */
   get(key: Key): Stored<V> | undefined {
     return this.#engine.get(key) as Stored<V> | undefined
@@ -116,7 +117,8 @@ export class Database<V = Anything> {
 
   /**
    * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator holds
-   * on to that moment until it is done, left or disposed of.
+   * on to that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
+   * cannot be decoded; called again, it goes on behind that entry.
    */
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
     return this.#owned(this.#engine.range(range, 'entries')) as never
