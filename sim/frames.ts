@@ -10,10 +10,12 @@ export interface ModelFrame {
   readonly bytes: Buffer
   /** Encoded keys; values as text, or undefined for a delete. */
   readonly operations: readonly { readonly key: string; readonly value: string | undefined }[]
+  /** The process that wrote it. */
+  readonly writer: string
 }
 
 /** The frame that a write to a file is, whole; undefined if it is none. */
-export function frameOf(written: Uint8Array): ModelFrame | undefined {
+export function frameOf(written: Uint8Array, writer: string): ModelFrame | undefined {
   const b = Buffer.from(written.buffer, written.byteOffset, written.length)
   if (b.length < FRAME.HEADER_BYTES || b.readUInt32LE(FRAME.LENGTH) !== b.length) return undefined
   const operations: { key: string; value: string | undefined }[] = []
@@ -24,7 +26,7 @@ export function frameOf(written: Uint8Array): ModelFrame | undefined {
     })
   })
   const lsn = b.readUIntLE(FRAME.LSN, 6)
-  return { lsn, end: lsn + frameStride(b.length), watermark: b.readUIntLE(FRAME.WATERMARK, 6), bytes: Buffer.from(b), operations }
+  return { lsn, end: lsn + frameStride(b.length), watermark: b.readUIntLE(FRAME.WATERMARK, 6), bytes: Buffer.from(b), operations, writer }
 }
 
 /** What `frames`, in ascending order, say at `lsn`. */

@@ -20,6 +20,7 @@ import { FIRST_LSN, type Lsn } from '../src/wal/lsn.js'
 import { filePosition, segmentName, segmentStart } from '../src/wal/segment.js'
 import { SECTOR_BYTES } from './disk.js'
 import { Fate } from './fate.js'
+import { newAppendFields } from '../src/wal/append-state.js'
 import { frameOf, stateAt, type ModelFrame } from './frames.js'
 import { CALM, Killed, Outage, World, type Process, type WorldRates } from './world.js'
 
@@ -125,7 +126,7 @@ export class Simulation {
   // ---- the model -------------------------------------------------------------------------------
 
   #noteFrame(bytes: Uint8Array): void {
-    const noted = frameOf(bytes)
+    const noted = frameOf(bytes, (this.#world.running as Actor | undefined)?.name ?? '')
     if (noted === undefined) return
     // A writer that died before it moved the tail left room for this one. What it wrote may be on the
     // disk all the same, and come back if the power is cut before this one is there.
@@ -439,23 +440,42 @@ export class Simulation {
   }
 
   #write(actor: Actor): void {
-    if (this.#isRush && this.#random.chance(0.7)) actor.engine!.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
-    else {
+    this.#commit(actor, (engine) => {
+      if (this.#isRush && this.#random.chance(0.7)) return engine.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
-      actor.engine!.batch(Array.from({ length: count }, () => this.#operation()))
-    }
-    this.#acknowledge()
+      engine.batch(Array.from({ length: count }, () => this.#operation()))
+    })
   }
 
   #writeMuch(actor: Actor): void {
     const from = this.#random.between(0, 500)
     const count = this.#random.between(50, 300)
     const del = this.#random.chance(0.3)
-    actor.engine!.batch(
-      Array.from({ length: count }, (_, i) =>
-        del ? { type: 'del' as const, key: keyOf(from + i) } : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
+    this.#commit(actor, (engine) =>
+      engine.batch(
+        Array.from({ length: count }, (_, i) =>
+          del ? { type: 'del' as const, key: keyOf(from + i) } : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
+        ),
       ),
     )
+  }
+
+  /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
+  #commit(actor: Actor, write: (engine: Engine) => void): void {
+    const engine = actor.engine!
+    const tail = (): number => engine.inside().control.append.read(newAppendFields()).tail
+    const before = tail()
+    try {
+      write(engine)
+    } catch (error) {
+      const isRefused = error instanceof MmapdbError && error.code !== 'ERR_MMAPDB_OUTCOME_UNKNOWN'
+      if (isRefused && !actor.dead && this.#world.outage === undefined) {
+        const now = tail()
+        const inLog = this.#frames.find(({ writer, lsn, end }) => writer === actor.name && lsn >= before && end <= now)
+        if (inLog !== undefined) throw this.#failure(`${actor.name} is told that nothing was written (${error.code}), and its frame is at LSN ${inLog.lsn}`)
+      }
+      throw error
+    }
     this.#acknowledge()
   }
 

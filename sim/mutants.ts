@@ -23,6 +23,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('the end of the log is published before the frame is written', 'engine/commit.js', 'log.write(segment, frame, lsn);', 'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);'),
   one('a frame is written without the append lock', 'engine/shared-locks.js', 'takeAppendLock(parts);', ''),
   one('a group is led without the leader lock', 'engine/commit.js', "if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive'))", 'if (true)'),
+  one('a write that is in the log is reported as one that is not', 'engine/commit.js', 'throw outcomeUnknown(typed, lsn);', 'throw typed;'),
   one('writes go on after a flush that failed', 'engine/control.js', "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail });", ';'),
   one('a flush is believed that went well after another had failed', 'engine/commit.js', 'control.stopOnFailedFlush(() => log.flush(segment));\n        // Had', 'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // Had'),
   one('what a dead appender left is counted', 'engine/commit.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),

@@ -23,8 +23,8 @@ const options = program.opts<{ seeds: string; only?: string; atLeast?: string }>
 
 /** Seeds it took until a life failed, with how; undefined if none did. */
 function seedsUntilCaught(mutant: Mutant): { seeds: number; how: string } | undefined {
-  // Below dist, so that the packages it imports are found.
-  const directory = mkdtempSync(join(DIST, 'mutant-'))
+  // Beside dist, so that the packages that it imports and the addon are found.
+  const directory = mkdtempSync(join(DIST, '..', 'dist-mutant-'))
   try {
     for (const part of ['src', 'sim', 'crash-tests']) cpSync(join(DIST, part), join(directory, part), { recursive: true })
     for (const { file, from, to } of mutant.changes) {

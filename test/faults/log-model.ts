@@ -9,7 +9,7 @@ export class LogModel {
 
   /** Sees every write to a file; those that are whole frames count. */
   note(bytes: Uint8Array): void {
-    const noted = frameOf(bytes)
+    const noted = frameOf(bytes, '')
     if (noted === undefined) return
     // One that was written before and did not count left room for this one.
     this.cutAt(noted.lsn)
