@@ -13,7 +13,7 @@ const TABLE = {
   ERR_MMAPDB_NOT_FOUND: ['NotFoundError', 2],
   /** What lies at the path is not a database. */
   ERR_MMAPDB_NOT_A_DATABASE: ['NotADatabaseError', 2],
-  /** The files were written by a newer format than this version reads. */
+  /** The files were written in a format, or with a value encoding, that this version does not read. */
   ERR_MMAPDB_VERSION: ['VersionError', 2],
   /** The system denied access. */
   ERR_MMAPDB_PERMISSION: ['PermissionError', 2],
@@ -74,7 +74,7 @@ export class InvalidError extends errorClass('ERR_MMAPDB_INVALID') {}
 export class NotFoundError extends errorClass('ERR_MMAPDB_NOT_FOUND') {}
 /** What lies at the path is not a database. */
 export class NotADatabaseError extends errorClass('ERR_MMAPDB_NOT_A_DATABASE') {}
-/** The files were written by a newer format than this version reads. */
+/** The files were written in a format, or with a value encoding, that this version does not read. */
 export class VersionError extends errorClass('ERR_MMAPDB_VERSION') {}
 /** The system denied access. */
 export class PermissionError extends errorClass('ERR_MMAPDB_PERMISSION') {}

@@ -51,12 +51,12 @@ export function describe(value: unknown): string {
 
 function describeObject(value: object): string {
   if (Array.isArray(value) && isExactly(value, 'Array')) return 'an array'
-  if (types.isBoxedPrimitive(value)) return 'a boxed primitive, such as new Number makes,'
+  if (types.isBoxedPrimitive(value)) return 'a boxed primitive'
   if (types.isArgumentsObject(value)) return 'an arguments object'
   if (types.isModuleNamespaceObject(value)) return 'a module'
   const prototype = Object.getPrototypeOf(value) as object | null
   if (prototype === null) return 'an object without a prototype'
-  if (prototype === Object.prototype) return 'an object'
+  if (prototype === Object.prototype) return isPlainWithin(value) ? 'an object' : `an object of the kind ${Object.prototype.toString.call(value).slice(8, -1)}`
   const builtIn = builtInName(prototype)
   if (builtIn !== undefined) return `${/^[AEIOU]/.test(builtIn) ? 'an' : 'a'} ${builtIn}`
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value

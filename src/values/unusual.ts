@@ -5,7 +5,7 @@ import { describe, hasNamedFields, isPlainWithin } from './kinds.js'
 import { TYPED_ARRAYS } from './msgpack-format.js'
 import { refuse, shortened, type Step } from './refusal.js'
 
-export const NOT_DATA = 'Store plain data: objects, arrays, strings, numbers, ...; or give its class a toJSON that returns such.'
+export const NOT_DATA = 'Store plain data, such as { ...it } of an object, or give its class a toJSON that returns plain data.'
 
 /**
  * True if whoever made this object says what is to be stored in its place. Classes of the platform that
