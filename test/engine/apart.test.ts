@@ -17,7 +17,8 @@ function frameOf(writes: readonly Write[]): { frame: Buffer; keys: string[][] } 
   let n = 0
   const keys = writes.map((write) =>
     write.map((bytes) => {
-      const key = Buffer.from(`${n++}`)
+      // All of one length, so that a write is as long alone as among others.
+      const key = Buffer.from(`${n++}`.padStart(4, '0'))
       builder.put(key, key.length, Buffer.alloc(bytes))
       return key.toString()
     }),
