@@ -21,10 +21,10 @@ export interface OpenOptions {
   /** Create the database if there is none. Default true, unless `readOnly`. */
   createIfMissing?: boolean
   /**
-   * Refuse to write. A user who may write all the same recovers the database on disk, if that is due, and sees
-   * what others write. A user who may only read (by mode, as another user, on a file system mounted read-only)
-   * changes nothing and keeps nobody out: if nobody has the database open, the log is replayed in memory, and the
-   * database stays as it was then.
+   * Refuse to write. A user who may write all the same recovers the database on disk, if that is due. A user who may
+   * only read (by mode, as another user, on a file system mounted read-only) changes nothing and keeps nobody out.
+   * Both see what others write; but if such a user opens a database that nobody has open, the log is replayed in
+   * memory, and the database stays as it was then until it is opened again.
    */
   readOnly?: boolean
   /**

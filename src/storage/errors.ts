@@ -16,7 +16,7 @@ export function typedError(cause: unknown, doing: string): Error {
   switch (cause.code) {
     case 'EACCES':
     case 'EPERM':
-      return new PermissionError(`${what}. Check who owns the database directory and its files.`, { cause })
+      return new PermissionError(`${what}. Check who owns the database directory and its files; to read what you may not write, open it with { readOnly: true }.`, { cause })
     case 'EROFS':
       return new ReadOnlyError(`${what}. Open the database with { readOnly: true } to read it.`, { cause })
     case 'EMFILE':

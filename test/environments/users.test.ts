@@ -325,3 +325,61 @@ describeRows('ways of starting a program', [
     ],
   },
 ])
+
+const ROWS = `for (let i = 0; i < 200; i++) await db.put(i, 'x'.repeat(500)); for (let i = 0; i < 200; i++) if (db.get(i)?.length !== 500) return 'wrong'`
+
+const limits: Row[] = [
+  { what: 'few descriptors', steps: [{ limits: { n: 128 }, options: { workers: 1 }, does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
+  {
+    what: 'no descriptor left: a typed error, and it works once there are some',
+    steps: [
+      {
+        limits: { n: 64 },
+        does: `await (await open()).close()
+               const taken = []; try { for (;;) taken.push(fs.openSync('/dev/null')) } catch {}
+               let code; try { await open() } catch (error) { code = error.code }
+               for (const fd of taken) fs.closeSync(fd)
+               const db = await open(); ${ROWS}; await db.close(); return code`,
+        gives: 'ERR_MMAPDB_IO',
+      },
+    ],
+  },
+  { what: 'little address space', steps: [{ limits: { v: 6_000_000 }, does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
+  {
+    what: 'files that may not grow far: full, and readable',
+    steps: [
+      {
+        limits: { f: 4096 },
+        options: { segmentBytes: 65536, checkpointBytes: 65536 },
+        does: `process.on('SIGXFSZ', () => undefined)
+               const db = await open(); let n = 0, code
+               try { for (; n < 5000; n++) await db.put(n, 'x'.repeat(900)) } catch (error) { code = error.code }
+               for (let i = 0; i < n; i++) if (db.get(i) === undefined) return 'lost'
+               await db.close().catch(() => undefined); return code`,
+        gives: 'ERR_MMAPDB_FULL',
+      },
+      { does: `const db = await open(); const n = db.count(); const { ok } = await db.verify(); await db.put('key', 'value'); await db.close(); return ok && n > 100`, gives: true },
+    ],
+  },
+]
+
+const links: Row[] = [
+  {
+    what: 'the directory is a symbolic link; wal is one to another place',
+    steps: [{ sh: 'mkdir real; ln -s real $DB' }, puts(ROOT), { sh: 'mv real/wal elsewhere; ln -s $PLACE/elsewhere real/wal' }, puts(ROOT), dies(ROOT), gets(ROOT), gets(OTHER)],
+  },
+  {
+    what: 'a link in the place of a file that root is about to make is not followed to give a file away',
+    needsRoot: true,
+    steps: [
+      { sh: `mkdir $DB; chown ${OWNER.uid}:${OWNER.gid} $DB; : > $PLACE/roots; chmod 600 $PLACE/roots; ln -s $PLACE/roots $DB/control` },
+      puts(ROOT),
+      { does: `const s = fs.statSync(place + '/roots'); return s.uid + ' ' + (s.mode & 0o777).toString(8) + ' ' + s.size`, gives: '0 600 0' },
+    ],
+  },
+  { what: 'a relative path, from a directory that goes', steps: [{ sh: 'mkdir here' }, { in: 'here', does: `const db = await open({}, '../db'); fs.rmdirSync(place + '/here'); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
+  { what: 'a file system that runs no programs', tmpfs: 'size=64m,noexec,nosuid,nodev', steps: [puts(ROOT), dies(ROOT), gets(ROOT)] },
+]
+
+describeRows('limits', limits)
+describeRows('links and places', links)
