@@ -47,7 +47,7 @@ import { guarded, isFullDisk, typedError } from '../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
 import type { Log, OpenSegment } from '../wal/log.js'
-import type { Lsn } from '../wal/lsn.js'
+import { USERS_LSN_LIMIT, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
@@ -117,6 +117,7 @@ export class Committer {
     checker.assertWhole()
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
+    if (a.tail + frame.length > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tail)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     const fileSlots = control.fileSlots
     this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
@@ -436,3 +437,9 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
   new OutcomeUnknownError(`${why.message} The write is in the log and may still take effect: read it back, or write it again.`, lsn, {
     cause: why,
   })
+
+const logUsedUp = (tail: number): FullError =>
+  new FullError(
+    `The log has used up its positions: it ends at LSN ${tail} of ${USERS_LSN_LIMIT}. Reading goes on; to write again, copy ` +
+      'all entries into a new database (with scan and load, or recover --salvage), whose log starts anew.',
+  )

@@ -24,7 +24,7 @@ import { isFullDisk } from '../storage/errors.js'
 import { StorageError, type FileIdentity, type RandomFile, type Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
 import { FRAME } from './frame.js'
-import { lsnToHex, type Lsn } from './lsn.js'
+import { lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,
@@ -173,13 +173,14 @@ export class Log {
     const made = this.segment(startLsn)?.header
     const left = made?.uuid.equals(this.uuid) ? made : undefined
     this.#forget(startLsn)
-    const most = this.segmentBytes - SEGMENT_HEADER_BYTES
+    const most = Math.min(this.segmentBytes - SEGMENT_HEADER_BYTES, MAX_LSN - startLsn)
     const capacity = Math.max(Math.min(roomBytes, most), frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
     const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + Math.max(frameBytes, Math.min(capacity, LEAST_CAPACITY_BYTES)))
     try {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
-      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn: (startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn }
+      const limitLsn = Math.min(startLsn + sizeBytes - SEGMENT_HEADER_BYTES, MAX_LSN) as Lsn
+      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn }
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
       this.#flushDirectory()
