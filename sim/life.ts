@@ -9,6 +9,7 @@
 import { observeCrashPoints } from '../src/crash-points.js'
 import type { BatchOperation } from '../src/engine/batch.js'
 import { Engine } from '../src/engine/engine.js'
+import { observeReads } from '../src/engine/held.js'
 import { resolveOptions } from '../src/engine/options.js'
 import { SLOT_BYTES } from '../src/engine/layout.js'
 import type { EngineSnapshot } from '../src/engine/snapshot.js'
@@ -22,7 +23,7 @@ import { SECTOR_BYTES } from './disk.js'
 import { Fate } from './fate.js'
 import { newAppendFields } from '../src/wal/append-state.js'
 import { frameOf, stateAt, type ModelFrame } from './frames.js'
-import { CALM, Killed, Outage, World, type Process, type WorldRates } from './world.js'
+import { CALM, Killed, Outage, READING, World, type Process, type WorldRates } from './world.js'
 
 /** What was wrong, with the seed that shows it again. */
 export class Failure extends Error {}
@@ -44,6 +45,8 @@ export const newReport = (): LifeReport => ({
 })
 
 const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserveBytes: 64 * 1024 * 1024, timeoutMs: 1 } as const
+
+const MOST_LOADS_BETWEEN_STEPS = 300
 
 class Actor implements Process {
   dead = false
@@ -95,6 +98,8 @@ export class Simulation {
       ...OPTIONS,
       segmentBytes: this.#fate.random.pick([4096, 8192, 16384, 65536]),
       checkpointBytes: 65536,
+      // So little that readers are ended all the time, or never.
+      maxHeldBytes: this.#fate.random.pick([65536, 65536, Infinity]),
       readAheadBytes: this.#fate.random.pick([Infinity, 0]),
     })
   }
@@ -113,11 +118,13 @@ export class Simulation {
   /** Lives `lives` lives. Throws `Failure`. */
   run(lives: number): LifeReport {
     observeCrashPoints((point) => this.#world.step(point))
+    observeReads(() => this.#stepOfReader())
     try {
       for (let i = 1; i <= lives; i++) this.#fate.within(`life ${i}`, () => this.#live())
       this.#fate.within('what is left', () => this.#recover(CALM))
     } finally {
       observeCrashPoints(undefined)
+      observeReads(undefined)
       this.report.steps = this.#world.steps
     }
     return this.report
@@ -379,6 +386,7 @@ export class Simulation {
   #isExcused({ code, cause }: MmapdbError): boolean {
     if (code === 'ERR_MMAPDB_OUTCOME_UNKNOWN') return cause instanceof MmapdbError && this.#isExcused(cause)
     if (code === 'ERR_MMAPDB_LOCKED') return true
+    if (code === 'ERR_MMAPDB_EXPIRED') return this.#options.maxHeldBytes !== Infinity
     if (code === 'ERR_MMAPDB_CORRUPT') return this.#undoRot !== undefined
     return this.#world.faults > 0 && (code === 'ERR_MMAPDB_IO' || code === 'ERR_MMAPDB_FULL')
   }
@@ -490,6 +498,7 @@ export class Simulation {
 
   #read(actor: Actor): void {
     const snapshot = actor.engine!.snapshot()
+    this.#loadsUntilStep = this.#random.between(1, MOST_LOADS_BETWEEN_STEPS)
     try {
       const entries = entriesOf(snapshot)
       // Others may write before it is read again.
@@ -497,9 +506,37 @@ export class Simulation {
       const again = [...(snapshot.range({ reverse: true }, 'entries') as Iterable<[string, string]>)].reverse()
       this.#compare('a snapshot', entries, snapshot.lsn)
       this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
+      this.#lookUp(snapshot, entries)
     } finally {
       if (!actor.dead && this.#world.outage === undefined) snapshot.close()
     }
+  }
+
+  /** Between two loads: once in a while others go on for long. */
+  #stepOfReader(): void {
+    if (--this.#loadsUntilStep !== 0) return
+    this.#loadsUntilStep = 1 + (this.#fate.seedFor('loads') % MOST_LOADS_BETWEEN_STEPS)
+    this.#world.step(READING)
+  }
+  #loadsUntilStep = 1
+
+  /** The other ways to read a snapshot, whose entries are known. */
+  #lookUp(snapshot: EngineSnapshot, entries: Map<string, string>): void {
+    const random = this.#random
+    const is = (what: string, found: unknown, expected: unknown): void => {
+      if (found !== expected) throw this.#failure(`${what} at LSN ${snapshot.lsn}: ${String(found)} and should be ${String(expected)}`)
+    }
+    for (let i = 0; i < 8; i++) {
+      const key = keyOf(random.skewed(1, 300))
+      const value = entries.get(key)
+      if (random.chance(0.5)) is(`get of ${key}`, snapshot.get(key), value)
+      else is(`getEntry of ${key}`, snapshot.getEntry(key)?.value, value)
+      is(`has of ${key}`, snapshot.has(key), value !== undefined)
+    }
+    const from = keyOf(random.skewed(1, 300))
+    const expected = [...entries.keys()].filter((key) => key >= from).length
+    is('the count', snapshot.range({ gte: from, reverse: random.chance(0.5) }, 'keys').count(), expected)
+    is('the count of all', snapshot.range({}, 'keys').count(), entries.size)
   }
 
   /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
@@ -510,9 +547,17 @@ export class Simulation {
   #lookAgain(actor: Actor): void {
     const snapshot = actor.held.shift()
     if (snapshot === undefined) return
-    this.#compare('a snapshot held for long', entriesOf(snapshot), snapshot.lsn)
-    if (this.#random.chance(0.5)) snapshot.close()
-    else actor.held.push(snapshot)
+    let isKept = false
+    this.#loadsUntilStep = this.#random.between(1, MOST_LOADS_BETWEEN_STEPS)
+    try {
+      const entries = entriesOf(snapshot)
+      this.#compare('a snapshot held for long', entries, snapshot.lsn)
+      this.#lookUp(snapshot, entries)
+      isKept = this.#random.chance(0.5)
+      if (isKept) actor.held.push(snapshot)
+    } finally {
+      if (!isKept && !actor.dead && this.#world.outage === undefined) snapshot.close()
+    }
   }
 
   #checkAll(actor: Actor): void {

@@ -69,6 +69,10 @@ const FLUSH_FAULTS = 5
 /** So many others may act one after the other while a flush is under way. */
 const TURNS_IN_A_FLUSH = 3
 
+/** A step between two loads of a reader that can be ended: not each, but then what it reads is used for something else meanwhile. */
+export const READING = 'reading'
+const TURNS_IN_A_READ = 6
+
 export class World {
   readonly fate: Fate
   readonly trace: string[] = []
@@ -110,8 +114,9 @@ export class World {
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
-    for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
-      const interrupt = flushing ? rates.interruptFlush : rates.interrupt
+    const reading = what === READING && rates.interrupt > 0
+    for (let turn = flushing ? TURNS_IN_A_FLUSH : reading && this.depth === 0 ? TURNS_IN_A_READ : 1; turn > 0; turn--) {
+      const interrupt = reading ? 1 : flushing ? rates.interruptFlush : rates.interrupt
       fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
         this.depth++
         try {
