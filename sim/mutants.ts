@@ -67,6 +67,14 @@ export const MUTANTS: readonly Mutant[] = [
   one('a checkpoint does not say that it has begun', 'engine/checkpoint.js', 'state[STATE.CHECKPOINT_BEGUN] = lsn;', ''),
   one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint.js', 'allocator.freeBound(slot);', 'allocator.freeUnreachable(slot);'),
   one('entries of a ring are overwritten that a dead leader may need', 'engine/rings.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
+  // ---- readers that can be ended
+  one('a copy of a slot is believed that may not have been held', 'engine/slot-check.js', 'hold.assertHeld();\n        readStep();', 'readStep();'),
+  one('a child is followed that a branch may not have held', 'engine/tree-reader.js', 'slot = node.child(i);\n                hold.assertHeld();', 'slot = node.child(i);'),
+  one('a key is absent from a leaf that may not have been held', 'engine/tree-reader.js', 'hold.assertHeld();\n            if (i === -1', 'if (i === -1'),
+  one('a value is handed out that may not have been held', 'engine/range.js', 'reader.checker.checkFaults();\n    hold.assertHeld();', 'reader.checker.checkFaults();'),
+  one('a long value is put together of slots that may not have been held', 'engine/overflow.js', 'hold?.assertHeld();', ''),
+  one('entries are counted that may not have been held', 'engine/range.js', 'this.#source.hold.assertHeld();\n                count', 'count'),
+  one('an expired pin stands', 'engine/pins.js', 'if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED)', 'if (true)'),
   // ---- checkpoint
   one('slots are not flushed before the headers name them', 'engine/checkpoint.js', "flushed('Flushing the data file', () => space.region.flush());", ''),
   one('the headers are not flushed before the old tree is given up', 'engine/checkpoint.js', "flushed('Flushing the headers', () => space.region.flush());", ''),
