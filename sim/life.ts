@@ -46,7 +46,8 @@ export const newReport = (): LifeReport => ({
 
 const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserveBytes: 64 * 1024 * 1024, timeoutMs: 1 } as const
 
-const MOST_LOADS_BETWEEN_STEPS = 300
+/** One that is more than may be held back, one that ends the reader, and some until its slots have their turn. */
+const GROUPS_TO_OVERTAKE = 5
 
 class Actor implements Process {
   dead = false
@@ -92,7 +93,7 @@ export class Simulation {
     this.#fate = new Fate(seed, only)
     this.#world = new World(this.#fate)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
-    this.#world.turns = { interrupt: () => this.#act() }
+    this.#world.turns = { interrupt: () => this.#act(), overtake: () => this.#overtake() }
     this.#usualLength = this.#fate.random.pick([24, 24, 200, 0, 0, 0, 1500])
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
@@ -496,9 +497,9 @@ export class Simulation {
     this.#acknowledged = Math.max(this.#acknowledged, end)
   }
 
-  #read(actor: Actor): void {
+  #read(actor: Actor, mayBeOvertaken = true): void {
     const snapshot = actor.engine!.snapshot()
-    this.#loadsUntilStep = this.#random.between(1, MOST_LOADS_BETWEEN_STEPS)
+    if (mayBeOvertaken) this.#beginRead()
     try {
       const entries = entriesOf(snapshot)
       // Others may write before it is read again.
@@ -508,17 +509,29 @@ export class Simulation {
       this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
       this.#lookUp(snapshot, entries)
     } finally {
+      this.#stepsUntilOvertaken = 0
       if (!actor.dead && this.#world.outage === undefined) snapshot.close()
     }
   }
 
-  /** Between two loads: once in a while others go on for long. */
-  #stepOfReader(): void {
-    if (--this.#loadsUntilStep !== 0) return
-    this.#loadsUntilStep = 1 + (this.#fate.seedFor('loads') % MOST_LOADS_BETWEEN_STEPS)
-    this.#world.step(READING)
+  /** Some reads are overtaken at one of their steps: others write until what is read has become something else. */
+  #beginRead(): void {
+    const isOvertaken = this.#options.maxHeldBytes !== Infinity && this.#world.depth === 0 && this.#random.chance(0.8)
+    this.#stepsUntilOvertaken = isOvertaken ? this.#random.skewed(1, 200) : 0
   }
-  #loadsUntilStep = 1
+  #stepOfReader(): void {
+    if (this.#stepsUntilOvertaken > 0 && --this.#stepsUntilOvertaken === 0) this.#world.step(READING)
+  }
+  #stepsUntilOvertaken = 0
+
+  #overtake(): void {
+    let actor = this.#actors.find((other) => !other.busy && !other.dead)
+    if (actor === undefined && this.#actors.length < 4) actor = this.#spawn()
+    for (let i = 0; i < GROUPS_TO_OVERTAKE && actor?.engine !== undefined && !actor.dead; i++) {
+      const writer = actor
+      this.#as(writer, () => this.#writeMuch(writer))
+    }
+  }
 
   /** The other ways to read a snapshot, whose entries are known. */
   #lookUp(snapshot: EngineSnapshot, entries: Map<string, string>): void {
@@ -548,7 +561,7 @@ export class Simulation {
     const snapshot = actor.held.shift()
     if (snapshot === undefined) return
     let isKept = false
-    this.#loadsUntilStep = this.#random.between(1, MOST_LOADS_BETWEEN_STEPS)
+    this.#beginRead()
     try {
       const entries = entriesOf(snapshot)
       this.#compare('a snapshot held for long', entries, snapshot.lsn)
@@ -556,6 +569,7 @@ export class Simulation {
       isKept = this.#random.chance(0.5)
       if (isKept) actor.held.push(snapshot)
     } finally {
+      this.#stepsUntilOvertaken = 0
       if (!isKept && !actor.dead && this.#world.outage === undefined) snapshot.close()
     }
   }
@@ -565,7 +579,7 @@ export class Simulation {
     const report = verify(engine)
     this.#bereaved = false
     if (!report.ok) throw this.#failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
-    this.#read(actor)
+    this.#read(actor, false)
   }
 
   #close(actor: Actor): void {

@@ -45,6 +45,8 @@ export interface Process {
 export interface Turns {
   /** Something that another process could do now. */
   interrupt(): void
+  /** What others could do to a reader that can be ended: end it, and use what it reads for something else. */
+  overtake(): void
 }
 
 export interface WorldRates {
@@ -69,9 +71,8 @@ const FLUSH_FAULTS = 5
 /** So many others may act one after the other while a flush is under way. */
 const TURNS_IN_A_FLUSH = 3
 
-/** A step between two loads of a reader that can be ended: not each, but then what it reads is used for something else meanwhile. */
+/** A step between two loads of a reader that can be ended. */
 export const READING = 'reading'
-const TURNS_IN_A_READ = 6
 
 export class World {
   readonly fate: Fate
@@ -114,13 +115,13 @@ export class World {
     fate.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
     if (fate.strikes('w', rates.writeBack)) this.#writeBack()
-    const reading = what === READING && rates.interrupt > 0
-    for (let turn = flushing ? TURNS_IN_A_FLUSH : reading && this.depth === 0 ? TURNS_IN_A_READ : 1; turn > 0; turn--) {
-      const interrupt = reading ? 1 : flushing ? rates.interruptFlush : rates.interrupt
+    for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
+      const interrupt = what === READING ? 1 : flushing ? rates.interruptFlush : rates.interrupt
       fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
         this.depth++
         try {
-          this.turns?.interrupt()
+          if (what === READING) this.turns?.overtake()
+          else this.turns?.interrupt()
         } finally {
           this.depth--
           this.running = process

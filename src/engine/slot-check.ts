@@ -9,7 +9,8 @@
 // is open: by whoever has found a slot sound, or by the allocator, before it hands a slot out. So one that
 // is cleared late says nothing wrong; and one that is set says that the slot is as it came from disk. A leaf
 // stays due until it has been found in its place, too (place.ts), so that whoever comes to one that is not
-// looks as closely as whoever came first.
+// looks as closely as whoever came first. A slot's bit is cleared before those of what it leads to: else it
+// would seem to lead where others have been already.
 import { CorruptError, IoError } from '../errors.js'
 import { crc32c } from '../wal/crc.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../wal/frame.js'

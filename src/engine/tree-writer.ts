@@ -189,8 +189,7 @@ export class TreeWriter {
     }
     this.#isLeafNew = false
     let level = s[STATE.HEIGHT]! - 1
-    let node = this.#own(this.#path[level]!, s[STATE.ROOT]!, level)
-    s[STATE.ROOT] = node.slot
+    let node = this.#ownRoot(level)
     while (level > 0) {
       const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
       this.#taken[level] = i
@@ -209,7 +208,17 @@ export class TreeWriter {
     return node
   }
 
-  /** Points `node` at `slot` if this group made it, or at a copy that replaces it. */
+  #ownRoot(level: number): Node {
+    const s = this.#state
+    const root = s[STATE.ROOT]!
+    const node = this.#own(this.#path[level]!, root, level)
+    // A leaf that is all of the tree is in its place.
+    if (this.#checker.isUnverified(root)) this.#checker.accept(root)
+    s[STATE.ROOT] = node.slot
+    return node
+  }
+
+  /** Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by that. */
   #own(node: Node, slot: number, level: number): Node {
     this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     node.at(this.#space, slot as SlotNo)
@@ -367,8 +376,7 @@ export class TreeWriter {
       s[STATE.HEIGHT] = level
       this.#discard(node)
       // What is the root now may itself have but one child.
-      this.#own(this.#path[level - 1]!, s[STATE.ROOT]!, level - 1)
-      s[STATE.ROOT] = this.#path[level - 1]!.slot
+      this.#ownRoot(level - 1)
       if (level - 1 > 0) this.#shrink(level - 1)
       return
     }
@@ -391,10 +399,15 @@ export class TreeWriter {
     const left = new Node()
     const right = new Node()
     const leaf = level === 0
-    this.#checker.expect(parent.child(i), leaf ? TYPE.LEAF : TYPE.BRANCH, level)
-    this.#checker.expect(parent.child(i + 1), leaf ? TYPE.LEAF : TYPE.BRANCH, level)
-    left.at(space, parent.child(i))
-    right.at(space, parent.child(i + 1))
+    for (const [n, node] of [left, right].entries()) {
+      const slot = parent.child(i + n)
+      const first = this.#checker.expect(slot, leaf ? TYPE.LEAF : TYPE.BRANCH, level)
+      node.at(space, slot)
+      if (!first || !leaf) continue
+      // Before anybody goes on to the values that it leads to.
+      checkPlace(this.#checker, [node, ...this.#path.slice(1)], [0, i + n, ...this.#taken.slice(2)], this.#state[STATE.HEIGHT]!)
+      this.#checker.accept(slot)
+    }
     if (leaf) checkNeighbours(this.#checker, left, right, parent, i + 1)
     const pulled = leaf ? 0 : even(parent.keyLength(i + 1))
     if (left.usedBytes + right.usedBytes + pulled > JOINED_BYTES) return false
