@@ -24,7 +24,7 @@
 // The salt differs in every segment and every life of a recycled one, so leftovers never pass for
 // frames; the LSN inside tells a frame that was moved. The watermark tells a torn tail from rot:
 // see `reader.ts`.
-import { CorruptError, InvalidError } from '../errors.js'
+import { CorruptError, InvalidError, IoError } from '../errors.js'
 import { crc32c } from './crc.js'
 import { LSN_ALIGNMENT, type Lsn } from './lsn.js'
 
@@ -141,9 +141,17 @@ export class FrameBuilder {
   }
 
   #enlarge(neededBytes: number): void {
-    const bigger = Buffer.allocUnsafeSlow(Math.max(neededBytes, Math.min(this.#buffer.length * 2, MAX_FRAME_BYTES)))
+    const bigger = setAside(Math.max(neededBytes, Math.min(this.#buffer.length * 2, MAX_FRAME_BYTES)))
     this.#buffer.copy(bigger, 0, 0, this.#length)
     this.#buffer = bigger
+  }
+}
+
+function setAside(bytes: number): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(bytes)
+  } catch (cause) {
+    throw new IoError(`There is no memory for a write of ${bytes} bytes. Nothing was written.`, { cause })
   }
 }
 
@@ -156,7 +164,7 @@ function writeHeader(into: Buffer, lengthBytes: number, opCount: number): void {
 
 /** A frame of operations that are bytes already, not sealed yet. */
 export function newFrame(operations: Uint8Array, opCount: number): Buffer {
-  const frame = Buffer.allocUnsafeSlow(FRAME.HEADER_BYTES + operations.length)
+  const frame = setAside(FRAME.HEADER_BYTES + operations.length)
   writeHeader(frame, frame.length, opCount)
   frame.set(operations, FRAME.HEADER_BYTES)
   return frame

@@ -1,6 +1,6 @@
 // How lists of keys share tasks: few for few, and all workers for many.
 import { expect } from 'chai'
-import type { Encoded } from '../../src/engine/encoded.js'
+import { concatenated, type Encoded } from '../../src/engine/encoded.js'
 import { encodeKeys, ENOUGH_KEYS, Lookups } from '../../src/workers/lookups.js'
 
 const LIST = 10
@@ -40,5 +40,9 @@ describe('lists of keys', () => {
     for (const { keys } of workers.tasks) expect(keys).to.be.below(ENOUGH_KEYS + LIST)
     const values = (await found).flat().map((value) => value!.toString('hex'))
     expect(new Set(values).size).to.equal(200 * LIST)
+  })
+
+  it('are refused if what was found is longer than any piece of memory', () => {
+    expect(() => concatenated([{ length: 2 ** 53 } as Uint8Array])).to.throw().with.property('code', 'ERR_MMAPDB_INVALID')
   })
 })
