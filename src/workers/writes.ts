@@ -158,8 +158,16 @@ export class Writes {
       this.#lostTickets.add(ticket)
     }
     this.#bytesInFlight -= lengthBytes
-    for (const lost of this.#lostTickets) if (passTicket(this.#options.order, lost)) this.#lostTickets.delete(lost)
+    this.#passLost()
     if (checkpointWanted) this.#options.onCheckpointWanted()
+  }
+
+  /** They may have been lost in any order, and passing one may make it another's turn. */
+  #passLost(): void {
+    for (let before = -1; before !== this.#lostTickets.size; ) {
+      before = this.#lostTickets.size
+      for (const lost of this.#lostTickets) if (passTicket(this.#options.order, lost)) this.#lostTickets.delete(lost)
+    }
   }
 
   /** Gives up the frames whose first write waits since `sinceMs` or for longer; true if others wait. */
