@@ -28,6 +28,8 @@ constexpr int64_t kPageBytes = 4096;
 struct Registry {
   std::mutex mutex;
   std::map<FileKey, std::weak_ptr<Mapping>> mappings;
+  // Memory shared under the name of a file, by device and inode.
+  std::map<std::pair<dev_t, ino_t>, std::weak_ptr<Mapping>> memories;
 };
 
 // Never destroyed: worker threads may outlive the static destructors of the process.
@@ -71,6 +73,7 @@ std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path
     KeyOf(file, windowBytes, readOnly);
     return std::shared_ptr<Mapping>(new Mapping(mode, std::move(file), windowBytes, readOnly));
   }
+  if (mode == MappingMode::kProcess) return OpenMemory(OpenFile(path, O_RDONLY), windowBytes, create);
   Descriptor file = OpenFile(path, readOnly ? O_RDONLY : O_RDWR | (create ? O_CREAT : 0));
   const FileKey key = KeyOf(file, windowBytes, readOnly);
   Registry& registry = TheRegistry();
@@ -88,9 +91,31 @@ std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path
   return mapping;
 }
 
+std::shared_ptr<Mapping> Mapping::OpenMemory(Descriptor file, int64_t windowBytes, bool create) {
+  const FileKey fileKey = KeyOf(file, windowBytes, false);
+  const std::pair<dev_t, ino_t> key{std::get<0>(fileKey), std::get<1>(fileKey)};
+  Registry& registry = TheRegistry();
+  std::lock_guard<std::mutex> guard(registry.mutex);
+  for (auto entry = registry.memories.begin(); entry != registry.memories.end();) {
+    entry = entry->second.expired() ? registry.memories.erase(entry) : std::next(entry);
+  }
+  if (!create) {
+    const auto found = registry.memories.find(key);
+    const auto memory = found == registry.memories.end() ? nullptr : found->second.lock();
+    if (!memory) throw SystemError(ENOENT, "open");
+    // Where address space is limited, the caller tries smaller windows until it comes to these.
+    if (memory->windowBytes_ != windowBytes) throw SystemError(ENOMEM, "mmap");
+    return memory;
+  }
+  std::shared_ptr<Mapping> memory(
+      new Mapping(MappingMode::kProcess, std::move(file), windowBytes, false));
+  registry.memories[key] = memory;
+  return memory;
+}
+
 Mapping::Mapping(MappingMode mode, Descriptor file, int64_t windowBytes, bool readOnly)
     : mode_(mode), readOnly_(readOnly), file_(std::move(file)), windowBytes_(windowBytes) {
-  if (!file_.open()) return;
+  if (!file_.open() || mode == MappingMode::kProcess) return;
   sizeBytes_ = FileSizeBytes(file_.get());
   ownFromBytes_ = RoundUpToPage(sizeBytes_);
 }

@@ -21,11 +21,12 @@
 
 namespace mmapdb {
 
-enum class MappingMode { kShared = 0, kPrivate = 1, kAnonymous = 2 };
+enum class MappingMode { kShared = 0, kPrivate = 1, kAnonymous = 2, kProcess = 3 };
 
 class Mapping {
  public:
   // Shared: finds the process's mapping of the file or makes it. `path` is unused if anonymous.
+  // Process: memory that the process's threads share under the name of a file; `create` makes it anew.
   // `windowBytes`: a multiple of the page size. Maps no window.
   static std::shared_ptr<Mapping> Open(MappingMode mode, const std::string& path,
                                        int64_t windowBytes, bool create, bool readOnly);
@@ -66,6 +67,7 @@ class Mapping {
   };
 
   Mapping(MappingMode mode, Descriptor file, int64_t windowBytes, bool readOnly);
+  static std::shared_ptr<Mapping> OpenMemory(Descriptor file, int64_t windowBytes, bool create);
   char* MapWindow(int64_t index) const;
 
   const MappingMode mode_;

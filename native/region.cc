@@ -42,7 +42,7 @@ Region::Region(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<Region>(info), brand_(kBrand), env_(info.Env()) {
   AtBorder(info.Env(), [&] {
     const Arguments arguments(info);
-    const auto mode = static_cast<MappingMode>(arguments.Integer(0, "mode", 0, 2));
+    const auto mode = static_cast<MappingMode>(arguments.Integer(0, "mode", 0, 3));
     const std::string path =
         mode == MappingMode::kAnonymous ? std::string() : arguments.Path(1, "path");
     windowBytes_ = arguments.Integer(2, "windowBytes", kWindowUnitBytes, kMaxBytes);
@@ -51,8 +51,8 @@ Region::Region(const Napi::CallbackInfo& info)
     if (windowBytes_ % kWindowUnitBytes != 0) {
       throw OutOfRange("windowBytes must be a multiple of 4096");
     }
-    if (create && mode != MappingMode::kShared) {
-      throw OutOfRange("only a shared region can create its file");
+    if (create && mode != MappingMode::kShared && mode != MappingMode::kProcess) {
+      throw OutOfRange("only a region that is shared can be created");
     }
     mapping_ = Mapping::Open(mode, path, windowBytes_, create, readOnly);
     // All that a small file needs: if there is no address space for it, opening is what fails.

@@ -302,6 +302,17 @@ export class World {
     directory.link(name, file)
     return file
   }
+  /** What the threads of a process share. Only `control` is ever there, and then it is not a file. */
+  memoryOf(process: Process, path: string, create: boolean): SimFile {
+    const found = this.#memories.get(process)
+    if (!create && found === undefined) throw new StorageError('open', 'ENOENT', path)
+    if (!create) return found!
+    controlChunk.fill(0, 0, 4 * 1024 * 1024)
+    const memory = new SimFile('memory', CONTROL_CHUNK_BYTES, controlChunk)
+    this.#memories.set(process, memory)
+    return memory
+  }
+  readonly #memories = new Map<Process, SimFile>()
   locksOf(byte: number): { exclusive: SimLocks | undefined; shared: Set<SimLocks> } {
     let state = this.#locks.get(byte)
     if (state === undefined) this.#locks.set(byte, (state = { exclusive: undefined, shared: new Set() }))
@@ -407,7 +418,7 @@ class SimRegion implements Region {
     return this.file.chunk(index).buffer as ArrayBuffer
   }
   grow(sizeBytes: number): void {
-    if (sizeBytes > this.file.sizeBytes) this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
+    if (this.file.name !== 'memory' && sizeBytes > this.file.sizeBytes) this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
     this.file.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {
@@ -495,6 +506,7 @@ class SimStorage implements Storage {
     readonly process: Process,
   ) {}
   openRegion(path: string, options: RegionOptions): Region {
+    if (options.mode === 'process') return new SimRegion(this.world, this.world.memoryOf(this.process, path, options.create ?? false), options)
     if (options.mode !== 'shared') throw new Error('the simulation maps files shared only')
     return new SimRegion(this.world, this.world.file(path, options.create ?? false, options.windowBytes), options)
   }

@@ -21,6 +21,7 @@
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
 //      220       4  the life of the database that this file belongs to (life.ts)
+//      224       4  1 if it is in the memory of a process and no file (control-file.ts)
 //      232       8  which file this is (inode number, float64): a copy is not it
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      248       8  the device that the file is on (float64)
@@ -45,7 +46,7 @@ import { FlushFailure } from '../wal/flush.js'
 import { SLOT_BYTES } from './layout.js'
 
 export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 5
+export const CONTROL_VERSION = 6
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** No `control` is longer. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -79,6 +80,7 @@ const AT = {
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
   LIFE: 220,
+  IN_MEMORY: 224,
   INODE: 232,
   RECOVERED: 240,
   DEVICE: 248,
@@ -220,6 +222,13 @@ export class Control {
     return Buffer.from(Buffer.from(this.region.window(0), AT.UUID, 16))
   }
 
+  /** It is in the memory of this process (control-file.ts). */
+  get isInMemory(): boolean {
+    return this.i32[AT.IN_MEMORY >> 2] === 1
+  }
+  noteInMemory(): void {
+    this.i32[AT.IN_MEMORY >> 2] = 1
+  }
   get fileSlots(): number {
     return this.f64[AT.FILE_SLOTS >> 3]!
   }

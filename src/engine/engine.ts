@@ -4,7 +4,7 @@
 import { crashPoint } from '../crash-points.js'
 import { ClosedError, CorruptError, ExpiredError, FullError, InvalidError, IoError, LockedError, NotFoundError, OutcomeUnknownError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
 import { guarded, typedError } from '../storage/errors.js'
-import { isSameFile, StorageError, type HeldDirectory, type LockMode, type LockTable, type Region, type RegionOptions, type Storage } from '../storage/storage.js'
+import { isSameFile, type HeldDirectory, type LockMode, type LockTable, type Region, type RegionOptions, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
 import { forEachOperation, FrameBuilder, frameStride, MAX_VALUE_BYTES } from '../wal/frame.js'
@@ -17,7 +17,8 @@ import { appendWrites, type Appended, type FailedWrites } from './apart.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
 import { Checkpointer, writeHeaders, type CheckpointReport } from './checkpoint.js'
 import { Committer } from './commit.js'
-import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes, newState, STATE, type StateFields } from './control.js'
+import { Control, newState, STATE, type StateFields } from './control.js'
+import { controlGone, joinControl, newControl, privateControl, sizeOfControl } from './control-file.js'
 import { DataFile, displaced, DisplacedError, openDataFile, refuseHardLinks } from './data-file.js'
 import { assertDataInPlace, isSegmentInPlace, RESTORED } from './files-in-place.js'
 import { checkPath, databasePaths, findHeader, isQuickToOpen, mayWriteAll, type DatabasePaths, type HeaderSearch } from './files.js'
@@ -194,7 +195,8 @@ export class Engine {
       if (!first && !this.#locks.tryLock(LOCK.ATTACHED, 'shared')) {
         throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
       }
-      let control = first ? undefined : this.#openControl(paths, false)
+      let search: HeaderSearch | undefined
+      let control = first ? undefined : joinControl(storage, paths, this.#locks, data.sizeBytes(), this.#onlooks)
       if (control !== undefined) {
         undo.push(() => control!.close())
         // Those who had it open may have ended this moment.
@@ -209,24 +211,15 @@ export class Engine {
         if (!this.isPrivate && !patience.forRecovery && !isQuickToOpen(storage, paths)) {
           throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
         }
-        control = this.#openControl(paths, true)
+        search = this.#headerOrNew(paths, true)
+        control = this.#newControl(paths, search.header!)
         undo.push(() => control!.close())
       }
       this.#controlRegion = control!
       this.#control = new Control(control!)
       if (!first) this.#join()
 
-      let search: HeaderSearch | undefined = this.#findHeader()
-      if (search.header === undefined) {
-        this.#refuseFrames(paths.wal)
-        if (this.isPrivate || !options.createIfMissing || !first) {
-          throw new NotFoundError(
-            `There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`,
-          )
-        }
-        this.#create(paths.wal)
-        search = this.#findHeader()
-      }
+      search ??= this.#headerOrNew(paths, false)
       const header = search.header!
       if (!first && !header.uuid.equals(this.#control.uuid)) throw new DisplacedError(paths.data, 'written over', RESTORED)
       this.#values = valueCodec(storedEncoding(header.encodingNo, options))
@@ -313,26 +306,10 @@ export class Engine {
     throw waitMs === 0 ? new NotNowError('others', message) : new LockedError(message)
   }
 
-  /**
-   * The first opener begins with a file of its own: should somebody run on with the old one (their data
-   * file was replaced, or else this would not be the first opener), nothing changes beneath them.
-   */
-  #openControl({ control: path, data }: DatabasePaths, first: boolean): Region {
-    const storage = this.#storage
-    try {
-      if (first && !this.isPrivate && storage.info(path).kind !== 'missing') storage.unlink(path)
-      return storage.openRegion(path, {
-        mode: this.isPrivate ? 'anonymous' : 'shared',
-        reserveBytes: CONTROL_RESERVE_BYTES,
-        windowBytes: controlWindowBytes(this.#dataRegion.sizeBytes()),
-        create: first && !this.isPrivate,
-        readOnly: this.#onlooks,
-        like: data,
-      })
-    } catch (error) {
-      if (!first && error instanceof StorageError && error.code === 'ENOENT') throw this.#controlGone()
-      throw typedError(error, 'Opening the control file')
-    }
+  #newControl(paths: DatabasePaths, header: Header): Region {
+    const dataBytes = this.#dataRegion.sizeBytes()
+    if (this.isPrivate) return guarded('Making memory', () => privateControl(this.#storage, dataBytes))
+    return newControl(this.#storage, paths, this.#locks, dataBytes, sizeOfControl(header, dataBytes))
   }
 
   /** The file that has been opened, in memory of this process's own once something is stored in it. */
@@ -344,15 +321,6 @@ export class Engine {
       region.close()
       throw new LockedError(`${path} is being replaced; try again later.`)
     })
-  }
-
-  #controlGone(): CorruptError {
-    const path = databasePaths(this.options.path).control
-    return new CorruptError(
-      `${path} was removed or damaged while the database is open elsewhere. Close it everywhere, then open it again; ` +
-        'nothing is lost.',
-      { path },
-    )
   }
 
   /** False also of a `control` that cannot be read: the reason follows when it is joined. */
@@ -368,8 +336,22 @@ export class Engine {
       throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
     }
     const isTheirs = control.ready && isSameFile(control.identity, this.#controlRegion.identity()) && isLive(this.#locks, control.life)
-    if (!isTheirs) throw this.#controlGone()
+    if (!isTheirs) throw controlGone(databasePaths(this.options.path).control)
     joinLife(this.#locks, control.life)
+  }
+
+  /** What the headers say; the first opener makes an empty database of a file without any. */
+  #headerOrNew(paths: DatabasePaths, first: boolean): HeaderSearch {
+    const search = this.#findHeader()
+    if (search.header !== undefined) return search
+    this.#refuseFrames(paths.wal)
+    if (this.isPrivate || !this.options.createIfMissing || !first) {
+      throw new NotFoundError(
+        `There is no database at ${this.options.path} yet: its creation was cut short before it held anything. Write to it to create it.`,
+      )
+    }
+    this.#create(paths.wal)
+    return this.#findHeader()
   }
 
   #findHeader(): HeaderSearch {
@@ -1069,7 +1051,7 @@ export class Engine {
       this.#checker.assertWhole()
       if (!isHeld) cutDataFile(this.#space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
       // Nobody trusts it any more: the next opener makes it anew.
-      this.#controlRegion.truncate(0)
+      if (!this.#control.isInMemory) this.#controlRegion.truncate(0)
     } catch (error) {
       // Nothing is lost without it: the next opener replays the log.
       if (!(typedError(error, '') instanceof FullError)) throw error

@@ -12,6 +12,8 @@ export const LOCK = {
   LEADER: 3,
   /** Appends to the log, grows the data file. */
   APPEND: 4,
+  /** Shared by all who have the database open if `control` is in the memory of their process. */
+  IN_MEMORY: 5,
   /** One byte for each pin, from here. */
   PINS: 1024,
   /** Record locks, from here; not used yet. */

@@ -8,7 +8,7 @@
 // A torn tail is overwritten with zeros, so that a frame in it which happens to be whole can never be
 // taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
 import { crashPoint } from '../crash-points.js'
-import { CorruptError } from '../errors.js'
+import { CorruptError, FullError } from '../errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { FRAME, forEachOperation } from '../wal/frame.js'
 import type { Log } from '../wal/log.js'
@@ -52,8 +52,6 @@ export interface RecoveryReport {
 
 /** Log applied as one group while replaying; more needs more free slots at a time. */
 const GROUP_BYTES = 8 * 1024 * 1024
-/** Slots that the free list leaves out are looked for in the tree if they are more than this share of the file. */
-const WORTH_FINDING_SHARE = 1 / 64
 /** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
 const UNUSED_RUN = 1024
 
@@ -95,7 +93,8 @@ export function formatControl(
   let damage: Damage | undefined
   try {
     free = readFreeList(space, checker(), header)
-    if (lostSlots(header, free) > header.nextSlot * WORTH_FINDING_SHARE) free = findLost(space, control, checker(), header) ?? free
+    // The log may need all of them: frames were let in for which there was room then.
+    if (lostSlots(header, free) > 0) free = findLost(space, control, checker(), header) ?? free
     state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
@@ -158,9 +157,10 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   const state = control.readState(newState())
   const before = state[STATE.NEXT_SLOT]!
   let groupEnd = from
+  let groupBytes = GROUP_BYTES
   let frames = 0
   let operations = 0
-  let slotsPartiallyWritten = 0
+  let slotsPartiallyWritten: number | undefined
   const nextBefore = state[STATE.ELIGIBLE]!
 
   // An empty segment that was being made anew, for a frame that did not fit into it, when its maker died.
@@ -172,20 +172,35 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     // Two passes over each group: find how far good frames go, then apply them as one.
     const start = groupEnd
     const keys: Buffer[] = []
-    while (groupEnd - start < GROUP_BYTES && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
+    let framesHere = 0
+    let operationsHere = 0
+    while (groupEnd - start < groupBytes && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
       // Before anything is applied: what is malformed stops it with nothing changed.
       forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
         if (space.readAhead.isUseful) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
       })
-      frames++
-      operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
+      framesHere++
+      operationsHere += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
       groupEnd = scan.position
     }
     if (groupEnd === start) break
     parts.reader.askFor(state, keys)
     // Before the replay itself writes there.
-    if (start === from) slotsPartiallyWritten = countUnsealed(space, header)
-    committer.apply(state, reader, groupEnd)
+    slotsPartiallyWritten ??= countUnsealed(space, header)
+    try {
+      committer.apply(state, reader, groupEnd)
+    } catch (error) {
+      if (!(error instanceof FullError) || framesHere === 1) throw error
+      // Smaller groups need fewer slots at a time: what one frees the next may use. Nothing was published.
+      groupBytes = Math.floor((groupEnd - start) / 2)
+      groupEnd = start
+      control.readState(state)
+      scan.restart(start)
+      reader.restart(start)
+      continue
+    }
+    frames += framesHere
+    operations += operationsHere
     control.publishState(state)
     control.readState(state)
     crashPoint('mid-recovery')
@@ -220,7 +235,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     framesReplayed: frames,
     operationsReplayed: operations,
     tornTailBytes: end.tornBytes,
-    slotsPartiallyWritten,
+    slotsPartiallyWritten: slotsPartiallyWritten ?? 0,
     slotsRebuilt: needed ? after[STATE.NEXT_SLOT]! - before + reused : 0,
     headersDamaged: parts.headersDamaged,
     freeListDamage: parts.freeListDamage,

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 export const NATIVE_SHARED = 0
 export const NATIVE_PRIVATE = 1
 export const NATIVE_ANONYMOUS = 2
+export const NATIVE_PROCESS = 3
 
 /** What `NativeRegion.wait` returns. */
 export const NATIVE_WOKEN = 0

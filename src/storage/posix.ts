@@ -14,6 +14,7 @@ import {
   NATIVE_AT_WORKING_DIRECTORY,
   NATIVE_CHANGED,
   NATIVE_PRIVATE,
+  NATIVE_PROCESS,
   NATIVE_SHARED,
   NATIVE_WOKEN,
   native,
@@ -41,6 +42,7 @@ const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
   shared: NATIVE_SHARED,
   private: NATIVE_PRIVATE,
   anonymous: NATIVE_ANONYMOUS,
+  process: NATIVE_PROCESS,
 }
 
 const ANONYMOUS_PATH = '(anonymous memory)'

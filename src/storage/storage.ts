@@ -45,8 +45,10 @@ export interface FileSystemInfo {
  * `shared`: stores reach the file and every other thread and process that maps it.
  * `private`: stores stay in this mapping's own memory; the file is never changed.
  * `anonymous`: zeroed memory with no file behind it.
+ * `process`: the same, shared by all threads of this process that ask for it under the same file. With `create`
+ * it is made anew, and what others had got under that file before remains theirs; without, ENOENT if there is none.
  */
-export type RegionMode = 'shared' | 'private' | 'anonymous'
+export type RegionMode = 'shared' | 'private' | 'anonymous' | 'process'
 
 export interface RegionOptions {
   readonly mode: RegionMode
@@ -54,7 +56,7 @@ export interface RegionOptions {
   readonly reserveBytes: number
   /** Bytes of one window; a multiple of the 4096-byte page. A region may get smaller ones where address space is limited. */
   readonly windowBytes: number
-  /** Create the file if it is missing (`shared` only). Its directory entry is not flushed. */
+  /** Create the file if it is missing (`shared`, `process`). Its directory entry is not flushed. */
   readonly create?: boolean
   /** With `create`: whose owner, group and permissions a new file takes (see `Storage.openFile`). */
   readonly like?: string

@@ -43,8 +43,8 @@ const SPARE_PREFIX = 'spare-'
 const MAX_OPEN = 8
 /** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
 const FIRST_CAPACITY_BYTES = 1024 * 1024
-/** On a full disk a segment may be this short, if its first frame is not longer. */
-const LEAST_CAPACITY_BYTES = 64 * 1024 - SEGMENT_HEADER_BYTES
+/** On a full disk a segment may be this short, if its first frame is not longer; what is shorter is only used if it is there. */
+const WORTHWHILE_BYTES = 64 * 1024
 /** What a clean close leaves of a segment: so entries can be deleted on a disk that is full when it is opened again. */
 const CLOSED_BYTES = 16 * 1024
 /** Spares kept for later segments; more are removed. */
@@ -175,7 +175,7 @@ export class Log {
     this.#forget(startLsn)
     const most = Math.min(this.segmentBytes - SEGMENT_HEADER_BYTES, MAX_LSN - startLsn)
     const capacity = Math.max(Math.min(roomBytes, most), frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
-    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + Math.max(frameBytes, Math.min(capacity, LEAST_CAPACITY_BYTES)))
+    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + frameBytes)
     try {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
@@ -200,7 +200,7 @@ export class Log {
     let file = this.#openOrMake(path)
     crashPoint('segment-created')
     try {
-      return { file, sizeBytes: setAside(file, wantedBytes, leastBytes) }
+      return { file, sizeBytes: setAside(file, wantedBytes, Math.max(leastBytes, Math.min(wantedBytes, WORTHWHILE_BYTES)), leastBytes) }
     } catch (error) {
       file.close()
       if (!isMissing || !isFullDisk(error)) throw error
@@ -369,7 +369,7 @@ export class Log {
    */
   adopt(segment: OpenSegment, forWriting: boolean): Lsn {
     const { file, header, startLsn } = segment
-    const sizeBytes = forWriting ? setAside(file, filePosition(startLsn, header.limitLsn), SEGMENT_HEADER_BYTES) : file.sizeBytes()
+    const sizeBytes = forWriting ? setAside(file, filePosition(startLsn, header.limitLsn), WORTHWHILE_BYTES, 0) : file.sizeBytes()
     this.#writeHeader(file, header)
     this.#flushDirectory()
     return Math.min(header.limitLsn, startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn

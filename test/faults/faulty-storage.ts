@@ -115,7 +115,7 @@ export class FaultyStorage implements Storage {
   }
   openRegion(path: string, options: RegionOptions): Region {
     this.#checkOpen(path, options.create ?? false)
-    return new FaultyRegion(this.inner.openRegion(path, options), path, this.faults)
+    return new FaultyRegion(this.inner.openRegion(path, options), options.mode === 'process' ? '' : path, this.faults)
   }
   openFile(path: string, access: FileAccess, like?: string): RandomFile {
     this.#checkOpen(path, access === 'create')
@@ -217,7 +217,8 @@ class FaultyRegion extends Counted implements Region {
     return this.inner.window(index)
   }
   grow(sizeBytes: number): void {
-    if (sizeBytes > this.inner.sizeBytes()) this.faults.check(this.path.endsWith('data') ? 'grow data' : 'grow control', this.path)
+    // Memory does not run out.
+    if (sizeBytes > this.inner.sizeBytes() && this.path !== '') this.faults.check(this.path.endsWith('data') ? 'grow data' : 'grow control', this.path)
     this.inner.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {

@@ -128,7 +128,9 @@ class Scene {
   }
 
   #work(engine: Engine): void {
-    if (this.setting.withOther) this.#other = Engine.open(OPTIONS, this.#world.storageFor({ name: 'other', dead: false }))
+    // Where the first one found the disk full, it may have to stay out.
+    const join = (): Engine => Engine.open(OPTIONS, this.#world.storageFor({ name: 'other', dead: false }))
+    if (this.setting.withOther) this.#other = this.#refusable(join)
     let snapshot: EngineSnapshot | undefined
     for (let i = 0; i < 26; i++) {
       if (i === 5) snapshot = this.#refusable(() => engine.snapshot())
