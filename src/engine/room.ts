@@ -37,6 +37,7 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
   const operations = frame.readUInt32LE(FRAME.OP_COUNT)
   const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
   const puts = hasPut(frame)
+  if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
   let overflow = 0
   if (puts && frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
     forEachOperation(frame, 0, frame.length, (_bytes, kind, _keyAt, keyLength, _valueAt, valueLength) => {
