@@ -179,7 +179,7 @@ export class Log {
     try {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
-      const limitLsn = Math.min(startLsn + sizeBytes - SEGMENT_HEADER_BYTES, MAX_LSN) as Lsn
+      const limitLsn = (startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn
       const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn }
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
