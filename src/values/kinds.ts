@@ -27,10 +27,11 @@ export const isPlainWithin = (value: object): boolean => Object.prototype.toStri
 /**
  * True if an array or typed array has fields of its own beside its elements. Listing all keys costs as much
  * as storing the elements; the only function that looks at the others alone, however many elements
- * there are, is behind `inspect`, which is asked to show no elements.
+ * there are, is behind `inspect`, which is asked to show no elements. Of few elements the names are counted; that
+ * such an array has fields named by symbols is not noticed, since looking for these costs as much again.
  */
 export function hasNamedFields(list: readonly unknown[] | NodeJS.TypedArray): boolean {
-  if (list.length <= FEW_ELEMENTS) return Object.keys(list).length > list.length || Object.getOwnPropertySymbols(list).length > 0
+  if (list.length <= FEW_ELEMENTS) return Object.keys(list).length > list.length
   const shown = inspect(list, NO_ELEMENTS)
   return !shown.endsWith(` ${list.length} more items ]`)
 }
