@@ -189,7 +189,8 @@ const MAX_CAUSES = 4
 export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessage {
   if (!(error instanceof Error)) return { code: undefined, message: String(error), fields: {} }
   const ours = error instanceof MmapdbError
-  const fields = Object.entries(error).filter(([name, value]) => (ours ? name !== 'name' && name !== 'code' : isPlain(value)))
+  const isSent = (name: string, value: unknown): boolean => (ours ? name !== 'name' && name !== 'code' : isPlain(value))
+  const fields = Object.entries(error).filter(([name, value]) => isSent(name, value))
   return {
     code: ours ? error.code : undefined,
     message: error.message,
@@ -199,7 +200,7 @@ export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessag
   }
 }
 
-const isPlain = (value: unknown): boolean => typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+const isPlain = (value: unknown): boolean => ['string', 'number', 'boolean'].includes(typeof value)
 
 export function fromErrorMessage({ code, message, stack, fields, cause }: ErrorMessage): Error {
   const Class: new (message: string) => Error = code === undefined ? Error : ERROR_CLASSES[code]

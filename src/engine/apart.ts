@@ -32,7 +32,11 @@ export interface Appended {
  * many operations each write has; undefined if each has one. Never throws: what else goes wrong than a lack
  * of room holds for everything that is not in the log by then.
  */
-export function appendWrites(frame: Buffer, sizes: readonly number[] | undefined, append: (frame: Buffer) => Lsn): Appended {
+export function appendWrites(
+  frame: Buffer,
+  sizes: readonly number[] | undefined,
+  append: (frame: Buffer) => Lsn,
+): Appended {
   const count = sizes?.length ?? frame.readUInt32LE(FRAME.OP_COUNT)
   const parts: Part[] = []
   const refused: FailedWrites[] = []

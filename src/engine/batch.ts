@@ -26,7 +26,9 @@ export function forEachTaken(operations: Iterable<BatchOperation>, take: Take): 
 }
 
 function takeOne(operation: unknown, i: number, take: Take): void {
-  if (typeof operation !== 'object' || operation === null) throw new InvalidError(`Operation ${i} of a batch is not an object.`)
+  if (typeof operation !== 'object' || operation === null) {
+    throw new InvalidError(`Operation ${i} of a batch is not an object.`)
+  }
   let type, key, value
   try {
     ;({ type, key, value } = operation as Record<string, unknown>)
@@ -34,7 +36,9 @@ function takeOne(operation: unknown, i: number, take: Take): void {
     throw unreadable(cause)
   }
   if (type !== 'put' && type !== 'del') {
-    throw new InvalidError(`An operation of a batch must have the type "put" or "del"; operation ${i} has another.`)
+    throw new InvalidError(
+      `An operation of a batch must have the type "put" or "del"; operation ${i} has another.`,
+    )
   }
   take(type, key as Key, value)
 }
@@ -42,7 +46,9 @@ function takeOne(operation: unknown, i: number, take: Take): void {
 function methodOf(operations: unknown): unknown {
   let method: unknown
   try {
-    if (operations !== undefined && operations !== null) method = (operations as Iterable<unknown>)[Symbol.iterator]
+    if (operations !== undefined && operations !== null) {
+      method = (operations as Iterable<unknown>)[Symbol.iterator]
+    }
   } catch (cause) {
     throw unreadable(cause)
   }
