@@ -11,8 +11,8 @@ import { VALUE_ENCODINGS } from './values.js'
 export interface OpenOptions {
   /**
    * Worker threads, so that the event loop need not wait: at most this many for writes, as many for
-   * `getMany`, and as many for `countAsync` and `verify` (and one more for checkpoints), so that none of
-   * these waits for another. They start when they are first needed, are shared with the other databases
+   * `getMany`, and half as many for `countAsync` and `verify` (and one more for checkpoints), so that none
+   * of these waits for another. They start when they are first needed, are shared with the other databases
    * that this thread has open, and end after ten idle seconds. 0 runs everything on the calling thread,
    * recovery and closing included, which is fastest for a thread of your own that does nothing but
    * write. 0 to 64; default 2.

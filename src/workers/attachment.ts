@@ -32,8 +32,9 @@ export class Attachment {
     const work: WorkData = { options, expected: engine.identity, order: this.order }
     this.#work = work
     if (workers === 0 || engine.isPrivate) return
-    const lane = (kind: keyof Lanes): Lane => new Lane(crew, kind, workers, work)
-    this.lanes = { writes: lane('writes'), lists: lane('lists'), long: lane('long') }
+    const lane = (kind: keyof Lanes, limit: number): Lane => new Lane(crew, kind, limit, work)
+    // Long tasks keep a processor busy each: with fewer of them, writes and lists come to their turn sooner.
+    this.lanes = { writes: lane('writes', workers), lists: lane('lists', workers), long: lane('long', Math.ceil(workers / 2)) }
   }
 
   /**
