@@ -231,12 +231,13 @@ describe('a database, once it is open,', function () {
     openEngine(other, { ...OPTIONS, workers: 0 }).close()
     const db = await opened(path)
     for (const name of ['data', 'control', 'wal']) renameSync(join(path, name), join(path, `old-${name}`))
-    expect(await outcome(() => db.put('k', '1'))).to.equal('ERR_MMAPDB_CORRUPT')
+    // A thread that has it open already finds out once the write is in the log; one that has not, before.
+    expect(await outcome(() => db.put('k', '1'))).to.be.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
     expect(readdirSync(path).sort(), 'nothing is made in its place').to.deep.equal(['old-control', 'old-data', 'old-wal'])
     cpSync(other, path, { recursive: true })
     const before = readdirSync(join(path, 'wal'))
     for (const act of [() => db.put('k', '1'), () => db.putSync('k', '1'), () => db.checkpoint()]) {
-      expect(await outcome(act)).to.equal('ERR_MMAPDB_CORRUPT')
+      expect(await outcome(act)).to.be.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
     }
     expect(readdirSync(join(path, 'wal'))).to.deep.equal(before)
     await db.close().catch(() => undefined)
