@@ -1,9 +1,10 @@
 // One thread's hold on a database: everything synchronous, nothing shared with other threads but
 // files, locks and `control`. The public Database runs one of these on the calling thread for
 // reads, and one in each worker for what would block the event loop.
+import { join } from 'node:path'
 import { crashPoint } from '../crash-points.js'
 import { ClosedError, CorruptError, ExpiredError, FullError, InvalidError, IoError, LockedError, NotFoundError, OutcomeUnknownError, ReadersError, ReadOnlyError, VersionError } from '../errors.js'
-import { guarded, typedError } from '../storage/errors.js'
+import { guarded, isFullDisk, typedError } from '../storage/errors.js'
 import { isSameFile, type HeldDirectory, type LockMode, type LockTable, type Region, type RegionOptions, type Storage } from '../storage/storage.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { flushed } from '../wal/flush.js'
@@ -404,7 +405,16 @@ export class Engine {
       log.createSegment(FIRST_LSN, 0)
       log.close()
       storage.flushDirectory(this.options.path)
-      this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
+      try {
+        this.#dataRegion.grow(INITIAL_SLOTS * SLOT_BYTES)
+      } catch (error) {
+        // What this began it takes away: a creation that was cut short takes no room.
+        if (isFullDisk(error)) {
+          this.#dataRegion.truncate(0)
+          storage.unlink(join(wal, segmentName(FIRST_LSN)))
+        }
+        throw error
+      }
       writeHeaders(new SlotSpace(this.#dataRegion), emptyHeader(uuid, storage.now(), encodingNumber(this.options.valueEncoding ?? DEFAULT_ENCODING)))
     })
   }

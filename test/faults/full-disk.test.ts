@@ -134,6 +134,14 @@ describe('a full disk', function () {
     }
   })
 
+  it('is left as free as it was by a creation that fails', () => {
+    for (const kib of [4, 64, 200, 600]) {
+      const disk = new SmallDisk(new World(new Fate(7)).storageFor({ name: 'one', dead: false }), kib * KiB, true)
+      expect(() => Engine.open(resolveOptions('/db', OPTIONS), disk.storage())).to.throw(MmapdbError).with.property('code', 'ERR_MMAPDB_FULL')
+      expect(disk.freeBytes(), `of ${kib} KiB`).to.equal(kib * KiB)
+    }
+  })
+
   it('takes nothing for a value that is longer than it', () => {
     for (const keepsPart of [false, true]) {
       const life = new Life(16 * MiB, keepsPart)
