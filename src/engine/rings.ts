@@ -39,7 +39,9 @@ export const ringBytes = (entries: number): number => (capacityFor(entries) + 3 
 
 export class Rings {
   readonly #control: Control
-  readonly #windowBytes: number
+  /** Entry n of `control` lies in window n >>> shift, as entry n & mask of it. */
+  readonly #shift: number
+  readonly #mask: number
   readonly #words: Int32Array[] = []
   readonly #numbers: Float64Array[] = []
   #state!: StateFields
@@ -47,7 +49,9 @@ export class Rings {
 
   constructor(control: Control) {
     this.#control = control
-    this.#windowBytes = control.region.windowBytes
+    const perWindow = control.region.windowBytes / RING_ENTRY_BYTES
+    this.#shift = Math.log2(perWindow)
+    this.#mask = perWindow - 1
   }
 
   /** Begins a group. `state` is changed from here on. */
@@ -179,8 +183,8 @@ export class Rings {
     }
     const old = { at: s[ring]!, capacity: s[ring + CAPACITY]! }
     for (let p = s[ring + HEAD]!; p < s[ring + TAIL]!; p++) {
-      const from = old.at + (p % old.capacity) * RING_ENTRY_BYTES
-      this.#write(place + (p % capacity) * RING_ENTRY_BYTES, this.#slotAt(from), this.#before(from), this.#lsnAt(from))
+      const from = old.at / RING_ENTRY_BYTES + (p % old.capacity)
+      this.#write(place / RING_ENTRY_BYTES + (p % capacity), this.#slotAt(from), this.#before(from), this.#lsnAt(from))
     }
     s[ring] = place
     s[ring + CAPACITY] = capacity
@@ -188,35 +192,37 @@ export class Rings {
     return true
   }
 
+  /** Where an entry lies: how many would fit into `control` before it. */
   #entry(ring: Ring, position: number): number {
-    return this.#state[ring]! + (position % this.#state[ring + CAPACITY]!) * RING_ENTRY_BYTES
+    return this.#state[ring]! / RING_ENTRY_BYTES + (position % this.#state[ring + CAPACITY]!)
   }
   /** Slots pushed up to the end of the entry at `position`; modulo 2^32 it is what counts. */
   #endOf(ring: Ring, position: number): number {
     return position + 1 < this.#state[ring + TAIL]! ? this.#before(this.#entry(ring, position + 1)) : this.#state[ring + PUSHED]!
   }
   #write(at: number, slot: number, before: number, lsn: number): void {
-    const window = this.#window(at)
-    const offset = at % this.#windowBytes
-    this.#words[window]![offset >> 2] = slot
-    this.#words[window]![(offset >> 2) + 1] = before
-    this.#numbers[window]![(offset >> 3) + 1] = lsn
+    const words = this.#wordsOf(at)
+    const n = at & this.#mask
+    words[n << 2] = slot
+    words[(n << 2) + 1] = before
+    this.#numbers[at >>> this.#shift]![(n << 1) + 1] = lsn
   }
   #slotAt(at: number): number {
-    return this.#words[this.#window(at)]![(at % this.#windowBytes) >> 2]! >>> 0
+    return this.#wordsOf(at)[(at & this.#mask) << 2]! >>> 0
   }
   #before(at: number): number {
-    return this.#words[this.#window(at)]![((at % this.#windowBytes) >> 2) + 1]! >>> 0
+    return this.#wordsOf(at)[((at & this.#mask) << 2) + 1]! >>> 0
   }
   #lsnAt(at: number): number {
-    return this.#numbers[this.#window(at)]![((at % this.#windowBytes) >> 3) + 1]!
+    this.#wordsOf(at)
+    return this.#numbers[at >>> this.#shift]![((at & this.#mask) << 1) + 1]!
   }
-  #window(at: number): number {
-    const i = Math.floor(at / this.#windowBytes)
-    if (this.#words[i] === undefined) {
-      this.#words[i] = new Int32Array(this.#control.region.window(i))
-      this.#numbers[i] = new Float64Array(this.#control.region.window(i))
-    }
-    return i
+  #wordsOf(at: number): Int32Array {
+    return this.#words[at >>> this.#shift] ?? this.#open(at >>> this.#shift)
+  }
+  #open(window: number): Int32Array {
+    const buffer = this.#control.region.window(window)
+    this.#numbers[window] = new Float64Array(buffer)
+    return (this.#words[window] = new Int32Array(buffer))
   }
 }

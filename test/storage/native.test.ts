@@ -35,7 +35,7 @@ describe('storage: the native addon', () => {
     const path = scratchFile()
     const good = [0, path, WINDOW_BYTES, true, false]
     const wrong: [number, unknown, typeof TypeError | typeof RangeError][] = [
-      [0, 3, RangeError],
+      [0, 4, RangeError],
       [0, -1, RangeError],
       [0, 'shared', TypeError],
       [1, undefined, TypeError],

@@ -289,7 +289,7 @@ describe('storage: regions', () => {
         for (const region of regions) { region.grow(4096); new Uint8Array(region.window(0))[0] = 1 }
         console.log(regions.map((region) => region.windowBytes / 2 ** 20).filter((size, i, all) => size !== all[i - 1]).join())`
       const limited = spawnSync('sh', ['-c', 'ulimit -v 8000000 && exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8' })
-      expect(limited.stdout, limited.stderr).to.match(/^ENOMEM\n1024,256,64,16\n$/)
+      expect(limited.stdout, limited.stderr).to.match(/^ENOMEM\n1024,(256,)?(64,)?16\n$/)
     })
 
     it('reach the last byte of a large file', () => {
