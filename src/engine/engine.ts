@@ -832,7 +832,7 @@ export class Engine {
   beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
     this.#assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
-    return appendWrites(frame, sizes, (part) => this.#committer.append(part))
+    return appendWrites(frame, sizes, (part) => this.#appendMakingRoom(part))
   }
 
   /** Returns, once all that was appended is on disk and visible, which writes failed, and why. */

@@ -5,9 +5,11 @@ import { mix, Random } from '../../crash-tests/random.js'
 import { Fate } from '../../sim/fate.js'
 import { World } from '../../sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
+import { encodeKey } from '../../src/engine/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/engine/verify.js'
 import { MmapdbError } from '../../src/errors.js'
+import { FrameBuilder } from '../../src/wal/frame.js'
 import { SmallDisk } from './small-disk.js'
 
 const KiB = 1024
@@ -100,6 +102,26 @@ describe('a full disk', function () {
       })
     }
   }
+
+  it('makes room for writes that share a frame, too, as those do that are not waited for one by one', () => {
+    for (const together of [1, 7, 100]) {
+      const life = new Life(5 * MiB)
+      life.fillWith(1000)
+      life.disk.fill()
+      const keys = [...life.model.keys()]
+      const scratch = Buffer.alloc(64)
+      for (let at = 0; at < keys.length; at += together) {
+        const builder = new FrameBuilder()
+        for (const key of keys.slice(at, at + together)) {
+          builder.del(scratch, encodeKey(key, scratch))
+        }
+        const failed = life.engine.finishWrites(life.engine.beginWrites(builder.frame(), undefined))
+        expect(failed.map(({ error }) => error.message), `entry ${at} of ${keys.length}`).to.deep.equal([])
+      }
+      life.model.clear()
+      life.compare()
+    }
+  })
 
   it('lets all of a small tree be deleted in one batch', () => {
     const life = new Life(8 * MiB)
