@@ -1,6 +1,9 @@
 // What may be said in a message of things that a user gave. Asking them can run code of the user's own, which
 // may throw.
 
+/** False of what only a proxy gives as the length of an array. */
+export const isLength = (length: unknown): length is number => Number.isSafeInteger(length) && (length as number) >= 0
+
 /** A value as text, for messages. Never throws. */
 export function said(value: unknown): string {
   try {

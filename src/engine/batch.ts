@@ -1,7 +1,7 @@
 // The operations of a batch as its user gives them: any iterable of any objects, which may run code of the
 // user's own at every step. Each field is read once.
 import { InvalidError, MmapdbError } from '../errors.js'
-import { reason } from '../said.js'
+import { isLength, reason } from '../said.js'
 import type { Key } from './keys.js'
 
 /** One operation of a batch. */
@@ -58,10 +58,12 @@ function methodOf(operations: unknown): unknown {
 
 function lengthOf(array: ArrayLike<unknown>): number {
   try {
-    return array.length
+    const { length } = array
+    if (isLength(length)) return length
   } catch (cause) {
     throw unreadable(cause)
   }
+  throw notIterable()
 }
 
 function elementOf(array: ArrayLike<unknown>, i: number): unknown {

@@ -18,7 +18,7 @@
 // Here different keys never have the same bytes, and what is read back is what was written.
 import { types } from 'node:util'
 import { InvalidError, MmapdbError } from '../errors.js'
-import { reason } from '../said.js'
+import { isLength, reason } from '../said.js'
 import { shortAscii } from '../values/ascii.js'
 import { bytesOf } from '../values/unusual.js'
 import { MAX_KEY_BYTES } from '../wal/frame.js'
@@ -82,6 +82,8 @@ const isArray: (key: Key) => key is readonly KeyPart[] = Array.isArray as never
 function elementsOf(key: readonly KeyPart[]): KeyPart[] {
   const count = key.length
   if (count === 0) throw new InvalidError('A key may not be an empty array; give it at least one element.')
+  // A proxy may say anything.
+  if (!isLength(count)) throw new InvalidError('A key must be an array with a length that is a whole number.')
   // There is a byte at least to each element, and one between any two.
   if (count > MAX_KEY_BYTES) throw tooLong()
   const parts: KeyPart[] = []

@@ -22,7 +22,12 @@ export const isForeignObjectPrototype = (prototype: object): boolean =>
   Object.getPrototypeOf(prototype) === null && builtInName(prototype) === 'Object'
 
 /** False for what has the prototype of a plain object and is none: `arguments`, Math, a module. */
-export const isPlainWithin = (value: object): boolean => Object.prototype.toString.call(value) === '[object Object]'
+export const isPlainWithin = (value: object): boolean => Object.prototype.toString.call(value) === '[object Object]' && !hasContents(value)
+
+/** True for what keeps its contents where no field shows them, also if it was given another prototype. */
+const hasContents = (value: object): boolean =>
+  types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isWeakMap(value) || types.isWeakSet(value) ||
+  types.isArrayBufferView(value) || types.isAnyArrayBuffer(value)
 
 /**
  * True if an array or typed array has fields of its own beside its elements. Listing all keys costs as much

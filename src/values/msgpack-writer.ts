@@ -218,6 +218,8 @@ export class MsgpackWriter {
     }
     const before = this.at - this.start
     const { length } = array
+    // A proxy may say anything.
+    if (length >>> 0 !== length) refuse('is an array whose length is no whole number', 'Store Array.from(it).')
     this.arrayHead(length)
     let i = 0
     try {

@@ -1,6 +1,7 @@
 // Why a value is refused, and where in it. The place is put together while the refusal is on its way out,
 // so that values which are taken pay nothing for it.
 import { InvalidError } from '../errors.js'
+import { reason } from '../said.js'
 
 /** Containers within one another that a value may have. */
 export const MAX_DEPTH = 1000
@@ -71,8 +72,7 @@ export function invalid(encoding: string, error: unknown): InvalidError {
   const place = placeOf(refusal.steps)
   const cause = refusal.thrown?.error
   if (refusal.thrown !== undefined) {
-    const message = cause instanceof Error ? cause.message : String(cause)
-    return new InvalidError(`This value cannot be stored: reading ${place} failed: ${message}`, { cause })
+    return new InvalidError(`This value cannot be stored: reading ${place} failed: ${reason(cause)}`, { cause })
   }
   if (refusal.isCircular) return new InvalidError(`This value cannot be stored: ${place} contains itself. Store what it refers to under a key of its own.`)
   return new InvalidError(`This value cannot be stored as ${encoding}: ${place} ${refusal.what}. ${refusal.advice}`.trimEnd())

@@ -42,6 +42,7 @@ export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string 
   if (types.isSharedArrayBuffer(value)) return refuse('is a SharedArrayBuffer', 'Store new Uint8Array(it), which is copied.')
   if (types.isArrayBuffer(value)) {
     if (name !== 'ArrayBuffer') refuse(`is ${describe(value)}`, 'Store an ArrayBuffer or a Uint8Array.')
+    noFields(value)
     if ((value as { resizable?: boolean }).resizable === true) refuse('is an ArrayBuffer that can be resized', 'Store it.slice().')
     try {
       return new Uint8Array(value)
@@ -52,6 +53,7 @@ export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string 
   }
   if (types.isDataView(value)) {
     if (name !== 'DataView') refuse(`is ${describe(value)}`, 'Store a DataView or a Uint8Array.')
+    noFields(value)
     try {
       return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
     } catch {

@@ -120,6 +120,8 @@ export class FrameBuilder {
   }
 
   #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
+    // No frame of the log may have one: whoever applies it takes it for damage.
+    if (keyLength === 0 || keyLength > MAX_KEY_BYTES) throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
     const at = this.#length
     const end = at + OP.HEADER_BYTES + keyLength + value.length
     if (end > MAX_FRAME_BYTES) throw tooLarge()

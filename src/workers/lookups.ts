@@ -5,7 +5,7 @@
 import { concatenated, type Encoded } from '../engine/encoded.js'
 import { InvalidError, LockedError, MmapdbError } from '../errors.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../engine/keys.js'
-import { reason } from '../said.js'
+import { isLength, reason } from '../said.js'
 import { WaitWatch } from './wait-watch.js'
 
 /** A task that has so many keys takes no further list. */
@@ -140,7 +140,10 @@ export function encodeKeys(keys: readonly Key[]): KeyList {
 
 function countOf(keys: readonly Key[]): number {
   try {
-    if (Array.isArray(keys)) return keys.length
+    if (Array.isArray(keys)) {
+      const { length } = keys
+      if (isLength(length)) return length
+    }
   } catch (cause) {
     throw unreadable(cause)
   }

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import { MmapdbError } from '../../src/errors.js'
+import { InvalidError, MmapdbError } from '../../src/errors.js'
 import { open, type Database, type Snapshot } from '../../src/index.js'
 import { cleanUp, scratchDirectory, scratchPath } from '../engine/support.js'
 
@@ -17,12 +17,21 @@ const throwing = (): never => {
   throw new Error('thrown by the user')
 }
 
+const throwingNothing = (): never => {
+  throw Object.create(null)
+}
+
+/** An array that says of its length what no array does. */
+const ofLength = (length: unknown): never => new Proxy(['x'], { get: (array, name) => (name === 'length' ? length : Reflect.get(array, name)) as unknown }) as never
+
 /** Made anew for each use: some can be used up. */
 const oddities = (): unknown[] => [
   undefined, null, true, 5, -1, 1.5, NaN, Infinity, 10n, Symbol('odd'), '', 'x', '\0', '\ud800', 'k'.repeat(2000), () => 1,
   {}, Object.create(null), { toString: throwing }, { valueOf: throwing }, { get key() { return throwing() } }, new Date(NaN), /x/, new Map(),
   [], [undefined], [Symbol('odd')], [[1]], new Array(2000), [{}], [null], ['x', Symbol('odd')], Object.assign(['x'], { length: 3 }), Object.assign([], { 1: 'x' }),
   new Uint8Array(0), new Uint8Array(2000), new Float64Array(2), new ArrayBuffer(4), new DataView(new ArrayBuffer(4)), Buffer.alloc(3),
+  ofLength(-1), ofLength('x'), ofLength(NaN), ofLength(Symbol('odd')), ofLength({ valueOf: throwing }), ofLength(1n), ofLength(1.5), [ofLength(-1)],
+  new Proxy({}, { ownKeys: throwingNothing, get: throwingNothing }), { get x() { return throwingNothing() } },
   revoked({}), revoked([]), revoked(() => 1), new Proxy(new Uint8Array(3), {}), new Proxy(['x'], { get: throwing }), new Proxy({}, { ownKeys: throwing, get: throwing }),
   { [Symbol.iterator]: 5 }, { [Symbol.iterator]: () => 5 }, { [Symbol.iterator]: () => ({ next: () => 5 }) }, { [Symbol.iterator]: () => ({}) },
   [{ type: 'put' }], [{ type: 'put', key: NaN, value: 1 }], [{ type: 'del', key: revoked([]) }], [{ type: Symbol('put'), key: 1 }],
@@ -123,6 +132,23 @@ describe('what a user may pass by mistake', function () {
       })
     }
   }
+
+  it('is refused as a key if its length is none, and nothing of it gets into the log', async () => {
+    const db = (await open(scratchPath(), { workers: 0 })) as Database
+    for (const length of [-1, 'x', NaN, 0.5, 1n, {}]) {
+      const key = ofLength(length)
+      const writes = [db.put(key, 1), db.del(key), db.batch([{ type: 'put', key: 'a', value: 1 }, { type: 'del', key }]), db.put('neighbour', 1)]
+      const outcomes = await Promise.allSettled(writes)
+      expect(outcomes.map((outcome) => (outcome.status === 'rejected' ? (outcome.reason as MmapdbError).code : 'written'))).to.deep.equal([
+        'ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'written',
+      ])
+      for (const act of [() => db.putSync(key, 1), () => db.delSync(key), () => db.get(key), () => [...db.keys({ gte: key })]]) {
+        expect(act).to.throw(InvalidError)
+      }
+    }
+    expect([...db.keys()]).to.deep.equal(['neighbour'])
+    await db.close()
+  })
 
   it('is refused by open', async () => {
     for (const odd of oddities()) {
