@@ -1085,10 +1085,19 @@ export class Engine {
    * takes its place. A crash before it is there leaves the damage that there was.
    */
   #save(): void {
+    this.#replaceLogDirectory()
     this.#checkpointer.run({ wait: true, inSpiteOfFailure: true })
     if (isSegmentInPlace(this.#log, this.#control.append.read(this.#append))) return
     this.#log.close()
     this.#log.createSegment(this.#control.visible() as Lsn, 0)
+  }
+
+  /** Makes a directory for the log if that has been removed, too. */
+  #replaceLogDirectory(): void {
+    const { directory, wal } = databasePaths(this.options.path)
+    if (this.#storage.info(wal).kind !== 'missing') return
+    this.#storage.makeDirectory(wal, directory)
+    this.#storage.flushDirectory(directory)
   }
 
   /** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */

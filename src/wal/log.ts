@@ -30,6 +30,7 @@ import {
   encodeSegmentHeader,
   filePosition,
   firstFrameLsn,
+  isHeaderOf,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   segmentName,
@@ -146,10 +147,12 @@ export class Log {
     return join(this.directory, segmentName(startLsn))
   }
 
-  /** True if whoever looks for the segment finds this very file. */
-  isInPlace(segment: OpenSegment): boolean {
-    return this.storage.leadsTo(segment.path, segment.identity)
+  /** True if whoever looks for the segment finds this very file, and its header in it. */
+  isInPlace({ path, identity, file, header }: OpenSegment): boolean {
+    const bytes = this.#header
+    return this.storage.leadsTo(path, identity) && file.read(bytes, 0, bytes.length, 0) === bytes.length && isHeaderOf(bytes, header)
   }
+  readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES)
 
   /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
   #remember(segment: OpenSegment): void {

@@ -75,5 +75,9 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   }
 }
 
+/** True if these bytes are still those of `header`, as far as they tell one segment from another. Takes no CRC. */
+export const isHeaderOf = (b: Buffer, { salt, startLsn }: SegmentHeader): boolean =>
+  b.readUInt32LE(SEGMENT.MAGIC) === MAGIC && b.readUInt32LE(SEGMENT.SALT) === salt && Number(b.readBigUInt64LE(SEGMENT.START)) === startLsn
+
 /** Where in its segment's file the byte with this LSN lies. */
 export const filePosition = (startLsn: Lsn, lsn: Lsn): number => SEGMENT_HEADER_BYTES + (lsn - startLsn)
