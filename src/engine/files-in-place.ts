@@ -33,7 +33,7 @@ export function assertSegmentInPlace({ log }: FilesParts, append: AppendFields):
 }
 
 export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
-  new DisplacedError(log.pathOf(startLsn), 'removed, replaced or written over', SEGMENT_IS_SAVED)
+  new DisplacedError(log.pathOf(startLsn), 'removed or replaced, or written over,', SEGMENT_IS_SAVED)
 
 export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
   const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)

@@ -12,6 +12,9 @@ export function typedError(cause: unknown, doing: string): Error {
   if (cause instanceof MmapdbError) return cause
   if (!(cause instanceof StorageError)) return cause instanceof Error ? cause : new Error(String(cause))
   const what = `${doing}: ${cause.message}`
+  if (cause.code === 'EFBIG') {
+    return new FullError(`${what}. Files may not become that long, here or in this process: allow more (ulimit -f) and try again.`, { cause })
+  }
   if (isFullDisk(cause)) return new FullError(`${what}. Free some space on this file system and try again.`, { cause })
   switch (cause.code) {
     case 'EACCES':

@@ -81,6 +81,16 @@ function openOrMake(path: string, like: string | undefined): number {
   }
 }
 
+const STICKY = 0o1000
+
+/** In a directory like /tmp (mode +t) files are removed and renamed by their owner, the directory's, and root alone. */
+function mayReplace(path: string): boolean {
+  const own = process.geteuid?.()
+  const file = fs.statSync(path)
+  const directory = fs.statSync(dirname(path))
+  return own === 0 || !file.isFile() || (directory.mode & STICKY) === 0 || file.uid === own || directory.uid === own
+}
+
 /** The first file of a database that root makes in somebody's directory is theirs. */
 function giveToOwnerOfDirectory(path: string): void {
   if (process.geteuid?.() !== 0) return
@@ -468,7 +478,7 @@ export class PosixStorage implements Storage {
   mayWrite(path: string): boolean {
     try {
       fs.accessSync(path, fs.constants.W_OK)
-      return true
+      return mayReplace(path)
     } catch (error) {
       if (['EACCES', 'EPERM', 'EROFS'].some((code) => hasCode(error, code))) return false
       throw storageError(error, path)

@@ -184,7 +184,7 @@ export interface Storage {
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
   info(path: string): PathInfo
-  /** False if this user, or the file system, does not allow writing to a file or making files in a directory. */
+  /** False if this user, or the file system, does not allow writing to a file, replacing it, or making files in a directory. */
   mayWrite(path: string): boolean
   /**
    * True if `path` leads to this very file. Cheap enough to be asked after every flush. `directory`: the

@@ -116,8 +116,8 @@ export class Lane {
     // Those that it has will do it, if later.
     if (this.#busy.size + this.#idle.length + this.#requested > 0) return
     const error = new IoError(
-      `A worker thread could not be started (${cause.message}). Something limits threads or memory (ulimit -u, ulimit -v, ` +
-        'a container): allow more, or open the database with { workers: 0 }, which needs no thread. Nothing was written.',
+      `A worker thread could not be started (${cause.message}). ${whyNoThread()}, or open the database with { workers: 0 }, ` +
+        'which needs no thread. Nothing was written.',
       { cause },
     )
     for (const task of this.#queue.splice(0)) task.reject(error)
@@ -164,4 +164,13 @@ function goneError(gone: ThreadGoneError): Error {
   return gone.hasBegun
     ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, { cause: gone })
     : new IoError(`${what} Nothing was written; try again.`, { cause: gone })
+}
+
+function whyNoThread(): string {
+  try {
+    process.cwd()
+    return 'Something limits threads, memory or open files (ulimit -u, ulimit -v, ulimit -n, a container): allow more'
+  } catch {
+    return 'The working directory has been removed, and Node.js starts no thread without one: go to another with process.chdir()'
+  }
 }

@@ -169,6 +169,13 @@ const whoMayOnlyRead: Row[] = [
     steps: [puts(OWNER), { sh: 'chmod a-w $DB $DB/wal' }, gets(OWNER), refused(OWNER, 'ERR_MMAPDB_PERMISSION')],
   },
   {
+    what: 'in a directory like /tmp, whoever may write the files and not replace them can read, alone and beside others',
+    steps: [
+      { sh: 'mkdir -m 1777 $DB' },
+      puts(OWNER, { umask: 0 }), gets(OTHER), refused(OTHER, 'ERR_MMAPDB_PERMISSION'), { ...dies(OWNER), umask: 0 }, gets(OTHER), puts(OWNER), writesOn(OWNER), gets(OTHER),
+    ],
+  },
+  {
     what: 'a reader that came while nobody had it open keeps no writer out, and sees what it saw',
     steps: [
       dies(OWNER),
