@@ -134,13 +134,18 @@ function decodeText(bytes: Buffer, at: number, end: number): string {
 
 const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get! as (this: Uint8Array) => number
 
+function isOrdinary(value: Uint8Array): boolean {
+  const prototype = Object.getPrototypeOf(value) as unknown
+  return (prototype === Buffer.prototype || prototype === Uint8Array.prototype) && !Object.hasOwn(value, 'length')
+}
+
 const binary: ValueCodec = {
   name: 'binary',
   encode(value) {
     if (!types.isUint8Array(value)) throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array')
     const length = lengthOf.call(value)
-    // A subclass may say anything about its length.
-    if (length > 0 && value.length === length && value instanceof Uint8Array) return value
+    // A subclass, or a field of its own, may say anything about its length, and something else each time.
+    if (length > 0 && isOrdinary(value)) return value
     try {
       return bytesOf(value)
     } catch (error) {

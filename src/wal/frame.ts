@@ -122,8 +122,10 @@ export class FrameBuilder {
   #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
     // No frame of the log may have one: whoever applies it takes it for damage.
     if (keyLength === 0 || keyLength > MAX_KEY_BYTES) throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
+    // Read once: of memory that another thread can make longer it may be another one the next time.
+    const valueLength = value.length
     const at = this.#length
-    const end = at + OP.HEADER_BYTES + keyLength + value.length
+    const end = at + OP.HEADER_BYTES + keyLength + valueLength
     if (end > MAX_FRAME_BYTES) throw tooLarge()
     if (end > this.#buffer.length) this.#enlarge(end)
     const b = this.#buffer
@@ -131,10 +133,10 @@ export class FrameBuilder {
     b[at + OP.FLAGS] = 0
     b[at + OP.KEY_LENGTH] = keyLength
     b[at + OP.KEY_LENGTH + 1] = keyLength >>> 8
-    b[at + OP.VALUE_LENGTH] = value.length
-    b[at + OP.VALUE_LENGTH + 1] = value.length >>> 8
-    b[at + OP.VALUE_LENGTH + 2] = value.length >>> 16
-    b[at + OP.VALUE_LENGTH + 3] = value.length >>> 24
+    b[at + OP.VALUE_LENGTH] = valueLength
+    b[at + OP.VALUE_LENGTH + 1] = valueLength >>> 8
+    b[at + OP.VALUE_LENGTH + 2] = valueLength >>> 16
+    b[at + OP.VALUE_LENGTH + 3] = valueLength >>> 24
     const k = at + OP.HEADER_BYTES
     for (let i = 0; i < keyLength; i++) b[k + i] = key[i]!
     b.set(value, k + keyLength)

@@ -150,6 +150,25 @@ describe('what a user may pass by mistake', function () {
     await db.close()
   })
 
+  it('may be bytes that say another length each time they are asked, and is stored as what it holds', async () => {
+    const db = (await open(scratchPath(), { workers: 0, valueEncoding: 'binary' })) as Database
+    for (let truths = 0; truths < 6; truths++) {
+      let reads = 0
+      const length = (): number => (reads++ < truths ? 3 : 500)
+      class Liar extends Uint8Array {
+        override get length(): number {
+          return length()
+        }
+      }
+      for (const value of [new Liar([1, 2, 3]), Object.defineProperty(new Uint8Array([1, 2, 3]), 'length', { get: length })]) {
+        reads = 0
+        db.putSync('key', value)
+        expect([...(db.get('key') as Buffer)]).to.deep.equal([1, 2, 3])
+      }
+    }
+    await db.close()
+  })
+
   it('is refused by open', async () => {
     for (const odd of oddities()) {
       await expectTyped('a path', true, () => open(odd as string, { createIfMissing: false }))
