@@ -13,6 +13,9 @@ export function said(value: unknown): string {
   }
 }
 
+/** The same, with a string in quotes: "4" is not 4. */
+export const quoted = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : said(value))
+
 /** What an error that users' code threw says. Never throws. */
 export function reason(cause: unknown): string {
   try {

@@ -154,6 +154,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
     const finder = new KeyFinder(options.keyField)
     let bytesRead = 0
     let records = 0
+    let isDone = false
     const counted = async function* (): AsyncGenerator<Buffer> {
       for await (const chunk of input.open()) {
         bytesRead += chunk.length
@@ -175,10 +176,11 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         }
         if (context.interrupted()) return
       }
+      isDone = true
     } catch (error) {
       if (!context.signal.aborted) throw error
     } finally {
-      progress.stop()
+      progress.stop(isDone)
     }
   }
 

@@ -28,8 +28,8 @@ export function program(): Command {
     .description('An embedded, durable, memory-mapped key-value store: any number of threads and processes at once.')
     .version(version)
     .option('--db <dir>', 'the directory of the database (default: $MMAPDB_PATH, then ./mmapdb-data)')
-    .option('--reserve-bytes <n>', 'the most bytes that the data file may grow to (default: 1TiB)', whole(1024 * 1024, 16 * 1024 ** 4))
-    .option('--timeout <ms>', 'how long to wait for whoever else has the database open (default: 30000)', whole(1, 3_600_000))
+    .option('--reserve-bytes <n>', 'the most bytes that the data file may grow to, such as 512MiB (default: 1TiB)', whole(1024 * 1024, 16 * 1024 ** 4))
+    .option('--timeout <ms>', 'how long to wait for a lock that another thread or process holds (default: 30000)', whole(1, 3_600_000))
     .option('--json', 'print JSON, errors included')
     .option('--verbose', 'print more; for errors the stack')
     .option('--quiet', 'print nothing but what was asked for')
@@ -43,7 +43,7 @@ Exit codes:
   2    invalid input, or something is unavailable: no such database, no permission, disk full, output that
        cannot be written; or a fault of mmapdb itself
   3    damage was found, or records were lost
-  4    busy: timed out waiting for whoever else has the database open
+  4    busy: another thread or process held a lock for longer than --timeout, or has open what must be closed
   130  a load was interrupted`,
     )
   const commands = [

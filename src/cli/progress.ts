@@ -9,7 +9,8 @@ const INTERVAL_MS = 100
 const LINE_EVERY_MS = 5000
 
 export interface Progress {
-  stop(): void
+  /** `isDone`: the end was reached. */
+  stop(isDone?: boolean): void
 }
 
 /** Where things stand: how much of `total` is done, and the operations to show. */
@@ -54,9 +55,9 @@ function bar(what: string, total: number, standing: () => Standing): Progress {
   }
   const timer = setInterval(show, INTERVAL_MS)
   return {
-    stop: () => {
+    stop: (isDone = true) => {
       clearInterval(timer)
-      show()
+      if (isDone) show()
       it.stop()
     },
   }
@@ -99,7 +100,7 @@ function duration(seconds: number): string {
 function lines(what: string, total: number | undefined, standing: () => Standing): Progress {
   let tenth = 0
   let saidMs = performance.now()
-  const show = (): void => {
+  const show = (isDone: boolean): void => {
     const { done, operations } = standing()
     if (total === undefined) {
       if (performance.now() - saidMs < LINE_EVERY_MS) return
@@ -107,16 +108,17 @@ function lines(what: string, total: number | undefined, standing: () => Standing
       tell(`${what}: ${number(operations)}`)
       return
     }
-    const now = total === 0 ? 10 : Math.min(10, Math.floor((done / total) * 10))
+    // All of the input has been read before the last of its records is through.
+    const now = total === 0 ? 10 : Math.min(isDone ? 10 : 9, Math.floor((done / total) * 10))
     if (now <= tenth) return
     tenth = now
     tell(`${what}: ${tenth * 10}% (${number(operations)})`)
   }
-  const timer = setInterval(show, INTERVAL_MS)
+  const timer = setInterval(() => show(false), INTERVAL_MS)
   return {
-    stop: () => {
+    stop: (isDone = true) => {
       clearInterval(timer)
-      show()
+      if (isDone) show(true)
     },
   }
 }

@@ -20,8 +20,8 @@ interface RecoverOptions {
 export const recoverCommand = (): Command =>
   new Command('recover')
     .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
-    .addOption(new Option('--dry-run', 'change nothing; say what would be done').conflicts('salvage'))
-    .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>')
+    .addOption(new Option('--dry-run', 'change nothing; say what would be done. The database must be closed everywhere').conflicts('salvage'))
+    .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>. The damaged one must be closed everywhere')
     .addOption(new Option('--value-encoding <name>', 'with --salvage: how values are stored, where no header is left to say it').choices(VALUE_ENCODINGS))
     .addHelpText(
       'after',

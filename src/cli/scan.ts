@@ -29,7 +29,7 @@ export const scanCommand = (): Command =>
     .option('--gt <key>', 'from behind this key on')
     .option('--lte <key>', 'up to and with this key')
     .option('--lt <key>', 'up to, and without, this key')
-    .option('--prefix <key>', 'only strings that begin so; with --json-key also arrays')
+    .option('--prefix <key>', 'only strings that begin so, and arrays whose first element does; with --json-key an array: only arrays that begin with its elements')
     .option('--reverse', 'from the last to the first')
     .option('--limit <n>', 'at most so many', whole(0))
     .addOption(new Option('--keys', 'keys only').conflicts('values'))

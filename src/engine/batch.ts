@@ -1,7 +1,7 @@
 // The operations of a batch as its user gives them: any iterable of any objects, which may run code of the
 // user's own at every step. Each field is read once.
 import { InvalidError, MmapdbError } from '../errors.js'
-import { isLength, reason } from '../said.js'
+import { isLength, quoted, reason } from '../said.js'
 import type { Key } from './keys.js'
 
 /** One operation of a batch. */
@@ -37,10 +37,15 @@ function takeOne(operation: unknown, i: number, take: Take): void {
   }
   if (type !== 'put' && type !== 'del') {
     throw new InvalidError(
-      `An operation of a batch must have the type "put" or "del"; operation ${i} has another.`,
+      `An operation of a batch must have the type "put" or "del"; operation ${i} has ${type === undefined ? 'none' : quoted(type)}.`,
     )
   }
-  take(type, key as Key, value)
+  try {
+    take(type, key as Key, value)
+  } catch (error) {
+    if (!(error instanceof InvalidError)) throw error
+    throw new InvalidError(`Operation ${i} of the batch: ${error.message}`, error.cause === undefined ? undefined : { cause: error.cause })
+  }
 }
 
 function methodOf(operations: unknown): unknown {

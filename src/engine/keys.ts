@@ -135,6 +135,7 @@ function describe(x: unknown): string {
   if (x === undefined) return 'undefined'
   if (typeof x !== 'object') return `a ${typeof x}`
   try {
+    if (types.isDate(x)) return 'a Date; its getTime() or toISOString() can be one'
     return Array.isArray(x) ? 'an array within an array' : 'an object'
   } catch {
     // A proxy that was revoked says nothing of itself.

@@ -1,6 +1,6 @@
 // Options of a database, with limits. `docs/` and the README repeat none of this.
 import { InvalidError, MmapdbError } from '../errors.js'
-import { reason, said } from '../said.js'
+import { quoted, reason } from '../said.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
@@ -108,14 +108,14 @@ const MAX_WINDOWS = 16_384
 function integer(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
   if (value === undefined) return fallback
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
-    throw new InvalidError(`${name} must be a whole number from ${least} to ${most}, not ${said(value)}.`)
+    throw new InvalidError(`${name} must be a whole number from ${least} to ${most}, not ${quoted(value)}.`)
   }
   return value
 }
 
 function flag(name: string, value: boolean | undefined, fallback: boolean): boolean {
   if (value === undefined) return fallback
-  if (typeof value !== 'boolean') throw new InvalidError(`${name} must be true or false, not ${said(value)}.`)
+  if (typeof value !== 'boolean') throw new InvalidError(`${name} must be true or false, not ${quoted(value)}.`)
   return value
 }
 
@@ -151,7 +151,7 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const { valueEncoding } = options
   if (valueEncoding !== undefined && !VALUE_ENCODINGS.includes(valueEncoding)) {
-    throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${said(valueEncoding)}.`)
+    throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${quoted(valueEncoding)}.`)
   }
   const readOnly = flag('readOnly', options.readOnly, false)
   return {

@@ -4,7 +4,7 @@
 //
 // An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
 import { ClosedError, EncodingError, InvalidError, MmapdbError } from '../errors.js'
-import { reason, said } from '../said.js'
+import { quoted, reason } from '../said.js'
 import type { StateFields } from './control.js'
 import { readStep, type Hold } from './held.js'
 import { SLOT_BYTES } from './layout.js'
@@ -26,8 +26,9 @@ export interface Range {
   /** Up to, and without, this key. */
   lt?: Key
   /**
-   * Only strings (or Uint8Arrays) that begin with this one, or arrays that begin with the elements
-   * of this one. May be combined with the bounds.
+   * An array: only arrays that begin with its elements. A string (or Uint8Array): only strings that begin with it,
+   * and arrays whose first element is such a string, which lie among them: `'a'` covers `'ab'` and
+   * `['ab', 1]`. May be combined with the bounds.
    */
   prefix?: Key
   /** From the last to the first. */
@@ -64,7 +65,7 @@ export function boundsOf(range: Range = {}): Bounds {
   if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
   if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
   if (typeof limit !== 'number' || limit < 0 || Number.isNaN(limit) || (Number.isFinite(limit) && !Number.isInteger(limit))) {
-    throw new InvalidError(`limit must be a whole number from 0, not ${said(limit)}.`)
+    throw new InvalidError(`limit must be a whole number from 0, not ${quoted(limit)}.`)
   }
   if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
 

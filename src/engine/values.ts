@@ -104,7 +104,10 @@ const json: ValueCodec = {
 const utf8: ValueCodec = {
   name: 'utf8',
   encode(value) {
-    if (typeof value !== 'string') throw wrongKind(value, 'valueEncoding "utf8" takes a string')
+    if (typeof value !== 'string') {
+      const isBytes = types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)
+      throw wrongKind(value, 'valueEncoding "utf8" takes a string', isBytes ? 'Bytes need valueEncoding "binary" or "msgpack".' : OTHERS)
+    }
     if (!value.isWellFormed()) {
       throw new InvalidError(
         `This value cannot be stored as UTF-8: it has half of a character at index ${loneSurrogate(value)} (a lone surrogate). ` +
@@ -142,7 +145,12 @@ function isOrdinary(value: Uint8Array): boolean {
 const binary: ValueCodec = {
   name: 'binary',
   encode(value) {
-    if (!types.isUint8Array(value)) throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array')
+    if (!types.isUint8Array(value)) {
+      const advice = types.isAnyArrayBuffer(value) ? 'Store new Uint8Array(it).'
+        : ArrayBuffer.isView(value) ? 'Store new Uint8Array(it.buffer, it.byteOffset, it.byteLength).'
+          : typeof value === 'string' ? 'Store Buffer.from(it).' : OTHERS
+      throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array', advice)
+    }
     const length = lengthOf.call(value)
     // A subclass, or a field of its own, may say anything about its length, and something else each time.
     if (length > 0 && isOrdinary(value)) return value
@@ -162,10 +170,10 @@ const binary: ValueCodec = {
   },
 }
 
-function wrongKind(value: unknown, needs: string): InvalidError {
-  const how = types.isAnyArrayBuffer(value) ? ' Store new Uint8Array(it).'
-    : ArrayBuffer.isView(value) ? ' Store new Uint8Array(it.buffer, it.byteOffset, it.byteLength).' : ''
-  return new InvalidError(`This value cannot be stored: ${needs}, not ${describe(value)}.${how}`)
+const OTHERS = 'Other data needs valueEncoding "msgpack" or "json".'
+
+function wrongKind(value: unknown, needs: string, advice: string): InvalidError {
+  return new InvalidError(`This value cannot be stored: ${needs}, not ${describe(value)}. ${value === undefined ? 'Delete the key instead.' : advice}`)
 }
 
 export function valueCodec(encoding: ValueEncoding): ValueCodec {

@@ -7,6 +7,22 @@ import { at, MAX_DEPTH, refuse, tooDeep, type Step } from './refusal.js'
 import { hasJson, jsonOf, NOT_DATA, refuseSymbols } from './unusual.js'
 
 const KEEPS = 'valueEncoding "msgpack" keeps it.'
+
+/** What to store instead of an object that is no plain one. */
+function adviceOn(value: object): string {
+  if (types.isDate(value)) return `JSON has none: store it.toISOString(); ${KEEPS}`
+  const name = Buffer.isBuffer(value) ? 'Uint8Array' : builtInName(Object.getPrototypeOf(value) as object)
+  switch (name) {
+    case 'Map':
+    case 'Set':
+      return `JSON has none: store Array.from(it); ${KEEPS}`
+    case 'Uint8Array':
+      return `JSON has none: store Buffer.from(it).toString("base64"); ${KEEPS}`
+    default:
+      return NOT_DATA
+  }
+}
+
 const NAMED = 'Store an object that has both.'
 
 /** The JSON text of a value. Throws a `Refusal`, or what a user's code threw. */
@@ -74,7 +90,7 @@ function object(value: Fields, depth: number, step: Step): string {
   if (prototype !== Object.prototype && (prototype === null || !isForeignObjectPrototype(prototype))) {
     if (hasJson(value)) return write(jsonOf(value, step), depth, step)
     if (prototype === null) refuse('is an object without a prototype', `JSON has none: store { ...it }; ${KEEPS}`)
-    refuse(`is ${describe(value)}`, types.isDate(value) ? `JSON has none: store it.toISOString(); ${KEEPS}` : NOT_DATA)
+    refuse(`is ${describe(value)}`, adviceOn(value))
   }
   if (typeof value['toJSON'] === 'function') return write(jsonOf(value, step), depth, step)
   if (depth >= MAX_DEPTH) tooDeep(value)

@@ -64,7 +64,7 @@ function describeObject(value: object): string {
   if (prototype === null) return 'an object without a prototype'
   if (prototype === Object.prototype) return isPlainWithin(value) ? 'an object' : `an object of the kind ${Object.prototype.toString.call(value).slice(8, -1)}`
   const builtIn = builtInName(prototype)
-  if (builtIn !== undefined) return `${/^[AEIOU]/.test(builtIn) ? 'an' : 'a'} ${builtIn}`
+  if (builtIn !== undefined) return `${/^[AEIO]/.test(builtIn) ? 'an' : 'a'} ${builtIn}`
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
   const name: unknown = typeof constructor === 'function' ? Object.getOwnPropertyDescriptor(constructor, 'name')?.value : undefined
   return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an instance of a class'

@@ -333,7 +333,10 @@ export class Snapshot<V = Anything> {
 
 /**
  * Opens the database in the directory `path`, creating it if need be, and repairs what a crash left
- * behind. Any number of threads and processes may have it open at once.
+ * behind. Any number of threads and processes may have it open at once. A relative path is taken from the current
+ * directory of the process.
+ *
+ * The type of the values can be named: `const db: Database<Session> = await open('./my.db')`.
  *
  * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
  * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),

@@ -175,6 +175,8 @@ describe('input of mmapdb load', function () {
     ]
     for (const [name, content, why] of bad)
       await fails(2, why, 'load', '--input', file(name, content), '--quiet', '--db', db)
+    // What was not read to its end is not said to have been.
+    expect((await mmapdb(['load', '--input', file('half.ndjson', '{"id":1}\n{\n{"id":2}\n'), '--db', db])).stderr).to.match(/^mmapdb: \S*half\.ndjson: line 2/)
     // The same from a pipe.
     const piped = await mmapdb(['load', '--input', '-', '--format', 'ndjson', '--quiet', '--db', db], {
       stdin: '{"id":1}\n{"id":9007199254740993}\n',

@@ -10,7 +10,7 @@ import { encodeHeader, decodeHeader, type Header } from '../../src/engine/header
 import type { Key } from '../../src/engine/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import type { Range } from '../../src/engine/range.js'
-import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
+import { InvalidError, MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import {
   cleanUp,
   contents,
@@ -180,6 +180,7 @@ describe('options', () => {
       { allowNetworkFileSystem: 0 }, { unknown: 1 }, { path: '/x' },
     ]
     for (const options of bad) expectError(() => resolveOptions('/p', options as OpenOptions), 'ERR_MMAPDB_INVALID')
+    expectError(() => resolveOptions('/p', { workers: '2' } as unknown as OpenOptions), 'ERR_MMAPDB_INVALID', /from 0 to 64, not "2"/)
     for (const path of ['', undefined, 7, null]) expectError(() => resolveOptions(path as string), 'ERR_MMAPDB_INVALID')
     for (const options of [null, 7, 'x']) expectError(() => resolveOptions('/p', options as unknown as OpenOptions), 'ERR_MMAPDB_INVALID')
     for (const good of [
@@ -252,6 +253,12 @@ describe('bad input', function () {
     const good: BatchOperation = { type: 'put', key: 'good', value: some }
     const bad = [{ type: 'move', key: 'k' }, {}, null, undefined, { key: 'k', value: some }, 7] as unknown as BatchOperation[]
     for (const operation of bad) refused(engine, 'ERR_MMAPDB_INVALID', [() => engine.batch([good, operation]), () => engine.batch([operation])])
+    const ones: [unknown, RegExp][] = [
+      [{ type: 'delete', key: 'k' }, /operation 1 has "delete"/],
+      [{ type: 'put', key: 'k' }, /^Operation 1 of the batch: .*, not undefined\. Delete the key instead/],
+      [{ type: 'del', key: new Date(0) }, /^Operation 1 of the batch: A key must be .* not a Date; its getTime/],
+    ]
+    for (const [operation, message] of ones) expect(() => engine.batch([good, operation as BatchOperation])).to.throw(InvalidError, message)
     const failing = function* (): Generator<BatchOperation> {
       yield good
       throw new Error('the caller\'s own')

@@ -85,6 +85,13 @@ describe('values', function () {
       [new ArrayBuffer(2), 'binary', /new Uint8Array\(it\)/],
       [new Uint16Array(2), 'binary', /it\.buffer/],
       [new String('x'), 'utf8', /boxed/],
+      [Buffer.alloc(2), 'utf8', /not an instance of Buffer\. Bytes need valueEncoding "binary"/],
+      [new Uint8Array(2), 'utf8', /not a Uint8Array\. Bytes need/],
+      [{ a: 1 }, 'utf8', /not an object\. Other data needs valueEncoding "msgpack" or "json"\.$/],
+      ['text', 'binary', /not a string\. Store Buffer\.from\(it\)\.$/],
+      [{ m: new Map() }, 'json', /value\.m is a Map\. JSON has none: store Array\.from\(it\)/],
+      [Buffer.alloc(2), 'json', /base64/],
+      [new (class Registry extends Map {})(), 'json', /Registry\. Store plain data/],
     ]
     for (const [value, encoding, message] of places) expect(refusal(value, encoding)).to.match(message)
   })
