@@ -157,7 +157,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   const state = control.readState(newState())
   const before = state[STATE.NEXT_SLOT]!
   let groupEnd = from
-  let groupBytes = GROUP_BYTES
+  /** Frames of a group at the most. */
+  let groupFrames = Infinity
   let frames = 0
   let operations = 0
   let slotsPartiallyWritten: number | undefined
@@ -174,7 +175,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     const keys: Buffer[] = []
     let framesHere = 0
     let operationsHere = 0
-    while (groupEnd - start < groupBytes && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
+    while (groupEnd - start < GROUP_BYTES && framesHere < groupFrames && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
       // Before anything is applied: what is malformed stops it with nothing changed.
       forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
         if (space.readAhead.isUseful) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
@@ -192,7 +193,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     } catch (error) {
       if (!(error instanceof FullError) || framesHere === 1) throw error
       // Smaller groups need fewer slots at a time: what one frees the next may use. Nothing was published.
-      groupBytes = Math.floor((groupEnd - start) / 2)
+      groupFrames = Math.floor(framesHere / 2)
       groupEnd = start
       control.readState(state)
       scan.restart(start)
