@@ -25,7 +25,7 @@ const OPTIONS: OpenOptions = {
 }
 const RUNS = Math.ceil(20 * Number(process.env['MMAPDB_TEST_RUNS'] ?? 1))
 const givenSeed = process.env['MMAPDB_TEST_SEED']
-const firstSeed = givenSeed === undefined ? 1 : Number(givenSeed)
+const firstSeed = givenSeed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(givenSeed)
 
 /** A database on a disk of its own, and what it should hold. */
 class Life {
@@ -42,6 +42,21 @@ class Life {
   }
   open(): Engine {
     return (this.engine = Engine.open(this.options, this.disk.storage()))
+  }
+
+  /**
+   * Opens it again. The power may have taken back what the data file had grown by, and others have filled the disk
+   * before the log was replayed: then that is said, and nothing is lost.
+   */
+  reopen(ending: (typeof ENDINGS)[number]): void {
+    try {
+      this.open()
+    } catch (error) {
+      if (ending !== 'power cut') throw error
+      expect((error as MmapdbError).code, (error as Error).stack).to.equal('ERR_MMAPDB_FULL')
+      this.disk.ballastBytes = 0
+      this.open()
+    }
   }
 
   /** False if it is refused because the disk is full. */
@@ -196,9 +211,10 @@ describe('a full disk', function () {
           else if (what < 94) life.disk.ballastBytes = 0
           else if (what < 96) life.put('giant', 'x'.repeat(random.between(1, 20) * MiB))
           else {
-            life.end(random.pick(ENDINGS))
+            const ending = random.pick(ENDINGS)
+            life.end(ending)
             if (random.chance(0.3)) life.disk.fill()
-            life.open()
+            life.reopen(ending)
             life.compare()
           }
         }
