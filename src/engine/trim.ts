@@ -7,6 +7,7 @@ import { STATE, type StateFields } from './control.js'
 import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from './layout.js'
 import { Node } from './node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
+import { checkPlace } from './place.js'
 import { madeAt, type SlotChecker } from './slot-check.js'
 import type { SlotSpace } from './slot-space.js'
 
@@ -36,6 +37,9 @@ export class Trimmer {
   readonly #lsn: number
   readonly #state: StateFields
   readonly #limit: number
+  /** The way down to where the walk is, and the entry taken in each node. */
+  readonly #path: Node[] = []
+  readonly #taken: number[] = []
 
   constructor(
     space: SlotSpace,
@@ -64,8 +68,9 @@ export class Trimmer {
   #visit(slot: SlotNo, level: number): SlotNo {
     // A leaf that stays need not even be read.
     if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
-    this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    const isFirst = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     let node = new Node().at(this.#space, slot)
+    if (isFirst && level === 0) this.#accept(node)
     const count = node.count
     let moved: SlotNo | undefined
     const own = (): Node => {
@@ -84,6 +89,8 @@ export class Trimmer {
     }
     for (let i = 0; i < count; i++) {
       if (level > 0) {
+        this.#path[level] = node
+        this.#taken[level] = i
         const child = node.child(i)
         const now = this.#visit(child, level - 1)
         if (now !== child) own().setChild(i, now)
@@ -98,6 +105,13 @@ export class Trimmer {
       }
     }
     return moved ?? slot
+  }
+
+  /** A leaf that nobody has come to yet is found in its place before its values are followed (slot-check.ts). */
+  #accept(leaf: Node): void {
+    this.#path[0] = leaf
+    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    this.#checker.accept(leaf.slot)
   }
 
   /** Moves a whole chain if any slot of it lies too high: the links are part of published slots. */

@@ -217,4 +217,17 @@ describe('the room that a tree takes', function () {
     expect(filesBytes()).to.be.at.most(4 * 1024 * 1024)
     expectSound(again)
   })
+
+  it('is made smaller by a close in several passes over leaves with long values that nobody had read before', () => {
+    const path = scratchPath()
+    const first = openEngine(path, OPTIONS)
+    for (let i = 0; i < 3000; i++) first.put(i, Buffer.alloc(i % 5 === 0 ? 9000 : 100, i))
+    first.close()
+    const second = openEngine(path, OPTIONS)
+    for (let i = 0; i < 1500; i++) second.del(i)
+    second.close()
+    const third = openEngine(path, OPTIONS)
+    for (let i = 0; i < 3000; i++) expect(third.has(i)).to.equal(i >= 1500)
+    expectSound(third)
+  })
 })
