@@ -356,6 +356,8 @@ export class Simulation {
     actor.busy = true
     try {
       act()
+      // Its code may have taken its death for an error of no consequence, where what it did had been done.
+      if (actor.dead) throw new Killed()
     } catch (error) {
       if (error instanceof Outage) throw error
       // Typed errors may wrap what the world threw.

@@ -154,6 +154,7 @@ export class World {
   }
 
   kill(process: Process): never {
+    if (this.#controlAtDeath !== undefined) throw new Error('a process that died before has not been buried')
     process.dead = true
     this.note(`${process.name} is killed`)
     this.#controlAtDeath = Buffer.from(controlChunk.subarray(0, this.#controlFile()?.sizeBytes ?? 0))
