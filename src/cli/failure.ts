@@ -63,9 +63,6 @@ export function failureOf(error: unknown): Failure {
     return { code: ours, message: `The system refused: ${message}.`, exitCode: EXIT_CODES[ours] }
   }
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof RangeError && message.includes('call stack')) {
-    return { code: 'ERR_MMAPDB_INVALID', message: 'The value is nested too deeply to be read or written as text.', exitCode: EXIT.INVALID }
-  }
   return {
     code: 'ERR_MMAPDB_INTERNAL',
     message: `Something went wrong inside mmapdb: ${message}. Please report it with the output of --verbose.`,

@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto'
 import { InvalidError } from '../errors.js'
 import type { Key, KeyPart } from '../engine/keys.js'
 import { NumberError, parseJson, type BigIntegers } from './json-text.js'
+import { MAX_DEPTH } from '../values/refusal.js'
 
 /** For the help of commands that take values. */
 export const NOTATION_HELP = `What JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
@@ -69,10 +70,14 @@ const TYPED_ARRAYS: Record<string, { from(content: never[]): unknown }> = {
 
 const NUMBERS = ['NaN', 'Infinity', '-Infinity', '-0']
 
-/** What a value in the notation above stands for. */
-function valueOf(x: unknown): unknown {
+/** What a value in the notation above stands for. Throws `InvalidError` for what no database takes. */
+function valueOf(x: unknown, depth = 0): unknown {
   if (typeof x !== 'object' || x === null) return x
-  if (Array.isArray(x)) return x.map(valueOf)
+  if (depth > MAX_DEPTH) {
+    throw new InvalidError(`The value is nested more than ${MAX_DEPTH} levels deep. Store parts of it under keys of their own.`)
+  }
+  const inner = (content: unknown): unknown => valueOf(content, depth + 1)
+  if (Array.isArray(x)) return x.map(inner)
   const [name, content] = onlyField(x) ?? []
   if (name === '$base64' && isBase64(content)) return Buffer.from(content, 'base64')
   if (name === '$bigint' && isBigint(content)) return BigInt(content)
@@ -82,19 +87,19 @@ function valueOf(x: unknown): unknown {
     (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content))))
   )
     return new Date(content ?? Number.NaN)
-  if (name === '$set' && Array.isArray(content)) return new Set(content.map(valueOf))
+  if (name === '$set' && Array.isArray(content)) return new Set(content.map(inner))
   if (
     name === '$map' &&
     Array.isArray(content) &&
     content.every((pair) => Array.isArray(pair) && pair.length === 2)
   ) {
-    return new Map((content as [unknown, unknown][]).map(([key, value]) => [valueOf(key), valueOf(value)]))
+    return new Map((content as [unknown, unknown][]).map(([key, value]) => [inner(key), inner(value)]))
   }
   if (name === '$undefined' && content === true) return undefined
   const typedArray = name?.startsWith('$') && Array.isArray(content) ? TYPED_ARRAYS[name.slice(1)] : undefined
-  if (typedArray) return typedArray.from((content as unknown[]).map(valueOf) as never[])
+  if (typedArray) return typedArray.from((content as unknown[]).map(inner) as never[])
   const object = name === '$object' && onlyField(content) !== undefined ? (content as object) : x
-  return mapped(object, valueOf)
+  return mapped(object, inner)
 }
 
 function mapped(object: object, change: (value: unknown) => unknown): Record<string, unknown> {

@@ -1,6 +1,7 @@
 // Keys and values as text: what is printed can be given back, and nothing in it steers a terminal.
 import { expect } from 'chai'
 import type { Key } from '../../src/engine/keys.js'
+import { InvalidError } from '../../src/errors.js'
 import {
   jsonText,
   parseKey,
@@ -153,5 +154,9 @@ describe('notation of keys and values', () => {
       db,
     )
     expect(await ok(db, 'get', '--json-key', '[{"bigint":"9007199254740993"}]')).to.equal('x\n')
+  })
+
+  it('refuses a value that is nested deeper than any database takes, in words and not by running out of stack', () => {
+    expect(() => parseValue('['.repeat(60_000) + ']'.repeat(60_000), true)).to.throw(InvalidError, /levels deep/)
   })
 })
