@@ -1,7 +1,7 @@
 // What a database directory holds, what may stand in the way of opening one, and the header that
 // says where its tree is.
 import { join } from 'node:path'
-import { CorruptError, NotADatabaseError, VersionError } from '../errors.js'
+import { CorruptError, type MmapdbError, NotADatabaseError, VersionError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
 import { decodeHeader, FORMAT_VERSION, looksLikeHeader, type Header } from './header.js'
@@ -24,7 +24,7 @@ export const databasePaths = (directory: string): DatabasePaths => ({
 })
 
 /** What may lie there before there is a data file: `wal.new` is left by a creation that was cut short. */
-const OURS = new Set(['wal', 'wal.new', 'control'])
+const OURS = new Set(['data', 'wal', 'wal.new', 'control'])
 
 /** Whether this user may do all that having a database open, or recovering it, takes. */
 export const mayWriteAll = (storage: Storage, { directory, data, wal, control }: DatabasePaths): boolean =>
@@ -36,20 +36,28 @@ export function checkPath(storage: Storage, paths: DatabasePaths, options: { cre
   const { kind } = storage.info(data)
   if (kind === 'file') return 'exists'
   if (kind !== 'missing') throw new NotADatabaseError(`${directory} is not a database: "data" in it is not a file.`)
+  const why = whyNoneMayBegin(storage, paths) ?? (options.createIfMissing ? undefined : noDatabase(directory))
+  if (why === undefined) return 'missing'
+  // Nobody holds a lock here: what was found may be what another process has created since "data" was looked for.
+  if (storage.info(data).kind === 'file') return 'exists'
+  throw why
+}
+
+/** What speaks against creating a database in a directory that has no data file. */
+function whyNoneMayBegin(storage: Storage, { directory, data, wal }: DatabasePaths): MmapdbError | undefined {
   const others = storage.list(directory).filter((name) => !OURS.has(name))
   if (others.length > 0) {
-    throw new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
+    return new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
   }
-  const wal = storage.info(paths.wal).kind
-  if (wal === 'file' || wal === 'other') throw new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
-  if (wal === 'directory' && storage.list(paths.wal).length > 0) {
-    throw new CorruptError(
+  const { kind } = storage.info(wal)
+  if (kind === 'file' || kind === 'other') return new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
+  if (kind === 'directory' && storage.list(wal).length > 0) {
+    return new CorruptError(
       `${directory} has a log but no data file. Restore the database from a backup.`,
       { path: data },
     )
   }
-  if (!options.createIfMissing) throw noDatabase(directory)
-  return 'missing'
+  return undefined
 }
 
 /** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */

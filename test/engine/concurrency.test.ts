@@ -3,7 +3,10 @@
 import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CRASH_POINTS } from '../../src/crash-points.js'
-import type { Engine } from '../../src/engine/engine.js'
+import { Engine } from '../../src/engine/engine.js'
+import { resolveOptions } from '../../src/engine/options.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import type { HeldDirectory, Storage } from '../../src/storage/storage.js'
 import {
   cleanUp,
   contents,
@@ -262,6 +265,7 @@ describe('an engine among others', function () {
       for (const peer of peers) await heard(peer, 'ready')
       for (const peer of peers) peer.tell('go')
       const firsts = await Promise.all(peers.map((peer) => peer.next()))
+      expect(firsts.filter((first) => typeof first !== 'boolean'), 'what failed').to.deep.equal([])
       expect(firsts.filter((first) => first === true).length, 'first openers').to.equal(1)
       for (const peer of peers) peer.tell('read')
       for (const peer of peers) await heard(peer, names)
@@ -274,6 +278,45 @@ describe('an engine among others', function () {
       expectSound(engine)
       engine.close()
     }
+  })
+
+  it('opens what another creates between any two looks that opening takes', () => {
+    let others = 0
+    for (let before = 0, looks = Infinity; before < looks; before++) {
+      const path = scratchPath()
+      let other: Engine | undefined
+      let look = 0
+      const watched = <Parts extends object>(parts: Parts): Parts =>
+        new Proxy(parts, {
+          get: (target, name) => {
+            const found: unknown = Reflect.get(target, name, target)
+            if (typeof found !== 'function') return found
+            return (...args: unknown[]): unknown => {
+              if (look++ === before) {
+                try {
+                  other = openEngine(path, { ...TINY, timeoutMs: 1 })
+                  others++
+                } catch (error) {
+                  expect(error, 'while the first opener holds the locks').to.have.property('code', 'ERR_MMAPDB_LOCKED')
+                }
+              }
+              return (found as (...args: unknown[]) => unknown).apply(target, args)
+            }
+          },
+        })
+      const openDirectory = (...args: Parameters<typeof posixStorage.openDirectory>): HeldDirectory => {
+        const held = posixStorage.openDirectory(...args)
+        return { storage: watched(held.storage), identity: held.identity, close: () => held.close() }
+      }
+      const storage = watched(Object.assign(Object.create(posixStorage) as Storage, { openDirectory }))
+      const engine = Engine.open(resolveOptions(path, TINY), storage)
+      looks = look
+      engine.put('k', Buffer.from('v'))
+      if (other !== undefined) expect(other.get('k'), `created before look ${before}`).to.deep.equal(Buffer.from('v'))
+      other?.close()
+      engine.close()
+    }
+    expect(others, 'times that the other got in').to.be.greaterThan(10)
   })
 
   it('leaves a clean database however many close it in the same moment, round after round', async () => {
