@@ -52,7 +52,7 @@ import { LogReader } from '../wal/reader.js'
 import type { Allocator } from './allocator.js'
 import { newState, STATE, type StateFields } from './control.js'
 import { DisplacedError, type DataFile } from './data-file.js'
-import { assertDataInPlace, assertSegmentInPlace, isSegmentOf, segmentGone } from './files-in-place.js'
+import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from './files-in-place.js'
 import { cutDataFile, growDataFile } from './growth.js'
 import { LOCK } from './lock-bytes.js'
 import { hasPut, slotsFor, slotsForDeletes } from './room.js'
@@ -80,6 +80,7 @@ export class Committer {
   readonly #published = newState()
   readonly #work = newState()
   readonly #reader: LogReader
+  readonly #segmentWatch: SegmentWatch
   readonly #key = Buffer.alloc(MAX_KEY_BYTES)
   /** Set by an exception that nobody foresaw: this thread writes no more. */
   #broken: IoError | undefined
@@ -89,6 +90,7 @@ export class Committer {
   constructor(parts: CommitParts) {
     this.#parts = parts
     this.#reader = new LogReader(parts.log, 0 as Lsn)
+    this.#segmentWatch = new SegmentWatch(parts.log, () => parts.storage.now())
   }
 
   /**
@@ -370,7 +372,7 @@ export class Committer {
 
   /** Throws `DisplacedError` if the files are no longer the ones that the next opener will find. */
   #assertInPlace(append: AppendFields, state: StateFields): void {
-    assertSegmentInPlace(this.#parts, append)
+    this.#segmentWatch.assertInPlace(append)
     assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
   }
 

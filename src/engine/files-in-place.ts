@@ -27,18 +27,43 @@ export function assertDataInPlace({ control, dataFile, space }: FilesParts, chec
   }
 }
 
-/** Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one they write to. */
-export function assertSegmentInPlace({ log }: FilesParts, append: AppendFields): void {
-  if (!isSegmentInPlace(log, append)) throw segmentGone(log, append.segmentStart as Lsn)
-}
-
 export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
   new DisplacedError(log.pathOf(startLsn), 'removed or replaced, or written over,', SEGMENT_IS_SAVED)
 
+/** True if the segment that the log ends in is where others look for it, and the one they write to. */
 export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
   const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
-  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment)
+  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) && log.isWhole(segment)
 }
 
 export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
   identity.inode === append.segmentInode && identity.device === append.segmentDevice
+
+/** What the leader asks of each group. */
+export class SegmentWatch {
+  readonly #log: Log
+  readonly #nowMs: () => number
+  #seen: OpenSegment | undefined
+  #seenMs = 0
+
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log
+    this.#nowMs = nowMs
+  }
+
+  /**
+   * Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one
+   * they write to. Its contents are looked at once in each millisecond: it costs a system call, and who
+   * writes over a file may do so right after any look.
+   */
+  assertInPlace(append: AppendFields): void {
+    const log = this.#log
+    const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
+    if (segment === undefined || !isSegmentOf(append, segment) || !log.isInPlace(segment)) throw segmentGone(log, append.segmentStart as Lsn)
+    const nowMs = this.#nowMs()
+    if (segment === this.#seen && nowMs === this.#seenMs) return
+    if (!log.isWhole(segment)) throw segmentGone(log, append.segmentStart as Lsn)
+    this.#seen = segment
+    this.#seenMs = nowMs
+  }
+}

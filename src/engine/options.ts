@@ -146,7 +146,7 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
   const options = fieldsOf(given)
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
   // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
-  const fallbackBytes = Math.max(64 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
+  const fallbackBytes = Math.max(256 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
   const windowBytes = integer('windowBytes', options.windowBytes, fallbackBytes, 64 * KiB, GiB)
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const { valueEncoding } = options

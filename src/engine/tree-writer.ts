@@ -44,6 +44,8 @@ export class TreeWriter {
   /** The way from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
   readonly #path: Node[] = []
   readonly #taken = new Int32Array(MAX_HEIGHT)
+  /** The slot on the last way down at each level that is this group's own, and so need not be looked at again; 0: none. */
+  readonly #owned: number[] = new Array<number>(MAX_HEIGHT).fill(0)
   readonly #source = Node.scratch()
   /** Separators on their way up: one buffer for each level. */
   readonly #separators: Uint8Array[] = []
@@ -65,6 +67,7 @@ export class TreeWriter {
     this.#lsn = lsn
     this.#lsnLow = lsn | 0
     this.#lsnHigh = Math.floor(lsn / 2 ** 32)
+    this.#owned.fill(0)
   }
 
   /** Sets `key` to the value at [valueAt, valueAt + valueLength) of `source`. */
@@ -198,20 +201,26 @@ export class TreeWriter {
       const own = this.#own(this.#path[level]!, child, level)
       if (own.slot !== child) {
         node.setChild(i, own.slot)
-        this.#isLeafNew = level === 0
+        if (level === 0) this.#acceptLeaf(child)
       }
       node = own
-      if (level > 0 || !this.#checker.isUnverified(child)) continue
-      checkPlace(this.#checker, this.#path, this.#taken, s[STATE.HEIGHT]!)
-      this.#checker.accept(child)
     }
     return node
+  }
+
+  /** The way down has copied the leaf `child`: last chance to find that in its place, if nobody has yet. */
+  #acceptLeaf(child: number): void {
+    this.#isLeafNew = true
+    if (!this.#checker.isUnverified(child)) return
+    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    this.#checker.accept(child)
   }
 
   #ownRoot(level: number): Node {
     const s = this.#state
     const root = s[STATE.ROOT]!
     const node = this.#own(this.#path[level]!, root, level)
+    if (node.slot === root) return node
     // A leaf that is all of the tree is in its place.
     if (this.#checker.isUnverified(root)) this.#checker.accept(root)
     s[STATE.ROOT] = node.slot
@@ -220,18 +229,23 @@ export class TreeWriter {
 
   /** Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by that. */
   #own(node: Node, slot: number, level: number): Node {
+    if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
     this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     node.at(this.#space, slot as SlotNo)
     const w = (node.base + SLOT.LSN) >> 2
     const low = node.i32[w]!
     const high = node.i32[w + 1]!
-    if (low === this.#lsnLow && high === this.#lsnHigh) return node
+    if (low === this.#lsnLow && high === this.#lsnHigh) {
+      this.#owned[level] = slot
+      return node
+    }
     const from = this.#copied.at(this.#space, slot as SlotNo)
     node.at(this.#space, this.#allocator.allocate())
     node.copyFrom(from)
     node.claim(this.#lsnLow, this.#lsnHigh)
     node.tighten()
     this.#allocator.free(slot as SlotNo, high * 2 ** 32 + (low >>> 0))
+    this.#owned[level] = node.slot
     return node
   }
   readonly #copied = new Node()

@@ -147,10 +147,15 @@ export class Log {
     return join(this.directory, segmentName(startLsn))
   }
 
-  /** True if whoever looks for the segment finds this very file, and its header in it. */
-  isInPlace({ path, identity, file, header }: OpenSegment): boolean {
+  /** True if whoever looks for the segment finds this very file. */
+  isInPlace({ path, identity }: OpenSegment): boolean {
+    return this.storage.leadsTo(path, identity)
+  }
+
+  /** True if the file of the segment still begins with its header: if not, another has been written over it. */
+  isWhole({ file, header }: OpenSegment): boolean {
     const bytes = this.#header
-    return this.storage.leadsTo(path, identity) && file.read(bytes, 0, bytes.length, 0) === bytes.length && isHeaderOf(bytes, header)
+    return file.read(bytes, 0, bytes.length, 0) === bytes.length && isHeaderOf(bytes, header)
   }
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES)
 
