@@ -2,7 +2,7 @@
 import { InvalidError, MmapdbError } from '../errors.js'
 import { quoted, reason } from '../said.js'
 import { absolutePath } from '../storage/absolute-path.js'
-import { memoryBytes } from '../storage/memory.js'
+import { isAddressSpaceLimited, memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
 import type { ValueEncoding } from './values.js'
 import { VALUE_ENCODINGS } from './values.js'
@@ -46,9 +46,9 @@ export interface OpenOptions {
    */
   reserveBytes?: number
   /**
-   * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 64 MiB, more if
-   * `reserveBytes` is more than its default. For tests. Where address space is limited (ulimit -v)
-   * smaller ones are used.
+   * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 256 MiB, more if
+   * `reserveBytes` is more than its default. For tests. Where address space is limited (ulimit -v) it is
+   * 64 MiB, or less if even that cannot be had.
    */
   windowBytes?: number
   /**
@@ -146,7 +146,7 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
   const options = fieldsOf(given)
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
   // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
-  const fallbackBytes = Math.max(256 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
+  const fallbackBytes = Math.max(isAddressSpaceLimited() ? 64 * MiB : 256 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
   const windowBytes = integer('windowBytes', options.windowBytes, fallbackBytes, 64 * KiB, GiB)
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const { valueEncoding } = options

@@ -5,6 +5,7 @@ import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
 import { Simulation } from '../../sim/life.js'
 import { MUTANTS } from '../../sim/mutants.js'
+import { TESTED_MUTANTS } from '../../sim/tested-mutants.js'
 import { shrink } from '../../sim/shrink.js'
 
 const SEEDS = [1, 2, 3, 4, 5, 6]
@@ -54,7 +55,7 @@ describe('a failure', () => {
 
 describe('versions of the engine without a safeguard', () => {
   it('can all be made of this one', () => {
-    for (const { name, changes } of MUTANTS) {
+    for (const { name, changes } of [...MUTANTS, ...TESTED_MUTANTS]) {
       for (const { file, from } of changes) {
         const text = readFileSync(new URL(`../../src/${file}`, import.meta.url), 'utf8')
         expect(text.split(from).length - 1, `${name}: "${from}" in ${file}`).to.equal(1)
