@@ -150,6 +150,13 @@ export class EncodingError extends errorClass('ERR_MMAPDB_ENCODING') {
   }
 }
 
+/** Typed errors as they are; any other is a fault of mmapdb's own, and comes out as one that a user can catch, too. */
+export function foreseen(error: unknown): MmapdbError {
+  if (error instanceof MmapdbError) return error
+  const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  return new IoError(`mmapdb met an error that it did not foresee (${what}). Please report it.`, { cause: error })
+}
+
 type ErrorClass = new (message: string) => MmapdbError
 
 /** The class of each code. */

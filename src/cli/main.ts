@@ -2,6 +2,7 @@
 // error becomes a message and an exit code.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { InvalidError } from '../errors.js'
 import { checkArguments } from './arguments.js'
 import { delCommand } from './del.js'
 import { demoCommand } from './demo.js'
@@ -34,6 +35,7 @@ export function program(): Command {
     .option('--verbose', 'print more; for errors the stack')
     .option('--quiet', 'print nothing but what was asked for')
     .showSuggestionAfterError()
+    .helpCommand(false)
     .addHelpText(
       'after',
       `
@@ -58,6 +60,7 @@ Exit codes:
     walCommand(),
     slotsCommand(),
     demoCommand(),
+    helpCommand(root),
   ]
   for (const command of commands) root.addCommand(command)
   for (const command of [root, ...commands]) {
@@ -68,6 +71,17 @@ Exit codes:
   }
   return root
 }
+
+/** As the one that commander brings, but for a command that there is not. */
+const helpCommand = (root: Command): Command =>
+  new Command('help')
+    .description('display help for command')
+    .argument('[command]')
+    .action((name?: string) => {
+      const command = name === undefined ? root : root.commands.find((each) => each.name() === name)
+      if (command === undefined) throw new InvalidError(`unknown command '${name}'. See "mmapdb --help".`)
+      command.outputHelp()
+    })
 
 const inJson = process.argv.includes('--json')
 const verbose = process.argv.includes('--verbose')

@@ -42,7 +42,7 @@
 // CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
 // here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../crash-points.js'
-import { CorruptError, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
+import { CorruptError, foreseen, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../errors.js'
 import { guarded, isFullDisk, typedError } from '../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../wal/frame.js'
@@ -362,7 +362,7 @@ export class Committer {
         'Close the database here and open it again; please report it. Nothing was written.',
       { cause: error },
     )
-    return new IoError(`mmapdb met an error that it did not foresee (${error.name}: ${error.message}).`, { cause: error })
+    return foreseen(error)
   }
 
   /** False once an exception that nobody foresaw has ended this thread's writing. */

@@ -620,11 +620,18 @@ export class Engine {
     return this.countWithin(boundsOf(range))
   }
 
-  /** `count`, once its bounds are encoded. */
+  /** `count`, once its bounds are encoded. Begins anew if its pin is ended, unless that has taken `timeoutMs`. */
   countWithin(bounds: Bounds): number {
     this.#assertOpen()
-    const share = this.#hold()
-    return new RangeIterator(this.#source(share), share.state, bounds, 'keys').count()
+    const beganMs = this.#storage.monotonicMs()
+    for (;;) {
+      const share = this.#hold()
+      try {
+        return new RangeIterator(this.#source(share), share.state, bounds, 'keys').count()
+      } catch (error) {
+        if (!(error instanceof ExpiredError) || this.#storage.monotonicMs() - beganMs > this.options.timeoutMs) throw error
+      }
+    }
   }
 
   snapshot(): EngineSnapshot {

@@ -2,6 +2,7 @@
 // the first slot, the length and a CRC-32C of the whole value, checked each time it is read: the
 // slots' own CRCs cannot tell a chain that was put together wrongly.
 import { CorruptError } from '../errors.js'
+import { memoryFor } from '../storage/memory.js'
 import { crc32c } from '../wal/crc.js'
 import { MAX_VALUE_BYTES } from '../wal/frame.js'
 import type { Allocator } from './allocator.js'
@@ -74,7 +75,7 @@ const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
 export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: Hold): Buffer {
   // A wrong length must not cost memory: no value is longer than the file.
   if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
-  const value = Buffer.allocUnsafe(pointer.lengthBytes)
+  const value = memoryFor(pointer.lengthBytes)
   let done = 0
   const copy = (slot: SlotNo, bytes: number): void => {
     const base = space.base(slot) + SLOT.BODY

@@ -4,6 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import types from 'node:util/types'
 import { EncodingError, InvalidError } from '../errors.js'
+import { memoryFor } from '../storage/memory.js'
 import { jsonText } from '../values/json-writer.js'
 import { describe } from '../values/kinds.js'
 import { MsgpackReader } from '../values/msgpack-reader.js'
@@ -142,6 +143,9 @@ function isOrdinary(value: Uint8Array): boolean {
   return (prototype === Buffer.prototype || prototype === Uint8Array.prototype) && !Object.hasOwn(value, 'length')
 }
 
+/** There may be no memory for a value of so many bytes. */
+const LONG = 1024 * 1024
+
 const binary: ValueCodec = {
   name: 'binary',
   encode(value) {
@@ -162,7 +166,7 @@ const binary: ValueCodec = {
   },
   decode(bytes, at, end) {
     const length = end - at
-    const value = Buffer.allocUnsafe(length)
+    const value = length < LONG ? Buffer.allocUnsafe(length) : memoryFor(length)
     // A plain view and `set` beat a loop from some 24 bytes on, and `copy` always.
     if (length < 24) for (let n = 0; n < length; n++) value[n] = bytes[at + n]!
     else value.set(new Uint8Array(bytes.buffer, bytes.byteOffset + at, length))

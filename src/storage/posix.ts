@@ -91,6 +91,12 @@ function mayReplace(path: string): boolean {
   return own === 0 || !file.isFile() || (directory.mode & STICKY) === 0 || file.uid === own || directory.uid === own
 }
 
+/** A umask may take rights from everybody, but for whoever makes it there would be no use in what cannot be used. */
+function leaveToOwner(path: string, rights: number): void {
+  const mode = fs.statSync(path).mode & 0o7777
+  if ((mode & rights) !== rights) fs.chmodSync(path, mode | rights)
+}
+
 /** The first file of a database that root makes in somebody's directory is theirs. */
 function giveToOwnerOfDirectory(path: string): void {
   if (process.geteuid?.() !== 0) return
@@ -115,7 +121,10 @@ function openNativeRegion(path: string, options: RegionOptions): { region: Nativ
     for (let windowBytes = options.windowBytes; ; windowBytes /= 4) {
       try {
         const region = new native.Region(mode, path, windowBytes, create, options.readOnly ?? false)
-        if (isNew) giveToOwnerOfDirectory(path)
+        if (isNew) {
+          leaveToOwner(path, 0o600)
+          giveToOwnerOfDirectory(path)
+        }
         return { region, windowBytes }
       } catch (error) {
         if (!hasCode(error, 'ENOMEM') || windowBytes / 4 < SMALLEST_WINDOW_BYTES) throw error
@@ -506,8 +515,10 @@ export class PosixStorage implements Storage {
 
   makeDirectory(path: string, like?: string): void {
     try {
-      if (like === undefined) fs.mkdirSync(path)
-      else if (this.info(path).kind !== 'directory') makeDirectoryLike(path, like)
+      if (like === undefined) {
+        fs.mkdirSync(path)
+        leaveToOwner(path, 0o700)
+      } else if (this.info(path).kind !== 'directory') makeDirectoryLike(path, like)
     } catch (error) {
       if (hasCode(error, 'EEXIST') && this.info(path).kind === 'directory') return
       throw storageError(error, path)
@@ -577,6 +588,7 @@ function makeDirectoryLike(path: string, like: string): void {
   const unfinished = `${path}.new`
   fs.rmSync(unfinished, { force: true, recursive: true })
   fs.mkdirSync(unfinished, 0o700)
+  leaveToOwner(unfinished, 0o700)
   const fd = fs.openSync(unfinished, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY | fs.constants.O_NOFOLLOW)
   try {
     native.takeAfter(fd, like)

@@ -1,6 +1,6 @@
 // The public Database: reads on the calling thread, straight from the map; asynchronous writes gathered in
 // frames (writes.ts) and committed by worker threads.
-import { ClosedError, fromErrorMessage, MmapdbError } from '../errors.js'
+import { ClosedError, foreseen, fromErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint.js'
 import type { Encoded } from '../engine/encoded.js'
 import type { BatchOperation } from '../engine/batch.js'
@@ -220,8 +220,8 @@ export class Database<V = Anything> {
     if (this.#lanes === undefined) {
       try {
         this.#engine.checkpoint(false)
-      } catch (error) {
-        if (!(error instanceof MmapdbError)) throw error
+      } catch {
+        // As said above.
       }
       return
     }
@@ -234,13 +234,13 @@ export class Database<V = Anything> {
   /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
   async checkpoint(): Promise<CheckpointReport | undefined> {
     this.#assertOpen()
-    return this.#lanes ? this.#track(this.#lanes.long.run('checkpoint', { wait: true }, [], true)) : this.#engine.checkpoint(true)
+    return this.#track(this.#lanes?.long.run('checkpoint', { wait: true }, [], true) ?? soon(() => this.#engine.checkpoint(true)))
   }
 
   /** Checks every slot and value that a read could meet. Damage is reported, not thrown. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
-    return this.#lanes ? this.#track(this.#lanes.long.run<VerifyReport>('check')) : verify(this.#engine)
+    return this.#track(this.#lanes?.long.run<VerifyReport>('check') ?? soon(() => verify(this.#engine)))
   }
 
   /** Figures about the database, as of now. */
@@ -275,9 +275,15 @@ export class Database<V = Anything> {
   }
 
   /** Closing waits for it. */
-  #track<T>(task: Promise<T>): Promise<T> {
+  async #track<T>(task: Promise<T>): Promise<T> {
     this.#tasks.add(task)
-    return task.finally(() => this.#tasks.delete(task))
+    try {
+      return await task
+    } catch (error) {
+      throw foreseen(error)
+    } finally {
+      this.#tasks.delete(task)
+    }
   }
 }
 
@@ -348,9 +354,15 @@ export async function open<const E extends ValueEncoding | undefined = undefined
   options: OpenOptions & { valueEncoding?: E } = {},
 ): Promise<Database<V>> {
   const resolved = resolveOptions(path, options)
-  const { attachment, recovery } = await attach(resolved)
-  return new Database<V>(attachment, resolved, recovery)
+  try {
+    const { attachment, recovery } = await attach(resolved)
+    return new Database<V>(attachment, resolved, recovery)
+  } catch (error) {
+    throw foreseen(error)
+  }
 }
+
+const soon = async <T>(act: () => T): Promise<T> => act()
 
 async function committedHere(engine: Engine, { bytes, sizes }: Frame): Promise<Committed> {
   engine.prepareCommit(bytes)

@@ -213,6 +213,7 @@ describe('command line', function () {
       }),
     )
     expect(await hosted(['help', 'get'])).to.include({ code: 0, stderr: '' })
+    expect(await hosted(['help', 'nope'])).to.include({ code: 2, stdout: '' }).and.have.property('stderr').that.contains("unknown command 'nope'")
     const none = await mmapdb([])
     expect(none).to.include({ code: 2, stdout: '' })
     expect(none.stderr).to.contain('Usage: mmapdb')

@@ -130,6 +130,22 @@ describe('a reader that is ended while it reads', function () {
     expectSound(engine)
   })
 
+  it('begins a count anew, which nobody asked it to hold anything for, but not for ever', () => {
+    const engine = openEngine(scratchPath(), { ...OPTIONS, timeoutMs: 20 })
+    fill(engine, 1)
+    const { control, pins } = engine.inside()
+    let times = 0
+    let most = 3
+    observeReads(() => {
+      if (times < most && pins.expire(control.visible())) times++
+    })
+    expect(engine.count(undefined)).to.equal(KEYS)
+    expect(times).to.equal(3)
+    most = Infinity
+    expectError(() => engine.count(undefined), 'ERR_MMAPDB_EXPIRED')
+    expect(engine.stats().readers.pinned).to.equal(0)
+  })
+
   it('is told so, whatever it does with what it has', () => {
     const engine = openEngine(scratchPath(), { ...OPTIONS, maxHeldBytes: 65536 })
     fill(engine, 1)

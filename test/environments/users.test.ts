@@ -30,8 +30,9 @@ const writesOn = (as: User): Step => ({
 const looks = (gives: string[]): Step => ({
   does: `const seen = new Set()
          for (const name of fs.readdirSync(path, { recursive: true })) {
-           const s = fs.statSync(path + '/' + name)
-           if (s.isFile()) seen.add(s.uid + ':' + s.gid + ' ' + (s.mode & 0o777).toString(8))
+           // What a writer renames or removes meanwhile is gone.
+           const s = fs.statSync(path + '/' + name, { throwIfNoEntry: false })
+           if (s?.isFile()) seen.add(s.uid + ':' + s.gid + ' ' + (s.mode & 0o777).toString(8))
          }
          return [...seen].sort()`,
   gives,
@@ -53,6 +54,10 @@ const locksNobodyOut: Row[] = [
   ...[0o022, 0o077, 0o002].map((umask): Row => ({
     what: `a write by root, umask ${umask.toString(8)}, to a database that was closed: the owner goes on`,
     steps: [puts(OWNER), puts(ROOT, { umask }), owned('644'), puts(OWNER), owned('644')],
+  })),
+  ...[0o177, 0o377, 0o777].map((umask): Row => ({
+    what: `a umask of ${umask.toString(8)}: whoever makes a database can use it, and nobody else`,
+    steps: [puts(OWNER, { umask }), owned('600'), gets(OWNER), puts(OWNER), dies(OWNER), puts(OWNER), owned('600'), refused(OTHER, 'ERR_MMAPDB_PERMISSION')],
   })),
   {
     what: 'a write by root to a database that a crash left behind',

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
+import { Engine } from '../../src/engine/engine.js'
 import { ClosedError, InvalidError, MmapdbError, open, ReadOnlyError, type Database } from '../../src/index.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -26,6 +27,28 @@ describe('a database', () => {
   afterEach(async () => {
     for (const db of opened.splice(0)) await db.close()
     rmSync(directory, { recursive: true, force: true })
+  })
+
+  it('lets no exception out that nobody foresaw, and none of a checkpoint that a write had asked for', async () => {
+    const { checkpoint } = Engine.prototype
+    const openEngine = Engine.open
+    const fault = (): never => {
+      throw new RangeError('out of range')
+    }
+    const db = keep(await open(path, { workers: 0, valueEncoding: 'binary', segmentBytes: 65536, checkpointBytes: 65536 }))
+    const refusal = async (act: () => Promise<unknown>): Promise<unknown> => act().then(() => undefined, (error: unknown) => error)
+    try {
+      Object.assign(Engine.prototype, { checkpoint: fault })
+      Object.assign(Engine, { open: fault })
+      for (const act of [() => db.checkpoint(), () => open(path)]) {
+        expect(await refusal(act)).to.be.an.instanceOf(MmapdbError).and.include({ code: 'ERR_MMAPDB_IO' }).and.have.property('cause').that.is.an.instanceOf(RangeError)
+      }
+      for (let i = 0; i < 20; i++) db.putSync(i, Buffer.alloc(10_000))
+      expect(db.count()).to.equal(20)
+    } finally {
+      Object.assign(Engine.prototype, { checkpoint })
+      Object.assign(Engine, { open: openEngine })
+    }
   })
 
   for (const workers of [0, 2]) {
