@@ -48,7 +48,9 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('lone surrogates are replaced', ROUND_TRIPS, 'values/msgpack-writer.js', '!text.isWellFormed()', 'false'),
   one('-0 is 0', ROUND_TRIPS, 'values/msgpack-writer.js', '(value !== 0 || 1 / value > 0)', 'true'),
   one('symbols of an object are left out', ROUND_TRIPS, 'values/msgpack-writer.js', 'Object.getOwnPropertySymbols(object).length > 0', 'false'),
-  // ---- readers' places
+  // ---- readers that are ended, and their places
+  one('entries are counted that may not have been held', ['engine/held', 'hands out nothing wrong'], 'engine/range.js', 'this.#source.hold.assertHeld();\n                count', 'count'),
+  one('a count that is ended is given up', ['engine/held', 'begins a count anew'], 'engine/engine.js', '!(error instanceof ExpiredError) || this.#storage', 'true || this.#storage'),
   one('who is forgotten keeps its pin', ['engine/forgotten', 'give their places back'], 'engine/holds.js', 'new FinalizationRegistry((share) => share.release())', 'new FinalizationRegistry(() => undefined)'),
   one('every snapshot has a pin of its own', ['engine/limits', 'costs one place for all'], 'engine/holds.js', 'if (newest !== undefined && newest', 'if (false && newest'),
   one('pins by locks are not looked for', ['engine/lock-pins', 'hold the tree'], 'engine/lock-pins.js', 'locks.heldByOther(LOCK.LSN_PINS, end) < 0', 'true'),
