@@ -1,6 +1,6 @@
 import { InvalidError } from '../errors.js'
 
-/** Encoded keys or values back to back, and how long each is; -1: there is none. The bytes are all of their buffer. */
+/** Encoded keys or values back to back, and how long each is; -1: there is none. */
 export interface Encoded {
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly lengths: Int32Array<ArrayBuffer>

@@ -15,9 +15,13 @@ import { verify, type VerifyReport } from '../engine/verify.js'
 import type { FrameBuilder } from '../wal/frame.js'
 import { attach } from './attach.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from './attachment.js'
-import { encodeKeys, Lookups } from './lookups.js'
+import { encodeKeys, Lookups, type KeyList } from './lookups.js'
 import type { CommitReport, CommitTask } from './worker.js'
 import { Writes, type Committed, type Frame } from './writes.js'
+
+/** Values are decoded for so long at a time, and so many before a look at the clock. */
+const SLICE_MS = 5
+const SLICE_LOOKS = 256
 
 // What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -107,12 +111,25 @@ export class Database<V = Anything> {
     const list = encodeKeys(keys)
     // Users' code, which reading the keys may have run, may have closed the database.
     this.#assertOpen()
-    const values = await this.#track(this.#lookups.get(list))
+    return this.#track(this.#lookUp(list))
+  }
+
+  /** Decodes what was found, in slices: between two of them the event loop goes on. */
+  async #lookUp({ keys, lengths: keyLengths }: KeyList): Promise<(Stored<V> | undefined)[]> {
+    const { bytes, lengths } = await this.#lookups.get({ keys, lengths: keyLengths })
+    const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    const values = new Array<Stored<V> | undefined>(lengths.length)
     let at = 0
-    return values.map((value, i) => {
-      const key = list.keys.subarray(at, (at += list.lengths[i]!))
-      return value === undefined ? undefined : (this.#engine.decodeValue(value, key) as Stored<V>)
-    })
+    let keyAt = 0
+    let untilMs = performance.now() + SLICE_MS
+    for (const [i, length] of lengths.entries()) {
+      const key = keys.subarray(keyAt, (keyAt += keyLengths[i]!))
+      if (length >= 0) values[i] = this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>
+      if (i % SLICE_LOOKS !== SLICE_LOOKS - 1 || performance.now() < untilMs) continue
+      await nextTurn()
+      untilMs = performance.now() + SLICE_MS
+    }
+    return values
   }
 
   /**
@@ -361,6 +378,8 @@ export async function open<const E extends ValueEncoding | undefined = undefined
     throw foreseen(error)
   }
 }
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const soon = async <T>(act: () => T): Promise<T> => act()
 

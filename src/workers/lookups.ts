@@ -20,7 +20,7 @@ export interface KeyList {
 interface List extends KeyList {
   /** Since when it waits, by `performance.now()`. */
   readonly sinceMs: number
-  readonly resolve: (values: (Buffer | undefined)[]) => void
+  readonly resolve: (values: Encoded) => void
   readonly reject: (error: Error) => void
 }
 
@@ -44,7 +44,7 @@ export class Lookups {
    * The encoded values of a list of keys, as of one moment. Rejects with the reason if it could not be read, and with
    * `LockedError` if all workers were busy with others for too long.
    */
-  get({ keys, lengths }: KeyList): Promise<(Buffer | undefined)[]> {
+  get({ keys, lengths }: KeyList): Promise<Encoded> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ keys, lengths, resolve, reject, sinceMs: performance.now() })
       if (this.#isScheduled) return
@@ -100,16 +100,13 @@ export class Lookups {
       else lists[0]!.reject(error as Error)
       return
     }
-    const bytes = Buffer.from(found.bytes.buffer)
-    let i = 0
+    let first = 0
     let at = 0
     for (const list of lists) {
-      list.resolve(
-        list.lengths.map(() => {
-          const length = found.lengths[i++]!
-          return length < 0 ? undefined : bytes.subarray(at, (at += length))
-        }),
-      )
+      const lengths = found.lengths.subarray(first, (first += list.lengths.length))
+      const end = lengths.reduce((sum, length) => sum + Math.max(0, length), at)
+      list.resolve({ bytes: found.bytes.subarray(at, end), lengths })
+      at = end
     }
   }
 }

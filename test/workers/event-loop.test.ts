@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
+import { Engine } from '../../src/engine/engine.js'
 import { LOCK } from '../../src/engine/lock-bytes.js'
 import { LockedError, open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
@@ -136,6 +137,33 @@ describe('the event loop', function () {
       }
     })
   }
+
+  it('turns while the values of a long list are decoded, and closing waits for that', async () => {
+    const db = keep(await open(scratchPath(), { workers: 1, timeoutMs: LIMIT_MS }))
+    const count = 100_000
+    db.batchSync(Array.from({ length: count }, (_, i) => ({ type: 'put' as const, key: i, value: { n: i, text: 'some text' } })))
+    const { decodeValue } = Engine.prototype
+    let turn = 0
+    const turnsSeen = new Set<number>()
+    Engine.prototype.decodeValue = function (...args) {
+      turnsSeen.add(turn)
+      return decodeValue.apply(this, args)
+    }
+    try {
+      const found = db.getMany(Array.from({ length: count + 1 }, (_, i) => i))
+      let isFound = false
+      void found.then(() => (isFound = true))
+      const closed = db.close().then(() => expect(isFound, 'when it was closed').to.equal(true))
+      for (; !isFound; turn++) await new Promise((resolve) => setImmediate(resolve))
+      const values = await found
+      expect(values.length).to.equal(count + 1)
+      expect(values.every((value, i) => (i === count ? value === undefined : (value as { n: number }).n === i))).to.equal(true)
+      expect(turnsSeen.size, 'turns of the event loop').to.be.greaterThan(1)
+      await closed
+    } finally {
+      Engine.prototype.decodeValue = decodeValue
+    }
+  })
 
   it('is not what makes a checkpoint that is due wait for verification', async () => {
     const db = keep(await open(scratchPath(), { workers: 1, checkpointBytes: 65_536, segmentBytes: 65_536, valueEncoding: 'binary', timeoutMs: 60_000 }))
