@@ -118,13 +118,13 @@ export class Database<V = Anything> {
   async #lookUp({ keys, lengths: keyLengths }: KeyList): Promise<(Stored<V> | undefined)[]> {
     const { bytes, lengths } = await this.#lookups.get({ keys, lengths: keyLengths })
     const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    const values = new Array<Stored<V> | undefined>(lengths.length)
+    const values: (Stored<V> | undefined)[] = []
     let at = 0
     let keyAt = 0
     let untilMs = performance.now() + SLICE_MS
     for (const [i, length] of lengths.entries()) {
       const key = keys.subarray(keyAt, (keyAt += keyLengths[i]!))
-      if (length >= 0) values[i] = this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>
+      values.push(length < 0 ? undefined : (this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>))
       if (i % SLICE_LOOKS !== SLICE_LOOKS - 1 || performance.now() < untilMs) continue
       await nextTurn()
       untilMs = performance.now() + SLICE_MS

@@ -157,6 +157,7 @@ describe('the event loop', function () {
       for (; !isFound; turn++) await new Promise((resolve) => setImmediate(resolve))
       const values = await found
       expect(values.length).to.equal(count + 1)
+      expect(count in values, 'a hole for what is absent').to.equal(true)
       expect(values.every((value, i) => (i === count ? value === undefined : (value as { n: number }).n === i))).to.equal(true)
       expect(turnsSeen.size, 'turns of the event loop').to.be.greaterThan(1)
       await closed
