@@ -26,6 +26,9 @@ for (let seed = first; seed < first + count; seed++) {
     process.exit(1)
   }
   for (const key of Object.keys(total) as (keyof LifeReport)[]) total[key] += report[key]
+  // What readers that were killed had held, and a whole world with it, is let go of when they have been collected and
+  // the event loop turns.
+  await new Promise((resolve) => setImmediate(resolve))
 }
 const seconds = (performance.now() - started) / 1000
 console.log(
