@@ -24,7 +24,7 @@ export const databasePaths = (directory: string): DatabasePaths => ({
 })
 
 /** What may lie there before there is a data file: `wal.new` is left by a creation that was cut short. */
-const OURS = new Set(['data', 'wal', 'wal.new', 'control'])
+const OURS = new Set(['wal', 'wal.new', 'control'])
 
 /** Whether this user may do all that having a database open, or recovering it, takes. */
 export const mayWriteAll = (storage: Storage, { directory, data, wal, control }: DatabasePaths): boolean =>

@@ -6,6 +6,7 @@ import types from 'node:util/types'
 import { MAX_VALUE_BYTES } from '../wal/frame.js'
 import { builtInName, describe, hasNamedFields, isForeignObjectPrototype, isPlainWithin } from './kinds.js'
 import { ARRAY_BUFFER, DATA_VIEW, ERROR_FIELDS, EXT, FLOAT16_ARRAY, isErrorName, TYPED_ARRAYS } from './msgpack-format.js'
+import { MsgpackReader } from './msgpack-reader.js'
 import { at, MAX_DEPTH, refuse, tooDeep, type Step } from './refusal.js'
 import { binaryOf, hasJson, jsonOf, noFields, NOT_DATA, refuseNames, refuseSymbols, tooLong } from './unusual.js'
 
@@ -27,6 +28,8 @@ export class MsgpackWriter {
   private view = new DataView(this.bytes.buffer)
   private start = 0
   private at = 0
+  /** How often a `toJSON` has been asked. */
+  private asked = 0
 
   /** The value as bytes, which nobody writes to again. Throws a `Refusal`, or what a user's code threw. */
   encode(value: unknown): Uint8Array {
@@ -302,6 +305,7 @@ export class MsgpackWriter {
   }
 
   private json(value: object, depth: number, step: Step): void {
+    this.asked++
     const result = jsonOf(value, step)
     if (result === undefined && depth === 0) refuse('has a toJSON that returns undefined', 'Let it return data.')
     this.write(result, depth, step)
@@ -347,14 +351,16 @@ export class MsgpackWriter {
     noFields(map)
     // Taken out first: a user's code may change it while it is written.
     const entries = Array.from(Map.prototype.entries.call(map) as IterableIterator<[unknown, unknown]>)
+    const begin = this.at - this.start
     this.mark(EXT.MAP)
     this.mapHead(entries.length)
     let i = 0
     let step: string | undefined
+    let areReplaced = false
     try {
       for (; i < entries.length; i++) {
         step = `.keys() no. ${i}`
-        this.write(entries[i]![0], depth + 1, i)
+        areReplaced = this.isReplaced(entries[i]![0], depth + 1, i) || areReplaced
         step = undefined
         this.write(entries[i]![1], depth + 1, i)
       }
@@ -362,19 +368,39 @@ export class MsgpackWriter {
       const key = entries[i]![0]
       throw at(error, map, { text: step ?? (typeof key === 'string' || typeof key === 'number' ? `.get(${typeof key === 'string' ? JSON.stringify(key.slice(0, 40)) : key})` : `.values() no. ${i}`) })
     }
+    if (areReplaced) this.refuseTwins(begin, 'is a Map of which a toJSON makes two keys the same')
   }
 
   private set(set: Set<unknown>, depth: number): void {
     if (depth >= MAX_DEPTH) tooDeep(set)
     noFields(set)
     const elements = Array.from(Set.prototype.values.call(set) as IterableIterator<unknown>)
+    const begin = this.at - this.start
     this.mark(EXT.SET)
     this.arrayHead(elements.length)
     let i = 0
+    let areReplaced = false
     try {
-      for (; i < elements.length; i++) this.write(elements[i], depth + 1, i)
+      for (; i < elements.length; i++) areReplaced = this.isReplaced(elements[i], depth + 1, i) || areReplaced
     } catch (error) {
       throw at(error, set, { text: `.values() no. ${i}` })
+    }
+    if (areReplaced) this.refuseTwins(begin, 'is a Set of which a toJSON makes two elements the same')
+  }
+
+  /** Writes what must be unlike its neighbours. True if it, or something in it, said with toJSON as what. */
+  private isReplaced(value: unknown, depth: number, step: Step): boolean {
+    const { asked } = this
+    this.write(value, depth, step)
+    return this.asked !== asked
+  }
+
+  /** Refuses the Map or Set that was written from `begin` on if nobody could read it back. */
+  private refuseTwins(begin: number, what: string): void {
+    try {
+      new MsgpackReader().decode(this.bytes, this.start + begin, this.at)
+    } catch {
+      refuse(what, 'Let them differ, or store an array.')
     }
   }
 

@@ -195,6 +195,22 @@ describe('values', function () {
     }
   })
 
+  it('whose toJSON makes keys of a Map or elements of a Set the same are refused, and those that stay apart are not', () => {
+    class As {
+      constructor(readonly it: unknown) {}
+      toJSON(): unknown { return this.it }
+    }
+    const pairs: [unknown, unknown][] = [[1, 1], ['a', 'a'], [0, -0], [NaN, NaN], [null, null], [undefined, undefined], [5n, 5n], ['\ud800', '\ud800'], [2 ** 60, 2 ** 60]]
+    for (const [one, other] of pairs) {
+      for (const [a, b] of [[new As(one), new As(other)], [new As(one), Object.is(other, -0) ? 0 : other], [Object.is(one, -0) ? 0 : one, new As(other)]]) {
+        expect(refusal({ in: new Map([[a, 1], [b, 2]]) }, 'msgpack')).to.match(/value\.in is a Map of which a toJSON makes two keys the same/)
+        expect(refusal([new Set([3, a, b])], 'msgpack')).to.match(/value\[0\] is a Set of which a toJSON makes two elements the same/)
+      }
+    }
+    expect(through(new Map([[new As(1), new As(3)], [new As(2), new As(3)]]), 'msgpack')).to.deep.equal(new Map([[1, 3], [2, 3]]))
+    expect(through(new Set([new As('1'), 1, new As(1n), new As([1]), new As([1]), { a: new As(1) }]), 'msgpack')).to.deep.equal(new Set(['1', 1, 1n, [1], [1], { a: 1 }]))
+  })
+
   it('are read once, and may be stored while others are written', () => {
     for (const encoding of ['msgpack', 'json'] as const) {
       const codec = valueCodec(encoding)
