@@ -1,6 +1,6 @@
 // What a database directory holds, what may stand in the way of opening one, and the header that
 // says where its tree is.
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { CorruptError, type MmapdbError, NotADatabaseError, VersionError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
@@ -44,8 +44,12 @@ export function checkPath(storage: Storage, paths: DatabasePaths, options: { cre
 }
 
 /** What speaks against creating a database in a directory that has no data file. */
-function whyNoneMayBegin(storage: Storage, { directory, data, wal }: DatabasePaths): MmapdbError | undefined {
-  const others = storage.list(directory).filter((name) => !OURS.has(name))
+function whyNoneMayBegin(storage: Storage, { directory, data, wal, control }: DatabasePaths): MmapdbError | undefined {
+  const names = storage.list(directory)
+  // Whoever created what it leads to would do so in a place of somebody else's choice.
+  const link = [data, wal, control].map((path) => basename(path)).find((name) => names.includes(name) && storage.info(join(directory, name)).kind === 'missing')
+  if (link !== undefined) return new NotADatabaseError(`${directory} is not a database: "${link}" in it is a link that leads nowhere.`)
+  const others = names.filter((name) => !OURS.has(name))
   if (others.length > 0) {
     return new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
   }

@@ -1,8 +1,8 @@
 // If these fail, an argument, a path or a file makes the database throw something that is not an error of its
 // own, throw where it promises to reject, or crash.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { expect } from 'chai'
 import { InvalidError, MmapdbError } from '../../src/errors.js'
 import { open, type Database, type Snapshot } from '../../src/index.js'
@@ -219,7 +219,7 @@ describe('what may lie at a path', () => {
       },
     )
   const fifo = (path: string): void => void execFileSync('mkfifo', [path])
-  const cases: Record<string, [prepare: (at: string) => string, code: string]> = {
+  const cases: Record<string, readonly [prepare: (at: string) => string, code: string]> = {
     'a directory below one that is missing': [(at) => join(at, 'no', 'such', 'db'), 'NOT_FOUND'],
     'a directory right below a file': [(at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'db')), 'NOT_A_DATABASE'],
     'a directory far below a file': [(at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'a', 'db')), 'NOT_A_DATABASE'],
@@ -233,13 +233,19 @@ describe('what may lie at a path', () => {
     'a directory whose control file is a pipe': [(at) => (fifo(join(at, 'control')), at), 'opened'],
     'a link that leads to itself': [(at) => (symlinkSync('loop', join(at, 'loop')), join(at, 'loop')), 'INVALID'],
     'a link that leads nowhere': [(at) => (symlinkSync('gone', join(at, 'link')), join(at, 'link')), 'NOT_FOUND'],
+    ...Object.fromEntries(['data', 'wal', 'control'].map((name) => [
+      `a directory whose "${name}" is a link that leads nowhere`,
+      [(at: string): string => (symlinkSync(join(at, '..', `made-${basename(at)}`), join(at, name)), at), 'NOT_A_DATABASE'] as const,
+    ])),
     'a name that is too long': [(at) => join(at, 'x'.repeat(300)), 'INVALID'],
     'a path that is too long': [(at) => join(at, 'x/'.repeat(3000)), 'INVALID'],
     'a name with a NUL': [(at) => join(at, 'a\0b'), 'INVALID'],
   }
   for (const [what, [prepare, code]] of Object.entries(cases)) {
     it(`${what}: ${code}`, async () => {
-      expect(await codeOf(prepare(scratchDirectory()))).to.equal(code)
+      const at = scratchDirectory()
+      expect(await codeOf(prepare(at))).to.equal(code)
+      if (what.includes('nowhere')) expect(existsSync(join(at, '..', `made-${basename(at)}`)), 'made elsewhere').to.equal(false)
     })
   }
 })
