@@ -2,21 +2,27 @@
 // likewise with --json-value. What JSON has no notation for is an object with one field:
 //
 //   {"base64":"..."} {"bigint":"..."}    a key, a part of a key, or a whole value
+//   {"number":"Infinity"}                a key or a part of one
 //   {"$base64":"..."} {"$bigint":"..."} {"$number":"NaN"} {"$date":"..."} {"$map":[[key,value],...]}
-//   {"$set":[...]} {"$undefined":true} {"$Float64Array":[...]}   anywhere in a value
+//   {"$set":[...]} {"$undefined":true} {"$Float64Array":[...]} {"$ArrayBuffer":"base64"} {"$DataView":"base64"}
+//   {"$regexp":[source,flags]} {"$holes":[length,[[index,element],...]]}   anywhere in a value
 //   {"$object":{...}}                    an object that would be taken for one of these
 //
-// What is printed can be given back: with --json as it stands, without it whatever is not a plain string.
+// What is printed can be given back: with --json as it stands, without it whatever is not a plain string. But for errors,
+// which are printed as text, and for what tells objects of one kind apart: bytes come back as a Buffer, objects with a prototype.
 import { randomUUID } from 'node:crypto'
 import { InvalidError } from '../errors.js'
 import type { Key, KeyPart } from '../engine/keys.js'
 import { NumberError, parseJson, type BigIntegers } from './json-text.js'
+import { isLength } from '../said.js'
 import { MAX_DEPTH } from '../values/refusal.js'
 
 /** For the help of commands that take values. */
 export const NOTATION_HELP = `What JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
-and anywhere inside a value {"$base64":"..."}, {"$bigint":"..."}, {"$number":"NaN"}, {"$date":"..."},
-{"$map":[[key,value],...]}, {"$set":[...]}; {"$object":{...}} is an object that would be taken for one of these.`
+{"number":"Infinity"} as a key, and anywhere inside a value {"$base64":"..."}, {"$bigint":"..."},
+{"$number":"NaN"}, {"$date":"..."}, {"$map":[[key,value],...]}, {"$set":[...]}, {"$undefined":true},
+{"$Float64Array":[...]} and so on, {"$ArrayBuffer":"base64"}, {"$DataView":"base64"}, {"$regexp":[source,flags]},
+{"$holes":[length,[[index,element],...]]}; {"$object":{...}} is an object that would be taken for one of these.`
 
 function parsed(text: string, what: string, bigIntegers: BigIntegers): unknown {
   try {
@@ -53,6 +59,14 @@ function special(x: unknown): unknown {
   if (name === 'base64' && isBase64(content)) return Buffer.from(content, 'base64')
   if (name === 'bigint' && isBigint(content)) return BigInt(content)
   return x
+}
+
+const INFINITE = ['Infinity', '-Infinity']
+
+/** The same for a key or a part of one, which may be infinite, too. */
+function specialKey(x: unknown): unknown {
+  const [name, content] = onlyField(x) ?? []
+  return name === 'number' && INFINITE.includes(content as string) ? Number(content) : special(x)
 }
 
 const TYPED_ARRAYS: Record<string, { from(content: never[]): unknown }> = {
@@ -96,10 +110,40 @@ function valueOf(x: unknown, depth = 0): unknown {
     return new Map((content as [unknown, unknown][]).map(([key, value]) => [inner(key), inner(value)]))
   }
   if (name === '$undefined' && content === true) return undefined
+  if (name === '$ArrayBuffer' && isBase64(content)) return memoryOf(content)
+  if (name === '$DataView' && isBase64(content)) return new DataView(memoryOf(content))
+  const made = !Array.isArray(content) ? undefined
+    : name === '$regexp' ? regExpOf(content)
+      : name === '$holes' ? arrayOf(content, inner)
+        : undefined
+  if (made !== undefined) return made
   const typedArray = name?.startsWith('$') && Array.isArray(content) ? TYPED_ARRAYS[name.slice(1)] : undefined
   if (typedArray) return typedArray.from((content as unknown[]).map(inner) as never[])
   const object = name === '$object' && onlyField(content) !== undefined ? (content as object) : x
   return mapped(object, inner)
+}
+
+const memoryOf = (content: string): ArrayBuffer => new Uint8Array(Buffer.from(content, 'base64')).buffer
+
+/** Undefined if that is none. */
+function regExpOf([source, flags, ...rest]: readonly unknown[]): RegExp | undefined {
+  if (typeof source !== 'string' || typeof flags !== 'string' || rest.length > 0) return undefined
+  try {
+    return new RegExp(source, flags)
+  } catch {
+    return undefined
+  }
+}
+
+/** The array of so many elements, some of which are there; undefined if that is none. */
+function arrayOf([length, elements, ...rest]: readonly unknown[], inner: (content: unknown) => unknown): unknown[] | undefined {
+  if (!isLength(length) || length >= 2 ** 32 || !Array.isArray(elements) || rest.length > 0) return undefined
+  const array = new Array<unknown>(length)
+  for (const pair of elements as unknown[]) {
+    if (!Array.isArray(pair) || pair.length !== 2 || !isLength(pair[0]) || pair[0] >= length) return undefined
+    array[pair[0]] = inner(pair[1])
+  }
+  return array
 }
 
 function mapped(object: object, change: (value: unknown) => unknown): Record<string, unknown> {
@@ -111,7 +155,7 @@ function mapped(object: object, change: (value: unknown) => unknown): Record<str
 export function parseKey(text: string, asJson: boolean): Key {
   if (!asJson) return text
   const key = parsed(text, 'The key', 'bigint')
-  return (Array.isArray(key) ? key.map(special) : special(key)) as Key
+  return (Array.isArray(key) ? key.map(specialKey) : specialKey(key)) as Key
 }
 
 /** The value that an argument stands for. Throws `InvalidError`. */
@@ -141,9 +185,12 @@ const withExponents = (x: unknown): string =>
 export const toJson = (value: unknown): string => jsonText(plain(value))
 
 /** A key as something that JSON.stringify takes. */
-export const plainKey = (key: unknown): unknown => (Array.isArray(key) ? key.map(whole) : whole(key))
+export const plainKey = (key: unknown): unknown => (Array.isArray(key) ? key.map(keyPart) : keyPart(key))
 
-const base64 = (bytes: Uint8Array): string =>
+const keyPart = (part: unknown): unknown =>
+  part === Infinity || part === -Infinity ? { number: String(part) } : whole(part)
+
+const base64 = (bytes: ArrayBufferView): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
 
 function whole(value: unknown): unknown {
@@ -168,16 +215,21 @@ function inside(value: unknown): unknown {
       : { $number: Object.is(value, -0) ? '-0' : String(value) }
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Uint8Array) return { $base64: base64(value) }
-  if (Array.isArray(value)) return value.map(inside)
+  if (Array.isArray(value)) return hasHoles(value) ? { $holes: [value.length, Object.entries(value).map(([i, element]) => [Number(i), inside(element)])] } : value.map(inside)
   if (value instanceof Date) return { $date: Number.isNaN(value.getTime()) ? null : value.toISOString() }
   if (value instanceof Map) return { $map: [...value].map((pair) => pair.map(inside)) }
   if (value instanceof Set) return { $set: [...value].map(inside) }
+  if (value instanceof ArrayBuffer) return { $ArrayBuffer: base64(new Uint8Array(value)) }
+  if (value instanceof DataView) return { $DataView: base64(value) }
   if (ArrayBuffer.isView(value))
     return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
-  if (value instanceof RegExp || value instanceof Error) return String(value)
+  if (value instanceof RegExp) return { $regexp: [value.source, value.flags] }
+  if (value instanceof Error) return String(value)
   const object = mapped(value, inside)
   return onlyField(value)?.[0].startsWith('$') ? { $object: object } : object
 }
+
+const hasHoles = (array: readonly unknown[]): boolean => Object.keys(array).length < array.length
 
 /** What steers a terminal, or turns the order of what follows round. */
 // eslint-disable-next-line no-control-regex
@@ -203,7 +255,7 @@ export const shownText = (text: string): string =>
 
 /** A key for people: strings as they are, but in quotes if they could be taken for something else; the rest as JSON. */
 export function showKey(key: Key | KeyPart): string {
-  return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key
+  return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key && key.isWellFormed()
     ? key
     : jsonText(plainKey(key))
 }

@@ -63,6 +63,13 @@ describe('notation of keys and values', () => {
       '\u007f',
       'NaN',
       '-',
+      Infinity,
+      -Infinity,
+      'Infinity',
+      ['a', Infinity, -Infinity],
+      '{"number":"Infinity"}',
+      '\ud800',
+      ['a\udc00'],
     ]
     const texts = keys.map((key) => showKey(key))
     expect(new Set(texts).size).to.equal(keys.length)
@@ -104,6 +111,14 @@ describe('notation of keys and values', () => {
       { d: new Date(Number.NaN) },
       new Float64Array([1.5, -0]),
       { u: new BigInt64Array([5n]) },
+      new Uint8Array([1, 2, 3]).buffer,
+      { view: new DataView(new Uint8Array([1, 2]).buffer), none: new ArrayBuffer(0) },
+      [/a\/b/gi, { $regexp: ['(', ''] }, { $regexp: [{ $bigint: '5' }] }],
+      [1, , 3, , { at: [, new Date(5)] }], // eslint-disable-line no-sparse-arrays
+      new Array(5),
+      { $holes: [-1, []] },
+      { $holes: [2, [[2, 0]]] },
+      { number: 'Infinity' },
       JSON.parse('{"__proto__":{"a":1}}') as unknown,
     ]
     for (const value of values) {
