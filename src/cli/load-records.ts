@@ -155,12 +155,6 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
     let bytesRead = 0
     let records = 0
     let isDone = false
-    const counted = async function* (): AsyncGenerator<Buffer> {
-      for await (const chunk of input.open()) {
-        bytesRead += chunk.length
-        yield chunk
-      }
-    }
     const progress = startProgress(
       what,
       input.sizeBytes,
@@ -168,7 +162,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       silent,
     )
     try {
-      for await (const items of readItems(counted(), input.format, options.bigIntegers)) {
+      for await (const items of readItems(input.open((bytes) => (bytesRead += bytes)), input.format, options.bigIntegers)) {
         for (const item of items) {
           const why = 'why' in item ? item.why : await take(finder, item)
           if (why === undefined) records++

@@ -17,7 +17,8 @@ export interface Source {
   /** Undefined if it cannot be known, and the input cannot be read a second time. */
   readonly sizeBytes: number | undefined
   /** The input from its beginning. */
-  open(): Chunks
+  /** `onBytes` is told how many bytes of the source each chunk comes from. */
+  open(onBytes: (bytes: number) => void): Chunks
 }
 
 /** Finds the input. Throws `InvalidError` if there is none or if its format cannot be told. */
@@ -60,7 +61,7 @@ export async function sourceOf(
     name: path,
     format: known,
     sizeBytes: info.size,
-    open: () => textOf(reading(path, open()), path, encoding),
+    open: (onBytes) => textOf(counted(reading(path, open()), onBytes), path, encoding),
   }
 }
 
@@ -93,7 +94,7 @@ async function piped(
       yield* chunks
     }
   }
-  return { name, format, sizeBytes: ended ? bytes : undefined, open: () => textOf(open(), name, encoding) }
+  return { name, format, sizeBytes: ended ? bytes : undefined, open: (onBytes) => textOf(counted(open(), onBytes), name, encoding) }
 }
 
 /** The chunks of a stream; what goes wrong with it is an `InvalidError`, but for its being aborted. */
@@ -103,6 +104,13 @@ async function* reading(name: string, stream: Readable): AsyncGenerator<Buffer> 
   } catch (cause) {
     if ((cause as Error).name === 'AbortError') throw cause
     throw new InvalidError(`${name} cannot be read: ${(cause as Error).message}.`, { cause })
+  }
+}
+
+async function* counted(chunks: AsyncIterable<Buffer>, onBytes: (bytes: number) => void): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    onBytes(chunk.length)
+    yield chunk
   }
 }
 

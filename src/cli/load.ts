@@ -1,7 +1,7 @@
 // mmapdb load: writes many records from many threads and processes at once, says how fast that went,
 // and reads every one of them back.
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { closeSync, openSync, statSync } from 'node:fs'
+import { closeSync, openSync, statSync, writeSync } from 'node:fs'
 import { FullError, InvalidError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import type { OpenOptions } from '../engine/options.js'
@@ -248,7 +248,13 @@ function checkAckLog(path: string): void {
   try {
     // Whoever reads a pipe would see its end.
     if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) return
-    closeSync(openSync(path, 'a'))
+    const fd = openSync(path, 'a')
+    try {
+      // Nothing: some devices refuse even that.
+      writeSync(fd, '')
+    } finally {
+      closeSync(fd)
+    }
   } catch (cause) {
     throw new InvalidError(`The ack log ${path} cannot be written: ${(cause as Error).message}. Nothing was written.`, { cause })
   }

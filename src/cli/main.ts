@@ -9,7 +9,7 @@ import { demoCommand } from './demo.js'
 import { EXIT, reportFailure } from './failure.js'
 import { getCommand } from './get.js'
 import { loadCommand } from './load.js'
-import { print, watchOutput } from './output.js'
+import { checkOutput, print, watchOutput } from './output.js'
 import { putCommand } from './put.js'
 import { whole } from './common.js'
 import { recoverCommand } from './recover.js'
@@ -97,6 +97,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 try {
   checkArguments()
+  checkOutput()
   await program().parseAsync()
 } catch (error) {
   // --help and --version end this way too, and so does a line without a command, which gets help.

@@ -1,6 +1,7 @@
 // Writing to stdout and stderr: in pieces large enough to be cheap, waiting while the reader is slow. A
 // reader that has gone (`| head`) is no error; output that cannot be written (a full disk) is one, with a
 // message and an exit code like any other.
+import { writeSync } from 'node:fs'
 import { Ended, EXIT, OutputError } from './failure.js'
 
 const PIECE_CHARACTERS = 64 * 1024
@@ -11,6 +12,19 @@ const ignore = (): void => undefined
 export function watchOutput(): void {
   for (const stream of [process.stdout, process.stderr])
     if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+}
+
+/**
+ * Throws `OutputError` if it can be told already that nothing can be written: before anything is done that could not be
+ * told of. A file on a full disk takes a write of nothing, and is found out later.
+ */
+export function checkOutput(): void {
+  try {
+    writeSync(1, '')
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENOSPC' || code === 'EIO') throw new OutputError(`The output cannot be written: ${message}. Nothing was done.`, { cause })
+  }
 }
 
 /** Resolves when the text is out: true, or false if nobody reads it any more. Throws `OutputError`. */

@@ -1,5 +1,6 @@
 // What a load does not take for what it is not: text that is not UTF-8, numbers that would be rounded,
 // compressed files, disks that are too small. It is told with its place, before anything is written.
+import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -299,29 +300,34 @@ describe('input of mmapdb load', function () {
         db,
       )
     }
+    if (existsSync('/dev/full')) {
+      const nowhere = ['load', '--ops', '10', '--quiet', '--db', db, '--ack-log', '/dev/full']
+      await real.fails(2, /^mmapdb: The ack log \/dev\/full cannot be written: ENOSPC.* Nothing was written\./, ...nowhere)
+    }
     expect(existsSync(db)).to.equal(false)
-    if (!existsSync('/dev/full')) this.skip()
-    for (const args of [
-      ['--ops', '10'],
-      ['--input', file('a.ndjson', '{"id":1}\n{"id":2}\n')],
-    ]) {
-      const { code, stdout, stderr } = await hosted([
-        'load',
-        ...args,
-        '--workers',
-        '1',
-        '--ack-log',
-        '/dev/full',
-        '--json',
-        '--db',
-        db,
-      ])
+    const records = Array.from({ length: 20_000 }, (_, id) => `{"id":${id}}\n`).join('')
+    for (const args of [['--ops', '20000'], ['--input', file('a.ndjson', records), '--batch', '1']]) {
+      // Its reader leaves after the first lines.
+      const pipe = join(directory, `pipe ${args[0]}`)
+      execFileSync('mkfifo', [pipe])
+      const reader = spawn('head', ['-c', '100', pipe], { stdio: 'ignore' })
+      const { code, stdout, stderr } = await hosted(['load', ...args, '--workers', '1', '--ack-log', pipe, '--json', '--db', db])
+      reader.kill()
       expect(code).to.equal(2)
-      expect((JSON.parse(stdout) as { operations: number }).operations).to.equal(args[0] === '--ops' ? 1 : 2)
+      expect((JSON.parse(stdout) as { operations: number }).operations).to.be.within(1, 19_999)
       expect(
         (JSON.parse(stderr.trim().split('\n').at(-1)!) as { error: { code: string; message: string } }).error,
       ).to.include({ code: 'ERR_MMAPDB_IO' })
-      expect(stderr).to.match(/The ack log \/dev\/full cannot be written: ENOSPC/)
+      expect(stderr).to.match(/The ack log .*pipe.* cannot be written: EPIPE/)
+    }
+  })
+
+  it('says how far it has come in bytes of the file, also where these are not those of its text', async () => {
+    const csv = `id,n\n${Array.from({ length: 3000 }, (_, id) => `${id},${id}\n`).join('')}`
+    for (const [name, bytes, ...args] of [['mark.csv', Buffer.from(`\ufeff${csv}`)], ['wide.csv', Buffer.from(csv, 'utf16le'), '--encoding', 'utf-16le']] as const) {
+      const { code, stderr } = await hosted(['load', '--input', file(name, bytes), '--db', scratchDb(), ...args])
+      expect(code).to.equal(0)
+      for (const what of ['checked', 'loaded', 'read back']) expect(stderr, name).to.contain(`${what}: 100%`)
     }
   })
 
