@@ -19,9 +19,9 @@ export function typedError(cause: unknown, doing: string): Error {
   switch (cause.code) {
     case 'EACCES':
     case 'EPERM':
-      return new PermissionError(`${what}. Check who owns the database directory and its files; to read what you may not write, open it with { readOnly: true }.`, { cause })
+      return new PermissionError(`${what}. Check who owns the database directory and its files. What may be read and not written can be opened with { readOnly: true }.`, { cause })
     case 'EROFS':
-      return new ReadOnlyError(`${what}. Open the database with { readOnly: true } to read it.`, { cause })
+      return new ReadOnlyError(`${what}. A database that is there can be opened with { readOnly: true }.`, { cause })
     case 'EMFILE':
     case 'ENFILE':
       return new IoError(`${what}. Too many files are open: allow more (ulimit -n), or close some.`, { cause })
