@@ -112,6 +112,12 @@ const MAX_GLIMPSES = 10_000
 const MAX_ONLOOKER_GLIMPSES = 3
 const GLIMPSES_BETWEEN_TRIES = 256
 
+/** What a database is opened for: whatever its options and this user's rights allow, or less. */
+type Opening = 'as it may be' | 'reading' | 'inspecting'
+
+/** True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full disk does not have. */
+export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean => readOnly && error instanceof FullError
+
 export interface EngineParts {
   readonly space: SlotSpace
   readonly control: Control
@@ -159,7 +165,7 @@ export class Engine {
   readonly #lockPins: LockPins
   #closed = false
 
-  private constructor(options: EngineOptions, world: Storage, inspect: boolean, patience: Patience, expected?: ExpectedDatabase) {
+  private constructor(options: EngineOptions, world: Storage, how: Opening, patience: Patience, expected?: ExpectedDatabase) {
     this.options = options
     const paths = databasePaths(options.path)
     const undo: (() => void)[] = []
@@ -170,7 +176,7 @@ export class Engine {
       this.#home = home
       this.#storage = storage
       const found = expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
-      const onlyReads = inspect || (options.readOnly && !mayWriteAll(storage, paths))
+      const onlyReads = how !== 'as it may be' || (options.readOnly && !mayWriteAll(storage, paths))
       const region = { reserveBytes: options.reserveBytes, windowBytes: options.windowBytes, readAheadBytes: options.readAheadBytes }
       if (found === 'missing') flushHome(world, paths.directory)
       this.#dataFile = guarded('Opening the data file', () =>
@@ -184,7 +190,7 @@ export class Engine {
       this.#locks = this.#dataFile.locks
       undo.push(() => this.#dataFile.close())
       const isInUse = onlyReads && this.#locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
-      if (inspect && isInUse) throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
+      if (how === 'inspecting' && isInUse) throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
       this.isPrivate = onlyReads && !isInUse
       this.#onlooks = isInUse
       const data = (this.#dataRegion = this.isPrivate ? this.#openPrivately(region) : this.#dataFile.region)
@@ -291,12 +297,22 @@ export class Engine {
    * instead of doing what `patience` rules out.
    */
   static open(options: EngineOptions, storage: Storage, expected?: ExpectedDatabase, patience: Patience = PATIENT): Engine {
-    return new Engine(options, storage, false, patience, expected)
+    try {
+      return new Engine(options, storage, 'as it may be', patience, expected)
+    } catch (error) {
+      if (expected !== undefined || !canDoWithout(options, error)) throw error
+      return Engine.openToRead(options, storage, patience)
+    }
+  }
+
+  /** The same for one who could write, as if it could not: a database that nobody has open is replayed in memory. */
+  static openToRead(options: EngineOptions, storage: Storage, patience: Patience): Engine {
+    return new Engine(options, storage, 'reading', patience)
   }
 
   /** Opens a database as recovery would leave it, in this process's own memory, changing no file. */
   static inspect(options: EngineOptions, storage: Storage): Engine {
-    return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, true, PATIENT)
+    return new Engine({ ...options, readOnly: true, createIfMissing: false }, storage, 'inspecting', PATIENT)
   }
 
   #lockOpen(locks: LockTable, mode: LockMode, waitMs: number): void {

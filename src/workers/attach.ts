@@ -2,7 +2,7 @@
 // recover or close it, this thread looks again from time to time.
 import { setTimeout as delay } from 'node:timers/promises'
 import { LockedError } from '../errors.js'
-import { Engine } from '../engine/engine.js'
+import { canDoWithout, Engine } from '../engine/engine.js'
 import { NotNowError } from '../engine/not-now.js'
 import { openHome, type ExpectedDatabase } from '../engine/home.js'
 import type { ResolvedOptions } from '../engine/options.js'
@@ -26,17 +26,25 @@ export interface Attached {
 export async function attach(options: ResolvedOptions): Promise<Attached> {
   const deadlineMs = performance.now() + options.timeoutMs
   let recovering: Recovering | undefined
+  let onlyReads = false
   try {
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
       try {
         const patience = { forOthers: false, forRecovery: options.workers === 0 }
-        const engine = Engine.open(options, posixStorage, recovering?.expected, patience)
+        const engine = onlyReads ? Engine.openToRead(options, posixStorage, patience) : Engine.open(options, posixStorage, recovering?.expected, patience)
         return { attachment: new Attachment(engine), recovery: engine.recovery ?? recovering?.report }
       } catch (error) {
         if (!(error instanceof NotNowError)) throw error
         if (performance.now() >= deadlineMs) throw new LockedError(error.message)
         if (error.why === 'others') await delay(pauseMs)
-        else await (recovering ??= new Recovering(options)).run()
+        else {
+          try {
+            await (recovering ??= new Recovering(options)).run()
+          } catch (why) {
+            if (!canDoWithout(options, why)) throw why
+            onlyReads = true
+          }
+        }
       }
     }
   } catch (error) {

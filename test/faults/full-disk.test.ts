@@ -54,6 +54,10 @@ class Life {
     } catch (error) {
       if (ending !== 'power cut') throw error
       expect((error as MmapdbError).code, (error as Error).stack).to.equal('ERR_MMAPDB_FULL')
+      // To read, it opens all the same.
+      const reader = Engine.open({ ...this.options, readOnly: true, createIfMissing: false }, this.disk.storage())
+      expect([...reader.range(undefined, 'entries')].length).to.equal(this.model.size)
+      reader.close()
       this.disk.ballastBytes = 0
       this.open()
     }
