@@ -375,6 +375,29 @@ const limits: Row[] = [
   },
 ]
 
+const READ = `const db = await open({ readOnly: true, workers: WORKERS }); const found = [db.count(), db.get(1499).length]; await db.close(); return found`
+
+const disks: Row[] = [
+  {
+    what: 'the power took back what the data file had grown by, and others filled the disk: it can be read, and written when there is room',
+    tmpfs: 'size=24m',
+    steps: [
+      {
+        as: ROOT,
+        options: { segmentBytes: 1 << 20 },
+        does: `const db = await open(); for (let i = 0; i < 1500; i++) await db.put(i, 'x'.repeat(4000)); return 'dead'`,
+        gives: 'dead',
+      },
+      { sh: 'truncate -s 1M $DB/data; dd if=/dev/zero of=$PLACE/theirs bs=4k 2>/dev/null || true' },
+      ...[0, 2].map((workers) => ({ as: ROOT, does: READ.replace('WORKERS', String(workers)), gives: [1500, 4000] })),
+      { as: ROOT, does: PUT, gives: 'ERR_MMAPDB_FULL' },
+      { sh: 'rm $PLACE/theirs' },
+      puts(ROOT),
+      { as: ROOT, does: READ.replace('WORKERS', '0'), gives: [1501, 4000] },
+    ],
+  },
+]
+
 const links: Row[] = [
   {
     what: 'the directory is a symbolic link; wal is one to another place',
@@ -394,4 +417,5 @@ const links: Row[] = [
 ]
 
 describeRows('limits', limits)
+describeRows('full disks', disks)
 describeRows('links and places', links)
