@@ -51,6 +51,15 @@ export class SimFile {
     return this.#memory.chunk(index)
   }
 
+  /** A process's own memory with what programs see of this file. */
+  copy(): SimFile {
+    const { chunkBytes } = this.#memory
+    const copy = new SimFile('memory', chunkBytes)
+    for (let index = 0; index * chunkBytes < this.sizeBytes; index++) this.chunk(index).copy(copy.chunk(index))
+    copy.sizeBytes = this.sizeBytes
+    return copy
+  }
+
   read(into: Uint8Array, offset: number, length: number, position: number): number {
     const bytes = Math.max(0, Math.min(length, this.sizeBytes - position))
     this.#memory.read(into, offset, bytes, position)

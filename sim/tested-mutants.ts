@@ -60,6 +60,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('a log that cannot have another segment stays full', FULL_DISK, 'engine/room.js', 'made = committer.reuseSegment() || made;', ';'),
   one('a full disk refuses a file for readers and writers to meet in', ['faults/full-disk', 'loses nothing, whatever is done on it'], 'engine/control-file.js', 'if (!isFullDisk(error))', 'if (true)'),
   one('a creation that fails leaves its files', ['faults/full-disk', 'is left as free as it was'], 'engine/engine.js', 'storage.unlink(join(wal, segmentName(FIRST_LSN)));', ''),
+  one('a reader that could write replays the log on disk, whatever room there is', ['faults/full-disk', 'does not keep a reader'], 'engine/engine.js', 'readOnly && error instanceof FullError', 'false'),
   {
     name: 'writes that share a frame share its fate',
     test: ['engine/apart', 'do not share the fate'],

@@ -401,6 +401,7 @@ class SimRegion implements Region {
     readonly world: World,
     readonly file: SimFile,
     options: RegionOptions,
+    readonly original = file,
   ) {
     this.windowBytes = options.windowBytes
     this.reserveBytes = options.reserveBytes
@@ -410,7 +411,7 @@ class SimRegion implements Region {
     return this.file.sizeBytes <= this.#readAheadBytes
   }
   identity(): FileIdentity {
-    return identityOf(this.file)
+    return identityOf(this.original)
   }
   sizeBytes(): number {
     return this.file.sizeBytes
@@ -508,8 +509,9 @@ class SimStorage implements Storage {
   ) {}
   openRegion(path: string, options: RegionOptions): Region {
     if (options.mode === 'process') return new SimRegion(this.world, this.world.memoryOf(this.process, path, options.create ?? false), options)
-    if (options.mode !== 'shared') throw new Error('the simulation maps files shared only')
-    return new SimRegion(this.world, this.world.file(path, options.create ?? false, options.windowBytes), options)
+    if (options.mode === 'anonymous') return new SimRegion(this.world, new SimFile('memory', options.windowBytes), options)
+    const file = this.world.file(path, options.create ?? false, options.windowBytes)
+    return options.mode === 'private' ? new SimRegion(this.world, file.copy(), options, file) : new SimRegion(this.world, file, options)
   }
   openFile(path: string, access: FileAccess): RandomFile {
     this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])

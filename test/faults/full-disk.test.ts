@@ -183,6 +183,24 @@ describe('a full disk', function () {
     }
   })
 
+  it('does not keep a reader from what a power cut left, though replaying the log on disk takes room', () => {
+    const life = new Life(8 * MiB, false, { checkpointBytes: 64 * MiB })
+    for (let n = 0; n < 500; n++) expect(life.put(`k${n}`, `${n} `.padEnd(4000, 'v'))).to.equal(true)
+    life.end('killed')
+    const data = life.disk.storage().openFile('/db/data', 'write')
+    data.truncate(64 * KiB)
+    data.close()
+    life.disk.fill()
+    expect(() => life.open()).to.throw(MmapdbError).with.property('code', 'ERR_MMAPDB_FULL')
+    const { readOnly, createIfMissing } = resolveOptions('/db', { readOnly: true })
+    life.engine = Engine.open({ ...life.options, readOnly, createIfMissing }, life.disk.storage())
+    life.compare()
+    life.engine.close()
+    life.disk.ballastBytes = 0
+    life.open()
+    life.compare()
+  })
+
   it('takes nothing for a value that is longer than it', () => {
     for (const keepsPart of [false, true]) {
       const life = new Life(16 * MiB, keepsPart)
