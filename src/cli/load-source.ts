@@ -16,8 +16,7 @@ export interface Source {
   readonly format: InputFormat
   /** Undefined if it cannot be known, and the input cannot be read a second time. */
   readonly sizeBytes: number | undefined
-  /** The input from its beginning. */
-  /** `onBytes` is told how many bytes of the source each chunk comes from. */
+  /** The input from its beginning. `onBytes` is told how many bytes of the source each chunk comes from. */
   open(onBytes: (bytes: number) => void): Chunks
 }
 

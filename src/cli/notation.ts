@@ -5,7 +5,7 @@
 //   {"number":"Infinity"}                a key or a part of one
 //   {"$base64":"..."} {"$bigint":"..."} {"$number":"NaN"} {"$date":"..."} {"$map":[[key,value],...]}
 //   {"$set":[...]} {"$undefined":true} {"$Float64Array":[...]} {"$ArrayBuffer":"base64"} {"$DataView":"base64"}
-//   {"$regexp":[source,flags]} {"$holes":[length,[[index,element],...]]}   anywhere in a value
+//   {"$regexp":[source,flags,lastIndex]} {"$holes":[length,[[index,element],...]]}   anywhere in a value
 //   {"$object":{...}}                    an object that would be taken for one of these
 //
 // What is printed can be given back: with --json as it stands, without it whatever is not a plain string. But for errors,
@@ -21,7 +21,7 @@ import { MAX_DEPTH } from '../values/refusal.js'
 export const NOTATION_HELP = `What JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
 {"number":"Infinity"} as a key, and anywhere inside a value {"$base64":"..."}, {"$bigint":"..."},
 {"$number":"NaN"}, {"$date":"..."}, {"$map":[[key,value],...]}, {"$set":[...]}, {"$undefined":true},
-{"$Float64Array":[...]} and so on, {"$ArrayBuffer":"base64"}, {"$DataView":"base64"}, {"$regexp":[source,flags]},
+{"$Float64Array":[...]} and so on, {"$ArrayBuffer":"base64"}, {"$DataView":"base64"}, {"$regexp":[source,flags,lastIndex]},
 {"$holes":[length,[[index,element],...]]}; {"$object":{...}} is an object that would be taken for one of these.`
 
 function parsed(text: string, what: string, bigIntegers: BigIntegers): unknown {
@@ -126,10 +126,10 @@ function valueOf(x: unknown, depth = 0): unknown {
 const memoryOf = (content: string): ArrayBuffer => new Uint8Array(Buffer.from(content, 'base64')).buffer
 
 /** Undefined if that is none. */
-function regExpOf([source, flags, ...rest]: readonly unknown[]): RegExp | undefined {
-  if (typeof source !== 'string' || typeof flags !== 'string' || rest.length > 0) return undefined
+function regExpOf([source, flags, lastIndex = 0, ...rest]: readonly unknown[]): RegExp | undefined {
+  if (typeof source !== 'string' || typeof flags !== 'string' || !isLength(lastIndex) || rest.length > 0) return undefined
   try {
-    return new RegExp(source, flags)
+    return Object.assign(new RegExp(source, flags), { lastIndex })
   } catch {
     return undefined
   }
@@ -223,7 +223,7 @@ function inside(value: unknown): unknown {
   if (value instanceof DataView) return { $DataView: base64(value) }
   if (ArrayBuffer.isView(value))
     return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
-  if (value instanceof RegExp) return { $regexp: [value.source, value.flags] }
+  if (value instanceof RegExp) return { $regexp: [value.source, value.flags, ...(value.lastIndex === 0 ? [] : [value.lastIndex])] }
   if (value instanceof Error) return String(value)
   const object = mapped(value, inside)
   return onlyField(value)?.[0].startsWith('$') ? { $object: object } : object

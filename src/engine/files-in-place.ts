@@ -30,10 +30,16 @@ export function assertDataInPlace({ control, dataFile, space }: FilesParts, chec
 export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
   new DisplacedError(log.pathOf(startLsn), 'removed or replaced, or written over,', SEGMENT_IS_SAVED)
 
-/** True if the segment that the log ends in is where others look for it, and the one they write to. */
-export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
+/** The segment that the log ends in, if it is where others look for it, and the one they write to. */
+function segmentInPlace(log: Log, append: AppendFields): OpenSegment | undefined {
   const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
-  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) && log.isWhole(segment)
+  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) ? segment : undefined
+}
+
+/** The same, and nothing has been written over it. */
+export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
+  const segment = segmentInPlace(log, append)
+  return segment !== undefined && log.isWhole(segment)
 }
 
 export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
@@ -57,12 +63,10 @@ export class SegmentWatch {
    * writes over a file may do so right after any look.
    */
   assertInPlace(append: AppendFields): void {
-    const log = this.#log
-    const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
-    if (segment === undefined || !isSegmentOf(append, segment) || !log.isInPlace(segment)) throw segmentGone(log, append.segmentStart as Lsn)
+    const segment = segmentInPlace(this.#log, append)
     const nowMs = this.#nowMs()
-    if (segment === this.#seen && nowMs === this.#seenMs) return
-    if (!log.isWhole(segment)) throw segmentGone(log, append.segmentStart as Lsn)
+    if (segment !== undefined && segment === this.#seen && nowMs === this.#seenMs) return
+    if (segment === undefined || !this.#log.isWhole(segment)) throw segmentGone(this.#log, append.segmentStart as Lsn)
     this.#seen = segment
     this.#seenMs = nowMs
   }

@@ -116,6 +116,7 @@ describe('notation of keys and values', () => {
       [/a\/b/gi, { $regexp: ['(', ''] }, { $regexp: [{ $bigint: '5' }] }],
       [1, , 3, , { at: [, new Date(5)] }], // eslint-disable-line no-sparse-arrays
       new Array(5),
+      Object.assign(/x/g, { lastIndex: 3 }),
       { $holes: [-1, []] },
       { $holes: [2, [[2, 0]]] },
       { number: 'Infinity' },
