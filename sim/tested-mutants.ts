@@ -56,6 +56,8 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('pins by locks are not looked for', ['engine/lock-pins', 'hold the tree'], 'engine/lock-pins.js', 'locks.heldByOther(LOCK.LSN_PINS, end) < 0', 'true'),
   // ---- full disks
   one('puts leave no slots to deletes', FULL_DISK, 'engine/commit.js', 'puts ? needed + slotsForDeletes(state) : needed', 'needed'),
+  one('slots of a long value are not set aside', ['engine/room', 'are as many as it takes'], 'engine/room.js', 'branches + 2 + overflow', 'branches + 2'),
+  one('a delete sets as much aside as a put', ['engine/room', 'hardly any for a delete'], 'engine/room.js', 'puts || pending > 0 ? pending', 'true ? pending'),
   one('where the disk is full no checkpoint is made', FULL_DISK, 'engine/room.js', '|| !makeRoom(parts, hasPut(frame))', '|| true'),
   one('a log that cannot have another segment stays full', FULL_DISK, 'engine/room.js', 'made = committer.reuseSegment() || made;', ';'),
   one('a full disk refuses a file for readers and writers to meet in', ['faults/full-disk', 'loses nothing, whatever is done on it'], 'engine/control-file.js', 'if (!isFullDisk(error))', 'if (true)'),

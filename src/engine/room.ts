@@ -45,7 +45,9 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
     })
   }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)
-  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + pending + (puts ? operations : 0) + 4 * levels)
+  // A delete makes no branch that is not a copy of one that there is, unless a put before it has made that.
+  const splits = puts || pending > 0 ? pending + (puts ? operations : 0) + 4 * levels : 0
+  const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + splits)
   return leaves + branches + 2 + overflow
 }
 

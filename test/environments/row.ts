@@ -29,7 +29,7 @@ export interface Step {
   /** Default: whoever runs the tests. */
   readonly as?: User
   readonly umask?: number
-  /** As `ulimit` takes them, by their letters: { n: 64 } allows 64 descriptors. */
+  /** As `ulimit` takes them, by their letters: { n: 128 } allows 128 descriptors. */
   readonly limits?: Readonly<Record<string, number>>
   /** Directory to be in, relative to the place. Default: the place itself. */
   readonly in?: string

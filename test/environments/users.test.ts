@@ -346,7 +346,7 @@ const limits: Row[] = [
     what: 'no descriptor left: a typed error, and it works once there are some',
     steps: [
       {
-        limits: { n: 64 },
+        limits: { n: 128 },
         does: `await (await open()).close()
                const taken = []; try { for (;;) taken.push(fs.openSync('/dev/null')) } catch {}
                let code; try { await open() } catch (error) { code = error.code }
