@@ -56,6 +56,12 @@ class Actor implements Process {
   /** Snapshots that it keeps open from one operation to another. */
   held: EngineSnapshot[] = []
   constructor(readonly name: string) {}
+
+  /** Lets go of all: the locks of a world know their process, and so nothing of it would ever be collected. */
+  end(): void {
+    this.engine = undefined
+    this.held = []
+  }
 }
 
 export class Simulation {
@@ -78,6 +84,8 @@ export class Simulation {
   /** Whoever acts mostly writes. */
   #isRush = false
   #actors: Actor[] = []
+  /** All that there ever were. */
+  readonly #everyActor: Actor[] = []
   #nextActor = 1
   #nextValue = 1
   readonly #options
@@ -124,6 +132,7 @@ export class Simulation {
       for (let i = 1; i <= lives; i++) this.#fate.within(`life ${i}`, () => this.#live())
       this.#fate.within('what is left', () => this.#recover(CALM))
     } finally {
+      for (const actor of this.#everyActor) actor.end()
       observeCrashPoints(undefined)
       observeReads(undefined)
       this.report.steps = this.#world.steps
@@ -342,6 +351,7 @@ export class Simulation {
 
   #spawn(): Actor {
     const actor = new Actor(`p${this.#nextActor++}`)
+    this.#everyActor.push(actor)
     this.#as(actor, () => {
       actor.engine = Engine.open(this.#options, this.#world.storageFor(actor))
     })
