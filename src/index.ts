@@ -1,15 +1,15 @@
 // The public interface of mmapdb. Everything else is internal.
-export { open, Database, Snapshot, type Stored, type ValueOf } from './workers/database.js'
+export { open, Database, Snapshot, type Stored, type ValueOf } from './database/database.js'
 export type { OpenOptions } from './engine/options.js'
-export type { Key, KeyPart } from './engine/keys.js'
-export type { Range } from './engine/range.js'
-export type { BatchOperation } from './engine/batch.js'
+export type { Key, KeyPart } from './encoding/keys.js'
+export type { Range } from './engine/read/range-iterator.js'
+export type { BatchOperation } from './engine/commit/batch.js'
 export type { Stats } from './engine/engine.js'
-export type { CheckpointReport } from './engine/checkpoint.js'
-export type { RecoveryReport } from './engine/recovery.js'
-export type { Entry } from './engine/snapshot.js'
-export type { Damage, VerifyReport } from './engine/verify.js'
-export type { ValueEncoding } from './engine/values.js'
+export type { CheckpointReport } from './engine/checkpoint/checkpointer.js'
+export type { RecoveryReport } from './engine/lifecycle/recovery.js'
+export type { Entry } from './engine/read/snapshot.js'
+export type { Damage, VerifyReport } from './maintenance/verify.js'
+export type { ValueEncoding } from './encoding/values/codec.js'
 export {
   MmapdbError,
   ClosedError,

@@ -16,6 +16,7 @@ import {
 } from '../src/errors.js'
 import * as mmapdb from '../src/index.js'
 import { StorageError } from '../src/storage/storage.js'
+import { inPackage } from '../src/package-root.js'
 
 const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
 
@@ -37,7 +38,7 @@ describe('the table of errors', () => {
   })
 
   it('is the table of the README', () => {
-    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+    const readme = readFileSync(inPackage('README.md'), 'utf8')
     const rows = [...readme.matchAll(/^\| `(\w+)` \| `(ERR_MMAPDB_\w+)` \|.*\| (\d) \|$/gm)]
     const documented = Object.fromEntries(rows.map(([, name, code, exit]) => [code, [name, Number(exit)]]))
     const expected = Object.fromEntries(CODES.map((code) => [code, [ERROR_CLASSES[code].name, EXIT_CODES[code]]]))

@@ -9,8 +9,8 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { monotonicMs } from '../journal.js'
-import { sleep } from '../processes.js'
+import { monotonicMs } from '../lib/journal.js'
+import { sleep } from '../lib/processes.js'
 import { run, type FileSystem, type Tools } from './tools.js'
 
 /** What survives of the writes that no flush has covered; see disk.c. */

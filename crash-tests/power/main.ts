@@ -1,5 +1,5 @@
 // Power cuts: databases on ext4 and xfs, on a disk whose unflushed writes get lost, torn and reordered.
-// `npm run test:power -- --file-system ext4 --cuts 50 --seed 1`; see README.md.
+// `npm run prove:power -- --file-system ext4 --cuts 50 --seed 1`; see README.md.
 import { existsSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { runRounds } from './rounds.js'
 import { selfTest } from './self-test.js'
 import { FILE_SYSTEMS, Missing, prepareTools, type FileSystem, type Tools } from './tools.js'
 
-const USAGE = `Usage: npm run test:power -- --file-system ext4|xfs [options]
+const USAGE = `Usage: npm run prove:power -- --file-system ext4|xfs [options]
   --cuts N          power cuts (default 50)
   --seed S          all plans follow from it (default: chosen and printed)
   --round R         only this round of the seed
@@ -86,7 +86,7 @@ async function cutPower(fileSystem: FileSystem, cuts: number, seed: number, dire
   const { error } = failure
   console.error(`round ${failure.round}:\n  ${failure.story}`)
   console.error(`FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`)
-  console.error(`Repeat the plan with: npm run test:power -- --file-system ${fileSystem} --seed ${seed} --round ${failure.round} --verbose`)
+  console.error(`Repeat the plan with: npm run prove:power -- --file-system ${fileSystem} --seed ${seed} --round ${failure.round} --verbose`)
   return 1
 }
 

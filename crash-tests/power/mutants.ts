@@ -2,7 +2,7 @@
 // some of the flushes which the engine asks for (lying-flush.c). Each must be found out.
 import { join } from 'node:path'
 import { rmSync } from 'node:fs'
-import { RoundFailure } from '../round.js'
+import { RoundFailure } from '../kill/round.js'
 import { runRounds, type RunOptions } from './rounds.js'
 import type { FileSystem } from './tools.js'
 

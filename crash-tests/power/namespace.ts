@@ -4,7 +4,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { sleep } from '../processes.js'
+import { sleep } from '../lib/processes.js'
 import { loopsOver } from './disk.js'
 
 const MARK = 'MMAPDB_POWER_INSIDE'

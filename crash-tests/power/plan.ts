@@ -3,9 +3,9 @@
 // again; at which instruction of whom the power then goes off is up to the machine.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
-import type { Habits } from '../crew.js'
-import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Blow } from '../plan.js'
-import { mix, Random } from '../random.js'
+import type { Habits } from '../lib/writer-fleet.js'
+import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Blow } from '../kill/plan.js'
+import { mix, Random } from '../lib/random.js'
 import type { CutEvent, CutMode } from './disk.js'
 
 type DiskEvent = Exclude<CutEvent, 'now'>

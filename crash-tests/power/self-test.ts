@@ -4,8 +4,8 @@
 import { spawn } from 'node:child_process'
 import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync, readSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { Random } from '../random.js'
-import { sleep } from '../processes.js'
+import { Random } from '../lib/random.js'
+import { sleep } from '../lib/processes.js'
 import { Disk, type CutMode } from './disk.js'
 import type { FileSystem, Tools } from './tools.js'
 

@@ -3,8 +3,8 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { inPackage } from '../../src/package-root.js'
 
 export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
 export type FileSystem = (typeof FILE_SYSTEMS)[number]
@@ -23,10 +23,8 @@ export class Missing extends Error {}
 const PROGRAMS = { gcc: 'gcc', 'pkg-config': 'pkg-config', 'mkfs.ext4': 'e2fsprogs', 'mkfs.xfs': 'xfsprogs', mount: 'mount', unshare: 'util-linux' }
 const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra']
 
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
-/** From the compiled file in dist/crash-tests/power. */
-const SOURCES = here('../../../crash-tests/power/')
-const TARGETS = here('../../../build/power/')
+const SOURCES = inPackage('crash-tests/power/')
+const TARGETS = inPackage('build/power/')
 
 const onPath = (program: string): boolean =>
   [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((directory) => existsSync(join(directory, program)))

@@ -1,11 +1,11 @@
 // Options of a database, with limits. `docs/` and the README repeat none of this.
 import { InvalidError, MmapdbError } from '../errors.js'
-import { quoted, reason } from '../said.js'
+import { quoted, reason } from '../describe.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { isAddressSpaceLimited, memoryBytes } from '../storage/memory.js'
 import type { Storage } from '../storage/storage.js'
-import type { ValueEncoding } from './values.js'
-import { VALUE_ENCODINGS } from './values.js'
+import type { ValueEncoding } from '../encoding/values/codec.js'
+import { VALUE_ENCODINGS } from '../encoding/values/codec.js'
 
 /** What `open` takes. Every field is optional. */
 export interface OpenOptions {

@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
+import { inPackage } from '../package-root.js'
 
 /** How a region lies over its file; the addon's numbers for `RegionMode`. */
 export const NATIVE_SHARED = 0
@@ -88,7 +88,7 @@ export interface Native {
 }
 
 // From dist/src/storage.
-const ADDON_PATH = fileURLToPath(new URL('../../../build/Release/mmapdb_native.node', import.meta.url))
+const ADDON_PATH = inPackage('build/Release/mmapdb_native.node')
 
 function load(): Native {
   if (process.platform !== 'linux') {

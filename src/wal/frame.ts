@@ -23,9 +23,9 @@
 //
 // The salt differs in every segment and every life of a recycled one, so leftovers never pass for
 // frames; the LSN inside tells a frame that was moved. The watermark tells a torn tail from rot:
-// see `reader.ts`.
+// see `log-reader.ts`.
 import { CorruptError, InvalidError, IoError } from '../errors.js'
-import { crc32c } from './crc.js'
+import { crc32c } from '../encoding/crc32c.js'
 import { LSN_ALIGNMENT, type Lsn } from './lsn.js'
 
 export const FRAME = {

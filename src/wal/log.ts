@@ -1,5 +1,5 @@
 // The write-ahead log: a directory of segments. This file creates, finds, recycles and flushes
-// segments and writes frames into them; `reader.ts` mirrors it. Where the log ends is not known
+// segments and writes frames into them; `log-reader.ts` mirrors it. Where the log ends is not known
 // here but in the append state; whoever appends holds the append lock.
 //
 // The order of a switch to a new segment, and what a crash after each step leaves:

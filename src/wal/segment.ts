@@ -13,7 +13,7 @@
 //       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
 import { FIRST_LSN, LSN_ALIGNMENT, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
 import type { RandomFile } from '../storage/storage.js'
-import { crc32c } from './crc.js'
+import { crc32c } from '../encoding/crc32c.js'
 import { FRAME } from './frame.js'
 
 export const SEGMENT_HEADER_BYTES = 64

@@ -2,17 +2,17 @@
 // it commits independently of the others.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { toErrorMessage, type ErrorMessage } from '../errors.js'
-import type { CheckpointReport } from '../engine/checkpoint.js'
-import type { Encoded } from '../engine/encoded.js'
+import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
+import type { Encoded } from '../encoding/packed-list.js'
 import { Engine } from '../engine/engine.js'
-import type { ExpectedDatabase } from '../engine/home.js'
+import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
 import type { EngineOptions } from '../engine/options.js'
-import type { Bounds } from '../engine/range.js'
-import type { RecoveryReport } from '../engine/recovery.js'
-import { verify, type VerifyReport } from '../engine/verify.js'
+import type { Bounds } from '../engine/read/range-iterator.js'
+import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
+import { verify, type VerifyReport } from '../maintenance/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js'
-import { passTicket } from './tickets.js'
+import { passTicket } from './append-order.js'
 
 /** What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended next. */
 export interface WorkData {
@@ -21,7 +21,7 @@ export interface WorkData {
   readonly order: SharedArrayBuffer
 }
 
-/** A frame of writes (writes.ts) on its way to a worker. */
+/** A frame of writes (write-queue.ts) on its way to a worker. */
 export interface CommitTask {
   readonly buffer: ArrayBuffer
   readonly lengthBytes: number

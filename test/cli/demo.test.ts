@@ -1,6 +1,6 @@
 // The demo says the same every time; what it says is compared in full.
 import { expect } from 'chai'
-import { mmapdb } from './support.js'
+import { mmapdb } from '../support/cli.js'
 
 const GOLDEN = `open: a new database, with two workers
 put: 2 entries on disk and visible

@@ -4,7 +4,7 @@ import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } 
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed, fails, failsInJsonToo, flip, hosted, json, mmapdb, ok, real, removeScratch, scratchDb, segments } from './support.js'
+import { crashed, fails, failsInJsonToo, flip, hosted, json, mmapdb, ok, real, removeScratch, scratchDb, segments } from '../support/cli.js'
 
 interface Recovered {
   dryRun: boolean

@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { NumberError, parseJson } from '../../src/cli/json-text.js'
-import { readItems, type InputFormat, type Item } from '../../src/cli/load-input.js'
-import { fails, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from './support.js'
+import { NumberError, parseJson } from '../../src/cli/shared/json-text.js'
+import { readItems, type InputFormat, type Item } from '../../src/cli/load/input.js'
+import { fails, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
 
 /** The items of an input that comes in pieces of `step` bytes. */
 async function items(text: string | Buffer, format: InputFormat, step = 1 << 20): Promise<Item[]> {

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { syntheticValue } from '../../src/cli/synthetic.js'
-import { BIN, CITIES, cleanEnv, fails, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from './support.js'
+import { syntheticValue } from '../../src/cli/load/synthetic-records.js'
+import { BIN, CITIES, cleanEnv, fails, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
 
 interface Report {
   operations: number

@@ -1,6 +1,6 @@
 // Keys and values as text: what is printed can be given back, and nothing in it steers a terminal.
 import { expect } from 'chai'
-import type { Key } from '../../src/engine/keys.js'
+import type { Key } from '../../src/encoding/keys.js'
 import { InvalidError } from '../../src/errors.js'
 import {
   jsonText,
@@ -11,8 +11,8 @@ import {
   showKey,
   shownText,
   toJson,
-} from '../../src/cli/notation.js'
-import { fails, ok, removeScratch, scratchDb } from './support.js'
+} from '../../src/cli/shared/notation.js'
+import { fails, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** The key that a person would give back who sees this text. */
 const givenBack = (text: string): Key =>

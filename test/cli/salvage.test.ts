@@ -4,7 +4,7 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed, fails, flip, hosted, json, mmapdb, ok, removeScratch, scratchDb, segments } from './support.js'
+import { crashed, fails, flip, hosted, json, mmapdb, ok, removeScratch, scratchDb, segments } from '../support/cli.js'
 
 interface Report {
   complete: boolean

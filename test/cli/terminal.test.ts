@@ -2,8 +2,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { expect } from 'chai'
-import { progressLine } from '../../src/cli/progress.js'
-import { BIN, cleanEnv, ok, removeScratch, scratchDb } from './support.js'
+import { progressLine } from '../../src/cli/load/progress.js'
+import { BIN, cleanEnv, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** Runs a command in a terminal of so many columns; ends with what the terminal was sent. */
 const IN_TERMINAL = `

@@ -2,14 +2,14 @@
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import type { BatchOperation } from '../../src/engine/batch.js'
+import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
-import type { EngineSnapshot } from '../../src/engine/snapshot.js'
-import { SLOTS_FOR_A_DELETE } from '../../src/engine/room.js'
-import { encodeHeader, decodeHeader, type Header } from '../../src/engine/header.js'
-import type { Key } from '../../src/engine/keys.js'
+import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
+import { SLOTS_FOR_A_DELETE } from '../../src/engine/commit/slot-budget.js'
+import { encodeHeader, decodeHeader, type Header } from '../../src/engine/format/header.js'
+import type { Key } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
-import type { Range } from '../../src/engine/range.js'
+import type { Range } from '../../src/engine/read/range-iterator.js'
 import { InvalidError, MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import {
   cleanUp,
@@ -27,7 +27,7 @@ import {
   SLOT_BYTES,
   TINY,
   writeBytes,
-} from './support.js'
+} from '../support/engine.js'
 
 const some = Buffer.from('some value')
 

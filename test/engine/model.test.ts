@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import type { BatchOperation } from '../../src/engine/batch.js'
+import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
-import type { EngineSnapshot } from '../../src/engine/snapshot.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/engine/keys.js'
-import type { Range } from '../../src/engine/range.js'
+import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
+import type { Range } from '../../src/engine/read/range-iterator.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import {
   cleanUp,
@@ -19,7 +19,7 @@ import {
   runs,
   scratchPath,
   seeded,
-} from './support.js'
+} from '../support/engine.js'
 
 const keyBuffer = Buffer.alloc(KEY_BUFFER_BYTES)
 /** The encoded key, a character for each byte: strings compare as the bytes do. */

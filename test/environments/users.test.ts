@@ -1,5 +1,5 @@
 // Who may do what with whose database, and whom it must not disturb. `npm run test:environments` runs it as root.
-import { describeRows, MEMBER, OTHER, OWNER, ROOT, type CommandStep, type Row, type Step, type User } from './row.js'
+import { describeRows, MEMBER, OTHER, OWNER, ROOT, type CommandStep, type Row, type Step, type User } from '../support/environment.js'
 
 const PUT = `const db = await open(); await db.put('key', 'value'); await db.close(); return 'put'`
 const GET = `const db = await open({ readOnly: true }); const value = db.get('key'); await db.close(); return value`

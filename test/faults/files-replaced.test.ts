@@ -19,7 +19,7 @@ import {
   segmentStarts,
   TINY,
   walFile,
-} from '../engine/support.js'
+} from '../support/engine.js'
 
 const OPTIONS = { ...TINY, timeoutMs: 500 }
 const valueOf = (i: number): Buffer => Buffer.alloc(i % 10 === 3 ? 9000 : 120, i)

@@ -1,16 +1,16 @@
 // Full disks and small ones. If this failed, a database could not be opened or read because the disk is full,
 // or nothing could be deleted any more, or a write that was refused would leave the disk full.
 import { expect } from 'chai'
-import { mix, Random } from '../../crash-tests/random.js'
-import { Fate } from '../../sim/fate.js'
-import { World } from '../../sim/world.js'
+import { mix, Random } from '../../crash-tests/lib/random.js'
+import { Fate } from '../../crash-tests/sim/fate.js'
+import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
-import { encodeKey } from '../../src/engine/keys.js'
+import { encodeKey } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
-import { verify } from '../../src/engine/verify.js'
+import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
 import { FrameBuilder } from '../../src/wal/frame.js'
-import { SmallDisk } from './small-disk.js'
+import { SmallDisk } from '../support/small-disk.js'
 
 const KiB = 1024
 const MiB = 1024 * KiB

@@ -1,7 +1,7 @@
 // Every byte of the data file, changed one at a time: an operation gives the right answer or throws,
 // and `verify` finds what a read could meet.
 import { expect } from 'chai'
-import { DATA, examine, FULL, makeFixture, randomFrom, segmentsIn, slotCount, SLOT_BYTES, type Fixture } from './support.js'
+import { DATA, examine, FULL, makeFixture, randomFrom, segmentsIn, slotCount, SLOT_BYTES, type Fixture } from '../support/hostile.js'
 
 const HEADER_BYTES = 4 * SLOT_BYTES
 const EVERY_BIT = [1, 2, 4, 8, 16, 32, 64, 128]

@@ -8,9 +8,9 @@ import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { MmapdbError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { BIN, cleanEnv } from '../cli/support.js'
-import { cleanUp, scratchPath } from '../engine/support.js'
-import { agreesWithItself, DATA, freeSlots, FULL, makeFixture, openIn, examineOpen, slotIn, SLOT_BYTES, TINY, writeOut, type Fixture } from './support.js'
+import { BIN, cleanEnv } from '../support/cli.js'
+import { cleanUp, scratchPath } from '../support/engine.js'
+import { agreesWithItself, DATA, freeSlots, FULL, makeFixture, openIn, examineOpen, slotIn, SLOT_BYTES, TINY, writeOut, type Fixture } from '../support/hostile.js'
 
 const LIMIT_MS = 20_000
 

@@ -1,8 +1,8 @@
 // Slots of the data file that are not what they should be: lost, exchanged, or changed under a CRC
 // that holds, as a bug or an attacker would leave them. What a CRC cannot find, the structure must.
 import { expect } from 'chai'
-import { crc32c } from '../../src/wal/crc.js'
-import { SLOT, TYPE } from '../../src/engine/layout.js'
+import { crc32c } from '../../src/encoding/crc32c.js'
+import { SLOT, TYPE } from '../../src/engine/format/layout.js'
 import {
   DATA,
   examine,
@@ -16,7 +16,7 @@ import {
   slotIn,
   SLOT_BYTES,
   type Fixture,
-} from './support.js'
+} from '../support/hostile.js'
 
 const EXTREMES_16 = [0, 1, 31, 32, 0x7fff, 0x8000, 0xffff, 4095, 4096]
 const EXTREMES_32 = [0, 1, 2, 3, 4, 5, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff]

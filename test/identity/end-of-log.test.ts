@@ -3,12 +3,12 @@
 import { expect } from 'chai'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { findHeader } from '../../src/engine/files.js'
-import { encodeHeader, headerSlots } from '../../src/engine/header.js'
+import { findHeader } from '../../src/engine/lifecycle/paths.js'
+import { encodeHeader, headerSlots } from '../../src/engine/format/header.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Log } from '../../src/wal/log.js'
 import { MAX_LSN, USERS_LSN_LIMIT, type Lsn } from '../../src/wal/lsn.js'
-import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, openEngine, scratchPath, SLOT_BYTES, TINY, writeBytes } from '../engine/support.js'
+import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, openEngine, scratchPath, SLOT_BYTES, TINY, writeBytes } from '../support/engine.js'
 
 /** An empty database whose log begins at `lsn`. */
 function databaseAt(lsn: number, segmentBytes = TINY.segmentBytes!): string {

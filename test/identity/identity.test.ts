@@ -10,7 +10,7 @@ import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
-import { cleanUp, expectError, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY } from '../engine/support.js'
+import { cleanUp, expectError, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY } from '../support/engine.js'
 
 const OPTIONS = { ...TINY, valueEncoding: 'utf8', workers: 2 } as const
 

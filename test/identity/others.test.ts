@@ -6,9 +6,9 @@ import { copyFileSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSyn
 import { join } from 'node:path'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
-import { TreeWriter } from '../../src/engine/tree-writer.js'
+import { TreeWriter } from '../../src/engine/tree/writer.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY, writeBytes } from '../engine/support.js'
+import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY, writeBytes } from '../support/engine.js'
 
 const OPTIONS: OpenOptions = { ...TINY, timeoutMs: 500 }
 const value = Buffer.alloc(120, 1)

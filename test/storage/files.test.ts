@@ -14,7 +14,7 @@ import {
   scratchFile,
   skip,
   thrownBy,
-} from './support.js'
+} from '../support/storage.js'
 
 function expectCode(call: () => unknown, code: string): void {
   const error = thrownBy(call)

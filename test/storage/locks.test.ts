@@ -16,7 +16,7 @@ import {
   thrownBy,
   until,
   type Peer,
-} from './support.js'
+} from '../support/storage.js'
 
 const BYTE = 7
 

@@ -2,9 +2,10 @@ import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { native } from '../../src/storage/native.js'
-import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, thrownBy } from './support.js'
+import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, thrownBy } from '../support/storage.js'
+import { compiledFile } from '../../src/package-root.js'
 
 /** Calls with arguments that TypeScript would not let through. */
 type Loose = Record<string, (...args: unknown[]) => unknown>
@@ -210,7 +211,7 @@ describe('storage: the native addon', () => {
 
   it('says what to do where it is not built, not loadable, or not on Linux', () => {
     const root = scratchDirectory()
-    const loader = fileURLToPath(new URL('../../src/storage/native.js', import.meta.url))
+    const loader = compiledFile('src/storage/native.js')
     const copy = join(root, 'dist', 'src', 'storage', 'native.mjs')
     const addon = join(root, 'build', 'Release', 'mmapdb_native.node')
     for (const path of [copy, addon]) fs.mkdirSync(dirname(path), { recursive: true })

@@ -22,7 +22,8 @@ import {
   skip,
   thrownBy,
   until,
-} from './support.js'
+} from '../support/storage.js'
+import { compiledUrl, inPackage } from '../../src/package-root.js'
 
 const RESERVE_BYTES = 2 ** 40
 const WINDOW_BYTES = 2 ** 30
@@ -282,7 +283,7 @@ describe('storage: regions', () => {
     it('become smaller where address space is limited', () => {
       const path = scratchFile()
       const script = `
-        const { posixStorage: storage } = await import(${JSON.stringify(new URL('../../src/storage/posix.js', import.meta.url).href)})
+        const { posixStorage: storage } = await import(${JSON.stringify(compiledUrl('src/storage/posix.js'))})
         const open = (n) => storage.openRegion(${JSON.stringify(path)} + n, ${JSON.stringify(SHARED)})
         const regions = []
         try { for (let n = 0; n < 1000; n++) regions.push(open(n)) } catch (error) { console.log(error.code) }
@@ -674,7 +675,7 @@ describe('storage: regions', () => {
     it('reach the guard through another handler that was installed later and passes them on', async () => {
       // A second copy of the addon has a guard of its own, which knows nothing of the first one's.
       const path = scratchFile()
-      const addon = new URL('../../../build/Release/mmapdb_native.node', import.meta.url).pathname
+      const addon = inPackage('build/Release/mmapdb_native.node')
       const copy = join(scratchDirectory(), 'copy.node')
       fs.copyFileSync(addon, copy)
       const peer = inProcess(
@@ -704,7 +705,7 @@ describe('storage: regions', () => {
         `const { Worker } = await import('node:worker_threads')
          const run = () => new Promise(resolve => new Worker(\`
            const { parentPort } = require('node:worker_threads')
-           import('${new URL('../../src/storage/posix.js', import.meta.url).href}').then(({ posixStorage }) => {
+           import('${compiledUrl('src/storage/posix.js')}').then(({ posixStorage }) => {
              const region = posixStorage.openRegion('\${path}', { mode: 'shared', reserveBytes: 65536, windowBytes: 65536 })
              parentPort.postMessage(new Uint8Array(region.window(0))[5] + region.faultCount())
            })\`, { eval: true, execArgv: [] }).on('message', say).on('exit', resolve))

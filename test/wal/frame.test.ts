@@ -12,7 +12,7 @@ import {
   sealFrame,
 } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
-import { expectError, runs } from '../engine/support.js'
+import { expectError, runs } from '../support/engine.js'
 
 interface Op {
   kind: number

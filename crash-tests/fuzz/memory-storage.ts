@@ -1,0 +1,299 @@
+// A file system in memory, for one process and one thread: a database in it opens in a fraction of
+// the time that mapping and unmapping files takes, and damage to it costs a store. Nothing is ever
+// flushed, locked or waited for. What it refuses it refuses as the kernel would.
+import { lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import {
+  isSameFile,
+  StorageError,
+  type FileAccess,
+  type FileIdentity,
+  type FileSystemInfo,
+  type HeldDirectory,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
+} from '../../src/storage/storage.js'
+
+const CHUNK_BYTES = 65536
+/** Files do not grow beyond this: a database that wants more was told so by damage. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
+/** What is mapped of `control`, and reused: its end stays untouched in all but the oddest databases. */
+const CONTROL_BYTES = 4 * 1024 * 1024
+/** Enough for headers and bitmap of a small database; more is cleared only if it was asked for. */
+const controlChunk = new ArrayBuffer(CONTROL_BYTES)
+let controlUsed = 0
+
+function freshControl(): ArrayBuffer {
+  new Uint8Array(controlChunk, 0, controlUsed).fill(0)
+  controlUsed = 0
+  return controlChunk
+}
+
+let files = 0
+
+class MemoryFile {
+  readonly identity: FileIdentity
+  chunks: ArrayBuffer[] = []
+  sizeBytes = 0
+
+  constructor(identity: FileIdentity = { device: 1, inode: ++files }) {
+    this.identity = identity
+  }
+
+  ensure(sizeBytes: number, path: string): void {
+    if (sizeBytes > MAX_FILE_BYTES) throw new StorageError('fallocate', 'ENOSPC', path)
+    while (this.chunks.length * CHUNK_BYTES < sizeBytes) this.chunks.push(new ArrayBuffer(CHUNK_BYTES))
+    this.sizeBytes = Math.max(this.sizeBytes, sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    for (let at = sizeBytes; at < this.sizeBytes; ) {
+      const offset = at % CHUNK_BYTES
+      const length = Math.min(CHUNK_BYTES - offset, this.sizeBytes - at)
+      new Uint8Array(this.chunks[Math.floor(at / CHUNK_BYTES)]!, offset, length).fill(0)
+      at += length
+    }
+    this.sizeBytes = sizeBytes
+  }
+  read(into: Uint8Array, offset: number, length: number, position: number): number {
+    const count = Math.max(0, Math.min(length, this.sizeBytes - position))
+    this.#each(position, count, (chunk, done) => into.set(chunk, offset + done))
+    return count
+  }
+  write(from: Uint8Array, offset: number, length: number, position: number, path: string): void {
+    this.ensure(position + length, path)
+    this.#each(position, length, (chunk, done) => chunk.set(from.subarray(offset + done, offset + done + chunk.length)))
+  }
+  #each(position: number, length: number, act: (chunk: Uint8Array, done: number) => void): void {
+    for (let done = 0; done < length; ) {
+      const at = position + done
+      const offset = at % CHUNK_BYTES
+      const bytes = Math.min(CHUNK_BYTES - offset, length - done)
+      act(new Uint8Array(this.chunks[Math.floor(at / CHUNK_BYTES)]!, offset, bytes), done)
+      done += bytes
+    }
+  }
+  /** `identity`: of a copy that stands for the file itself. */
+  copy(identity?: FileIdentity): MemoryFile {
+    const copy = new MemoryFile(identity)
+    copy.chunks = this.chunks.map((chunk) => chunk.slice(0))
+    copy.sizeBytes = this.sizeBytes
+    return copy
+  }
+}
+
+class MemoryRegion implements Region {
+  readonly readsAhead = true
+  readonly windowBytes: number
+  readonly reserveBytes: number
+  readonly #file: MemoryFile
+  readonly #path: string
+  readonly #control: ArrayBuffer | undefined
+
+  constructor(path: string, file: MemoryFile, { windowBytes, reserveBytes }: RegionOptions) {
+    this.windowBytes = windowBytes
+    this.reserveBytes = reserveBytes
+    this.#path = path
+    this.#file = file
+    this.#control = windowBytes > CHUNK_BYTES ? freshControl() : undefined
+    if (this.#control === undefined && windowBytes !== CHUNK_BYTES) throw new RangeError('windows in memory have 64 KiB')
+  }
+  identity(): FileIdentity {
+    return this.#file.identity
+  }
+  sizeBytes(): number {
+    return this.#control === undefined ? this.#file.sizeBytes : controlUsed
+  }
+  window(index: number): ArrayBuffer {
+    if (this.#control !== undefined) {
+      if (index !== 0) throw new StorageError('mmap', 'ENOMEM', this.#path)
+      return this.#control
+    }
+    if ((index + 1) * CHUNK_BYTES > this.reserveBytes) throw new RangeError('beyond the reserved range')
+    while (this.#file.chunks.length <= index) this.#file.chunks.push(new ArrayBuffer(CHUNK_BYTES))
+    return this.#file.chunks[index]!
+  }
+  grow(sizeBytes: number): void {
+    if (this.#control === undefined) this.#file.ensure(sizeBytes, this.#path)
+    else if (sizeBytes > CONTROL_BYTES) throw new StorageError('fallocate', 'ENOSPC', this.#path)
+    else controlUsed = Math.max(controlUsed, sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    if (this.#control === undefined) this.#file.truncate(sizeBytes)
+    else freshControl()
+  }
+  flush(): void {}
+  willNeed(): void {}
+  willOverwrite(): void {}
+  faultCount(): number {
+    return 0
+  }
+  wait(): WaitResult {
+    return 'timed-out'
+  }
+  wakeAll(): void {}
+  wakeOne(): void {}
+  close(): void {}
+}
+
+class MemoryHandle implements RandomFile {
+  constructor(
+    readonly file: MemoryFile,
+    readonly path: string,
+  ) {}
+  read(into: Uint8Array, offset: number, length: number, position: number): number {
+    return this.file.read(into, offset, length, position)
+  }
+  write(from: Uint8Array, offset: number, length: number, position: number): void {
+    this.file.write(from, offset, length, position, this.path)
+  }
+  flush(): void {}
+  allocate(sizeBytes: number): void {
+    this.file.ensure(sizeBytes, this.path)
+  }
+  truncate(sizeBytes: number): void {
+    this.file.truncate(sizeBytes)
+  }
+  sizeBytes(): number {
+    return this.file.sizeBytes
+  }
+  identity(): FileIdentity {
+    return this.file.identity
+  }
+  close(): void {}
+}
+
+const locksOn = (file: MemoryFile): LockTable => ({
+  identity: () => file.identity,
+  tryLock: () => true,
+  lock: () => true,
+  isHeldByOther: () => false,
+  heldByOther: () => -1,
+  unlock: () => undefined,
+  close: () => undefined,
+})
+
+export class MemoryStorage implements Storage {
+  readonly #files = new Map<string, MemoryFile>()
+  readonly #directories = new Set<string>(['/'])
+  #clockMs = 1_700_000_000_000
+  #random = 1
+
+  /** Copies a directory of the real file system to `at`. */
+  load(from: string, at: string): void {
+    this.#directories.add(at)
+    for (const name of readdirSync(from)) {
+      const path = join(from, name)
+      if (lstatSync(path).isDirectory()) this.load(path, join(at, name))
+      else this.put(join(at, name), readFileSync(path))
+    }
+  }
+
+  /** Every file and its bytes, by path. */
+  files(): Map<string, Buffer> {
+    return new Map([...this.#files.keys()].map((path) => [path, this.bytes(path)]))
+  }
+  bytes(path: string): Buffer {
+    const file = this.#find(path, 'read')
+    const bytes = Buffer.alloc(file.sizeBytes)
+    file.read(bytes, 0, bytes.length, 0)
+    return bytes
+  }
+  put(path: string, bytes: Uint8Array): void {
+    const file = new MemoryFile()
+    file.write(bytes, 0, bytes.length, 0, path)
+    this.#files.set(path, file)
+  }
+  poke(path: string, at: number, bytes: Uint8Array): void {
+    this.#find(path, 'write').write(bytes, 0, bytes.length, at, path)
+  }
+  /** The same files, to be changed without changing these. */
+  copy(): MemoryStorage {
+    const copy = new MemoryStorage()
+    for (const directory of this.#directories) copy.#directories.add(directory)
+    for (const [path, file] of this.#files) copy.#files.set(path, file.copy())
+    return copy
+  }
+
+  #find(path: string, syscall: string): MemoryFile {
+    const file = this.#files.get(path)
+    if (file === undefined) throw new StorageError(syscall, this.#directories.has(path) ? 'EISDIR' : 'ENOENT', path)
+    return file
+  }
+  #create(path: string): MemoryFile {
+    if (!this.#files.has(path) && !this.#directories.has(path)) this.#files.set(path, new MemoryFile())
+    return this.#find(path, 'open')
+  }
+
+  openRegion(path: string, options: RegionOptions): Region {
+    if (options.mode === 'anonymous') return new MemoryRegion(path, new MemoryFile(), options)
+    const file = options.create ? this.#create(path) : this.#find(path, 'open')
+    return new MemoryRegion(path, options.mode === 'private' ? file.copy(file.identity) : file, options)
+  }
+  openFile(path: string, access: FileAccess): RandomFile {
+    return new MemoryHandle(access === 'create' ? this.#create(path) : this.#find(path, 'open'), path)
+  }
+  openLocks(path: string): LockTable {
+    return locksOn(this.#find(path, 'open'))
+  }
+  openDirectory(): HeldDirectory {
+    return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
+  }
+  list(directory: string): string[] {
+    if (!this.#directories.has(directory)) throw new StorageError('scandir', this.#files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
+    return [...this.#files.keys(), ...this.#directories].filter((path) => path !== '/' && dirname(path) === directory).map((path) => basename(path))
+  }
+  info(path: string): PathInfo {
+    const file = this.#files.get(path)
+    if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes }
+    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
+  }
+  mayWrite(): boolean {
+    return true
+  }
+  leadsTo(path: string, file: FileIdentity): boolean {
+    const found = this.#files.get(path)
+    return found !== undefined && isSameFile(found.identity, file)
+  }
+  fileSystem(): FileSystemInfo {
+    return { name: 'memory', networked: false, readOnly: false }
+  }
+  makeDirectory(path: string): void {
+    if (this.#files.has(path)) throw new StorageError('mkdir', 'EEXIST', path)
+    this.#directories.add(path)
+  }
+  fitsIn(): boolean {
+    return true
+  }
+  rename(from: string, to: string): void {
+    if (this.#directories.delete(from)) {
+      this.#directories.add(to)
+      return
+    }
+    this.#files.set(to, this.#find(from, 'rename'))
+    this.#files.delete(from)
+  }
+  unlink(path: string): void {
+    this.#find(path, 'unlink')
+    this.#files.delete(path)
+  }
+  flushDirectory(): void {}
+  sleep(ms: number): void {
+    this.#clockMs += ms
+  }
+  now(): number {
+    return this.#clockMs++
+  }
+  monotonicMs(): number {
+    return this.#clockMs++
+  }
+  randomBytes(count: number): Uint8Array {
+    const bytes = new Uint8Array(count)
+    for (let i = 0; i < count; i++) bytes[i] = (this.#random = (Math.imul(this.#random, 1664525) + 1013904223) >>> 0) >>> 24
+    return bytes
+  }
+}

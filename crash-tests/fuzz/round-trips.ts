@@ -1,0 +1,112 @@
+// node dist/crash-tests/fuzz/round-trips.js [--count N] [--seed N]: values of every kind through every encoding. What an encoding
+// takes must come back equal, in kind and in content; what it cannot carry it must refuse, and say where in
+// the value that is. A failure is made as small as can be, and repeated by its seed and path. Of every 20,000
+// values some also go through a database, and are read in all the ways there are, by itself and once more opened.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { pathToFileURL } from 'node:url'
+import fc from 'fast-check'
+import { EncodingError, InvalidError } from '../../src/errors.js'
+import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
+import { open } from '../../src/index.js'
+import { anyValue, isCarried, isSame } from './any-value.js'
+
+const codecs = VALUE_ENCODINGS.map(valueCodec)
+const AROUND = 8
+
+/** Throws what is wrong with how `value` is stored. */
+export function roundTrip(value: unknown): void {
+  for (const codec of codecs) {
+    const carried = isCarried(value, codec.name)
+    let bytes: Uint8Array
+    try {
+      bytes = codec.encode(value)
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw new Error(`${codec.name}: refused with ${String(error)}`, { cause: error })
+      if (carried) throw new Error(`${codec.name}: refused what it can carry: ${error.message}`, { cause: error })
+      if (!/^This value cannot be stored|^undefined cannot be stored/.test(error.message)) throw new Error(`${codec.name}: ${error.message}`, { cause: error })
+      continue
+    }
+    if (!carried) throw new Error(`${codec.name}: took what it cannot carry`)
+    const stored = Buffer.alloc(bytes.length + 2 * AROUND, 0x41)
+    stored.set(bytes, AROUND)
+    const got = codec.decode(stored, AROUND, AROUND + bytes.length)
+    const comesBack = codec.name === 'binary' ? Buffer.from(value as Uint8Array) : value
+    if (!isSame(comesBack, got)) throw new Error(`${codec.name}: comes back as another value`)
+    stored.fill(0)
+    if (!isSame(comesBack, got)) throw new Error(`${codec.name}: what came back changes with the bytes it was read from`)
+    cutShort(codec, bytes)
+  }
+}
+
+/** A beginning of a value is a value of its own or none; it is never read beyond its end. */
+function cutShort(codec: (typeof codecs)[number], bytes: Uint8Array): void {
+  if (codec.name === 'binary' || bytes.length > 200) return
+  const part = Buffer.from(bytes.subarray(0, bytes.length >> 1))
+  try {
+    codec.decode(part, 0, part.length)
+  } catch (error) {
+    if (!(error instanceof EncodingError)) throw error
+  }
+}
+
+/** Throws, with the smallest value that shows it, if one of `count` values does not pass. */
+export function checkRoundTrips(count: number, seed: number): void {
+  fc.assert(fc.property(anyValue(15), roundTrip), { numRuns: count, seed })
+}
+
+/** Values of all kinds in a database at `path`, which must not be there yet. Throws what does not come back. */
+export async function checkDatabase(path: string, valueEncoding: ValueEncoding, count: number, seed: number): Promise<void> {
+  const expected = new Map<string, unknown>()
+  const values = fc.sample(anyValue(15), { numRuns: count, seed }).filter((value) => isCarried(value, valueEncoding))
+  if (valueEncoding === 'utf8') values.push(...fc.sample(fc.string({ unit: 'grapheme' }), { numRuns: count, seed }))
+  if (valueEncoding === 'binary') values.push(...fc.sample(fc.uint8Array(), { numRuns: count, seed }))
+  const hold = (key: string, got: unknown): void => {
+    const put = expected.get(key)
+    const back = valueEncoding === 'binary' ? Buffer.from(put as Uint8Array) : put
+    if (!isSame(back, got)) throw new Error(`${valueEncoding}, seed ${seed}: the value of ${key} comes back as another one`)
+  }
+  let db = await open(path, { valueEncoding, workers: 1 })
+  try {
+    await Promise.all(values.map((value, i) => {
+      expected.set(`key ${i}`, value)
+      return i % 3 === 0 ? db.put(`key ${i}`, value) : db.batch([{ type: 'put', key: `key ${i}`, value }])
+    }))
+    for (let again = 0; again < 2; again++) {
+      for (const [key] of expected) hold(key, db.get(key))
+      for (const [key, value] of db.range({ reverse: again === 1 })) hold(key as string, value)
+      const keys = [...expected.keys()]
+      ;(await db.getMany(keys)).forEach((value, i) => hold(keys[i]!, value))
+      if (db.count() !== expected.size) throw new Error(`${valueEncoding}, seed ${seed}: there are ${db.count()} of ${expected.size} values`)
+      await db.close()
+      db = await open(path, { workers: 0 })
+    }
+  } finally {
+    await db.close()
+  }
+}
+
+const BATCH = 20_000
+const IN_DATABASE = 200
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { values } = parseArgs({ options: { count: { type: 'string', default: '1000000' }, seed: { type: 'string', default: String(Date.now() & 0x7fffffff) } } })
+  const count = Number(values.count)
+  const seed = Number(values.seed)
+  console.log(`${count} values, --seed ${seed}`)
+  const directory = mkdtempSync(join(tmpdir(), 'mmapdb-round-trips-'))
+  try {
+    for (let done = 0; done < count; done += BATCH) {
+      checkRoundTrips(Math.min(BATCH, count - done), (seed + done) | 0)
+      const valueEncoding = VALUE_ENCODINGS[(done / BATCH) % VALUE_ENCODINGS.length]!
+      await checkDatabase(join(directory, String(done)), valueEncoding, IN_DATABASE, (seed + done) | 0)
+      rmSync(join(directory, String(done)), { recursive: true })
+      if (process.stdout.isTTY) process.stdout.write(`\r${done + BATCH}`)
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+  console.log('OK: what was taken came back')
+}

@@ -1,0 +1,164 @@
+// One campaign: its waves. When a process has died and others go on, what its writers had acknowledged
+// under their own keys must be there at once; when all have died, everything is compared.
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { open, type Database } from '../../src/index.js'
+import type { CampaignPlan, VictimPlan, WavePlan } from './campaign-plan.js'
+import { checkDatabase, checkOwnKeys, readContents, type Contents, type Written } from '../lib/check.js'
+import { acknowledgedBy, Muster, written, type Crew } from '../lib/writer-fleet.js'
+import { sleep } from '../lib/processes.js'
+import { mix } from '../lib/random.js'
+import { add, armedWith, breakRecoveries, describeBlow, END_MS, expectNoError, killsOf, RoundFailure, type RoundOptions } from './round.js'
+
+export interface CampaignOptions extends RoundOptions {
+  /** No further wave is begun when the tally has so many. */
+  readonly untilKills: number
+  /** For the self-test: called before a check, with the lane that it is about or, if it is about everything, undefined. */
+  readonly tamper?: (db: Database<Buffer>, lane: number | undefined) => unknown
+}
+
+/** A point that a writing process has not reached in this time is given up. */
+const REACH_MS = 1000
+
+export class Campaign {
+  readonly #plan: CampaignPlan
+  readonly #options: CampaignOptions
+  readonly #journals: string
+  readonly #muster: Muster
+  #contents: Contents = new Map()
+  #story: string[] = []
+
+  constructor(plan: CampaignPlan, options: CampaignOptions) {
+    this.#plan = plan
+    this.#options = options
+    this.#journals = join(options.directory, 'journals')
+    rmSync(options.directory, { recursive: true, force: true })
+    mkdirSync(options.directory, { recursive: true })
+    this.#muster = new Muster(join(options.directory, 'db'), plan.options, this.#journals, mix(plan.seed, plan.campaign, 0xca))
+  }
+
+  /** What happened in the last wave, in one line. */
+  get story(): string {
+    return this.#story.join(' | ')
+  }
+
+  async run(): Promise<void> {
+    const { tally, untilKills, tell } = this.#options
+    for (const [n, wave] of this.#plan.waves.entries()) {
+      if (killsOf(tally) >= untilKills) break
+      this.#story = []
+      rmSync(this.#journals, { recursive: true, force: true })
+      mkdirSync(this.#journals)
+      const dead = await this.#wave(wave)
+      this.#keepRemains()
+      this.#story.push(...(await breakRecoveries(this.#muster, wave.brokenRecoveries, tally)))
+      await this.#checkEverything(dead)
+      tally.waves++
+      tell?.(`campaign ${this.#plan.campaign}, wave ${n}: ${this.story}`)
+    }
+    tally.campaigns++
+  }
+
+  // ---- a wave ----------------------------------------------------------------------------------
+
+  /** Ends when all have died; says what they had written. */
+  async #wave({ victims, atOnce, together }: WavePlan): Promise<Written[]> {
+    const running = new Set<Crew>()
+    const dead: Written[] = []
+    let next = 0
+    let lanes = 0
+    let failure: Error | undefined
+    const post = async (): Promise<void> => {
+      while (next < victims.length && failure === undefined) {
+        const victim = victims[next++]!
+        const crew = this.#muster.start(victim.habits, Array.from({ length: victim.writers }, () => lanes++), armedWith(victim.blow, 'kill'))
+        running.add(crew)
+        try {
+          const how = await strike(crew, victim)
+          running.delete(crew)
+          const done = this.#bury(crew, victim, how)
+          dead.push(...done)
+          if (together && next === victims.length) for (const { child } of running) child.kill()
+          // Whoever dies last leaves the database to recoveries; everything is checked then.
+          if (running.size > 0 && !(together && next === victims.length)) await this.#checkDead(done)
+        } catch (error) {
+          running.delete(crew)
+          crew.child.kill()
+          failure ??= error as Error
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: atOnce }, post))
+    if (failure !== undefined) throw failure
+    return dead
+  }
+
+  #bury(crew: Crew, { habits, blow }: VictimPlan, how: string): Written[] {
+    const { tally } = this.#options
+    expectNoError(crew.child)
+    if (crew.child.signal !== 'SIGKILL') throw new RoundFailure(`a process ended with ${crew.child.code} and was not told to`)
+    if (!crew.child.killed && blow.at === 'point') add(tally.killsAtPoints, blow.point)
+    else tally.killsAtMoments++
+    const done = written(crew)
+    const acknowledged = acknowledgedBy(done)
+    tally.acknowledged += acknowledged
+    this.#story.push(`${habits.mode} ${crew.writers.map(({ spec }) => spec.id).join('+')} ${how}, ${acknowledged} acknowledged`)
+    return done
+  }
+
+  // ---- checks ----------------------------------------------------------------------------------
+
+  #open(): Promise<Database<Buffer>> {
+    return open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+  }
+
+  async #checkDead(dead: readonly Written[]): Promise<void> {
+    const problems: string[] = []
+    const db = await this.#open()
+    try {
+      if (db.recovery?.needed === true) this.#options.tally.recoveries++
+      for (const { spec } of dead) this.#options.tamper?.(db, spec.lane)
+      using snapshot = db.snapshot()
+      for (const one of dead) {
+        const found = readContents(snapshot.range({ prefix: `lane${one.spec.lane}/` }), (key) => snapshot.getEntry(key)!.version, problems)
+        problems.push(...checkOwnKeys(this.#contents, found, [one]))
+      }
+    } finally {
+      await db.close()
+    }
+    this.#options.tally.checksOfDead++
+    if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+  }
+
+  /** Keeps what a wave left behind, for whoever looks into a failure. */
+  #keepRemains(): void {
+    const copy = join(this.#options.directory, 'before-recovery')
+    rmSync(copy, { recursive: true, force: true })
+    if (existsSync(this.#muster.path)) cpSync(this.#muster.path, copy, { recursive: true })
+  }
+
+  async #checkEverything(dead: readonly Written[]): Promise<void> {
+    const { tally, tamper } = this.#options
+    const db = await this.#open()
+    try {
+      if (db.recovery?.needed === true) tally.recoveries++
+      tamper?.(db, undefined)
+      const { found, problems } = await checkDatabase(db, this.#contents, dead)
+      if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+      this.#contents = found
+    } finally {
+      await db.close()
+    }
+    tally.checks++
+  }
+}
+
+/** Waits until the blow has fallen, or deals it, and until the process is dead. */
+async function strike({ child }: Crew, { blow, from }: VictimPlan): Promise<string> {
+  if (from === 'writing' && !(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
+  if (blow.at === 'moment') await Promise.race([sleep(blow.afterMs), child.exited])
+  else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeBlow(blow)}`
+  child.kill()
+  if (!(await child.within(END_MS))) throw new RoundFailure(`a process outlives a SIGKILL:\n${child.whereabouts()}`)
+  return blow.at === 'moment' ? `killed after ${blow.afterMs} ms` : `killed without reaching ${describeBlow(blow)}`
+}

@@ -1,0 +1,347 @@
+// One round: its lives, its recoveries, and the check after each.
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { CrashPoint } from '../../src/crash-points.js'
+import { open } from '../../src/index.js'
+import { checkDatabase, type Contents, type Written } from '../lib/check.js'
+import { acknowledgedBy, Muster, written, type Crew } from '../lib/writer-fleet.js'
+import { monotonicMs } from '../lib/journal.js'
+import type { Blow, LifePlan, RoundPlan } from './plan.js'
+import { Child, sleep, type Armed } from '../lib/processes.js'
+import { mix } from '../lib/random.js'
+import { BIN } from '../../src/package-root.js'
+
+/** What a run adds up. */
+export interface Tally {
+  rounds: number
+  lives: number
+  /** Rounds with the command line. */
+  loads: number
+  /** Campaigns, and their waves. */
+  campaigns: number
+  waves: number
+  recoveries: number
+  checks: number
+  /** Checks of what those wrote who had just died, while others went on. */
+  checksOfDead: number
+  acknowledged: number
+  killsAtPoints: Map<string, number>
+  stopsAtPoints: Map<string, number>
+  killsAtMoments: number
+  /** Of these, at points and at moments. */
+  killsOfRecoveries: number
+  stops: number
+  terminations: number
+  /** Times that somebody died or stood still while others went on. */
+  survivals: number
+  longestStallMs: number
+}
+
+export const newTally = (): Tally => ({
+  rounds: 0,
+  lives: 0,
+  loads: 0,
+  campaigns: 0,
+  waves: 0,
+  recoveries: 0,
+  checks: 0,
+  checksOfDead: 0,
+  acknowledged: 0,
+  killsAtPoints: new Map(),
+  stopsAtPoints: new Map(),
+  killsAtMoments: 0,
+  killsOfRecoveries: 0,
+  stops: 0,
+  terminations: 0,
+  survivals: 0,
+  longestStallMs: 0,
+})
+
+export const killsAtPoints = (tally: Tally): number => [...tally.killsAtPoints.values()].reduce((a, b) => a + b, 0)
+export const killsOf = (tally: Tally): number => killsAtPoints(tally) + tally.killsAtMoments
+
+/** What must not be has been. */
+export class RoundFailure extends Error {}
+
+export interface RoundOptions {
+  readonly directory: string
+  readonly stallLimitMs: number
+  readonly tally: Tally
+  /** Where a line goes about what has happened. */
+  readonly tell?: (line: string) => void
+}
+
+/** A point that is not reached in this time is given up. */
+const REACH_MS = 1500
+const reachMs = (point: CrashPoint): number =>
+  // On the way to the end; a megabyte has to be written first.
+  point === 'before-truncate' ? 500 : point === 'growing-data' ? 4 * REACH_MS : REACH_MS
+/** Nobody takes longer to stop or to recover, however slow the machine. */
+export const END_MS = 60_000
+
+export const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
+export const describeBlow = (blow: Blow): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
+
+export function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
+  if (blow.at !== 'point') return {}
+  const where = `${blow.point}:${blow.n}`
+  return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
+}
+
+export class Round {
+  readonly #plan: RoundPlan
+  readonly #options: RoundOptions
+  #contents: Contents = new Map()
+  #unchecked: Written[] = []
+  readonly #muster: Muster
+  #everAcknowledged = false
+  #story: string[] = []
+
+  constructor(plan: RoundPlan, options: RoundOptions) {
+    this.#plan = plan
+    this.#options = options
+    this.#muster = new Muster(join(options.directory, 'db'), plan.options, options.directory, mix(plan.seed, plan.round))
+    rmSync(options.directory, { recursive: true, force: true })
+    mkdirSync(options.directory, { recursive: true })
+  }
+
+  /** What happened so far, in one line. */
+  get story(): string {
+    return this.#story.join(' | ')
+  }
+
+  async run(): Promise<void> {
+    const { lives } = this.#plan
+    for (const [i, life] of lives.entries()) {
+      await this.#live(i, life)
+      this.#options.tally.lives++
+      this.#keepRemains()
+      this.#story.push(...(await breakRecoveries(this.#muster, life.brokenRecoveries, this.#options.tally)))
+      const isLast = i === lives.length - 1
+      if (life.recoverer === 'writers' && !isLast) continue
+      if (life.recoverer === 'cli' || life.recoverer === 'process') await this.#recover(life.recoverer)
+      await this.#check()
+    }
+    this.#options.tally.rounds++
+    this.#options.tell?.(`round ${this.#plan.round}: ${this.story}`)
+  }
+
+  // ---- a life ----------------------------------------------------------------------------------
+
+  async #live(index: number, life: LifePlan): Promise<void> {
+    const { tally, stallLimitMs } = this.#options
+    const running: Crew[] = []
+    let lane = 0
+    const start = (count: number, isVictim: boolean): Crew => {
+      const { blow, how } = life
+      const terminate =
+        isVictim && how === 'terminate' && blow.at === 'moment'
+          ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({ index: i, afterMs: i === 0 ? blow.afterMs : 60 }))
+          : []
+      const armed = isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {}
+      const started = this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), armed, terminate)
+      running.push(started)
+      return started
+    }
+    const victim = start(life.writers[0]!, true)
+    for (const count of life.writers.slice(1)) start(count, false)
+
+    const told = await this.#strike(victim, life)
+    const struckMs = monotonicMs()
+    let newcomer: Crew | undefined
+    if (life.newcomer && life.goOnMs > 0) newcomer = start(1, false)
+    if (life.goOnMs > 0) {
+      await Promise.all(running.filter(({ child }) => child.isAlive).map(({ child }) => child.readyWithin(END_MS)))
+      await sleep(life.goOnMs)
+    }
+    const goneOnMs = monotonicMs()
+    if (life.end === 'stop') for (const { child } of running) child.stop()
+    else for (const { child } of running) child.kill()
+    for (const { child } of running) {
+      if (await child.within(END_MS)) continue
+      const where = child.whereabouts()
+      for (const other of running) other.child.kill()
+      throw new RoundFailure(`a process did not end within ${END_MS} ms after it was told to:\n${where}`)
+    }
+    this.#countKillAtPoint(victim, life, told)
+
+    // Whoever was not hit must have met no error, and must have gone on in time.
+    for (const { child } of running) expectNoError(child)
+    const all = running.flatMap((crew) =>
+      written(crew).map((w, i) => ({ ...w, readyMs: crew.child.readyMs, isTerminated: crew.child.terminated.some((t) => t.index === i) })),
+    )
+    let stallMs = 0
+    if (life.goOnMs > 0 && life.how !== 'none') {
+      const others = life.how === 'terminate' ? all.filter((w) => !w.isTerminated) : all.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
+      if (others.length > 0) tally.survivals++
+      for (const w of others) {
+        if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
+        stallMs = Math.max(stallMs, longestStall(w.journal.acknowledgedAtMs, Math.max(struckMs, w.readyMs), goneOnMs))
+      }
+      if (life.how !== 'stop') {
+        tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
+        if (stallMs > stallLimitMs) {
+          throw new RoundFailure(`a writer that was not hit stood still for ${stallMs.toFixed(0)} ms (life ${index}: ${this.story} ${told})`)
+        }
+      }
+    }
+    const acknowledged = acknowledgedBy(all)
+    tally.acknowledged += acknowledged
+    if (acknowledged > 0) this.#everAcknowledged = true
+    this.#unchecked.push(...all)
+    this.#story.push(
+      `${life.habits.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.habits.depth > 1 ? ` deep ${life.habits.depth}` : ''} ${told}` +
+        (life.goOnMs > 0 ? `, others ${life.goOnMs} ms (stall ${stallMs.toFixed(0)})` : '') +
+        `, ${life.end}, ${acknowledged} acknowledged`,
+    )
+  }
+
+  /** Waits for the blow to fall, or deals it. Returns what happened. */
+  async #strike(victim: Crew, life: LifePlan): Promise<string> {
+    const { tally } = this.#options
+    const { blow, how } = life
+    const { child } = victim
+    if (how === 'none' || how === 'terminate') {
+      await child.readyWithin(END_MS)
+      await sleep(blow.at === 'moment' ? blow.afterMs + (how === 'terminate' ? 60 * victim.writers.length : 0) : 300)
+      if (how === 'terminate') tally.terminations += child.terminated.length
+      return how === 'none' ? 'nobody hit' : `${child.terminated.length} threads terminated`
+    }
+    if (how === 'stop') {
+      const untilMs = monotonicMs() + REACH_MS
+      if (blow.at === 'moment') {
+        await sleep(blow.afterMs)
+        child.pause()
+      } else {
+        while (!child.isStopped && child.isAlive && monotonicMs() < untilMs) await sleep(3)
+        const isStopped = child.isStopped
+        // It may get there later. And each thread counts for itself: another one may stop the process again.
+        void child.keepGoing(life.stoppedMs)
+        if (!isStopped) return `not stopped at ${describeBlow(blow)}`
+        add(tally.stopsAtPoints, blow.point)
+      }
+      await sleep(life.stoppedMs)
+      child.goOn()
+      tally.stops++
+      return `stopped at ${describeBlow(blow)} for ${life.stoppedMs} ms`
+    }
+    if (blow.at === 'moment') {
+      await sleep(blow.afterMs)
+      child.kill()
+      tally.killsAtMoments++
+      await child.exited
+      return `killed at ${describeBlow(blow)}`
+    }
+    if (await child.within(reachMs(blow.point))) return `killed at ${describeBlow(blow)}`
+    if (life.end === 'kill') {
+      child.kill()
+      tally.killsAtMoments++
+      return `killed without reaching ${describeBlow(blow)}`
+    }
+    return `armed for ${describeBlow(blow)}`
+  }
+
+  #countKillAtPoint({ child }: Crew, { blow, how }: LifePlan, told: string): void {
+    if (how !== 'kill' || blow.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
+    add(this.#options.tally.killsAtPoints, blow.point)
+    if (told.startsWith('armed')) this.#story.push('(while closing)')
+  }
+
+  // ---- recoveries ------------------------------------------------------------------------------
+
+  /** Keeps what a life left behind, for whoever looks into a failure. */
+  #keepRemains(): void {
+    const copy = join(this.#options.directory, 'before-recovery')
+    rmSync(copy, { recursive: true, force: true })
+    if (existsSync(this.#muster.path)) cpSync(this.#muster.path, copy, { recursive: true })
+  }
+
+  async #recover(by: 'cli' | 'process'): Promise<void> {
+    this.#options.tally.recoveries++
+    if (by === 'process') {
+      await expectRecovered(this.#muster.recover({}))
+      return
+    }
+    for (const command of ['recover', 'verify']) {
+      const child = new Child(BIN, [command, '--db', this.#muster.path, '--quiet'], {})
+      if (!(await child.within(END_MS))) {
+        child.kill()
+        throw new RoundFailure(`mmapdb ${command} took longer than ${END_MS} ms`)
+      }
+      if (child.code === 0) continue
+      // Killed while it was being made: there is nothing to recover yet.
+      if (!this.#everAcknowledged && child.code === 2 && /no database/.test(child.errorOutput)) return
+      throw new RoundFailure(`mmapdb ${command} ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+    }
+  }
+
+  // ---- the check -------------------------------------------------------------------------------
+
+  async #check(): Promise<void> {
+    const { tally } = this.#options
+    const db = await open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+    try {
+      if (db.recovery?.needed === true) tally.recoveries++
+      const { found, problems } = await checkDatabase(db, this.#contents, this.#unchecked)
+      if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
+      this.#contents = found
+    } finally {
+      await db.close()
+    }
+    tally.checks++
+    this.#unchecked = []
+  }
+}
+
+/** The longest time without an acknowledgement between two moments. */
+function longestStall(acknowledgedAtMs: readonly number[], fromMs: number, toMs: number): number {
+  if (fromMs >= toMs) return 0
+  let longest = 0
+  let last = fromMs
+  for (const ms of acknowledgedAtMs) {
+    if (ms <= fromMs) continue
+    if (ms >= toMs) break
+    longest = Math.max(longest, ms - last)
+    last = ms
+  }
+  return Math.max(longest, toMs - last)
+}
+
+export function expectNoError(child: Child): void {
+  if (child.signal === 'SIGKILL') {
+    if (child.errorOutput !== '') throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
+    return
+  }
+  if (child.code === 0 && child.errorOutput === '') return
+  throw new RoundFailure(`a process that was not hit ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+}
+
+/** Recoveries that are killed, one after another; says how each ended. */
+export async function breakRecoveries(muster: Muster, blows: readonly Blow[], tally: Tally): Promise<string[]> {
+  const story: string[] = []
+  for (const blow of blows) {
+    const child = muster.recover(armedWith(blow, 'kill'))
+    if (blow.at === 'moment') {
+      await Promise.race([sleep(blow.afterMs), child.exited])
+      child.kill()
+    }
+    await expectRecovered(child)
+    const isKilled = child.signal === 'SIGKILL'
+    if (isKilled) {
+      tally.killsOfRecoveries++
+      if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
+      else tally.killsAtMoments++
+    }
+    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeBlow(blow)}`)
+  }
+  return story
+}
+
+async function expectRecovered(child: Child): Promise<void> {
+  if (!(await child.within(END_MS))) {
+    child.kill()
+    throw new RoundFailure(`a recovery took longer than ${END_MS} ms`)
+  }
+  if (child.signal === 'SIGKILL' || child.code === 0) return
+  throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+}

@@ -1,0 +1,80 @@
+// Safeguards against what lies outside the simulation (users' code, paths, owners, full disks, forgotten readers), each
+// with what a version without it looks like, and the test that must find that version wrong:
+// `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
+import type { Mutant } from './mutants.js'
+
+export interface TestedMutant extends Mutant {
+  /** Compiled file below dist/test, and a part of the name of a test in it. */
+  readonly test: readonly [file: string, name: string]
+}
+
+type Test = TestedMutant['test']
+const one = (name: string, test: Test, file: string, from: string, to: string): TestedMutant => ({ name, test, changes: [{ file, from, to }] })
+
+const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
+const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
+const STAYS: Test = ['identity/identity', 'stays the one that it is']
+const NOT_IN_PLACE: Test = ['identity/others', 'files that are not where it looks']
+const SEGMENT_LOST: Test = ['faults/files-replaced', 'nothing is acknowledged any more']
+const ROUND_TRIPS: Test = ['encoding/round-trips', 'of every kind come back as they were put']
+const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
+
+export const TESTED_MUTANTS: readonly TestedMutant[] = [
+  // ---- users' code inside a call
+  one('writes of one thread share a frame', RE_ENTRANCY, 'engine/engine.js', 'this.#frames.pop() ?? new FrameBuilder()', '(this.#frames[0] ??= new FrameBuilder())'),
+  {
+    name: "the key is written down before the user's code has run",
+    test: NESTED_VALUES,
+    changes: [
+      { file: 'engine/engine.js', from: 'const taken = takenKey(key);\n        const bytes', to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes' },
+      { file: 'engine/engine.js', from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes);', to: 'frame.put(this.#key, keyLength, bytes);' },
+    ],
+  },
+  one('nested calls share the writer of values', NESTED_VALUES, 'encoding/values/codec.js', 'isWriting ? new MsgpackWriter() : writer', 'writer'),
+  // ---- which database this is
+  one('the path is not made absolute', ['identity/identity', 'is called by the absolute path'], 'engine/options.js', 'path: absolutePath(path)', 'path'),
+  one('a worker opens whatever its path leads to', STAYS, 'engine/lifecycle/home-directory.js', 'storage.openDirectory(path, directory)', 'storage.openDirectory(path)'),
+  one('nobody looks whether the data file is in place', NOT_IN_PLACE, 'engine/shared/files-in-place.js', '!dataFile.isInPlace()', 'false'),
+  one('nobody looks whether the segment is in place', SEGMENT_LOST, 'engine/shared/files-in-place.js', ' && log.isInPlace(segment) ? segment', ' ? segment'),
+  one('nobody looks whether the data file has been written over', ['identity/others', 'written over'], 'engine/shared/files-in-place.js', "throw new DisplacedError(dataFile.path, 'written over', RESTORED);", ''),
+  one('nobody looks whether the segment has been written over', SEGMENT_LOST, 'engine/shared/files-in-place.js', ' || !this.#log.isWhole(segment)', ''),
+  one('what only one process meets stops everybody', ['identity/others', 'it writes no more, and others lead'], 'engine/commit/committer.js', 'if (error instanceof CorruptError && checker.isWhole)', 'if (true)'),
+  one('a directory is judged by what one look finds', ['engine/concurrency.serial', 'between any two looks'], 'engine/lifecycle/paths.js', "if (storage.info(data).kind === 'file')\n        return 'exists';\n    throw why;", 'throw why;'),
+  one('a network file system is found out on the second opening', ['identity/identity', 'is neither created nor opened'], 'engine/lifecycle/home-directory.js', 'refuseNetwork(storage, path, existingAncestor(storage, path));', ';'),
+  one('nothing checks for the end of the LSNs', ['identity/end-of-log', 'takes writes up to its limit'], 'engine/commit/committer.js', 'a.tail + frame.length > USERS_LSN_LIMIT', 'false'),
+  // ---- values
+  one('a database opens with any encoding', ['encoding/value-encoding', 'is named by no other name'], 'encoding/values/codec.js', 'named === undefined || named === stored', 'true'),
+  one('fields of an array beside its elements are left out', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', 'if (hasNamedFields(array))', 'if (false)'),
+  one('lone surrogates are replaced', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', '!text.isWellFormed()', 'false'),
+  one('-0 is 0', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', '(value !== 0 || 1 / value > 0)', 'true'),
+  one('symbols of an object are left out', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', 'Object.getOwnPropertySymbols(object).length > 0', 'false'),
+  // ---- readers that are ended, and their places
+  one('entries are counted that may not have been held', ['engine/shared/read-guard', 'hands out nothing wrong'], 'engine/read/range-iterator.js', 'this.#source.hold.assertHeld();\n                count', 'count'),
+  one('a count that is ended is given up', ['engine/shared/read-guard', 'begins a count anew'], 'engine/engine.js', '!(error instanceof ExpiredError) || this.#storage', 'true || this.#storage'),
+  one('who is forgotten keeps its pin', ['engine/shared/forgotten-readers', 'give their places back'], 'engine/shared/shared-pins.js', 'new FinalizationRegistry((share) => share.release())', 'new FinalizationRegistry(() => undefined)'),
+  one('every snapshot has a pin of its own', ['engine/limits', 'costs one place for all'], 'engine/shared/shared-pins.js', 'if (newest !== undefined && newest', 'if (false && newest'),
+  one('pins by locks are not looked for', ['engine/shared/lock-pins', 'hold the tree'], 'engine/shared/lock-pins.js', 'locks.heldByOther(LOCK.LSN_PINS, end) < 0', 'true'),
+  // ---- full disks
+  one('puts leave no slots to deletes', FULL_DISK, 'engine/commit/committer.js', 'puts ? needed + slotsForDeletes(state) : needed', 'needed'),
+  one('slots of a long value are not set aside', ['engine/commit/slot-budget', 'are as many as it takes'], 'engine/commit/slot-budget.js', 'branches + 2 + overflow', 'branches + 2'),
+  one('a delete sets as much aside as a put', ['engine/commit/slot-budget', 'hardly any for a delete'], 'engine/commit/slot-budget.js', 'puts || pending > 0 ? pending', 'true ? pending'),
+  one('where the disk is full no checkpoint is made', FULL_DISK, 'engine/commit/slot-budget.js', '|| !makeRoom(parts, hasPut(frame))', '|| true'),
+  one('a log that cannot have another segment stays full', FULL_DISK, 'engine/commit/slot-budget.js', 'made = committer.reuseSegment() || made;', ';'),
+  one('a full disk refuses a file for readers and writers to meet in', ['faults/full-disk', 'loses nothing, whatever is done on it'], 'engine/lifecycle/control-file.js', 'if (!isFullDisk(error))', 'if (true)'),
+  one('a creation that fails leaves its files', ['faults/full-disk', 'is left as free as it was'], 'engine/engine.js', 'storage.unlink(join(wal, segmentName(FIRST_LSN)));', ''),
+  one('a reader that could write replays the log on disk, whatever room there is', ['faults/full-disk', 'does not keep a reader'], 'engine/engine.js', 'readOnly && error instanceof FullError', 'false'),
+  {
+    name: 'writes that share a frame share its fate',
+    test: ['engine/commit/append-writes', 'do not share the fate'],
+    changes: [
+      { file: 'engine/commit/append-writes.js', from: 'error instanceof FullError && end - first > 1', to: 'false' },
+      { file: 'engine/commit/append-writes.js', from: 'refused.push({ first, count: 1, error });', to: 'refused.push({ first, count: end - first, error });' },
+    ],
+  },
+  // ---- owners and modes
+  one('a new file gets what the umask leaves', ['storage/ownership', 'gives a new file mode'], 'storage/posix.js', 'native.takeAfter(fd, like);\n        return fd;', 'return fd;'),
+  // ---- waiting
+  one('nobody looks how long work has waited for a thread', ['workers/lanes.serial', 'give up what has waited too long'], 'workers/lane.js', 'this.#watch.begin();', ';'),
+  // ---- closing
+  one('a close moves the values of leaves that nobody has found in their place', ['engine/space/space', 'is made smaller by one close after the other'], 'engine/space/compaction.js', 'if (isFirst && level === 0)', 'if (false)'),
+]

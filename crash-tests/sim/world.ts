@@ -1,0 +1,578 @@
+// A world in which several processes use one database on a disk that forgets and may fail. At each
+// call into the storage interface, and at each crash point, the world may write pages back, run an
+// operation of another process to its end, refuse the call, kill the process that is running, or cut
+// the power. `Fate` decides all of it.
+//
+// Processes take turns like a stack: another one runs while this one stands still inside a call, and
+// is done before this one goes on. A lock that a process further down holds is not to be had; the
+// operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
+import {
+  StorageError,
+  type FileAccess,
+  type FileIdentity,
+  type FileSystemInfo,
+  type HeldDirectory,
+  type LockMode,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
+} from '../../src/storage/storage.js'
+import { basename, dirname } from 'node:path'
+import { CRASH_POINTS } from '../../src/crash-points.js'
+import { mix, Random } from '../lib/random.js'
+import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
+import { hash, type Fate } from './fate.js'
+
+/** The process that is running is dead: unwinds to where it was started. */
+export class Killed extends Error {}
+/** The machine has lost power, or all processes are killed at once: unwinds everything. */
+export class Outage extends Error {}
+
+const CONTROL_CHUNK_BYTES = 1 << 30
+const POINTS: ReadonlySet<string> = new Set(CRASH_POINTS)
+/** One for all lives: only what was used of it is cleared. */
+const controlChunk = Buffer.from(new ArrayBuffer(CONTROL_CHUNK_BYTES))
+
+export interface Process {
+  readonly name: string
+  dead: boolean
+}
+
+export interface Turns {
+  /** Something that another process could do now. */
+  interrupt(): void
+  /** What others could do to a reader that can be ended: end it, and use what it reads for something else. */
+  overtake(): void
+}
+
+export interface WorldRates {
+  readonly writeBack: number
+  /** Another process acts; and so it does, up to three times, in the middle of a flush. */
+  readonly interrupt: number
+  readonly interruptFlush: number
+  readonly kill: number
+  /** The power is cut, or now and then all are killed at once. */
+  readonly cut: number
+  /** A call is refused: the disk is full, or an I/O error. */
+  readonly fault: number
+  /** How many times as likely a cut or a kill is in the middle of a flush as at another step. */
+  readonly flush: number
+}
+
+export const CALM: WorldRates = { writeBack: 0, interrupt: 0, interruptFlush: 0, kill: 0, cut: 0, fault: 0, flush: 1 }
+
+/** How many times as often a flush fails as another call. */
+const FLUSH_FAULTS = 5
+
+/** So many others may act one after the other while a flush is under way. */
+const TURNS_IN_A_FLUSH = 3
+
+/** A step between two loads of a reader that can be ended. */
+export const READING = 'reading'
+
+export class World {
+  readonly fate: Fate
+  readonly trace: string[] = []
+  readonly #directories = new Map<string, SimDirectory>()
+  /** Made, and their names not flushed yet. */
+  readonly #newDirectories = new Set<string>()
+  readonly #files = new Set<SimFile>()
+  readonly #locks = new Map<number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }>()
+  rates = CALM
+  turns: Turns | undefined
+  running: Process | undefined
+  outage: 'power cut' | 'all killed' | undefined
+  depth = 0
+  clockMs = 1_000_000
+  steps = 0
+  /** Calls refused since the last restart of everything. */
+  faults = 0
+  /** A flush has failed, and pages of the data file that programs use show older contents now. */
+  stale = false
+  /** Sees every frame on its way to the log. */
+  onLogWrite: ((bytes: Uint8Array) => void) | undefined
+
+  constructor(fate: Fate) {
+    this.fate = fate
+    this.#directories.set('/', new SimDirectory())
+  }
+
+  /** Called at each step: here the world goes on around the process that is running. */
+  step(what: string): void {
+    if (this.outage !== undefined) throw new Outage()
+    const process = this.running
+    if (process?.dead) throw new Killed()
+    this.steps++
+    const { fate, rates } = this
+    // The protocols have named the places where it would hurt; and a flush takes most of the time, in
+    // which several others may act.
+    const flushing = what.startsWith('flushing')
+    const weight = flushing ? rates.flush : POINTS.has(what) ? 4 : 1
+    fate.step()
+    this.note(`${process?.name ?? '-'}: ${what}`)
+    if (fate.strikes('w', rates.writeBack)) this.#writeBack()
+    for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
+      const interrupt = what === READING ? 1 : flushing ? rates.interruptFlush : rates.interrupt
+      fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
+        this.depth++
+        try {
+          if (what === READING) this.turns?.overtake()
+          else this.turns?.interrupt()
+        } finally {
+          this.depth--
+          this.running = process
+        }
+      })
+    }
+    if (fate.strikes('c', rates.cut * weight)) this.end(fate.seedFor('outage') % 3 === 0 ? 'all killed' : 'power cut')
+    if (process !== undefined && fate.strikes('k', rates.kill * weight)) this.kill(process)
+  }
+
+  end(how: 'power cut' | 'all killed'): never {
+    this.outage = how
+    this.note(how === 'power cut' ? 'the power is cut' : 'all are killed')
+    throw new Outage()
+  }
+
+  /** A step at which the call may be refused. */
+  call(what: string, name: string, path: string, codes: readonly string[]): void {
+    this.step(what)
+    if (!this.fate.strikes('f', this.rates.fault)) return
+    this.faults++
+    const code = codes[this.fate.seedFor('code') % codes.length]!
+    this.note(`${name} of ${path} fails: ${code}`)
+    throw new StorageError(name, code, path)
+  }
+
+  note(what: string): void {
+    if (this.trace.length > 20_000) this.trace.splice(0, 10_000)
+    this.trace.push('  '.repeat(this.depth) + what)
+  }
+
+  kill(process: Process): never {
+    if (this.#controlAtDeath !== undefined) throw new Error('a process that died before has not been buried')
+    process.dead = true
+    this.note(`${process.name} is killed`)
+    this.#controlAtDeath = Buffer.from(controlChunk.subarray(0, this.#controlFile()?.sizeBytes ?? 0))
+    throw new Killed()
+  }
+  #controlAtDeath: Uint8Array | undefined
+
+  /** After a dead process has unwound: what its `finally` blocks did to shared memory did not happen. */
+  bury(process: Process): void {
+    if (this.#controlAtDeath !== undefined) controlChunk.set(this.#controlAtDeath)
+    this.#controlAtDeath = undefined
+    for (const state of this.#locks.values()) {
+      if (state.exclusive?.process === process) state.exclusive = undefined
+      for (const holder of state.shared) if (holder.process === process) state.shared.delete(holder)
+    }
+  }
+
+  #controlFile(): SimFile | undefined {
+    return this.#directories.get('/db')?.live.get('control')
+  }
+
+  #writeBack(): void {
+    const seed = this.fate.seedFor('write-back')
+    for (const file of this.#files) {
+      if (!file.tracked) continue
+      const dirty = file.dirtySectors()
+      if (dirty.length === 0) continue
+      const random = new Random(mix(seed, hash(file.name)))
+      const many = random.chance(0.3) ? dirty.length : random.between(1, Math.min(8, dirty.length))
+      for (let i = 0; i < many; i++) file.writeBack(many === dirty.length ? dirty[i]! : random.pick(dirty))
+    }
+  }
+
+  /** Decides what the power cut left, and turns the power on again. */
+  restart(): void {
+    const seed = this.fate.seedFor('restart')
+    for (const made of this.#newDirectories) if (mix(seed, hash(made)) % 2 === 0) this.#remove(made)
+    this.#newDirectories.clear()
+    for (const directory of this.#directories.values()) directory.cut(seed)
+    for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
+    this.#forgetFiles()
+    this.outage = undefined
+    this.faults = 0
+    this.stale = false
+    this.depth = 0
+    this.running = undefined
+    this.#locks.clear()
+  }
+
+  #remove(path: string): void {
+    for (const inside of this.#directories.keys()) {
+      if (inside === path || inside.startsWith(`${path}/`)) this.#directories.delete(inside)
+    }
+  }
+
+  /** All processes are gone, the machine goes on. */
+  endAllProcesses(): void {
+    for (const file of this.#files) if (file.tracked) file.evict(mix(this.fate.seedFor('evict'), hash(file.name)))
+    this.#forgetFiles()
+    this.outage = undefined
+    this.faults = 0
+    this.stale = false
+    this.#locks.clear()
+    this.running = undefined
+    this.depth = 0
+  }
+
+  /** Files that no directory names any more are gone once nobody has them open. */
+  #forgetFiles(): void {
+    const named = new Set([...this.#directories.values()].flatMap((directory) => directory.files()))
+    for (const file of this.#files) if (!named.has(file)) this.#files.delete(file)
+  }
+
+  storageFor(process: Process): Storage {
+    return new SimStorage(this, process)
+  }
+
+  // ---- for those who look at the disk from outside, or damage it ---------------------------------
+
+  names(path: string): string[] {
+    return [...(this.#directories.get(path)?.live.keys() ?? [])]
+  }
+  contents(path: string, position: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length)
+    this.find(path)?.read(bytes, 0, length, position)
+    return bytes
+  }
+  /** What a power cut would leave for certain; nothing of a file whose name it might take away. */
+  durableContents(path: string, position: number, length: number): Buffer {
+    const file = this.find(path)
+    if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file) return Buffer.alloc(0)
+    return file.durableContents(position, length)
+  }
+  /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
+  destroy(path: string, position: number, length: number): boolean {
+    const file = this.find(path)
+    if (file === undefined || file.sizeBytes < position + length) return false
+    this.note(`${path} ${position}+${length} is destroyed`)
+    const seed = this.fate.seedFor('destroy')
+    file.damage(position, Uint8Array.from({ length }, (_, i) => mix(seed, i)))
+    return true
+  }
+  /** Flips a bit of a file, in memory and on the disk; again, and it is as it was. */
+  flip(path: string, position: number): void {
+    this.note(`a bit of ${path} at ${position} flips`)
+    this.find(path)!.damage(position, Buffer.from([this.contents(path, position, 1)[0]! ^ 4]))
+  }
+  find(path: string): SimFile | undefined {
+    return this.#directories.get(dirname(path))?.live.get(basename(path))
+  }
+
+  // ---- what the storage of each process works on -------------------------------------------------
+
+  directory(path: string): SimDirectory {
+    const found = this.#directories.get(path)
+    if (found === undefined) throw new StorageError('scandir', 'ENOENT', path)
+    return found
+  }
+  directoriesIn(path: string): string[] {
+    return [...this.#directories.keys()].filter((other) => other !== '/' && dirname(other) === path).map((other) => basename(other))
+  }
+  hasDirectory(path: string): boolean {
+    return this.#directories.has(path)
+  }
+  makeDirectory(path: string): void {
+    if (this.#directories.has(path)) return
+    this.#directories.set(path, new SimDirectory())
+    this.#newDirectories.add(path)
+  }
+  flushDirectory(path: string): void {
+    this.directory(path).flush()
+    for (const made of this.#newDirectories) if (dirname(made) === path) this.#newDirectories.delete(made)
+  }
+  locate(path: string): { directory: SimDirectory; name: string } {
+    return { directory: this.directory(dirname(path)), name: basename(path) }
+  }
+  file(path: string, create: boolean, chunkBytes: number): SimFile {
+    const { directory, name } = this.locate(path)
+    const found = directory.live.get(name)
+    if (found !== undefined) return found
+    if (!create) throw new StorageError('open', 'ENOENT', path)
+    const isControl = name === 'control'
+    if (isControl) controlChunk.fill(0, 0, 4 * 1024 * 1024)
+    const file = isControl ? new SimFile(name, CONTROL_CHUNK_BYTES, controlChunk) : new SimFile(name, chunkBytes)
+    this.#files.add(file)
+    directory.link(name, file)
+    return file
+  }
+  /** What the threads of a process share. Only `control` is ever there, and then it is not a file. */
+  memoryOf(process: Process, path: string, create: boolean): SimFile {
+    const found = this.#memories.get(process)
+    if (!create && found === undefined) throw new StorageError('open', 'ENOENT', path)
+    if (!create) return found!
+    controlChunk.fill(0, 0, 4 * 1024 * 1024)
+    const memory = new SimFile('memory', CONTROL_CHUNK_BYTES, controlChunk)
+    this.#memories.set(process, memory)
+    return memory
+  }
+  readonly #memories = new Map<Process, SimFile>()
+  locksOf(byte: number): { exclusive: SimLocks | undefined; shared: Set<SimLocks> } {
+    let state = this.#locks.get(byte)
+    if (state === undefined) this.#locks.set(byte, (state = { exclusive: undefined, shared: new Set() }))
+    return state
+  }
+  get allLocks(): Iterable<[number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }]> {
+    return this.#locks
+  }
+}
+
+class SimLocks implements LockTable {
+  constructor(
+    readonly world: World,
+    readonly process: Process,
+    readonly path: string,
+  ) {}
+
+  identity(): FileIdentity {
+    return identityOf(this.world.find(this.path)!)
+  }
+  tryLock(byte: number, mode: LockMode): boolean {
+    this.world.step(`lock ${byte} ${mode}`)
+    const state = this.world.locksOf(byte)
+    if (state.exclusive !== undefined && state.exclusive !== this) return false
+    if (mode === 'exclusive') {
+      for (const holder of state.shared) if (holder !== this) return false
+      state.shared.delete(this)
+      state.exclusive = this
+    } else {
+      state.exclusive = undefined
+      state.shared.add(this)
+    }
+    return true
+  }
+  lock(byte: number, mode: LockMode, timeoutMs: number): boolean {
+    if (this.tryLock(byte, mode)) return true
+    this.world.clockMs += timeoutMs
+    return false
+  }
+  isHeldByOther(byte: number, mode: LockMode): boolean {
+    const state = this.world.locksOf(byte)
+    if (state.exclusive !== undefined && state.exclusive !== this) return true
+    return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
+  }
+  heldByOther(from: number, to: number): number {
+    for (const [byte] of this.world.allLocks) if (byte >= from && byte < to && this.isHeldByOther(byte, 'exclusive')) return byte
+    return -1
+  }
+  unlock(byte: number): void {
+    if (this.process.dead || this.world.outage !== undefined) return
+    const state = this.world.locksOf(byte)
+    if (state.exclusive === this) state.exclusive = undefined
+    state.shared.delete(this)
+  }
+  close(): void {
+    for (const [, state] of this.world.allLocks) {
+      if (state.exclusive === this) state.exclusive = undefined
+      state.shared.delete(this)
+    }
+  }
+}
+
+/** Takes time: others run meanwhile. If it fails, the kernel may have given up what was dirty. */
+function flushFile(world: World, file: SimFile, name: string): void {
+  world.step(`flush ${name}`)
+  const flush = file.beginFlush()
+  world.step(`flushing ${name}`)
+  if (world.fate.strikes('f', world.rates.fault * FLUSH_FAULTS)) {
+    world.faults++
+    world.note(`flush of ${name} fails`)
+    if (file.failFlush(flush, world.fate.seedFor('lost'))) world.stale = true
+    throw new StorageError('fdatasync', 'EIO', name)
+  }
+  file.completeFlush(flush)
+  world.step(`flushed ${name}`)
+}
+
+const identityOf = (file: SimFile): FileIdentity => ({ device: 1, inode: file.id })
+
+class SimRegion implements Region {
+  readonly windowBytes: number
+  readonly reserveBytes: number
+  readonly #readAheadBytes: number
+  constructor(
+    readonly world: World,
+    readonly file: SimFile,
+    options: RegionOptions,
+    readonly original = file,
+  ) {
+    this.windowBytes = options.windowBytes
+    this.reserveBytes = options.reserveBytes
+    this.#readAheadBytes = options.readAheadBytes ?? Infinity
+  }
+  get readsAhead(): boolean {
+    return this.file.sizeBytes <= this.#readAheadBytes
+  }
+  identity(): FileIdentity {
+    return identityOf(this.original)
+  }
+  sizeBytes(): number {
+    return this.file.sizeBytes
+  }
+  window(index: number): ArrayBuffer {
+    return this.file.chunk(index).buffer as ArrayBuffer
+  }
+  grow(sizeBytes: number): void {
+    if (this.file.name !== 'memory' && sizeBytes > this.file.sizeBytes) this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
+    this.file.grow(sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    this.world.call('truncate', 'ftruncate', this.file.name, ['EIO'])
+    if (this.file.tracked) this.file.truncate(sizeBytes)
+    else {
+      this.file.chunk(0).fill(0, 0, this.file.sizeBytes)
+      this.file.sizeBytes = sizeBytes
+    }
+  }
+  flush(): void {
+    flushFile(this.world, this.file, 'data')
+  }
+  willNeed(): void {}
+  /** Whatever is lost: here, for bytes that would be noticed. */
+  willOverwrite(page: number): void {
+    const perWindow = this.windowBytes / PAGE_BYTES
+    const window = new Uint8Array(this.window(Math.floor(page / perWindow)))
+    window.fill(0xee, (page % perWindow) * PAGE_BYTES, ((page % perWindow) + 1) * PAGE_BYTES)
+  }
+  faultCount(): number {
+    return 0
+  }
+  wait(_offsetBytes: number, _expected: number, timeoutMs: number): WaitResult {
+    this.world.step('wait')
+    this.world.clockMs += timeoutMs
+    return 'timed-out'
+  }
+  wakeAll(): void {}
+  wakeOne(): void {}
+  close(): void {}
+}
+
+class SimRandomFile implements RandomFile {
+  constructor(
+    readonly world: World,
+    readonly simFile: SimFile,
+    readonly path: string,
+  ) {}
+  read(into: Uint8Array, offset: number, length: number, position: number): number {
+    return this.simFile.read(into, offset, length, position)
+  }
+  write(from: Uint8Array, offset: number, length: number, position: number): void {
+    const { world } = this
+    world.step(`write ${this.path} ${position}+${length}`)
+    // A process may die in the middle of it, or the disk be full.
+    const dies = world.fate.strikes('t', world.rates.kill) && world.running !== undefined
+    const fails = world.fate.strikes('f', world.rates.fault)
+    if ((dies || fails) && length > 1) {
+      this.simFile.write(from, offset, 1 + (world.fate.seedFor('torn') % (length - 1)), position)
+      // It may be whole all the same: what lay behind can be what was to be written.
+      world.onLogWrite?.(from.subarray(offset, offset + length))
+      if (dies) world.kill(world.running!)
+      world.faults++
+      world.note(`write of ${this.path} fails`)
+      throw new StorageError('write', world.fate.seedFor('code') % 2 === 0 ? 'ENOSPC' : 'EIO', this.path)
+    }
+    this.simFile.write(from, offset, length, position)
+    world.onLogWrite?.(from.subarray(offset, offset + length))
+    world.step(`written ${this.path}`)
+  }
+  flush(): void {
+    flushFile(this.world, this.simFile, this.path)
+  }
+  allocate(sizeBytes: number): void {
+    this.world.call(`allocate ${this.path}`, 'fallocate', this.path, ['ENOSPC', 'EIO'])
+    this.simFile.grow(sizeBytes)
+  }
+  truncate(sizeBytes: number): void {
+    this.world.call(`truncate ${this.path}`, 'ftruncate', this.path, ['EIO'])
+    this.simFile.truncate(sizeBytes)
+  }
+  identity(): FileIdentity {
+    return identityOf(this.simFile)
+  }
+  sizeBytes(): number {
+    return this.simFile.sizeBytes
+  }
+  close(): void {}
+}
+
+class SimStorage implements Storage {
+  constructor(
+    readonly world: World,
+    readonly process: Process,
+  ) {}
+  openRegion(path: string, options: RegionOptions): Region {
+    if (options.mode === 'process') return new SimRegion(this.world, this.world.memoryOf(this.process, path, options.create ?? false), options)
+    if (options.mode === 'anonymous') return new SimRegion(this.world, new SimFile('memory', options.windowBytes), options)
+    const file = this.world.file(path, options.create ?? false, options.windowBytes)
+    return options.mode === 'private' ? new SimRegion(this.world, file.copy(), options, file) : new SimRegion(this.world, file, options)
+  }
+  openFile(path: string, access: FileAccess): RandomFile {
+    this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])
+    return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
+  }
+  openLocks(path: string): LockTable {
+    return new SimLocks(this.world, this.process, path)
+  }
+  openDirectory(): HeldDirectory {
+    return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
+  }
+  list(directory: string): string[] {
+    return [...this.world.directory(directory).live.keys(), ...this.world.directoriesIn(directory)]
+  }
+  info(path: string): PathInfo {
+    if (this.world.hasDirectory(path)) return { kind: 'directory', sizeBytes: 0 }
+    const file = this.world.find(path)
+    return file === undefined ? { kind: 'missing', sizeBytes: 0 } : { kind: 'file', sizeBytes: file.sizeBytes }
+  }
+  mayWrite(): boolean {
+    return true
+  }
+  leadsTo(path: string, file: FileIdentity): boolean {
+    return this.world.find(path)?.id === file.inode
+  }
+  fileSystem(): FileSystemInfo {
+    return { name: 'simulated', networked: false, readOnly: false }
+  }
+  makeDirectory(path: string): void {
+    this.world.makeDirectory(path)
+  }
+  fitsIn(): boolean {
+    return true
+  }
+  rename(from: string, to: string): void {
+    this.world.call(`rename ${from} ${to}`, 'rename', from, ['EIO', 'ENOSPC'])
+    const source = this.world.locate(from)
+    const target = this.world.locate(to)
+    if (source.directory !== target.directory || !source.directory.live.has(source.name)) throw new StorageError('rename', 'ENOENT', from)
+    source.directory.rename(source.name, target.name)
+  }
+  unlink(path: string): void {
+    this.world.call(`unlink ${path}`, 'unlink', path, ['EIO'])
+    const { directory, name } = this.world.locate(path)
+    directory.unlink(name)
+  }
+  flushDirectory(path: string): void {
+    this.world.call(`flush directory ${path}`, 'fsync', path, ['EIO'])
+    this.world.flushDirectory(path)
+    this.world.step(`flushed directory ${path}`)
+  }
+  sleep(ms: number): void {
+    this.world.clockMs += ms
+  }
+  now(): number {
+    return this.world.clockMs
+  }
+  monotonicMs(): number {
+    return this.world.clockMs
+  }
+  randomBytes(count: number): Uint8Array {
+    return Uint8Array.from({ length: count }, (_, i) => this.world.fate.seedFor(`random ${i}`) & 0xff)
+  }
+}

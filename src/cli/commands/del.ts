@@ -1,0 +1,27 @@
+// mmapdb del: removes one key.
+import { Command } from 'commander'
+import { globalsOf, jsonKeyOption, openToWrite, using } from '../shared/context.js'
+import { AbsentError, Ended, EXIT } from '../shared/failure.js'
+import { jsonText, otherKey, parseKey, plainKey, showKey } from '../shared/notation.js'
+import { print } from '../shared/output.js'
+
+export const delCommand = (): Command =>
+  new Command('del')
+    .description('Remove a key. Done when that is on disk. Exit code 1 if it is absent.')
+    .argument('<key>', 'a string, or JSON with --json-key')
+    .addOption(jsonKeyOption())
+    .action(async (keyText: string, options: { jsonKey?: boolean }, command: Command) => {
+      const { db, json, quiet } = globalsOf(command)
+      const key = parseKey(keyText, options.jsonKey ?? false)
+      const found = await using(openToWrite(db, { createIfMissing: false }), (engine) => {
+        if (!engine.has(key)) return false
+        engine.del(key)
+        return true
+      })
+      if (found) {
+        if (json) await print(jsonText({ key: plainKey(key), deleted: true }))
+        return
+      }
+      if (quiet) throw new Ended(EXIT.ABSENT)
+      throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)
+    })

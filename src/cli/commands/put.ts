@@ -1,0 +1,54 @@
+// mmapdb put: stores one value.
+import { Command } from 'commander'
+import { isUtf8 } from 'node:buffer'
+import { InvalidError } from '../../errors.js'
+import { globalsOf, jsonKeyOption, openToWrite, readStdin, using, valueEncodingOption, type KeyOptions } from '../shared/context.js'
+import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/codec.js'
+import { encodingInHeader } from '../../inspect/offline-files.js'
+import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from '../shared/notation.js'
+import { print } from '../shared/output.js'
+
+interface PutOptions extends KeyOptions {
+  readonly jsonValue?: boolean
+}
+
+export const putCommand = (): Command =>
+  new Command('put')
+    .description('Store a value under a key. Done when it is on disk.')
+    .argument('<key>', 'a string, or JSON with --json-key; write -- before one that begins with a dash')
+    .argument('<value>', 'a string, or JSON with --json-value; - reads it from stdin, byte for byte')
+    .addOption(jsonKeyOption())
+    .option('--json-value', 'the value is JSON: a number, object, array, ...')
+    .addOption(valueEncodingOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  mmapdb put greeting hello                    a string
+  mmapdb put user:1 '{"name":"Ada"}' --json-value
+  mmapdb put 42 x --json-key                   under the number 42
+  mmapdb put photo - --value-encoding binary < photo.jpg
+
+${NOTATION_HELP}`,
+    )
+    .action(async (keyText: string, valueText: string, options: PutOptions, command: Command) => {
+      const { db, json } = globalsOf(command)
+      const key = parseKey(keyText, options.jsonKey ?? false)
+      const given = valueText === '-' ? await readStdin() : valueText
+      const valueEncoding = options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING
+      const value = valueOf(given, valueEncoding, options.jsonValue ?? false)
+      const version = await using(openToWrite(db, { valueEncoding }), (engine) => {
+        engine.put(key, value)
+        return json ? engine.getEntry(key)?.version : undefined
+      })
+      if (json) await print(jsonText({ key: plainKey(key), version }))
+    })
+
+function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolean): unknown {
+  if (typeof given !== 'string') {
+    if (encoding === 'binary') return given
+    if (!isUtf8(given)) throw new InvalidError('What was piped in is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.')
+  }
+  const value = parseValue(given.toString(), isJson)
+  return encoding === 'binary' && typeof value === 'string' ? Buffer.from(value) : value
+}

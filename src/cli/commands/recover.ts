@@ -1,0 +1,90 @@
+// mmapdb recover: opens a database, which recovers it, says what that took, and verifies the result.
+import { Command, Option } from 'commander'
+import { decodeKey } from '../../encoding/keys.js'
+import { salvage, type SalvageReport } from '../../maintenance/salvage.js'
+import { VALUE_ENCODINGS, type ValueEncoding } from '../../encoding/values/codec.js'
+import { verify } from '../../maintenance/verify.js'
+import { posixStorage } from '../../storage/posix.js'
+import { attempt, encodingOf, engineOptions, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from '../shared/context.js'
+import { Ended, EXIT } from '../shared/failure.js'
+import { plainKey, showKey } from '../shared/notation.js'
+import { number, plural, print } from '../shared/output.js'
+import { recoveryLines, verifyLines } from '../shared/report-text.js'
+
+interface RecoverOptions {
+  readonly dryRun?: boolean
+  readonly salvage?: string
+  readonly valueEncoding?: ValueEncoding
+}
+
+export const recoverCommand = (): Command =>
+  new Command('recover')
+    .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
+    .addOption(new Option('--dry-run', 'change nothing; say what would be done. The database must be closed everywhere').conflicts('salvage'))
+    .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>. The damaged one must be closed everywhere')
+    .addOption(new Option('--value-encoding <name>', 'with --salvage: how values are stored, where no header is left to say it').choices(VALUE_ENCODINGS))
+    .addHelpText(
+      'after',
+      `
+Exit code 3 if the database is damaged, or if salvaging had to leave anything behind. Salvaging works
+where nothing else does: headers, branches, leaves or stretches of the log may be gone. What is missing
+is listed. Versions of entries begin anew.`,
+    )
+    .action(async (options: RecoverOptions, command: Command) => {
+      const { db, json, quiet } = globalsOf(command)
+      if (options.salvage !== undefined) {
+        await salvageInto(options.salvage, options, globalsOf(command))
+        return
+      }
+      const dry = options.dryRun ?? false
+      const engine = dry ? openToInspect(db) : openToWrite(db, { createIfMissing: false })
+      const { recovery, verified } = await using(engine, (it) => ({ recovery: it.recovery, verified: verify(it) }))
+      if (json) await print(JSON.stringify({ dryRun: dry, recovery: recovery ?? null, verify: verified }))
+      else if (!quiet) {
+        const lines = recovery ? recoveryLines(recovery, dry) : ['The database is open elsewhere: whoever opened it first has recovered it.']
+        await print([...lines, ...verifyLines(verified)].join('\n'))
+      }
+      if (!verified.ok) throw new Ended(EXIT.CORRUPT)
+    })
+
+async function salvageInto(out: string, options: RecoverOptions, { db, json, quiet }: Globals): Promise<void> {
+  const report = salvage(engineOptions(db), engineOptions(out, encodingOf(options)), posixStorage)
+  const verified = await using(openToRead(out), verify)
+  if (json) {
+    const { lostRanges, lostValues, ...rest } = report
+    const ranges = lostRanges.map(({ from, to }) => ({ from: jsonKey(from), to: jsonKey(to) }))
+    await print(JSON.stringify({ ...rest, lostRanges: ranges, lostValues: lostValues.map(jsonKey), verify: verified }))
+  } else if (!quiet) await print([...salvageLines(report), ...verifyLines(verified)].join('\n'))
+  if (!report.complete || !verified.ok) throw new Ended(EXIT.CORRUPT)
+}
+
+function salvageLines(report: SalvageReport): string[] {
+  const lines = [
+    `Salvaged ${plural(report.entries, 'entry')} of the tree; replayed ${plural(report.framesReplayed, 'frame')} of the log with ${plural(report.operationsReplayed, 'operation')}.`,
+  ]
+  if (!report.headerFound) lines.push('No header was good: leaves were gathered from all over the file. Values are taken to be msgpack unless --value-encoding says otherwise.')
+  else if (report.entriesFromLostLeaves > 0) lines.push(`${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`)
+  if (report.mayBeStale) lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
+  for (const { slotNo, why } of report.damage) lines.push(`  slot ${slotNo}: ${why}`)
+  if (report.damagedSlots > report.damage.length) lines.push(`  and ${number(report.damagedSlots - report.damage.length)} more damaged slots`)
+  if (report.headerFound) {
+    for (const { from, to } of report.lostRanges) {
+      lines.push(`  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing but for what was found elsewhere`)
+    }
+  }
+  for (const key of report.lostValues) lines.push(`  value of ${textKey(key)}: missing but for what the log has`)
+  for (const { fromLsn, toLsn, why } of report.logGaps) lines.push(`  log from LSN ${fromLsn} to ${toLsn ?? 'its end'}: ${why}`)
+  lines.push(report.complete ? 'Nothing is missing.' : 'SOMETHING IS MISSING: see above.')
+  return lines
+}
+
+// Keys of branches are cut short and need not be whole ones.
+const textKey = (bytes: Uint8Array): string => {
+  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
+  return key ? showKey(key.value) : `0x${Buffer.from(bytes).toString('hex')}`
+}
+const jsonKey = (bytes: Uint8Array | undefined): unknown => {
+  if (bytes === undefined) return null
+  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
+  return key ? { key: plainKey(key.value) } : { hex: Buffer.from(bytes).toString('hex') }
+}

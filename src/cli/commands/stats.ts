@@ -1,0 +1,81 @@
+// mmapdb stats: figures about a database.
+import { Command } from 'commander'
+import type { Stats } from '../../engine/engine.js'
+import { globalsOf, openToRead, using } from '../shared/context.js'
+import { printable } from '../shared/notation.js'
+import { bytes, number, print } from '../shared/output.js'
+import { columnsOf, labelled, showsUnicode } from '../shared/terminal.js'
+
+export const statsCommand = (): Command =>
+  new Command('stats')
+    .description('Print figures about the database: entries, slots, log, checkpoints, commits, readers.')
+    .addHelpText('after', '\nCommits are counted since the first of those who have the database open now opened it.')
+    .action(async (_options: unknown, command: Command) => {
+      const { db, json } = globalsOf(command)
+      const stats = await using(openToRead(db), (engine) => engine.stats())
+      await print(json ? JSON.stringify(stats) : await table(stats))
+    })
+
+async function table(s: Stats): Promise<string> {
+  const { default: Table } = await import('cli-table3')
+  const used = s.slots.total - s.slots.unused
+  const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
+  const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
+  const sections: [string, [string, string, string?][]][] = [
+    ['database', [['path', printable(s.path)], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['value encoding', s.valueEncoding], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
+    [
+      'data file',
+      [
+        ['size', bytes(s.dataBytes)],
+        ['header slots', number(s.slots.header), share(s.slots.header)],
+        ['branch slots', number(s.slots.branch), share(s.slots.branch)],
+        ['leaf slots', number(s.slots.leaf), share(s.slots.leaf)],
+        ['overflow slots', number(s.slots.overflow), share(s.slots.overflow)],
+        ['free-list slots', number(s.slots.freeList), share(s.slots.freeList)],
+        ['free slots', number(s.slots.free), share(s.slots.free)],
+        ['never used', number(s.slots.unused)],
+      ],
+    ],
+    [
+      'log',
+      [
+        ['size', `${bytes(s.log.bytes)} in ${number(s.log.segments)}`, s.log.segments === 1 ? 'segment' : 'segments'],
+        ['LSN on disk', number(s.log.durableLsn)],
+        ['LSN visible', number(s.log.visibleLsn)],
+        ['LSN of the end', number(s.log.tailLsn)],
+        ['a recovery would replay', bytes(s.log.replayBytes)],
+      ],
+    ],
+    ['checkpoint', [['number', number(s.checkpoint.number)], ['LSN', number(s.checkpoint.lsn)]]],
+    [
+      'commits',
+      [
+        ['operations', number(s.commits.operations)],
+        ['frames', number(s.commits.frames)],
+        ['flushes', number(s.commits.flushes)],
+        ['operations per flush', perFlush],
+      ],
+    ],
+    ['readers', [
+      ['pinned', number(s.readers.pinned)],
+      ['log since the oldest', bytes(s.readers.lagBytes)],
+      ['oldest open for', `${(s.readers.oldestMs / 1000).toFixed(1)} s`],
+      ['held back', bytes(s.readers.heldBytes)],
+    ]],
+  ]
+  const lines = new Table({ style: { head: [], border: [], compact: true }, colAligns: ['left', 'left', 'right', 'right'] })
+  for (const [name, rows] of sections) {
+    rows.forEach(([label, value, extra], i) => lines.push([i === 0 ? name : '', label, value, extra ?? '']))
+  }
+  const drawn = lines.toString()
+  const columns = columnsOf(process.stdout)
+  const fits = columns === undefined || (showsUnicode() && drawn.indexOf('\n') <= columns)
+  const text = fits ? drawn : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
+  return `${text}${s.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${s.failure}`}`
+}
+
+/** A row for terminals that are too narrow for the table. */
+const plainRow = ([label, value, extra]: [string, string, string?]): [string, string] => [
+  `  ${label}`,
+  extra ? `${value} ${/%$/.test(extra) ? `(${extra.replace(' ', '')})` : extra}` : value,
+]

@@ -1,0 +1,34 @@
+// Records of a file or pipe, in batches as they come: never more of it in memory than a chunk and
+// the record at its end. What cannot be read as a record comes as a `Bad` in its place.
+import type { BigIntegers } from '../shared/json-text.js'
+import { jsonArray, ndjson } from './json.js'
+import { separated } from './separated.js'
+
+export type InputFormat = 'ndjson' | 'json' | 'csv' | 'tsv'
+
+export interface Good {
+  /** Position among all records of the input, bad ones included, from 1. */
+  readonly number: number
+  /** Line that it begins in, from 1. */
+  readonly line: number
+  readonly value: unknown
+}
+
+export interface Bad {
+  readonly number: number
+  /** Where and why, for people: "line 3, column 7: ...". */
+  readonly why: string
+  /** Nothing behind it can be read. */
+  readonly final?: boolean
+}
+
+export type Item = Good | Bad
+
+export const readItems = (source: AsyncIterable<Buffer>, format: InputFormat, bigIntegers: BigIntegers): AsyncGenerator<Item[]> =>
+  format === 'ndjson' ? ndjson(source, bigIntegers) : format === 'json' ? jsonArray(source, bigIntegers) : separated(source, format)
+
+/** The format that a file name promises. */
+export function formatOf(path: string): InputFormat | undefined {
+  const extension = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase()
+  return ({ ndjson: 'ndjson', jsonl: 'ndjson', json: 'json', csv: 'csv', tsv: 'tsv', tab: 'tsv' } as const)[extension as 'json']
+}

@@ -1,0 +1,67 @@
+// What the threads and processes of a load tell each other.
+import type { ErrorMessage } from '../../errors.js'
+import type { EngineOptions } from '../../engine/options.js'
+import type { ValueEncoding } from '../../encoding/values/codec.js'
+
+/** Words that the threads of one process share. */
+export const SHARED = { STOP: 0, OPERATIONS: 1, READY: 2, CHECKED: 3, WORDS: 4 } as const
+
+export interface LoadPlan {
+  readonly engine: EngineOptions & { readonly valueEncoding: ValueEncoding }
+  readonly threads: number
+  readonly ops: number
+  readonly seed: number
+  readonly valueSize: number
+  readonly batch: number
+  readonly ackLog: string | undefined
+}
+
+export interface WorkerData {
+  readonly plan: LoadPlan
+  readonly shared: SharedArrayBuffer
+}
+
+/** A share of the synthetic operations: [from, to). */
+export interface Part {
+  readonly from: number
+  readonly to: number
+}
+
+export interface PartResult {
+  /** Operations acknowledged: the first so many of the part. */
+  readonly operations: number
+  /** Operations behind them of which it is not known whether they take effect. */
+  readonly unknown: number
+  readonly latencies: string
+  readonly error?: ErrorMessage
+}
+
+export interface CheckResult {
+  readonly checked: number
+  readonly lost: number
+  /** Keys that were lost, at most a few. */
+  readonly examples: string[]
+  readonly error?: ErrorMessage
+}
+
+export interface FrameTask {
+  readonly frame: Uint8Array
+  /** Compare with what the database holds after the commit. */
+  readonly readBack: boolean
+}
+
+export interface FrameResult {
+  /** Whether it was; undefined if that is not known. */
+  readonly committed: boolean | undefined
+  readonly ms: number
+  /** Keys (latin1) whose last value in the frame is not what the database holds. */
+  readonly different: string[]
+  readonly error?: ErrorMessage
+}
+
+export interface CompareResult {
+  readonly different: string[]
+  /** The others; only if asked for. */
+  readonly same: string[]
+  readonly error?: ErrorMessage
+}

@@ -1,0 +1,124 @@
+// How far a load is: a bar on a terminal, a line for every tenth elsewhere, nothing if nobody wants
+// to know. Goes to stderr: stdout is for the result.
+import cliProgress from 'cli-progress'
+import { number, tell } from '../shared/output.js'
+import { columnsOf, showsUnicode } from '../shared/terminal.js'
+
+const INTERVAL_MS = 100
+/** Without a known end: a line this often. */
+const LINE_EVERY_MS = 5000
+
+export interface Progress {
+  /** `isDone`: the end was reached. */
+  stop(isDone?: boolean): void
+}
+
+/** Where things stand: how much of `total` is done, and the operations to show. */
+export interface Standing {
+  readonly done: number
+  readonly operations: number
+}
+
+export function startProgress(
+  what: string,
+  total: number | undefined,
+  standing: () => Standing,
+  silent: boolean,
+): Progress {
+  if (silent) return { stop: () => undefined }
+  return process.stderr.isTTY && process.env['TERM'] !== 'dumb' && total !== undefined
+    ? bar(what, total, standing)
+    : lines(what, total, standing)
+}
+
+function bar(what: string, total: number, standing: () => Standing): Progress {
+  const begunMs = performance.now()
+  const [full, empty] = showsUnicode() ? ['█', '░'] : ['#', '-']
+  const draw = ({ done, operations }: Standing): string => {
+    const seconds = Math.max(0.001, (performance.now() - begunMs) / 1000)
+    const share = total === 0 ? 1 : Math.min(1, done / total)
+    const left = share === 0 ? '' : `${duration((seconds / share) * (1 - share))} left`
+    const parts = [number(operations), `${number(Math.round(operations / seconds))}/s`, left].filter(
+      (part) => part !== '',
+    )
+    return progressLine(what, share, parts, columnsOf(process.stderr) ?? 80, full, empty)
+  }
+  const it = new cliProgress.SingleBar({
+    format: (_options, _params, now: Standing) => draw(now),
+    hideCursor: true,
+    stream: process.stderr,
+  })
+  it.start(total, 0, { done: 0, operations: 0 })
+  const show = (): void => {
+    const now = standing()
+    it.update(Math.min(now.done, total), now)
+  }
+  const timer = setInterval(show, INTERVAL_MS)
+  return {
+    stop: (isDone = true) => {
+      clearInterval(timer)
+      if (isDone) show()
+      it.stop()
+    },
+  }
+}
+
+const MAX_BAR_COLUMNS = 40
+const MIN_BAR_COLUMNS = 5
+
+/** One line of at most `columns` - 1 characters: the percentage first, then what there is room for. */
+export function progressLine(
+  what: string,
+  share: number,
+  parts: readonly string[],
+  columns: number,
+  full: string,
+  empty: string,
+): string {
+  const most = columns - 1
+  const percentage = `${String(Math.floor(share * 100)).padStart(3)}%`
+  let line = what.length + 1 + percentage.length <= most ? `${what} ${percentage}` : percentage.trim()
+  for (const part of parts) {
+    if (line.length + 3 + part.length > most) break
+    line += ` | ${part}`
+  }
+  const room = Math.min(MAX_BAR_COLUMNS, most - line.length - 1)
+  if (room < MIN_BAR_COLUMNS || !line.startsWith(what)) return line
+  const filled = Math.round(share * room)
+  return `${what} ${full.repeat(filled)}${empty.repeat(room - filled)}${line.slice(what.length)}`
+}
+
+function duration(seconds: number): string {
+  const s = Math.round(seconds)
+  return s < 60
+    ? `${s}s`
+    : s < 3600
+      ? `${Math.floor(s / 60)}m${s % 60}s`
+      : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
+}
+
+function lines(what: string, total: number | undefined, standing: () => Standing): Progress {
+  let tenth = 0
+  let saidMs = performance.now()
+  const show = (isDone: boolean): void => {
+    const { done, operations } = standing()
+    if (total === undefined) {
+      if (performance.now() - saidMs < LINE_EVERY_MS) return
+      saidMs = performance.now()
+      tell(`${what}: ${number(operations)}`)
+      return
+    }
+    // All of the input has been read before the last of its records is through.
+    const now = total === 0 ? 10 : Math.min(isDone ? 10 : 9, Math.floor((done / total) * 10))
+    if (now <= tenth) return
+    tenth = now
+    tell(`${what}: ${tenth * 10}% (${number(operations)})`)
+  }
+  const timer = setInterval(() => show(false), INTERVAL_MS)
+  return {
+    stop: (isDone = true) => {
+      clearInterval(timer)
+      if (isDone) show(true)
+    },
+  }
+}

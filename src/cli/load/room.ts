@@ -1,0 +1,54 @@
+// Whether what is to be written can fit at all: told before anything is written.
+import { statfsSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { FullError } from '../../errors.js'
+import { databasePaths } from '../../engine/lifecycle/paths.js'
+import { isInline, LEAF_CELL_HEADER, LEAF_ENTRY_WORDS, overflowSlots, SLOT_BYTES } from '../../engine/format/layout.js'
+import type { EngineOptions } from '../../engine/options.js'
+import { guarded } from '../../storage/errors.js'
+import { posixStorage } from '../../storage/posix.js'
+import { bytes } from '../shared/output.js'
+
+/** The least that an entry takes up in the data file, lengths in encoded bytes. */
+export function entryBytes(keyLength: number, valueLength: number): number {
+  const cell = LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength
+  return isInline(keyLength, valueLength)
+    ? cell + valueLength
+    : cell + overflowSlots(valueLength) * SLOT_BYTES
+}
+
+/**
+ * Throws `FullError` if `neededBytes` of new entries are more than the disk has room for, or than the database
+ * may grow to. What the database holds already counts as room: it may be overwritten.
+ */
+export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions, neededBytes: number): void {
+  const { data } = databasePaths(path)
+  const there = guarded('Opening the database', () => posixStorage.info(data))
+  const held = there.kind === 'file' ? there.sizeBytes : 0
+  if (neededBytes > reserveBytes) {
+    throw new FullError(
+      `This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)}: write less, or raise --reserve-bytes.`,
+    )
+  }
+  const free = freeBytes(path)
+  // The log holds as much until a checkpoint makes room in it.
+  const needed = neededBytes + Math.min(neededBytes, checkpointBytes)
+  if (free !== undefined && needed > free + held) {
+    throw new FullError(
+      `This needs at least ${bytes(needed)}, and ${path} has ${bytes(free)} of free disk: write less, choose another disk with --db, or give --force to write until the disk is full.`,
+    )
+  }
+}
+
+/** Free bytes of the file system that `path` is on, or will be on; undefined if that cannot be told. */
+function freeBytes(path: string): number | undefined {
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = statfsSync(at)
+      return bavail * bsize
+    } catch {
+      // Not there yet: what is above it counts. What may not be looked at is for opening to complain about.
+      if (at === dirname(at)) return undefined
+    }
+  }
+}

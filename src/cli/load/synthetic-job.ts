@@ -1,0 +1,80 @@
+// A load of records made up on the spot: each lane writes its share, and they are made up again to
+// compare with what is read back.
+import { fromErrorMessage, InvalidError } from '../../errors.js'
+import type { Engine } from '../../engine/engine.js'
+import { MAX_FRAME_BYTES } from '../../wal/frame.js'
+import { Latencies } from './latency.js'
+import type { Checked, Job, JobContext, Written } from '../commands/load.js'
+import type { Crew, Hands } from './crew.js'
+import type { Part } from './plan.js'
+import { bytes } from '../shared/output.js'
+import { startProgress } from './progress.js'
+import { checkRoom, entryBytes } from './room.js'
+import { syntheticKey } from './synthetic-records.js'
+
+const KEY_BYTES = syntheticKey(0).length + 1
+/** What an encoding puts before text or bytes, at least. */
+const VALUE_OVERHEAD_BYTES = { msgpack: 1, json: 2, utf8: 0, binary: 0 } as const
+
+function shares(from: number, to: number, count: number): Part[] {
+  const at = (n: number): number => from + Math.floor(((to - from) * n) / count)
+  return Array.from({ length: count }, (_, n) => ({ from: at(n), to: at(n + 1) })).filter((part) => part.to > part.from)
+}
+
+export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise<(engine: Engine) => Job> {
+  const { options, plan, silent } = context
+  const valueLength = plan.valueSize + VALUE_OVERHEAD_BYTES[plan.engine.valueEncoding]
+  const batchBytes = Math.min(plan.batch, plan.ops) * (valueLength + KEY_BYTES)
+  if (batchBytes > MAX_FRAME_BYTES) {
+    throw new InvalidError(`A batch may hold at most ${bytes(MAX_FRAME_BYTES)}, and ${plan.batch} records of ${plan.valueSize} bytes are ${bytes(batchBytes)}: lower --batch or --value-size.`)
+  }
+  if (!options.force) checkRoom(plan.engine, plan.ops * entryBytes(KEY_BYTES, valueLength))
+  /** What has been acknowledged. */
+  const acknowledged: Part[] = []
+
+  const write = async (hands: Hands): Promise<Written> => {
+    const latencies = new Latencies()
+    let operations = 0
+    let unknown = 0
+    let error: Error | undefined
+    const progress = startProgress('written', plan.ops, () => ({ done: hands.operations(), operations: hands.operations() }), silent)
+    await Promise.all(
+      shares(0, plan.ops, hands.lanes).map(async (part, lane) => {
+        try {
+          const result = await hands.write(lane, part)
+          operations += result.operations
+          unknown += result.unknown
+          latencies.add(result.latencies)
+          acknowledged.push({ from: part.from, to: part.from + result.operations })
+          if (result.error === undefined) return
+          error ??= fromErrorMessage(result.error)
+          // A database that refuses one write refuses all.
+          hands.stop()
+        } catch (gone) {
+          // A process died: the others go on.
+          error ??= gone as Error
+        }
+      }),
+    )
+    progress.stop()
+    return { operations, unknown, skipped: 0, commits: latencies.commits, latencies, error }
+  }
+
+  const check = async (crew: Crew): Promise<Checked> => {
+    const total = acknowledged.reduce((sum, { from, to }) => sum + to - from, 0)
+    const progress = startProgress('read back', total, () => ({ done: crew.checked(), operations: crew.checked() }), silent)
+    try {
+      const pieces = acknowledged.flatMap(({ from, to }) => shares(from, to, Math.ceil((to - from) / 50_000)))
+      const results = await Promise.all(pieces.map((part) => crew.check(part)))
+      for (const { error } of results) if (error) throw fromErrorMessage(error)
+      return {
+        checked: results.reduce((sum, { checked }) => sum + checked, 0),
+        lost: results.reduce((sum, { lost }) => sum + lost, 0),
+        examples: results.flatMap(({ examples }) => examples).slice(0, 5),
+      }
+    } finally {
+      progress.stop()
+    }
+  }
+  return () => ({ write, check })
+}

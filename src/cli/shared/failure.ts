@@ -1,0 +1,81 @@
+// How a command ends badly: one clear line on stderr and an exit code that scripts can rely on.
+import { CommanderError } from 'commander'
+import { EXIT_CODES, MmapdbError } from '../../errors.js'
+import { StorageError } from '../../storage/storage.js'
+import { printable } from './notation.js'
+
+export const EXIT = { DONE: 0, ABSENT: 1, INVALID: 2, CORRUPT: 3, BUSY: 4, INTERRUPTED: 130 } as const
+
+/** Ends a command with an exit code after it has said everything itself. */
+export class Ended extends Error {
+  constructor(readonly exitCode: number) {
+    super('')
+  }
+}
+
+/** The key is not in the database. */
+export class AbsentError extends Error {
+  readonly code = 'ERR_MMAPDB_ABSENT'
+}
+
+/** A process that was to help with a load is gone. */
+export class ProcessError extends Error {
+  readonly code = 'ERR_MMAPDB_PROCESS'
+}
+
+/** stdout cannot be written. */
+export class OutputError extends Error {
+  readonly code = 'ERR_MMAPDB_IO'
+}
+
+export interface Failure {
+  readonly code: string
+  readonly message: string
+  readonly exitCode: number
+}
+
+/** What the system calls its refusals, as errors of ours. */
+const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
+  ENOSPC: 'ERR_MMAPDB_FULL',
+  EDQUOT: 'ERR_MMAPDB_FULL',
+  EACCES: 'ERR_MMAPDB_PERMISSION',
+  EPERM: 'ERR_MMAPDB_PERMISSION',
+  EROFS: 'ERR_MMAPDB_READ_ONLY',
+  ENOENT: 'ERR_MMAPDB_NOT_FOUND',
+  ENOTDIR: 'ERR_MMAPDB_NOT_FOUND',
+  EISDIR: 'ERR_MMAPDB_INVALID',
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
+  if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
+  if (error instanceof ProcessError || error instanceof OutputError) return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
+  if (error instanceof MmapdbError) return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
+  if (error instanceof CommanderError) {
+    const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
+    const end = /[.?!)]$/.test(message) ? '' : '.'
+    return { code: 'ERR_MMAPDB_INVALID', message: `${message}${end} See "mmapdb --help".`, exitCode: EXIT.INVALID }
+  }
+  const system = error instanceof StorageError || (error instanceof Error && 'syscall' in error && 'code' in error)
+  if (system) {
+    const { code, message } = error as Error & { code: string }
+    const ours = SYSTEM_CODES[code] ?? 'ERR_MMAPDB_IO'
+    return { code: ours, message: `The system refused: ${message}.`, exitCode: EXIT_CODES[ours] }
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  return {
+    code: 'ERR_MMAPDB_INTERNAL',
+    message: `Something went wrong inside mmapdb: ${message}. Please report it with the output of --verbose.`,
+    exitCode: EXIT.INVALID,
+  }
+}
+
+/** Says what went wrong and sets the exit code. Never throws. */
+export function reportFailure(error: unknown, globals: { json?: boolean; verbose?: boolean }): void {
+  const { code, message, exitCode } = failureOf(error)
+  process.exitCode = exitCode
+  if (error instanceof Ended) return
+  const stack = globals.verbose && error instanceof Error ? error.stack : undefined
+  if (globals.json) process.stderr.write(`${JSON.stringify({ error: { code, message, ...(stack ? { stack } : {}) } })}\n`)
+  else process.stderr.write(`mmapdb: ${printable(message.replace(/\s*\n\s*/g, ' '))}\n${stack ? `${stack}\n` : ''}`)
+}

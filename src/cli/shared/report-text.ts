@@ -1,0 +1,30 @@
+// A recovery and a verification, told to people.
+import type { RecoveryReport } from '../../engine/lifecycle/recovery.js'
+import type { VerifyReport } from '../../maintenance/verify.js'
+import { number, plural } from './output.js'
+
+export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
+  const healed = report.headersDamaged > 0 || report.freeListDamage !== undefined
+  if (!report.needed && !healed) return ['The database was closed cleanly: there is nothing to recover.']
+  const rows: [string, number][] = [
+    ['frames replayed', report.framesReplayed],
+    ['operations replayed', report.operationsReplayed],
+    ['torn bytes dropped', report.tornTailBytes],
+    ['slots partially written', report.slotsPartiallyWritten],
+    ['slots rebuilt', report.slotsRebuilt],
+    ['damaged headers replaced', report.headersDamaged],
+  ]
+  return [
+    `${dry ? 'Recovery would go' : 'Recovered'} from checkpoint ${report.checkpointNumber}, LSN ${report.fromLsn}, to LSN ${report.toLsn}` +
+      `${dry ? '' : ` in ${report.durationMs.toFixed(1)} ms`}.`,
+    ...rows.map(([name, n]) => `  ${name.padEnd(25)} ${number(n).padStart(12)}`),
+    ...(report.freeListDamage === undefined ? [] : [`  The free list was damaged and has been made again from the tree. It said: ${report.freeListDamage.why}`]),
+  ]
+}
+
+export function verifyLines(report: VerifyReport): string[] {
+  const { branch, leaf, overflow, free } = report.slots
+  const looked = `${plural(report.entries, 'entry')} in ${plural(leaf, 'leaf slot')}, ${plural(branch, 'branch slot')} and ${plural(overflow, 'overflow slot')}; ${plural(free, 'free slot')}`
+  if (report.ok) return [`Verified: ${looked}. No damage.`]
+  return [`DAMAGED: ${looked}.`, ...report.damage.map(({ slotNo, why }) => `  slot ${slotNo}: ${why}`)]
+}

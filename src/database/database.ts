@@ -1,0 +1,398 @@
+// The public Database: reads on the calling thread, straight from the map; asynchronous writes gathered in
+// frames (write-queue.ts) and committed by worker threads.
+import { ClosedError, foreseen, fromErrorMessage } from '../errors.js'
+import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
+import type { Encoded } from '../encoding/packed-list.js'
+import type { BatchOperation } from '../engine/commit/batch.js'
+import type { Engine, Stats } from '../engine/engine.js'
+import type { Key } from '../encoding/keys.js'
+import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
+import { boundsOf, type Range, type RangeIterator } from '../engine/read/range-iterator.js'
+import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
+import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
+import type { ValueEncoding } from '../encoding/values/codec.js'
+import { verify, type VerifyReport } from '../maintenance/verify.js'
+import type { FrameBuilder } from '../wal/frame.js'
+import { attach } from '../workers/attach.js'
+import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
+import { encodeKeys, Lookups, type KeyList } from './lookup-queue.js'
+import type { CommitReport, CommitTask } from '../workers/worker.js'
+import { Writes, type Committed, type Frame } from './write-queue.js'
+
+/** Values are decoded for so long at a time, and so many before a look at the clock. */
+const SLICE_MS = 5
+const SLICE_LOOKS = 256
+
+// What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Anything = any
+
+/** The type of values that goes with a value encoding. */
+export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8' ? string : E extends 'binary' ? Uint8Array : Anything
+
+/** What `get` hands out: a Buffer where a Uint8Array was put. */
+export type Stored<V> = V extends Uint8Array ? Buffer : V
+
+/** An open database. See `open`. */
+export class Database<V = Anything> {
+  readonly #engine: Engine
+  readonly #options: ResolvedOptions
+  readonly #attachment: Attachment
+  readonly #lanes: Lanes | undefined
+  /** What opening had to repair; undefined if others had the database open already. */
+  readonly recovery: RecoveryReport | undefined
+
+  readonly #writes: Writes
+  readonly #tasks = new Set<Promise<unknown>>()
+  readonly #lookups: Lookups
+  #checkpointing: Promise<unknown> | undefined
+  #closing: Promise<void> | undefined
+
+  /** @internal Use `open`. */
+  constructor(attachment: Attachment, options: ResolvedOptions, recovery: RecoveryReport | undefined) {
+    const { engine, lanes } = attachment
+    this.#attachment = attachment
+    this.#engine = engine
+    this.#lanes = lanes
+    this.#options = options
+    this.recovery = recovery
+    this.#writes = new Writes({
+      maxInFlightBytes: options.maxInFlightBytes,
+      maxFrames: Math.max(1, options.workers),
+      timeoutMs: options.timeoutMs,
+      order: new Int32Array(attachment.order),
+      commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
+      onCheckpointWanted: () => this.#maybeCheckpoint(true),
+    })
+    const lookUp = async (keys: Encoded): Promise<Encoded> =>
+      lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
+    this.#lookups = new Lookups(lookUp, Math.max(1, options.workers), options.timeoutMs)
+    closeWhenForgotten(this, attachment)
+  }
+
+  /** The directory of the database. */
+  get path(): string {
+    return this.#options.path
+  }
+  /** How values are encoded: as whoever created the database said. */
+  get valueEncoding(): ValueEncoding {
+    return this.#engine.valueEncoding
+  }
+  get isOpen(): boolean {
+    return this.#closing === undefined
+  }
+
+  // ---- reading ---------------------------------------------------------------------------------
+
+  /**
+   * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads where the data
+   * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact and not one of this
+   * database's encoding), `IoError`, `ClosedError`.
+   */
+  get(key: Key): Stored<V> | undefined {
+    return this.#engine.get(key) as Stored<V> | undefined
+  }
+
+  /** The value of `key` with its version, which grows with every write of it; undefined if absent. */
+  getEntry(key: Key): Entry<Stored<V>> | undefined {
+    return this.#engine.getEntry(key) as Entry<Stored<V>> | undefined
+  }
+
+  has(key: Key): boolean {
+    return this.#engine.has(key)
+  }
+
+  /**
+   * The values of many keys, in their order, undefined where absent; all as of one moment. Read by a
+   * worker, so that waiting for a disk does not hold up the event loop. The keys are taken when this is called.
+   */
+  async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
+    this.#assertOpen()
+    const list = encodeKeys(keys)
+    // Users' code, which reading the keys may have run, may have closed the database.
+    this.#assertOpen()
+    return this.#track(this.#lookUp(list))
+  }
+
+  /** Decodes what was found, in slices: between two of them the event loop goes on. */
+  async #lookUp({ keys, lengths: keyLengths }: KeyList): Promise<(Stored<V> | undefined)[]> {
+    const { bytes, lengths } = await this.#lookups.get({ keys, lengths: keyLengths })
+    const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    const values: (Stored<V> | undefined)[] = []
+    let at = 0
+    let keyAt = 0
+    let untilMs = performance.now() + SLICE_MS
+    for (const [i, length] of lengths.entries()) {
+      const key = keys.subarray(keyAt, (keyAt += keyLengths[i]!))
+      values.push(length < 0 ? undefined : (this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>))
+      if (i % SLICE_LOOKS !== SLICE_LOOKS - 1 || performance.now() < untilMs) continue
+      await nextTurn()
+      untilMs = performance.now() + SLICE_MS
+    }
+    return values
+  }
+
+  /**
+   * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator holds
+   * on to that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
+   * cannot be decoded; called again, it goes on behind that entry.
+   */
+  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+    return this.#owned(this.#engine.range(range, 'entries')) as never
+  }
+  keys(range?: Range): IterableIterator<Key> & Disposable {
+    return this.#owned(this.#engine.range(range, 'keys')) as never
+  }
+  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+    return this.#owned(this.#engine.range(range, 'values')) as never
+  }
+  /** While somebody reads with `iterator`, the database is not given back. */
+  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+    iterator.owner = this
+    return iterator
+  }
+  /** How many entries a range has. Cost: one step for each leaf of it. */
+  count(range?: Range): number {
+    return this.#engine.count(range)
+  }
+  /** The same, by a worker: for ranges so large that the event loop should not wait for them. */
+  async countAsync(range?: Range): Promise<number> {
+    this.#assertOpen()
+    const bounds = boundsOf(range)
+    this.#assertOpen()
+    return this.#lanes ? this.#track(this.#lanes.long.run<number>('count', bounds)) : this.#engine.countWithin(bounds)
+  }
+
+  /** The database as it is now, until closed; what it reaches is not reused meanwhile. */
+  snapshot(): Snapshot<V> {
+    return new Snapshot(this.#engine.snapshot(), this)
+  }
+
+  // ---- writing ---------------------------------------------------------------------------------
+
+  /**
+   * Sets `key` to `value`. Resolves once that is on disk and visible to every thread and process. Key and value
+   * are taken when this is called: the caller may change them as soon as it returns. While more than
+   * `maxInFlightBytes` are on their way, the promise takes longer, and what is waiting takes up memory.
+   *
+   * Rejects with `OutcomeUnknownError` if the write may have taken effect or still do so. Every other error
+   * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
+   * `ClosedError`, `ReadOnlyError`.
+   */
+  put(key: Key, value: V): Promise<void> {
+    return this.#write((frame) => this.#engine.addPut(frame, key, value))
+  }
+
+  /** Removes `key` if it is there. Resolves and rejects as `put` does. */
+  del(key: Key): Promise<void> {
+    return this.#write((frame) => this.#engine.addDel(frame, key))
+  }
+
+  /**
+   * All of these operations or none of them, in their order. Resolves and rejects as `put` does; what the
+   * iterable's own code throws comes out as it is, and nothing has been written then. What that code writes
+   * itself comes before the batch.
+   */
+  batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
+    return this.#write((frame) => this.#engine.addBatch(frame, operations))
+  }
+
+  /**
+   * `put` on the calling thread: returns once it is on disk and visible, and throws what `put` rejects with.
+   * Does not wait for writes that have not resolved yet; it may take effect before them.
+   */
+  putSync(key: Key, value: V): void {
+    this.#writeSync((frame) => this.#engine.addPut(frame, key, value))
+  }
+  delSync(key: Key): void {
+    this.#writeSync((frame) => this.#engine.addDel(frame, key))
+  }
+  batchSync(operations: Iterable<BatchOperation<V>>): void {
+    this.#writeSync((frame) => this.#engine.addBatch(frame, operations))
+  }
+
+  // `add` may run users' code, which may close the database.
+
+  #write(add: (frame: FrameBuilder) => void): Promise<void> {
+    return this.#writes.add((frame) => {
+      this.#assertOpen()
+      add(frame)
+      this.#assertOpen()
+    })
+  }
+
+  #writeSync(add: (frame: FrameBuilder) => void): void {
+    this.#assertOpen()
+    this.#engine.write((frame) => {
+      add(frame)
+      this.#assertOpen()
+    })
+    this.#maybeCheckpoint(this.#engine.checkpointWanted)
+  }
+
+  #maybeCheckpoint(wanted: boolean): void {
+    if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
+    // If it fails, the log goes on growing and the next write meets the reason itself: what has just been
+    // written is safe, and nobody is told otherwise.
+    if (this.#lanes === undefined) {
+      try {
+        this.#engine.checkpoint(false)
+      } catch {
+        // As said above.
+      }
+      return
+    }
+    const done = (): void => (this.#checkpointing = undefined)
+    this.#checkpointing = this.#track(this.#lanes.long.run('checkpoint', { wait: false }, [], true)).then(done, done)
+  }
+
+  // ---- the rest --------------------------------------------------------------------------------
+
+  /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
+  async checkpoint(): Promise<CheckpointReport | undefined> {
+    this.#assertOpen()
+    return this.#track(this.#lanes?.long.run('checkpoint', { wait: true }, [], true) ?? soon(() => this.#engine.checkpoint(true)))
+  }
+
+  /** Checks every slot and value that a read could meet. Damage is reported, not thrown. */
+  async verify(): Promise<VerifyReport> {
+    this.#assertOpen()
+    return this.#track(this.#lanes?.long.run<VerifyReport>('check') ?? soon(() => verify(this.#engine)))
+  }
+
+  /** Figures about the database, as of now. */
+  stats(): Stats {
+    return this.#engine.stats()
+  }
+
+  /**
+   * Waits for whatever is under way and closes the database; the last to do so, of all threads and
+   * processes, makes a checkpoint and cuts the file back to what is used. Snapshots and iterators
+   * end. Idempotent.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    isBeingClosed(this.#attachment)
+    while (!this.#writes.isIdle || this.#tasks.size > 0) {
+      await this.#writes.settled()
+      await Promise.allSettled(this.#tasks)
+    }
+    await this.#attachment.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new ClosedError('The database is closed.')
+  }
+
+  /** Closing waits for it. */
+  async #track<T>(task: Promise<T>): Promise<T> {
+    this.#tasks.add(task)
+    try {
+      return await task
+    } catch (error) {
+      throw foreseen(error)
+    } finally {
+      this.#tasks.delete(task)
+    }
+  }
+}
+
+/** One moment of a database, until closed. Use it with `using`, or call `close`. */
+export class Snapshot<V = Anything> {
+  readonly #snapshot: EngineSnapshot
+  /** Is not given back while somebody has this. */
+  readonly #database: unknown
+
+  /** @internal Use `Database.snapshot`. */
+  constructor(snapshot: EngineSnapshot, database: unknown) {
+    this.#snapshot = snapshot
+    this.#database = database
+  }
+
+  /** LSN of this moment: every write up to it is in, none behind it. */
+  get lsn(): number {
+    return this.#snapshot.lsn
+  }
+  get(key: Key): Stored<V> | undefined {
+    return this.#snapshot.get(key) as Stored<V> | undefined
+  }
+  getEntry(key: Key): Entry<Stored<V>> | undefined {
+    return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
+  }
+  has(key: Key): boolean {
+    return this.#snapshot.has(key)
+  }
+  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'entries')) as never
+  }
+  keys(range?: Range): IterableIterator<Key> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'keys')) as never
+  }
+  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'values')) as never
+  }
+  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+    iterator.owner = this.#database
+    return iterator
+  }
+  count(range?: Range): number {
+    return this.#snapshot.range(range, 'keys').count()
+  }
+  /** Lets the moment go. Idempotent. */
+  close(): void {
+    this.#snapshot.close()
+  }
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}
+
+/**
+ * Opens the database in the directory `path`, creating it if need be, and repairs what a crash left
+ * behind. Any number of threads and processes may have it open at once. A relative path is taken from the current
+ * directory of the process.
+ *
+ * The type of the values can be named: `const db: Database<Session> = await open('./my.db')`.
+ *
+ * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
+ * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),
+ * `LockedError` (somebody else opens or recovers it for longer than `timeoutMs`), `FullError`,
+ * `IoError`. Nothing that was there has been changed then; a creation that was cut short takes no room, and is begun anew
+ * by the next one.
+ */
+export async function open<const E extends ValueEncoding | undefined = undefined, V = ValueOf<E>>(
+  path: string,
+  options: OpenOptions & { valueEncoding?: E } = {},
+): Promise<Database<V>> {
+  const resolved = resolveOptions(path, options)
+  try {
+    const { attachment, recovery } = await attach(resolved)
+    return new Database<V>(attachment, resolved, recovery)
+  } catch (error) {
+    throw foreseen(error)
+  }
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+const soon = async <T>(act: () => T): Promise<T> => act()
+
+async function committedHere(engine: Engine, { bytes, sizes }: Frame): Promise<Committed> {
+  engine.prepareCommit(bytes)
+  const failed = engine.finishWrites(engine.beginWrites(bytes, sizes))
+  return { checkpointWanted: engine.checkpointWanted, failed }
+}
+
+async function committedThere({ writes }: Lanes, { bytes, sizes, ticket }: Frame): Promise<Committed> {
+  const buffer = bytes.buffer as ArrayBuffer
+  const task: CommitTask = { buffer, lengthBytes: bytes.length, sizes, ticket }
+  const { checkpointWanted, failed } = await writes.run<CommitReport>('commit', task, [buffer])
+  return { checkpointWanted, failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })) }
+}

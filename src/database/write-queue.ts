@@ -1,0 +1,206 @@
+// Asynchronous writes on their way into the log. A write is bytes by the time its call returns. Those made
+// before the next microtask checkpoint share a frame; as many frames are under way as there are workers, and
+// no more bytes than `maxInFlightBytes`. While that is so, further writes gather in frames that wait, in their
+// order: so the more is written at once, the fewer flushes each write costs. A frame that has waited for longer
+// than the time limit is given up, and nothing of it is written.
+import type { FailedWrites } from '../engine/commit/append-writes.js'
+import { LockedError } from '../errors.js'
+import { FrameBuilder } from '../wal/frame.js'
+import { nextTicket, passTicket } from '../workers/append-order.js'
+import { WaitWatch } from '../workers/wait-watch.js'
+
+/** No write is added to a frame that would be longer with it. */
+const MAX_SHARED_BYTES = 4 * 1024 * 1024
+/** Frames of shared writes that `maxInFlightBytes` has room for, at the least. */
+const MIN_FRAMES_IN_FLIGHT = 4
+
+/** Builders are kept for the next write unless they have grown beyond this. */
+const MAX_KEPT_BYTES = 64 * 1024
+const MAX_KEPT = 4
+
+/** A frame to be committed, in memory of its own. */
+export interface Frame {
+  readonly bytes: Buffer
+  /** How many operations each write in it has; undefined if each has one. */
+  readonly sizes: readonly number[] | undefined
+  /** Its place in the order of the log. */
+  readonly ticket: number
+}
+
+export interface Committed {
+  readonly checkpointWanted: boolean
+  /** All other writes of the frame are on disk and visible. */
+  readonly failed: readonly FailedWrites[]
+}
+
+export interface WritesOptions {
+  /** Bytes under way at a time; one longer frame is let through alone. */
+  readonly maxInFlightBytes: number
+  /** Frames under way at a time. */
+  readonly maxFrames: number
+  /** How long a write may wait for earlier ones. */
+  readonly timeoutMs: number
+  /** The ticket whose turn it is: see worker.ts. */
+  readonly order: Int32Array
+  /** Commits a frame. Rejects if all of it failed. */
+  readonly commit: (frame: Frame) => Promise<Committed>
+  /** Called after each frame, when its writes are settled. */
+  readonly onCheckpointWanted: () => void
+}
+
+interface Settle {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+interface Pending {
+  readonly builder: FrameBuilder
+  readonly settle: Settle[]
+  sizes: number[] | undefined
+  /** Since when its first write waits, by `performance.now()`. */
+  readonly sinceMs: number
+}
+
+export class Writes {
+  readonly #options: WritesOptions
+  readonly #sharedBytes: number
+  readonly #kept: FrameBuilder[] = []
+  /** Frames that no write is added to any more, and the one that the next is added to. */
+  readonly #full: Pending[] = []
+  #pending: Pending | undefined
+  #isScheduled = false
+  readonly #watch: WaitWatch
+
+  readonly #inFlight = new Set<Promise<void>>()
+  #bytesInFlight = 0
+  #nextTicket = 0
+  readonly #lostTickets = new Set<number>()
+
+  constructor(options: WritesOptions) {
+    this.#options = options
+    this.#watch = new WaitWatch(options.timeoutMs, (sinceMs) => this.#expire(sinceMs))
+    this.#sharedBytes = Math.min(MAX_SHARED_BYTES, options.maxInFlightBytes / MIN_FRAMES_IN_FLIGHT)
+  }
+
+  /**
+   * Adds a write, which `encode` puts into a frame of its own. That may run users' code, which may write
+   * in its turn: such a write comes first. Throws what `encode` throws, and nothing has been added then.
+   */
+  add(encode: (frame: FrameBuilder) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const write = this.#kept.pop() ?? new FrameBuilder()
+      encode(write)
+      if (write.opCount === 0) resolve()
+      else if (this.#place(write, { resolve, reject })) return
+      if (write.lengthBytes > MAX_KEPT_BYTES || this.#kept.length >= MAX_KEPT) return
+      write.reset()
+      this.#kept.push(write)
+    })
+  }
+
+  /** True if its builder has become the frame that further writes are added to. */
+  #place(write: FrameBuilder, settle: Settle): boolean {
+    if (this.#pending !== undefined && this.#pending.builder.lengthBytes + write.lengthBytes > this.#sharedBytes) {
+      this.#full.push(this.#pending)
+      this.#pending = undefined
+    }
+    const isFirst = this.#pending === undefined
+    const pending = (this.#pending ??= { builder: write, settle: [], sizes: undefined, sinceMs: performance.now() })
+    const { opCount } = write
+    if (!isFirst) pending.builder.append(write)
+    if (opCount !== 1) pending.sizes ??= pending.settle.map(() => 1)
+    pending.sizes?.push(opCount)
+    pending.settle.push(settle)
+    this.#schedule()
+    return isFirst
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    queueMicrotask(() => {
+      this.#isScheduled = false
+      this.#send()
+    })
+  }
+
+  /** Sends on their way as many frames as may be under way. */
+  #send(): void {
+    const { maxFrames, maxInFlightBytes } = this.#options
+    for (;;) {
+      const next = this.#full[0] ?? this.#pending
+      if (next === undefined) return
+      const isTooMuch = this.#inFlight.size > 0 && this.#bytesInFlight + next.builder.lengthBytes > maxInFlightBytes
+      if (isTooMuch || this.#inFlight.size >= maxFrames) return this.#watch.begin()
+      if (this.#full.shift() === undefined) this.#pending = undefined
+      const task = this.#commit(next).finally(() => {
+        this.#inFlight.delete(task)
+        this.#send()
+      })
+      this.#inFlight.add(task)
+    }
+  }
+
+  async #commit({ builder, settle, sizes }: Pending): Promise<void> {
+    const bytes = builder.frame()
+    const lengthBytes = bytes.length
+    const ticket = this.#nextTicket
+    this.#nextTicket = nextTicket(ticket)
+    this.#bytesInFlight += lengthBytes
+    let checkpointWanted = false
+    try {
+      const committed = await this.#options.commit({ bytes, sizes, ticket })
+      checkpointWanted = committed.checkpointWanted
+      settleAll(settle, committed.failed)
+    } catch (error) {
+      settleAll(settle, [{ first: 0, count: settle.length, error: error as Error }])
+      // Should its worker have died before its turn: the others must not wait for it.
+      this.#lostTickets.add(ticket)
+    }
+    this.#bytesInFlight -= lengthBytes
+    this.#passLost()
+    if (checkpointWanted) this.#options.onCheckpointWanted()
+  }
+
+  /** They may have been lost in any order, and passing one may make it another's turn. */
+  #passLost(): void {
+    for (let before = -1; before !== this.#lostTickets.size; ) {
+      before = this.#lostTickets.size
+      for (const lost of this.#lostTickets) if (passTicket(this.#options.order, lost)) this.#lostTickets.delete(lost)
+    }
+  }
+
+  /** Gives up the frames whose first write waits since `sinceMs` or for longer; true if others wait. */
+  #expire(sinceMs: number): boolean {
+    // So that no write is given up with one that has waited for much longer.
+    if (this.#pending !== undefined) this.#full.push(this.#pending)
+    this.#pending = undefined
+    while (this.#full.length > 0 && this.#full[0]!.sinceMs <= sinceMs) {
+      const { settle } = this.#full.shift()!
+      const error = new LockedError(
+        `This write waited for earlier ones for ${this.#watch.timeoutMs} ms. Nothing of it was written. Try again later, or allow ` +
+          'more time with timeoutMs.',
+      )
+      settleAll(settle, [{ first: 0, count: settle.length, error }])
+    }
+    return this.#full.length > 0
+  }
+
+  get isIdle(): boolean {
+    return this.#pending === undefined && this.#full.length === 0 && this.#inFlight.size === 0
+  }
+
+  /** Resolves once every write is settled. */
+  async settled(): Promise<void> {
+    while (!this.isIdle) {
+      this.#send()
+      await Promise.all(this.#inFlight)
+    }
+  }
+}
+
+function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[]): void {
+  for (const { first, count, error } of failed) for (let i = 0; i < count; i++) settle[first + i]!.reject(error)
+  // Of no consequence for those that have been rejected.
+  for (const { resolve } of settle) resolve()
+}

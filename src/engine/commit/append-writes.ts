@@ -1,0 +1,94 @@
+// Writes that share a frame share its fate. Where there is no room for all of them together, they are appended
+// apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
+// batch is one write, and stays whole.
+import { FullError } from '../../errors.js'
+import { forEachOperation, FRAME, frameStride, newFrame, OP } from '../../wal/frame.js'
+import type { Lsn } from '../../wal/lsn.js'
+
+/** Writes of a frame that went into the log together, as a frame of their own. */
+export interface Part {
+  readonly first: number
+  readonly count: number
+  readonly lsn: Lsn
+  /** LSN after it. */
+  readonly end: Lsn
+}
+
+/** Writes of a frame that failed, and why; all others are on disk and visible. */
+export interface FailedWrites {
+  readonly first: number
+  readonly count: number
+  readonly error: Error
+}
+
+export interface Appended {
+  /** In the order of the log. */
+  readonly parts: Part[]
+  readonly refused: FailedWrites[]
+}
+
+/**
+ * Appends the writes of a frame: all in one if there is room, else as many as there is room for. `sizes`: how
+ * many operations each write has; undefined if each has one. Never throws: what else goes wrong than a lack
+ * of room holds for everything that is not in the log by then.
+ */
+export function appendWrites(
+  frame: Buffer,
+  sizes: readonly number[] | undefined,
+  append: (frame: Buffer) => Lsn,
+): Appended {
+  const count = sizes?.length ?? frame.readUInt32LE(FRAME.OP_COUNT)
+  const parts: Part[] = []
+  const refused: FailedWrites[] = []
+  const left: (readonly [first: number, end: number])[] = [[0, count]]
+  let split: Splitter | undefined
+  for (let range; (range = left.pop()) !== undefined; ) {
+    const [first, end] = range
+    try {
+      const bytes = end - first === count ? frame : (split ??= new Splitter(frame, sizes)).part(first, end)
+      const endLsn = append(bytes)
+      parts.push({ first, count: end - first, lsn: (endLsn - frameStride(bytes.length)) as Lsn, end: endLsn })
+    } catch (error) {
+      if (error instanceof FullError && end - first > 1) {
+        const middle = (first + end) >>> 1
+        left.push([middle, end], [first, middle])
+      } else if (error instanceof FullError) {
+        refused.push({ first, count: 1, error })
+      } else {
+        refused.push({ first, count: count - first, error: error as Error })
+        break
+      }
+    }
+  }
+  return { parts, refused }
+}
+
+/** Cuts a frame between its writes. */
+class Splitter {
+  readonly #frame: Buffer
+  /** Where each write begins, and where the last one ends; and the number of its first operation. */
+  readonly #starts: number[] = []
+  readonly #operations: number[] = []
+
+  constructor(frame: Buffer, sizes: readonly number[] | undefined) {
+    this.#frame = frame
+    let operation = 0
+    let next = 0
+    forEachOperation(frame, 0, frame.length, (_bytes, _kind, keyAt) => {
+      if (operation === next) {
+        next += sizes?.[this.#starts.length] ?? 1
+        this.#operations.push(operation)
+        this.#starts.push(keyAt - OP.HEADER_BYTES)
+      }
+      operation++
+    })
+    this.#operations.push(operation)
+    this.#starts.push(frame.length)
+  }
+
+  /** A frame of the writes [first, end). */
+  part(first: number, end: number): Buffer {
+    const bytes = this.#frame.subarray(this.#starts[first], this.#starts[end])
+    return newFrame(bytes, this.#operations[end]! - this.#operations[first]!)
+  }
+}

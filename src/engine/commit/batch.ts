@@ -1,0 +1,122 @@
+// The operations of a batch as its user gives them: any iterable of any objects, which may run code of the
+// user's own at every step. Each field is read once.
+import { InvalidError, MmapdbError } from '../../errors.js'
+import { isLength, quoted, reason } from '../../describe.js'
+import type { Key } from '../../encoding/keys.js'
+
+/** One operation of a batch. */
+export type BatchOperation<V = unknown> =
+  | { readonly type: 'put'; readonly key: Key; readonly value: V }
+  | { readonly type: 'del'; readonly key: Key }
+
+type Take = (type: 'put' | 'del', key: Key, value: unknown) => void
+
+/**
+ * Reads all operations, one after the other. Throws `InvalidError` for what is not one. What the iterable's own
+ * code throws comes out as it is.
+ */
+export function forEachTaken(operations: Iterable<BatchOperation>, take: Take): void {
+  const method = methodOf(operations)
+  if (method !== Array.prototype[Symbol.iterator]) {
+    walk(operations, method, (operation, i) => takeOne(operation, i, take))
+    return
+  }
+  const array = operations as unknown as ArrayLike<unknown>
+  for (let i = 0; i < lengthOf(array); i++) takeOne(elementOf(array, i), i, take)
+}
+
+function takeOne(operation: unknown, i: number, take: Take): void {
+  if (typeof operation !== 'object' || operation === null) {
+    throw new InvalidError(`Operation ${i} of a batch is not an object.`)
+  }
+  let type, key, value
+  try {
+    ;({ type, key, value } = operation as Record<string, unknown>)
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  if (type !== 'put' && type !== 'del') {
+    throw new InvalidError(
+      `An operation of a batch must have the type "put" or "del"; operation ${i} has ${type === undefined ? 'none' : quoted(type)}.`,
+    )
+  }
+  try {
+    take(type, key as Key, value)
+  } catch (error) {
+    if (!(error instanceof InvalidError)) throw error
+    throw new InvalidError(`Operation ${i} of the batch: ${error.message}`, error.cause === undefined ? undefined : { cause: error.cause })
+  }
+}
+
+function methodOf(operations: unknown): unknown {
+  let method: unknown
+  try {
+    if (operations !== undefined && operations !== null) {
+      method = (operations as Iterable<unknown>)[Symbol.iterator]
+    }
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  if (typeof method !== 'function') throw notIterable()
+  return method
+}
+
+function lengthOf(array: ArrayLike<unknown>): number {
+  try {
+    const { length } = array
+    if (isLength(length)) return length
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  throw notIterable()
+}
+
+function elementOf(array: ArrayLike<unknown>, i: number): unknown {
+  try {
+    return array[i]
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+}
+
+/** A `for` loop, but for what it says of what is not an iterator. */
+function walk(iterable: unknown, method: unknown, visit: (item: unknown, i: number) => void): void {
+  const iterator = iteratorOf(iterable, method)
+  for (let i = 0; ; i++) {
+    const result = iterator.next() as IteratorResult<unknown> | undefined
+    if (typeof result !== 'object' || result === null) throw notIterable()
+    if (result.done) return
+    try {
+      visit(result.value, i)
+    } catch (error) {
+      leave(iterator)
+      throw error
+    }
+  }
+}
+
+function iteratorOf(iterable: unknown, method: unknown): Iterator<unknown> {
+  let iterator: Iterator<unknown> | undefined
+  try {
+    iterator = (method as () => Iterator<unknown> | undefined).call(iterable)
+    if (typeof iterator?.next === 'function') return iterator
+  } catch (cause) {
+    throw unreadable(cause)
+  }
+  throw notIterable()
+}
+
+/** Lets the iterator clean up; an operation has been refused, and that is what its user is told. */
+function leave(iterator: Iterator<unknown>): void {
+  try {
+    iterator.return?.()
+  } catch {
+    // As a `for` loop does: the first error is the one that counts.
+  }
+}
+
+const notIterable = (): InvalidError => new InvalidError('A batch takes an array, or another iterable, of operations.')
+
+/** An error of the database's own, met by what is read, says it all. */
+const unreadable = (cause: unknown): Error =>
+  cause instanceof MmapdbError ? cause : new InvalidError(`A batch cannot be read: ${reason(cause)}`, { cause })

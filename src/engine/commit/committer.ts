@@ -1,0 +1,447 @@
+// Group commit: how a frame gets into the log, onto the disk, into the tree and before the eyes of
+// readers, with any number of threads and processes doing it at once.
+//
+//   append   under the append lock: slots are reserved, the frame is written at the tail, and the
+//            append state moves on.
+//   wait     until the tree includes the frame. Whoever finds the leader lock free leads:
+//   lead     1. flush the log up to the tail          (everybody who appended meanwhile shares it)
+//            2. apply the frames to a copy of the tree state
+//            3. publish that state                    (one atomic store)
+//            4. release the lock, pass the turn
+//
+// What a crash leaves:
+//   after the write, before the append state moves   bytes behind the tail that nobody counts; the
+//                                                    next appender writes over them, or recovery
+//                                                    finds a whole frame there and replays it, which
+//                                                    is as good: it was not acknowledged, nor denied
+//   before the flush                                 others: the next leader flushes. The machine:
+//                                                    a torn tail
+//   after the flush, before the publication          others: the next leader applies the frames
+//                                                    anew, from the published state; what the dead
+//                                                    one wrote lies in slots that count as free.
+//                                                    All: recovery replays them
+//   after the publication                            nothing is missing but a wake-up, which nobody
+//                                                    waits for without a limit
+//
+// What else can go wrong:
+//   a flush fails                          it is never tried again (flush.ts): all writes are refused
+//                                          from then on
+//   the log or the tree is found damaged   the same, if it is found twice, the second time with the log
+//                                          opened again, by a process that has lost no page
+//   a lock is not had in time, no room     the leader gives up this group and nothing else: nothing was
+//   to grow, no descriptor, a page lost    published, so it is as if it had never begun; the next leader,
+//   to this process, a failed read, files  here or elsewhere, applies it. This thread lets others lead first
+//   not where this process looks for them  from then on, until it has led again
+//   an exception that nobody foresaw       the same, and this thread neither appends nor leads any more
+//
+// So what only one process meets (its path, its limits, its descriptors, its lost page, a bug that its
+// memory or its stack brought out) stops that process, and nobody else.
+//
+// What a writer is told: until the append state has moved on, whatever goes wrong means that nothing was
+// written (a frame that was written in part, or that no append state counts, is written over or fails its
+// CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
+// here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
+import { crashPoint } from '../../crash-points.js'
+import { CorruptError, foreseen, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../../errors.js'
+import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
+import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
+import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../../wal/frame.js'
+import type { Log, OpenSegment } from '../../wal/log.js'
+import { USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
+import { LogReader } from '../../wal/log-reader.js'
+import type { Allocator } from '../space/allocator.js'
+import { newState, STATE, type StateFields } from '../shared/control.js'
+import { DisplacedError, type DataFile } from '../shared/data-file.js'
+import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
+import { cutDataFile, growDataFile } from '../space/growth.js'
+import { LOCK } from '../shared/lock-bytes.js'
+import { hasPut, slotsFor, slotsForDeletes } from './slot-budget.js'
+import { LOOK_AGAIN_MS, Patience, underAppendLock, underLeaderLock, type SharedLockParts } from '../shared/writer-locks.js'
+import type { SlotChecker } from '../space/slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+import type { TreeWriter } from '../tree/writer.js'
+
+/** Groups that a leader commits before it lets somebody else lead. */
+const MAX_ROUNDS = 4
+
+export interface CommitParts extends SharedLockParts {
+  readonly log: Log
+  readonly space: SlotSpace
+  readonly allocator: Allocator
+  readonly writer: TreeWriter
+  readonly checker: SlotChecker
+  readonly dataFile: DataFile
+}
+
+export class Committer {
+  readonly #parts: CommitParts
+  readonly #fields = newAppendFields()
+  readonly #target = newAppendFields()
+  readonly #published = newState()
+  readonly #work = newState()
+  readonly #reader: LogReader
+  readonly #segmentWatch: SegmentWatch
+  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  /** Set by an exception that nobody foresaw: this thread writes no more. */
+  #broken: IoError | undefined
+  /** The last group that this thread led failed for a reason that others may not have. */
+  #givesWay = false
+
+  constructor(parts: CommitParts) {
+    this.#parts = parts
+    this.#reader = new LogReader(parts.log, 0 as Lsn)
+    this.#segmentWatch = new SegmentWatch(parts.log, () => parts.storage.now())
+  }
+
+  /**
+   * Appends a frame; the caller must `wait` for the LSN that comes back, the one after it. Throws
+   * `FullError`, with nothing changed, if applying it might need more slots than can be had. What else it
+   * throws means the same, that nothing was written, but for an `OutcomeUnknownError`.
+   */
+  append(frame: Buffer): Lsn {
+    this.#parts.control.refuseIfFailed()
+    if (this.#broken !== undefined) throw this.#broken
+    let end: Lsn | undefined
+    try {
+      this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => (end = this.#appendLocked(frame))))
+      return end!
+    } catch (error) {
+      const typed = this.#foreseen(typedError(error, 'Appending to the log'))
+      if (end !== undefined) throw outcomeUnknown(typed, (end - frameStride(frame.length)) as Lsn)
+      throw typed instanceof FullError ? new FullError(`${typed.message} Nothing was written.`, { cause: typed }) : typed
+    }
+  }
+
+  #appendLocked(frame: Buffer): Lsn {
+    const { control, log, storage, checker } = this.#parts
+    const a = control.append.read(this.#fields)
+    // A process that has lost a page must not write: neither here nor, later, as the leader.
+    checker.assertWhole()
+    const state = control.readState(this.#published)
+    if (control.filesInDoubt) this.#assertInPlace(a, state)
+    if (a.tail + frame.length > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tail)
+    const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
+    const fileSlots = control.fileSlots
+    this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
+    if (a.tail + frame.length > a.segmentLimit) this.#switchSegment(frame.length, fileSlots)
+    const lsn = a.tail as Lsn
+    const segment = log.segment(a.segmentStart as Lsn, a.segmentSalt)
+    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStart as Lsn)
+    crashPoint('before-append')
+    sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
+    log.write(segment, frame, lsn)
+    a.tail = lsn + frameStride(frame.length)
+    a.reservedSlots += slots
+    a.frames++
+    a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
+    control.append.publish(a)
+    crashPoint('after-append')
+    return a.tail as Lsn
+  }
+
+  /**
+   * See log.ts for the order. `this.#fields` names the new segment afterwards. If there is no room for it, the data
+   * file, which had `fileSlots`, has not been made longer for the frame either.
+   */
+  #switchSegment(frameBytes: number, fileSlots: number): void {
+    const { control, log } = this.#parts
+    const a = this.#fields
+    const tail = a.tail as Lsn
+    // An empty segment that is too short for this frame is made anew; its header may be torn. And one that has
+    // been moved (reuseSegment) has no name of its own until somebody has been here.
+    if (a.segmentStart !== tail && control.durable < tail) this.#flushLog(a.segmentStart as Lsn, a.segmentSalt)
+    a.segmentLimit = tail
+    control.append.publish(a)
+    try {
+      this.#goOnIn(log.createSegment(tail, frameBytes))
+    } catch (error) {
+      if (isFullDisk(error)) {
+        this.isLogFull = true
+        this.#giveBackSlots(fileSlots)
+      }
+      throw error
+    }
+  }
+  /** The last segment that was needed could not be made: the disk is full. */
+  isLogFull = false
+
+  #goOnIn(segment: OpenSegment): void {
+    this.#fields.segmentStart = segment.startLsn
+    this.#fields.segmentSalt = segment.header.salt
+    this.#fields.segmentDevice = segment.identity.device
+    this.#fields.segmentInode = segment.identity.inode
+    this.#fields.segmentLimit = segment.header.limitLsn
+  }
+
+  /** Makes the data file as short as it was, unless somebody leads meanwhile: the leader may have taken new slots. */
+  #giveBackSlots(fileSlots: number): void {
+    const { control, locks, space } = this.#parts
+    if (control.fileSlots <= fileSlots || !locks.tryLock(LOCK.LEADER, 'exclusive')) return
+    try {
+      if (control.readState(this.#published)[STATE.NEXT_SLOT]! > fileSlots) return
+      control.fileSlots = fileSlots
+      guarded('Cutting the data file', () => cutDataFile(space, fileSlots))
+    } finally {
+      locks.unlock(LOCK.LEADER)
+      control.passTurn()
+    }
+  }
+
+  /**
+   * For a full disk: moves the segment in which the log ends to its end, so that there is room for frames again.
+   * False if a part of it is still needed, because it is newer than the newest checkpoint.
+   */
+  reuseSegment(): boolean {
+    const { control, log } = this.#parts
+    const reuse = (): boolean => {
+      const a = control.append.read(this.#fields)
+      if (control.readState(this.#published)[STATE.CHECKPOINT_DURABLE] !== a.tail || a.segmentStart === a.tail) return false
+      // Whoever appends after a crash in between goes on where this leaves off.
+      a.segmentLimit = a.tail
+      control.append.publish(a)
+      this.#goOnIn(log.moveSegment(a.segmentStart as Lsn, a.tail as Lsn))
+      control.append.publish(a)
+      return true
+    }
+    return control.stopOnFailedFlush(() => underLeaderLock(this.#parts, () => underAppendLock(this.#parts, reuse)))
+  }
+
+  /**
+   * Makes sure that `needed` more slots can be had when this frame is applied, on top of those
+   * promised to frames that are not applied yet. Frames that put anything leave some to those that only
+   * delete (slot-budget.ts). The append lock is held.
+   */
+  #reserve(needed: number, state: StateFields, reservedSlots: number, puts: boolean): void {
+    const { control, space } = this.#parts
+    const promised = reservedSlots - state[STATE.RELEASED]!
+    const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
+    const wanted = puts ? needed + slotsForDeletes(state) : needed
+    if (available < wanted) growDataFile(space, control, control.fileSlots + wanted - available)
+  }
+
+  /**
+   * Returns once the frame in [lsn, end) is on disk and visible. Throws `OutcomeUnknownError` whatever goes
+   * wrong: the frame is in the log, and the next leader or opener may find it there.
+   */
+  wait(lsn: Lsn, end: Lsn): void {
+    try {
+      this.catchUp(end)
+    } catch (error) {
+      const typed = typedError(error, 'Committing a write')
+      // What went wrong here may have gone well elsewhere meanwhile.
+      if (typed instanceof MmapdbError && this.#parts.control.visible() >= end) return
+      throw outcomeUnknown(typed, lsn)
+    }
+  }
+
+  /**
+   * Returns once the tree includes the log up to `end`, leading if nobody else does. Throws the reason if
+   * writes have been stopped or a group could not be applied, and `LockedError` after the time limit.
+   */
+  catchUp(end: Lsn): void {
+    const { control, locks, storage, timeoutMs } = this.#parts
+    let patience: Patience | undefined
+    let mayLead = !this.#givesWay
+    for (;;) {
+      const turn = control.turn()
+      if (control.visible() >= end) return
+      control.refuseIfFailed()
+      if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
+        try {
+          // While this thread leads, those it serves append anew: it goes on for a few rounds, since
+          // handing over costs more than a flush.
+          for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passTurn()
+        } finally {
+          locks.unlock(LOCK.LEADER)
+          control.passTurn()
+        }
+        continue
+      }
+      mayLead = true
+      patience ??= new Patience(storage, timeoutMs)
+      if (patience.isOver()) {
+        throw new LockedError(
+          `What is in the log was not made visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
+        )
+      }
+      control.awaitTurn(turn, LOOK_AGAIN_MS)
+    }
+  }
+
+  /**
+   * Flushes, applies and publishes everything appended so far; false if there was nothing to do. The
+   * leader lock is held.
+   */
+  lead(): boolean {
+    const { control, checker } = this.#parts
+    const target = control.append.read(this.#target)
+    const state = control.readState(this.#work)
+    const from = state[STATE.VISIBLE]! as Lsn
+    if (target.tail <= from) return false
+    // Somebody may have failed between this thread's look and its taking the lock.
+    control.refuseIfFailed()
+    try {
+      checker.assertWhole()
+      this.#flushLog(target.segmentStart as Lsn, target.segmentSalt)
+      this.#assertInPlace(target, state)
+      crashPoint('after-flush')
+      control.durable = target.tail
+      this.#reader.seek(from, target.segmentStart as Lsn)
+      this.#applyTwice(state, from, target.tail as Lsn)
+      state[STATE.FLUSHES]!++
+      state[STATE.RELEASED] = target.reservedSlots
+      // What was stored in a page that has been lost meanwhile is not in the file.
+      checker.assertWhole()
+      crashPoint('before-publish')
+      control.publishState(state)
+      crashPoint('after-publish')
+      this.#givesWay = false
+      return true
+    } catch (error) {
+      throw this.#groupFailed(typedError(error, 'Applying the log to the tree'), from)
+    }
+  }
+
+  /** What a group's failure means for others (see above). */
+  #groupFailed(cause: Error, from: Lsn): Error {
+    const { control, checker } = this.#parts
+    if (control.failure() !== undefined) return cause
+    this.#givesWay = true
+    const error = this.#foreseen(cause)
+    if (error instanceof DisplacedError) {
+      control.doubtFiles()
+      return error
+    }
+    if (error instanceof CorruptError && checker.isWhole) {
+      control.fail({ code: error.code, message: error.message, lsn: from })
+      return error
+    }
+    if (error instanceof FullError) this.#recount()
+    return error
+  }
+
+  /**
+   * After a group found less room than had been promised (a reader that stood still while it took its
+   * pin holds slots back that counted as free): corrects the count, the tree being what it was, so
+   * that from now on writes are refused before they are in the log.
+   */
+  #recount(): void {
+    const { control, allocator } = this.#parts
+    const state = control.readState(this.#work)
+    allocator.begin(state, state[STATE.VISIBLE]!)
+    try {
+      allocator.finish()
+    } catch (error) {
+      // No room for the count either: it stays as it was, and so does what it costs.
+      if (typedError(error, '') instanceof FullError) return
+      throw error
+    }
+    control.publishState(state)
+  }
+
+  /** The same for somebody who does not lead. True if more can be had than before. */
+  recount(): boolean {
+    const { control } = this.#parts
+    return underLeaderLock(this.#parts, () => {
+      const before = control.readState(this.#work)[STATE.ELIGIBLE]!
+      this.#recount()
+      return control.readState(this.#work)[STATE.ELIGIBLE]! > before
+    })
+  }
+
+  /** Returns once the tree includes all that has been appended up to now. */
+  waitForAll(): void {
+    this.catchUp(this.#parts.control.append.read(newAppendFields()).tail as Lsn)
+  }
+
+  /** Typed errors as they are. Of any other it is not known what it has left in this thread's memory. */
+  #foreseen(error: Error): MmapdbError {
+    if (error instanceof MmapdbError) return error
+    this.#broken = new IoError(
+      `This thread writes no more: it met an error that mmapdb did not foresee (${error.name}: ${error.message}). ` +
+        'Close the database here and open it again; please report it. Nothing was written.',
+      { cause: error },
+    )
+    return foreseen(error)
+  }
+
+  /** False once an exception that nobody foresaw has ended this thread's writing. */
+  get isFit(): boolean {
+    return this.#broken === undefined
+  }
+
+  /** Throws `DisplacedError` if the files are no longer the ones that the next opener will find. */
+  #assertInPlace(append: AppendFields, state: StateFields): void {
+    this.#segmentWatch.assertInPlace(append)
+    assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
+  }
+
+  /**
+   * Applies a group; if that meets damage, once more from the start, with the log opened again: what this
+   * thread had read of it may be old, and damage stops everybody.
+   */
+  #applyTwice(state: StateFields, from: Lsn, end: Lsn): void {
+    const { control, checker, log } = this.#parts
+    try {
+      this.apply(state, this.#reader, end)
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+      checker.assertWhole()
+      log.close()
+      this.#reader.restart(from)
+      this.apply(control.readState(state), this.#reader, end)
+    }
+  }
+
+  /**
+   * Applies the frames from the reader's position up to `end` to `state`, in order. Decides nothing
+   * that the log and the tree do not decide: a replay comes out the same.
+   */
+  apply(state: StateFields, reader: LogReader, end: Lsn): void {
+    const { allocator, writer } = this.#parts
+    allocator.begin(state, end)
+    writer.begin(state, end)
+    let operations = 0
+    while (reader.next(end)) {
+      const lsn = reader.lsn
+      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+        const key = this.#key
+        for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+        if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+        else if (kind === OP_DEL) writer.del(key, keyLength)
+        operations++
+      })
+      state[STATE.FRAMES]!++
+      crashPoint('mid-apply')
+    }
+    if (reader.position !== end) {
+      throw new CorruptError(`The log is damaged at LSN ${reader.position}: a frame that had been appended is not there.`, {
+        lsn: reader.position,
+      })
+    }
+    allocator.finish()
+    state[STATE.OPERATIONS]! += operations
+    state[STATE.GROUPS]!++
+    state[STATE.VISIBLE] = end
+  }
+
+  #flushLog(segmentStart: Lsn, salt: number): void {
+    const { control, log } = this.#parts
+    const segment = log.segment(segmentStart, salt)
+    if (segment === undefined) throw segmentGone(log, segmentStart)
+    control.stopOnFailedFlush(() => log.flush(segment))
+    // Had somebody else's failed while this one was under way, then what that gave up counts as flushed here.
+    control.refuseIfFailed()
+  }
+}
+
+const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
+  new OutcomeUnknownError(`${why.message} The write is in the log and may still take effect: read it back, or write it again.`, lsn, {
+    cause: why,
+  })
+
+const logUsedUp = (tail: number): FullError =>
+  new FullError(
+    `The log has used up its positions: it ends at LSN ${tail} of ${USERS_LSN_LIMIT}. Reading goes on; to write again, copy ` +
+      'all entries into a new database (with scan and load, or recover --salvage), whose log starts anew.',
+  )

@@ -1,0 +1,168 @@
+// Header slots: where a checkpoint says which tree is on disk. Checkpoint k writes the same header
+// into slots k mod 2 and 2 + (k mod 2); the newest one whose CRC holds is the truth. So any one of
+// the four may be destroyed with nothing lost: its twin says the same.
+//
+//   offset size (behind the 32 bytes that every slot begins with; type = 1)
+//       32    8  magic "mmapdb\r\n"
+//       40    4  format version
+//       44    4  encoding of the values: 1 msgpack, 2 json, 3 utf8, 4 binary
+//       48   16  UUID of the database
+//       64    8  checkpoint number
+//       72    8  LSN up to which the tree includes the log
+//       80    4  root slot (0 if the tree is empty)
+//       84    4  height: levels of the tree
+//       88    8  entries
+//       96    8  slots in use or free-listed: slots from here on have never been used
+//      104    4  first slot of the free list (0 if it is empty)
+//      108    4  slots of the free list itself
+//      112    8  leaves
+//      120    8  branches
+//      128    8  overflow slots
+//      136    8  time the database was created, milliseconds since 1970 (float64)
+import { crc32c } from '../../encoding/crc32c.js'
+import { FIRST_LSN, LSN_ALIGNMENT, MAX_LSN, type Lsn } from '../../wal/lsn.js'
+import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
+
+export const FORMAT_VERSION = 2
+const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
+const AT = {
+  MAGIC: 32,
+  VERSION: 40,
+  ENCODING: 44,
+  UUID: 48,
+  NUMBER: 64,
+  LSN: 72,
+  ROOT: 80,
+  HEIGHT: 84,
+  ENTRIES: 88,
+  NEXT_SLOT: 96,
+  CHAIN: 104,
+  CHAIN_SLOTS: 108,
+  LEAVES: 112,
+  BRANCHES: 120,
+  OVERFLOWS: 128,
+  CREATED: 136,
+} as const
+
+export interface Header {
+  readonly version: number
+  /** Number of the encoding of the values: see `encodingOf`. */
+  readonly encodingNo: number
+  readonly uuid: Buffer
+  readonly checkpointNumber: number
+  readonly lsn: Lsn
+  readonly root: SlotNo
+  readonly height: number
+  readonly entries: number
+  readonly nextSlot: number
+  readonly chain: SlotNo
+  readonly chainSlots: number
+  readonly leaves: number
+  readonly branches: number
+  readonly overflows: number
+  readonly createdMs: number
+}
+
+/** The two slots that checkpoint `number` writes. */
+export const headerSlots = (checkpointNumber: number): [number, number] => [
+  checkpointNumber % 2,
+  2 + (checkpointNumber % 2),
+]
+
+export function encodeHeader(header: Header, slotNo: number): Buffer {
+  const b = Buffer.alloc(SLOT_BYTES)
+  b[SLOT.TYPE] = TYPE.HEADER
+  b.writeUInt32LE(slotNo, SLOT.NUMBER)
+  b.writeBigUInt64LE(BigInt(header.lsn), SLOT.LSN)
+  MAGIC.copy(b, AT.MAGIC)
+  b.writeUInt32LE(header.version, AT.VERSION)
+  b.writeUInt32LE(header.encodingNo, AT.ENCODING)
+  header.uuid.copy(b, AT.UUID, 0, 16)
+  b.writeBigUInt64LE(BigInt(header.checkpointNumber), AT.NUMBER)
+  b.writeBigUInt64LE(BigInt(header.lsn), AT.LSN)
+  b.writeUInt32LE(header.root, AT.ROOT)
+  b.writeUInt32LE(header.height, AT.HEIGHT)
+  b.writeBigUInt64LE(BigInt(header.entries), AT.ENTRIES)
+  b.writeBigUInt64LE(BigInt(header.nextSlot), AT.NEXT_SLOT)
+  b.writeUInt32LE(header.chain, AT.CHAIN)
+  b.writeUInt32LE(header.chainSlots, AT.CHAIN_SLOTS)
+  b.writeBigUInt64LE(BigInt(header.leaves), AT.LEAVES)
+  b.writeBigUInt64LE(BigInt(header.branches), AT.BRANCHES)
+  b.writeBigUInt64LE(BigInt(header.overflows), AT.OVERFLOWS)
+  b.writeDoubleLE(header.createdMs, AT.CREATED)
+  b.writeUInt32LE(crc32c(b.subarray(SLOT.TYPE)) >>> 0, SLOT.CRC)
+  return b
+}
+
+/** What `decodeHeader` says of a slot that no header was ever written to. */
+export const NO_HEADER = 'there is no header in it'
+
+/** The header in these 4096 bytes, or what is wrong with them. */
+export function decodeHeader(b: Buffer, slotNo: number): Header | string {
+  if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC)) return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : NO_HEADER
+  if (crc32c(b.subarray(SLOT.TYPE, SLOT_BYTES)) >>> 0 !== b.readUInt32LE(SLOT.CRC)) return 'its CRC does not match its bytes'
+  if (b[SLOT.TYPE] !== TYPE.HEADER) return 'it is not of the header type'
+  if (b.readUInt32LE(SLOT.NUMBER) !== slotNo) return `it says that it is slot ${b.readUInt32LE(SLOT.NUMBER)}`
+  const checkpointNumber = Number(b.readBigUInt64LE(AT.NUMBER))
+  if (!headerSlots(checkpointNumber).includes(slotNo)) return `checkpoint ${checkpointNumber} does not belong there`
+  const header: Header = {
+    version: b.readUInt32LE(AT.VERSION),
+    encodingNo: b.readUInt32LE(AT.ENCODING),
+    uuid: Buffer.from(b.subarray(AT.UUID, AT.UUID + 16)),
+    checkpointNumber,
+    lsn: Number(b.readBigUInt64LE(AT.LSN)) as Lsn,
+    root: b.readUInt32LE(AT.ROOT) as SlotNo,
+    height: b.readUInt32LE(AT.HEIGHT),
+    entries: Number(b.readBigUInt64LE(AT.ENTRIES)),
+    nextSlot: Number(b.readBigUInt64LE(AT.NEXT_SLOT)),
+    chain: b.readUInt32LE(AT.CHAIN) as SlotNo,
+    chainSlots: b.readUInt32LE(AT.CHAIN_SLOTS),
+    leaves: Number(b.readBigUInt64LE(AT.LEAVES)),
+    branches: Number(b.readBigUInt64LE(AT.BRANCHES)),
+    overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
+    createdMs: b.readDoubleLE(AT.CREATED),
+  }
+  // What another format means by its fields is its own affair; that it is another is all that matters.
+  if (header.version > 0 && header.version !== FORMAT_VERSION) return header
+  return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header) ? 'it says what cannot be' : header
+}
+
+/** False for what no checkpoint writes: whoever trusted it would look, or write, where nothing of the tree is. */
+function isPossible(h: Header): boolean {
+  const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.chainSlots
+  const within = (slot: number): boolean => slot >= HEADER_SLOTS && slot < h.nextSlot
+  const tree =
+    h.height === 0
+      ? h.root === 0 && h.leaves + h.branches + h.overflows + h.entries === 0
+      : h.height < MAX_HEIGHT && within(h.root) && h.leaves > 0 && h.branches >= h.height - 1 && h.entries >= h.leaves
+  return (
+    tree &&
+    h.version > 0 &&
+    h.lsn >= FIRST_LSN && h.lsn <= MAX_LSN && h.lsn % LSN_ALIGNMENT === 0 &&
+    h.nextSlot <= 2 ** 32 && used <= h.nextSlot &&
+    (h.chainSlots === 0 ? h.chain === 0 : within(h.chain)) &&
+    Number.isSafeInteger(h.checkpointNumber) && Number.isSafeInteger(h.entries) &&
+    // What a Date can hold.
+    Math.abs(h.createdMs) <= 8.64e15
+  )
+}
+
+/** Fields of a header that are different for each database, and its CRC. */
+const ITS_OWN = [[SLOT.CRC, SLOT.CRC + 4], [AT.ENCODING, AT.ENCODING + 4], [AT.UUID, AT.UUID + 16], [AT.CREATED, AT.CREATED + 8]] as const
+
+/** True if nothing but parts of `header`, as some database has it, were ever written to these bytes of `slotNo`. */
+export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean {
+  const whole = encodeHeader(header, slotNo)
+  return bytes.every((byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end))
+}
+
+/** True if header slot `slot` is of that database (`uuid`, four words) and checkpoint. `words`: of the first window. */
+export function isHeaderOf(words: Int32Array, slot: number, uuid: Int32Array, checkpointNumber: number): boolean {
+  const at = (slot * SLOT_BYTES) >> 2
+  const uuidAt = at + (AT.UUID >> 2)
+  for (let i = 0; i < 4; i++) if (words[uuidAt + i] !== uuid[i]) return false
+  return words[at + (AT.NUMBER >> 2)] === (checkpointNumber | 0)
+}
+
+/** True if these bytes were once meant to be a header. */
+export const looksLikeHeader = (b: Buffer): boolean => b.subarray(AT.MAGIC, AT.MAGIC + 6).equals(MAGIC.subarray(0, 6))

@@ -1,0 +1,102 @@
+// Where `control` lies: in a file of that name, or, if the disk has no room for it, in the memory of the process
+// that came first. Then its threads share it as they would the file, and other processes are told to stay out.
+// How they know: everybody who has it open in memory holds a lock byte that says so. The life (life.ts) tells this memory from what an earlier one
+// has left in the process.
+import { CorruptError, FullError } from '../../errors.js'
+import { isFullDisk, typedError } from '../../storage/errors.js'
+import { StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'
+import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes } from '../shared/control.js'
+import type { DatabasePaths } from './paths.js'
+import { RUNS_PER_SLOT } from '../space/free-list.js'
+import type { Header } from '../format/header.js'
+import { SLOT_BYTES } from '../format/layout.js'
+import { isLive } from '../shared/life.js'
+import { LOCK } from '../shared/lock-bytes.js'
+import { ringBytes } from '../space/rings.js'
+
+/** Windows of `control` in memory: the same for all threads, however long the data file is by then. */
+const MEMORY_WINDOW_BYTES = 2 ** 30
+
+/** `control` is in the memory of another process. */
+class ElsewhereError extends FullError {
+  constructor(path: string) {
+    super(
+      `The database at ${path} is open in a process that found the disk full and keeps in its own memory what it would ` +
+        'share with others. Close it there, or free some space and open it there again.',
+    )
+  }
+}
+
+/** Bytes of `control` to begin with: where growing it in small steps met a full disk, slots would be lost (rings.ts). */
+export function sizeOfControl(header: Header, dataBytes: number): number {
+  const slots = Math.min(header.nextSlot, dataBytes / SLOT_BYTES)
+  return Control.endOfBitmap(slots) + ringBytes(Math.min(header.chainSlots * RUNS_PER_SLOT, slots))
+}
+
+/**
+ * A fresh `control` of `sizeBytes`. The first opener begins with a file of its own: should somebody run on with the
+ * old one (their data file was replaced, or else this would not be the first opener), nothing changes beneath
+ * them. Where there is no room for it, it leaves no file, and lies in memory.
+ */
+export function newControl(storage: Storage, paths: DatabasePaths, locks: LockTable, dataBytes: number, sizeBytes: number): Region {
+  const { control: path, data } = paths
+  let region: Region | undefined
+  try {
+    if (storage.info(path).kind !== 'missing') storage.unlink(path)
+    region = storage.openRegion(path, {
+      mode: 'shared',
+      reserveBytes: CONTROL_RESERVE_BYTES,
+      windowBytes: controlWindowBytes(dataBytes),
+      create: true,
+      like: data,
+    })
+    region.grow(sizeBytes)
+    return region
+  } catch (error) {
+    region?.close()
+    if (!isFullDisk(error)) throw typedError(error, 'Opening the control file')
+    if (storage.info(path).kind !== 'missing') storage.unlink(path)
+    return inMemory(storage, paths, locks, sizeBytes)
+  }
+}
+
+function inMemory(storage: Storage, { data }: DatabasePaths, locks: LockTable, sizeBytes: number): Region {
+  const region = storage.openRegion(data, { ...MEMORY, create: true })
+  region.grow(sizeBytes)
+  new Control(region).noteInMemory()
+  locks.tryLock(LOCK.IN_MEMORY, 'shared')
+  return region
+}
+
+const MEMORY = { mode: 'process', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: MEMORY_WINDOW_BYTES } as const
+
+/** A `control` that nobody shares, to look at a database from outside. */
+export const privateControl = (storage: Storage, dataBytes: number): Region =>
+  storage.openRegion('', { mode: 'anonymous', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: controlWindowBytes(dataBytes) })
+
+/** The `control` of those who have the database open already. `readOnly`: it is mapped to be read. */
+export function joinControl(storage: Storage, paths: DatabasePaths, locks: LockTable, dataBytes: number, readOnly: boolean): Region {
+  const { control: path, data, directory } = paths
+  const isInMemory = locks.isHeldByOther(LOCK.IN_MEMORY, 'exclusive')
+  try {
+    if (!isInMemory) {
+      const windowBytes = controlWindowBytes(dataBytes)
+      return storage.openRegion(path, { mode: 'shared', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes, readOnly, like: data })
+    }
+    const region = storage.openRegion(data, MEMORY)
+    // What an earlier life has left in this process is not it.
+    if (isLive(locks, new Control(region).life) && locks.tryLock(LOCK.IN_MEMORY, 'shared')) return region
+    region.close()
+    throw new ElsewhereError(directory)
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.code !== 'ENOENT') throw typedError(error, 'Opening the control file')
+    throw isInMemory ? new ElsewhereError(directory) : controlGone(path)
+  }
+}
+
+export const controlGone = (path: string): CorruptError =>
+  new CorruptError(
+    `${path} was removed or damaged while the database is open elsewhere. Close it everywhere, then open it again; ` +
+      'nothing is lost.',
+    { path },
+  )

@@ -1,0 +1,106 @@
+// The directory of a database, held open: everything in it is reached through its descriptor, so that
+// nobody is led to another database by chdir, by a directory that is renamed, or by a symbolic link that is
+// turned. And what tells the database from any other, for threads that are to open the same one.
+import { dirname } from 'node:path'
+import { ClosedError, NotADatabaseError, NotFoundError, UnsupportedError } from '../../errors.js'
+import { guarded } from '../../storage/errors.js'
+import { StorageError, type FileIdentity, type HeldDirectory, type Storage } from '../../storage/storage.js'
+
+/**
+ * The database that a thread is to find. `directory` must be held by somebody in this process. With `data`
+ * the database is open there already: it is not created, recovered or taken over.
+ */
+export interface ExpectedDatabase {
+  readonly directory: FileIdentity
+  readonly data?: FileIdentity
+}
+
+interface HomeOptions {
+  readonly path: string
+  readonly createIfMissing: boolean
+  readonly allowNetworkFileSystem: boolean
+}
+
+/** Holds the directory of a database, making it if need be. Throws if it cannot be that of a database. */
+export function openHome(storage: Storage, options: HomeOptions, expected?: ExpectedDatabase): HeldDirectory {
+  const { path } = options
+  if (expected !== undefined) return joinHome(storage, path, expected.directory)
+  const { kind } = storage.info(path)
+  if (kind === 'file' || kind === 'other') {
+    throw new NotADatabaseError(`${path} is a file; a database is a directory. Give the path of the directory.`)
+  }
+  if (kind === 'directory') {
+    if (!options.allowNetworkFileSystem) refuseNetwork(storage, path, path)
+    return storage.openDirectory(path)
+  }
+  if (!options.createIfMissing) throw noDatabase(path)
+  if (!options.allowNetworkFileSystem) refuseNetwork(storage, path, existingAncestor(storage, path))
+  makeHome(storage, path)
+  return storage.openDirectory(path)
+}
+
+export const noDatabase = (path: string): NotFoundError =>
+  new NotFoundError(`There is no database at ${path}. Check the path, or create one by opening it for writing.`)
+
+function joinHome(storage: Storage, path: string, directory: FileIdentity): HeldDirectory {
+  try {
+    return storage.openDirectory(path, directory)
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.code !== 'ENOENT') throw error
+    throw new ClosedError(`The database at ${path} has been closed.`, { cause: error })
+  }
+}
+
+function existingAncestor(storage: Storage, path: string): string {
+  let ancestor = dirname(path)
+  while (storage.info(ancestor).kind !== 'directory' && dirname(ancestor) !== ancestor) ancestor = dirname(ancestor)
+  return ancestor
+}
+
+/** `on`: a directory that is on the file system which `path` is on, or will be. */
+function refuseNetwork(storage: Storage, path: string, on: string): void {
+  const fs = storage.fileSystem(on)
+  if (!fs.networked) return
+  throw new UnsupportedError(
+    `${path} lies on a network file system (${fs.name}), where neither mappings nor locks are reliable. ` +
+      'Put the database on a local disk, or pass { allowNetworkFileSystem: true } if only one machine ever uses it.',
+  )
+}
+
+function makeHome(storage: Storage, path: string): void {
+  guarded('Creating the database directory', () => {
+    const parent = dirname(path)
+    if (storage.info(parent).kind !== 'directory') throw notADirectory(storage, parent)
+    try {
+      storage.makeDirectory(path)
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.code !== 'EEXIST' || storage.info(path).kind !== 'missing') throw error
+      throw new NotFoundError(`${path} is a symbolic link to something that does not exist; create that first.`, { cause: error })
+    }
+  })
+}
+
+/** Why `parent` is not a directory: it is missing, or something on the way there is a file. */
+function notADirectory(storage: Storage, parent: string): Error {
+  for (let path = parent; dirname(path) !== path; path = dirname(path)) {
+    const { kind } = storage.info(path)
+    if (kind === 'directory') break
+    if (kind !== 'missing') return new NotADatabaseError(`${path} is a file, so nothing can lie below it. Give another path.`)
+  }
+  return new NotFoundError(`${parent} does not exist; create it first.`)
+}
+
+/**
+ * Returns once the name of the directory is on disk, also if it was there before: whoever made it may have
+ * died before flushing it.
+ */
+export function flushHome(storage: Storage, path: string): void {
+  guarded('Creating the database directory', () => {
+    try {
+      storage.flushDirectory(dirname(path))
+    } catch (error) {
+      // A user's own directory may lie in one that the user must not list.
+      if (!(error instanceof StorageError) || error.code !== 'EACCES') throw error
+    }
+  })
+}

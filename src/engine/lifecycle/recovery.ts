@@ -1,0 +1,288 @@
+// What the first opener does, whatever happened before: take the newest good header, make `control`
+// anew from it, replay the log from the header's LSN, and bring the result to disk by a checkpoint.
+// There is no other recovery path.
+//
+// Nothing of it writes over what the header reaches until the checkpoint at its end is on disk. So
+// a process killed while recovering, at any point and as often as one likes, leaves what it found.
+//
+// A torn tail is overwritten with zeros, so that a frame in it which happens to be whole can never be
+// taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
+import { crashPoint } from '../../crash-points.js'
+import { CorruptError, FullError } from '../../errors.js'
+import { newAppendFields } from '../../wal/append-state.js'
+import { FRAME, forEachOperation } from '../../wal/frame.js'
+import type { Log } from '../../wal/log.js'
+import { FIRST_LSN, type Lsn } from '../../wal/lsn.js'
+import { classifyEnd, isUnfinished, LogReader } from '../../wal/log-reader.js'
+import type { Allocator } from '../space/allocator.js'
+import type { CheckpointReport } from '../checkpoint/checkpointer.js'
+import type { Committer } from '../commit/committer.js'
+import { Control, newState, STATE } from '../shared/control.js'
+import { chainSlots, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
+import { FORMAT_VERSION, type Header } from '../format/header.js'
+import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from '../format/layout.js'
+import type { Runs } from '../format/runs.js'
+import type { SlotChecker } from '../space/slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+import type { TreeReader } from '../tree/reader.js'
+import type { Damage } from '../../maintenance/verify.js'
+
+/** What recovery did. */
+export interface RecoveryReport {
+  /** False if the database had been closed cleanly: then there was nothing to do. */
+  readonly needed: boolean
+  /** The checkpoint that replay began from. */
+  readonly checkpointNumber: number
+  readonly fromLsn: Lsn
+  readonly toLsn: Lsn
+  readonly framesReplayed: number
+  readonly operationsReplayed: number
+  /** Bytes of frames at the end of the log that were begun and never acknowledged; dropped. */
+  readonly tornTailBytes: number
+  /** Slots that an interrupted writer had begun or left unsealed; their contents were made again. */
+  readonly slotsPartiallyWritten: number
+  /** Slots written by the replay. */
+  readonly slotsRebuilt: number
+  /** Header slots that were damaged and have been replaced by the checkpoint. */
+  readonly headersDamaged: number
+  /** Why the free list could not be read, if it was made again from the tree; by the next checkpoint on disk, too. */
+  readonly freeListDamage: Damage | undefined
+  readonly durationMs: number
+}
+
+/** Log applied as one group while replaying; more needs more free slots at a time. */
+const GROUP_BYTES = 8 * 1024 * 1024
+/** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
+const UNUSED_RUN = 1024
+
+/** Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the tree. */
+export function formatControl(
+  control: Control,
+  space: SlotSpace,
+  header: Header,
+  allocator: () => Allocator,
+  checker: () => SlotChecker,
+): Damage | undefined {
+  const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  if (header.nextSlot > sizeSlots) {
+    throw new CorruptError(
+      `The data file is cut short: it has ${sizeSlots} slots of the ${header.nextSlot} that its header counts. ` +
+        'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+      { slotNo: sizeSlots },
+    )
+  }
+  control.format(header.uuid, header.nextSlot, header.lsn)
+  control.fileSlots = sizeSlots
+  control.durable = header.lsn
+  const state = newState()
+  state[STATE.VISIBLE] = header.lsn
+  state[STATE.ROOT] = header.root
+  state[STATE.HEIGHT] = header.height
+  state[STATE.ENTRIES] = header.entries
+  state[STATE.LEAVES] = header.leaves
+  state[STATE.BRANCHES] = header.branches
+  state[STATE.OVERFLOWS] = header.overflows
+  state[STATE.NEXT_SLOT] = header.nextSlot
+  state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
+  state[STATE.CHECKPOINT_BEGUN] = header.lsn
+  state[STATE.CHECKPOINT_DURABLE] = header.lsn
+  state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
+  state[STATE.CHAIN] = header.chain
+  state[STATE.CHAIN_SLOTS] = header.chainSlots
+  let free: Runs
+  let damage: Damage | undefined
+  try {
+    free = readFreeList(space, checker(), header)
+    // The log may need all of them: frames were let in for which there was room then.
+    if (lostSlots(header, free) > 0) free = findLost(space, control, checker(), header) ?? free
+    state[STATE.LOST] = lostSlots(header, free)
+  } catch (error) {
+    if (!(error instanceof CorruptError)) throw error
+    damage = { slotNo: error.site.slotNo ?? header.chain, why: error.message }
+    // What the damaged chain took counts as free itself. Nothing that is free now is reached by the
+    // header, so a crash before the next checkpoint leaves what was found here: it is derived again.
+    free = deriveFreeList(space, checker(), header)
+    // Whoever reads what this has walked through looks at more than it did.
+    control.setAllUnverified()
+    state[STATE.CHAIN] = 0
+    state[STATE.CHAIN_SLOTS] = 0
+  }
+  // Nobody verifies what is free, and nothing in the tree may lead there.
+  for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
+  const slots = allocator()
+  slots.begin(state, header.lsn)
+  // Readers that replayed the log in their own memory may still be at the tree of an older header.
+  slots.replaceWaiting(free, slots.isHeldBack ? header.lsn : 0)
+  slots.finish()
+  control.publishState(state)
+  return damage
+}
+
+/** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
+function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
+  try {
+    return deriveFreeList(space, checker, header, chainSlots(space, checker, header.chain, header.chainSlots))
+  } catch (error) {
+    if (!(error instanceof CorruptError)) throw error
+    return undefined
+  } finally {
+    control.setAllUnverified()
+  }
+}
+
+export interface RecoveryParts {
+  readonly control: Control
+  readonly space: SlotSpace
+  readonly log: Log
+  readonly committer: Committer
+  readonly reader: TreeReader
+  readonly header: Header
+  readonly headersDamaged: number
+  readonly freeListDamage: Damage | undefined
+  /** This opener will not write; what it finds is repaired all the same. */
+  readonly readOnly: boolean
+  /** Makes a checkpoint; undefined in a database that must not be written. */
+  readonly checkpoint: (() => CheckpointReport | undefined) | undefined
+  readonly monotonicMs: () => number
+  readonly onProgress?: (replayedBytes: number) => void
+}
+
+/** Replays the log. `control` says what the header says, which is on disk; nobody else has the database open. */
+export function recover(parts: RecoveryParts): RecoveryReport {
+  const { control, space, log, committer, header } = parts
+  const startedMs = parts.monotonicMs()
+  const from = header.lsn
+  const reader = new LogReader(log, from)
+  const scan = new LogReader(log, from)
+  const state = control.readState(newState())
+  const before = state[STATE.NEXT_SLOT]!
+  let groupEnd = from
+  /** Frames of a group at the most. */
+  let groupFrames = Infinity
+  let frames = 0
+  let operations = 0
+  let slotsPartiallyWritten: number | undefined
+  const nextBefore = state[STATE.ELIGIBLE]!
+
+  // An empty segment that was being made anew, for a frame that did not fit into it, when its maker died.
+  const unfinished = !scan.next(Number.MAX_SAFE_INTEGER as Lsn) && scan.segment === undefined && isUnfinished(log, from)
+  if (unfinished && parts.checkpoint !== undefined) log.createSegment(from, 0)
+  scan.restart(from)
+
+  for (;;) {
+    // Two passes over each group: find how far good frames go, then apply them as one.
+    const start = groupEnd
+    const keys: Buffer[] = []
+    let framesHere = 0
+    let operationsHere = 0
+    while (groupEnd - start < GROUP_BYTES && framesHere < groupFrames && scan.next(Number.MAX_SAFE_INTEGER as Lsn)) {
+      // Before anything is applied: what is malformed stops it with nothing changed.
+      forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
+        if (space.readAhead.isUseful) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
+      })
+      framesHere++
+      operationsHere += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
+      groupEnd = scan.position
+    }
+    if (groupEnd === start) break
+    parts.reader.askFor(state, keys)
+    // Before the replay itself writes there.
+    slotsPartiallyWritten ??= countUnsealed(space, header)
+    try {
+      committer.apply(state, reader, groupEnd)
+    } catch (error) {
+      if (!(error instanceof FullError) || framesHere === 1) throw error
+      // Smaller groups need fewer slots at a time: what one frees the next may use. Nothing was published.
+      groupFrames = Math.floor(framesHere / 2)
+      groupEnd = start
+      control.readState(state)
+      scan.restart(start)
+      reader.restart(start)
+      continue
+    }
+    frames += framesHere
+    operations += operationsHere
+    control.publishState(state)
+    control.readState(state)
+    crashPoint('mid-recovery')
+    parts.onProgress?.(groupEnd - from)
+  }
+  const end = unfinished ? { lsn: from, tornBytes: 0 } : classifyEnd(log, groupEnd, scan.segment)
+  const needed = groupEnd !== from || end.tornBytes > 0
+
+  control.durable = groupEnd
+  const append = newAppendFields()
+  append.tail = groupEnd
+  append.frames = state[STATE.FRAMES]!
+  append.operations = state[STATE.OPERATIONS]!
+  append.segmentStart = scan.segment?.startLsn ?? from
+  append.segmentSalt = scan.segment?.header.salt ?? 0
+  append.segmentDevice = scan.segment?.identity.device ?? 0
+  append.segmentInode = scan.segment?.identity.inode ?? 0
+  append.segmentLimit = scan.segment?.header.limitLsn ?? from
+  if (parts.checkpoint !== undefined) {
+    append.segmentLimit = Math.max(groupEnd, log.adopt(scan.segment!, !parts.readOnly))
+    control.append.publish(append)
+    if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
+    if (needed) parts.checkpoint()
+  } else control.append.publish(append)
+  const after = control.readState(newState())
+  const reused = Math.max(0, nextBefore - state[STATE.ELIGIBLE]!)
+  return {
+    needed,
+    checkpointNumber: header.checkpointNumber,
+    fromLsn: from,
+    toLsn: groupEnd,
+    framesReplayed: frames,
+    operationsReplayed: operations,
+    tornTailBytes: end.tornBytes,
+    slotsPartiallyWritten: slotsPartiallyWritten ?? 0,
+    slotsRebuilt: needed ? after[STATE.NEXT_SLOT]! - before + reused : 0,
+    headersDamaged: parts.headersDamaged,
+    freeListDamage: parts.freeListDamage,
+    durationMs: parts.monotonicMs() - startedMs,
+  }
+}
+
+/**
+ * Slots behind the last checkpoint's end that somebody has written to and no checkpoint has sealed:
+ * what the interrupted life left of slots that are now made again from the log.
+ */
+function countUnsealed(space: SlotSpace, header: Header): number {
+  const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  let count = 0
+  const { readAhead } = space
+  for (let slot = header.nextSlot, asked = slot, unused = 0; slot < sizeSlots && unused < UNUSED_RUN; slot++) {
+    if (slot === asked && readAhead.isUseful) {
+      while (asked < Math.min(slot + UNUSED_RUN, sizeSlots)) readAhead.note(asked++)
+      readAhead.ask()
+    }
+    const w = space.base(slot) >> 2
+    const i32 = space.i32[space.reach(slot)]!
+    if (i32[w + (SLOT.TYPE >> 2)] === 0) unused++
+    else {
+      unused = 0
+      count++
+    }
+  }
+  return count
+}
+
+/** The header of a database with nothing in it. */
+export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number): Header => ({
+  version: FORMAT_VERSION,
+  encodingNo,
+  uuid,
+  checkpointNumber: 0,
+  lsn: FIRST_LSN,
+  root: 0 as SlotNo,
+  height: 0,
+  entries: 0,
+  nextSlot: HEADER_SLOTS,
+  chain: 0 as SlotNo,
+  chainSlots: 0,
+  leaves: 0,
+  branches: 0,
+  overflows: 0,
+  createdMs,
+})

@@ -1,0 +1,341 @@
+// Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf. Once for each
+// leaf, not for each entry, it looks up where the range ends. It stands on a copy of the leaf (read-guard.ts), which
+// entries are decoded from.
+//
+// An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
+import { ClosedError, EncodingError, InvalidError, MmapdbError } from '../../errors.js'
+import { quoted, reason } from '../../describe.js'
+import type { StateFields } from '../shared/control.js'
+import { readStep, type Hold } from '../shared/read-guard.js'
+import { SLOT_BYTES } from '../format/layout.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
+import { overflowPointer, readOverflow } from '../space/overflow.js'
+import { damaged } from '../space/slot-checker.js'
+import { Cursor, TreeReader } from '../tree/reader.js'
+import { ofEntry } from '../../encoding/undecodable.js'
+import type { ValueCodec } from '../../encoding/values/codec.js'
+
+/** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
+export interface Range {
+  /** From this key on. */
+  gte?: Key
+  /** From behind this key on. */
+  gt?: Key
+  /** Up to and with this key. */
+  lte?: Key
+  /** Up to, and without, this key. */
+  lt?: Key
+  /**
+   * An array: only arrays that begin with its elements. A string (or Uint8Array): only strings that begin with it,
+   * and arrays whose first element is such a string, which lie among them: `'a'` covers `'ab'` and
+   * `['ab', 1]`. May be combined with the bounds.
+   */
+  prefix?: Key
+  /** From the last to the first. */
+  reverse?: boolean
+  /** At most this many. */
+  limit?: number
+}
+
+const KNOWN = new Set(['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'])
+
+/** A range as bytes; `undefined` is no bound. */
+export interface Bounds {
+  readonly from: Buffer | undefined
+  /** The first key is behind `from`, not at it. */
+  readonly fromAfter: boolean
+  readonly to: Buffer | undefined
+  readonly toInclusive: boolean
+  readonly reverse: boolean
+  readonly limit: number
+}
+
+const encoded = (key: Key): Buffer => {
+  const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
+  return buffer.subarray(0, encodeKey(key, buffer))
+}
+
+/**
+ * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each once, and
+ * nothing of the engine's is half done then.
+ */
+export function boundsOf(range: Range = {}): Bounds {
+  const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
+  const limit = given.limit ?? Number.POSITIVE_INFINITY
+  if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
+  if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
+  if (typeof limit !== 'number' || limit < 0 || Number.isNaN(limit) || (Number.isFinite(limit) && !Number.isInteger(limit))) {
+    throw new InvalidError(`limit must be a whole number from 0, not ${quoted(limit)}.`)
+  }
+  if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
+
+  let fromAfter = gt !== undefined
+  let from = gt !== undefined ? encoded(gt) : gte !== undefined ? encoded(gte) : undefined
+  let toInclusive = lte !== undefined
+  let to = lt !== undefined ? encoded(lt) : lte !== undefined ? encoded(lte) : undefined
+  if (prefix !== undefined) {
+    const within = prefixBounds(prefix)
+    if (from === undefined || within.from.compare(from) > 0) {
+      from = within.from
+      fromAfter = false
+    }
+    if (to === undefined || within.to.compare(to) <= 0) {
+      to = within.to
+      toInclusive = false
+    }
+  }
+  return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
+}
+
+/** Each field of a range, read once. */
+function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefined } {
+  if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')
+  try {
+    for (const name of Object.keys(range)) {
+      if (!KNOWN.has(name)) throw new InvalidError(`A range has no "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+    }
+    const { gte, gt, lte, lt, prefix, reverse, limit } = range
+    return { gte, gt, lte, lt, prefix, reverse, limit }
+  } catch (cause) {
+    if (cause instanceof MmapdbError) throw cause
+    throw new InvalidError(`This range cannot be read: ${reason(cause)}`, { cause })
+  }
+}
+
+/** What an iterator hands out. */
+export type Selection = 'entries' | 'keys' | 'values'
+
+/** What an iterator needs of whoever made it. */
+export interface RangeSource {
+  readonly reader: TreeReader
+  readonly values: ValueCodec
+  readonly hold: Hold
+  /** Throws if the database or snapshot has been closed. */
+  assertOpen(): void
+  /** Called once, when the iterator is done or given up. */
+  release(): void
+}
+
+/** What to throw for an error met in a tree that may have been taken away meanwhile: then that is the reason. */
+export function heldOr(source: RangeSource, error: unknown): unknown {
+  if (error instanceof ClosedError) return error
+  try {
+    source.assertOpen()
+    source.hold.assertHeld()
+    return error
+  } catch (reason) {
+    return reason
+  }
+}
+
+const scratch = Buffer.alloc(SLOT_BYTES)
+
+/** The value of the entry that the reader stands on if it overflows. */
+function heldOverflow({ reader, hold }: RangeSource): Buffer {
+  readStep()
+  const pointer = reader.overflow
+  hold.assertHeld()
+  return readOverflow(reader.space, reader.checker, pointer, hold)
+}
+
+/** Copies the value of the entry that the reader stands on into `scratch`; returns its length. */
+function heldCopy({ reader, hold }: RangeSource): number {
+  readStep()
+  const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
+  reader.checker.checkFaults()
+  hold.assertHeld()
+  return length
+}
+
+/** The value of the entry that the reader stands on: copied, found to be still held, and then decoded. */
+export function heldValue(source: RangeSource): unknown {
+  if (!source.reader.overflows) return source.values.decode(scratch, 0, heldCopy(source))
+  const bytes = heldOverflow(source)
+  return source.values.decode(bytes, 0, bytes.length)
+}
+
+/** The same as bytes. */
+export function heldBytes(source: RangeSource): Buffer {
+  return source.reader.overflows ? heldOverflow(source) : Buffer.from(scratch.subarray(0, heldCopy(source)))
+}
+
+/**
+ * Entries of one tree in order. Closes itself with its last one, and when a loop is left early. Throws `EncodingError`
+ * for an entry whose value cannot be decoded; called again, it goes on with the entry behind that one.
+ */
+export class RangeIterator<T> implements IterableIterator<T> {
+  readonly #source: RangeSource
+  readonly #cursor: Cursor
+  readonly #bounds: Bounds
+  readonly #selection: Selection
+  #left: number
+  #index = 0
+  /** Where the range ends in this leaf: the index behind (forwards) or before (reverse) its last entry. */
+  #stop = 0
+  #state: 'new' | 'open' | 'closed' = 'new'
+  /** What must not be given back while somebody has this iterator. */
+  owner: unknown
+
+  constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
+    this.#source = source
+    this.#cursor = new Cursor(source.reader, state, source.hold)
+    this.#bounds = bounds
+    this.#selection = selection
+    this.#left = bounds.limit
+    if (bounds.limit === 0) this.#close()
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<T, undefined> {
+    if (this.#state === 'closed') return { done: true, value: undefined }
+    try {
+      this.#source.assertOpen()
+      if (this.#state === 'new') this.#start()
+      while (this.#left > 0 && this.#cursor.valid) {
+        if (this.#index !== this.#stop) {
+          const i = this.#index
+          this.#index += this.#bounds.reverse ? -1 : 1
+          this.#left--
+          const value = this.#entry(i)
+          if (this.#left === 0 || (this.#index === this.#stop && this.#isLastLeaf())) this.#close()
+          return { done: false, value }
+        }
+        if (this.#endsInLeaf() || !this.#nextLeaf()) break
+      }
+    } catch (error) {
+      const reason = heldOr(this.#source, error)
+      // What one value is like is no reason not to go on with the next entry.
+      if (!(reason instanceof EncodingError)) this.#close()
+      throw reason
+    }
+    this.#close()
+    return { done: true, value: undefined }
+  }
+
+  /** Ends the iteration. Called by a `for` loop that is left early. */
+  return(): IteratorResult<T, undefined> {
+    this.#close()
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.dispose](): void {
+    this.#close()
+  }
+
+  /** Counts what is left, leaf by leaf, without reading an entry. */
+  count(): number {
+    if (this.#state === 'closed') return 0
+    let count = 0
+    try {
+      this.#source.assertOpen()
+      this.#start()
+      while (this.#cursor.valid && count < this.#left) {
+        // The leaf may not be a copy: see `glanceAtNext`.
+        const here = Math.abs(this.#stop - this.#index)
+        const isEnd = this.#endsInLeaf()
+        this.#source.hold.assertHeld()
+        count += here
+        if (isEnd || !(this.#bounds.reverse ? this.#nextLeaf() : this.#cursor.glanceAtNext())) break
+        if (!this.#bounds.reverse) this.#enterLeaf()
+      }
+      this.#source.reader.checker.checkFaults()
+    } catch (error) {
+      throw heldOr(this.#source, error)
+    } finally {
+      this.#close()
+    }
+    return Math.min(count, this.#left)
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#cursor.close()
+    this.#source.release()
+  }
+
+  #start(): void {
+    this.#state = 'open'
+    const { from, fromAfter, to, toInclusive, reverse } = this.#bounds
+    const cursor = this.#cursor
+    if (reverse) {
+      if (to === undefined) cursor.last()
+      else cursor.seekBelow(to, to.length, toInclusive)
+    } else {
+      if (from === undefined) cursor.first()
+      else cursor.seek(from, from.length, fromAfter)
+    }
+    this.#enterLeaf()
+  }
+
+  /** The range ends inside this leaf. */
+  #endsInLeaf(): boolean {
+    const { from, to, reverse } = this.#bounds
+    return reverse ? from !== undefined && this.#stop >= 0 : to !== undefined && this.#stop < this.#cursor.leaf.count
+  }
+
+  /** True if it is known, without a look at another leaf, that this is the last one of the range. */
+  #isLastLeaf(): boolean {
+    const { from, to, toInclusive, reverse } = this.#bounds
+    return this.#endsInLeaf() || (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingBehind(to, toInclusive))
+  }
+
+  #nextLeaf(): boolean {
+    const moved = this.#bounds.reverse ? this.#cursor.previousLeaf() : this.#cursor.nextLeaf()
+    if (moved) this.#enterLeaf()
+    return moved
+  }
+
+  #enterLeaf(): void {
+    const cursor = this.#cursor
+    if (!cursor.valid) return
+    const { from, fromAfter, to, toInclusive, reverse } = this.#bounds
+    this.#index = cursor.index
+    if (reverse) {
+      this.#stop = from === undefined ? -1 : cursor.boundInLeaf(from, from.length, fromAfter) - 1
+      if (this.#stop > this.#index) this.#stop = this.#index
+    } else {
+      this.#stop = to === undefined ? cursor.leaf.count : cursor.boundInLeaf(to, to.length, toInclusive)
+      if (this.#stop < this.#index) this.#stop = this.#index
+    }
+  }
+
+  #entry(i: number): T {
+    if (this.#selection === 'keys') return this.#key(i) as T
+    if (this.#selection === 'values') return this.#value(i) as T
+    return [this.#key(i), this.#value(i)] as T
+  }
+
+  #key(i: number): Key {
+    const node = this.#cursor.leaf
+    const at = node.keyAt(i)
+    try {
+      return decodeKey(node.u8, at, at + node.keyLength(i))
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw error
+      throw damaged(node.slot, 'a key in it is none that was ever put')
+    }
+  }
+
+  #value(i: number): unknown {
+    try {
+      return this.#decoded(i)
+    } catch (error) {
+      throw error instanceof EncodingError ? ofEntry(error, this.#key(i), this.#cursor.leaf.slot) : error
+    }
+  }
+
+  #decoded(i: number): unknown {
+    const { reader, values, hold } = this.#source
+    const node = this.#cursor.leaf
+    if (node.overflows(i)) {
+      const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), hold)
+      return values.decode(bytes, 0, bytes.length)
+    }
+    const at = node.keyAt(i) + node.keyLength(i)
+    return values.decode(node.buffer!, at, at + node.payloadBytes(i))
+  }
+}

@@ -1,0 +1,453 @@
+// `control`: what all threads and processes share while a database is open, and nobody trusts
+// afterwards: the first opener makes it anew.
+//
+//   offset    size
+//        0       4  magic "MCTL"
+//        4       4  layout version
+//        8       4  ready: 1 once the first opener is done
+//       12       4  failed: 1 + index of the error code that stops all writes; 0 while all is well
+//       16      16  UUID of the database
+//       32       8  LSN at which the failure was met (float64)
+//       64       4  sequence of the tree state: its lowest bit names the copy that holds
+//      128       4  turn: moves whenever a leader steps down; whoever waits for one sleeps on it
+//      132       4  how many threads wait for it; too many if one of them died
+//      160       4  append turn: moves whenever the append lock is let go
+//      164       4  how many threads wait for that
+//      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
+//      176       4  somebody did not find the files in place: appenders look, each for itself
+//      192       8  slots that the data file holds (float64); written under the append lock
+//      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
+//      208       4  pins in use lie below this index
+//      212       4  slots below this may need verification (see the bitmap)
+//      216       4  a checkpoint is wanted
+//      220       4  the life of the database that this file belongs to (life.ts)
+//      224       4  1 if it is in the memory of a process and no file (control-file.ts)
+//      232       8  which file this is (inode number, float64): a copy is not it
+//      240       8  LSN of the tree that the last recovery took from disk (float64)
+//      248       8  the device that the file is on (float64)
+//      256     384  append state (append-state.ts)
+//      640     384  message of the failure: 2 bytes length, then UTF-8
+//     1024     512  tree state, copy 0
+//     1536     512  tree state, copy 1
+//     4096  262144  pins: 4096 cache lines (pins.ts)
+//   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
+//                   each; slots that it has no room for always may (checkpointer.ts)
+//  1314816          bitmap of slots that the last recovery took from disk and nobody has verified
+//                   since, one bit each; then the rings of freed slots (rings.ts)
+//
+// The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
+// on, atomically. That store is the moment of publication. A leader that dies before it has changed
+// nothing that anybody looks at.
+import { CorruptError, EXIT_CODES, IoError, type MmapdbErrorCode } from '../../errors.js'
+import { loadFence } from '../../storage/fence.js'
+import type { FileIdentity, Region } from '../../storage/storage.js'
+import { AppendState, newAppendFields } from '../../wal/append-state.js'
+import { FlushFailure } from '../../wal/flush.js'
+import { SLOT_BYTES } from '../format/layout.js'
+
+export const CONTROL_MAGIC = 0x4c54434d
+export const CONTROL_VERSION = 6
+const MIN_WINDOW_BYTES = 64 * 1024 * 1024
+/** No `control` is longer. */
+export const CONTROL_RESERVE_BYTES = 2 ** 34
+
+/** Bytes of a window of `control` beside a data file of this size: all but the rings lies in the first one. */
+export function controlWindowBytes(dataBytes: number): number {
+  const fixedBytes = AT.BITMAP + Math.ceil(dataBytes / SLOT_BYTES / 8)
+  return Math.max(MIN_WINDOW_BYTES, 2 ** Math.ceil(Math.log2(fixedBytes)))
+}
+
+export const MAX_PINS = 4096
+const UNSEALED_BYTES = 1024 * 1024
+const UNSEALED_SLOTS = UNSEALED_BYTES * 8
+const AT = {
+  MAGIC: 0,
+  VERSION: 4,
+  READY: 8,
+  FAILED: 12,
+  UUID: 16,
+  FAILED_LSN: 32,
+  SEQUENCE: 64,
+  TURN: 128,
+  TURN_WAITERS: 132,
+  APPEND_TURN: 160,
+  APPEND_WAITERS: 164,
+  ENDED_UP_TO: 168,
+  FILES_IN_DOUBT: 176,
+  FILE_SLOTS: 192,
+  DURABLE: 200,
+  PINS_USED: 208,
+  UNVERIFIED_LIMIT: 212,
+  CHECKPOINT_WANTED: 216,
+  LIFE: 220,
+  IN_MEMORY: 224,
+  INODE: 232,
+  RECOVERED: 240,
+  DEVICE: 248,
+  APPEND: 256,
+  MESSAGE: 640,
+  STATE: 1024,
+  PINS: 4096,
+  UNSEALED: 4096 + MAX_PINS * 64,
+  BITMAP: 4096 + MAX_PINS * 64 + UNSEALED_BYTES,
+} as const
+const STATE_BYTES = 512
+const MESSAGE_BYTES = 384
+
+/** Fields of the tree state, each a float64. */
+export const STATE = {
+  /** LSN up to which frames have been applied; the tree as of then is the one below. */
+  VISIBLE: 0,
+  ROOT: 1,
+  /** Levels; 0 for an empty tree. */
+  HEIGHT: 2,
+  ENTRIES: 3,
+  LEAVES: 4,
+  BRANCHES: 5,
+  OVERFLOWS: 6,
+  /** Slots from here on have never been used. */
+  NEXT_SLOT: 7,
+  /** Rings of freed slots (allocator.ts), six fields each (rings.ts). */
+  READY: 8,
+  LOOSE: 14,
+  BOUND: 20,
+  HELD: 26,
+  /** Where in `control` the next ring can begin. */
+  CONTROL_END: 32,
+  /** LSN of the newest checkpoint begun, and of the newest on disk. */
+  CHECKPOINT_BEGUN: 33,
+  CHECKPOINT_DURABLE: 34,
+  CHECKPOINT_NUMBER: 35,
+  /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
+  CHAIN: 36,
+  PENDING_CHAIN: 37,
+  CHAIN_SLOTS: 38,
+  /** Slots promised to the frames applied so far (compare AppendState.reservedSlots). */
+  RELEASED: 39,
+  /** Freed slots that could be reused at the last publication. */
+  ELIGIBLE: 40,
+  /** Counters. */
+  FLUSHES: 41,
+  GROUPS: 42,
+  FRAMES: 43,
+  OPERATIONS: 44,
+  CHECKPOINTS: 45,
+  /** Newest tree that slots are held for, and how many read it or an older one. */
+  HELD_MAX: 46,
+  HELD_READERS: 47,
+  /** Freed slots that could have been reused at the last publication but for readers. */
+  HELD_BACK: 48,
+  /** Slots that are neither used nor known to be free: a full disk had no room to note them. */
+  LOST: 49,
+  /** Slots at the head of the ring of held ones that are due to be looked at again. */
+  HELD_DUE: 50,
+} as const
+export const STATE_FIELDS = 51
+
+export type StateFields = Float64Array
+export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
+
+const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
+
+export interface Failure {
+  readonly code: MmapdbErrorCode
+  readonly message: string
+  readonly lsn: number
+}
+
+export class Control {
+  readonly region: Region
+  readonly i32: Int32Array
+  readonly f64: Float64Array
+  readonly append: AppendState
+  /** Word of the sequence in `i32`; readers look at it in their own hot path. */
+  static readonly SEQUENCE_WORD = AT.SEQUENCE >> 2
+  static readonly PINS_WORD = AT.PINS >> 2
+  static readonly BITMAP_WORD = AT.BITMAP >> 2
+  /** float64 index of copy 0 of the tree state, and distance to copy 1. */
+  static readonly STATE_INDEX = AT.STATE >> 3
+  static readonly STATE_STRIDE = STATE_BYTES >> 3
+
+  constructor(region: Region) {
+    this.region = region
+    const buffer = region.window(0)
+    this.i32 = new Int32Array(buffer)
+    this.uuidWords = new Int32Array(buffer, AT.UUID, 4)
+    this.f64 = new Float64Array(buffer)
+    this.append = new AppendState(buffer, AT.APPEND)
+  }
+
+  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify of the tree of `lsn`. */
+  format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
+    const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
+    if (AT.BITMAP + bitmapBytes > this.region.windowBytes) {
+      throw new IoError('Address space is limited (ulimit -v) too much for a data file of this size: allow more.')
+    }
+    this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
+    this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
+    this.i32[AT.VERSION >> 2] = CONTROL_VERSION
+    Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
+    this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
+    this.setAllUnverified()
+    this.f64[AT.RECOVERED >> 3] = lsn
+  }
+
+  /** Where the rings can begin, behind a bitmap for so many slots. */
+  static endOfBitmap(unverifiedSlots: number): number {
+    return Math.ceil((AT.BITMAP + Math.ceil(unverifiedSlots / 32) * 4) / 4096) * 4096
+  }
+
+  /** True once a first opener has finished. */
+  get ready(): boolean {
+    return (
+      this.region.sizeBytes() > AT.BITMAP - 4096 &&
+      Atomics.load(this.i32, AT.READY >> 2) === 1 &&
+      this.i32[AT.MAGIC >> 2] === CONTROL_MAGIC
+    )
+  }
+  setReady(): void {
+    Atomics.store(this.i32, AT.READY >> 2, 1)
+  }
+  /** True if another version of mmapdb made it: nothing else of it can be read then. */
+  get isForeign(): boolean {
+    return (
+      this.region.sizeBytes() > AT.VERSION &&
+      this.i32[AT.MAGIC >> 2] === CONTROL_MAGIC &&
+      this.i32[AT.VERSION >> 2] !== CONTROL_VERSION
+    )
+  }
+  /** Four words, live. */
+  readonly uuidWords: Int32Array
+  get uuid(): Buffer {
+    return Buffer.from(Buffer.from(this.region.window(0), AT.UUID, 16))
+  }
+
+  /** It is in the memory of this process (control-file.ts). */
+  get isInMemory(): boolean {
+    return this.i32[AT.IN_MEMORY >> 2] === 1
+  }
+  noteInMemory(): void {
+    this.i32[AT.IN_MEMORY >> 2] = 1
+  }
+  get fileSlots(): number {
+    return this.f64[AT.FILE_SLOTS >> 3]!
+  }
+  set fileSlots(n: number) {
+    this.f64[AT.FILE_SLOTS >> 3] = n
+  }
+  /** Somebody did not find the files where this process may still find them. Stays set. */
+  get filesInDoubt(): boolean {
+    return Atomics.load(this.i32, AT.FILES_IN_DOUBT >> 2) !== 0
+  }
+  doubtFiles(): void {
+    Atomics.store(this.i32, AT.FILES_IN_DOUBT >> 2, 1)
+  }
+  get life(): number {
+    return this.i32[AT.LIFE >> 2]!
+  }
+  set life(life: number) {
+    this.i32[AT.LIFE >> 2] = life
+  }
+  /** Which file this was when it was made: a copy of it is another. */
+  get identity(): FileIdentity {
+    return { device: this.f64[AT.DEVICE >> 3]!, inode: this.f64[AT.INODE >> 3]! }
+  }
+  set identity({ device, inode }: FileIdentity) {
+    this.f64[AT.DEVICE >> 3] = device
+    this.f64[AT.INODE >> 3] = inode
+  }
+  /** Trees up to this LSN are not held by endable lock pins any more. Written by the leader. */
+  get endedUpTo(): number {
+    return this.f64[AT.ENDED_UP_TO >> 3]!
+  }
+  set endedUpTo(lsn: number) {
+    this.f64[AT.ENDED_UP_TO >> 3] = lsn
+  }
+  get durable(): number {
+    return this.f64[AT.DURABLE >> 3]!
+  }
+  set durable(lsn: number) {
+    this.f64[AT.DURABLE >> 3] = lsn
+  }
+  get pinsUsed(): number {
+    return Atomics.load(this.i32, AT.PINS_USED >> 2)
+  }
+  raisePinsUsed(to: number): void {
+    for (;;) {
+      const now = this.pinsUsed
+      if (now >= to || Atomics.compareExchange(this.i32, AT.PINS_USED >> 2, now, to) === now) return
+    }
+  }
+  get unverifiedLimit(): number {
+    return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
+  }
+  /** The leader notes a slot that it is about to write, before any tree that reaches it is published. */
+  markUnsealed(slot: number): void {
+    if (slot >= UNSEALED_SLOTS) return
+    const word = (AT.UNSEALED >> 2) + (slot >>> 5)
+    const bit = 1 << (slot & 31)
+    if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
+  }
+  /**
+   * True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. Where the bitmap
+   * has no room: unless it is as it came from disk (slot-checker.ts).
+   */
+  mayBeUnsealed(slot: number): boolean {
+    if (slot >= UNSEALED_SLOTS) return !this.isUnverified(slot)
+    return (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+  }
+  /** A checkpoint that is on disk has sealed `slot`. The leader lock is held. */
+  clearUnsealed(slot: number): void {
+    if (slot < UNSEALED_SLOTS) Atomics.and(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** Says that every slot taken from disk is to be verified (again). For sole use only. */
+  setAllUnverified(): void {
+    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
+  }
+  /** True if `slot` came from disk, was not free there, and nobody has verified it or handed it out yet. */
+  isUnverified(slot: number): boolean {
+    return slot < this.unverifiedLimit && (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+  }
+  /** Says that `slot` need not be verified any more. */
+  setVerified(slot: number): void {
+    if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
+  }
+  /** The same of a run of slots. For sole use only. */
+  setRunVerified(first: number, length: number): void {
+    const end = Math.min(first + length, this.unverifiedLimit)
+    for (let slot = first; slot < end; ) {
+      if ((slot & 31) === 0 && end - slot >= 32) {
+        const words = Math.floor((end - slot) / 32)
+        this.i32.fill(0, Control.BITMAP_WORD + (slot >>> 5), Control.BITMAP_WORD + (slot >>> 5) + words)
+        slot += 32 * words
+      } else this.setVerified(slot++)
+    }
+  }
+  /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
+  get recoveredLsn(): number {
+    return this.f64[AT.RECOVERED >> 3]!
+  }
+  get checkpointWanted(): boolean {
+    return Atomics.load(this.i32, AT.CHECKPOINT_WANTED >> 2) === 1
+  }
+  set checkpointWanted(wanted: boolean) {
+    Atomics.store(this.i32, AT.CHECKPOINT_WANTED >> 2, wanted ? 1 : 0)
+  }
+
+  turn(): number {
+    return Atomics.load(this.i32, AT.TURN >> 2)
+  }
+  /** Lets everybody who waits for a leader look again. */
+  passTurn(): void {
+    Atomics.add(this.i32, AT.TURN >> 2, 1)
+    if (Atomics.load(this.i32, AT.TURN_WAITERS >> 2) > 0) this.region.wakeAll(AT.TURN)
+  }
+  /** Sleeps until the turn is no longer `seen`, at most `timeoutMs`. */
+  awaitTurn(seen: number, timeoutMs: number): void {
+    Atomics.add(this.i32, AT.TURN_WAITERS >> 2, 1)
+    this.region.wait(AT.TURN, seen, timeoutMs)
+    Atomics.sub(this.i32, AT.TURN_WAITERS >> 2, 1)
+  }
+
+  appendTurn(): number {
+    return Atomics.load(this.i32, AT.APPEND_TURN >> 2)
+  }
+  /** Says that the append lock is free, and wakes one who waits for it. */
+  passAppendTurn(): void {
+    Atomics.add(this.i32, AT.APPEND_TURN >> 2, 1)
+    if (Atomics.load(this.i32, AT.APPEND_WAITERS >> 2) > 0) this.region.wakeOne(AT.APPEND_TURN)
+  }
+  /** Sleeps until the append turn is no longer `seen`, at most `timeoutMs`. */
+  awaitAppendTurn(seen: number, timeoutMs: number): void {
+    Atomics.add(this.i32, AT.APPEND_WAITERS >> 2, 1)
+    this.region.wait(AT.APPEND_TURN, seen, timeoutMs)
+    Atomics.sub(this.i32, AT.APPEND_WAITERS >> 2, 1)
+  }
+
+  /** Moves with each publication of the tree state. Loads before are done before, loads behind it after. */
+  get sequence(): number {
+    loadFence()
+    return Atomics.load(this.i32, Control.SEQUENCE_WORD)
+  }
+
+  /** LSN up to which the tree includes the log, right now. */
+  visible(): number {
+    for (;;) {
+      const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
+      const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE]!
+      loadFence()
+      if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return lsn
+    }
+  }
+
+  /** A consistent copy of the tree state, written into `into`. */
+  readState(into: StateFields): StateFields {
+    for (;;) {
+      const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
+      const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
+      for (let i = 0; i < STATE_FIELDS; i++) into[i] = this.f64[at + i]!
+      loadFence()
+      if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return into
+    }
+  }
+
+  /** Publishes a new tree state. The leader lock must be held. */
+  publishState(from: StateFields): void {
+    const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD) + 1
+    const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
+    for (let i = 0; i < STATE_FIELDS; i++) this.f64[at + i] = from[i]!
+    Atomics.store(this.i32, Control.SEQUENCE_WORD, sequence | 0)
+  }
+
+  /** Why writes are refused, if they are. */
+  failure(): Failure | undefined {
+    const index = Atomics.load(this.i32, AT.FAILED >> 2) - 1
+    if (index < 0) return undefined
+    const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
+    return {
+      code: CODES[index] ?? 'ERR_MMAPDB_IO',
+      message: bytes.toString('utf8', 2, 2 + Math.min(bytes.readUInt16LE(0), MESSAGE_BYTES - 2)),
+      lsn: this.f64[AT.FAILED_LSN >> 3]!,
+    }
+  }
+
+  /** Refuses writes in every thread and process from now on. The first failure is the one kept. */
+  fail(failure: Failure): void {
+    if (Atomics.load(this.i32, AT.FAILED >> 2) !== 0) return
+    const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
+    bytes.writeUInt16LE(bytes.write(failure.message.slice(0, 350), 2, 'utf8'), 0)
+    this.f64[AT.FAILED_LSN >> 3] = failure.lsn
+    Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
+    this.passTurn()
+  }
+
+  /** Throws why writes are refused, if they are. */
+  refuseIfFailed(): void {
+    const failure = this.failure()
+    if (failure === undefined) return
+    if (failure.code === 'ERR_MMAPDB_CORRUPT') throw new CorruptError(failure.message, { lsn: failure.lsn })
+    throw new IoError(failure.message)
+  }
+
+  /** Runs what may flush; if a flush fails, writes are refused from then on, in every thread and process. */
+  stopOnFailedFlush<T>(act: () => T): T {
+    try {
+      return act()
+    } catch (error) {
+      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail })
+      throw error
+    }
+  }
+
+  /**
+   * Throws `IoError` if a page of `control` was lost: what this process stores there reaches nobody,
+   * and what it reads there is not what others wrote.
+   */
+  checkFaults(): void {
+    if (this.region.faultCount() === 0) return
+    throw new IoError(
+      'A page of the control file was lost: the file was cut short while the database is open, or its disk failed. ' +
+        'Close the database everywhere and open it again; nothing that was acknowledged is lost.',
+    )
+  }
+}

@@ -1,0 +1,73 @@
+// Whether what this process has open is still what others find. Each process looks for itself, before it
+// acknowledges, seals or cuts anything, and stops by itself: another may have come to the same files by a way
+// that still leads to them.
+import type { AppendFields } from '../../wal/append-state.js'
+import type { Log, OpenSegment } from '../../wal/log.js'
+import type { Lsn } from '../../wal/lsn.js'
+import type { Control } from './control.js'
+import { DisplacedError, PUT_DATA_BACK, type DataFile } from './data-file.js'
+import { headerSlots, isHeaderOf } from '../format/header.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+const SEGMENT_IS_SAVED = 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
+export const RESTORED = 'Close the database everywhere before anything is put in its place; then open it again.'
+
+export interface FilesParts {
+  readonly control: Control
+  readonly log: Log
+  readonly space: SlotSpace
+  readonly dataFile: DataFile
+}
+
+/** Throws `DisplacedError` if the data file is not where others look for it, or is another by its contents. */
+export function assertDataInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
+  if (!dataFile.isInPlace()) throw new DisplacedError(dataFile.path, 'removed or replaced', PUT_DATA_BACK)
+  if (!headerSlots(checkpointNumber).some((slot) => isHeaderOf(space.i32[0]!, slot, control.uuidWords, checkpointNumber))) {
+    throw new DisplacedError(dataFile.path, 'written over', RESTORED)
+  }
+}
+
+export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
+  new DisplacedError(log.pathOf(startLsn), 'removed or replaced, or written over,', SEGMENT_IS_SAVED)
+
+/** The segment that the log ends in, if it is where others look for it, and the one they write to. */
+function segmentInPlace(log: Log, append: AppendFields): OpenSegment | undefined {
+  const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
+  return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) ? segment : undefined
+}
+
+/** The same, and nothing has been written over it. */
+export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
+  const segment = segmentInPlace(log, append)
+  return segment !== undefined && log.isWhole(segment)
+}
+
+export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
+  identity.inode === append.segmentInode && identity.device === append.segmentDevice
+
+/** What the leader asks of each group. */
+export class SegmentWatch {
+  readonly #log: Log
+  readonly #nowMs: () => number
+  #seen: OpenSegment | undefined
+  #seenMs = 0
+
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log
+    this.#nowMs = nowMs
+  }
+
+  /**
+   * Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one
+   * they write to. Its contents are looked at once in each millisecond: it costs a system call, and who
+   * writes over a file may do so right after any look.
+   */
+  assertInPlace(append: AppendFields): void {
+    const segment = segmentInPlace(this.#log, append)
+    const nowMs = this.#nowMs()
+    if (segment !== undefined && segment === this.#seen && nowMs === this.#seenMs) return
+    if (segment === undefined || !this.#log.isWhole(segment)) throw segmentGone(this.#log, append.segmentStart as Lsn)
+    this.#seen = segment
+    this.#seenMs = nowMs
+  }
+}

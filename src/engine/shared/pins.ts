@@ -1,0 +1,245 @@
+// Pins: how readers keep the slots that they can reach from being reused. A pin is a cache line of
+// `control` and the lock byte that proves its owner alive:
+//
+//    0  8  LSN of the tree that is being read (float64)
+//    8  4  0 free, 1 in use for one read, 2 in use for snapshots and iterators, 3 such a one expired
+//   12  4  how many snapshots and iterators share it (shared-pins.ts)
+//   16  8  when the first of those that share it was taken, by the monotonic clock in ms (float64)
+//
+// A reader stores the LSN of the tree it is about to read, raises the flag, and looks whether that
+// tree is still the newest. If not it does so again. So when a leader, having published tree T,
+// reads all pins, it sees every reader of an older tree, or that reader will see T and start over.
+//
+// A pin whose owner died is found by its lock byte, which the kernel has let go, and cleared.
+//
+// Snapshots and iterators that hold back too much are expired by a leader (2 becomes 3), wherever their
+// owner is. The pin counts for the group at hand and no longer for the next, so between the store of
+// the 3 and the first store into a slot that the reader could reach lie the publication and a turn of
+// the leader lock. If a slot had changed while it was read, the 3 is there to be seen afterwards: read-guard.ts says
+// what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
+// stopped in the middle of it.
+import { ReadersError } from '../../errors.js'
+import type { LockTable } from '../../storage/storage.js'
+import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
+import { ended } from './read-guard.js'
+import { LOCK } from './lock-bytes.js'
+import { countLockPins, isEndable, lockPinned } from './lock-pins.js'
+
+const PIN_WORDS = 16
+const FLAG_WORD = 2
+const SHARERS_WORD = 3
+const SINCE_F64 = 2
+const FREE = 0
+const READING = 1
+const HELD = 2
+const EXPIRED = 3
+
+/** One pin, owned by this thread until released. */
+export class Pin {
+  readonly #control: Control
+  readonly index: number
+  /** Index of the LSN in float64s and of the flag in 32-bit words of `control`. */
+  readonly lsnAt: number
+  readonly flagAt: number
+
+  constructor(control: Control, index: number) {
+    this.#control = control
+    this.index = index
+    const word = Control.PINS_WORD + index * PIN_WORDS
+    this.lsnAt = word >> 1
+    this.flagAt = word + FLAG_WORD
+  }
+
+  /** Pins the newest tree and writes what a reader needs to know of it into `into`. */
+  take(into: StateFields, flag = READING): void {
+    const { i32, f64 } = this.#control
+    for (;;) {
+      const sequence = Atomics.load(i32, Control.SEQUENCE_WORD)
+      const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
+      const visible = f64[at + STATE.VISIBLE]!
+      into[STATE.VISIBLE] = visible
+      into[STATE.ROOT] = f64[at + STATE.ROOT]!
+      into[STATE.HEIGHT] = f64[at + STATE.HEIGHT]!
+      into[STATE.ENTRIES] = f64[at + STATE.ENTRIES]!
+      f64[this.lsnAt] = visible
+      // This store also keeps the loads above before the one below (fence.ts).
+      Atomics.store(i32, this.flagAt, flag)
+      if (Atomics.load(i32, Control.SEQUENCE_WORD) === sequence) return
+    }
+  }
+
+  /** The same for a snapshot or an iterator, which may be expired. `nowMs`: of the monotonic clock. */
+  hold(into: StateFields, nowMs: number): void {
+    this.sinceMs = nowMs
+    this.sharers = 1
+    this.take(into, HELD)
+  }
+
+  /** How many share it, and since when the first of them does; for the figures alone. */
+  set sharers(n: number) {
+    this.#control.i32[this.flagAt - FLAG_WORD + SHARERS_WORD] = n
+  }
+  set sinceMs(ms: number) {
+    this.#control.f64[this.lsnAt + SINCE_F64] = ms
+  }
+
+  get isExpired(): boolean {
+    return Atomics.load(this.#control.i32, this.flagAt) === EXPIRED
+  }
+
+  /** Throws `ExpiredError` if what has been read since `hold` may have changed meanwhile. */
+  assertHeld(): void {
+    // An atomic read-modify-write: loads before it are done before it, on every machine.
+    if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED) return
+    throw ended()
+  }
+
+  release(): void {
+    Atomics.store(this.#control.i32, this.flagAt, FREE)
+  }
+}
+
+/** Pins that a thread keeps for its next readers. */
+const MAX_SPARE_PINS = 4
+
+/** The pins of one thread. A few of those given back are kept for the next reader. */
+export class Pins {
+  readonly #control: Control
+  readonly #locks: LockTable | undefined
+  readonly #free: Pin[] = []
+  readonly #mine = new Set<number>()
+  /** Where to look for the next one: those before it were taken. */
+  #next = 0
+  #closed = false
+
+  /** `locks`: undefined if `control` is private and every pin in it this thread's own. */
+  constructor(control: Control, locks: LockTable | undefined) {
+    this.#control = control
+    this.#locks = locks
+  }
+
+  /** A pin that is not in use. Throws `ReadersError` if all 4096 are. */
+  acquire(): Pin {
+    const pin = this.tryAcquire()
+    if (pin !== undefined) return pin
+    throw new ReadersError(
+      `All ${MAX_PINS} readers are in use: close snapshots and iterators that are no longer needed.`,
+    )
+  }
+
+  /** The same; undefined if all are in use. */
+  tryAcquire(): Pin | undefined {
+    const kept = this.#free.pop()
+    if (kept !== undefined) return kept
+    for (let n = 0; n < MAX_PINS; n++) {
+      const index = (this.#next + n) % MAX_PINS
+      // Locks of one table do not exclude each other: what is ours is remembered.
+      if (this.#mine.has(index) || this.#locks?.tryLock(LOCK.PINS + index, 'exclusive') === false) continue
+      this.#next = index + 1
+      const pin = new Pin(this.#control, index)
+      this.#mine.add(index)
+      // Whoever died with it may have left it in use.
+      pin.release()
+      this.#control.raisePinsUsed(index + 1)
+      return pin
+    }
+    return undefined
+  }
+
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  giveBack(pin: Pin): void {
+    pin.release()
+    if (this.#free.length < MAX_SPARE_PINS) {
+      this.#free.push(pin)
+      return
+    }
+    this.#mine.delete(pin.index)
+    this.#locks?.unlock(LOCK.PINS + pin.index)
+    if (pin.index < this.#next) this.#next = pin.index
+  }
+
+  /** Clears every pin of this thread. */
+  close(): void {
+    this.#closed = true
+    for (const index of this.#mine) {
+      new Pin(this.#control, index).release()
+      this.#locks?.unlock(LOCK.PINS + index)
+    }
+    this.#mine.clear()
+    this.#free.length = 0
+  }
+
+  /** LSNs of all trees older than `visible` that somebody reads, ascending. Called by the leader. */
+  older(visible: number, clearDead: boolean): number[] {
+    const { i32, f64, pinsUsed } = this.#control
+    const lsns: number[] = []
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      if (!isActive(Atomics.load(i32, word + FLAG_WORD))) continue
+      const lsn = f64[word >> 1]!
+      if (lsn >= visible) continue
+      if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
+      lsns.push(lsn)
+    }
+    if (this.#locks !== undefined) for (const lsn of lockPinned(this.#locks, this.#control.endedUpTo, visible)) lsns.push(lsn)
+    return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
+  }
+
+  #clearIfDead(index: number, word: number): boolean {
+    if (this.#locks === undefined || !this.#locks.tryLock(LOCK.PINS + index, 'exclusive')) return false
+    Atomics.store(this.#control.i32, word + FLAG_WORD, 0)
+    this.#locks.unlock(LOCK.PINS + index)
+    return true
+  }
+
+  /** Reads, snapshots and iterators at this moment, of anybody; those that pin a tree by locks count as one for each tree. */
+  inUse(): number {
+    const { i32, pinsUsed } = this.#control
+    let n = 0
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      const flag = Atomics.load(i32, word + FLAG_WORD)
+      if (flag === READING) n++
+      else if (flag === HELD) n += Math.max(1, i32[word + SHARERS_WORD]!)
+    }
+    if (this.#locks !== undefined) n += countLockPins(this.#locks, this.#control.endedUpTo)
+    return n
+  }
+
+  /** When the snapshot or iterator that has been open longest was taken; undefined if none is. */
+  oldestSinceMs(): number | undefined {
+    const { i32, f64, pinsUsed } = this.#control
+    let oldest: number | undefined
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      if (Atomics.load(i32, word + FLAG_WORD) !== HELD) continue
+      oldest = Math.min(oldest ?? Infinity, f64[(word >> 1) + SINCE_F64]!)
+    }
+    return oldest
+  }
+
+  /**
+   * Expires the snapshots and iterators on the tree of `lsn`; false if there is none. They count for the
+   * group at hand. The leader lock is held. A pin that has just been taken anew may be hit by mistake:
+   * its owner is told, and reads nothing wrong.
+   */
+  expire(lsn: number): boolean {
+    const { i32, f64, pinsUsed } = this.#control
+    let any = false
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      if (f64[word >> 1] !== lsn) continue
+      if (Atomics.compareExchange(i32, word + FLAG_WORD, HELD, EXPIRED) === HELD) any = true
+    }
+    if (this.#locks !== undefined && isEndable(this.#locks, lsn)) {
+      this.#control.endedUpTo = lsn
+      any = true
+    }
+    return any
+  }
+}
+
+const isActive = (flag: number): boolean => flag === READING || flag === HELD

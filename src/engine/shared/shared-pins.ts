@@ -1,0 +1,114 @@
+// What the snapshots and iterators of one thread hold. Those that read the same tree share a pin: so what
+// counts against the number of pins is how many trees a thread reads, not how often. If the pin is expired,
+// it is for all of them.
+//
+// Nobody can be relied upon to close what they no longer need. A snapshot or iterator that is collected gives its
+// share back, some time later: a share knows nothing of whoever has it.
+import { STATE, newState, type Control, type StateFields } from './control.js'
+import type { Hold } from './read-guard.js'
+
+/** A pin that snapshots and iterators can share: in `control` (pins.ts), or a lock (lock-pins.ts). */
+export interface HeldPin extends Hold {
+  /** Pins the newest tree. `nowMs`: of the monotonic clock. */
+  hold(into: StateFields, nowMs: number): void
+  /** How many share it, and since when the first of them does; for the figures alone. */
+  set sharers(n: number)
+  set sinceMs(ms: number)
+  readonly isExpired: boolean
+}
+
+/** Where they come from. */
+export interface HeldPins {
+  acquire(): HeldPin
+  giveBack(pin: HeldPin): void
+  readonly isClosed: boolean
+}
+
+/** A pin and those who share it. */
+interface SharedPin {
+  readonly pin: HeldPin
+  /** The tree. */
+  readonly state: StateFields
+  /** In the order in which they came. */
+  readonly shares: Set<Share>
+}
+
+/** One snapshot's or iterator's part in a pin. */
+export class Share implements Hold {
+  readonly #holds: Holds
+  readonly #pin: HeldPin
+  /** @internal */
+  readonly shared: SharedPin
+  readonly sinceMs: number
+
+  constructor(holds: Holds, shared: SharedPin, sinceMs: number) {
+    this.#holds = holds
+    this.#pin = shared.pin
+    this.shared = shared
+    this.sinceMs = sinceMs
+  }
+
+  get state(): StateFields {
+    return this.shared.state
+  }
+
+  assertHeld(): void {
+    this.#pin.assertHeld()
+  }
+
+  /** Idempotent. */
+  release(): void {
+    this.#holds.release(this)
+  }
+}
+
+const forgotten = new FinalizationRegistry<Share>((share) => share.release())
+
+/** Gives `share` back once `owner` has been collected. */
+export const releaseWithout = (owner: object, share: Share): void => forgotten.register(owner, share, share)
+
+export class Holds {
+  readonly #control: Control
+  readonly #pins: HeldPins
+  /** The newest tree that is held. Older ones nobody can come to any more. */
+  #newest: SharedPin | undefined
+
+  constructor(control: Control, pins: HeldPins) {
+    this.#control = control
+    this.#pins = pins
+  }
+
+  /** Holds the newest tree. Throws `ReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
+  take(nowMs: number): Share {
+    const newest = this.#newest
+    if (newest !== undefined && newest.state[STATE.VISIBLE] === this.#control.visible() && !newest.pin.isExpired) return this.#join(newest, nowMs)
+    const pin = this.#pins.acquire()
+    const state = newState()
+    pin.hold(state, nowMs)
+    return this.#join((this.#newest = { pin, state, shares: new Set() }), nowMs)
+  }
+
+  #join(shared: SharedPin, nowMs: number): Share {
+    const share = new Share(this, shared, nowMs)
+    shared.shares.add(share)
+    shared.pin.sharers = shared.shares.size
+    return share
+  }
+
+  release(share: Share): void {
+    const { shared } = share
+    const { pin, shares } = shared
+    if (!shares.delete(share)) return
+    forgotten.unregister(share)
+    // Of a database that is closed there are no pins any more.
+    if (this.#pins.isClosed) return
+    if (shares.size === 0) {
+      if (this.#newest === shared) this.#newest = undefined
+      this.#pins.giveBack(pin)
+      return
+    }
+    pin.sharers = shares.size
+    const [oldest] = shares
+    pin.sinceMs = oldest!.sinceMs
+  }
+}

@@ -1,0 +1,317 @@
+// Which slots may be written. Used by the leader, on a private copy of the tree state; what it does
+// counts from the moment that state is published, and is as if it had never been if it is not.
+//
+// A freed slot waits in one of four rings in `control`:
+//   loose: made after the newest checkpoint was begun, so no checkpoint reaches it. In the order in
+//          which slots were freed. Reusable once nobody reads a tree older than the one that freed it.
+//   bound: reached by a checkpoint. In the same order. Reusable once, besides, a later checkpoint is
+//          on disk.
+//   held:  some reader that has been at it for long reaches it. A slot made at c and freed at f is
+//          reached by a reader of a tree p only if c <= p < f. Those that no reader reaches do not
+//          wait for the oldest one, so that an old snapshot holds on to what it sees and no more.
+//          Looked through again when one of those readers has gone, some of it in each group: the next
+//          group must not wait for all of it.
+//   ready: reusable at once.
+// rings.ts says how they lie there.
+import { STATE, type Control, type StateFields } from '../shared/control.js'
+import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
+import type { Pins } from '../shared/pins.js'
+import { Rings, RINGS, type Ring } from './rings.js'
+import { mergedRuns, type Runs } from '../format/runs.js'
+import { madeAt } from './slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+/** A reader this far behind the log, in bytes, counts as one that stays. */
+const LONG_READER_BYTES = 256 * 1024
+/** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */
+const GROUPS_BETWEEN_CHECKS = 64
+/** Held slots that are looked at again in one group: a fraction of a millisecond. */
+const SWEPT_IN_A_GROUP = 1024
+/** If nobody reads, they need not be looked at. */
+const SWEPT_WITHOUT_READERS = 8192
+
+export class Allocator {
+  readonly #control: Control
+  readonly #space: SlotSpace
+  readonly #pins: Pins
+  readonly #grow: (slots: number) => void
+  readonly #maxHeldBytes: number
+  readonly #rings: Rings
+
+  #state!: StateFields
+  #lsn = 0
+  /** Trees before the newest that somebody reads, ascending. */
+  #readers: number[] = []
+  #sorted = false
+  /** Slots made and freed within this group: free at once. */
+  readonly #own: number[] = []
+
+  /**
+   * `grow`: makes the data file hold at least so many slots, or throws. `maxHeldBytes`: what readers may
+   * hold back before the oldest is expired.
+   */
+  constructor(control: Control, space: SlotSpace, pins: Pins, grow: (slots: number) => void, maxHeldBytes: number) {
+    this.#maxHeldBytes = maxHeldBytes
+    this.#control = control
+    this.#space = space
+    this.#pins = pins
+    this.#grow = grow
+    this.#rings = new Rings(control)
+  }
+
+  /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
+  begin(state: StateFields, lsn: number): void {
+    this.#state = state
+    this.#lsn = lsn
+    this.#rings.begin(state)
+    this.#own.length = 0
+    this.#sorted = false
+    this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
+    this.#noteDepartures()
+    this.#sweepHeld(this.#readers.length === 0 ? SWEPT_WITHOUT_READERS : SWEPT_IN_A_GROUP)
+    if (!this.#isTooMuchHeld()) return
+    // Not for what nobody holds any more.
+    this.#sweepHeld(Infinity)
+    // One tree's readers in each group: what they held is free from the next one on.
+    if (this.#isTooMuchHeld()) this.#readers.some((lsn) => this.#pins.expire(lsn))
+  }
+
+  #isTooMuchHeld(): boolean {
+    return this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes
+  }
+
+  /** Shows what waits in `state`, for `waiting`; changes nothing. */
+  look(state: StateFields): void {
+    this.#state = state
+    this.#rings.begin(state)
+  }
+
+  /** A slot whose bytes may be overwritten. */
+  allocate(): SlotNo {
+    const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
+    if (this.#control.isUnverified(slot)) this.#control.setVerified(slot)
+    this.#control.markUnsealed(slot)
+    this.#space.readAhead.willOverwrite(slot)
+    return slot as SlotNo
+  }
+
+  #reuse(): number {
+    const s = this.#state
+    const rings = this.#rings
+    if (rings.slots(STATE.READY) > 0) return rings.take(STATE.READY)
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
+    if (rings.slots(STATE.LOOSE) > 0 && rings.freedAt(STATE.LOOSE) <= oldest) return rings.take(STATE.LOOSE)
+    const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!)
+    if (rings.slots(STATE.BOUND) > 0 && rings.freedAt(STATE.BOUND) <= limit) return rings.take(STATE.BOUND)
+    while (s[STATE.HELD_DUE]! > 0 && rings.slots(STATE.READY) === 0) this.#sweepHeld(SWEPT_IN_A_GROUP)
+    if (rings.slots(STATE.READY) === 0 && this.#readers.length > 0 && !this.#sorted) this.#sortOut()
+    return rings.slots(STATE.READY) > 0 ? rings.take(STATE.READY) : 0
+  }
+
+  #fresh(): number {
+    const next = this.#state[STATE.NEXT_SLOT]!
+    // Appenders have reserved enough, unless a reader that stalled while it pinned an old tree
+    // holds back slots that counted as free.
+    if (next >= this.#control.fileSlots) this.#grow(next + 1)
+    this.#state[STATE.NEXT_SLOT] = next + 1
+    return next
+  }
+
+  /** Gives up a slot that was made at `madeAt` and that the tree being built no longer reaches. */
+  free(slot: SlotNo, madeAt: number): void {
+    if (madeAt === this.#lsn) this.#own.push(slot)
+    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#rings.push(STATE.LOOSE, slot, this.#lsn)
+    else this.#rings.push(STATE.BOUND, slot, this.#lsn)
+  }
+
+  /** Gives up a slot that no reader and no checkpoint on disk reaches. */
+  freeUnreachable(slot: SlotNo): void {
+    this.#rings.push(STATE.READY, slot, 0)
+  }
+
+  /** Gives up a slot that the checkpoint on disk may reach. */
+  freeBound(slot: SlotNo): void {
+    this.#rings.push(STATE.BOUND, slot, this.#lsn)
+  }
+
+  /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
+  finish(): void {
+    for (const slot of this.#own) this.#rings.push(STATE.READY, slot, 0)
+    this.#own.length = 0
+    const s = this.#state
+    const rings = this.#rings
+    if (this.#readers.length > 0) this.#sortOut()
+    s[STATE.HELD_BACK] = this.#heldBack()
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
+    for (const ring of RINGS) if (!rings.keepRoom(ring)) this.#settle(oldest)
+    s[STATE.ELIGIBLE] =
+      rings.slots(STATE.READY) +
+      (this.#readers.length === 0 ? rings.slots(STATE.HELD) : 0) +
+      rings.slotsUpTo(STATE.LOOSE, oldest) +
+      rings.slotsUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+  }
+
+  /**
+   * A ring fills up and `control` cannot grow, the disk being full: what can be reused at once is brought together
+   * in the ready ring, neighbours as one run, if it has room for that.
+   */
+  #settle(oldest: number): void {
+    const rings = this.#rings
+    const limits = [
+      [STATE.READY, 0],
+      [STATE.LOOSE, oldest],
+      [STATE.BOUND, Math.min(oldest, this.#state[STATE.CHECKPOINT_DURABLE]!)],
+    ] as const
+    const runs: number[] = []
+    for (const [ring, limit] of limits) rings.forEachRun(ring, limit, (first, length) => runs.push(first, length))
+    const merged = mergedRuns(Float64Array.from(runs))
+    if (merged.length / 2 > rings.room(STATE.READY)) return
+    for (const [ring, limit] of limits) rings.dropUpTo(ring, limit)
+    this.#pushRuns(STATE.READY, merged, 0)
+  }
+
+  #pushRuns(ring: Ring, runs: Runs, freedAt: number): void {
+    for (let i = 0; i < runs.length; i += 2) this.#rings.push(ring, runs[i]!, freedAt, runs[i + 1]!)
+  }
+
+  /** Freed slots that nobody waits for but readers. */
+  #heldBack(): number {
+    const oldest = this.#readers[0]
+    if (oldest === undefined) return 0
+    const s = this.#state
+    const visible = s[STATE.VISIBLE]!
+    const durable = s[STATE.CHECKPOINT_DURABLE]!
+    return (
+      this.#rings.slots(STATE.HELD) +
+      this.#rings.slotsUpTo(STATE.LOOSE, visible) -
+      this.#rings.slotsUpTo(STATE.LOOSE, oldest) +
+      this.#rings.slotsUpTo(STATE.BOUND, Math.min(visible, durable)) -
+      this.#rings.slotsUpTo(STATE.BOUND, Math.min(oldest, durable))
+    )
+  }
+
+  /** True if a tree before the newest is being read, as of `begin`. */
+  get isHeldBack(): boolean {
+    return this.#readers.length > 0
+  }
+
+  /** Slots that are held for readers who have been at it for long, as of `begin`. */
+  get heldSlots(): number {
+    return this.#rings.slots(STATE.HELD)
+  }
+
+  /** Slots that can be had whoever reads. */
+  get readySlots(): number {
+    return this.#rings.slots(STATE.READY)
+  }
+
+  /** Everything that waits in a ring, ascending, neighbours as one run. */
+  waiting(): Runs {
+    return mergedRuns(this.waitingRuns())
+  }
+
+  /** The same as it lies there. */
+  waitingRuns(): Runs {
+    const runs = new Float64Array(2 * RINGS.reduce((sum, ring) => sum + this.#rings.runs(ring), 0))
+    let n = 0
+    for (const ring of RINGS) {
+      this.#rings.forEachRun(ring, Infinity, (first, length) => {
+        runs[n++] = first
+        runs[n++] = length
+      })
+    }
+    return runs
+  }
+
+  /**
+   * Replaces everything that waits by `runs`, to be used from the first on. For sole use only. `freedAt`: the
+   * LSN that they count as freed at, where readers of older trees may reach them; 0 if there are none.
+   */
+  replaceWaiting(runs: Runs, freedAt = 0): void {
+    const into = freedAt === 0 ? STATE.READY : STATE.LOOSE
+    for (const ring of RINGS) this.#rings.clear(ring)
+    this.#state[STATE.HELD_DUE] = 0
+    for (const ring of RINGS) this.#rings.enlargeFor(ring, ring === into ? runs.length / 2 : 0)
+    this.#pushRuns(into, runs, freedAt)
+  }
+
+  // ---- readers in the way ----------------------------------------------------------------------
+
+  /**
+   * Looks, entry by entry, at what was freed before this group and is too new for the oldest reader:
+   * what no reader reaches becomes ready, what a long reader reaches is held. A reader that has just
+   * begun is waited for.
+   */
+  #sortOut(): void {
+    this.#sorted = true
+    const s = this.#state
+    const rings = this.#rings
+    const visible = s[STATE.VISIBLE]!
+    for (const ring of [STATE.LOOSE, STATE.BOUND] as const) {
+      const limit = ring === STATE.LOOSE ? visible : Math.min(visible, s[STATE.CHECKPOINT_DURABLE]!)
+      while (rings.slots(ring) > 0) {
+        const freedAt = rings.freedAt(ring)
+        if (freedAt > limit) break
+        const slot = rings.first(ring)
+        const reader = this.#readerOf(slot, freedAt)
+        if (reader !== undefined && visible - reader <= LONG_READER_BYTES) break
+        rings.take(ring)
+        if (reader === undefined) rings.push(STATE.READY, slot, 0)
+        else this.#hold(slot, freedAt, reader)
+      }
+    }
+  }
+
+  #hold(slot: SlotNo, freedAt: number, reader: number): void {
+    const s = this.#state
+    this.#rings.push(STATE.HELD, slot, freedAt)
+    if (reader <= s[STATE.HELD_MAX]!) return
+    s[STATE.HELD_MAX] = reader
+    s[STATE.HELD_READERS] = this.#readersBelow(reader + 1)
+  }
+
+  /**
+   * If a reader has gone that slots may be held for, all of them are due to be looked at again. Only the newest
+   * tree can be taken anew, so those who read the trees up to one only ever become fewer: their number tells.
+   */
+  #noteDepartures(): void {
+    const s = this.#state
+    const slots = this.#rings.slots(STATE.HELD)
+    if (slots === 0) s[STATE.HELD_MAX] = 0
+    const readers = this.#readersBelow(s[STATE.HELD_MAX]! + 1)
+    if (readers !== s[STATE.HELD_READERS]) s[STATE.HELD_DUE] = slots
+    s[STATE.HELD_READERS] = readers
+  }
+
+  /** Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the ring. */
+  #sweepHeld(most: number): void {
+    const s = this.#state
+    const rings = this.#rings
+    for (let left = Math.min(most, s[STATE.HELD_DUE]!); left > 0; left--) {
+      const freedAt = rings.freedAt(STATE.HELD)
+      const slot = rings.take(STATE.HELD)
+      s[STATE.HELD_DUE]!--
+      const reader = this.#readerOf(slot, freedAt)
+      if (reader === undefined) rings.push(STATE.READY, slot, 0)
+      else this.#hold(slot, freedAt, reader)
+    }
+  }
+
+  /** The newest reader that reaches a slot freed at `freedAt`, if there is one. */
+  #readerOf(slot: number, freedAt: number): number | undefined {
+    const reader = this.#readers[this.#readersBelow(freedAt) - 1]
+    return reader !== undefined && reader >= madeAt(this.#space, slot) ? reader : undefined
+  }
+
+  /** How many read trees older than that of `lsn`. */
+  #readersBelow(lsn: number): number {
+    let low = 0
+    let high = this.#readers.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#readers[middle]! < lsn) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}

@@ -1,0 +1,145 @@
+// Cuts the data file back to what is used, on a clean close, when nobody else has the database open.
+// Slots that lie high in the file are copied into free ones that lie low; the copies are published
+// and brought to disk by a checkpoint like any other change, so a crash at any moment leaves either
+// the old tree or the new one. Then what no tree reaches any more is cut off.
+import type { Allocator } from './allocator.js'
+import { STATE, type StateFields } from '../shared/control.js'
+import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from '../format/layout.js'
+import { Node } from '../format/node.js'
+import { forEachOverflowSlot, overflowPointer } from './overflow.js'
+import { checkPlace } from '../tree/leaf-bounds.js'
+import { madeAt, type SlotChecker } from './slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+/** Below this share of free slots a file is left as it is: moving costs more than it saves. */
+const WORTHWHILE_SHARE = 1 / 16
+/** And below this many. */
+const WORTHWHILE_SLOTS = 64
+
+/** Slots that a tree takes, without free ones. */
+export const usedSlots = (state: StateFields): number =>
+  HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.CHAIN_SLOTS]!
+
+/** `nextSlot`: where the file would end now. */
+export const worthTrimming = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
+  const free = nextSlot - usedSlots(state)
+  return free > WORTHWHILE_SLOTS && free > usedSlots(state) * WORTHWHILE_SHARE
+}
+
+/**
+ * Moves the tree of `state` below `usedSlots` slots or as near to it as the free ones allow.
+ * `lsn` is the LSN of the group it is done in. The caller publishes the state.
+ */
+export class Trimmer {
+  readonly #space: SlotSpace
+  readonly #checker: SlotChecker
+  readonly #allocator: Allocator
+  readonly #lsn: number
+  readonly #state: StateFields
+  readonly #limit: number
+  /** The way down to where the walk is, and the entry taken in each node. */
+  readonly #path: Node[] = []
+  readonly #taken: number[] = []
+
+  constructor(
+    space: SlotSpace,
+    checker: SlotChecker,
+    allocator: Allocator,
+    state: StateFields,
+    lsn: number,
+  ) {
+    this.#space = space
+    this.#checker = checker
+    this.#allocator = allocator
+    this.#state = state
+    this.#lsn = lsn
+    this.#limit = usedSlots(state)
+  }
+
+  /** True if anything was moved. */
+  run(): boolean {
+    const s = this.#state
+    if (s[STATE.HEIGHT] === 0) return false
+    const root = s[STATE.ROOT]! as SlotNo
+    s[STATE.ROOT] = this.#visit(root, s[STATE.HEIGHT]! - 1)
+    return s[STATE.ROOT] !== root
+  }
+
+  #visit(slot: SlotNo, level: number): SlotNo {
+    // A leaf that stays need not even be read.
+    if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
+    const isFirst = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    let node = new Node().at(this.#space, slot)
+    if (isFirst && level === 0) this.#accept(node)
+    const count = node.count
+    let moved: SlotNo | undefined
+    const own = (): Node => {
+      if (moved === undefined) {
+        const copy = this.#copy(slot)
+        moved = copy.slot
+        node = copy
+      }
+      return node
+    }
+    if (slot >= this.#limit) own()
+    const { readAhead } = this.#space
+    if (level === 1 && readAhead.isUseful) {
+      for (let i = 0; i < count; i++) if (node.child(i) >= this.#limit) readAhead.note(node.child(i))
+      readAhead.ask()
+    }
+    for (let i = 0; i < count; i++) {
+      if (level > 0) {
+        this.#path[level] = node
+        this.#taken[level] = i
+        const child = node.child(i)
+        const now = this.#visit(child, level - 1)
+        if (now !== child) own().setChild(i, now)
+      } else if (node.overflows(i)) {
+        const pointer = overflowPointer(node, i)
+        const first = this.#moveChain(pointer)
+        if (first !== pointer.first) {
+          const leaf = own()
+          const at = leaf.keyAt(i) + leaf.keyLength(i)
+          for (let n = 0; n < 4; n++) leaf.u8[at + n] = first >>> (8 * n)
+        }
+      }
+    }
+    return moved ?? slot
+  }
+
+  /** A leaf that nobody has come to yet is found in its place before its values are followed (slot-checker.ts). */
+  #accept(leaf: Node): void {
+    this.#path[0] = leaf
+    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    this.#checker.accept(leaf.slot)
+  }
+
+  /** Moves a whole chain if any slot of it lies too high: the links are part of published slots. */
+  #moveChain(pointer: { first: SlotNo; lengthBytes: number; crc: number }): SlotNo {
+    const slots: SlotNo[] = []
+    let high = false
+    forEachOverflowSlot(this.#space, this.#checker, pointer, (slot) => {
+      slots.push(slot)
+      high ||= slot >= this.#limit
+    })
+    if (!high) return pointer.first
+    let first = 0 as SlotNo
+    let before: Node | undefined
+    for (const slot of slots) {
+      const copy = this.#copy(slot)
+      if (before === undefined) first = copy.slot
+      else before.i32[(before.base + SLOT.NEXT) >> 2] = copy.slot
+      before = copy
+    }
+    return first
+  }
+
+  #copy(slot: SlotNo): Node {
+    const from = new Node().at(this.#space, slot)
+    const copy = new Node().at(this.#space, this.#allocator.allocate())
+    copy.copyFrom(from)
+    copy.claim(this.#lsn | 0, Math.floor(this.#lsn / 2 ** 32))
+    this.#allocator.free(slot, madeAt(this.#space, slot))
+    return copy
+  }
+}

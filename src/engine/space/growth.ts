@@ -1,0 +1,59 @@
+// How the data file grows: it doubles from 1 MiB up to 1 GiB and then grows by 1 GiB, always with
+// blocks allocated: a store into a hole of a full disk would be a SIGBUS, a refused allocation is
+// an error. If there is no room for a whole step, just what is needed is tried; what could not be used
+// of an attempt is given back.
+import { crashPoint } from '../../crash-points.js'
+import { FullError } from '../../errors.js'
+import { guarded, isFullDisk } from '../../storage/errors.js'
+import type { Control } from '../shared/control.js'
+import { SLOT_BYTES } from '../format/layout.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+export const INITIAL_SLOTS = (1024 * 1024) / SLOT_BYTES
+const STEP_SLOTS = (1024 * 1024 * 1024) / SLOT_BYTES
+
+/** Slots that a file of `current` slots should grow to so as to hold `needed`. */
+export function grownSlots(current: number, needed: number): number {
+  let slots = Math.max(current, INITIAL_SLOTS)
+  while (slots < needed) slots = slots < STEP_SLOTS ? slots * 2 : slots + STEP_SLOTS
+  return slots
+}
+
+/**
+ * Grows the data file to at least `neededSlots`. Whoever calls holds the append lock or has the
+ * database to itself. A crash in between leaves a longer file, which the next opener makes use of.
+ */
+export function growDataFile(space: SlotSpace, control: Control, neededSlots: number): void {
+  if (neededSlots > space.maxSlots) {
+    throw new FullError(
+      `The data file would have to grow beyond ${space.region.reserveBytes} bytes, which is as far as this opener lets it: ` +
+        'open the database with a larger reserveBytes.',
+    )
+  }
+  const wanted = Math.min(grownSlots(control.fileSlots, neededSlots), space.maxSlots)
+  crashPoint('growing-data')
+  guarded('Growing the data file', () => {
+    try {
+      growTo(space, control, wanted)
+    } catch (error) {
+      if (!isFullDisk(error) || wanted === neededSlots) throw error
+      growTo(space, control, neededSlots)
+    }
+  })
+}
+
+function growTo(space: SlotSpace, control: Control, slots: number): void {
+  try {
+    space.region.grow(slots * SLOT_BYTES)
+    control.fileSlots = slots
+  } catch (error) {
+    // Some file systems keep what they got before there was no more. Nobody uses a slot beyond `fileSlots`.
+    if (isFullDisk(error)) cutDataFile(space, control.fileSlots)
+    throw error
+  }
+}
+
+/** Cuts the data file to `slots`, if it is longer. Nobody may use what lies behind. */
+export function cutDataFile(space: SlotSpace, slots: number): void {
+  if (space.region.sizeBytes() > slots * SLOT_BYTES) space.region.truncate(slots * SLOT_BYTES)
+}

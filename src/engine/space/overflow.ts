@@ -1,0 +1,136 @@
+// Values too long for their share of a leaf lie in a chain of overflow slots. The leaf's cell holds
+// the first slot, the length and a CRC-32C of the whole value, checked each time it is read: the
+// slots' own CRCs cannot tell a chain that was put together wrongly.
+import { CorruptError } from '../../errors.js'
+import { memoryFor } from '../../storage/memory.js'
+import { crc32c } from '../../encoding/crc32c.js'
+import { MAX_VALUE_BYTES } from '../../wal/frame.js'
+import type { Allocator } from './allocator.js'
+import { readStep, type Hold } from '../shared/read-guard.js'
+import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import type { Node } from '../format/node.js'
+import type { SlotChecker } from './slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+export interface OverflowPointer {
+  first: SlotNo
+  lengthBytes: number
+  crc: number
+}
+
+/** Where the value of entry i of `leaf` overflows to. */
+export function overflowPointer(leaf: Node, i: number): OverflowPointer {
+  const at = leaf.keyAt(i) + leaf.keyLength(i)
+  const u32 = (n: number): number =>
+    (leaf.u8[n]! | (leaf.u8[n + 1]! << 8) | (leaf.u8[n + 2]! << 16) | (leaf.u8[n + 3]! << 24)) >>> 0
+  return { first: u32(at) as SlotNo, lengthBytes: u32(at + 4), crc: u32(at + 8) }
+}
+
+/** Writes `value` [at, at + length) into a new chain. */
+export function writeOverflow(
+  space: SlotSpace,
+  allocator: Allocator,
+  lsnLow: number,
+  lsnHigh: number,
+  value: Buffer,
+  at: number,
+  length: number,
+): OverflowPointer {
+  // An empty value beside a long key has a pointer, but nothing to point to.
+  const first = length === 0 ? (0 as SlotNo) : allocator.allocate()
+  let slot = first
+  for (let done = 0; done < length; ) {
+    const bytes = Math.min(SLOT_BODY_BYTES, length - done)
+    const next = done + bytes < length ? allocator.allocate() : 0
+    const window = space.reach(slot)
+    const base = space.base(slot)
+    const w = base >> 2
+    const i32 = space.i32[window]!
+    i32[w] = 0
+    i32[w + 1] = TYPE.OVERFLOW
+    i32[w + 2] = slot
+    i32[w + 3] = 0
+    i32[w + 4] = lsnLow
+    i32[w + 5] = lsnHigh
+    i32[w + 6] = next
+    i32[w + 7] = bytes
+    space.u8[window]!.set(value.subarray(at + done, at + done + bytes), base + SLOT.BODY)
+    done += bytes
+    slot = next as SlotNo
+  }
+  return { first, lengthBytes: length, crc: crc32c(value.subarray(at, at + length)) }
+}
+
+const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
+  new CorruptError(
+    `The value of ${pointer.lengthBytes} bytes that begins in slot ${pointer.first} is damaged: ${why}. ` +
+      'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+    { slotNo: pointer.first },
+  )
+
+/**
+ * Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. `hold`: of a
+ * reader that can be ended (read-guard.ts), which has found `pointer` to be held; what comes back is, too.
+ */
+export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: Hold): Buffer {
+  // A wrong length must not cost memory: no value is longer than the file.
+  if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
+  const value = memoryFor(pointer.lengthBytes)
+  let done = 0
+  const copy = (slot: SlotNo, bytes: number): void => {
+    const base = space.base(slot) + SLOT.BODY
+    value.set(space.u8[space.reach(slot)]!.subarray(base, base + bytes), done)
+    done += bytes
+  }
+  forEachOverflowSlot(space, checker, pointer, copy, hold)
+  checker.checkFaults()
+  if (crc32c(value) >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
+  return value
+}
+
+/**
+ * The slots of a chain, to be given up. Throws `CorruptError` if they do not hold the value that the
+ * pointer stands for, each but once: what is given up by mistake would be written over.
+ */
+export function overflowChain(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer): SlotNo[] {
+  const slots = new Set<SlotNo>()
+  let crc = 0
+  forEachOverflowSlot(space, checker, pointer, (slot, bytes) => {
+    if (slots.has(slot)) throw wrongValue(pointer, `its chain comes to slot ${slot} twice`)
+    slots.add(slot)
+    const base = space.base(slot) + SLOT.BODY
+    crc = crc32c(space.buffers[space.reach(slot)]!.subarray(base, base + bytes), crc)
+  })
+  if (crc >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
+  return [...slots]
+}
+
+/**
+ * Visits the slots of a chain. All but the last are full, so that it ends after as many as the length
+ * asks for, whatever the links say. With a `hold`, what is done with a slot is done before it is known to have
+ * been held, and the walk goes on once it is.
+ */
+export function forEachOverflowSlot(
+  space: SlotSpace,
+  checker: SlotChecker,
+  pointer: OverflowPointer,
+  visit: (slot: SlotNo, bytes: number) => void,
+  hold?: Hold,
+): void {
+  let slot = pointer.first
+  for (let left = pointer.lengthBytes; left > 0; ) {
+    checker.expect(slot, TYPE.OVERFLOW, 0, hold)
+    if (hold !== undefined) readStep()
+    const w = space.base(slot) >> 2
+    const i32 = space.i32[space.reach(slot)]!
+    const next = i32[w + 6]! >>> 0
+    const bytes = i32[w + 7]! >>> 0
+    const fits = bytes === Math.min(left, SLOT_BODY_BYTES) && (next === 0) === (bytes === left)
+    if (hold !== undefined) readStep()
+    if (fits) visit(slot, bytes)
+    hold?.assertHeld()
+    if (!fits) throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
+    left -= bytes
+    slot = next as SlotNo
+  }
+}

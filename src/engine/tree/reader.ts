@@ -1,0 +1,442 @@
+// Reads a published tree: point lookups and cursors. Takes no lock; whoever calls holds a pin on the tree
+// that it names. One that may be expired is a `Hold`: see read-guard.ts for what is done differently then.
+import { Control, STATE, type StateFields } from '../shared/control.js'
+import { isReachable, readStep, type Hold } from '../shared/read-guard.js'
+import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import { Node } from '../format/node.js'
+import { readOverflow, type OverflowPointer } from '../space/overflow.js'
+import { checkPlace } from './leaf-bounds.js'
+import { compareKeys, findChild, findInLeaf } from '../format/search.js'
+import type { SlotChecker } from '../space/slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+export class TreeReader {
+  readonly space: SlotSpace
+  readonly checker: SlotChecker
+  readonly control: Control
+  readonly #bitmap: Int32Array
+
+  /** Where `find` found the entry: its leaf's buffer, and its cell. */
+  buffer: Buffer = Buffer.alloc(0)
+  u16: Uint16Array = new Uint16Array(0)
+  /** Byte in `buffer` at which the value (or the pointer to it) begins, and its length. */
+  valueAt = 0
+  valueLength = 0
+  overflows = false
+  #cell = 0
+
+  constructor(space: SlotSpace, control: Control, checker: SlotChecker) {
+    this.space = space
+    this.checker = checker
+    this.control = control
+    this.#bitmap = control.i32
+  }
+
+  /**
+   * Finds `key` in the tree of `state`. True if it is there; then `valueAt` and `version` describe
+   * the entry until the next call. Cost: one slot for each level.
+   */
+  find(state: StateFields, key: Uint8Array, keyLength: number): boolean {
+    const space = this.space
+    const limit = this.control.unverifiedLimit
+    let slot = state[STATE.ROOT]!
+    // The nearest branches that say from which key on, and up to which, what lies below belongs; 0: none does.
+    let lowBranch = 0
+    let lowEntry = 0
+    let highBranch = 0
+    let highEntry = 0
+    for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const window = slot >>> space.shift
+      const base = (slot & space.mask) << 12
+      const i32 = space.i32[window]
+      const kind = kindWord(level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      if (
+        i32 === undefined ||
+        (i32[(base + SLOT.TYPE) >> 2]! & 0xffff) !== kind ||
+        (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0)
+      ) {
+        if (this.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level) && level === 0) {
+          new Cursor(this, state).checkPlaceOf(key, keyLength)
+        }
+        level++
+        continue
+      }
+      const count = i32[(base + SLOT.TYPE) >> 2]! >>> 16
+      const u8 = space.u8[window]!
+      const u16 = space.u16[window]!
+      if (level > 0) {
+        const i = findChild(u8, u16, i32, base, count, key, keyLength)
+        if (i > 0) {
+          lowBranch = slot
+          lowEntry = i
+        }
+        if (i + 1 < count) {
+          highBranch = slot
+          highEntry = i + 1
+        }
+        slot = i32[((base + SLOT.BODY) >> 2) + i * 3 + 2]! >>> 0
+        continue
+      }
+      const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
+      if (i < 0) {
+        // A key before (or behind) all keys of this leaf may be another leaf's, if this one reaches too far.
+        if (i === -1) this.#checkBound(slot, 'last', highBranch, highEntry)
+        else if (i === ~count) this.#checkBound(slot, 'first', lowBranch, lowEntry)
+        return false
+      }
+      const offsets = i32[((base + SLOT.BODY) >> 2) + i * 2 + 1]!
+      this.#take(space.buffers[window]!, u16, base, offsets)
+      return true
+    }
+    return false
+  }
+
+  /**
+   * The same for a reader that can be ended. What it has found it must find to be held once more before it
+   * believes it; that a key is absent is known to be true. Throws what `hold` throws.
+   */
+  findHeld(state: StateFields, key: Uint8Array, keyLength: number, hold: Hold): boolean {
+    const { space, checker } = this
+    const fileSlots = checker.fileSlots
+    let slot = state[STATE.ROOT]!
+    for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+      let node = this.#view
+      if (isReachable(slot, fileSlots) && checker.isPlain(slot, type, level)) node.at(space, slot as SlotNo)
+      else {
+        node = this.#copy ??= Node.scratch()
+        if (checker.take(node, slot, type, level, hold) && level === 0) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+      }
+      readStep()
+      const { u8, u16, i32, base, count } = node
+      if (level > 0) {
+        const i = findChild(u8, u16, i32, base, count, key, keyLength)
+        readStep()
+        slot = node.child(i)
+        hold.assertHeld()
+        continue
+      }
+      const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
+      readStep()
+      if (i >= 0) {
+        this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + 1]!)
+        return true
+      }
+      hold.assertHeld()
+      if (i === -1 || i === ~count) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+    }
+    return false
+  }
+  readonly #view = new Node()
+  #copy: Node | undefined
+
+  /**
+   * Asks for the leaves that these keys belong to, and before that for the branches on the way: see
+   * read-ahead.ts. Throws `CorruptError` if a branch is damaged.
+   */
+  askFor(state: StateFields, keys: readonly Uint8Array[]): void {
+    const { readAhead } = this.space
+    for (let level = state[STATE.HEIGHT]! - 2; level >= 0; level--) {
+      for (const key of keys) readAhead.note(this.#slotAt(state, level, key))
+      readAhead.ask()
+    }
+  }
+
+  /** The slot at `level`, which is not touched, on the way to `key`. */
+  #slotAt(state: StateFields, level: number, key: Uint8Array): number {
+    let slot = state[STATE.ROOT]!
+    for (let above = state[STATE.HEIGHT]! - 1; above > level; above--) {
+      this.checker.expect(slot, TYPE.BRANCH, above)
+      const branch = boundingBranch.at(this.space, slot as SlotNo)
+      slot = branch.child(findChild(branch.u8, branch.u16, branch.i32, branch.base, branch.count, key, key.length))
+    }
+    return slot
+  }
+
+  /**
+   * Throws `CorruptError` if a leaf's first key lies below, or its last not below, the key of the branch
+   * that bounds it there. `branch`: 0 if none does.
+   */
+  #checkBound(slot: number, which: 'first' | 'last', branch: number, entry: number): void {
+    if (branch === 0) return
+    const leaf = boundedLeaf.at(this.space, slot as SlotNo)
+    const above = boundingBranch.at(this.space, branch as SlotNo)
+    const i = which === 'first' ? 0 : leaf.count - 1
+    const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), above.u8, above.keyAt(entry), above.keyLength(entry), 0)
+    if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplaced(slot)
+  }
+
+  #take(buffer: Buffer, u16: Uint16Array, base: number, offsets: number): void {
+    this.buffer = buffer
+    this.u16 = u16
+    this.#cell = base + (offsets & 0xffff)
+    this.valueAt = this.#cell + 8 + ((offsets >>> 16) & KEY_LENGTH_MASK)
+    this.overflows = offsets >>> 31 === 1
+    this.valueLength = this.u16[(this.#cell + 6) >> 1]!
+  }
+
+  /** LSN of the frame that wrote the entry. */
+  get version(): number {
+    const w = this.#cell >> 1
+    return this.u16[w]! + this.u16[w + 1]! * 0x10000 + this.u16[w + 2]! * 2 ** 32
+  }
+
+  /** The slot of the entry, as it says itself. */
+  get slotNo(): number {
+    return this.buffer.readUInt32LE(this.#cell - (this.#cell % SLOT_BYTES) + SLOT.NUMBER)
+  }
+
+  /** Where the value overflows to. */
+  get overflow(): OverflowPointer {
+    const u32 = (n: number): number => this.buffer.readUInt32LE(this.valueAt + n)
+    return { first: u32(0) as SlotNo, lengthBytes: u32(4), crc: u32(8) }
+  }
+
+  /** The value if it overflows: a buffer of its own. `hold`: has found that what `find` found was held. */
+  overflowValue(hold?: Hold): Buffer {
+    return readOverflow(this.space, this.checker, this.overflow, hold)
+  }
+}
+
+/** Leaves that a cursor asks for at a time. */
+const MAX_LEAVES_AHEAD = 64
+
+const boundedLeaf = new Node()
+const boundingBranch = new Node()
+
+/** Copies of slots that cursors are done with: making one costs more than filling it. */
+const spareCopies: Node[] = []
+const MAX_SPARE_COPIES = 64
+
+/**
+ * A position between or on entries of one tree, moving leaf by leaf. `leaf` and `index` name the
+ * entry; `valid` is false before the first and behind the last.
+ *
+ * The cursor of a reader that can be ended (`hold`) stands on copies of slots, each found to have been held
+ * once it had been made: what it says is true for good, and what it leads to may be followed.
+ */
+export class Cursor {
+  readonly #reader: TreeReader
+  readonly #state: StateFields
+  readonly #hold: Hold | undefined
+  readonly #path: Node[] = []
+  readonly #taken: number[] = []
+  valid = false
+  index = 0
+  /** The slot entered last had not been verified before. */
+  #isFirst = false
+  /** Leaves ahead that have been asked for, and how many to ask for next. */
+  #askedAhead = 0
+  #askNext = 1
+  /** A leaf is looked at where it is, and the copy that takes its place as soon as another has to be made. */
+  #glancedAt: Node | undefined
+  #leafCopy: Node | undefined
+
+  constructor(reader: TreeReader, state: StateFields, hold?: Hold) {
+    this.#reader = reader
+    this.#state = state
+    this.#hold = hold
+  }
+
+  get leaf(): Node {
+    return this.#path[0]!
+  }
+
+  #enter(level: number, slot: number): Node {
+    const { checker, space } = this.#reader
+    const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+    if (this.#hold === undefined) {
+      this.#isFirst = checker.expect(slot, type, level)
+      return (this.#path[level] ??= new Node()).at(space, slot as SlotNo)
+    }
+    if (level === 0) this.#endGlance()
+    const copy = (this.#path[level] ??= spareCopies.pop() ?? Node.scratch())
+    this.#isFirst = checker.take(copy, slot, type, level, this.#hold)
+    return copy
+  }
+
+  /** Gives copies back; the cursor is done. */
+  close(): void {
+    if (this.#hold === undefined) return
+    this.#endGlance()
+    for (const copy of this.#path) if (copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(copy)
+    this.#path.length = 0
+    this.valid = false
+  }
+
+  /** Goes to the first entry at or above `key` (above it if `after`). */
+  seek(key: Uint8Array, keyLength: number, after: boolean): boolean {
+    let slot = this.#state[STATE.ROOT]!
+    this.valid = false
+    for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const node = this.#enter(level, slot)
+      if (level > 0) {
+        const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+        this.#taken[level] = i
+        slot = node.child(i)
+        continue
+      }
+      const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      if (this.#isFirst || i === -1 || i === ~node.count) this.#checkPlace()
+      this.index = i >= 0 ? (after ? i + 1 : i) : ~i
+      this.valid = true
+      if (this.index >= node.count) this.nextLeaf()
+    }
+    return this.valid
+  }
+
+  /** Goes to the last entry below `key` (at or below it if `inclusive`). */
+  seekBelow(key: Uint8Array, keyLength: number, inclusive: boolean): boolean {
+    if (!this.seek(key, keyLength, inclusive)) return this.last()
+    return this.previous()
+  }
+
+  first(): boolean {
+    return this.#edge(0)
+  }
+  last(): boolean {
+    return this.#edge(-1)
+  }
+
+  #edge(side: 0 | -1): boolean {
+    const height = this.#state[STATE.HEIGHT]!
+    this.valid = height > 0
+    if (this.valid) this.#fall(height - 1, this.#state[STATE.ROOT]!, side)
+    return this.valid
+  }
+
+  /** Goes down from `slot` at `level` along its first or last entries. */
+  #fall(level: number, slot: number, side: 0 | -1): void {
+    for (; level >= 0; level--) {
+      const node = this.#enter(level, slot)
+      const i = side === 0 ? 0 : node.count - 1
+      if (level === 0) {
+        // Among a whole leaf of entries this costs nothing that could be measured; a glance goes without.
+        if (this.#isFirst || this.#hold !== undefined) this.#checkPlace()
+        this.index = i
+      } else {
+        this.#taken[level] = i
+        slot = node.child(i)
+      }
+    }
+  }
+
+  next(): boolean {
+    if (this.valid && ++this.index >= this.leaf.count) this.nextLeaf()
+    return this.valid
+  }
+
+  previous(): boolean {
+    if (this.valid && --this.index < 0) this.previousLeaf()
+    return this.valid
+  }
+
+  /** Goes to the first entry of the next leaf. */
+  nextLeaf(): boolean {
+    return this.#step(1, false)
+  }
+  /** Goes to the last entry of the leaf before. */
+  previousLeaf(): boolean {
+    return this.#step(-1, false)
+  }
+  /**
+   * Goes to the next leaf and looks at it where it is, if it can: for those who want of it a number or two, and
+   * find them to have been held before they believe them. With a `hold` only.
+   */
+  glanceAtNext(): boolean {
+    return this.#step(1, true)
+  }
+
+  #step(direction: 1 | -1, isGlance: boolean): boolean {
+    const height = this.#state[STATE.HEIGHT]!
+    for (let level = 1; level < height; level++) {
+      const node = this.#path[level]!
+      const i = this.#taken[level]! + direction
+      if (i < 0 || i >= node.count) continue
+      this.#taken[level] = i
+      if (level > 1) this.#askedAhead = 0
+      else if (this.#askedAhead-- === 0) this.#askAhead(node, i, direction)
+      if (level > 1 || !isGlance || !this.#glance(node.child(i))) this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
+      return (this.valid = true)
+    }
+    return (this.valid = false)
+  }
+
+  /** True if the branches say that there is no key up to `to` behind this leaf. `to`: undefined for no bound. */
+  isNothingBehind(to: Uint8Array | undefined, inclusive: boolean): boolean {
+    for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
+      const node = this.#path[level]!
+      const i = this.#taken[level]! + 1
+      if (i >= node.count) continue
+      if (to === undefined) return false
+      const order = compareKeys(node.u8, node.keyAt(i), node.keyLength(i), to, 0, to.length, 0)
+      return inclusive ? order > 0 : order >= 0
+    }
+    return true
+  }
+
+  /** The same of keys from `from` on before this leaf. */
+  isNothingBefore(from: Uint8Array | undefined): boolean {
+    for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
+      const node = this.#path[level]!
+      const i = this.#taken[level]!
+      if (i === 0) continue
+      return from !== undefined && compareKeys(node.u8, node.keyAt(i), node.keyLength(i), from, 0, from.length, 0) <= 0
+    }
+    return true
+  }
+
+  /** Stands on a leaf where it is; false if it must be copied. */
+  #glance(slot: number): boolean {
+    const { checker, space } = this.#reader
+    if (!isReachable(slot, checker.fileSlots) || !checker.isPlain(slot, TYPE.LEAF, 0)) return false
+    readStep()
+    this.#leafCopy ??= this.#path[0]
+    this.#path[0] = (this.#glancedAt ??= new Node()).at(space, slot as SlotNo)
+    this.index = 0
+    return true
+  }
+
+  #endGlance(): void {
+    if (this.#leafCopy !== undefined) this.#path[0] = this.#leafCopy
+    this.#leafCopy = undefined
+  }
+
+  /** Whoever goes on reads more: asks for leaf i of a branch and some behind it, twice as many each time. */
+  #askAhead(branch: Node, i: number, direction: 1 | -1): void {
+    const { readAhead } = this.#reader.space
+    if (!readAhead.isUseful) return
+    this.#askNext = Math.min(this.#askNext * 2, MAX_LEAVES_AHEAD)
+    let n = 0
+    for (; n < this.#askNext && i >= 0 && i < branch.count; n++, i += direction) readAhead.note(branch.child(i))
+    readAhead.ask()
+    this.#askedAhead = n - 1
+  }
+
+  /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified. */
+  #checkPlace(): void {
+    const { checker } = this.#reader
+    checkPlace(checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    if (this.#isFirst) checker.accept(this.leaf.slot)
+  }
+
+  /** Throws `CorruptError` if the leaf that `key` belongs to is not in its place. */
+  checkPlaceOf(key: Uint8Array, keyLength: number): void {
+    let slot = this.#state[STATE.ROOT]!
+    for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const node = this.#enter(level, slot)
+      const i = level === 0 ? 0 : findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      this.#taken[level] = i
+      if (level > 0) slot = node.child(i)
+      else this.#checkPlace()
+    }
+    this.close()
+  }
+
+  /** Index of the first entry of this leaf at or above `key` (above it if `after`). */
+  boundInLeaf(key: Uint8Array, keyLength: number, after: boolean): number {
+    const leaf = this.leaf
+    const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
+    return i >= 0 ? (after ? i + 1 : i) : ~i
+  }
+}

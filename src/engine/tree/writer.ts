@@ -1,0 +1,515 @@
+// The copy-on-write B+tree, as the leader changes it. Published slots are never written: the first
+// time a group of frames touches a slot it gets a copy of its own, and so does every slot above it.
+// Nothing that is done here can be reached by anybody until the state that names the new root is
+// published.
+import type { Allocator } from '../space/allocator.js'
+import { STATE, type StateFields } from '../shared/control.js'
+import {
+  isInline,
+  LEAF_CELL_HEADER,
+  LEAF_ENTRY_WORDS,
+  MAX_HEIGHT,
+  OVERFLOW_FLAG,
+  OVERFLOW_POINTER_BYTES,
+  overflowSlots,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
+} from '../format/layout.js'
+import { even, Node } from '../format/node.js'
+import { overflowChain, writeOverflow } from '../space/overflow.js'
+import { checkNeighbours, checkPlace } from './leaf-bounds.js'
+import { commonPrefix, findChild, findInLeaf } from '../format/search.js'
+import { madeAt, type SlotChecker } from '../space/slot-checker.js'
+import type { SlotSpace } from '../format/slot-space.js'
+
+/** A slot with less than this in it is joined with a neighbour ... */
+const UNDERFULL_BYTES = SLOT_BODY_BYTES / 4
+/** ... if both together leave some room for what comes next. */
+const JOINED_BYTES = (SLOT_BODY_BYTES * 3) / 4
+/** So many insertions next to each other count as sequential. */
+const SEQUENTIAL_RUN = 3
+
+export class TreeWriter {
+  readonly #space: SlotSpace
+  readonly #allocator: Allocator
+  readonly #checker: SlotChecker
+  #state!: StateFields
+  #lsn = 0
+  #lsnLow = 0
+  #lsnHigh = 0
+
+  /** The way from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
+  readonly #path: Node[] = []
+  readonly #taken = new Int32Array(MAX_HEIGHT)
+  /** The slot on the last way down at each level that is this group's own, and so need not be looked at again; 0: none. */
+  readonly #owned: number[] = new Array<number>(MAX_HEIGHT).fill(0)
+  readonly #source = Node.scratch()
+  /** Separators on their way up: one buffer for each level. */
+  readonly #separators: Uint8Array[] = []
+  readonly #cell = Buffer.alloc(SLOT_BYTES)
+
+  constructor(space: SlotSpace, allocator: Allocator, checker: SlotChecker) {
+    this.#space = space
+    this.#allocator = allocator
+    this.#checker = checker
+    for (let i = 0; i < MAX_HEIGHT; i++) {
+      this.#path.push(new Node())
+      this.#separators.push(new Uint8Array(SLOT_BYTES))
+    }
+  }
+
+  /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
+  begin(state: StateFields, lsn: number): void {
+    this.#state = state
+    this.#lsn = lsn
+    this.#lsnLow = lsn | 0
+    this.#lsnHigh = Math.floor(lsn / 2 ** 32)
+    this.#owned.fill(0)
+  }
+
+  /** Sets `key` to the value at [valueAt, valueAt + valueLength) of `source`. */
+  put(
+    key: Uint8Array,
+    keyLength: number,
+    source: Buffer,
+    valueAt: number,
+    valueLength: number,
+    version: number,
+  ): void {
+    const leaf = this.#descend(key, keyLength)
+    const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
+    // A key before or behind all of a leaf's may be another leaf's.
+    if (this.#isLeafNew && (i === -1 || i === ~leaf.count)) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+
+    // The cell behind the key, built aside: version and length in front, then value or pointer.
+    let payload = source
+    let payloadAt = valueAt
+    let payloadBytes = valueLength
+    let flags = 0
+    if (!isInline(keyLength, valueLength)) {
+      const pointer = writeOverflow(this.#space, this.#allocator, this.#lsnLow, this.#lsnHigh, source, valueAt, valueLength)
+      this.#cell.writeUInt32LE(pointer.first, 0)
+      this.#cell.writeUInt32LE(pointer.lengthBytes, 4)
+      this.#cell.writeUInt32LE(pointer.crc >>> 0, 8)
+      payload = this.#cell
+      payloadAt = 0
+      payloadBytes = OVERFLOW_POINTER_BYTES
+      flags = OVERFLOW_FLAG
+      this.#state[STATE.OVERFLOWS]! += overflowSlots(valueLength)
+    }
+    const cellBytes = even(LEAF_CELL_HEADER + keyLength + payloadBytes)
+
+    if (i >= 0) {
+      if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
+      if (leaf.cellBytes(i) === cellBytes) {
+        // Same size: over the old one. The slot is this group's own.
+        const word = leaf.entry(i) + 1
+        leaf.i32[word] = (leaf.i32[word]! & 0x7fffffff) | (flags << 16)
+        this.#fill(leaf, leaf.base + leaf.cellOffset(i), keyLength, payload, payloadAt, payloadBytes, flags, version)
+        return
+      }
+      leaf.remove(i)
+    } else {
+      this.#state[STATE.ENTRIES]!++
+    }
+    const at = i >= 0 ? i : ~i
+    if (i < 0) noteInsertion(leaf, at)
+    if (leaf.freeBytes >= cellBytes + LEAF_ENTRY_WORDS * 4) {
+      const cell = leaf.insert(at, key, 0, keyLength, flags, cellBytes)
+      this.#fill(leaf, cell, keyLength, payload, payloadAt, payloadBytes, flags, version)
+    } else {
+      const [node, index] = this.#splitAndInsert(0, at, key, keyLength, flags, cellBytes)
+      const cell = node.base + node.cellOffset(index)
+      this.#fill(node, cell, keyLength, payload, payloadAt, payloadBytes, flags, version)
+    }
+  }
+
+  /** Removes `key`. False if it is not there; then nothing was touched. */
+  del(key: Uint8Array, keyLength: number): boolean {
+    if (!this.#contains(key, keyLength)) return false
+    const leaf = this.#descend(key, keyLength)
+    const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
+    if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
+    leaf.remove(i)
+    setRun(leaf, 0, 0)
+    this.#state[STATE.ENTRIES]!--
+    this.#shrink(0)
+    return true
+  }
+
+  #fill(
+    node: Node,
+    cellAt: number,
+    keyLength: number,
+    payload: Buffer,
+    payloadAt: number,
+    payloadBytes: number,
+    flags: number,
+    version: number,
+  ): void {
+    const w = cellAt >> 1
+    node.u16[w] = version & 0xffff
+    node.u16[w + 1] = (version / 0x10000) & 0xffff
+    node.u16[w + 2] = Math.floor(version / 2 ** 32)
+    node.u16[w + 3] = flags === 0 ? payloadBytes : 0
+    const to = cellAt + LEAF_CELL_HEADER + keyLength
+    if (payloadBytes < 48) for (let n = 0; n < payloadBytes; n++) node.u8[to + n] = payload[payloadAt + n]!
+    else node.u8.set(payload.subarray(payloadAt, payloadAt + payloadBytes), to)
+    if (((keyLength + payloadBytes) & 1) === 1) node.u8[to + payloadBytes] = 0
+  }
+
+  // ---- the way down ----------------------------------------------------------------------------
+
+  #contains(key: Uint8Array, keyLength: number): boolean {
+    let slot = this.#state[STATE.ROOT]!
+    for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
+      const first = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      const node = this.#path[level]!.at(this.#space, slot as SlotNo)
+      if (level === 0) {
+        const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+        if (first || i === -1 || i === ~node.count) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+        if (first) this.#checker.accept(slot)
+        return i >= 0
+      }
+      const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      this.#taken[level] = i
+      slot = node.child(i)
+    }
+    return false
+  }
+
+  /** Goes to the leaf of `key`, making every slot on the way this group's own. */
+  #descend(key: Uint8Array, keyLength: number): Node {
+    const s = this.#state
+    if (s[STATE.HEIGHT] === 0) {
+      const leaf = this.#create(this.#path[0]!, TYPE.LEAF, 0)
+      s[STATE.ROOT] = leaf.slot
+      s[STATE.HEIGHT] = 1
+      return leaf
+    }
+    this.#isLeafNew = false
+    let level = s[STATE.HEIGHT]! - 1
+    let node = this.#ownRoot(level)
+    while (level > 0) {
+      const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
+      this.#taken[level] = i
+      const child = node.child(i)
+      level--
+      const own = this.#own(this.#path[level]!, child, level)
+      if (own.slot !== child) {
+        node.setChild(i, own.slot)
+        if (level === 0) this.#acceptLeaf(child)
+      }
+      node = own
+    }
+    return node
+  }
+
+  /** The way down has copied the leaf `child`: last chance to find that in its place, if nobody has yet. */
+  #acceptLeaf(child: number): void {
+    this.#isLeafNew = true
+    if (!this.#checker.isUnverified(child)) return
+    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    this.#checker.accept(child)
+  }
+
+  #ownRoot(level: number): Node {
+    const s = this.#state
+    const root = s[STATE.ROOT]!
+    const node = this.#own(this.#path[level]!, root, level)
+    if (node.slot === root) return node
+    // A leaf that is all of the tree is in its place.
+    if (this.#checker.isUnverified(root)) this.#checker.accept(root)
+    s[STATE.ROOT] = node.slot
+    return node
+  }
+
+  /** Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by that. */
+  #own(node: Node, slot: number, level: number): Node {
+    if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
+    this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    node.at(this.#space, slot as SlotNo)
+    const w = (node.base + SLOT.LSN) >> 2
+    const low = node.i32[w]!
+    const high = node.i32[w + 1]!
+    if (low === this.#lsnLow && high === this.#lsnHigh) {
+      this.#owned[level] = slot
+      return node
+    }
+    const from = this.#copied.at(this.#space, slot as SlotNo)
+    node.at(this.#space, this.#allocator.allocate())
+    node.copyFrom(from)
+    node.claim(this.#lsnLow, this.#lsnHigh)
+    node.tighten()
+    this.#allocator.free(slot as SlotNo, high * 2 ** 32 + (low >>> 0))
+    this.#owned[level] = node.slot
+    return node
+  }
+  readonly #copied = new Node()
+  /** The way down has copied its leaf: until now nobody looked where that lies. */
+  #isLeafNew = false
+
+  #create(node: Node, type: number, level: number): Node {
+    const slot = this.#allocator.allocate()
+    const window = this.#space.reach(slot)
+    node.u8 = this.#space.u8[window]!
+    node.u16 = this.#space.u16[window]!
+    node.i32 = this.#space.i32[window]!
+    node.base = this.#space.base(slot)
+    node.slot = slot
+    node.init(type, level, this.#lsnLow, this.#lsnHigh)
+    this.#state[level === 0 ? STATE.LEAVES : STATE.BRANCHES]!++
+    return node
+  }
+
+  /** Gives up a slot that this group made. */
+  #discard(node: Node): void {
+    this.#state[node.isLeaf ? STATE.LEAVES : STATE.BRANCHES]!--
+    this.#allocator.free(node.slot, this.#lsn)
+  }
+
+  #freeOverflow(leaf: Node, i: number): void {
+    const at = leaf.keyAt(i) + leaf.keyLength(i)
+    const u8 = leaf.u8
+    const first = readU32(u8, at) as SlotNo
+    const lengthBytes = readU32(u8, at + 4)
+    const pointer = { first, lengthBytes, crc: readU32(u8, at + 8) }
+    for (const slot of overflowChain(this.#space, this.#checker, pointer)) this.#allocator.free(slot, madeAt(this.#space, slot))
+    this.#state[STATE.OVERFLOWS]! -= overflowSlots(lengthBytes)
+  }
+
+  // ---- splitting -------------------------------------------------------------------------------
+
+  /**
+   * Splits the full node at `level` of the path and inserts an entry at index `at` of what it was.
+   * Returns the node that the entry went to, and its index there.
+   */
+  #splitAndInsert(
+    level: number,
+    at: number,
+    key: Uint8Array,
+    keyLength: number,
+    flags: number,
+    cellBytes: number,
+  ): [Node, number] {
+    const left = this.#path[level]!
+    const type = left.isLeaf ? TYPE.LEAF : TYPE.BRANCH
+    const source = this.#source
+    source.copyFrom(left)
+    const count = source.count
+    const run = left.isLeaf ? runOf(left) : 0
+    const right = this.#create(new Node(), type, level)
+    const middle = splitPoint(source, at, cellBytes, run)
+
+    left.init(type, level, this.#lsnLow, this.#lsnHigh)
+    let target = left
+    // The entry at index v of the sequence with the new one in it; the node to the right gets [middle, count].
+    for (let v = 0; v <= count; v++) {
+      const to = v < middle ? left : right
+      if (v === at) {
+        target = to
+        to.insert(to.count, key, 0, keyLength, flags, cellBytes)
+      } else {
+        to.append(source, v < at ? v : v - 1)
+      }
+    }
+    left.rehead()
+    if (left.isLeaf) {
+      right.rehead()
+      setRun(left, target === left ? at : 0, target === left ? run : 0)
+      setRun(right, target === right ? at - middle : 0, target === right ? run : 0)
+    }
+
+    const separator = this.#separators[level]!
+    let length: number
+    if (left.isLeaf) {
+      // The shortest key above everything on the left.
+      const last = left.count - 1
+      const shared = commonPrefix(
+        left.u8, left.keyAt(last), left.keyLength(last),
+        right.u8, right.keyAt(0), right.keyLength(0),
+      )
+      length = shared + 1
+      separator.set(right.u8.subarray(right.keyAt(0), right.keyAt(0) + length))
+    } else {
+      length = right.keyLength(0)
+      separator.set(right.u8.subarray(right.keyAt(0), right.keyAt(0) + length))
+      right.clearFirstKey()
+      right.rehead()
+    }
+    this.#addChild(level + 1, separator, length, left.slot, right.slot)
+    return [target, target === left ? at : at - middle]
+  }
+
+  /** Hangs `right`, which begins at `separator`, behind the child taken at `level`. */
+  #addChild(level: number, separator: Uint8Array, length: number, left: SlotNo, right: SlotNo): void {
+    const s = this.#state
+    if (level === s[STATE.HEIGHT]) {
+      const root = this.#create(this.#path[level]!, TYPE.BRANCH, level)
+      root.insert(0, separator, 0, 0, 0, 0)
+      root.setChild(0, left)
+      root.insert(1, separator, 0, length, 0, even(length))
+      root.setChild(1, right)
+      s[STATE.ROOT] = root.slot
+      s[STATE.HEIGHT]!++
+      this.#taken[level] = 0
+      return
+    }
+    const node = this.#path[level]!
+    const at = this.#taken[level]! + 1
+    const cellBytes = even(length)
+    if (node.freeBytes >= cellBytes + node.words * 4) {
+      node.insert(at, separator, 0, length, 0, cellBytes)
+      node.setChild(at, right)
+      return
+    }
+    // The key of the new entry may be the one that moves up; its child stays where it went.
+    const [target, index] = this.#splitAndInsert(level, at, separator, length, 0, cellBytes)
+    target.setChild(index, right)
+  }
+
+  // ---- shrinking -------------------------------------------------------------------------------
+
+  /** Restores order after entries went from the node at `level`: joins, drops, lowers the root. */
+  #shrink(level: number): void {
+    const s = this.#state
+    const node = this.#path[level]!
+    if (level === s[STATE.HEIGHT]! - 1) {
+      if (level === 0) {
+        if (node.count > 0) return
+        this.#discard(node)
+        s[STATE.ROOT] = 0
+        s[STATE.HEIGHT] = 0
+        return
+      }
+      if (node.count > 1) return
+      s[STATE.ROOT] = node.child(0)
+      s[STATE.HEIGHT] = level
+      this.#discard(node)
+      // What is the root now may itself have but one child.
+      this.#ownRoot(level - 1)
+      if (level - 1 > 0) this.#shrink(level - 1)
+      return
+    }
+    const parent = this.#path[level + 1]!
+    const i = this.#taken[level + 1]!
+    if (node.count === 0) {
+      this.#discard(node)
+      this.#dropChild(parent, i)
+      this.#shrink(level + 1)
+      return
+    }
+    if (node.usedBytes >= UNDERFULL_BYTES) return
+    if (i + 1 < parent.count && this.#join(parent, i, level)) this.#shrink(level + 1)
+    else if (i > 0 && this.#join(parent, i - 1, level)) this.#shrink(level + 1)
+  }
+
+  /** Moves the children i and i + 1 of `parent` into one if they fit. */
+  #join(parent: Node, i: number, level: number): boolean {
+    const space = this.#space
+    const left = new Node()
+    const right = new Node()
+    const leaf = level === 0
+    for (const [n, node] of [left, right].entries()) {
+      const slot = parent.child(i + n)
+      const first = this.#checker.expect(slot, leaf ? TYPE.LEAF : TYPE.BRANCH, level)
+      node.at(space, slot)
+      if (!first || !leaf) continue
+      // Before anybody goes on to the values that it leads to.
+      checkPlace(this.#checker, [node, ...this.#path.slice(1)], [0, i + n, ...this.#taken.slice(2)], this.#state[STATE.HEIGHT]!)
+      this.#checker.accept(slot)
+    }
+    if (leaf) checkNeighbours(this.#checker, left, right, parent, i + 1)
+    const pulled = leaf ? 0 : even(parent.keyLength(i + 1))
+    if (left.usedBytes + right.usedBytes + pulled > JOINED_BYTES) return false
+
+    this.#own(left, parent.child(i), level)
+    parent.setChild(i, left.slot)
+    left.compact()
+    const start = left.count
+    for (let n = 0; n < right.count; n++) left.append(right, n)
+    if (!leaf) {
+      // The right one's first child gets the key that told the two apart.
+      const child = left.child(start)
+      const key = parent.u8.slice(parent.keyAt(i + 1), parent.keyAt(i + 1) + parent.keyLength(i + 1))
+      left.remove(start)
+      left.insert(start, key, 0, key.length, 0, even(key.length))
+      left.setChild(start, child)
+    } else {
+      setRun(left, 0, 0)
+    }
+    left.rehead()
+    this.#state[leaf ? STATE.LEAVES : STATE.BRANCHES]!--
+    const w = (right.base + SLOT.LSN) >> 2
+    this.#allocator.free(right.slot, right.i32[w + 1]! * 2 ** 32 + (right.i32[w]! >>> 0))
+    this.#dropChild(parent, i + 1)
+    return true
+  }
+
+  #dropChild(parent: Node, i: number): void {
+    parent.remove(i)
+    if (i === 0 && parent.count > 0) parent.clearFirstKey()
+  }
+}
+
+const readU32 = (u8: Uint8Array, at: number): number =>
+  (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0
+
+// ---- where to split ------------------------------------------------------------------------------
+// A leaf remembers where the last insertion went and how many before it were next to each other,
+// so that sequential insertion, upwards or downwards, anywhere in the tree, leaves full slots.
+
+const runOf = (leaf: Node): number => (leaf.i32[(leaf.base + SLOT.RUN) >> 2]! << 16) >> 16
+
+function setRun(leaf: Node, last: number, run: number): void {
+  leaf.u16[(leaf.base + SLOT.LAST_INSERT) >> 1] = last
+  leaf.u16[(leaf.base + SLOT.RUN) >> 1] = run
+}
+
+/** Counts upwards for insertions one behind the other, downwards for one in front of the other. */
+function noteInsertion(leaf: Node, at: number): void {
+  const last = leaf.u16[(leaf.base + SLOT.LAST_INSERT) >> 1]!
+  const run = runOf(leaf)
+  if (at === last + 1) setRun(leaf, at, Math.min(run < 0 ? 1 : run + 1, 1000))
+  else if (at === last) setRun(leaf, at, Math.max(run > 0 ? -1 : run - 1, -1000))
+  else setRun(leaf, at, 0)
+}
+
+/**
+ * How many entries go to the left node, of the sequence of `node`'s entries with a new one of
+ * `cellBytes` at index `at`. At least one goes to each side, and both fit.
+ */
+function splitPoint(node: Node, at: number, cellBytes: number, run: number): number {
+  const count = node.count
+  const entryBytes = node.words * 4
+  const total = node.usedBytes + cellBytes + entryBytes
+  // A run goes on at the edge of a node of its own: what lies beyond it belongs to another one and
+  // moves away. If that does not fit, the new entry moves, as long as it leaves most behind.
+  let apart = 0
+  let moved = 0
+  if (run >= SEQUENTIAL_RUN) {
+    apart = at < count ? at + 1 : at
+    if (at * 2 > count) moved = at
+  } else if (run <= -SEQUENTIAL_RUN) {
+    apart = at > 0 ? at : at + 1
+    if (at * 2 < count) moved = at + 1
+  }
+  let left = 0
+  let balanced = 0
+  let fallback = 0
+  for (let v = 0; v <= count; v++) {
+    const fits = v > 0 && left <= SLOT_BODY_BYTES && total - left <= SLOT_BODY_BYTES
+    if (fits && v === apart) return v
+    if (fits && v === moved) fallback = v
+    const bytes = entryBytes + (v === at ? cellBytes : node.cellBytes(v < at ? v : v - 1))
+    // Where the halves are closest, never with an empty side.
+    if (balanced === 0 && v > 0 && left + bytes / 2 >= total / 2) balanced = v
+    if (balanced !== 0 && v >= apart && v >= moved) return fallback === 0 ? balanced : fallback
+    left += bytes
+  }
+  if (fallback !== 0) return fallback
+  return balanced === 0 ? count : balanced
+}

@@ -1,0 +1,425 @@
+// Salvage: brings out of damaged files everything that can still be read, into a new database. It
+// reads the files themselves and changes none of them.
+//
+//   1. The tree of the newest good header is walked; slots that are damaged are left out, and with
+//      them the keys between their neighbours.
+//   2. If a branch was among them, or no header is good, leaves that nobody leads to are looked for
+//      in the whole file. What the free list names is old and left alone; where that cannot be read
+//      either, the newest version of a key wins, and keys that were deleted may come back.
+//   3. The log is replayed from where the tree ends, over its damaged places.
+//
+// Whatever is brought out has a CRC that holds. What is missing is listed.
+import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
+import type { Storage } from '../storage/storage.js'
+import { crc32c } from '../encoding/crc32c.js'
+import { FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, MAX_VALUE_BYTES, OP_PUT } from '../wal/frame.js'
+import { Log } from '../wal/log.js'
+import { MAX_LSN, type Lsn } from '../wal/lsn.js'
+import { classifyEnd, LogReader } from '../wal/log-reader.js'
+import { filePosition } from '../wal/segment.js'
+import { Engine } from '../engine/engine.js'
+import { databasePaths, findHeader, type HeaderSearch } from '../engine/lifecycle/paths.js'
+import { readChain } from '../engine/space/free-list.js'
+import { eachSlot } from '../engine/format/runs.js'
+import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from '../engine/format/layout.js'
+import { isKey } from '../encoding/keys.js'
+import { LOCK } from '../engine/shared/lock-bytes.js'
+import { Node } from '../engine/format/node.js'
+import type { ResolvedOptions } from '../engine/options.js'
+import { overflowPointer } from '../engine/space/overflow.js'
+import { slotDamage, type TreeBounds } from '../engine/space/slot-checker.js'
+import { SlotSpace } from '../engine/format/slot-space.js'
+import { storedEncoding } from '../encoding/values/codec.js'
+
+/** Keys from `from` on and below `to`, encoded; undefined is no bound. */
+export interface LostRange {
+  readonly from: Uint8Array | undefined
+  readonly to: Uint8Array | undefined
+}
+
+export interface SalvageReport {
+  /** Nothing is missing: neither an entry of the tree nor an acknowledged frame. */
+  readonly complete: boolean
+  /** False if no header was good and leaves were gathered from all over the file. */
+  readonly headerFound: boolean
+  /** Entries brought out of the tree. */
+  readonly entries: number
+  /** Those of them from leaves that nothing led to any more. */
+  readonly entriesFromLostLeaves: number
+  /** Keys that were deleted, and old values, may be among them. */
+  readonly mayBeStale: boolean
+  readonly framesReplayed: number
+  readonly operationsReplayed: number
+  /** At most 100. */
+  readonly damage: { readonly slotNo: number; readonly why: string }[]
+  readonly damagedSlots: number
+  /** Where keys are missing; what was found of them in lost leaves or the log is there. */
+  readonly lostRanges: LostRange[]
+  /** Encoded keys whose values were damaged. */
+  readonly lostValues: Uint8Array[]
+  /** Stretches of the log that cannot be read. */
+  readonly logGaps: { readonly fromLsn: number; readonly toLsn: number | undefined; readonly why: string }[]
+}
+
+const MAX_DAMAGE = 100
+const FRAME_BYTES = 4 * 1024 * 1024
+const CHUNK_BYTES = 1024 * 1024
+
+/**
+ * Salvages the database at `options.path` into a new one at `target.path`. Throws `NotFoundError`,
+ * `LockedError` while somebody has it open, `InvalidError` if there is something at the target. The new one has the
+ * old one's value encoding; where no header says which that is, that of `target`.
+ */
+export function salvage(options: ResolvedOptions, target: ResolvedOptions, storage: Storage): SalvageReport {
+  const paths = databasePaths(options.path)
+  if (storage.info(paths.data).kind !== 'file') throw new NotFoundError(`There is no database at ${options.path}: it has no data file.`)
+  if (storage.info(target.path).kind !== 'missing') {
+    throw new InvalidError(`There is something at ${target.path} already; give a path for a new database.`)
+  }
+  const locks = storage.openLocks(paths.data)
+  try {
+    if (locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
+      throw new LockedError('The database is open elsewhere; close it everywhere before salvaging it.')
+    }
+    const { reserveBytes, windowBytes } = options
+    const region = storage.openRegion(paths.data, { mode: 'private', reserveBytes, windowBytes, create: false })
+    try {
+      const space = new SlotSpace(region)
+      const search = headersOf(space, paths.data)
+      const encodingNo = search.header?.encodingNo
+      const valueEncoding = encodingNo === undefined ? target.valueEncoding : storedEncoding(encodingNo, { ...target, path: options.path })
+      const engine = Engine.open({ ...target, valueEncoding }, storage)
+      try {
+        return new Salvage(space, search, engine, paths.wal, storage).run()
+      } finally {
+        engine.close()
+      }
+    } finally {
+      region.close()
+    }
+  } finally {
+    locks.close()
+  }
+}
+
+class Salvage {
+  readonly #space: SlotSpace
+  readonly #slots: number
+  readonly #engine: Engine
+  readonly #frame = new FrameBuilder(64 * 1024)
+  readonly #log: Log
+  readonly #search: HeaderSearch
+  readonly #reached: Uint8Array
+  readonly #scratch = new Node()
+  readonly #bounds: TreeBounds
+  readonly #damage: { slotNo: number; why: string }[] = []
+  readonly #lostRanges: LostRange[] = []
+  readonly #lostValues: Uint8Array[] = []
+  readonly #gaps: { fromLsn: number; toLsn: number | undefined; why: string }[] = []
+  #damagedSlots = 0
+  #branchLost = false
+  #entries = 0
+  #entriesFromLostLeaves = 0
+  #mayBeStale = false
+  #newestVersion = 0
+  #frames = 0
+  #operations = 0
+
+  constructor(space: SlotSpace, search: HeaderSearch, engine: Engine, wal: string, storage: Storage) {
+    this.#space = space
+    this.#slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+    this.#engine = engine
+    this.#search = search
+    this.#reached = new Uint8Array(this.#slots)
+    const { header } = this.#search
+    this.#log = new Log({ storage, directory: wal, uuid: header?.uuid ?? Buffer.alloc(16), segmentBytes: 0, readOnly: true, ownOnly: header !== undefined })
+    const end = Math.min(header?.nextSlot ?? this.#slots, this.#slots)
+    // A slot that leads beyond the end of a file that was cut short has more that is good in it.
+    this.#bounds = { lsn: header?.lsn ?? MAX_LSN, leadsTo: (slot) => slot >= HEADER_SLOTS && (slot < end || end === this.#slots) }
+  }
+
+  run(): SalvageReport {
+    const { header } = this.#search
+    try {
+      if (header === undefined) {
+        this.#branchLost = true
+        this.#lostRanges.push({ from: undefined, to: undefined })
+      } else if (header.height > 0) {
+        this.#visit(header.root, header.height - 1, undefined, undefined)
+      }
+      if (this.#branchLost) this.#gatherLostLeaves()
+      this.#commit()
+      this.#replay(header?.lsn)
+      this.#commit()
+    } finally {
+      this.#log.close()
+    }
+    return {
+      complete: header !== undefined && this.#damagedSlots === 0 && this.#lostValues.length === 0 && this.#gaps.length === 0,
+      headerFound: header !== undefined,
+      entries: this.#entries,
+      entriesFromLostLeaves: this.#entriesFromLostLeaves,
+      mayBeStale: this.#mayBeStale,
+      framesReplayed: this.#frames,
+      operationsReplayed: this.#operations,
+      damage: this.#damage,
+      damagedSlots: this.#damagedSlots,
+      lostRanges: this.#lostRanges,
+      lostValues: this.#lostValues,
+      logGaps: this.#gaps,
+    }
+  }
+
+  #bytes(slotNo: number): Buffer {
+    const base = this.#space.base(slotNo)
+    return this.#space.buffers[this.#space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES)
+  }
+
+  // ---- the tree --------------------------------------------------------------------------------
+
+  /** What keeps a slot from being what it should be. */
+  #problem(slotNo: number, type: number, level: number): string | undefined {
+    if (slotNo < HEADER_SLOTS || slotNo >= this.#slots) return 'the file ends before it'
+    const bytes = this.#bytes(slotNo)
+    const why = slotDamage(this.#space, slotNo as SlotNo, this.#scratch, this.#bounds)
+    if (why !== undefined) return why
+    if (bytes[SLOT.TYPE] !== type || bytes[SLOT.LEVEL] !== level) return 'it is another kind of slot than what leads to it says'
+    return undefined
+  }
+
+  #note(slotNo: number, why: string): void {
+    this.#damagedSlots++
+    if (this.#damage.length < MAX_DAMAGE) this.#damage.push({ slotNo, why })
+  }
+
+  #visit(slotNo: number, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void {
+    const again = slotNo < this.#slots && this.#reached[slotNo] !== 0
+    const why = again ? 'two slots lead to it' : this.#problem(slotNo, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    if (!again && slotNo < this.#slots) this.#reached[slotNo] = 1
+    if (why !== undefined) {
+      this.#note(slotNo, why)
+      this.#lostRanges.push({ from: low, to: high })
+      if (level > 0) this.#branchLost = true
+      return
+    }
+    const node = new Node().at(this.#space, slotNo as SlotNo)
+    if (level === 0) {
+      // What lies outside of its range is not this leaf's: it may be of another time.
+      const misfits = Array.from({ length: node.count }, (_, i) => keyAt(node, i)).filter((key) => !isWithin(key, low, high)).length
+      if (misfits > 0) {
+        this.#note(slotNo, `${misfits} of its keys are not those that what leads to it says`)
+        this.#lostRanges.push({ from: low, to: high })
+      }
+      for (let i = 0; i < node.count; i++) if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#bringOut(node, i)
+      return
+    }
+    const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
+    for (let i = 0; i < node.count; i++) {
+      this.#visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < node.count ? keyOf(i + 1) : high)
+    }
+  }
+
+  #bringOut(leaf: Node, i: number): boolean {
+    const at = leaf.keyAt(i)
+    const key = leaf.u8.slice(at, at + leaf.keyLength(i))
+    const value = leaf.overflows(i) ? this.#overflow(leaf, i) : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
+    if (value === undefined || !isKey(key, 0, key.length)) {
+      this.#lostValues.push(key)
+      return false
+    }
+    this.#newestVersion = Math.max(this.#newestVersion, versionOf(leaf, i))
+    this.#put(key, value)
+    this.#entries++
+    return true
+  }
+
+  #overflow(leaf: Node, i: number): Buffer | undefined {
+    const { first, lengthBytes, crc } = overflowPointer(leaf, i)
+    if (lengthBytes > Math.min(MAX_VALUE_BYTES, this.#slots * SLOT_BODY_BYTES)) return undefined
+    const value = Buffer.allocUnsafe(lengthBytes)
+    let done = 0
+    for (let slotNo: number = first; done < lengthBytes; ) {
+      const why = this.#problem(slotNo, TYPE.OVERFLOW, 0)
+      if (why !== undefined) {
+        this.#note(slotNo, why)
+        return undefined
+      }
+      this.#reached[slotNo] = 1
+      const bytes = this.#bytes(slotNo)
+      const used = bytes.readUInt32LE(SLOT.USED)
+      if (used !== Math.min(SLOT_BODY_BYTES, lengthBytes - done)) return undefined
+      bytes.copy(value, done, SLOT.BODY, SLOT.BODY + used)
+      done += used
+      slotNo = bytes.readUInt32LE(SLOT.NEXT)
+    }
+    return crc32c(value) >>> 0 === crc >>> 0 ? value : undefined
+  }
+
+  // ---- leaves that nothing leads to ------------------------------------------------------------
+
+  #gatherLostLeaves(): void {
+    const free = this.#freeSlots()
+    this.#mayBeStale = free === undefined
+    const end = Math.min(this.#slots, this.#search.header?.nextSlot ?? this.#slots)
+    const treeLsn = this.#search.header?.lsn ?? MAX_LSN
+    const versions = new Map<string, number>()
+    for (let slotNo = HEADER_SLOTS; slotNo < end; slotNo++) {
+      if (this.#reached[slotNo] !== 0 || free?.has(slotNo)) continue
+      if (this.#problem(slotNo, TYPE.LEAF, 0) !== undefined) continue
+      // Newer than the checkpoint: the log has all of it.
+      if (this.#bytes(slotNo).readUIntLE(SLOT.LSN, 6) > treeLsn) continue
+      const leaf = new Node().at(this.#space, slotNo as SlotNo)
+      for (let i = 0; i < leaf.count; i++) {
+        const key = keyAt(leaf, i)
+        if (!this.#lostRanges.some(({ from, to }) => isWithin(key, from, to))) continue
+        const name = key.toString('latin1')
+        const version = versionOf(leaf, i)
+        if (this.#mayBeStale && (versions.get(name) ?? -1) >= version) continue
+        if (!this.#bringOut(leaf, i)) continue
+        if (versions.has(name)) this.#entries--
+        else this.#entriesFromLostLeaves++
+        if (this.#mayBeStale) versions.set(name, version)
+      }
+    }
+  }
+
+  /** What the free list names; undefined if it cannot be read whole. */
+  #freeSlots(): Set<number> | undefined {
+    const { header } = this.#search
+    if (header === undefined) return undefined
+    const chain: SlotNo[] = []
+    for (let slotNo: number = header.chain; slotNo !== 0 && chain.length < header.chainSlots; ) {
+      if (this.#problem(slotNo, TYPE.FREE_LIST, 0) !== undefined) return undefined
+      chain.push(slotNo as SlotNo)
+      slotNo = this.#bytes(slotNo).readUInt32LE(SLOT.NEXT)
+    }
+    if (chain.length !== header.chainSlots) return undefined
+    try {
+      return new Set(eachSlot(readChain(this.#space, chain, header.nextSlot)))
+    } catch (error) {
+      if (error instanceof CorruptError) return undefined
+      throw error
+    }
+  }
+
+  // ---- the log ---------------------------------------------------------------------------------
+
+  /** Replays from `treeLsn`; if that is not known, whatever is newer than all that was found in leaves. */
+  #replay(treeLsn: Lsn | undefined): void {
+    if (this.#log.storage.info(this.#log.directory).kind !== 'directory') {
+      this.#gaps.push({ fromLsn: treeLsn ?? 0, toLsn: undefined, why: 'the directory of the log is missing' })
+      return
+    }
+    const starts = this.#log.starts()
+    const reader = new LogReader(this.#log, treeLsn ?? starts[0] ?? (0 as Lsn))
+    for (;;) {
+      while (reader.next(MAX_LSN)) {
+        if (treeLsn === undefined && reader.lsn <= this.#newestVersion) continue
+        if (!this.#applyFrame(reader)) this.#gaps.push({ fromLsn: reader.lsn, toLsn: reader.position, why: 'the frame is malformed' })
+      }
+      const from = reader.position
+      let why: string
+      try {
+        classifyEnd(this.#log, from, reader.segment)
+        return
+      } catch (error) {
+        if (!(error instanceof CorruptError)) throw error
+        why = error.message.replace(/^[^:]*: /, '').replace(/\. Acknowledged.*$/s, '')
+      }
+      const to = this.#nextFrame(from)
+      this.#gaps.push({ fromLsn: from, toLsn: to, why })
+      if (to === undefined) return
+      reader.seek(to, 0 as Lsn)
+    }
+  }
+
+  #applyFrame(reader: LogReader): boolean {
+    let sound = true
+    try {
+      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
+        sound &&= isKey(bytes, keyAt, keyAt + keyLength)
+      })
+    } catch {
+      // Its CRC holds and its inside makes no sense: nothing of it can be trusted.
+      return false
+    }
+    if (!sound) return false
+    forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+      const key = bytes.subarray(keyAt, keyAt + keyLength)
+      if (kind === OP_PUT) this.#put(key, bytes.subarray(valueAt, valueAt + valueLength))
+      else this.#frame.del(key, keyLength)
+      this.#operations++
+    })
+    this.#frames++
+    return true
+  }
+
+  /** LSN of the first good frame behind a damaged place: in the same segment, else in a later one. */
+  #nextFrame(from: Lsn): Lsn | undefined {
+    const starts = this.#log.starts().filter((start) => this.#log.segment(start) !== undefined)
+    for (const [i, start] of starts.entries()) {
+      const end = Math.min(starts[i + 1] ?? MAX_LSN, this.#log.segment(start)!.header.limitLsn)
+      if (end <= from) continue
+      const found = this.#scan(start, Math.max(start, from + 8), end)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  /** The first good frame of a segment in [from, end). */
+  #scan(start: Lsn, from: number, end: number): Lsn | undefined {
+    const { file, header } = this.#log.segment(start)!
+    const chunk = Buffer.alloc(CHUNK_BYTES + FRAME.HEADER_BYTES)
+    for (let lsn = from; lsn < end; lsn += CHUNK_BYTES) {
+      const got = file.read(chunk, 0, Math.min(chunk.length, end - lsn), filePosition(start, lsn as Lsn))
+      if (got <= 0) return undefined
+      for (let at = 0; at < CHUNK_BYTES && at + FRAME.HEADER_BYTES <= got; at += 8) {
+        const candidate = (lsn + at) as Lsn
+        if (chunk.readUInt32LE(at + FRAME.LSN) !== candidate >>> 0 || chunk.readUIntLE(at + FRAME.LSN, 6) !== candidate) continue
+        const length = chunk.readUInt32LE(at + FRAME.LENGTH)
+        if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || candidate + frameStride(length) > end + 7) continue
+        const frame = Buffer.allocUnsafe(length)
+        if (file.read(frame, 0, length, filePosition(start, candidate)) < length) continue
+        if (isFrameAt(frame, 0, length, candidate, header.salt)) return candidate
+      }
+    }
+    return undefined
+  }
+
+  // ---- the new database ------------------------------------------------------------------------
+
+  #put(key: Uint8Array, value: Uint8Array): void {
+    this.#frame.put(key, key.length, value)
+    if (this.#frame.lengthBytes >= FRAME_BYTES) this.#commit()
+  }
+
+  #commit(): void {
+    if (this.#frame.opCount === 0) return
+    this.#engine.commit(this.#frame.frame())
+    this.#frame.reset()
+    if (this.#engine.checkpointWanted) this.#engine.checkpoint(false)
+  }
+}
+
+const keyAt = (leaf: Node, i: number): Buffer => Buffer.from(leaf.u8.slice(leaf.keyAt(i), leaf.keyAt(i) + leaf.keyLength(i)))
+
+const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | undefined): boolean =>
+  (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0)
+
+const versionOf = (leaf: Node, i: number): number => Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
+
+/** The headers; none if all four are damaged, which keeps nobody from salvaging. */
+function headersOf(space: SlotSpace, path: string): HeaderSearch {
+  const slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
+  const read = (slotNo: number): Buffer => {
+    if (slotNo >= slots) return Buffer.alloc(0)
+    const base = space.base(slotNo)
+    return Buffer.from(space.buffers[space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES))
+  }
+  try {
+    return findHeader(read, path)
+  } catch (error) {
+    if (error instanceof CorruptError) return { header: undefined, damage: [], blank: false }
+    throw error
+  }
+}

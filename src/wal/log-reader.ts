@@ -1,0 +1,246 @@
+// Reads frames back, in order, from any LSN. One reader serves everybody: a leader applying what
+// was just flushed, recovery, and whoever lists the log.
+//
+// At each position the segment that begins there comes first: what an older segment still holds
+// behind that point was never part of the log.
+//
+// Where no good frame follows, the log ends. Whether that is normal is decided by `classifyEnd`:
+//   torn tail: nothing behind the end proves that it had been on disk. The frames there were never
+//     acknowledged; they are dropped.
+//   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
+//     (one is made only when all before it is on disk). Acknowledged data is damaged.
+import { CorruptError } from '../errors.js'
+import { crc32c } from '../encoding/crc32c.js'
+import { FRAME, frameStride, isFrameAt, MAX_FRAME_BYTES } from './frame.js'
+import type { Log, OpenSegment } from './log.js'
+import { lsnToHex, type Lsn } from './lsn.js'
+import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
+
+const MIN_READ_BYTES = 4096
+const MAX_READ_BYTES = 1024 * 1024
+
+export class LogReader {
+  readonly #log: Log
+  #position: Lsn
+  #segment: OpenSegment | undefined
+  #starts: Lsn[] | undefined
+  /** Where the segment behind the current one begins; Infinity if there is none. */
+  #nextStart = Number.POSITIVE_INFINITY
+  #buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  #bufferLsn = 0
+  #bufferBytes = 0
+
+  /** The current frame: `bytes` from `at`, `lengthBytes` long. Valid until the next call. */
+  bytes = this.#buffer
+  at = 0
+  lengthBytes = 0
+  lsn = 0 as Lsn
+
+  constructor(log: Log, from: Lsn) {
+    this.#log = log
+    this.#position = from
+  }
+
+  /** LSN of the frame that `next` will look for. */
+  get position(): Lsn {
+    return this.#position
+  }
+
+  get segment(): OpenSegment | undefined {
+    return this.#segment
+  }
+
+  /**
+   * Goes on at `from`. `newestStart`: where the newest segment begins. If that is not the one being
+   * read, the directory is read again, so that nothing an older segment still holds behind the
+   * start of a newer one is taken for part of the log.
+   */
+  seek(from: Lsn, newestStart: Lsn): void {
+    if (from === this.#position && this.#segment?.startLsn === newestStart) return
+    this.restart(from)
+  }
+
+  /** Begins anew at `from`, with nothing remembered. */
+  restart(from: Lsn): void {
+    this.#position = from
+    this.#segment = undefined
+    this.#starts = undefined
+    this.#bufferBytes = 0
+  }
+
+  /**
+   * Steps to the next frame; false where the log ends. `limit`: bytes at and beyond it are not
+   * read (they may be half-written by somebody else).
+   */
+  next(limit: Lsn): boolean {
+    if (this.#position >= limit) return false
+    if (this.#segment === undefined || this.#position >= this.#nextStart) {
+      if (!this.#enterSegment()) return false
+    }
+    for (let attempt = 0; ; attempt++) {
+      if (this.#frameHere(limit)) return true
+      // A segment may have been added since the directory was read, or begun again since it was opened.
+      if (attempt > 0) return false
+      this.#log.close()
+      this.#starts = undefined
+      this.#segment = undefined
+      if (!this.#enterSegment()) return false
+    }
+  }
+
+  #frameHere(limit: Lsn): boolean {
+    const segment = this.#segment!
+    const lsn = this.#position
+    const end = Math.min(limit, segment.header.limitLsn, this.#nextStart)
+    if (!this.#load(segment, lsn, FRAME.HEADER_BYTES, end)) return false
+    let at = lsn - this.#bufferLsn
+    if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn) return false
+    const length = this.#buffer.readUInt32LE(at + FRAME.LENGTH)
+    if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || lsn + length > end) return false
+    if (!this.#load(segment, lsn, length, end)) return false
+    at = lsn - this.#bufferLsn
+    if (!isFrameAt(this.#buffer, at, at + length, lsn, segment.header.salt)) {
+      this.#bufferBytes = 0
+      return false
+    }
+    this.bytes = this.#buffer
+    this.at = at
+    this.lengthBytes = length
+    this.lsn = lsn
+    this.#position = (lsn + frameStride(length)) as Lsn
+    return true
+  }
+
+  /** Makes [lsn, lsn + length) available in the buffer; false if the file does not hold that much. */
+  #load(segment: OpenSegment, lsn: Lsn, length: number, end: number): boolean {
+    if (lsn + length > end) return false
+    if (lsn >= this.#bufferLsn && lsn + length <= this.#bufferLsn + this.#bufferBytes) return true
+    // Asked for again: others may have opened so many since that the log has closed this one.
+    const open = this.#log.segment(segment.startLsn)
+    if (open === undefined) return false
+    const at = filePosition(segment.startLsn, lsn)
+    // A wrong length must not cost memory.
+    if (length > MAX_READ_BYTES && at + length > open.file.sizeBytes()) return false
+    const want = Math.max(length, Math.min(end - lsn, length <= MIN_READ_BYTES ? MAX_READ_BYTES : length))
+    if (want > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(Math.max(want, this.#buffer.length * 2))
+    else if (this.#buffer.length > 4 * MAX_READ_BYTES && want <= MAX_READ_BYTES) {
+      this.#buffer = Buffer.allocUnsafeSlow(MAX_READ_BYTES)
+    }
+    this.#bufferLsn = lsn
+    this.#bufferBytes = 0
+    this.#bufferBytes = open.file.read(this.#buffer, 0, want, at)
+    return this.#bufferBytes >= length
+  }
+
+  #enterSegment(): boolean {
+    this.#starts ??= this.#log.starts()
+    const starts = this.#starts
+    // An unfinished segment counts as absent; `classifyEnd` looks at it again.
+    let behind = 0
+    while (behind < starts.length && starts[behind]! <= this.#position) behind++
+    this.#nextStart = Number.POSITIVE_INFINITY
+    for (let i = behind; i < starts.length; i++) {
+      if (this.#log.segment(starts[i]!) === undefined) continue
+      this.#nextStart = starts[i]!
+      break
+    }
+    let found: OpenSegment | undefined
+    for (let i = behind - 1; i >= 0 && found === undefined; i--) found = this.#log.segment(starts[i]!)
+    this.#segment = found
+    this.#bufferBytes = 0
+    return found !== undefined
+  }
+}
+
+/** What lies behind the last good frame. */
+export interface LogEnd {
+  /** LSN behind the last good frame. */
+  readonly lsn: Lsn
+  /** Bytes of frames behind it that were begun, and never acknowledged. */
+  readonly tornBytes: number
+}
+
+/**
+ * Looks behind the end of the log. Throws `CorruptError` (with the LSN) if what is missing there
+ * had been on disk: rot, not a torn tail.
+ */
+export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined): LogEnd {
+  const rotten = (why: string): CorruptError =>
+    new CorruptError(
+      `The log is damaged at LSN ${end} (0x${lsnToHex(end)}): ${why}. Acknowledged writes from there on are not ` +
+        'readable. Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+      { lsn: end, ...(segment === undefined ? {} : { path: segment.path }) },
+    )
+  if (segment === undefined) throw rotten('the segment that holds it is missing or its header is damaged')
+  for (const start of log.starts()) {
+    if (start < end) continue
+    const later = log.segment(start)
+    if (later !== undefined) {
+      if (start > end) throw rotten(`a later segment begins at LSN ${start}, so all before it had been on disk`)
+      continue
+    }
+    // No good header. A segment that was never finished has no frame of its own either.
+    if (!isUnfinished(log, start)) {
+      throw rotten(`the header of segment ${lsnToHex(start)}.wal is damaged, and frames follow it`)
+    }
+  }
+  return scanBehind(segment, end, rotten)
+}
+
+/**
+ * True if a segment was begun at `start` and never finished: its file is there, its header is not
+ * whole, and no frame follows.
+ */
+export const isUnfinished = (log: Log, start: Lsn): boolean =>
+  log.starts().includes(start) && log.segment(start) === undefined && firstFrameOf(log, start) !== start
+
+/** Where the first frame of a segment whose header cannot be read says that it lies; 0 if there is none. */
+function firstFrameOf(log: Log, start: Lsn): number {
+  const path = `${log.directory}/${lsnToHex(start)}.wal`
+  const { kind, sizeBytes } = log.storage.info(path)
+  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return 0
+  const file = log.storage.openFile(path, 'read')
+  try {
+    return firstFrameLsn(file)
+  } finally {
+    file.close()
+  }
+}
+
+/** Looks for good frames in the rest of the segment: any LSN field that names its own place. */
+function scanBehind(segment: OpenSegment, end: Lsn, rotten: (why: string) => CorruptError): LogEnd {
+  const { file, header } = segment
+  const limit = header.limitLsn
+  let furthest: number = end
+  const chunk = Buffer.from(new ArrayBuffer(MAX_READ_BYTES))
+  const words = new Int32Array(chunk.buffer)
+  const head = Buffer.alloc(FRAME.HEADER_BYTES)
+  for (let lsn: number = end; lsn < limit; lsn += MAX_READ_BYTES) {
+    const got = file.read(chunk, 0, Math.min(MAX_READ_BYTES, limit - lsn), filePosition(header.startLsn, lsn as Lsn))
+    if (got <= 0) break
+    for (let i = 0; i + 8 <= got; i += 8) {
+      // The LSN field of a frame at `candidate` lies 8 bytes behind its start.
+      const candidate = lsn + i - FRAME.LSN
+      if (words[i >> 2] !== (candidate | 0) || candidate < end) continue
+      if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate as Lsn)) < head.length) continue
+      if (head.readUIntLE(FRAME.LSN, 6) !== candidate) continue
+      const length = head.readUInt32LE(FRAME.LENGTH)
+      if (length < FRAME.HEADER_BYTES || candidate + length > limit) continue
+      if (!isGood(segment, candidate as Lsn, length)) {
+        // The torn frame itself.
+        if (candidate === end) furthest = Math.max(furthest, candidate + length)
+        continue
+      }
+      const watermark = head.readUIntLE(FRAME.WATERMARK, 6)
+      if (watermark > end) throw rotten(`the frame at LSN ${candidate} proves that all before LSN ${watermark} had been on disk`)
+      furthest = Math.max(furthest, candidate + length)
+    }
+  }
+  return { lsn: end, tornBytes: furthest - end }
+}
+
+function isGood(segment: OpenSegment, lsn: Lsn, length: number): boolean {
+  const frame = Buffer.allocUnsafe(length)
+  if (segment.file.read(frame, 0, length, filePosition(segment.startLsn, lsn)) < length) return false
+  return crc32c(frame.subarray(FRAME.LENGTH), segment.header.salt) === frame.readUInt32LE(FRAME.CRC)
+}

@@ -1,0 +1,62 @@
+// Slots that are set aside for a write before it is in the log: never too few, or applying it fails; and for a
+// delete no more than it can need, or it is refused on a full disk.
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { STATE } from '../../../src/engine/shared/control.js'
+import type { Engine } from '../../../src/engine/engine.js'
+import type { SlotNo } from '../../../src/engine/format/layout.js'
+import { cleanUp, openEngine, runs, scratchPath, TINY } from '../../support/engine.js'
+
+/** What `write` sets aside, and what it then takes. */
+function measure(engine: Engine, write: () => void): { reserved: number; taken: number } {
+  const { allocator, control } = engine.inside()
+  const released = (): number => control.readState(new Float64Array(256))[STATE.RELEASED]!
+  const before = released()
+  let taken = 0
+  const counting = Object.assign(allocator, {
+    allocate(this: typeof allocator): SlotNo {
+      taken++
+      return Object.getPrototypeOf(this).allocate.call(this) as SlotNo
+    },
+  })
+  write()
+  delete (counting as { allocate?: unknown }).allocate
+  return { reserved: released() - before, taken }
+}
+
+const key = fc.tuple(fc.nat({ max: 150 }), fc.constantFrom(3, 300, 900)).map(([n, length]) => `${n} `.padEnd(length, 'k'))
+const value = fc.constantFrom(0, 500, 1500, 100_000).map((length) => Buffer.alloc(length))
+const put = fc.record({ type: fc.constant('put' as const), key, value })
+const del = fc.record({ type: fc.constant('del' as const), key })
+const writes = fc.array(fc.array(fc.oneof(put, del, del), { minLength: 1, maxLength: 3 }), { maxLength: 60 })
+
+describe('slots set aside for a write', function () {
+  this.timeout(60_000)
+  afterEach(cleanUp)
+
+  it('are as many as it takes, whatever the tree looks like', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(key, value), { minLength: 100, maxLength: 300 }), writes, (entries, batches) => {
+        const engine = openEngine(scratchPath(), TINY)
+        for (const [k, v] of entries) engine.put(k, v)
+        for (const [n, batch] of batches.entries()) {
+          // Whatever is written from here on has to be copied first.
+          if (n % 2 === 0) engine.checkpoint(true)
+          const { reserved, taken } = measure(engine, () => engine.batch(batch))
+          expect(taken).to.be.at.most(reserved)
+        }
+        engine.close()
+      }),
+      runs(30),
+    )
+  })
+
+  it('are hardly any for a delete in a small tree', () => {
+    const engine = openEngine(scratchPath(), TINY)
+    for (let n = 0; n < 20; n++) engine.put(n, Buffer.alloc(100))
+    engine.checkpoint(true)
+    const { reserved, taken } = measure(engine, () => engine.del(3))
+    expect(taken).to.equal(1)
+    expect(reserved).to.be.at.most(3)
+  })
+})

@@ -1,0 +1,158 @@
+// The rings of freed slots beside plain lists. If this failed, a slot would be handed out twice, or never
+// again, or while somebody still reads it; and a long free list would cost memory, disk and time.
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes, newState, STATE } from '../../../src/engine/shared/control.js'
+import { MIN_RING_ENTRIES, Rings, type Ring } from '../../../src/engine/space/rings.js'
+import { eachSlot, longestRuns, mergedRuns, runsBelow, slotsIn } from '../../../src/engine/format/runs.js'
+import { posixStorage } from '../../../src/storage/posix.js'
+import { StorageError, type Region } from '../../../src/storage/storage.js'
+import { runs } from '../../support/engine.js'
+
+const MEMORY = { mode: 'anonymous', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: controlWindowBytes(0) } as const
+
+function withRings(act: (rings: Rings, region: Region, control: Control) => void): void {
+  const region = posixStorage.openRegion('', MEMORY)
+  const control = new Control(region)
+  control.format(Buffer.alloc(16), 0, 8)
+  try {
+    act(new Rings(control), region, control)
+  } finally {
+    region.close()
+  }
+}
+
+function freshState(): Float64Array {
+  const state = newState()
+  state[STATE.CONTROL_END] = Control.endOfBitmap(0)
+  return state
+}
+
+/** From now on the disk is full. */
+const fill = (region: Region): void => {
+  region.grow = () => {
+    throw new StorageError('fallocate', 'ENOSPC', 'control')
+  }
+}
+
+describe('a ring of freed slots', () => {
+  it('gives slots back in their order, and counts those freed up to an LSN, through groups that are given up', () => {
+    const push = fc.record({ slot: fc.integer({ min: 4, max: 60 }), length: fc.integer({ min: 1, max: 5 }), newer: fc.boolean() })
+    const step = fc.oneof(push, push, fc.record({ take: fc.integer({ min: 1, max: 12 }) }), fc.constant('publish'), fc.constant('give up'))
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 400 }), (steps) => {
+        withRings((rings) => {
+          let published = freshState()
+          let publishedModel: [number, number][] = []
+          let state = published.slice()
+          let model: [number, number][] = []
+          let lsn = 8
+          rings.begin(state)
+          for (const step of steps) {
+            if (step === 'publish' || step === 'give up') {
+              if (step === 'publish') [published, publishedModel] = [state.slice(), [...model]]
+              state = published.slice()
+              model = [...publishedModel]
+              rings.begin(state)
+            } else if ('take' in step) {
+              for (let n = 0; n < step.take && model.length > 0; n++) {
+                expect(rings.freedAt(STATE.BOUND)).to.equal(model[0]![1])
+                expect(rings.first(STATE.BOUND)).to.equal(model[0]![0])
+                expect(rings.take(STATE.BOUND)).to.equal(model.shift()![0])
+              }
+            } else {
+              if (step.newer) lsn += 8
+              rings.push(STATE.BOUND, step.slot, lsn, step.length)
+              for (let n = 0; n < step.length; n++) model.push([step.slot + n, lsn])
+            }
+            expect(rings.slots(STATE.BOUND)).to.equal(model.length)
+            const upTo = lsn - 24
+            expect(rings.slotsUpTo(STATE.BOUND, upTo)).to.equal(model.filter(([, freed]) => freed <= upTo).length)
+            const seen: number[] = []
+            rings.forEachRun(STATE.BOUND, upTo, (first, length) => seen.push(...Array.from({ length }, (_, n) => first + n)))
+            expect(seen).to.deep.equal(model.filter(([, freed]) => freed <= upTo).map(([slot]) => slot))
+          }
+          expect(state[STATE.LOST]).to.equal(0)
+        })
+      }),
+      runs(60),
+    )
+  })
+
+  it('grows as it is filled, in small steps of its own', () => {
+    withRings((rings) => {
+      const state = freshState()
+      rings.begin(state)
+      for (let n = 0; n < 10_000; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8 + n)
+      rings.begin(state)
+      for (let n = 0; n < 10_000; n++) expect(rings.take(STATE.LOOSE)).to.equal(10 + 2 * n)
+      expect(rings.slots(STATE.LOOSE)).to.equal(0)
+    })
+  })
+
+  it('takes the room of one entry for a billion neighbours', () => {
+    withRings((rings, region) => {
+      const state = freshState()
+      rings.begin(state)
+      rings.push(STATE.READY, 4, 0, 2 ** 30)
+      for (let n = 0; n < 1000; n++) rings.push(STATE.READY, 4 + 2 ** 30 + n, 0)
+      expect(rings.runs(STATE.READY)).to.equal(1)
+      expect(rings.slots(STATE.READY)).to.equal(2 ** 30 + 1000)
+      expect(region.sizeBytes()).to.be.at.most(Control.endOfBitmap(0) + 64 * 1024)
+      for (let n = 0; n < 10; n++) expect(rings.take(STATE.READY)).to.equal(4 + n)
+      expect(rings.slotsUpTo(STATE.READY, 0)).to.equal(2 ** 30 + 990)
+    })
+  })
+
+  it('counts on when more slots than 32 bits can count have gone through it', () => {
+    withRings((rings) => {
+      const state = freshState()
+      rings.begin(state)
+      for (let n = 0; n < 10; n++) {
+        rings.push(STATE.LOOSE, 4, 8 + n, 2 ** 30)
+        rings.push(STATE.LOOSE, 9, 9 + n)
+        rings.begin(state)
+        rings.dropUpTo(STATE.LOOSE, 8 + n)
+        expect(rings.slots(STATE.LOOSE)).to.equal(1)
+        expect(rings.take(STATE.LOOSE)).to.equal(9)
+      }
+    })
+  })
+
+  it('loses slots on a full disk only once it is full itself, and says how many', () => {
+    withRings((rings, region) => {
+      const state = freshState()
+      rings.begin(state)
+      for (const ring of [STATE.READY, STATE.LOOSE, STATE.BOUND, STATE.HELD] as Ring[]) rings.enlargeFor(ring, 0)
+      fill(region)
+      for (let n = 0; n < 10; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8)
+      expect(rings.keepRoom(STATE.LOOSE), 'no need to grow yet').to.equal(true)
+      for (let n = 10; n < MIN_RING_ENTRIES * 2; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8)
+      expect(rings.keepRoom(STATE.LOOSE)).to.equal(false)
+      expect(state[STATE.LOST]! + rings.slots(STATE.LOOSE)).to.equal(MIN_RING_ENTRIES * 2)
+      expect(rings.slots(STATE.LOOSE)).to.be.at.least(MIN_RING_ENTRIES)
+      for (let n = 0; rings.slots(STATE.LOOSE) > 0; n++) expect(rings.take(STATE.LOOSE)).to.equal(10 + 2 * n)
+    })
+  })
+})
+
+describe('runs of slots', () => {
+  it('name the same slots merged, and part of them when they are cut', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.integer({ min: 4, max: 300 }), { maxLength: 150 }), fc.integer({ min: 0, max: 310 }), (slots, end) => {
+        const merged = mergedRuns(Float64Array.from(slots.flatMap((slot) => [slot, 1])))
+        const sorted = [...slots].sort((a, b) => a - b)
+        expect([...eachSlot(merged)]).to.deep.equal(sorted)
+        expect(slotsIn(merged)).to.equal(slots.length)
+        for (let i = 2; i < merged.length; i += 2) expect(merged[i]!).to.be.greaterThan(merged[i - 2]! + merged[i - 1]!)
+        expect([...eachSlot(runsBelow(merged, end))]).to.deep.equal(sorted.filter((slot) => slot < end))
+        const longest = longestRuns(merged, 3)
+        expect(longest.length).to.equal(Math.min(6, merged.length))
+        const lengths = [...merged].filter((_, i) => i % 2 === 1).sort((a, b) => b - a)
+        expect(slotsIn(longest)).to.equal(lengths.slice(0, 3).reduce((sum, length) => sum + length, 0))
+        expect([...eachSlot(longest)]).to.deep.equal([...eachSlot(longest)].sort((a, b) => a - b))
+      }),
+      runs(200),
+    )
+  })
+})

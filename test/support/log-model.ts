@@ -1,0 +1,31 @@
+// What a database should hold at an LSN: every frame that reached its log, applied in order.
+import { frameOf, stateAt, type ModelFrame } from '../../crash-tests/sim/frames.js'
+import { KEY_BUFFER_BYTES, encodeKey, type Key } from '../../src/encoding/keys.js'
+
+export class LogModel {
+  #frames: ModelFrame[] = []
+  /** LSN behind the last frame that was acknowledged. */
+  acknowledged = 0
+
+  /** Sees every write to a file; those that are whole frames count. */
+  note(bytes: Uint8Array): void {
+    const noted = frameOf(bytes, '')
+    if (noted === undefined) return
+    // One that was written before and did not count left room for this one.
+    this.cutAt(noted.lsn)
+    this.#frames.push(noted)
+  }
+
+  /** Every write is known to be lost from `lsn` on. */
+  cutAt(lsn: number): void {
+    this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
+  }
+
+  /** Encoded keys and values. */
+  at(lsn: number): Map<string, string> {
+    return stateAt(this.#frames, lsn)
+  }
+}
+
+const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
+export const encodedName = (key: Key): string => buffer.toString('latin1', 0, encodeKey(key, buffer))

@@ -1,0 +1,410 @@
+// Where the log ends, and whether that is a torn tail (normal) or rot (damage to what had been
+// acknowledged), after every kind of accident to a small log of four segments.
+import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { posixStorage } from '../../src/storage/posix.js'
+import { FrameBuilder, frameStride, sealFrame } from '../../src/wal/frame.js'
+import { Log, type OpenSegment } from '../../src/wal/log.js'
+import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
+import { classifyEnd, LogReader } from '../../src/wal/log-reader.js'
+import { encodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES, segmentName } from '../../src/wal/segment.js'
+import { cleanUp, expectError, flipByte, scratchDirectory, writeBytes } from '../support/engine.js'
+
+const UUID = Buffer.from('fedcba9876543210')
+const ALL = Number.MAX_SAFE_INTEGER as Lsn
+
+interface Written {
+  readonly lsn: number
+  readonly length: number
+  readonly segment: number
+}
+
+/** A log that is written frame by frame, as the engine does it, or as it would if it had died. */
+class Writer {
+  readonly directory: string
+  readonly log: Log
+  readonly frames: Written[] = []
+  tail: number = FIRST_LSN
+  segment: OpenSegment
+
+  constructor(segmentBytes = 512) {
+    const directory = join(scratchDirectory(), 'wal')
+    mkdirSync(directory)
+    this.directory = directory
+    this.log = openLog(directory, segmentBytes)
+    this.segment = this.log.createSegment(FIRST_LSN, 0)
+  }
+
+  /** Writes a frame at the tail. `counted` false: its writer died before it had moved the tail. */
+  append(valueBytes: number, { watermark = this.tail, counted = true } = {}): Written {
+    const builder = new FrameBuilder()
+    const key = Buffer.from(`key ${this.frames.length}`)
+    builder.put(key, key.length, Buffer.alloc(valueBytes, this.frames.length + 1))
+    const frame = builder.take()
+    if (this.tail + frame.length > this.segment.header.limitLsn) this.switchSegment(frame.length)
+    sealFrame(frame, this.tail as Lsn, watermark as Lsn, 0, this.segment.header.salt)
+    this.log.write(this.segment, frame, this.tail as Lsn)
+    const written = { lsn: this.tail, length: frame.length, segment: this.segment.startLsn }
+    if (counted) {
+      this.frames.push(written)
+      this.tail += frameStride(frame.length)
+    }
+    return written
+  }
+
+  switchSegment(frameBytes = 0): void {
+    this.segment = this.log.createSegment(this.tail as Lsn, frameBytes)
+  }
+  path(segment = this.segment.startLsn as number): string {
+    return join(this.directory, segmentName(segment as Lsn))
+  }
+  close(): this {
+    this.log.close()
+    return this
+  }
+}
+
+const openLog = (directory: string, segmentBytes = 512): Log =>
+  new Log({ storage: posixStorage, directory, uuid: UUID, segmentBytes, readOnly: false })
+
+/** Reads all frames and says where they end, as recovery does. */
+function recover(directory: string, from: number = FIRST_LSN): { lsns: number[]; end: number; tornBytes: number } {
+  const log = openLog(directory)
+  try {
+    const reader = new LogReader(log, from as Lsn)
+    const lsns: number[] = []
+    while (reader.next(ALL)) lsns.push(reader.lsn)
+    const end = classifyEnd(log, reader.position, reader.segment)
+    return { lsns, end: end.lsn, tornBytes: end.tornBytes }
+  } finally {
+    log.close()
+  }
+}
+
+const rot = (directory: string, lsn: number, from?: number): void => {
+  const error = expectError(() => recover(directory, from), 'ERR_MMAPDB_CORRUPT', /log is damaged/)
+  expect((error as unknown as { site: { lsn: number } }).site.lsn).to.equal(lsn)
+}
+
+/** Four segments of two to five frames; every frame knows that all before it is on disk. */
+function sample(): Writer {
+  const writer = new Writer()
+  for (const bytes of [40, 3, 100, 0, 61, 17, 150, 8, 90, 33, 120, 5]) writer.append(bytes)
+  return writer.close()
+}
+
+/** The same log in a directory of its own for each accident. */
+function copyOf(writer: Writer): (segment: number) => string {
+  const directory = join(scratchDirectory(), 'wal')
+  mkdirSync(directory)
+  for (const start of new Set(writer.frames.map((f) => f.segment))) {
+    copyFileSync(writer.path(start), join(directory, segmentName(start as Lsn)))
+  }
+  return (segment) => join(directory, segmentName(segment as Lsn))
+}
+
+describe('the end of the log', () => {
+  afterEach(cleanUp)
+
+  it('is where the last frame ends, and every frame before it is read', () => {
+    const writer = sample()
+    expect(new Set(writer.frames.map((f) => f.segment)).size).to.equal(4)
+    expect(recover(writer.directory)).to.deep.equal({ lsns: writer.frames.map((f) => f.lsn), end: writer.tail, tornBytes: 0 })
+    for (const { lsn } of writer.frames) expect(recover(writer.directory, lsn).lsns[0]).to.equal(lsn)
+    expect(recover(writer.directory, writer.tail).lsns).to.deep.equal([])
+  })
+
+  it('is not read beyond the limit that a reader was given', () => {
+    const writer = sample()
+    const log = openLog(writer.directory)
+    for (const { lsn } of writer.frames) {
+      const reader = new LogReader(log, FIRST_LSN)
+      let last = 0
+      while (reader.next(lsn as Lsn)) last = reader.position
+      expect(last === 0 ? FIRST_LSN : last).to.equal(lsn)
+    }
+    log.close()
+  })
+
+  it('is a torn tail when any byte of the last frame is damaged, and rot when one of another frame is', function () {
+    this.timeout(60_000)
+    const writer = sample()
+    const last = writer.frames.at(-1)!
+    const path = copyOf(writer)
+    for (const frame of writer.frames) {
+      const step = frame === last ? 1 : 7
+      for (let i = 0; i < frame.length; i += step) {
+        const at = filePosition(frame.segment as Lsn, frame.lsn as Lsn) + i
+        const mask = i % 2 === 0 ? 0xff : 1 << (i & 7)
+        flipByte(path(frame.segment), at, mask)
+        if (frame === last) {
+          const { lsns, end } = recover(join(path(8), '..'))
+          expect(end, `byte ${i} of the last frame`).to.equal(last.lsn)
+          expect(lsns.length).to.equal(writer.frames.length - 1)
+        } else {
+          rot(join(path(8), '..'), frame.lsn)
+        }
+        flipByte(path(frame.segment), at, mask)
+      }
+    }
+    expect(recover(join(path(8), '..')).end).to.equal(writer.tail)
+  })
+
+  it('does not move when the padding behind a frame is damaged', () => {
+    const writer = sample()
+    for (const frame of writer.frames) {
+      for (let i = frame.length; i < frameStride(frame.length); i++) {
+        flipByte(writer.path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn) + i)
+      }
+    }
+    expect(recover(writer.directory).end).to.equal(writer.tail)
+  })
+
+  it('is rot when a frame is overwritten with zeros and another one follows, and a torn tail when none does', () => {
+    const writer = sample()
+    for (const frame of writer.frames) {
+      const path = copyOf(writer)
+      writeBytes(path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn), Buffer.alloc(frame.length))
+      if (frame === writer.frames.at(-1)) expect(recover(join(path(8), '..')).end).to.equal(frame.lsn)
+      else rot(join(path(8), '..'), frame.lsn)
+    }
+  })
+
+  it('is where the file ends when its last segment is cut, and rot when an earlier one is', () => {
+    const writer = sample()
+    for (const frame of writer.frames) {
+      for (const cut of [0, 1, 17, frame.length - 1]) {
+        const path = copyOf(writer)
+        truncateSync(path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn) + cut)
+        if (frame.segment === writer.segment.startLsn) expect(recover(join(path(8), '..')).end).to.equal(frame.lsn)
+        else rot(join(path(8), '..'), frame.lsn)
+      }
+    }
+  })
+
+  it('is a torn tail when later frames are whole but none of them proves that the bad one had been on disk', () => {
+    for (const damaged of [3, 4, 5]) {
+      const writer = new Writer()
+      for (let i = 0; i < 3; i++) writer.append(10)
+      const group = writer.tail
+      // Three writers appended and waited for one flush, which never came.
+      for (let i = 0; i < 3; i++) writer.append(10, { watermark: group })
+      writer.close()
+      const frame = writer.frames[damaged]!
+      flipByte(writer.path(), filePosition(8 as Lsn, frame.lsn as Lsn) + 45)
+      const found = recover(writer.directory)
+      expect(found.end).to.equal(frame.lsn)
+      expect(found.lsns.length).to.equal(damaged)
+      expect(found.tornBytes).to.be.within(1, writer.tail - frame.lsn)
+    }
+  })
+
+  it('is rot when one frame of a group is bad and a frame after the group knows that it was flushed', () => {
+    const writer = new Writer()
+    const group = writer.tail
+    for (let i = 0; i < 3; i++) writer.append(20, { watermark: group })
+    writer.append(20)
+    writer.close()
+    for (const frame of writer.frames.slice(0, 3)) {
+      const at = filePosition(8 as Lsn, frame.lsn as Lsn) + 50
+      flipByte(writer.path(), at)
+      rot(writer.directory, frame.lsn)
+      flipByte(writer.path(), at)
+    }
+  })
+
+  it('is rot when a segment is missing that a later one follows, or that the reading begins in', () => {
+    const writer = sample()
+    const starts = [...new Set(writer.frames.map((f) => f.segment))]
+    for (const gone of starts.slice(0, 2)) {
+      const path = copyOf(writer)
+      unlinkSync(path(gone))
+      rot(join(path(8), '..'), gone)
+    }
+    const path = copyOf(writer)
+    for (const gone of starts) unlinkSync(path(gone))
+    rot(join(path(8), '..'), FIRST_LSN)
+  })
+
+  it('is rot when any byte of a segment\'s header is damaged and frames depend on it', () => {
+    const writer = sample()
+    const starts = [...new Set(writer.frames.map((f) => f.segment))]
+    for (const start of starts) {
+      for (let at = 0; at < SEGMENT_HEADER_BYTES; at++) {
+        flipByte(writer.path(start), at)
+        rot(writer.directory, start)
+        flipByte(writer.path(start), at)
+      }
+    }
+  })
+
+  it('is rot when segments have each other\'s names', () => {
+    const writer = sample()
+    const [first, second, third] = [...new Set(writer.frames.map((f) => f.segment))]
+    const path = copyOf(writer)
+    renameSync(path(second!), path(99))
+    renameSync(path(third!), path(second!))
+    renameSync(path(99), path(third!))
+    rot(join(path(first!), '..'), second!)
+  })
+
+  it('is not moved by a segment that was begun and not finished', () => {
+    for (const bytes of [Buffer.alloc(0), Buffer.alloc(512), Buffer.alloc(40, 7)]) {
+      const writer = sample()
+      const path = writer.path(writer.tail)
+      copyFileSync(writer.path(8), path)
+      truncateSync(path, 0)
+      writeBytes(path, 0, bytes)
+      expect(recover(writer.directory).end).to.equal(writer.tail)
+      // It is made again by the next who needs it.
+      const log = openLog(writer.directory)
+      log.createSegment(writer.tail as Lsn, 0)
+      log.close()
+      expect(recover(writer.directory)).to.include({ end: writer.tail, tornBytes: 0 })
+    }
+  })
+
+  it('is not moved by a segment that still has the header of its former life', () => {
+    const writer = sample()
+    copyFileSync(writer.path(8), writer.path(writer.tail))
+    expect(recover(writer.directory).end).to.equal(writer.tail)
+  })
+
+  it('is rot when a segment exists that can only follow what is missing', () => {
+    const writer = sample()
+    const start = writer.tail + 160
+    writeBytesNew(writer.path(start), encodeSegmentHeader({ ...writer.segment.header, startLsn: start as Lsn, limitLsn: (start + 448) as Lsn }))
+    rot(writer.directory, writer.tail)
+  })
+
+  it('is not moved by what a recycled segment still holds', () => {
+    const writer = new Writer()
+    while (writer.frames.at(-1)?.segment !== writer.segment.startLsn || writer.log.starts().length < 3) writer.append(50)
+    const kept = writer.segment.startLsn
+    expect(writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)).to.equal(2)
+    expect(posixStorage.list(writer.directory).filter((name) => name.startsWith('spare-')).length).to.equal(2)
+    // Both spares are used again; old frames lie at the same places as the new ones will.
+    for (let i = 0; i < 2; i++) {
+      writer.switchSegment()
+      expect(recover(writer.directory, kept), 'with an empty recycled segment').to.deep.include({ end: writer.tail, tornBytes: 0 })
+      writer.append(50)
+      expect(recover(writer.directory, kept)).to.deep.include({ end: writer.tail, tornBytes: 0 })
+    }
+    expect(posixStorage.list(writer.directory).filter((name) => name.startsWith('spare-')).length).to.equal(0)
+    writer.close()
+  })
+
+  it('does not lead over a dead appender\'s frame that a new segment has cut off', () => {
+    for (const withFrame of [false, true]) {
+      const writer = new Writer()
+      writer.append(20)
+      const dead = writer.append(100, { counted: false })
+      expect(recover(writer.directory).lsns, 'before the switch it is as good as any').to.include(dead.lsn)
+      writer.switchSegment()
+      if (withFrame) writer.append(30)
+      writer.close()
+      const found = recover(writer.directory)
+      expect(found).to.deep.equal({ lsns: writer.frames.map((f) => f.lsn), end: writer.tail, tornBytes: 0 })
+    }
+  })
+
+  it('is found again by a reader that waits for it, across segments that appear meanwhile', () => {
+    const writer = new Writer()
+    const log = openLog(writer.directory)
+    const reader = new LogReader(log, FIRST_LSN)
+    for (let i = 0; i < 40; i++) {
+      const frame = writer.append(50 + i)
+      reader.seek(reader.position, writer.segment.startLsn)
+      expect(reader.next(writer.tail as Lsn), `frame ${i}`).to.equal(true)
+      expect(reader.lsn).to.equal(frame.lsn)
+      expect(reader.next(writer.tail as Lsn)).to.equal(false)
+    }
+    log.close()
+    writer.close()
+  })
+
+  it('is found by two readers of one log, one far ahead of the other, over more segments than stay open', () => {
+    // Longer than what a reader reads at a time.
+    const writer = new Writer(1_500_000)
+    while (writer.log.starts().length < 12) writer.append(200_000)
+    writer.close()
+    const log = openLog(writer.directory)
+    const [ahead, behind] = [new LogReader(log, FIRST_LSN), new LogReader(log, FIRST_LSN)]
+    const seen: number[] = []
+    for (let i = 0; i < writer.frames.length; i += 10) {
+      for (let k = 0; k < 11 && ahead.next(ALL); k++);
+      while (behind.next(ahead.position)) seen.push(behind.lsn)
+    }
+    expect(seen).to.deep.equal(writer.frames.map((f) => f.lsn))
+    expect(classifyEnd(log, ahead.position, ahead.segment).lsn).to.equal(writer.tail)
+    log.close()
+  })
+
+  it('is found behind frames that are longer than a segment', () => {
+    const writer = new Writer()
+    for (const bytes of [10, 2000, 10, 100_000, 3_000_000, 10]) writer.append(bytes)
+    writer.close()
+    expect(recover(writer.directory)).to.deep.equal({ lsns: writer.frames.map((f) => f.lsn), end: writer.tail, tornBytes: 0 })
+    const big = writer.frames[4]!
+    flipByte(writer.path(big.segment), filePosition(big.segment as Lsn, big.lsn as Lsn) + 2_500_000)
+    rot(writer.directory, big.lsn)
+  })
+})
+
+describe('segments', () => {
+  afterEach(cleanUp)
+
+  it('are dropped once a checkpoint has passed them, and never one that is still needed', () => {
+    const writer = new Writer()
+    while (writer.log.starts().length < 8) writer.append(100)
+    const starts = writer.log.starts()
+    expect(writer.log.releaseBefore((starts[3]! - 8) as Lsn, writer.segment.startLsn)).to.equal(2)
+    expect(writer.log.starts()).to.deep.equal(starts.slice(2))
+    writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)
+    expect(writer.log.starts()).to.deep.equal([writer.segment.startLsn])
+    const left = posixStorage.list(writer.directory)
+    expect(left.length, 'the last one and two spares').to.equal(3)
+    writer.close()
+  })
+
+  it('are not dropped because of one that was begun behind the middle of them and given up', () => {
+    const writer = new Writer()
+    writer.append(60)
+    // Left unfinished by a crash; after recovery the segment before it is written on.
+    const unfinished = writer.tail
+    writeBytesNew(writer.path(unfinished), Buffer.alloc(512))
+    writer.append(60)
+    const checkpoint = writer.tail
+    while (writer.segment.startLsn === FIRST_LSN) writer.append(60)
+    writer.log.releaseBefore(checkpoint as Lsn, writer.segment.startLsn)
+    writer.close()
+    const needed = writer.frames.map((f) => f.lsn).filter((lsn) => lsn >= checkpoint)
+    expect(recover(writer.directory, checkpoint)).to.deep.equal({ lsns: needed, end: writer.tail, tornBytes: 0 })
+  })
+
+  it('are not dropped while the append state names them, even if the next one is there', () => {
+    const writer = new Writer()
+    writer.append(60)
+    writer.switchSegment()
+    writer.log.releaseBefore(writer.tail as Lsn, FIRST_LSN)
+    expect(writer.log.starts()).to.deep.equal([FIRST_LSN, writer.tail])
+    writer.close()
+  })
+
+  it('are cut down to one header by a clean close, and take appends again afterwards', () => {
+    const writer = new Writer()
+    for (let i = 0; i < 20; i++) writer.append(100)
+    writer.log.restartAt(writer.tail as Lsn)
+    writer.close()
+    expect(posixStorage.list(writer.directory)).to.deep.equal([segmentName(writer.tail as Lsn)])
+    expect(statSync(writer.path(writer.tail)).size).to.be.at.most(4096)
+    expect(recover(writer.directory, writer.tail)).to.deep.equal({ lsns: [], end: writer.tail, tornBytes: 0 })
+  })
+})
+
+function writeBytesNew(path: string, bytes: Buffer): void {
+  const file = posixStorage.openFile(path, 'create')
+  file.write(bytes, 0, bytes.length, 0)
+  file.close()
+}
