@@ -484,7 +484,7 @@ export class Simulation {
   /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
   #commit(actor: Actor, write: (engine: Engine) => void): void {
     const engine = actor.engine!
-    const tail = (): number => engine.inside().control.append.read(newAppendFields()).tail
+    const tail = (): number => engine.parts.control.append.read(newAppendFields()).tail
     const before = tail()
     try {
       write(engine)

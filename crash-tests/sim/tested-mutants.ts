@@ -21,13 +21,13 @@ const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 
 export const TESTED_MUTANTS: readonly TestedMutant[] = [
   // ---- users' code inside a call
-  one('writes of one thread share a frame', RE_ENTRANCY, 'engine/engine.js', 'this.#frames.pop() ?? new FrameBuilder()', '(this.#frames[0] ??= new FrameBuilder())'),
+  one('writes of one thread share a frame', RE_ENTRANCY, 'engine/commit/operation-writer.js', 'this.#frames.pop() ?? new FrameBuilder()', '(this.#frames[0] ??= new FrameBuilder())'),
   {
     name: "the key is written down before the user's code has run",
     test: NESTED_VALUES,
     changes: [
-      { file: 'engine/engine.js', from: 'const taken = takenKey(key);\n        const bytes', to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes' },
-      { file: 'engine/engine.js', from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes);', to: 'frame.put(this.#key, keyLength, bytes);' },
+      { file: 'engine/commit/operation-writer.js', from: 'const taken = takenKey(key);\n        const bytes', to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes' },
+      { file: 'engine/commit/operation-writer.js', from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes);', to: 'frame.put(this.#key, keyLength, bytes);' },
     ],
   },
   one('nested calls share the writer of values', NESTED_VALUES, 'encoding/values/codec.js', 'isWriting ? new MsgpackWriter() : writer', 'writer'),
@@ -50,7 +50,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('symbols of an object are left out', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', 'Object.getOwnPropertySymbols(object).length > 0', 'false'),
   // ---- readers that are ended, and their places
   one('entries are counted that may not have been held', ['engine/shared/read-guard', 'hands out nothing wrong'], 'engine/read/range-iterator.js', 'this.#source.hold.assertHeld();\n                count', 'count'),
-  one('a count that is ended is given up', ['engine/shared/read-guard', 'begins a count anew'], 'engine/engine.js', '!(error instanceof ExpiredError) || this.#storage', 'true || this.#storage'),
+  one('a count that is ended is given up', ['engine/shared/read-guard', 'begins a count anew'], 'engine/read/pinned-reads.js', '!(error instanceof ExpiredError) || storage', 'true || storage'),
   one('who is forgotten keeps its pin', ['engine/shared/forgotten-readers', 'give their places back'], 'engine/shared/shared-pins.js', 'new FinalizationRegistry((share) => share.release())', 'new FinalizationRegistry(() => undefined)'),
   one('every snapshot has a pin of its own', ['engine/limits', 'costs one place for all'], 'engine/shared/shared-pins.js', 'if (newest !== undefined && newest', 'if (false && newest'),
   one('pins by locks are not looked for', ['engine/shared/lock-pins', 'hold the tree'], 'engine/shared/lock-pins.js', 'locks.heldByOther(LOCK.LSN_PINS, end) < 0', 'true'),
@@ -58,10 +58,10 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('puts leave no slots to deletes', FULL_DISK, 'engine/commit/committer.js', 'puts ? needed + slotsForDeletes(state) : needed', 'needed'),
   one('slots of a long value are not set aside', ['engine/commit/slot-budget', 'are as many as it takes'], 'engine/commit/slot-budget.js', 'branches + 2 + overflow', 'branches + 2'),
   one('a delete sets as much aside as a put', ['engine/commit/slot-budget', 'hardly any for a delete'], 'engine/commit/slot-budget.js', 'puts || pending > 0 ? pending', 'true ? pending'),
-  one('where the disk is full no checkpoint is made', FULL_DISK, 'engine/commit/slot-budget.js', '|| !makeRoom(parts, hasPut(frame))', '|| true'),
-  one('a log that cannot have another segment stays full', FULL_DISK, 'engine/commit/slot-budget.js', 'made = committer.reuseSegment() || made;', ';'),
+  one('where the disk is full no checkpoint is made', FULL_DISK, 'engine/checkpoint/make-room.js', '|| !makeRoom(parts, hasPut(frame))', '|| true'),
+  one('a log that cannot have another segment stays full', FULL_DISK, 'engine/checkpoint/make-room.js', 'made = committer.reuseSegment() || made;', ';'),
   one('a full disk refuses a file for readers and writers to meet in', ['faults/full-disk', 'loses nothing, whatever is done on it'], 'engine/lifecycle/control-file.js', 'if (!isFullDisk(error))', 'if (true)'),
-  one('a creation that fails leaves its files', ['faults/full-disk', 'is left as free as it was'], 'engine/engine.js', 'storage.unlink(join(wal, segmentName(FIRST_LSN)));', ''),
+  one('a creation that fails leaves its files', ['faults/full-disk', 'is left as free as it was'], 'engine/lifecycle/create.js', 'storage.unlink(join(wal, segmentName(FIRST_LSN)));', ''),
   one('a reader that could write replays the log on disk, whatever room there is', ['faults/full-disk', 'does not keep a reader'], 'engine/engine.js', 'readOnly && error instanceof FullError', 'false'),
   {
     name: 'writes that share a frame share its fate',
@@ -76,5 +76,5 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   // ---- waiting
   one('nobody looks how long work has waited for a thread', ['workers/lanes.serial', 'give up what has waited too long'], 'workers/lane.js', 'this.#watch.begin();', ';'),
   // ---- closing
-  one('a close moves the values of leaves that nobody has found in their place', ['engine/space/space', 'is made smaller by one close after the other'], 'engine/space/compaction.js', 'if (isFirst && level === 0)', 'if (false)'),
+  one('a close moves the values of leaves that nobody has found in their place', ['engine/space/space', 'is made smaller by one close after the other'], 'engine/tree/compaction.js', 'if (isFirst && level === 0)', 'if (false)'),
 ]

@@ -4,10 +4,11 @@ import { ClosedError, foreseen, fromErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import type { BatchOperation } from '../engine/commit/batch.js'
-import type { Engine, Stats } from '../engine/engine.js'
+import type { Engine } from '../engine/engine.js'
 import type { Key } from '../encoding/keys.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { boundsOf, type Range, type RangeIterator } from '../engine/read/range-iterator.js'
+import type { Stats } from '../engine/stats.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
@@ -180,12 +181,12 @@ export class Database<V = Anything> {
    * `ClosedError`, `ReadOnlyError`.
    */
   put(key: Key, value: V): Promise<void> {
-    return this.#write((frame) => this.#engine.addPut(frame, key, value))
+    return this.#write((frame) => this.#engine.operations.put(frame, key, value))
   }
 
   /** Removes `key` if it is there. Resolves and rejects as `put` does. */
   del(key: Key): Promise<void> {
-    return this.#write((frame) => this.#engine.addDel(frame, key))
+    return this.#write((frame) => this.#engine.operations.del(frame, key))
   }
 
   /**
@@ -194,7 +195,7 @@ export class Database<V = Anything> {
    * itself comes before the batch.
    */
   batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
-    return this.#write((frame) => this.#engine.addBatch(frame, operations))
+    return this.#write((frame) => this.#engine.operations.batch(frame, operations))
   }
 
   /**
@@ -202,13 +203,13 @@ export class Database<V = Anything> {
    * Does not wait for writes that have not resolved yet; it may take effect before them.
    */
   putSync(key: Key, value: V): void {
-    this.#writeSync((frame) => this.#engine.addPut(frame, key, value))
+    this.#writeSync((frame) => this.#engine.operations.put(frame, key, value))
   }
   delSync(key: Key): void {
-    this.#writeSync((frame) => this.#engine.addDel(frame, key))
+    this.#writeSync((frame) => this.#engine.operations.del(frame, key))
   }
   batchSync(operations: Iterable<BatchOperation<V>>): void {
-    this.#writeSync((frame) => this.#engine.addBatch(frame, operations))
+    this.#writeSync((frame) => this.#engine.operations.batch(frame, operations))
   }
 
   // `add` may run users' code, which may close the database.

@@ -2,7 +2,8 @@
 // recovered, locked or changed, so it works on a database that is in use, and on a damaged one.
 import { resolve } from 'node:path'
 import { NotADatabaseError, NotFoundError } from '../errors.js'
-import { checkPath, databasePaths, findHeader, type DatabasePaths, type HeaderSearch } from '../engine/lifecycle/paths.js'
+import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
+import { checkPath, databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
 import { headerSlots, NO_HEADER } from '../engine/format/header.js'
 import { SLOT_BYTES } from '../engine/format/layout.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'

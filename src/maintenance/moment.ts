@@ -28,8 +28,8 @@ const PAUSE_MS = 1
 
 /** Takes the leader lock for as long as it takes to copy the list of free slots, if this user may. */
 export function takeMoment(engine: Engine): Moment {
-  const { control, pins, lockPins, sharedLocks } = engine.inside()
-  if (lockPins !== undefined) return takeUnlocked(engine)
+  const { control, pins, isOnlooker } = engine.parts
+  if (isOnlooker) return takeUnlocked(engine)
   const pin = pins.acquire()
   const release = (): void => pins.giveBack(pin)
   const state = newState()
@@ -38,7 +38,7 @@ export function takeMoment(engine: Engine): Moment {
     return lookAtFree(engine, control.readState(state))
   }
   try {
-    return { ...(engine.isPrivate ? look() : underLeaderLock(sharedLocks, look)), state, release }
+    return { ...(engine.isPrivate ? look() : underLeaderLock(engine.parts, look)), state, release }
   } catch (error) {
     release()
     throw error
@@ -48,7 +48,7 @@ export function takeMoment(engine: Engine): Moment {
 type FreeSlots = Pick<Moment, 'waiting' | 'chain' | 'pending' | 'damage'>
 
 function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
-  const { space, control, checker, allocator } = engine.inside()
+  const { space, control, checker, allocator } = engine.parts
   allocator.look(Float64Array.from(state))
   const waiting = allocator.waiting()
   const damage: { slotNo: number; why: string }[] = []
@@ -69,7 +69,7 @@ function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
 
 /** The same without a lock that others heed: what was seen counts if nothing has been published meanwhile. */
 function takeUnlocked(engine: Engine): Moment {
-  const { control, lockPins, sharedLocks } = engine.inside()
+  const { control, lockPins, storage } = engine.parts
   const state = newState()
   let found: FreeSlots = { waiting: undefined, chain: [], pending: [], damage: [] }
   let lsn: number
@@ -78,15 +78,15 @@ function takeUnlocked(engine: Engine): Moment {
     control.readState(state)
     lsn = state[STATE.VISIBLE]!
     // Firm: a walk through the whole tree could not go on if it were ended.
-    lockPins!.hold(lsn, 'firm')
+    lockPins.hold(lsn, 'firm')
     const free = lookAtFree(engine, state)
     if (control.sequence === sequence) {
       found = free
       break
     }
     if (tries >= MAX_TRIES && control.visible() === lsn) break
-    lockPins!.letGo(lsn, 'firm')
-    sharedLocks.storage.sleep(PAUSE_MS)
+    lockPins.letGo(lsn, 'firm')
+    storage.sleep(PAUSE_MS)
   }
-  return { ...found, state, release: () => lockPins!.letGo(lsn, 'firm') }
+  return { ...found, state, release: () => lockPins.letGo(lsn, 'firm') }
 }

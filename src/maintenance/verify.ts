@@ -2,6 +2,7 @@
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
 import { CorruptError } from '../errors.js'
+import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
 import { guarded } from '../storage/errors.js'
@@ -13,12 +14,7 @@ import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/sp
 import { eachSlot, slotsIn } from '../engine/format/runs.js'
 import { compareKeys } from '../engine/format/search.js'
 import { madeAt, slotDamage, structureDamage } from '../engine/space/slot-checker.js'
-import { usedSlots } from '../engine/space/compaction.js'
-
-export interface Damage {
-  readonly slotNo: number
-  readonly why: string
-}
+import { usedSlots } from '../engine/shared/tree-state.js'
 
 export interface VerifyReport {
   readonly ok: boolean
@@ -27,10 +23,8 @@ export interface VerifyReport {
   readonly entries: number
   readonly slots: { readonly branch: number; readonly leaf: number; readonly overflow: number; readonly free: number }
   /** What was found, at most 100 of it. */
-  readonly damage: Damage[]
+  readonly damage: readonly Damage[]
 }
-
-const MAX_DAMAGE = 100
 
 /**
  * Verifies the newest tree. Takes the leader lock for as long as it takes to copy the list of free
@@ -41,16 +35,15 @@ export function verify(engine: Engine): VerifyReport {
 }
 
 function verifyTree(engine: Engine): VerifyReport {
-  const { space, checker } = engine.inside()
-  const damage: Damage[] = []
-  const note = (slotNo: number, why: string): void => {
-    if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
-  }
+  const { space, checker, openState } = engine.parts
+  openState.assertOpen()
+  const list = new DamageList()
+  const note = (slotNo: number, why: string): void => list.note(slotNo, why)
   // It has been made again, but the file is as it was.
   const { freeListDamage } = engine.recovery ?? {}
   if (engine.isPrivate && freeListDamage !== undefined) note(freeListDamage.slotNo, freeListDamage.why)
   const { state, waiting, chain, pending, damage: freeDamage, release } = takeMoment(engine)
-  for (const { slotNo, why } of freeDamage) note(slotNo, why)
+  list.noteAll(freeDamage)
   try {
     const nextSlot = state[STATE.NEXT_SLOT]!
     const reached = new Uint8Array(nextSlot)
@@ -148,11 +141,11 @@ function verifyTree(engine: Engine): VerifyReport {
     }
     if (entries !== state[STATE.ENTRIES]!) note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
     return {
-      ok: damage.length === 0,
+      ok: list.found.length === 0,
       lsn: state[STATE.VISIBLE]!,
       entries,
       slots: { ...counts, free: waiting === undefined ? nextSlot - usedSlots(state) : slotsIn(waiting) },
-      damage,
+      damage: list.found,
     }
   } finally {
     release()

@@ -1,6 +1,7 @@
 // What is refused, with which error, and that nothing has changed afterwards.
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { verify } from '../../src/maintenance/verify.js'
 import { expect } from 'chai'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
@@ -321,7 +322,7 @@ describe('what is closed', () => {
     expect(engine.isClosed).to.equal(true)
     for (const act of [
       () => engine.get('k'), () => engine.getEntry('k'), () => engine.has('k'), () => engine.range(undefined, 'keys'), () => engine.snapshot(),
-      () => engine.put('k', some), () => engine.del('k'), () => engine.batch([]), () => engine.checkpoint(true), () => engine.stats(), () => engine.inside(),
+      () => engine.put('k', some), () => engine.del('k'), () => engine.batch([]), () => engine.checkpoint(true), () => engine.stats(), () => verify(engine),
       () => snapshot.get('k'), () => snapshot.has('k'), () => snapshot.range(undefined, 'keys'), () => iterator.next(), () => ofSnapshot.next(),
     ]) {
       expectError(act, 'ERR_MMAPDB_CLOSED')
@@ -383,7 +384,7 @@ describe('what is closed', () => {
     const iterators = Array.from({ length: 5000 }, () => engine.range(undefined, 'keys'))
     expect(engine.stats().readers.pinned).to.equal(10_000)
     engine.put('k', some)
-    expect(engine.inside().pins.older(engine.inside().control.visible(), false)).to.have.lengthOf(1)
+    expect(engine.parts.pins.older(engine.parts.control.visible(), false)).to.have.lengthOf(1)
     for (const snapshot of snapshots) snapshot.close()
     for (const iterator of iterators) iterator.return()
     expect(engine.stats().readers.pinned).to.equal(0)

@@ -152,7 +152,7 @@ class Scene {
       else engine.put(`key ${i}`, `value ${i}`.padEnd(i * 30))
       this.#model.acknowledged = Math.max(this.#model.acknowledged, engine.lastCommit)
     } catch (error) {
-      const { tail } = engine.inside().control.append.read({} as never)
+      const { tail } = engine.parts.control.append.read({} as never)
       if (error instanceof OutcomeUnknownError) {
         expect(error.lsn, 'the frame is in the log, where it says').to.equal(before)
         expect(tail).to.be.above(before)
@@ -174,8 +174,8 @@ class Scene {
   #look(engine: Engine): void {
     for (const reader of [engine, this.#other]) {
       if (reader === undefined) continue
-      const expected = this.#model.at(reader.inside().control.visible())
-      expect(reader.inside().control.visible()).to.be.at.least(this.#model.acknowledged)
+      const expected = this.#model.at(reader.parts.control.visible())
+      expect(reader.parts.control.visible()).to.be.at.least(this.#model.acknowledged)
       for (const key of ['key 0', 'key 1', 'key 4', 'large', 'batch 3 7', 'old 3', 'old 20', 'never there']) {
         expect(reader.get(key), key).to.equal(expected.get(encodedName(key)))
       }
@@ -222,7 +222,7 @@ class Scene {
   #compare(engine: Engine): void {
     const found = new Map<string, string>()
     for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[string, string]>) found.set(encodedName(key), value)
-    const expected = this.#model.at(engine.inside().control.visible())
+    const expected = this.#model.at(engine.parts.control.visible())
     expect([...found.keys()].sort()).to.deep.equal([...expected.keys()].sort())
     for (const [key, value] of expected) expect(found.get(key) === value, `the value of ${key}`).to.equal(true)
   }

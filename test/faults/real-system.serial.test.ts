@@ -161,7 +161,7 @@ describe('the system', function () {
       })
       expect(await there.ask('open')).to.equal('ok')
       expect(await there.ask('put')).to.equal('ok')
-      const { locks } = engine.inside().sharedLocks
+      const { locks } = engine.parts
       expect(locks.tryLock(LOCK.APPEND, 'exclusive')).to.equal(true)
       const startedMs = performance.now()
       const waiting = there.ask('put')

@@ -117,7 +117,7 @@ describe('a process that is stopped', function () {
       }
       check(engine)
       // Each frame that was appended was applied, once.
-      const { frames } = engine.inside().control.append.read({} as never)
+      const { frames } = engine.parts.control.append.read({} as never)
       expect(engine.stats().commits.frames).to.equal(frames)
       peer.tell('close')
       await heard(peer, 'closed')
@@ -212,7 +212,7 @@ describe('a leader that lacks room which had been promised', function () {
   function withStalledReader(engine: Engine): { finish: () => void; large: Buffer; letGo: () => void } {
     const values = (round: number) => Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
     engine.batch(values(1))
-    const { control, pins } = engine.inside()
+    const { control, pins } = engine.parts
     const old = control.readState(newState())[STATE.VISIBLE]!
     engine.batch(values(2))
     // What a group frees counts as free from the next one on.
@@ -220,13 +220,13 @@ describe('a leader that lacks room which had been promised', function () {
     const { total, unused } = engine.stats().slots
     const frame = new FrameBuilder()
     const large = Buffer.alloc((unused + 30) * 4064, 7)
-    engine.addPut(frame, 'large', large)
-    const end = engine.beginCommit(frame.frame())
+    engine.operations.put(frame, 'large', large)
+    const end = engine.parts.committer.append(frame.frame())
     expect(engine.stats().slots.total, 'slots of the file, which has not grown').to.equal(total)
     const pin = pins.acquire()
     control.f64[pin.lsnAt] = old
     Atomics.store(control.i32, pin.flagAt, 1)
-    const finish = (): void => engine.finishCommit((end - frameStride(frame.lengthBytes)) as Lsn, end)
+    const finish = (): void => engine.parts.committer.wait((end - frameStride(frame.lengthBytes)) as Lsn, end)
     return { finish, large, letGo: () => pins.giveBack(pin) }
   }
   const WIDE = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 64 * 1024 * 1024, timeoutMs: TIMEOUT_MS }

@@ -61,7 +61,7 @@ describe('a file of a database', function () {
             const engine = open()
             try {
               agreesWithItself(engine)
-              expect(engine.inside().space.region.faultCount()).to.equal(0)
+              expect(engine.parts.space.region.faultCount()).to.equal(0)
               if (!engine.isPrivate) engine.put('written', Buffer.alloc(3000, 1))
             } finally {
               engine.close()

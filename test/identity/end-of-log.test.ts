@@ -3,7 +3,7 @@
 import { expect } from 'chai'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { findHeader } from '../../src/engine/lifecycle/paths.js'
+import { findHeader } from '../../src/engine/lifecycle/find-header.js'
 import { encodeHeader, headerSlots } from '../../src/engine/format/header.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Log } from '../../src/wal/log.js'
@@ -76,7 +76,7 @@ describe('a log near the end of its positions', function () {
       const engine = openEngine(path)
       expect(contents(engine)).to.deep.equal([])
       expectError(() => engine.put('k', value), 'ERR_MMAPDB_FULL')
-      const segment = engine.inside().log.segment((MAX_LSN + 1 - before) as Lsn)
+      const segment = engine.parts.log.segment((MAX_LSN + 1 - before) as Lsn)
       expect(segment?.header.limitLsn).to.equal(MAX_LSN)
       engine.close()
       openEngine(path).close()

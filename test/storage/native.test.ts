@@ -211,11 +211,12 @@ describe('storage: the native addon', () => {
 
   it('says what to do where it is not built, not loadable, or not on Linux', () => {
     const root = scratchDirectory()
-    const loader = compiledFile('src/storage/native.js')
-    const copy = join(root, 'dist', 'src', 'storage', 'native.mjs')
+    const copied = ['src/storage/native.js', 'src/package-root.js']
+    const copy = join(root, 'dist', copied[0]!)
     const addon = join(root, 'build', 'Release', 'mmapdb_native.node')
     for (const path of [copy, addon]) fs.mkdirSync(dirname(path), { recursive: true })
-    fs.copyFileSync(loader, copy)
+    for (const file of copied) fs.copyFileSync(compiledFile(file), join(root, 'dist', file))
+    fs.writeFileSync(join(root, 'package.json'), '{"type":"module"}')
     const load = (before: string): string =>
       spawnSync(
         process.execPath,

@@ -14,7 +14,7 @@ import { MemoryStorage } from '../../crash-tests/fuzz/memory-storage.js'
 import { headerDamage, type DataFile } from '../../src/inspect/offline-files.js'
 import { newState, STATE } from '../../src/engine/shared/control.js'
 import { Engine } from '../../src/engine/engine.js'
-import { findHeader } from '../../src/engine/lifecycle/paths.js'
+import { findHeader } from '../../src/engine/lifecycle/find-header.js'
 import { readFreeList } from '../../src/engine/space/free-list.js'
 import { eachSlot } from '../../src/engine/format/runs.js'
 import type { Key } from '../../src/encoding/keys.js'
@@ -135,7 +135,7 @@ export const slotCount = (storage: MemoryStorage): number => headersIn(storage).
 export function freeSlots(storage: MemoryStorage): Set<number> {
   const engine = inspectIn(storage)
   try {
-    const { space, checker } = engine.inside()
+    const { space, checker } = engine.parts
     return new Set(eachSlot(readFreeList(space, checker, headersIn(storage).header!)))
   } finally {
     engine.close()
@@ -167,7 +167,7 @@ export function writeOut(storage: MemoryStorage, to: string): void {
 }
 
 export function stateOf(engine: Engine): Float64Array {
-  return engine.inside().control.readState(newState())
+  return engine.parts.control.readState(newState())
 }
 export { STATE }
 

@@ -1,6 +1,6 @@
 // mmapdb stats: figures about a database.
 import { Command } from 'commander'
-import type { Stats } from '../../engine/engine.js'
+import type { Stats } from '../../engine/stats.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
 import { printable } from '../shared/notation.js'
 import { bytes, number, print } from '../shared/output.js'

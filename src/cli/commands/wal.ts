@@ -2,7 +2,7 @@
 // on a database in use and on a damaged one; it shows where the log ends, and why.
 import { Command } from 'commander'
 import { CorruptError, InvalidError } from '../../errors.js'
-import { findHeader } from '../../engine/lifecycle/paths.js'
+import { findHeader } from '../../engine/lifecycle/find-header.js'
 import { decodeKey } from '../../encoding/keys.js'
 import { SLOT_BYTES } from '../../engine/format/layout.js'
 import { DEFAULT_ENCODING, valueCodec, type ValueCodec, type ValueEncoding } from '../../encoding/values/codec.js'

@@ -97,7 +97,7 @@ class Spreader {
   add(key: Key, value: unknown): Promise<void> | undefined {
     const length = encodeKey(key, this.#key)
     const lane = this.lanes[(crc32c(this.#key.subarray(0, length)) >>> 0) % this.lanes.length]!
-    this.#engine.addPut(lane.builder, key, value)
+    this.#engine.operations.put(lane.builder, key, value)
     if (lane.builder.opCount < this.#batch && lane.builder.lengthBytes < FRAME_BYTES) return undefined
     this.#send(lane)
     return lane.queued > MAX_QUEUED ? lane.tail : undefined

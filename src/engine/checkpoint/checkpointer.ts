@@ -38,7 +38,8 @@ import { chainSlots, chainSlotsFor, linkChain, RUNS_PER_SLOT, writeChain } from 
 import type { DataFile } from '../shared/data-file.js'
 import { assertDataInPlace } from '../shared/files-in-place.js'
 import { growDataFile } from '../space/growth.js'
-import { encodeHeader, FORMAT_VERSION, headerSlots, type Header } from '../format/header.js'
+import { FORMAT_VERSION, type Header } from '../format/header.js'
+import { writeHeaders } from '../format/header-slots.js'
 import { TYPE, type SlotNo } from '../format/layout.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { Node } from '../format/node.js'
@@ -274,17 +275,4 @@ function withSlots(runs: Runs, slots: readonly SlotNo[]): Runs {
   all.set(runs)
   slots.forEach((slot, i) => all.set([slot, 1], runs.length + 2 * i))
   return all
-}
-
-/** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */
-export function writeHeaders(space: SlotSpace, header: Header): void {
-  const [first, second] = headerSlots(header.checkpointNumber)
-  copyHeader(space, header, first)
-  crashPoint('between-headers')
-  copyHeader(space, header, second)
-  flushed('Flushing the headers', () => space.region.flush())
-}
-
-function copyHeader(space: SlotSpace, header: Header, slot: number): void {
-  space.u8[space.reach(slot)]!.set(encodeHeader(header, slot), space.base(slot))
 }

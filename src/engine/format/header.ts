@@ -166,3 +166,22 @@ export function isHeaderOf(words: Int32Array, slot: number, uuid: Int32Array, ch
 
 /** True if these bytes were once meant to be a header. */
 export const looksLikeHeader = (b: Buffer): boolean => b.subarray(AT.MAGIC, AT.MAGIC + 6).equals(MAGIC.subarray(0, 6))
+
+/** The header of a database with nothing in it. */
+export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number): Header => ({
+  version: FORMAT_VERSION,
+  encodingNo,
+  uuid,
+  checkpointNumber: 0,
+  lsn: FIRST_LSN,
+  root: 0 as SlotNo,
+  height: 0,
+  entries: 0,
+  nextSlot: HEADER_SLOTS,
+  chain: 0 as SlotNo,
+  chainSlots: 0,
+  leaves: 0,
+  branches: 0,
+  overflows: 0,
+  createdMs,
+})

@@ -8,24 +8,20 @@
 // A torn tail is overwritten with zeros, so that a frame in it which happens to be whole can never be
 // taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
 import { crashPoint } from '../../crash-points.js'
-import { CorruptError, FullError } from '../../errors.js'
+import { FullError } from '../../errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
 import { FRAME, forEachOperation } from '../../wal/frame.js'
 import type { Log } from '../../wal/log.js'
-import { FIRST_LSN, type Lsn } from '../../wal/lsn.js'
+import type { Lsn } from '../../wal/lsn.js'
 import { classifyEnd, isUnfinished, LogReader } from '../../wal/log-reader.js'
-import type { Allocator } from '../space/allocator.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import type { Committer } from '../commit/committer.js'
-import { Control, newState, STATE } from '../shared/control.js'
-import { chainSlots, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
-import { FORMAT_VERSION, type Header } from '../format/header.js'
-import { HEADER_SLOTS, SLOT, SLOT_BYTES, type SlotNo } from '../format/layout.js'
-import type { Runs } from '../format/runs.js'
-import type { SlotChecker } from '../space/slot-checker.js'
+import { newState, STATE, type Control } from '../shared/control.js'
+import type { Header } from '../format/header.js'
+import { SLOT, SLOT_BYTES } from '../format/layout.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { TreeReader } from '../tree/reader.js'
-import type { Damage } from '../../maintenance/verify.js'
+import type { Damage } from '../format/damage.js'
 
 /** What recovery did. */
 export interface RecoveryReport {
@@ -54,81 +50,6 @@ export interface RecoveryReport {
 const GROUP_BYTES = 8 * 1024 * 1024
 /** The scan for remains of an interrupted writer stops behind so many slots that were never used. */
 const UNUSED_RUN = 1024
-
-/** Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the tree. */
-export function formatControl(
-  control: Control,
-  space: SlotSpace,
-  header: Header,
-  allocator: () => Allocator,
-  checker: () => SlotChecker,
-): Damage | undefined {
-  const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
-  if (header.nextSlot > sizeSlots) {
-    throw new CorruptError(
-      `The data file is cut short: it has ${sizeSlots} slots of the ${header.nextSlot} that its header counts. ` +
-        'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
-      { slotNo: sizeSlots },
-    )
-  }
-  control.format(header.uuid, header.nextSlot, header.lsn)
-  control.fileSlots = sizeSlots
-  control.durable = header.lsn
-  const state = newState()
-  state[STATE.VISIBLE] = header.lsn
-  state[STATE.ROOT] = header.root
-  state[STATE.HEIGHT] = header.height
-  state[STATE.ENTRIES] = header.entries
-  state[STATE.LEAVES] = header.leaves
-  state[STATE.BRANCHES] = header.branches
-  state[STATE.OVERFLOWS] = header.overflows
-  state[STATE.NEXT_SLOT] = header.nextSlot
-  state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
-  state[STATE.CHECKPOINT_BEGUN] = header.lsn
-  state[STATE.CHECKPOINT_DURABLE] = header.lsn
-  state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
-  state[STATE.CHAIN] = header.chain
-  state[STATE.CHAIN_SLOTS] = header.chainSlots
-  let free: Runs
-  let damage: Damage | undefined
-  try {
-    free = readFreeList(space, checker(), header)
-    // The log may need all of them: frames were let in for which there was room then.
-    if (lostSlots(header, free) > 0) free = findLost(space, control, checker(), header) ?? free
-    state[STATE.LOST] = lostSlots(header, free)
-  } catch (error) {
-    if (!(error instanceof CorruptError)) throw error
-    damage = { slotNo: error.site.slotNo ?? header.chain, why: error.message }
-    // What the damaged chain took counts as free itself. Nothing that is free now is reached by the
-    // header, so a crash before the next checkpoint leaves what was found here: it is derived again.
-    free = deriveFreeList(space, checker(), header)
-    // Whoever reads what this has walked through looks at more than it did.
-    control.setAllUnverified()
-    state[STATE.CHAIN] = 0
-    state[STATE.CHAIN_SLOTS] = 0
-  }
-  // Nobody verifies what is free, and nothing in the tree may lead there.
-  for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
-  const slots = allocator()
-  slots.begin(state, header.lsn)
-  // Readers that replayed the log in their own memory may still be at the tree of an older header.
-  slots.replaceWaiting(free, slots.isHeldBack ? header.lsn : 0)
-  slots.finish()
-  control.publishState(state)
-  return damage
-}
-
-/** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
-function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
-  try {
-    return deriveFreeList(space, checker, header, chainSlots(space, checker, header.chain, header.chainSlots))
-  } catch (error) {
-    if (!(error instanceof CorruptError)) throw error
-    return undefined
-  } finally {
-    control.setAllUnverified()
-  }
-}
 
 export interface RecoveryParts {
   readonly control: Control
@@ -267,22 +188,3 @@ function countUnsealed(space: SlotSpace, header: Header): number {
   }
   return count
 }
-
-/** The header of a database with nothing in it. */
-export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number): Header => ({
-  version: FORMAT_VERSION,
-  encodingNo,
-  uuid,
-  checkpointNumber: 0,
-  lsn: FIRST_LSN,
-  root: 0 as SlotNo,
-  height: 0,
-  entries: 0,
-  nextSlot: HEADER_SLOTS,
-  chain: 0 as SlotNo,
-  chainSlots: 0,
-  leaves: 0,
-  branches: 0,
-  overflows: 0,
-  createdMs,
-})

@@ -11,6 +11,9 @@ export interface Entry<V = unknown> {
   readonly version: number
 }
 
+/** What a read of one key is to hand out. */
+export type Wanted = 'value' | 'entry' | 'presence'
+
 /** One tree, as it was when the snapshot was taken, until closed. */
 export class EngineSnapshot {
   readonly #source: RangeSource
@@ -36,6 +39,42 @@ export class EngineSnapshot {
     if (!this.#open) throw new ClosedError('The snapshot is closed.')
   }
 
+  get(key: Key): unknown {
+    return this.read(key, 'value')
+  }
+
+  getEntry(key: Key): Entry | undefined {
+    return this.read(key, 'entry') as Entry | undefined
+  }
+
+  has(key: Key): boolean {
+    return this.read(key, 'presence') !== undefined
+  }
+
+  /** Undefined if the key is absent. */
+  read(key: Key, wanted: Wanted): unknown {
+    this.#assertOpen()
+    const length = encodeKey(key, this.#key)
+    // Reading the key may have run users' code, which may have closed this.
+    if (typeof key === 'object') this.#assertOpen()
+    return this.#find(this.#key, length, () => {
+      if (wanted === 'value') return this.#value(key)
+      if (wanted === 'entry') {
+        const { version } = this.#source.reader
+        return { value: this.#value(key), version }
+      }
+      this.#source.reader.checker.checkFaults()
+      this.#source.hold.assertHeld()
+      return true
+    })
+  }
+
+  /** The encoded value of a key that is encoded already. */
+  getEncoded(key: Uint8Array): Buffer | undefined {
+    this.#assertOpen()
+    return this.#find(key, key.length, () => heldBytes(this.#source))
+  }
+
   /** Finds a key and runs `act` on its entry, which has not been found to be held yet. */
   #find<T>(key: Uint8Array, length: number, act: () => T): T | undefined {
     const { reader, hold } = this.#source
@@ -48,46 +87,12 @@ export class EngineSnapshot {
     }
   }
 
-  /** Encodes a key to be looked up. Reading it may have run users' code, which may have closed this. */
-  #take(key: Key): number {
-    this.#assertOpen()
-    const length = encodeKey(key, this.#key)
-    if (typeof key === 'object') this.#assertOpen()
-    return length
-  }
-
-  get(key: Key): unknown {
-    return this.#find(this.#key, this.#take(key), () => this.#value(key))
-  }
-
-  getEntry(key: Key): Entry | undefined {
-    return this.#find(this.#key, this.#take(key), () => {
-      const version = this.#source.reader.version
-      return { value: this.#value(key), version }
-    })
-  }
-
   #value(key: Key): unknown {
     try {
       return heldValue(this.#source)
     } catch (error) {
       throw error instanceof EncodingError ? ofEntry(error, key, this.#source.reader.slotNo) : error
     }
-  }
-
-  has(key: Key): boolean {
-    const act = (): true => {
-      this.#source.reader.checker.checkFaults()
-      this.#source.hold.assertHeld()
-      return true
-    }
-    return this.#find(this.#key, this.#take(key), act) ?? false
-  }
-
-  /** The encoded value of a key that is encoded already. */
-  getEncoded(key: Uint8Array): Buffer | undefined {
-    this.#assertOpen()
-    return this.#find(key, key.length, () => heldBytes(this.#source))
   }
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {

@@ -35,14 +35,14 @@ interface SharedPin {
 
 /** One snapshot's or iterator's part in a pin. */
 export class Share implements Hold {
-  readonly #holds: Holds
+  readonly #pool: SharedPins
   readonly #pin: HeldPin
   /** @internal */
   readonly shared: SharedPin
   readonly sinceMs: number
 
-  constructor(holds: Holds, shared: SharedPin, sinceMs: number) {
-    this.#holds = holds
+  constructor(pool: SharedPins, shared: SharedPin, sinceMs: number) {
+    this.#pool = pool
     this.#pin = shared.pin
     this.shared = shared
     this.sinceMs = sinceMs
@@ -58,7 +58,7 @@ export class Share implements Hold {
 
   /** Idempotent. */
   release(): void {
-    this.#holds.release(this)
+    this.#pool.release(this)
   }
 }
 
@@ -67,7 +67,7 @@ const forgotten = new FinalizationRegistry<Share>((share) => share.release())
 /** Gives `share` back once `owner` has been collected. */
 export const releaseWithout = (owner: object, share: Share): void => forgotten.register(owner, share, share)
 
-export class Holds {
+export class SharedPins {
   readonly #control: Control
   readonly #pins: HeldPins
   /** The newest tree that is held. Older ones nobody can come to any more. */
@@ -78,7 +78,7 @@ export class Holds {
     this.#pins = pins
   }
 
-  /** Holds the newest tree. Throws `ReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
+  /** SharedPins the newest tree. Throws `ReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
   take(nowMs: number): Share {
     const newest = this.#newest
     if (newest !== undefined && newest.state[STATE.VISIBLE] === this.#control.visible() && !newest.pin.isExpired) return this.#join(newest, nowMs)

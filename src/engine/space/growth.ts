@@ -3,11 +3,12 @@
 // an error. If there is no room for a whole step, just what is needed is tried; what could not be used
 // of an attempt is given back.
 import { crashPoint } from '../../crash-points.js'
-import { FullError } from '../../errors.js'
+import { FullError, LockedError } from '../../errors.js'
 import { guarded, isFullDisk } from '../../storage/errors.js'
 import type { Control } from '../shared/control.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { underAppendLock, type SharedLockParts } from '../shared/writer-locks.js'
 
 export const INITIAL_SLOTS = (1024 * 1024) / SLOT_BYTES
 const STEP_SLOTS = (1024 * 1024 * 1024) / SLOT_BYTES
@@ -56,4 +57,17 @@ function growTo(space: SlotSpace, control: Control, slots: number): void {
 /** Cuts the data file to `slots`, if it is longer. Nobody may use what lies behind. */
 export function cutDataFile(space: SlotSpace, slots: number): void {
   if (space.region.sizeBytes() > slots * SLOT_BYTES) space.region.truncate(slots * SLOT_BYTES)
+}
+
+/** For an allocator that found no slot: grows the file, waiting out appenders. */
+export function growUnderLock(parts: SharedLockParts, space: SlotSpace, neededSlots: number): void {
+  try {
+    underAppendLock(parts, () => growDataFile(space, parts.control, neededSlots))
+  } catch (cause) {
+    if (!(cause instanceof LockedError)) throw cause
+    throw new LockedError(
+      `The data file could not grow within ${parts.timeoutMs} ms: another writer that holds the append lock is stopped or very slow.`,
+      { cause },
+    )
+  }
 }

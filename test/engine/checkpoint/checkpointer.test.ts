@@ -12,7 +12,7 @@ const key = (n: number): string => `key:${String(n).padStart(8, '0')}`
 
 /** How many slots are looked at while `act` runs. */
 function lookedAt(engine: Engine, act: () => void): number {
-  const { checker } = engine.inside()
+  const { checker } = engine.parts
   const slots = new Set<number>()
   const expectAsEver = checker.expect.bind(checker)
   const takeAsEver = checker.take.bind(checker)
@@ -64,7 +64,7 @@ describe('checkpoints', () => {
         else engine.put(key(n), Buffer.alloc(n % 5 === 0 ? 9000 : 300, round))
       }
       engine.checkpoint(true)
-      const { space, control, allocator, log } = engine.inside()
+      const { space, control, allocator, log } = engine.parts
       expect(log.starts()).to.have.length.greaterThan(0)
       const free = new Set(eachSlot(allocator.waiting()))
       const { slots } = engine.stats()

@@ -9,7 +9,7 @@ import { cleanUp, openEngine, runs, scratchPath, TINY } from '../../support/engi
 
 /** What `write` sets aside, and what it then takes. */
 function measure(engine: Engine, write: () => void): { reserved: number; taken: number } {
-  const { allocator, control } = engine.inside()
+  const { allocator, control } = engine.parts
   const released = (): number => control.readState(new Float64Array(256))[STATE.RELEASED]!
   const before = released()
   let taken = 0

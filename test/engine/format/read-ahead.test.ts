@@ -60,7 +60,7 @@ function fill(engine: Engine): void {
 
 /** Pages of all leaves; asks nobody. */
 function leaves(engine: Engine): Set<number> {
-  const { space, control, checker } = engine.inside()
+  const { space, control, checker } = engine.parts
   const found = new Set<number>()
   const cursor = new Cursor(new TreeReader(space, control, checker), control.readState(newState()))
   for (cursor.first(); cursor.valid; ) {

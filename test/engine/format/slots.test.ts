@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Engine } from '../../../src/engine/engine.js'
 import { newState, STATE } from '../../../src/engine/shared/control.js'
-import { findHeader } from '../../../src/engine/lifecycle/paths.js'
+import { findHeader } from '../../../src/engine/lifecycle/find-header.js'
 import { decodeHeader, encodeHeader, FORMAT_VERSION, headerSlots, looksLikeHeader, type Header } from '../../../src/engine/format/header.js'
 import { SLOT, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
@@ -201,7 +201,7 @@ function varied(): { path: string; expected: [unknown, unknown][] } {
 
 /** One slot of each type that the newest tree of an engine uses. */
 function slotsByType(engine: Engine): Map<number, SlotNo[]> {
-  const { space, control } = engine.inside()
+  const { space, control } = engine.parts
   const found = new Map<number, SlotNo[]>()
   const state = control.readState(newState())
   for (let slot = 4; slot < state[STATE.NEXT_SLOT]!; slot++) {
@@ -218,7 +218,7 @@ describe('a slot of the data file', function () {
 
   it('is noticed as damaged whichever of its 4096 bytes has changed, whatever its type', () => {
     const engine = openEngine(varied().path)
-    const { space } = engine.inside()
+    const { space } = engine.parts
     const byType = slotsByType(engine)
     expect([...byType.keys()].sort()).to.deep.equal([TYPE.BRANCH, TYPE.LEAF, TYPE.OVERFLOW, TYPE.FREE_LIST])
     const scratch = new Node()
@@ -239,7 +239,7 @@ describe('a slot of the data file', function () {
 
   it('is noticed as damaged when it is another slot\'s sound bytes', () => {
     const engine = openEngine(varied().path)
-    const { space } = engine.inside()
+    const { space } = engine.parts
     const [one, other] = slotsByType(engine).get(TYPE.LEAF)!
     const copy = space.u8[space.reach(one!)]!.slice(space.base(one!), space.base(one!) + SLOT_BYTES)
     space.u8[space.reach(other!)]!.set(copy, space.base(other!))
@@ -325,7 +325,7 @@ describe('a slot of the data file', function () {
 
   it('is known to be sound or not by its inside alone', () => {
     const engine = openEngine(varied().path)
-    const { space } = engine.inside()
+    const { space } = engine.parts
     const leaf = slotsByType(engine).get(TYPE.LEAF)![0]!
     const node = new Node().at(space, leaf)
     const u8 = space.u8[space.reach(leaf)]!
@@ -358,15 +358,15 @@ describe('a slot of the data file', function () {
   it('is verified once for everybody, and again after the next recovery', () => {
     const { path } = varied()
     const engine = openEngine(path)
-    const { checker } = engine.inside()
-    const root = engine.inside().control.readState(newState())[STATE.ROOT]!
+    const { checker } = engine.parts
+    const root = engine.parts.control.readState(newState())[STATE.ROOT]!
     expect(checker.isUnverified(root)).to.equal(true)
     engine.get('last')
     expect(checker.isUnverified(root)).to.equal(false)
     const second = openEngine(path)
-    expect(second.inside().checker.isUnverified(root)).to.equal(false)
-    expect(new SlotChecker(second.inside().space, second.inside().control).isUnverified(root)).to.equal(false)
-    expect(openEngine(crashCopy(path)).inside().checker.isUnverified(root)).to.equal(true)
+    expect(second.parts.checker.isUnverified(root)).to.equal(false)
+    expect(new SlotChecker(second.parts.space, second.parts.control).isUnverified(root)).to.equal(false)
+    expect(openEngine(crashCopy(path)).parts.checker.isUnverified(root)).to.equal(true)
   })
 
   it('of zeros among the headers is told apart from the header that it was', () => {

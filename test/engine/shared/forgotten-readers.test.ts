@@ -71,9 +71,9 @@ describe('many snapshots', function () {
     it(`that are closed one by one, ${order} first, cost the next group the same however much they held`, () => {
       const engine = openEngine(scratchPath(), OPTIONS)
       fill(engine)
-      const { control } = engine.inside()
+      const { control } = engine.parts
       const field = (name: keyof typeof STATE): number => control.readState(newState())[STATE[name]]!
-      const held = (): number => engine.inside().allocator.heldSlots
+      const held = (): number => engine.parts.allocator.heldSlots
       const snapshots = Array.from({ length: 60 }, (_, round) => {
         const snapshot = engine.snapshot()
         engine.batch(Array.from({ length: 200 }, (_, i) => ({ type: 'put' as const, key: (i * 31 + round) % KEYS, value: Buffer.alloc(400, round) })))

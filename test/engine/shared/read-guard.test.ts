@@ -63,7 +63,7 @@ describe('a reader that is ended while it reads', function () {
         engine.close()
         engine = openEngine(path, OPTIONS)
       }
-      const { space, control, pins, checker } = engine.inside()
+      const { space, control, pins, checker } = engine.parts
       const nextSlot = control.readState(newState())[STATE.NEXT_SLOT]!
       const all = (): Buffer => space.buffers[0]!.subarray(HEADER_SLOTS * SLOT_BYTES, nextSlot * SLOT_BYTES)
       const bits = (): number[] => Array.from({ length: nextSlot }, (_, slot) => Number(checker.isUnverified(slot)))
@@ -117,7 +117,7 @@ describe('a reader that is ended while it reads', function () {
     const engine = openEngine(path, OPTIONS)
     fill(engine, 1)
     engine.checkpoint(true)
-    const { space, control, checker } = engine.inside()
+    const { space, control, checker } = engine.parts
     const state = control.readState(newState())
     const slot = state[STATE.ROOT]!
     expect(space.u8[0]![slot * SLOT_BYTES + SLOT.TYPE]).to.equal(TYPE.BRANCH)
@@ -133,7 +133,7 @@ describe('a reader that is ended while it reads', function () {
   it('begins a count anew, which nobody asked it to hold anything for, but not for ever', () => {
     const engine = openEngine(scratchPath(), { ...OPTIONS, timeoutMs: 20 })
     fill(engine, 1)
-    const { control, pins } = engine.inside()
+    const { control, pins } = engine.parts
     let times = 0
     let most = 3
     observeReads(() => {

@@ -12,7 +12,7 @@ const OPTIONS = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 8 * 1
 
 /** Share of the leaves' bytes that entries and cells take up. */
 function leafFill(engine: Engine): number {
-  const { space, control } = engine.inside()
+  const { space, control } = engine.parts
   const state = control.readState(newState())
   let used = 0
   let leaves = 0
@@ -207,7 +207,7 @@ describe('the room that a tree takes', function () {
     engine.put('a', Buffer.from('small'))
     expect(filesBytes()).to.be.at.most(4 * 1024 * 1024)
     for (let i = 0; i < 40; i++) engine.put(i, Buffer.alloc(1024 * 1024 - 1000, i))
-    const { log } = engine.inside()
+    const { log } = engine.parts
     const sizes = log.starts().map((start) => log.sizeBytes(start) / 1024 / 1024)
     expect(sizes.map(Math.round)).to.deep.equal([1, 2, 4, 8, 16, 16])
     for (let i = 0; i < 40; i++) engine.del(i)

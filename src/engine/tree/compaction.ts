@@ -2,29 +2,15 @@
 // Slots that lie high in the file are copied into free ones that lie low; the copies are published
 // and brought to disk by a checkpoint like any other change, so a crash at any moment leaves either
 // the old tree or the new one. Then what no tree reaches any more is cut off.
-import type { Allocator } from './allocator.js'
+import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
-import { HEADER_SLOTS, SLOT, TYPE, type SlotNo } from '../format/layout.js'
+import { usedSlots } from '../shared/tree-state.js'
+import { SLOT, TYPE, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
-import { forEachOverflowSlot, overflowPointer } from './overflow.js'
-import { checkPlace } from '../tree/leaf-bounds.js'
-import { madeAt, type SlotChecker } from './slot-checker.js'
+import { forEachOverflowSlot, overflowPointer } from '../space/overflow.js'
+import { checkPlace } from './leaf-bounds.js'
+import { madeAt, type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
-
-/** Below this share of free slots a file is left as it is: moving costs more than it saves. */
-const WORTHWHILE_SHARE = 1 / 16
-/** And below this many. */
-const WORTHWHILE_SLOTS = 64
-
-/** Slots that a tree takes, without free ones. */
-export const usedSlots = (state: StateFields): number =>
-  HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.CHAIN_SLOTS]!
-
-/** `nextSlot`: where the file would end now. */
-export const worthTrimming = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
-  const free = nextSlot - usedSlots(state)
-  return free > WORTHWHILE_SLOTS && free > usedSlots(state) * WORTHWHILE_SHARE
-}
 
 /**
  * Moves the tree of `state` below `usedSlots` slots or as near to it as the free ones allow.

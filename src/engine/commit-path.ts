@@ -1,0 +1,103 @@
+// One frame's way: what it will change is read ahead, then it is given its place in the log, and then it is on disk and
+// visible. Before, log that is too long waits for a checkpoint; where the disk is full, room is made.
+import { CorruptError, IoError, OutcomeUnknownError } from '../errors.js'
+import { guarded } from '../storage/errors.js'
+import { newAppendFields } from '../wal/append-state.js'
+import { forEachOperation, frameStride } from '../wal/frame.js'
+import type { Lsn } from '../wal/lsn.js'
+import { appendMakingRoom } from './checkpoint/make-room.js'
+import { appendWrites, type Appended, type FailedWrites } from './commit/append-writes.js'
+import type { EngineParts } from './parts.js'
+import { newState, STATE } from './shared/control.js'
+import type { PointReads } from './read/point-reads.js'
+
+export class CommitPath {
+  readonly #parts: EngineParts
+  readonly #reads: PointReads
+  readonly #state = newState()
+  readonly #append = newAppendFields()
+  #lastCommit = 0
+
+  constructor(parts: EngineParts, reads: PointReads) {
+    this.#parts = parts
+    this.#reads = reads
+  }
+
+  /** LSN behind the last frame that this thread committed; 0 if it has not. */
+  get lastCommit(): number {
+    return this.#lastCommit
+  }
+
+  /**
+   * Commits a frame: returns once it is on disk and visible. Throws `OutcomeUnknownError` if it is in the log
+   * and may take effect; any other error means that nothing was written.
+   */
+  commit(frame: Buffer): void {
+    this.prepare(frame)
+    this.#parts.openState.assertWritable()
+    const end = this.#begin(frame)
+    this.#finish((end - frameStride(frame.length)) as Lsn, end)
+  }
+
+  /**
+   * Begins to read what a frame will change: the one thread that will apply it, with all others waiting,
+   * should find it in memory.
+   */
+  prepare(frame: Buffer): void {
+    if (!this.#reads.readsAhead) return
+    try {
+      const keys: Buffer[] = []
+      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => keys.push(bytes.subarray(keyAt, keyAt + keyLength)))
+      this.#reads.askFor(keys)
+    } catch (error) {
+      // Whoever applies it finds the same, and knows what to do about it.
+      if (!(error instanceof CorruptError || error instanceof IoError)) throw error
+    }
+  }
+
+  /** Gives a frame of several writes its place in the log; some of them may be refused (append-writes.ts). */
+  beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
+    this.#parts.openState.assertWritable()
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
+    return appendWrites(frame, sizes, (part) => appendMakingRoom(this.#parts, part))
+  }
+
+  /** Returns, once all that was appended is on disk and visible, which writes failed, and why. */
+  finishWrites({ parts, refused }: Appended): FailedWrites[] {
+    const last = parts.at(-1)
+    if (last === undefined) return refused
+    try {
+      this.#finish(last.lsn, last.end)
+      return refused
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError)) throw error
+      const visible = this.#parts.control.visible()
+      const unknown = parts.filter(({ end }) => end > visible).map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
+      return [...refused, ...unknown]
+    }
+  }
+
+  #begin(frame: Buffer): Lsn {
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
+    return appendMakingRoom(this.#parts, frame)
+  }
+
+  /** Returns once the frame in [lsn, end) is on disk and visible. */
+  #finish(lsn: Lsn, end: Lsn): void {
+    const { committer, control, options } = this.#parts
+    committer.wait(lsn, end)
+    this.#lastCommit = end
+    const behind = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN]!
+    if (behind > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
+  }
+
+  /** Writers wait for a checkpoint, or make it, when twice as much log as allowed is not in the tree on disk. */
+  #limitLog(): void {
+    const { control, checkpointer, options } = this.#parts
+    const isTooLong = (): boolean => {
+      const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE]!
+      return control.append.read(this.#append).tail - durable >= 2 * options.checkpointBytes
+    }
+    if (isTooLong()) checkpointer.run({ wait: true, onlyIf: isTooLong })
+  }
+}

@@ -1,0 +1,61 @@
+// Puts, deletes and batches as they are written down in frames. Reading keys, values and operations may run users'
+// code, which may call the database: a frame that is written in belongs to one call until that returns, and nothing
+// else is half done meanwhile.
+import type { ValueCodec } from '../../encoding/values/codec.js'
+import { encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from '../../encoding/keys.js'
+import { InvalidError } from '../../errors.js'
+import { FrameBuilder, MAX_VALUE_BYTES } from '../../wal/frame.js'
+import type { OpenState } from '../shared/open-state.js'
+import { forEachTaken, type BatchOperation } from './batch.js'
+
+export class OperationWriter {
+  readonly #values: ValueCodec
+  readonly #openState: OpenState
+  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
+  /** Frames to build in: one for each write that is being put together. */
+  readonly #frames: FrameBuilder[] = []
+
+  constructor({ values, openState }: { readonly values: ValueCodec; readonly openState: OpenState }) {
+    this.#values = values
+    this.#openState = openState
+  }
+
+  /** Hands `commit` the frame that `add` writes, unless it writes nothing. */
+  build(add: (frame: FrameBuilder) => void, commit: (frame: Buffer) => void): void {
+    this.#openState.assertWritable()
+    const frame = this.#frames.pop() ?? new FrameBuilder()
+    try {
+      add(frame)
+      if (frame.opCount > 0) commit(frame.frame())
+    } finally {
+      frame.reset()
+      this.#frames.push(frame)
+    }
+  }
+
+  /** Adds a put to a frame. Throws `InvalidError` and adds nothing. */
+  put(frame: FrameBuilder, key: Key, value: unknown): void {
+    this.#openState.assertWritable()
+    const taken = takenKey(key)
+    const bytes = this.#values.encode(value)
+    if (bytes.length > MAX_VALUE_BYTES) {
+      throw new InvalidError(`A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`)
+    }
+    frame.put(this.#key, writeKey(taken, this.#key), bytes)
+  }
+
+  /** Adds a delete to a frame. Throws `InvalidError` and adds nothing. */
+  del(frame: FrameBuilder, key: Key): void {
+    this.#openState.assertWritable()
+    frame.del(this.#key, encodeKey(key, this.#key))
+  }
+
+  /** Adds a whole batch. If it throws, the frame is not to be used. */
+  batch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
+    this.#openState.assertWritable()
+    forEachTaken(operations, (type, key, value) => {
+      if (type === 'put') this.put(frame, key, value)
+      else this.del(frame, key)
+    })
+  }
+}

@@ -1,0 +1,18 @@
+// Writing a header into its two slots.
+import { crashPoint } from '../../crash-points.js'
+import { flushed } from '../../wal/flush.js'
+import { encodeHeader, headerSlots, type Header } from './header.js'
+import type { SlotSpace } from './slot-space.js'
+
+/** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */
+export function writeHeaders(space: SlotSpace, header: Header): void {
+  const [first, second] = headerSlots(header.checkpointNumber)
+  copyHeader(space, header, first)
+  crashPoint('between-headers')
+  copyHeader(space, header, second)
+  flushed('Flushing the headers', () => space.region.flush())
+}
+
+function copyHeader(space: SlotSpace, header: Header, slot: number): void {
+  space.u8[space.reach(slot)]!.set(encodeHeader(header, slot), space.base(slot))
+}

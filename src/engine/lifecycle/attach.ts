@@ -1,0 +1,50 @@
+// How an opener comes to share `control` with those who have the database open, or finds that it is the first.
+import { LockedError } from '../../errors.js'
+import { guarded } from '../../storage/errors.js'
+import { isSameFile, type LockTable, type Region } from '../../storage/storage.js'
+import type { Header } from '../format/header.js'
+import { Control } from '../shared/control.js'
+import { isLive, joinLife } from '../shared/life.js'
+import { LOCK } from '../shared/lock-bytes.js'
+import type { Cleanup } from './cleanup.js'
+import { controlGone, joinControl, newControl, privateControl, sizeOfControl } from './control-file.js'
+import type { OpenedFiles } from './open-files.js'
+
+/** Takes part in the attached lock. True if nobody else has the database open: then this is the first opener. */
+export function isFirstOpener({ locks, isPrivate, isOnlooker }: OpenedFiles): boolean {
+  if (isPrivate || (!isOnlooker && locks.tryLock(LOCK.ATTACHED, 'exclusive'))) return true
+  if (locks.tryLock(LOCK.ATTACHED, 'shared')) return false
+  throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
+}
+
+/** The `control` of those who have the database open. Undefined if they ended this moment: then this is the first opener. */
+export function joinOthers({ storage, paths, locks, region, isOnlooker }: OpenedFiles, cleanup: Cleanup): Region | undefined {
+  const control = joinControl(storage, paths, locks, region.sizeBytes(), isOnlooker)
+  cleanup.defer(() => control.close())
+  if (isOnlooker || isOfThisLife(control, locks) || !locks.tryLock(LOCK.ATTACHED, 'exclusive')) return control
+  control.close()
+  return undefined
+}
+
+/** False also of a `control` that cannot be read: the reason follows when it is joined. */
+function isOfThisLife(region: Region, locks: LockTable): boolean {
+  const control = new Control(region)
+  return control.isForeign || (control.ready && isLive(locks, control.life))
+}
+
+/** Takes part in the life of the database that others have open, if this `control` is theirs. */
+export function joinTheirLife(control: Control, controlRegion: Region, { paths, locks }: OpenedFiles): void {
+  if (control.isForeign) {
+    throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
+  }
+  const isTheirs = control.ready && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
+  if (!isTheirs) throw controlGone(paths.control)
+  joinLife(locks, control.life)
+}
+
+/** A fresh `control` for the first opener. */
+export function beginControl({ storage, paths, locks, region, isPrivate }: OpenedFiles, header: Header): Region {
+  const dataBytes = region.sizeBytes()
+  if (isPrivate) return guarded('Making memory', () => privateControl(storage, dataBytes))
+  return newControl(storage, paths, locks, dataBytes, sizeOfControl(header, dataBytes))
+}

@@ -1,0 +1,153 @@
+// Letting go of a database. The last to do so, of all threads and processes, makes a checkpoint and cuts the data file
+// back to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached lock,
+// so nobody comes meanwhile. A crash at any step leaves what recovery replays: nothing is cut before the checkpoint that
+// does without it is on disk.
+import { crashPoint } from '../../crash-points.js'
+import { FullError } from '../../errors.js'
+import { guarded, typedError } from '../../storage/errors.js'
+import { newAppendFields } from '../../wal/append-state.js'
+import { FrameBuilder } from '../../wal/frame.js'
+import type { Lsn } from '../../wal/lsn.js'
+import type { CheckpointReport } from '../checkpoint/checkpointer.js'
+import { appendMakingRoom } from '../checkpoint/make-room.js'
+import { slotsForDeletesWhenClosed } from '../commit/slot-budget.js'
+import type { EngineParts } from '../parts.js'
+import { newState, STATE } from '../shared/control.js'
+import { DisplacedError } from '../shared/data-file.js'
+import { assertDataInPlace, isSegmentInPlace } from '../shared/files-in-place.js'
+import { LOCK } from '../shared/lock-bytes.js'
+import { anyLockPin } from '../shared/lock-pins.js'
+import { worthTrimming } from '../shared/tree-state.js'
+import { cutDataFile } from '../space/growth.js'
+import { Trimmer } from '../tree/compaction.js'
+import { databasePaths } from './paths.js'
+
+/** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
+const TRIM_PASSES = 3
+
+/** Gives everything back. `finish`: do what the last closer does, if this is the last. Throws what it meets; closed all the same. */
+export function closeParts(parts: EngineParts, finish: boolean): void {
+  const { openState, pins, log, controlRegion, dataRegion, dataFile, home } = parts
+  if (openState.isClosed) return
+  pins.close()
+  openState.close()
+  try {
+    if (finish && mayFinish(parts)) guarded('Closing the database', () => finishIfLast(parts))
+  } finally {
+    log.close()
+    controlRegion.close()
+    dataRegion.close()
+    dataFile.close()
+    home.close()
+  }
+}
+
+const mayFinish = ({ isPrivate, options }: EngineParts): boolean => !isPrivate && !options.readOnly
+
+/**
+ * Closes if that takes next to no time: others have the database open, or nothing was written since the last
+ * checkpoint. False, with nothing done, if there is more to do, or another thread or process opens or closes it now.
+ */
+export function closePartsIfQuick(parts: EngineParts): boolean {
+  const { openState, locks } = parts
+  if (!openState.isClosed && mayFinish(parts)) {
+    if (!locks.tryLock(LOCK.OPEN, 'exclusive')) return false
+    if (!locks.isHeldByOther(LOCK.ATTACHED, 'exclusive') && hasMuchToFinish(parts)) {
+      locks.unlock(LOCK.OPEN)
+      return false
+    }
+  }
+  closeParts(parts, true)
+  return true
+}
+
+const tailOf = ({ control }: EngineParts): Lsn => control.append.read(newAppendFields()).tail as Lsn
+
+function hasMuchToFinish(parts: EngineParts): boolean {
+  const state = parts.control.readState(newState())
+  return state[STATE.CHECKPOINT_DURABLE] !== tailOf(parts) || worthTrimming(state)
+}
+
+function finishIfLast(parts: EngineParts): void {
+  const { locks, control, log, checker, committer, options } = parts
+  // One closer after the other, so that the last of several at once knows that it is the last.
+  if (!locks.lock(LOCK.OPEN, 'exclusive', options.timeoutMs)) return
+  if (!locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
+  const failure = control.failure()
+  // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
+  if (!control.ready || !checker.isWhole || !committer.isFit || !isDataInPlace(parts)) return
+  if (failure !== undefined || !isSegmentInPlace(log, control.append.read(newAppendFields()))) {
+    if (failure === undefined || failure.code === 'ERR_MMAPDB_CORRUPT') save(parts)
+    return
+  }
+  try {
+    leaveNothingToDo(parts)
+  } catch (error) {
+    // Nothing is lost without it: the next opener replays the log.
+    if (!(typedError(error, '') instanceof FullError)) throw error
+  }
+}
+
+function isDataInPlace(parts: EngineParts): boolean {
+  try {
+    assertDataInPlace(parts, parts.control.readState(newState())[STATE.CHECKPOINT_NUMBER]!)
+    return true
+  } catch (error) {
+    if (error instanceof DisplacedError) return false
+    throw error
+  }
+}
+
+function leaveNothingToDo(parts: EngineParts): void {
+  const { locks, control, log, space, checker, committer, checkpointer } = parts
+  committer.catchUp(tailOf(parts))
+  // Readers in their own memory may be at what would be cut off or moved (lock-pins.ts). No other comes to it now.
+  const isHeld = anyLockPin(locks)
+  let report = checkpointer.run({ wait: true, cutTail: !isHeld })
+  const state = control.readState(newState())
+  checker.assertWhole()
+  // The first pass leaves its free list where the last free slots are, and that is far behind.
+  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = trim(parts) ?? report
+  log.restartAt(tailOf(parts))
+  crashPoint('before-truncate')
+  checker.assertWhole()
+  if (!isHeld) cutDataFile(space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
+  // Nobody trusts it any more: the next opener makes it anew.
+  if (!control.isInMemory) parts.controlRegion.truncate(0)
+}
+
+/** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
+function trim(parts: EngineParts): CheckpointReport | undefined {
+  const { control, space, checker, allocator, committer, checkpointer } = parts
+  committer.catchUp(appendMakingRoom(parts, new FrameBuilder().frame()))
+  const state = control.readState(newState())
+  const lsn = state[STATE.VISIBLE]!
+  allocator.begin(state, lsn)
+  allocator.replaceWaiting(allocator.waiting())
+  new Trimmer(space, checker, allocator, state, lsn).run()
+  allocator.finish()
+  control.publishState(state)
+  return checkpointer.run({ wait: true, cutTail: true })
+}
+
+/**
+ * Writes were refused because the log is damaged or gone. The tree has all that was acknowledged: a
+ * checkpoint saves it, and if the segment that the next opener would look for is gone, an empty one
+ * takes its place. A crash before it is there leaves the damage that there was.
+ */
+function save(parts: EngineParts): void {
+  const { control, log, checkpointer } = parts
+  replaceLogDirectory(parts)
+  checkpointer.run({ wait: true, inSpiteOfFailure: true })
+  if (isSegmentInPlace(log, control.append.read(newAppendFields()))) return
+  log.close()
+  log.createSegment(control.visible() as Lsn, 0)
+}
+
+/** Makes a directory for the log if that has been removed, too. */
+function replaceLogDirectory({ storage, options }: EngineParts): void {
+  const { directory, wal } = databasePaths(options.path)
+  if (storage.info(wal).kind !== 'missing') return
+  storage.makeDirectory(wal, directory)
+  storage.flushDirectory(directory)
+}

@@ -1,0 +1,104 @@
+// The header that says where the tree of a database is: the newest good one of the four header slots.
+import type { Region, Storage } from '../../storage/storage.js'
+import { CorruptError, NotADatabaseError, VersionError } from '../../errors.js'
+import { FIRST_LSN } from '../../wal/lsn.js'
+import { segmentName } from '../../wal/segment.js'
+import { encodingOf } from '../../encoding/values/codec.js'
+import type { Damage } from '../format/damage.js'
+import { decodeHeader, emptyHeader, FORMAT_VERSION, headerSlots, isPartOf, looksLikeHeader, type Header } from '../format/header.js'
+import { HEADER_SLOTS, SLOT_BYTES } from '../format/layout.js'
+import { INITIAL_SLOTS } from '../space/growth.js'
+import type { DatabasePaths } from './paths.js'
+
+/** Throws `VersionError` for what this version of mmapdb cannot read. */
+function checkFormat({ version, encodingNo }: Header): void {
+  if (version > FORMAT_VERSION) {
+    throw new VersionError(`The database was written in format ${version}; this version of mmapdb reads format ${FORMAT_VERSION}. Update mmapdb.`)
+  }
+  if (version < FORMAT_VERSION) {
+    throw new VersionError(
+      `The database was written in format ${version} by an older version of mmapdb; this one reads format ${FORMAT_VERSION}. ` +
+        'Print it with that version (mmapdb scan --json), and load that into a new database with this one.',
+    )
+  }
+  if (encodingOf(encodingNo) === undefined) {
+    throw new VersionError(`The values of the database are encoded in a way (number ${encodingNo}) that this version of mmapdb does not know. Update mmapdb.`)
+  }
+}
+
+export interface HeaderSearch {
+  readonly header: Header | undefined
+  /** What is wrong with each header slot that is not good. */
+  readonly damage: readonly Damage[]
+  /** True if nothing was ever written there: a database whose creation was cut short. */
+  readonly blank: boolean
+}
+
+/** A checkpoint whose maker died after writing a header may have been made again under the same number. */
+const isNewer = (a: Header, b: Header): boolean =>
+  a.checkpointNumber > b.checkpointNumber || (a.checkpointNumber === b.checkpointNumber && a.lsn > b.lsn)
+
+/** Looks at all four header slots and takes the newest good one. `read`: as much of a slot as there is. */
+export function findHeader(read: (slotNo: number) => Buffer, path: string): HeaderSearch {
+  let header: Header | undefined
+  let blank = true
+  let ours = false
+  const damage: Damage[] = []
+  for (let slotNo = 0; slotNo < HEADER_SLOTS; slotNo++) {
+    const bytes = read(slotNo)
+    if (bytes.some((byte) => byte !== 0)) blank = false
+    ours ||= looksLikeHeader(bytes)
+    const found = bytes.length < SLOT_BYTES ? 'the file ends before it' : decodeHeader(bytes, slotNo)
+    if (typeof found === 'string') damage.push({ slotNo, why: found })
+    else if (header === undefined || isNewer(found, header)) header = found
+  }
+  if (header !== undefined) checkFormat(header)
+  if (header === undefined && !blank) {
+    if (!ours) throw new NotADatabaseError(`${path} is not the data file of a database.`)
+    throw new CorruptError(
+      `All four headers of ${path} are damaged. Restore the database from a backup, or run "mmapdb recover --salvage OUT".`,
+      { slotNo: 0, path },
+    )
+  }
+  return { header, damage, blank }
+}
+
+
+/** The same of a data file that is mapped. A database that was left in the middle of its first headers has none. */
+export function findHeaderIn(region: Region, storage: Storage, paths: DatabasePaths): HeaderSearch {
+  const read = slotReader(region)
+  try {
+    return findHeader(read, paths.data)
+  } catch (error) {
+    if (error instanceof VersionError || !isUnborn(region, storage, paths, read)) throw error
+    return { header: undefined, damage: [], blank: true }
+  }
+}
+
+/** Reads header slots before there is a slot space: as much of each as the file has. */
+function slotReader(region: Region): (slotNo: number) => Buffer {
+  const size = region.sizeBytes()
+  const perWindow = region.windowBytes / SLOT_BYTES
+  return (slotNo) => {
+    const bytes = Math.max(0, Math.min(SLOT_BYTES, size - slotNo * SLOT_BYTES))
+    return Buffer.from(region.window(Math.floor(slotNo / perWindow)), (slotNo % perWindow) * SLOT_BYTES, bytes)
+  }
+}
+
+/**
+ * True of a database that its maker, or the power, left in the middle of writing its first headers: all
+ * else was on disk before, and nothing but parts of these has ever been written to the data file.
+ */
+function isUnborn(region: Region, storage: Storage, { wal }: DatabasePaths, read: (slotNo: number) => Buffer): boolean {
+  const slots = region.sizeBytes() / SLOT_BYTES
+  if (slots > INITIAL_SLOTS) return false
+  const empty = emptyHeader(Buffer.alloc(16), 0, 0)
+  const [first, second] = headerSlots(empty.checkpointNumber)
+  for (let slotNo = 0; slotNo < slots; slotNo++) {
+    const bytes = read(slotNo)
+    const fits = slotNo === first || slotNo === second ? isPartOf(empty, slotNo, bytes) : bytes.every((byte) => byte === 0)
+    if (!fits) return false
+  }
+  const names = storage.info(wal).kind === 'directory' ? storage.list(wal) : []
+  return names.length === 1 && names[0] === segmentName(FIRST_LSN)
+}

@@ -1,0 +1,159 @@
+// Opening a database on one thread, step by step: its directory and data file with the opener's turn; `control`, of
+// those who have it open or made by the first opener; the header, or an empty database; the parts; recovery, by the
+// first opener; and then others may come. What a step has done is taken back if a later one fails.
+import { ClosedError, NotFoundError } from '../../errors.js'
+import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
+import { typedError } from '../../storage/errors.js'
+import type { Region, Storage } from '../../storage/storage.js'
+import { Log } from '../../wal/log.js'
+import { Checkpointer } from '../checkpoint/checkpointer.js'
+import { Committer } from '../commit/committer.js'
+import { SlotSpace } from '../format/slot-space.js'
+import type { EngineOptions } from '../options.js'
+import type { EngineParts } from '../parts.js'
+import { Control } from '../shared/control.js'
+import { DisplacedError } from '../shared/data-file.js'
+import { RESTORED } from '../shared/files-in-place.js'
+import { drawLife, joinLife } from '../shared/life.js'
+import { LOCK } from '../shared/lock-bytes.js'
+import { LockPins, LockPinSource } from '../shared/lock-pins.js'
+import { OpenState } from '../shared/open-state.js'
+import { Pins, type Pin } from '../shared/pins.js'
+import { SharedPins } from '../shared/shared-pins.js'
+import { Allocator } from '../space/allocator.js'
+import { growUnderLock } from '../space/growth.js'
+import { SlotChecker } from '../space/slot-checker.js'
+import { TreeReader } from '../tree/reader.js'
+import { TreeWriter } from '../tree/writer.js'
+import { beginControl, isFirstOpener, joinOthers, joinTheirLife } from './attach.js'
+import { Cleanup } from './cleanup.js'
+import { createDatabase, refuseFrames } from './create.js'
+import { findHeaderIn, type HeaderSearch } from './find-header.js'
+import { NotNowError } from './not-now.js'
+import { refuseHardLinks } from './open-data-file.js'
+import { openFiles, type OpenedFiles, type OpenRequest } from './open-files.js'
+import { isQuickToOpen } from './paths.js'
+import { recoverDatabase } from './recover-database.js'
+import type { RecoveryReport } from './recovery.js'
+
+export interface Opened {
+  readonly parts: EngineParts
+  /** What came of recovery, if this was the first opener. */
+  readonly recovery: RecoveryReport | undefined
+  /** For point reads; undefined if there is none free, and where there can be none. */
+  readonly pin: Pin | undefined
+}
+
+interface Attached {
+  readonly isFirst: boolean
+  readonly controlRegion: Region
+  readonly search: HeaderSearch
+}
+
+/** Opens a database. Throws a typed error; nothing on disk has been changed then. */
+export function openParts(world: Storage, request: OpenRequest): Opened {
+  const cleanup = new Cleanup()
+  try {
+    const files = openFiles(world, request, cleanup)
+    const attached = attach(files, request, cleanup)
+    const { isFirst, search } = attached
+    const header = search.header!
+    const parts = assemble(files, attached, request.options, cleanup)
+    // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
+    if (files.isPrivate) parts.lockPins.hold(header.lsn, 'firm')
+    const recovery = isFirst ? recoverDatabase(parts, header, search.damage) : undefined
+    if (isFirst && !files.isPrivate) beginLife(parts)
+    files.locks.unlock(LOCK.OPEN)
+    return { parts, recovery, pin: files.isOnlooker ? undefined : parts.pins.tryAcquire() }
+  } catch (error) {
+    cleanup.run()
+    throw typedError(error, 'Opening the database')
+  }
+}
+
+/** Shares the `control` of those who have the database open, or makes one as the first opener; and finds the header. */
+function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Attached {
+  const { options } = request
+  const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
+  if (others === undefined) {
+    assertMayBegin(files, request)
+    const search = headerOrNew(files, options, true)
+    const controlRegion = beginControl(files, search.header!)
+    cleanup.defer(() => controlRegion.close())
+    return { isFirst: true, controlRegion, search }
+  }
+  const control = new Control(others)
+  joinTheirLife(control, others, files)
+  const search = headerOrNew(files, options, false)
+  if (!search.header!.uuid.equals(control.uuid)) throw new DisplacedError(files.paths.data, 'written over', RESTORED)
+  return { isFirst: false, controlRegion: others, search }
+}
+
+/** Throws if what the first opener would do is more than it is asked for. */
+function assertMayBegin({ storage, paths, isPrivate }: OpenedFiles, { options, expected, patience }: OpenRequest): void {
+  if (expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
+  if (isPrivate) return
+  refuseHardLinks(storage, paths.data)
+  if (!patience.forRecovery && !isQuickToOpen(storage, paths)) {
+    throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
+  }
+}
+
+/** What the headers say; the first opener makes an empty database of a file without any. */
+function headerOrNew({ storage, paths, region, isPrivate }: OpenedFiles, options: EngineOptions, isFirst: boolean): HeaderSearch {
+  const search = findHeaderIn(region, storage, paths)
+  if (search.header !== undefined) return search
+  refuseFrames(storage, paths, options.segmentBytes)
+  if (isPrivate || !options.createIfMissing || !isFirst) {
+    throw new NotFoundError(`There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`)
+  }
+  createDatabase(storage, paths, region, options)
+  return findHeaderIn(region, storage, paths)
+}
+
+/** Everything that works on the files, each part given those that it needs. */
+function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions, cleanup: Cleanup): EngineParts {
+  const { storage, paths, locks, dataFile, region, isPrivate, isOnlooker } = files
+  const { uuid, encodingNo, createdMs } = attached.search.header!
+  const { segmentBytes, timeoutMs } = options
+  const values = valueCodec(storedEncoding(encodingNo, options))
+  const control = new Control(attached.controlRegion)
+  const space = new SlotSpace(region)
+  const checker = new SlotChecker(space, control, !isOnlooker)
+  const log = new Log({ storage, directory: paths.wal, like: paths.data, uuid, segmentBytes, readOnly: files.onlyReads })
+  cleanup.defer(() => log.close())
+  const pins = new Pins(control, isPrivate ? undefined : locks)
+  const lockPins = new LockPins(locks)
+  const sharedPins = new SharedPins(control, isOnlooker ? new LockPinSource(control, lockPins) : pins)
+  const reader = new TreeReader(space, control, checker)
+  const shared = { storage, control, locks, timeoutMs }
+  const allocator = new Allocator(control, space, pins, (slots) => growUnderLock(shared, space, slots), options.maxHeldBytes)
+  const writer = new TreeWriter(space, allocator, checker)
+  const common = { ...shared, log, space, allocator, checker, dataFile }
+  return {
+    ...common,
+    options,
+    openState: new OpenState(options.readOnly),
+    home: files.home,
+    dataRegion: region,
+    controlRegion: attached.controlRegion,
+    pins,
+    lockPins,
+    sharedPins,
+    reader,
+    values,
+    committer: new Committer({ ...common, writer }),
+    checkpointer: new Checkpointer({ ...common, createdMs, encodingNo }),
+    isPrivate,
+    isOnlooker,
+  }
+}
+
+/** Lets others come: the database is recovered, and `control` says so. */
+function beginLife({ storage, control, controlRegion, locks }: EngineParts): void {
+  control.identity = controlRegion.identity()
+  control.life = drawLife(storage)
+  joinLife(locks, control.life)
+  control.setReady()
+  locks.tryLock(LOCK.ATTACHED, 'shared')
+}

@@ -1,0 +1,80 @@
+// What the first opener does, whatever happened before: it makes `control` anew from the newest good header, replays
+// the log (recovery.ts), and makes sure before that the header is on disk.
+import { CorruptError } from '../../errors.js'
+import { guarded } from '../../storage/errors.js'
+import { isSameFile } from '../../storage/storage.js'
+import { flushed } from '../../wal/flush.js'
+import { FrameBuilder } from '../../wal/frame.js'
+import type { Damage } from '../format/damage.js'
+import { encodeHeader, headerSlots, NO_HEADER, type Header } from '../format/header.js'
+import { SLOT_BYTES } from '../format/layout.js'
+import type { EngineParts } from '../parts.js'
+import { displaced } from '../shared/data-file.js'
+import { keepChain } from '../space/free-list.js'
+import { appendMakingRoom } from '../checkpoint/make-room.js'
+import { formatControl } from './format-control.js'
+import { recover, type RecoveryReport } from './recovery.js'
+
+/** Recovers a database that nobody else has open. `headerDamage`: what is wrong with its header slots. */
+export function recoverDatabase(parts: EngineParts, header: Header, headerDamage: readonly Damage[]): RecoveryReport {
+  return guarded('Recovering the database', () => {
+    const { options, space, checker, checkpointer, isPrivate, storage } = parts
+    const twins = headerSlots(header.checkpointNumber)
+    const freeListDamage = formatControl(parts, header)
+    checkLogBelongs(parts, header)
+    if (isPrivate && freeListDamage === undefined) keepChain(space, checker, header)
+    if (!isPrivate) settleHeader(parts, header)
+    const report = recover({
+      ...parts,
+      header,
+      readOnly: options.readOnly,
+      headersDamaged: headerDamage.filter(({ slotNo, why }) => why !== NO_HEADER || twins.includes(slotNo)).length,
+      freeListDamage,
+      checkpoint: isPrivate ? undefined : () => checkpointer.run({ wait: true }),
+      monotonicMs: () => storage.monotonicMs(),
+    })
+    if (freeListDamage !== undefined && !report.needed && !options.readOnly) checkpointAnew(parts)
+    return report
+  })
+}
+
+/**
+ * Makes sure that the header recovery goes by is on disk, in both its slots: what the checkpoint
+ * before it reached is written over from here on. Whoever wrote it may have died before flushing it;
+ * or its flush failed, and the kernel shows a page that it has given up and will not write again.
+ * So it is written anew, to be the same, and flushed with all else that a dead writer left dirty.
+ */
+function settleHeader({ storage, dataFile: { path, identity } }: EngineParts, header: Header): void {
+  const file = storage.openFile(path, 'write')
+  try {
+    if (!isSameFile(file.identity(), identity)) throw displaced(path)
+    for (const slot of headerSlots(header.checkpointNumber)) {
+      file.write(encodeHeader(header, slot), 0, SLOT_BYTES, slot * SLOT_BYTES)
+    }
+    flushed('Flushing the header', () => file.flush())
+  } finally {
+    file.close()
+  }
+}
+
+function checkLogBelongs({ storage, log }: EngineParts, { uuid }: Header): void {
+  const { directory } = log
+  if (storage.info(directory).kind !== 'directory') {
+    throw new CorruptError(`The log, ${directory}, is missing. Restore the database from a backup.`, { path: directory })
+  }
+  for (const start of log.starts()) {
+    const segment = log.segment(start)
+    if (segment === undefined || segment.header.uuid.equals(uuid)) continue
+    throw new CorruptError(
+      `The log does not belong to the data file: ${segment.path} is of another database. ` +
+        'Put the wal directory and the data file of the same database together.',
+      { path: segment.path },
+    )
+  }
+}
+
+/** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
+function checkpointAnew(parts: EngineParts): void {
+  parts.committer.catchUp(appendMakingRoom(parts, new FrameBuilder().frame()))
+  parts.checkpointer.run({ wait: true })
+}

@@ -1,0 +1,98 @@
+// Reads that last: snapshots, ranges and counts. Each holds the newest tree by a pin that it shares with the others
+// of its thread (shared-pins.ts).
+import type { ValueCodec } from '../../encoding/values/codec.js'
+import { ExpiredError } from '../../errors.js'
+import { guarded } from '../../storage/errors.js'
+import type { Storage } from '../../storage/storage.js'
+import type { OpenState } from '../shared/open-state.js'
+import type { Hold } from '../shared/read-guard.js'
+import { releaseWithout, type Share, type SharedPins } from '../shared/shared-pins.js'
+import type { TreeReader } from '../tree/reader.js'
+import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range-iterator.js'
+import { EngineSnapshot } from './snapshot.js'
+
+export interface PinnedReadParts {
+  readonly openState: OpenState
+  readonly storage: Storage
+  readonly reader: TreeReader
+  readonly values: ValueCodec
+  readonly sharedPins: SharedPins
+  readonly timeoutMs: number
+}
+
+export class PinnedReads {
+  readonly #parts: PinnedReadParts
+  readonly #assertOpen: () => void
+
+  constructor(parts: PinnedReadParts) {
+    this.#parts = parts
+    this.#assertOpen = () => parts.openState.assertOpen()
+  }
+
+  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
+    this.#assertOpen()
+    return this.rangeWithin(boundsOf(range), selection)
+  }
+
+  /** `range`, once its bounds are encoded. */
+  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
+    this.#assertOpen()
+    const share = this.#hold()
+    const iterator = new RangeIterator(this.source(share), share.state, bounds, selection)
+    releaseWithout(iterator, share)
+    return iterator
+  }
+
+  count(range: Range | undefined): number {
+    this.#assertOpen()
+    return this.countWithin(boundsOf(range))
+  }
+
+  /** `count`, once its bounds are encoded. Begins anew if its pin is ended, unless that has taken `timeoutMs`. */
+  countWithin(bounds: Bounds): number {
+    this.#assertOpen()
+    const { storage, timeoutMs } = this.#parts
+    const beganMs = storage.monotonicMs()
+    for (;;) {
+      const share = this.#hold()
+      try {
+        return new RangeIterator(this.source(share), share.state, bounds, 'keys').count()
+      } catch (error) {
+        if (!(error instanceof ExpiredError) || storage.monotonicMs() - beganMs > timeoutMs) throw error
+      }
+    }
+  }
+
+  snapshot(): EngineSnapshot {
+    this.#assertOpen()
+    const share = this.#hold()
+    const snapshot = new EngineSnapshot(this.source(share), share.state)
+    releaseWithout(snapshot, share)
+    return snapshot
+  }
+
+  /** Runs `read` on a snapshot, again as often as that is ended. */
+  insist<T>(read: (snapshot: EngineSnapshot) => T): T {
+    for (;;) {
+      const share = this.#hold()
+      try {
+        return read(new EngineSnapshot(this.source(share), share.state))
+      } catch (error) {
+        if (!(error instanceof ExpiredError)) throw error
+      } finally {
+        share.release()
+      }
+    }
+  }
+
+  /** What snapshots and iterators read from while `hold` stands. */
+  source(hold: Hold & { release?(): void }): RangeSource {
+    const { reader, values } = this.#parts
+    return { reader, values, hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
+  }
+
+  #hold(): Share {
+    const { sharedPins, storage } = this.#parts
+    return guarded('Taking a snapshot', () => sharedPins.take(storage.monotonicMs()))
+  }
+}

@@ -1,0 +1,202 @@
+// Reads of single keys, and of lists of them: the newest tree, under a pin that this thread keeps for them. A read costs
+// the way down the tree and the decoding of the value; it takes no lock and allocates nothing but the value.
+import type { ValueCodec } from '../../encoding/values/codec.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, type Key } from '../../encoding/keys.js'
+import { concatenated, type Encoded } from '../../encoding/packed-list.js'
+import { ofEntry } from '../../encoding/undecodable.js'
+import { ReadersError } from '../../errors.js'
+import type { SlotSpace } from '../format/slot-space.js'
+import { newState, type Control } from '../shared/control.js'
+import type { OpenState } from '../shared/open-state.js'
+import type { Pin, Pins } from '../shared/pins.js'
+import { Glimpse, MovedOn } from '../shared/read-guard.js'
+import type { SlotChecker } from '../space/slot-checker.js'
+import type { TreeReader } from '../tree/reader.js'
+import type { PinnedReads } from './pinned-reads.js'
+import { EngineSnapshot, type Entry, type Wanted } from './snapshot.js'
+
+/** Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next. */
+const MAX_GLIMPSES = 10_000
+const MAX_ONLOOKER_GLIMPSES = 3
+const GLIMPSES_BETWEEN_TRIES = 256
+
+export interface PointReadParts {
+  readonly openState: OpenState
+  readonly control: Control
+  readonly space: SlotSpace
+  readonly checker: SlotChecker
+  readonly reader: TreeReader
+  readonly values: ValueCodec
+  readonly pins: Pins
+  readonly isOnlooker: boolean
+}
+
+export class PointReads {
+  readonly #parts: PointReadParts
+  readonly #openState: OpenState
+  readonly #checker: SlotChecker
+  readonly #reader: TreeReader
+  readonly #values: ValueCodec
+  readonly #pinned: PinnedReads
+  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
+  readonly #state = newState()
+  /** Undefined as long as all are in use, and where there can be none. */
+  #pin: Pin | undefined
+  #glimpses = 0
+
+  constructor(parts: PointReadParts, pinned: PinnedReads, pin: Pin | undefined) {
+    this.#parts = parts
+    this.#openState = parts.openState
+    this.#checker = parts.checker
+    this.#reader = parts.reader
+    this.#values = parts.values
+    this.#pinned = pinned
+    this.#pin = pin
+  }
+
+  get(key: Key): unknown {
+    return this.#read(key, 'value')
+  }
+
+  getEntry(key: Key): Entry | undefined {
+    return this.#read(key, 'entry') as Entry | undefined
+  }
+
+  has(key: Key): boolean {
+    return this.#read(key, 'presence') !== undefined
+  }
+
+  /** Undefined if the key is absent. */
+  #read(key: Key, wanted: Wanted): unknown {
+    this.#openState.assertOpen()
+    const pin = this.#pin
+    if (pin === undefined) {
+      const taken = takenKey(key)
+      return this.#glimpse((snapshot) => snapshot.read(taken, wanted))
+    }
+    const length = encodeKey(key, this.#key)
+    // Reading the key may have run users' code, which may have closed the database.
+    if (typeof key === 'object') this.#openState.assertOpen()
+    const state = this.#state
+    pin.take(state)
+    try {
+      if (!this.#reader.find(state, this.#key, length)) {
+        // It may seem to be absent because a page was lost.
+        this.#checker.checkFaults()
+        return undefined
+      }
+      if (wanted === 'value') return this.#foundValue(key)
+      if (wanted === 'entry') {
+        const { version } = this.#reader
+        return { value: this.#foundValue(key), version }
+      }
+      this.#checker.checkFaults()
+      return true
+    } finally {
+      pin.release()
+    }
+  }
+
+  /** The encoded values of keys that are encoded already, all as of one moment. */
+  getEncoded({ bytes, lengths }: Encoded): Encoded {
+    this.#openState.assertOpen()
+    let at = 0
+    const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
+    const pin = this.#pin
+    if (pin === undefined) {
+      const values = this.#glimpse((snapshot) => keys.map((key) => snapshot.getEncoded(key)))
+      return { bytes: concatenated(values.filter((value) => value !== undefined)), lengths: Int32Array.from(values, (value) => value?.length ?? -1) }
+    }
+    const parts: Uint8Array[] = []
+    const found = new Int32Array(lengths.length)
+    const state = this.#state
+    pin.take(state)
+    try {
+      if (this.#parts.space.readAhead.isUseful) this.#reader.askFor(state, keys)
+      for (const [i, key] of keys.entries()) {
+        if (!this.#reader.find(state, key, key.length)) {
+          found[i] = -1
+          continue
+        }
+        const value = this.#copyOfValue()
+        parts.push(value)
+        found[i] = value.length
+      }
+      this.#checker.checkFaults()
+    } finally {
+      pin.release()
+    }
+    return { bytes: concatenated(parts), lengths: found }
+  }
+
+  /** What the encoded value of an encoded key stands for. */
+  decodeValue(bytes: Buffer, key: Buffer): unknown {
+    try {
+      return this.#values.decode(bytes, 0, bytes.length)
+    } catch (error) {
+      throw ofEntry(error, decodeKey(key, 0, key.length))
+    }
+  }
+
+  /** True if it pays to name keys before they are looked up. */
+  get readsAhead(): boolean {
+    return this.#pin !== undefined && this.#parts.space.readAhead.isUseful
+  }
+
+  /** Has the system read what looking up these encoded keys will touch. */
+  askFor(keys: readonly Uint8Array[]): void {
+    this.#openState.assertOpen()
+    const pin = this.#pin!
+    const state = this.#state
+    pin.take(state)
+    try {
+      this.#reader.askFor(state, keys)
+    } finally {
+      pin.release()
+    }
+  }
+
+  #foundValue(key: Key): unknown {
+    const reader = this.#reader
+    try {
+      if (reader.overflows) {
+        const bytes = reader.overflowValue()
+        return this.#values.decode(bytes, 0, bytes.length)
+      }
+      const value = this.#values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
+      this.#checker.checkFaults()
+      return value
+    } catch (error) {
+      // It may be that of a page which was lost.
+      this.#checker.checkFaults()
+      throw ofEntry(error, key, reader.slotNo)
+    }
+  }
+
+  /** Copied here and now: once the pin is released it may change. */
+  #copyOfValue(): Uint8Array {
+    const { overflows, buffer, valueAt, valueLength } = this.#reader
+    return overflows ? this.#reader.overflowValue() : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
+  }
+
+  /**
+   * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
+   * published in the meantime. Throws `ReadersError` if it never comes to that. An onlooker pins it by a lock then.
+   */
+  #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
+    const { control, pins, isOnlooker } = this.#parts
+    if (!isOnlooker && this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = pins.tryAcquire()
+    const glimpse = new Glimpse(control)
+    const state = newState()
+    for (let i = 0; i < (isOnlooker ? MAX_ONLOOKER_GLIMPSES : MAX_GLIMPSES); i++) {
+      glimpse.begin(state)
+      try {
+        return read(new EngineSnapshot(this.#pinned.source(glimpse), state))
+      } catch (error) {
+        if (!(error instanceof MovedOn)) throw error
+      }
+    }
+    if (isOnlooker) return this.#pinned.insist(read)
+    throw new ReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
+  }
+}

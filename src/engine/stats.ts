@@ -1,0 +1,120 @@
+// Figures about an open database.
+import type { ValueEncoding } from '../encoding/values/codec.js'
+import { newAppendFields } from '../wal/append-state.js'
+import { FORMAT_VERSION } from './format/header.js'
+import { HEADER_SLOTS, SLOT_BYTES } from './format/layout.js'
+import type { EngineParts } from './parts.js'
+import { newState, STATE } from './shared/control.js'
+import { usedSlots } from './shared/tree-state.js'
+
+/** Figures about a database, as of one moment. */
+export interface Stats {
+  readonly path: string
+  readonly uuid: string
+  readonly formatVersion: number
+  readonly valueEncoding: ValueEncoding
+  readonly entries: number
+  readonly height: number
+  readonly slots: {
+    readonly leaf: number
+    readonly branch: number
+    readonly overflow: number
+    readonly freeList: number
+    readonly header: number
+    /** Freed and waiting for readers or a checkpoint, or free to be used again. */
+    readonly free: number
+    /** In the file and never used. */
+    readonly unused: number
+    readonly total: number
+  }
+  readonly dataBytes: number
+  readonly log: {
+    readonly visibleLsn: number
+    readonly durableLsn: number
+    readonly tailLsn: number
+    /** Bytes that recovery would replay now. */
+    readonly replayBytes: number
+    readonly segments: number
+    readonly bytes: number
+  }
+  readonly checkpoint: { readonly number: number; readonly lsn: number; readonly made: number }
+  /** Since the database was first opened by anybody who has it open now. */
+  readonly commits: {
+    readonly flushes: number
+    readonly groups: number
+    readonly frames: number
+    readonly operations: number
+  }
+  readonly readers: {
+    /** Reads, snapshots and iterators under way, in all threads and processes. */
+    readonly pinned: number
+    /** The oldest tree that one of them reads, and how much log there has been since. */
+    readonly oldestLsn: number
+    readonly lagBytes: number
+    /** How long the oldest snapshot or iterator has been open; 0 if there is none. */
+    readonly oldestMs: number
+    /** What could be used again but for them, as of the last write; see `maxHeldBytes`. */
+    readonly heldBytes: number
+  }
+  /** Why writes are refused; undefined while all is well. */
+  readonly failure: string | undefined
+}
+
+export function statsOf({ options, storage, control, pins, log, values, dataRegion }: EngineParts): Stats {
+  const state = control.readState(newState())
+  const { tail } = control.append.read(newAppendFields())
+  const visible = state[STATE.VISIBLE]!
+  const oldest = pins.older(visible, false)[0] ?? visible
+  const total = Math.floor(dataRegion.sizeBytes() / SLOT_BYTES)
+  const starts = log.starts()
+  const nowMs = storage.monotonicMs()
+  return {
+    path: options.path,
+    uuid: formatUuid(log.uuid),
+    formatVersion: FORMAT_VERSION,
+    valueEncoding: values.name,
+    entries: state[STATE.ENTRIES]!,
+    height: state[STATE.HEIGHT]!,
+    slots: {
+      leaf: state[STATE.LEAVES]!,
+      branch: state[STATE.BRANCHES]!,
+      overflow: state[STATE.OVERFLOWS]!,
+      freeList: state[STATE.CHAIN_SLOTS]!,
+      header: HEADER_SLOTS,
+      free: state[STATE.NEXT_SLOT]! - usedSlots(state),
+      unused: total - state[STATE.NEXT_SLOT]!,
+      total,
+    },
+    dataBytes: total * SLOT_BYTES,
+    log: {
+      visibleLsn: visible,
+      durableLsn: control.durable,
+      tailLsn: tail,
+      replayBytes: tail - state[STATE.CHECKPOINT_DURABLE]!,
+      segments: starts.length,
+      bytes: starts.reduce((sum, start) => sum + log.sizeBytes(start), 0),
+    },
+    checkpoint: {
+      number: state[STATE.CHECKPOINT_NUMBER]!,
+      lsn: state[STATE.CHECKPOINT_DURABLE]!,
+      made: state[STATE.CHECKPOINTS]!,
+    },
+    commits: {
+      flushes: state[STATE.FLUSHES]!,
+      groups: state[STATE.GROUPS]!,
+      frames: state[STATE.FRAMES]!,
+      operations: state[STATE.OPERATIONS]!,
+    },
+    readers: {
+      pinned: pins.inUse(),
+      oldestLsn: oldest,
+      lagBytes: visible - oldest,
+      oldestMs: Math.max(0, nowMs - (pins.oldestSinceMs() ?? nowMs)),
+      heldBytes: state[STATE.HELD_BACK]! * SLOT_BYTES,
+    },
+    failure: control.failure()?.message,
+  }
+}
+
+const formatUuid = (uuid: Buffer): string =>
+  uuid.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
