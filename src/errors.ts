@@ -28,7 +28,7 @@ const TABLE = {
   /** The database, snapshot or iterator is closed. */
   ERR_MMAPDB_CLOSED: ['ClosedError', 2],
   /** Too many snapshots and iterators are open at once. */
-  ERR_MMAPDB_READERS: ['ReadersError', 2],
+  ERR_MMAPDB_TOO_MANY_READERS: ['TooManyReadersError', 2],
   /** Bytes on disk are damaged. */
   ERR_MMAPDB_CORRUPT: ['CorruptError', 3],
   /** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
@@ -89,7 +89,7 @@ export class UnsupportedError extends errorClass('ERR_MMAPDB_UNSUPPORTED') {}
 /** The database, snapshot or iterator is closed. */
 export class ClosedError extends errorClass('ERR_MMAPDB_CLOSED') {}
 /** Too many snapshots and iterators are open at once. */
-export class ReadersError extends errorClass('ERR_MMAPDB_READERS') {}
+export class TooManyReadersError extends errorClass('ERR_MMAPDB_TOO_MANY_READERS') {}
 /** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
 export class LockedError extends errorClass('ERR_MMAPDB_LOCKED') {}
 /** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
@@ -171,7 +171,7 @@ export const ERROR_CLASSES = {
   ERR_MMAPDB_IO: IoError,
   ERR_MMAPDB_UNSUPPORTED: UnsupportedError,
   ERR_MMAPDB_CLOSED: ClosedError,
-  ERR_MMAPDB_READERS: ReadersError,
+  ERR_MMAPDB_TOO_MANY_READERS: TooManyReadersError,
   ERR_MMAPDB_CORRUPT: CorruptError,
   ERR_MMAPDB_LOCKED: LockedError,
   ERR_MMAPDB_EXPIRED: ExpiredError,

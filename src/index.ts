@@ -25,7 +25,7 @@ export {
   NotFoundError,
   OutcomeUnknownError,
   PermissionError,
-  ReadersError,
+  TooManyReadersError as TooManyReadersError,
   ReadOnlyError,
   UnsupportedError,
   VersionError,

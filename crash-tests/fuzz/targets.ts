@@ -14,7 +14,6 @@ import { resolveOptions } from '../../src/engine/options.js'
 import { overflowPointer } from '../../src/engine/space/overflow.js'
 import { salvage } from '../../src/maintenance/salvage.js'
 import { findChild, findInLeaf } from '../../src/engine/format/search.js'
-import { slotDamage } from '../../src/engine/space/slot-checker.js'
 import { SlotSpace } from '../../src/engine/format/slot-space.js'
 import { valueCodec, VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
 import { verify } from '../../src/maintenance/verify.js'
@@ -22,11 +21,13 @@ import { MmapdbError } from '../../src/errors.js'
 import { forEachOperation, FRAME, isFrameAt } from '../../src/wal/frame.js'
 import { Log } from '../../src/wal/log.js'
 import { MAX_LSN, type Lsn } from '../../src/wal/lsn.js'
-import { classifyEnd, isUnfinished, LogReader } from '../../src/wal/log-reader.js'
+import { LogReader } from '../../src/wal/log-reader.js'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/wal/segment.js'
 import { damage, DATA, DB, OPTIONS, sample, sealSlot } from './database.js'
 import { Input } from './input.js'
 import type { MemoryStorage } from './memory-storage.js'
+import { classifyEnd, isUnfinished } from '../../src/wal/log-end.js'
+import { slotDamage } from '../../src/engine/format/slot-damage.js'
 
 export interface Target {
   readonly run: (bytes: Buffer) => void | Promise<void>
@@ -139,8 +140,8 @@ function slot(bytes: Buffer): void {
     input.take(1 + input.below(4)).copy(changed, at)
   }
   sealSlot(changed)
-  const base = space.base(slotNo)
-  const buffer = space.buffers[space.reach(slotNo)]!
+  const base = space.byteOf(slotNo)
+  const buffer = space.buffers[space.windowOf(slotNo)]!
   changed.copy(buffer, base)
   if (slotDamage(space, slotNo, new Node()) !== undefined) return
   const type = changed[SLOT.TYPE]!

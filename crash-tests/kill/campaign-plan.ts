@@ -3,14 +3,14 @@
 // on, until there is none left.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
-import type { Habits } from '../lib/writer-fleet.js'
-import { arrivals, atPoint, RECOVERY_POINTS, WRITING_POINTS, type Blow } from './plan.js'
+import type { WorkloadProfile } from '../lib/writer-fleet.js'
+import { arrivals, atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from './plan.js'
 import { mix, Random } from '../lib/random.js'
 
 export interface VictimPlan {
-  readonly habits: Habits
+  readonly habits: WorkloadProfile
   readonly writers: number
-  readonly blow: Blow
+  readonly blow: Strike
   /** From when time runs for a blow at a moment. */
   readonly from: 'start' | 'writing'
 }
@@ -21,7 +21,7 @@ export interface WavePlan {
   /** The last of them die at once, not one after another. */
   readonly together: boolean
   /** Recoveries that are killed themselves, before the one that must succeed. */
-  readonly brokenRecoveries: readonly Blow[]
+  readonly brokenRecoveries: readonly Strike[]
 }
 
 export interface CampaignPlan {
@@ -56,7 +56,7 @@ function planVictim(random: Random, due: CrashPoint): VictimPlan {
 }
 
 /** Rare points at one of the first arrivals: the sooner it dies, the more can. */
-const soon = (blow: Blow): Blow => (blow.at === 'point' && arrivals(blow.point) < 40 ? { ...blow, n: Math.min(blow.n, 2) } : blow)
+const soon = (blow: Strike): Strike => (blow.at === 'point' && arrivals(blow.point) < 40 ? { ...blow, n: Math.min(blow.n, 2) } : blow)
 
 export function planCampaign(seed: number, campaign: number): CampaignPlan {
   const random = new Random(mix(seed, campaign, 0xca))
@@ -73,7 +73,7 @@ export function planCampaign(seed: number, campaign: number): CampaignPlan {
     victims: Array.from({ length: VICTIMS }, () => planVictim(random, WRITING_POINTS[turn++ % WRITING_POINTS.length]!)),
     atOnce: random.between(2, 4),
     together: random.chance(0.5),
-    brokenRecoveries: Array.from({ length: 2 }, (_, i): Blow => {
+    brokenRecoveries: Array.from({ length: 2 }, (_, i): Strike => {
       if (i === 0 && wave % 2 === 0) return atPoint(random, wave % 4 === 0 ? 'mid-recovery' : 'before-truncate')
       return random.chance(0.75) ? atPoint(random, random.pick(RECOVERY_POINTS)) : { at: 'moment', afterMs: random.between(50, 300) }
     }),

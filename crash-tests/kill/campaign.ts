@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { open, type Database } from '../../src/index.js'
 import type { CampaignPlan, VictimPlan, WavePlan } from './campaign-plan.js'
 import { checkDatabase, checkOwnKeys, readContents, type Contents, type Written } from '../lib/check.js'
-import { acknowledgedBy, Muster, written, type Crew } from '../lib/writer-fleet.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { sleep } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
-import { add, armedWith, breakRecoveries, describeBlow, END_MS, expectNoError, killsOf, RoundFailure, type RoundOptions } from './round.js'
+import { add, armedWith, breakRecoveries, describeStrike, END_MS, expectNoError, killsOf, RoundFailure, type RoundOptions } from './round.js'
 
 export interface CampaignOptions extends RoundOptions {
   /** No further wave is begun when the tally has so many. */
@@ -24,7 +24,7 @@ export class Campaign {
   readonly #plan: CampaignPlan
   readonly #options: CampaignOptions
   readonly #journals: string
-  readonly #muster: Muster
+  readonly #muster: WriterFleet
   #contents: Contents = new Map()
   #story: string[] = []
 
@@ -34,7 +34,7 @@ export class Campaign {
     this.#journals = join(options.directory, 'journals')
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
-    this.#muster = new Muster(join(options.directory, 'db'), plan.options, this.#journals, mix(plan.seed, plan.campaign, 0xca))
+    this.#muster = new WriterFleet(join(options.directory, 'db'), plan.options, this.#journals, mix(plan.seed, plan.campaign, 0xca))
   }
 
   /** What happened in the last wave, in one line. */
@@ -63,7 +63,7 @@ export class Campaign {
 
   /** Ends when all have died; says what they had written. */
   async #wave({ victims, atOnce, together }: WavePlan): Promise<Written[]> {
-    const running = new Set<Crew>()
+    const running = new Set<WriterProcess>()
     const dead: Written[] = []
     let next = 0
     let lanes = 0
@@ -93,7 +93,7 @@ export class Campaign {
     return dead
   }
 
-  #bury(crew: Crew, { habits, blow }: VictimPlan, how: string): Written[] {
+  #bury(crew: WriterProcess, { habits, blow }: VictimPlan, how: string): Written[] {
     const { tally } = this.#options
     expectNoError(crew.child)
     if (crew.child.signal !== 'SIGKILL') throw new RoundFailure(`a process ended with ${crew.child.code} and was not told to`)
@@ -154,11 +154,11 @@ export class Campaign {
 }
 
 /** Waits until the blow has fallen, or deals it, and until the process is dead. */
-async function strike({ child }: Crew, { blow, from }: VictimPlan): Promise<string> {
+async function strike({ child }: WriterProcess, { blow, from }: VictimPlan): Promise<string> {
   if (from === 'writing' && !(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
   if (blow.at === 'moment') await Promise.race([sleep(blow.afterMs), child.exited])
-  else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeBlow(blow)}`
+  else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeStrike(blow)}`
   child.kill()
   if (!(await child.within(END_MS))) throw new RoundFailure(`a process outlives a SIGKILL:\n${child.whereabouts()}`)
-  return blow.at === 'moment' ? `killed after ${blow.afterMs} ms` : `killed without reaching ${describeBlow(blow)}`
+  return blow.at === 'moment' ? `killed after ${blow.afterMs} ms` : `killed without reaching ${describeStrike(blow)}`
 }

@@ -7,10 +7,10 @@ import { join } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
 import { Permutation, syntheticKey, syntheticValue } from '../../src/cli/load/synthetic-records.js'
 import { open } from '../../src/index.js'
-import { atPoint, type Blow } from './plan.js'
+import { atPoint, type Strike } from './plan.js'
 import { Child, sleep } from '../lib/processes.js'
 import { mix, Random } from '../lib/random.js'
-import { add, armedWith, describeBlow, END_MS, RoundFailure, type RoundOptions } from './round.js'
+import { add, armedWith, describeStrike, END_MS, RoundFailure, type RoundOptions } from './round.js'
 import { BIN } from '../../src/package-root.js'
 
 interface Load {
@@ -18,7 +18,7 @@ interface Load {
   readonly workers: number
   readonly processes: number
   readonly batch: number
-  readonly blow: Blow
+  readonly blow: Strike
 }
 
 const REACH_MS = 1500
@@ -121,7 +121,7 @@ export class LoadRound {
       if (waitedMs > END_MS) throw new RoundFailure('processes of a load outlive a SIGKILL')
       await sleep(10)
     }
-    const how = byItself === 'SIGKILL' && load.blow.at === 'point' ? `killed at ${describeBlow(load.blow)}` : byItself === null ? 'done' : `killed after ${limitMs} ms`
+    const how = byItself === 'SIGKILL' && load.blow.at === 'point' ? `killed at ${describeStrike(load.blow)}` : byItself === null ? 'done' : `killed after ${limitMs} ms`
     if (byItself === 'SIGKILL' && load.blow.at === 'point') add(tally.killsAtPoints, load.blow.point)
     else if (byItself !== null) tally.killsAtMoments++
 

@@ -2,19 +2,19 @@
 // one database; a life ends in the death of all or some of its processes.
 import { CRASH_POINTS, type CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
-import type { Habits } from '../lib/writer-fleet.js'
+import type { WorkloadProfile } from '../lib/writer-fleet.js'
 import { mix, Random } from '../lib/random.js'
 
 /** Somebody is hit at a named point, at the n-th arrival there, or at a moment. */
-export type Blow =
+export type Strike =
   | { readonly at: 'point'; readonly point: CrashPoint; readonly n: number }
   | { readonly at: 'moment'; readonly afterMs: number }
 
 export interface LifePlan {
-  readonly habits: Habits
+  readonly habits: WorkloadProfile
   /** Writers in each process; the first process is the victim. */
   readonly writers: readonly number[]
-  readonly blow: Blow
+  readonly blow: Strike
   /**
    * kill: SIGKILL to the victim. stop: SIGSTOP and, after `stoppedMs`, SIGCONT. terminate: a thread
    * of it after another is terminated. none: everybody writes until told to stop.
@@ -28,7 +28,7 @@ export interface LifePlan {
   /** What ends those who are left. */
   readonly end: 'kill' | 'stop'
   /** Recoveries that are killed themselves, before the one that must succeed. */
-  readonly brokenRecoveries: readonly Blow[]
+  readonly brokenRecoveries: readonly Strike[]
   /** Who recovers in the end: `mmapdb recover`, a process, the checker, or the writers of the next life unchecked. */
   readonly recoverer: 'cli' | 'process' | 'checker' | 'writers'
 }
@@ -84,7 +84,7 @@ export function arrivals(point: CrashPoint): number {
   }
 }
 
-export const atPoint = (random: Random, point: CrashPoint): Blow => ({ at: 'point', point, n: random.skewed(1, arrivals(point)) })
+export const atPoint = (random: Random, point: CrashPoint): Strike => ({ at: 'point', point, n: random.skewed(1, arrivals(point)) })
 
 function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   const mode = random.chance(0.7) ? 'threads' : 'pool'
@@ -94,7 +94,7 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   if (how === 'terminate' && (mode !== 'threads' || writers[0]! < 2)) how = 'kill'
   if (how === 'stop' && processes === 1) how = 'kill'
   const point = random.chance(0.6) ? pointsDue : random.pick(WRITING_POINTS)
-  const blow: Blow =
+  const blow: Strike =
     how === 'kill' || how === 'stop'
       ? random.chance(0.75)
         ? atPoint(random, point)

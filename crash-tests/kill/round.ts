@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import type { CrashPoint } from '../../src/crash-points.js'
 import { open } from '../../src/index.js'
 import { checkDatabase, type Contents, type Written } from '../lib/check.js'
-import { acknowledgedBy, Muster, written, type Crew } from '../lib/writer-fleet.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { monotonicMs } from '../lib/journal.js'
-import type { Blow, LifePlan, RoundPlan } from './plan.js'
+import type { Strike, LifePlan, RoundPlan } from './plan.js'
 import { Child, sleep, type Armed } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
 import { BIN } from '../../src/package-root.js'
@@ -80,9 +80,9 @@ const reachMs = (point: CrashPoint): number =>
 export const END_MS = 60_000
 
 export const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
-export const describeBlow = (blow: Blow): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
+export const describeStrike = (blow: Strike): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
 
-export function armedWith(blow: Blow, signal: 'kill' | 'stop'): Armed {
+export function armedWith(blow: Strike, signal: 'kill' | 'stop'): Armed {
   if (blow.at !== 'point') return {}
   const where = `${blow.point}:${blow.n}`
   return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
@@ -93,14 +93,14 @@ export class Round {
   readonly #options: RoundOptions
   #contents: Contents = new Map()
   #unchecked: Written[] = []
-  readonly #muster: Muster
+  readonly #muster: WriterFleet
   #everAcknowledged = false
   #story: string[] = []
 
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new Muster(join(options.directory, 'db'), plan.options, options.directory, mix(plan.seed, plan.round))
+    this.#muster = new WriterFleet(join(options.directory, 'db'), plan.options, options.directory, mix(plan.seed, plan.round))
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
   }
@@ -130,9 +130,9 @@ export class Round {
 
   async #live(index: number, life: LifePlan): Promise<void> {
     const { tally, stallLimitMs } = this.#options
-    const running: Crew[] = []
+    const running: WriterProcess[] = []
     let lane = 0
-    const start = (count: number, isVictim: boolean): Crew => {
+    const start = (count: number, isVictim: boolean): WriterProcess => {
       const { blow, how } = life
       const terminate =
         isVictim && how === 'terminate' && blow.at === 'moment'
@@ -148,7 +148,7 @@ export class Round {
 
     const told = await this.#strike(victim, life)
     const struckMs = monotonicMs()
-    let newcomer: Crew | undefined
+    let newcomer: WriterProcess | undefined
     if (life.newcomer && life.goOnMs > 0) newcomer = start(1, false)
     if (life.goOnMs > 0) {
       await Promise.all(running.filter(({ child }) => child.isAlive).map(({ child }) => child.readyWithin(END_MS)))
@@ -197,7 +197,7 @@ export class Round {
   }
 
   /** Waits for the blow to fall, or deals it. Returns what happened. */
-  async #strike(victim: Crew, life: LifePlan): Promise<string> {
+  async #strike(victim: WriterProcess, life: LifePlan): Promise<string> {
     const { tally } = this.#options
     const { blow, how } = life
     const { child } = victim
@@ -217,31 +217,31 @@ export class Round {
         const isStopped = child.isStopped
         // It may get there later. And each thread counts for itself: another one may stop the process again.
         void child.keepGoing(life.stoppedMs)
-        if (!isStopped) return `not stopped at ${describeBlow(blow)}`
+        if (!isStopped) return `not stopped at ${describeStrike(blow)}`
         add(tally.stopsAtPoints, blow.point)
       }
       await sleep(life.stoppedMs)
       child.goOn()
       tally.stops++
-      return `stopped at ${describeBlow(blow)} for ${life.stoppedMs} ms`
+      return `stopped at ${describeStrike(blow)} for ${life.stoppedMs} ms`
     }
     if (blow.at === 'moment') {
       await sleep(blow.afterMs)
       child.kill()
       tally.killsAtMoments++
       await child.exited
-      return `killed at ${describeBlow(blow)}`
+      return `killed at ${describeStrike(blow)}`
     }
-    if (await child.within(reachMs(blow.point))) return `killed at ${describeBlow(blow)}`
+    if (await child.within(reachMs(blow.point))) return `killed at ${describeStrike(blow)}`
     if (life.end === 'kill') {
       child.kill()
       tally.killsAtMoments++
-      return `killed without reaching ${describeBlow(blow)}`
+      return `killed without reaching ${describeStrike(blow)}`
     }
-    return `armed for ${describeBlow(blow)}`
+    return `armed for ${describeStrike(blow)}`
   }
 
-  #countKillAtPoint({ child }: Crew, { blow, how }: LifePlan, told: string): void {
+  #countKillAtPoint({ child }: WriterProcess, { blow, how }: LifePlan, told: string): void {
     if (how !== 'kill' || blow.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
     add(this.#options.tally.killsAtPoints, blow.point)
     if (told.startsWith('armed')) this.#story.push('(while closing)')
@@ -317,7 +317,7 @@ export function expectNoError(child: Child): void {
 }
 
 /** Recoveries that are killed, one after another; says how each ended. */
-export async function breakRecoveries(muster: Muster, blows: readonly Blow[], tally: Tally): Promise<string[]> {
+export async function breakRecoveries(muster: WriterFleet, blows: readonly Strike[], tally: Tally): Promise<string[]> {
   const story: string[] = []
   for (const blow of blows) {
     const child = muster.recover(armedWith(blow, 'kill'))
@@ -332,7 +332,7 @@ export async function breakRecoveries(muster: Muster, blows: readonly Blow[], ta
       if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
       else tally.killsAtMoments++
     }
-    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeBlow(blow)}`)
+    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeStrike(blow)}`)
   }
   return story
 }

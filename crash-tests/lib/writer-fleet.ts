@@ -9,17 +9,17 @@ import type { WriterSpec } from './workload.js'
 import type { ProcessSpec } from './writer.js'
 
 /** How the writers of a process go about it. */
-export interface Habits extends Pick<ProcessSpec, 'poolThreads'>, Pick<WriterSpec, 'depth' | 'ownKeys' | 'sharedKeys' | 'largeShare'> {
+export interface WorkloadProfile extends Pick<ProcessSpec, 'poolThreads'>, Pick<WriterSpec, 'depth' | 'ownKeys' | 'sharedKeys' | 'largeShare'> {
   readonly mode: 'threads' | 'pool'
 }
 
-export interface Crew {
+export interface WriterProcess {
   readonly child: Child
   readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
 }
 
 /** Starts crews on one database; each writer gets a number of its own. */
-export class Muster {
+export class WriterFleet {
   readonly path: string
   readonly #options: OpenOptions
   readonly #journals: string
@@ -35,7 +35,7 @@ export class Muster {
   }
 
   /** A process with a writer for each of `lanes`. */
-  start(habits: Habits, lanes: readonly number[], environment: Readonly<Record<string, string>> = {}, terminate: ProcessSpec['terminate'] = []): Crew {
+  start(habits: WorkloadProfile, lanes: readonly number[], environment: Readonly<Record<string, string>> = {}, terminate: ProcessSpec['terminate'] = []): WriterProcess {
     const { mode, poolThreads, depth, ownKeys, sharedKeys, largeShare } = habits
     const writers = lanes.map((lane) => {
       const id = ++this.#writers
@@ -50,7 +50,7 @@ export class Muster {
   }
 }
 
-export const written = ({ child, writers }: Crew): Written[] =>
+export const written = ({ child, writers }: WriterProcess): Written[] =>
   writers.map(({ spec, journal }) => ({ spec, journal: readJournal(journal), deadMs: child.deadMs }))
 
 export const acknowledgedBy = (all: readonly Written[]): number => all.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)

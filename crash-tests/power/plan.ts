@@ -3,8 +3,8 @@
 // again; at which instruction of whom the power then goes off is up to the machine.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
-import type { Habits } from '../lib/writer-fleet.js'
-import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Blow } from '../kill/plan.js'
+import type { WorkloadProfile } from '../lib/writer-fleet.js'
+import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from '../kill/plan.js'
 import { mix, Random } from '../lib/random.js'
 import type { CutEvent, CutMode } from './disk.js'
 
@@ -15,12 +15,12 @@ type DiskEvent = Exclude<CutEvent, 'now'>
  * flush or write of the disk, or at one of those that follow a point.
  */
 export type Cut = { readonly mode: CutMode; readonly seed: number } & (
-  | (Blow & { readonly then?: { readonly event: DiskEvent; readonly n: number } })
+  | (Strike & { readonly then?: { readonly event: DiskEvent; readonly n: number } })
   | { readonly at: DiskEvent; readonly n: number }
 )
 
 export interface LifePlan {
-  readonly habits: Habits
+  readonly habits: WorkloadProfile
   /** Writers in each process. */
   readonly writers: readonly number[]
   /** Before the cut everybody closes the database and others open it, so many times, after so many ms each. */

@@ -5,7 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from '../../src/index.js'
 import { checkDatabase, type Contents, type Written } from '../lib/check.js'
-import { acknowledgedBy, Muster, written, type Crew } from '../lib/writer-fleet.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { monotonicMs } from '../lib/journal.js'
 import { Child, sleep, type Armed } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
@@ -76,7 +76,7 @@ const POINT_DELAY_MS = 50
 export class PowerRound {
   readonly #plan: RoundPlan
   readonly #options: RoundOptions
-  readonly #muster: Muster
+  readonly #muster: WriterFleet
   #contents: Contents = new Map()
   #unchecked: Written[] = []
   readonly #story: string[] = []
@@ -84,7 +84,7 @@ export class PowerRound {
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new Muster(join(options.disk.root, 'db'), plan.options, this.#journals, mix(plan.seed, plan.round))
+    this.#muster = new WriterFleet(join(options.disk.root, 'db'), plan.options, this.#journals, mix(plan.seed, plan.round))
     rmSync(this.#journals, { recursive: true, force: true })
     mkdirSync(this.#journals)
   }
@@ -121,7 +121,7 @@ export class PowerRound {
   async #live(life: LifePlan): Promise<void> {
     const { disk, tally } = this.#options
     const dead: Written[] = []
-    const all: Crew[] = []
+    const all: WriterProcess[] = []
     let writeBack: ChildProcess | undefined
     await disk.powerOn()
     try {
@@ -166,28 +166,28 @@ export class PowerRound {
     return spawn(this.#options.tools.writeBack, [this.#options.disk.root, String(pauseMs), String(seed)], { stdio: 'ignore' })
   }
 
-  #start(life: LifePlan, armed: Armed): Crew[] {
+  #start(life: LifePlan, armed: Armed): WriterProcess[] {
     let lane = 0
     return life.writers.map((count, p) =>
       this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), { ...this.#options.environment, ...(p === 0 ? armed : {}) }),
     )
   }
 
-  async #allReady(running: readonly Crew[]): Promise<void> {
+  async #allReady(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
       if (child.code !== null) throw new RoundFailure(`a process could not open the database: ${child.errorOutput}`)
     }
   }
 
-  async #allGone(running: readonly Crew[]): Promise<void> {
+  async #allGone(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.within(END_MS))) throw new RoundFailure(`a process did not end in time:\n${child.whereabouts()}`)
     }
   }
 
   /** Brings about the cut; the workload goes on until the power is off. */
-  async #strike(life: LifePlan, running: readonly Crew[]): Promise<CutReport> {
+  async #strike(life: LifePlan, running: readonly WriterProcess[]): Promise<CutReport> {
     const { tally } = this.#options
     const first = running[0]!.child
     if (life.from !== 'start') {
@@ -206,7 +206,7 @@ export class PowerRound {
   }
 
   /** Cuts the power as planned, or when that does not come about in time or everybody is done. */
-  async #cut(cut: Cut, armed: Child, running: readonly Crew[]): Promise<CutReport> {
+  async #cut(cut: Cut, armed: Child, running: readonly WriterProcess[]): Promise<CutReport> {
     const { disk, tally } = this.#options
     const done = Promise.all(running.map(({ child }) => child.exited))
     const isOver = { value: false }

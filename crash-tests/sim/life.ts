@@ -20,7 +20,7 @@ import { FRAME, frameStride, OP } from '../../src/wal/frame.js'
 import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
 import { filePosition, segmentName, segmentStart } from '../../src/wal/segment.js'
 import { SECTOR_BYTES } from './disk.js'
-import { Fate } from './fate.js'
+import { Schedule } from './schedule.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import { frameOf, stateAt, type ModelFrame } from './frames.js'
 import { CALM, Killed, Outage, READING, World, type Process, type WorldRates } from './world.js'
@@ -49,7 +49,7 @@ const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserve
 /** One that is more than may be held back, one that ends the reader, and some until its slots have their turn. */
 const GROUPS_TO_OVERTAKE = 5
 
-class Actor implements Process {
+class SimProcess implements Process {
   dead = false
   busy = false
   engine: Engine | undefined
@@ -65,7 +65,7 @@ class Actor implements Process {
 }
 
 export class Simulation {
-  readonly #fate: Fate
+  readonly #schedule: Schedule
   readonly #world: World
   #frames: ModelFrame[] = []
   /** Frames of writers that died before they moved the tail, with others in their places since. */
@@ -80,12 +80,12 @@ export class Simulation {
   #stranded: number[] = []
   #powerWasCut = false
   /** Somebody has died in the middle of something since everything was verified last. */
-  #bereaved = false
+  #deathsUnverified = false
   /** Whoever acts mostly writes. */
-  #isRush = false
-  #actors: Actor[] = []
+  #isWriteBurst = false
+  #actors: SimProcess[] = []
   /** All that there ever were. */
-  readonly #everyActor: Actor[] = []
+  readonly #everyActor: SimProcess[] = []
   #nextActor = 1
   #nextValue = 1
   readonly #options
@@ -98,27 +98,27 @@ export class Simulation {
     readonly seed: number,
     only?: ReadonlySet<string>,
   ) {
-    this.#fate = new Fate(seed, only)
-    this.#world = new World(this.#fate)
+    this.#schedule = new Schedule(seed, only)
+    this.#world = new World(this.#schedule)
     this.#world.onLogWrite = (bytes) => this.#noteFrame(bytes)
     this.#world.turns = { interrupt: () => this.#act(), overtake: () => this.#overtake() }
-    this.#usualLength = this.#fate.random.pick([24, 24, 200, 0, 0, 0, 1500])
+    this.#usualLength = this.#schedule.random.pick([24, 24, 200, 0, 0, 0, 1500])
     this.#options = resolveOptions('/db', {
       ...OPTIONS,
-      segmentBytes: this.#fate.random.pick([4096, 8192, 16384, 65536]),
+      segmentBytes: this.#schedule.random.pick([4096, 8192, 16384, 65536]),
       checkpointBytes: 65536,
       // So little that readers are ended all the time, or never.
-      maxHeldBytes: this.#fate.random.pick([65536, 65536, Infinity]),
-      readAheadBytes: this.#fate.random.pick([Infinity, 0]),
+      maxHeldBytes: this.#schedule.random.pick([65536, 65536, Infinity]),
+      readAheadBytes: this.#schedule.random.pick([Infinity, 0]),
     })
   }
 
   get #random() {
-    return this.#fate.random
+    return this.#schedule.random
   }
   /** Names of all events that happened. */
   get events(): readonly string[] {
-    return this.#fate.happened
+    return this.#schedule.happened
   }
   get trace(): readonly string[] {
     return this.#world.trace
@@ -129,8 +129,8 @@ export class Simulation {
     observeCrashPoints((point) => this.#world.step(point))
     observeReads(() => this.#stepOfReader())
     try {
-      for (let i = 1; i <= lives; i++) this.#fate.within(`life ${i}`, () => this.#live())
-      this.#fate.within('what is left', () => this.#recover(CALM))
+      for (let i = 1; i <= lives; i++) this.#schedule.within(`life ${i}`, () => this.#live())
+      this.#schedule.within('what is left', () => this.#recover(CALM))
     } finally {
       for (const actor of this.#everyActor) actor.end()
       observeCrashPoints(undefined)
@@ -143,7 +143,7 @@ export class Simulation {
   // ---- the model -------------------------------------------------------------------------------
 
   #noteFrame(bytes: Uint8Array): void {
-    const noted = frameOf(bytes, (this.#world.running as Actor | undefined)?.name ?? '')
+    const noted = frameOf(bytes, (this.#world.running as SimProcess | undefined)?.name ?? '')
     if (noted === undefined) return
     // A writer that died before it moved the tail left room for this one. What it wrote may be on the
     // disk all the same, and come back if the power is cut before this one is there.
@@ -198,19 +198,19 @@ export class Simulation {
     const operations = stormy < 0.45 ? random.between(0, 3) : random.between(5, stormy < 0.55 ? 120 : 40)
     const ending = random.next()
     const beginsLarge = random.chance(0.2)
-    const echo = this.#powerWasCut ? random.next() : 1
+    const revisitRoll = this.#powerWasCut ? random.next() : 1
     this.#stranded = [...this.#frames, ...this.#overwritten].filter((frame) => this.#inLog(frame)).map((frame) => frame.lsn)
     this.#powerWasCut = false
-    this.#bereaved = false
-    this.#isRush = false
+    this.#deathsUnverified = false
+    this.#isWriteBurst = false
     try {
       // What an interrupted recovery has erased, the next one flushes.
-      this.#recover(this.#stranded.length > 0 && echo < 0.7 ? { ...CALM, writeBack: rates.writeBack } : rates)
-      if (echo < (this.#stranded.length > 0 ? 0.8 : 0.1)) this.#fate.within('echo', () => this.#echo())
+      this.#recover(this.#stranded.length > 0 && revisitRoll < 0.7 ? { ...CALM, writeBack: rates.writeBack } : rates)
+      if (revisitRoll < (this.#stranded.length > 0 ? 0.8 : 0.1)) this.#schedule.within('echo', () => this.#revisitTornTail())
       this.#world.rates = rates
-      if (beginsLarge) this.#fate.within('large', () => this.#beginLarge())
-      for (let i = 1; i <= operations; i++) this.#fate.within(`${i}`, () => this.#act())
-      this.#fate.within('end', () => this.#end(ending))
+      if (beginsLarge) this.#schedule.within('large', () => this.#beginLarge())
+      for (let i = 1; i <= operations; i++) this.#schedule.within(`${i}`, () => this.#act())
+      this.#schedule.within('end', () => this.#end(ending))
     } catch (error) {
       if (!(error instanceof Outage)) throw error
     }
@@ -234,7 +234,7 @@ export class Simulation {
    * Leads the log up to where the power cut before this life left a whole frame behind a torn one, if it did.
    * Then all are killed, or the power is cut in the middle of it.
    */
-  #echo(): void {
+  #revisitTornTail(): void {
     const random = this.#random
     const isCut = random.chance(0.8)
     if (isCut) this.#world.rates = { ...CALM, writeBack: 0.1, cut: 0.005, flush: 200 }
@@ -254,7 +254,7 @@ export class Simulation {
   /** Opens the database, perhaps interrupted again and again, and checks what is there. */
   #recover(rates: WorldRates): void {
     // What a power cut during the last opening kept from being noticed is still there.
-    if (this.#undoRot === undefined) this.#fate.within('rot', () => this.#rot())
+    if (this.#undoRot === undefined) this.#schedule.within('rot', () => this.#rot())
     this.#world.rates = {
       writeBack: rates.writeBack,
       interrupt: 0,
@@ -349,8 +349,8 @@ export class Simulation {
     return place !== undefined && this.#world.durableContents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
   }
 
-  #spawn(): Actor {
-    const actor = new Actor(`p${this.#nextActor++}`)
+  #spawn(): SimProcess {
+    const actor = new SimProcess(`p${this.#nextActor++}`)
     this.#everyActor.push(actor)
     this.#as(actor, () => {
       actor.engine = Engine.open(this.#options, this.#world.storageFor(actor))
@@ -360,7 +360,7 @@ export class Simulation {
   }
 
   /** Runs `act` as a process of this world. What it is refused for lack of a lock is not a failure. */
-  #as(actor: Actor, act: () => void): void {
+  #as(actor: SimProcess, act: () => void): void {
     const before = this.#world.running
     this.#world.running = actor
     actor.busy = true
@@ -373,9 +373,9 @@ export class Simulation {
       // Typed errors may wrap what the world threw.
       if (this.#world.outage !== undefined) throw new Outage()
       if (error instanceof Killed || actor.dead) {
-        this.#world.bury(actor)
+        this.#world.remove(actor)
         this.#actors = this.#actors.filter((other) => other !== actor)
-        this.#bereaved = true
+        this.#deathsUnverified = true
         actor.engine = undefined
         this.report.kills++
         return
@@ -416,10 +416,10 @@ export class Simulation {
     const actor = random.pick(idle)
     this.report.operations++
     // What the dead leave shows when others make something of it.
-    const mourning = this.#bereaved && this.#world.depth === 0 ? random.next() : 1
-    if (this.#isRush && random.chance(0.7)) this.#as(actor, () => this.#write(actor))
-    else if (mourning < 0.15) this.#as(actor, () => this.#checkAll(actor))
-    else if (mourning < 0.3) this.#as(actor, () => void actor.engine!.checkpoint(true))
+    const unverifiedRoll = this.#deathsUnverified && this.#world.depth === 0 ? random.next() : 1
+    if (this.#isWriteBurst && random.chance(0.7)) this.#as(actor, () => this.#write(actor))
+    else if (unverifiedRoll < 0.15) this.#as(actor, () => this.#checkAll(actor))
+    else if (unverifiedRoll < 0.3) this.#as(actor, () => void actor.engine!.checkpoint(true))
     else if (roll < 0.58) this.#as(actor, () => this.#write(actor))
     else if (roll < 0.68) this.#as(actor, () => void actor.engine!.checkpoint(random.chance(0.5)))
     else if (roll < 0.84) this.#as(actor, () => this.#read(actor))
@@ -438,7 +438,7 @@ export class Simulation {
     return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
   }
   #usualValue(): string {
-    return this.#usualLength > 0 && !(this.#isRush && this.#random.chance(0.8)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
+    return this.#usualLength > 0 && !(this.#isWriteBurst && this.#random.chance(0.8)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
   }
   #valueFilling(length: number): string {
     return `${this.#nextValue++}:`.padEnd(length, 'v')
@@ -460,15 +460,15 @@ export class Simulation {
     return this.#random.chance(0.75) ? { type: 'put', key, value: this.#value() } : { type: 'del', key }
   }
 
-  #write(actor: Actor): void {
+  #write(actor: SimProcess): void {
     this.#commit(actor, (engine) => {
-      if (this.#isRush && this.#random.chance(0.7)) return engine.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
+      if (this.#isWriteBurst && this.#random.chance(0.7)) return engine.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
       engine.batch(Array.from({ length: count }, () => this.#operation()))
     })
   }
 
-  #writeMuch(actor: Actor): void {
+  #writeMuch(actor: SimProcess): void {
     const from = this.#random.between(0, 500)
     const count = this.#random.between(50, 300)
     const del = this.#random.chance(0.3)
@@ -482,9 +482,9 @@ export class Simulation {
   }
 
   /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
-  #commit(actor: Actor, write: (engine: Engine) => void): void {
+  #commit(actor: SimProcess, write: (engine: Engine) => void): void {
     const engine = actor.engine!
-    const tail = (): number => engine.parts.control.append.read(newAppendFields()).tail
+    const tail = (): number => engine.parts.control.append.read(newAppendFields()).tailLsn
     const before = tail()
     try {
       write(engine)
@@ -502,14 +502,14 @@ export class Simulation {
 
   /** Everything that this process can see by now includes what it has just been told is safe. */
   #acknowledge(): void {
-    const actor = this.#world.running as Actor
+    const actor = this.#world.running as SimProcess
     this.report.acknowledged++
     // The write that was acknowledged lies before what is visible and on disk.
     const end = actor.engine!.lastCommit
     this.#acknowledged = Math.max(this.#acknowledged, end)
   }
 
-  #read(actor: Actor, mayBeOvertaken = true): void {
+  #read(actor: SimProcess, mayBeOvertaken = true): void {
     const snapshot = actor.engine!.snapshot()
     if (mayBeOvertaken) this.#beginRead()
     try {
@@ -565,11 +565,11 @@ export class Simulation {
   }
 
   /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
-  #hold(actor: Actor): void {
+  #hold(actor: SimProcess): void {
     actor.held.push(actor.engine!.snapshot())
   }
 
-  #lookAgain(actor: Actor): void {
+  #lookAgain(actor: SimProcess): void {
     const snapshot = actor.held.shift()
     if (snapshot === undefined) return
     let isKept = false
@@ -586,15 +586,15 @@ export class Simulation {
     }
   }
 
-  #checkAll(actor: Actor): void {
+  #checkAll(actor: SimProcess): void {
     const engine = actor.engine!
     const report = verify(engine)
-    this.#bereaved = false
+    this.#deathsUnverified = false
     if (!report.ok) throw this.#failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
     this.#read(actor, false)
   }
 
-  #close(actor: Actor): void {
+  #close(actor: SimProcess): void {
     this.#as(actor, () => actor.engine!.close())
     this.#actors = this.#actors.filter((other) => other !== actor)
   }
@@ -607,16 +607,16 @@ export class Simulation {
     } else if (ending >= 0.5) {
       // In the middle of something, with several frames under way if possible: several write at once.
       const { rates } = this.#world
-      this.#isRush = this.#random.chance(0.8)
-      if (this.#isRush) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#fate.within(`joins ${i}`, () => this.#spawn())
-      this.#world.rates = this.#isRush
+      this.#isWriteBurst = this.#random.chance(0.8)
+      if (this.#isWriteBurst) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#schedule.within(`joins ${i}`, () => this.#spawn())
+      this.#world.rates = this.#isWriteBurst
         ? { ...rates, interrupt: 0.03, interruptFlush: 0.9, cut: 0.003, kill: 0.0005, flush: 100 }
         : { ...rates, interrupt: 0.3, interruptFlush: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
       const [actor] = this.#actors
       if (actor !== undefined && this.#random.chance(0.3)) {
-        this.#fate.within('last', () => this.#as(actor, () => void actor.engine!.checkpoint(true)))
+        this.#schedule.within('last', () => this.#as(actor, () => void actor.engine!.checkpoint(true)))
       }
-      for (let i = 1; i <= 20; i++) this.#fate.within(`last ${i}`, () => this.#act())
+      for (let i = 1; i <= 20; i++) this.#schedule.within(`last ${i}`, () => this.#act())
       this.#world.end('power cut')
     }
   }

@@ -21,27 +21,27 @@ const unjudged = (name: string, file: string, from: string, to: string): Mutant 
 
 export const MUTANTS: readonly Mutant[] = [
   // ---- commit
-  one('the log is not flushed before its frames are acknowledged', 'engine/commit/committer.js', 'this.#flushLog(target.segmentStart, target.segmentSalt);', ''),
+  one('the log is not flushed before its frames are acknowledged', 'engine/commit/committer.js', 'this.#flushLog(target.segmentStartLsn, target.segmentSalt);', ''),
   {
     name: 'the tree is published before the log is flushed',
     changes: [
-      { file: 'engine/commit/committer.js', from: 'this.#flushLog(target.segmentStart, target.segmentSalt);', to: '' },
-      { file: 'engine/commit/committer.js', from: "control.publishState(state);\n            crashPoint('after-publish');", to: "control.publishState(state); this.#flushLog(target.segmentStart, target.segmentSalt);\n            crashPoint('after-publish');" },
+      { file: 'engine/commit/committer.js', from: 'this.#flushLog(target.segmentStartLsn, target.segmentSalt);', to: '' },
+      { file: 'engine/commit/committer.js', from: "control.publishState(state);\n            crashPoint('after-publish');", to: "control.publishState(state); this.#flushLog(target.segmentStartLsn, target.segmentSalt);\n            crashPoint('after-publish');" },
     ],
   },
   one('the end of the log is published before the frame is written', 'engine/commit/committer.js', 'log.write(segment, frame, lsn);', 'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);'),
   one('a frame is written without the append lock', 'engine/shared/writer-locks.js', 'takeAppendLock(parts);', ''),
   one('a group is led without the leader lock', 'engine/commit/committer.js', "if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive'))", 'if (true)'),
   one('a write that is in the log is reported as one that is not', 'engine/commit/committer.js', 'throw outcomeUnknown(typed, lsn);', 'throw typed;'),
-  one('writes go on after a flush that failed', 'engine/shared/control.js', "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail });", ';'),
+  one('writes go on after a flush that failed', 'engine/shared/control.js', "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tailLsn });", ';'),
   one('a flush is believed that went well after another had failed', 'engine/commit/committer.js', 'control.stopOnFailedFlush(() => log.flush(segment));\n        // Had', 'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // Had'),
-  one('what a dead appender left is counted', 'engine/commit/committer.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tail); if (r.next(2 ** 47)) target.tail = r.position; }'),
+  one('what a dead appender left is counted', 'engine/commit/committer.js', 'const target = control.append.read(this.#target);', 'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tailLsn); if (r.next(2 ** 47)) target.tailLsn = r.position; }'),
   // ---- segments
-  one('the old segment is not flushed before a new one begins', 'engine/commit/committer.js', 'if (a.segmentStart !== tail && control.durable < tail)\n            this.#flushLog(a.segmentStart, a.segmentSalt);', ''),
+  one('the old segment is not flushed before a new one begins', 'engine/commit/committer.js', 'if (a.segmentStartLsn !== tail && control.durableLsn < tail)\n            this.#flushLog(a.segmentStartLsn, a.segmentSalt);', ''),
   one('the header of a new segment is not flushed', 'wal/log.js', "SEGMENT_HEADER_BYTES, 0);\n        flushed('Flushing a new segment of the log', () => file.flush());", 'SEGMENT_HEADER_BYTES, 0);'),
   one('the name of a new segment is not flushed', 'wal/log.js', "crashPoint('segment-linked');\n            this.#flushDirectory();", ''),
   one('the name of a segment that was found is not flushed', 'wal/log.js', 'this.#writeHeader(file, header);\n        this.#flushDirectory();\n        return Math', 'this.#writeHeader(file, header); return Math'),
-  one('segments are recycled that the tree on disk does not include', 'engine/checkpoint/checkpointer.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tail, current)'),
+  one('segments are recycled that the tree on disk does not include', 'engine/checkpoint/checkpointer.js', 'log.releaseBefore(lsn, current)', 'log.releaseBefore(control.append.read(newAppendFields()).tailLsn, current)'),
   one('the segment that the append state names is recycled', 'wal/log.js', 'start <= lsn && start <= current', 'start <= lsn'),
   one('an older segment is read on behind the start of a newer one', 'wal/log-reader.js', 'this.#nextStart = starts[i];', ''),
   {
@@ -52,33 +52,33 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'wal/log-reader.js', from: 'if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
     ],
   },
-  one('the append state does not say that the old segment is full', 'engine/commit/committer.js', 'a.segmentLimit = tail;\n        control.append.publish(a);\n        try', 'try'),
+  one('the append state does not say that the old segment is full', 'engine/commit/committer.js', 'a.segmentLimitLsn = tail;\n        control.append.publish(a);\n        try', 'try'),
   {
     name: 'a segment that is begun again gets another salt, and who has it open goes on with the old one',
     changes: [
       { file: 'wal/log.js', from: 'left?.salt ?? ', to: '' },
-      { file: 'engine/commit/committer.js', from: 'log.segment(a.segmentStart, a.segmentSalt)', to: 'log.segment(a.segmentStart)' },
+      { file: 'engine/commit/committer.js', from: 'log.segment(a.segmentStartLsn, a.segmentSalt)', to: 'log.segment(a.segmentStartLsn)' },
     ],
   },
   one('a frame that never counted stays behind a header that is written anew', 'wal/log.js', 'this.#eraseFirstFrame(file, startLsn);', ''),
   one('a segment that was begun and not finished is gone on in', 'engine/lifecycle/recovery.js', 'if (unfinished && parts.checkpoint !== undefined)', 'if (false)'),
   // ---- reading the log back
   one('the CRC of a frame is not looked at', 'wal/frame.js', 'crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)', 'true'),
-  one('rot passes for a torn tail: the watermark is ignored', 'wal/log-reader.js', 'if (watermark > end)', 'if (false)'),
-  one('rot passes for a torn tail: later segments are ignored', 'wal/log-reader.js', 'if (start > end)', 'if (false)'),
+  one('rot passes for a torn tail: the watermark is ignored', 'wal/log-end.js', 'if (watermark > end)', 'if (false)'),
+  one('rot passes for a torn tail: later segments are ignored', 'wal/log-end.js', 'if (start > end)', 'if (false)'),
   one('a torn tail is not erased', 'engine/lifecycle/recovery.js', 'if (end.tornBytes > 0)', 'if (false)'),
   one('the erasure of a torn tail is not flushed', 'wal/log.js', 'filePosition(segment.startLsn, (from + done)));\n        }\n        this.flush(segment);', 'filePosition(segment.startLsn, (from + done)));\n        }'),
   // ---- the allocator
-  one('slots are reused although readers see them', 'engine/space/allocator.js', 'this.#readers = this.#pins.older(state[STATE.VISIBLE], state[STATE.GROUPS] % GROUPS_BETWEEN_CHECKS === 0);', 'this.#readers = [];'),
+  one('slots are reused although readers see them', 'engine/space/allocator.js', 'this.#readers = this.#pins.older(state[STATE.VISIBLE_LSN], state[STATE.GROUPS] % GROUPS_BETWEEN_CHECKS === 0);', 'this.#readers = [];'),
   one('every pin counts as a dead one', 'engine/shared/pins.js', "!this.#locks.tryLock(LOCK.PINS + index, 'exclusive')", 'false'),
-  one('slots are reused that the checkpoint on disk reaches', 'engine/space/allocator.js', 'const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]);', 'const limit = oldest;'),
-  one('what a checkpoint reaches counts as loose', 'engine/space/allocator.js', 'else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN])', 'else if (madeAt > 0)'),
-  one('a checkpoint does not say that it has begun', 'engine/checkpoint/checkpointer.js', 'state[STATE.CHECKPOINT_BEGUN] = lsn;', ''),
-  one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint/checkpointer.js', 'allocator.freeBound(slot);', 'allocator.freeUnreachable(slot);'),
+  one('slots are reused that the checkpoint on disk reaches', 'engine/space/allocator.js', 'const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE_LSN]);', 'const limit = oldest;'),
+  one('what a checkpoint reaches counts as loose', 'engine/space/allocator.js', 'else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN])', 'else if (slotLsn > 0)'),
+  one('a checkpoint does not say that it has begun', 'engine/checkpoint/checkpointer.js', 'state[STATE.CHECKPOINT_BEGUN_LSN] = lsn;', ''),
+  one('the free list of an unfinished checkpoint is free at once', 'engine/checkpoint/checkpointer.js', 'allocator.freeCheckpointed(slot);', 'allocator.freeUnreachable(slot);'),
   one('entries of a ring are overwritten that a dead leader may need', 'engine/space/rings.js', 'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]', 'tail - s[ring + HEAD] >= s[ring + CAPACITY]'),
   // ---- readers that can be ended
-  unjudged('a copy of a slot is believed that may not have been held', 'engine/space/slot-checker.js', 'hold.assertHeld();\n        readStep();', 'readStep();'),
-  unjudged('a long value is put together of slots that may not have been held', 'engine/space/overflow.js', 'hold?.assertHeld();', ''),
+  unjudged('a copy of a slot is believed that may not have been held', 'engine/space/slot-checker.js', 'hold.assertNotExpired();\n        readStep();', 'readStep();'),
+  unjudged('a long value is put together of slots that may not have been held', 'engine/space/overflow.js', 'hold?.assertNotExpired();', ''),
   one('a leaf stays due while what it leads to has been verified', 'engine/tree/writer.js', 'this.#checker.accept(child);', ''),
   one('an expired pin stands', 'engine/shared/pins.js', 'if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED)', 'if (true)'),
   // ---- checkpoint
@@ -93,7 +93,7 @@ export const MUTANTS: readonly Mutant[] = [
   one('a second opener recovers, too', 'engine/lifecycle/attach.js', "isPrivate || (!isOnlooker && locks.tryLock(LOCK.ATTACHED, 'exclusive'))", 'true'),
   one('any closer counts as the last', 'engine/lifecycle/close.js', "if (!locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n        return;", ''),
   one('the log begins anew before the checkpoint of a clean close', 'engine/lifecycle/close.js', 'let report = checkpointer.run({ wait: true, cutTail: !isHeld });', 'log.restartAt(tailOf(parts)); let report = checkpointer.run({ wait: true, cutTail: true });'),
-  one('the data file is cut before the free slots at its end are given up on disk', 'engine/lifecycle/close.js', '(report?.nextSlot ?? state[STATE.NEXT_SLOT]) + slotsForDeletesWhenClosed(state)', '4 + state[STATE.LEAVES] + state[STATE.BRANCHES] + state[STATE.OVERFLOWS] + state[STATE.CHAIN_SLOTS]'),
+  one('the data file is cut before the free slots at its end are given up on disk', 'engine/lifecycle/close.js', '(report?.nextSlot ?? state[STATE.NEXT_SLOT]) + slotsForDeletesWhenClosed(state)', '4 + state[STATE.LEAVES] + state[STATE.BRANCHES] + state[STATE.OVERFLOWS] + state[STATE.FREE_LIST_SLOTS]'),
   one('the name of the log directory is not flushed', 'engine/lifecycle/create.js', 'storage.flushDirectory(directory);', ''),
   {
     name: 'the name of the data file is not flushed',

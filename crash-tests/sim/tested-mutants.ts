@@ -41,7 +41,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('what only one process meets stops everybody', ['identity/others', 'it writes no more, and others lead'], 'engine/commit/committer.js', 'if (error instanceof CorruptError && checker.isWhole)', 'if (true)'),
   one('a directory is judged by what one look finds', ['engine/concurrency.serial', 'between any two looks'], 'engine/lifecycle/paths.js', "if (storage.info(data).kind === 'file')\n        return 'exists';\n    throw why;", 'throw why;'),
   one('a network file system is found out on the second opening', ['identity/identity', 'is neither created nor opened'], 'engine/lifecycle/home-directory.js', 'refuseNetwork(storage, path, existingAncestor(storage, path));', ';'),
-  one('nothing checks for the end of the LSNs', ['identity/end-of-log', 'takes writes up to its limit'], 'engine/commit/committer.js', 'a.tail + frame.length > USERS_LSN_LIMIT', 'false'),
+  one('nothing checks for the end of the LSNs', ['identity/end-of-log', 'takes writes up to its limit'], 'engine/commit/committer.js', 'a.tailLsn + frame.length > USERS_LSN_LIMIT', 'false'),
   // ---- values
   one('a database opens with any encoding', ['encoding/value-encoding', 'is named by no other name'], 'encoding/values/codec.js', 'named === undefined || named === stored', 'true'),
   one('fields of an array beside its elements are left out', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', 'if (hasNamedFields(array))', 'if (false)'),
@@ -49,7 +49,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one('-0 is 0', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', '(value !== 0 || 1 / value > 0)', 'true'),
   one('symbols of an object are left out', ROUND_TRIPS, 'encoding/values/msgpack-writer.js', 'Object.getOwnPropertySymbols(object).length > 0', 'false'),
   // ---- readers that are ended, and their places
-  one('entries are counted that may not have been held', ['engine/shared/read-guard', 'hands out nothing wrong'], 'engine/read/range-iterator.js', 'this.#source.hold.assertHeld();\n                count', 'count'),
+  one('entries are counted that may not have been held', ['engine/shared/read-guard', 'hands out nothing wrong'], 'engine/read/range-iterator.js', 'this.#source.guard.assertNotExpired();\n                count', 'count'),
   one('a count that is ended is given up', ['engine/shared/read-guard', 'begins a count anew'], 'engine/read/pinned-reads.js', '!(error instanceof ExpiredError) || storage', 'true || storage'),
   one('who is forgotten keeps its pin', ['engine/shared/forgotten-readers', 'give their places back'], 'engine/shared/shared-pins.js', 'new FinalizationRegistry((share) => share.release())', 'new FinalizationRegistry(() => undefined)'),
   one('every snapshot has a pin of its own', ['engine/limits', 'costs one place for all'], 'engine/shared/shared-pins.js', 'if (newest !== undefined && newest', 'if (false && newest'),

@@ -25,7 +25,7 @@ import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
 import { mix, Random } from '../lib/random.js'
 import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
-import { hash, type Fate } from './fate.js'
+import { hash, type Schedule } from './schedule.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
 export class Killed extends Error {}
@@ -75,7 +75,7 @@ const TURNS_IN_A_FLUSH = 3
 export const READING = 'reading'
 
 export class World {
-  readonly fate: Fate
+  readonly fate: Schedule
   readonly trace: string[] = []
   readonly #directories = new Map<string, SimDirectory>()
   /** Made, and their names not flushed yet. */
@@ -96,7 +96,7 @@ export class World {
   /** Sees every frame on its way to the log. */
   onLogWrite: ((bytes: Uint8Array) => void) | undefined
 
-  constructor(fate: Fate) {
+  constructor(fate: Schedule) {
     this.fate = fate
     this.#directories.set('/', new SimDirectory())
   }
@@ -163,7 +163,7 @@ export class World {
   #controlAtDeath: Uint8Array | undefined
 
   /** After a dead process has unwound: what its `finally` blocks did to shared memory did not happen. */
-  bury(process: Process): void {
+  remove(process: Process): void {
     if (this.#controlAtDeath !== undefined) controlChunk.set(this.#controlAtDeath)
     this.#controlAtDeath = undefined
     for (const state of this.#locks.values()) {

@@ -1,7 +1,7 @@
 // The processes of a soak, as their parent sees them.
 import { fork, type ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import type { Deeds, Order, Report, Spell } from './orders.js'
+import type { SpellReport, Order, Report, Spell } from './orders.js'
 import type { Sample } from './resources.js'
 
 const PROCESS = new URL('./process.js', import.meta.url).pathname
@@ -16,7 +16,7 @@ export class Child {
   /** Why it has to be gone: it was killed by this program, or asked to go. */
   #mayGo = false
   failure: string | undefined
-  #done: ((deeds: Deeds) => void) | undefined
+  #done: ((deeds: SpellReport) => void) | undefined
   #sampled: ((sample: Sample) => void) | undefined
   readonly #ready: Promise<void>
 
@@ -56,8 +56,8 @@ export class Child {
     this.#send({ do: 'spell', spell })
   }
   /** What it did; undefined if it died. */
-  async endSpell(): Promise<Deeds | undefined> {
-    const done = new Promise<Deeds>((resolve) => (this.#done = resolve))
+  async endSpell(): Promise<SpellReport | undefined> {
+    const done = new Promise<SpellReport>((resolve) => (this.#done = resolve))
     this.#send({ do: 'end spell' })
     return Promise.race([done, this.#exited.then(() => undefined)])
   }

@@ -22,7 +22,7 @@ export interface Spell {
 
 export type Order = { readonly do: 'spell'; readonly spell: Spell } | { readonly do: 'end spell' | 'sample' | 'exit' }
 
-export interface Deeds {
+export interface SpellReport {
   operations: Record<string, number>
   opened: number
   terminated: number
@@ -30,11 +30,11 @@ export interface Deeds {
 
 export type Report =
   | { readonly ready: true }
-  | { readonly spellDone: Deeds }
+  | { readonly spellDone: SpellReport }
   | { readonly sample: Sample }
   | { readonly failure: string }
 
-export function add(all: Deeds, deeds: Deeds): void {
+export function add(all: SpellReport, deeds: SpellReport): void {
   for (const [name, count] of Object.entries(deeds.operations)) all.operations[name] = (all.operations[name] ?? 0) + count
   all.opened += deeds.opened
   all.terminated += deeds.terminated

@@ -9,7 +9,7 @@ import { open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Lane } from './lane.js'
 import { Actor, pickOperation, Watcher } from './operations.js'
-import { add, type Deeds, type Order, type Report, type Spell } from './orders.js'
+import { add, type SpellReport, type Order, type Report, type Spell } from './orders.js'
 import { sampleSelf, type Leak } from './resources.js'
 
 const REST_AFTER_OPERATIONS = 8
@@ -23,7 +23,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const lanePath = (spell: Spell, lane: number): string => join(spell.lanesDirectory, `lane-${lane}`)
 const openDatabase = (spell: Spell): Promise<Database<Buffer>> => open<'binary', Buffer>(spell.path, { ...spell.options, valueEncoding: 'binary' })
 
-async function act(actor: Actor, deeds: Deeds, isOver: () => boolean): Promise<void> {
+async function act(actor: Actor, deeds: SpellReport, isOver: () => boolean): Promise<void> {
   for (let n = 1; !isOver(); n++) {
     const operation = pickOperation(actor.random)
     try {
@@ -40,8 +40,8 @@ async function act(actor: Actor, deeds: Deeds, isOver: () => boolean): Promise<v
 
 let kept: Database<Buffer> | undefined
 
-async function runPool(spell: Spell, watcher: Watcher, isOver: () => boolean): Promise<Deeds> {
-  const deeds: Deeds = { operations: {}, opened: kept === undefined ? 1 : 0, terminated: 0 }
+async function runPool(spell: Spell, watcher: Watcher, isOver: () => boolean): Promise<SpellReport> {
+  const deeds: SpellReport = { operations: {}, opened: kept === undefined ? 1 : 0, terminated: 0 }
   const db = (kept ??= await openDatabase(spell))
   const lanes = spell.lanes.map((lane) => new Lane(lanePath(spell, lane), lane))
   const actors = lanes.map((lane) => new Actor(db, lane, spell.seed, spell.temper, spell.options, watcher))
@@ -67,7 +67,7 @@ interface ThreadData {
 
 async function runThread({ spell, lane: number, seed, lifeMs, stop }: ThreadData): Promise<void> {
   parentPort!.postMessage(LOADED)
-  const deeds: Deeds = { operations: {}, opened: 1, terminated: 0 }
+  const deeds: SpellReport = { operations: {}, opened: 1, terminated: 0 }
   const endMs = performance.now() + lifeMs
   const lane = new Lane(lanePath(spell, number), number)
   const db = await openDatabase({ ...spell, options: { ...spell.options, workers: 0 } })
@@ -78,8 +78,8 @@ async function runThread({ spell, lane: number, seed, lifeMs, stop }: ThreadData
   parentPort!.postMessage(deeds)
 }
 
-async function runThreads(spell: Spell, stop: Int32Array): Promise<Deeds> {
-  const all: Deeds = { operations: {}, opened: 0, terminated: 0 }
+async function runThreads(spell: Spell, stop: Int32Array): Promise<SpellReport> {
+  const all: SpellReport = { operations: {}, opened: 0, terminated: 0 }
   const random = new Random(mix(spell.seed, 77))
   const live = async (lane: number, n: number): Promise<void> => {
     const terminated = random.chance(0.4)
@@ -88,7 +88,7 @@ async function runThreads(spell: Spell, stop: Int32Array): Promise<Deeds> {
     const worker = new Worker(new URL(import.meta.url), { workerData: data })
     let failure: unknown
     const loaded = new Promise<void>((resolve) =>
-      worker.on('message', (said: Deeds | typeof LOADED) => {
+      worker.on('message', (said: SpellReport | typeof LOADED) => {
         if (said === LOADED) resolve()
         else add(all, said)
       }),

@@ -14,7 +14,7 @@ import { open, type OpenOptions } from '../../src/index.js'
 import { Child } from './children.js'
 import { Lane, WrongContents } from './lane.js'
 import { accountKey, checkLastWriter, checkShared, decide, firstOperations, LANES, Watcher, type Temper } from './operations.js'
-import { add, type Deeds, type Spell } from './orders.js'
+import { add, type SpellReport, type Spell } from './orders.js'
 import { fileBytes, judge, LEAST_SAMPLES, locksOn, sampleSelf, type Judgement, type Leak, type Sample, type Series } from './resources.js'
 
 export interface SoakOptions {
@@ -90,7 +90,7 @@ export class Soak {
   readonly #lanesDirectory: string
   readonly #problems: string[] = []
   readonly #series = new Map<string, Series>()
-  readonly #deeds: Deeds = { operations: {}, opened: 0, terminated: 0 }
+  readonly #deeds: SpellReport = { operations: {}, opened: 0, terminated: 0 }
   readonly #counts = { spells: 0, kills: 0, killedSpells: 0, stops: 0, visitors: 0, recoveries: 0, framesReplayed: 0, resolved: 0, keysCompared: 0 }
   readonly #peaks = { dataMiB: 0, walMiB: 0, controlMiB: 0, rssMiB: 0 }
   readonly #watcher = new Watcher()

@@ -13,12 +13,12 @@ import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
-import type { FrameBuilder } from '../wal/frame.js'
 import { attach } from '../workers/attach.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
-import { encodeKeys, Lookups, type KeyList } from './lookup-queue.js'
+import { encodeKeys, LookupQueue, type KeyList } from './lookup-queue.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
-import { Writes, type Committed, type Frame } from './write-queue.js'
+import { WriteQueue, type Committed, type Frame } from './write-queue.js'
+import type { FrameBuilder } from '../wal/frame-builder.js'
 
 /** Values are decoded for so long at a time, and so many before a look at the clock. */
 const SLICE_MS = 5
@@ -43,9 +43,9 @@ export class Database<V = Anything> {
   /** What opening had to repair; undefined if others had the database open already. */
   readonly recovery: RecoveryReport | undefined
 
-  readonly #writes: Writes
+  readonly #writes: WriteQueue
   readonly #tasks = new Set<Promise<unknown>>()
-  readonly #lookups: Lookups
+  readonly #lookups: LookupQueue
   #checkpointing: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
 
@@ -57,7 +57,7 @@ export class Database<V = Anything> {
     this.#lanes = lanes
     this.#options = options
     this.recovery = recovery
-    this.#writes = new Writes({
+    this.#writes = new WriteQueue({
       maxInFlightBytes: options.maxInFlightBytes,
       maxFrames: Math.max(1, options.workers),
       timeoutMs: options.timeoutMs,
@@ -67,7 +67,7 @@ export class Database<V = Anything> {
     })
     const lookUp = async (keys: Encoded): Promise<Encoded> =>
       lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
-    this.#lookups = new Lookups(lookUp, Math.max(1, options.workers), options.timeoutMs)
+    this.#lookups = new LookupQueue(lookUp, Math.max(1, options.workers), options.timeoutMs)
     closeWhenForgotten(this, attachment)
   }
 

@@ -24,7 +24,7 @@ interface List extends KeyList {
   readonly reject: (error: Error) => void
 }
 
-export class Lookups {
+export class LookupQueue {
   readonly #run: (keys: Encoded) => Promise<Encoded>
   readonly #maxTasks: number
   #tasks = 0

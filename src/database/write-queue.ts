@@ -5,9 +5,9 @@
 // than the time limit is given up, and nothing of it is written.
 import type { FailedWrites } from '../engine/commit/append-writes.js'
 import { LockedError } from '../errors.js'
-import { FrameBuilder } from '../wal/frame.js'
 import { nextTicket, passTicket } from '../workers/append-order.js'
 import { WaitWatch } from '../workers/wait-watch.js'
+import { FrameBuilder } from '../wal/frame-builder.js'
 
 /** No write is added to a frame that would be longer with it. */
 const MAX_SHARED_BYTES = 4 * 1024 * 1024
@@ -33,7 +33,7 @@ export interface Committed {
   readonly failed: readonly FailedWrites[]
 }
 
-export interface WritesOptions {
+export interface WriteQueueOptions {
   /** Bytes under way at a time; one longer frame is let through alone. */
   readonly maxInFlightBytes: number
   /** Frames under way at a time. */
@@ -61,8 +61,8 @@ interface Pending {
   readonly sinceMs: number
 }
 
-export class Writes {
-  readonly #options: WritesOptions
+export class WriteQueue {
+  readonly #options: WriteQueueOptions
   readonly #sharedBytes: number
   readonly #kept: FrameBuilder[] = []
   /** Frames that no write is added to any more, and the one that the next is added to. */
@@ -76,7 +76,7 @@ export class Writes {
   #nextTicket = 0
   readonly #lostTickets = new Set<number>()
 
-  constructor(options: WritesOptions) {
+  constructor(options: WriteQueueOptions) {
     this.#options = options
     this.#watch = new WaitWatch(options.timeoutMs, (sinceMs) => this.#expire(sinceMs))
     this.#sharedBytes = Math.min(MAX_SHARED_BYTES, options.maxInFlightBytes / MIN_FRAMES_IN_FLIGHT)

@@ -21,7 +21,7 @@ import { InvalidError, MmapdbError } from '../errors.js'
 import { isLength, reason } from '../describe.js'
 import { shortAscii } from './latin1.js'
 import { bytesOf } from './values/unusual.js'
-import { MAX_KEY_BYTES } from '../wal/frame.js'
+import { MAX_KEY_BYTES } from '../limits.js'
 
 export type KeyPart = string | number | bigint | boolean | null | Uint8Array
 /** A key: 1 to 1024 bytes when encoded. */

@@ -71,7 +71,7 @@ export class CommitPath {
       return refused
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error
-      const visible = this.#parts.control.visible()
+      const visible = this.#parts.control.visibleLsn()
       const unknown = parts.filter(({ end }) => end > visible).map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
       return [...refused, ...unknown]
     }
@@ -87,7 +87,7 @@ export class CommitPath {
     const { committer, control, options } = this.#parts
     committer.wait(lsn, end)
     this.#lastCommit = end
-    const behind = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN]!
+    const behind = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
     if (behind > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
   }
 
@@ -95,8 +95,8 @@ export class CommitPath {
   #limitLog(): void {
     const { control, checkpointer, options } = this.#parts
     const isTooLong = (): boolean => {
-      const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE]!
-      return control.append.read(this.#append).tail - durable >= 2 * options.checkpointBytes
+      const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE_LSN]!
+      return control.append.read(this.#append).tailLsn - durable >= 2 * options.checkpointBytes
     }
     if (isTooLong()) checkpointer.run({ wait: true, onlyIf: isTooLong })
   }

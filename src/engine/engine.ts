@@ -9,7 +9,6 @@ import type { ValueEncoding } from '../encoding/values/codec.js'
 import { FullError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
-import type { FrameBuilder } from '../wal/frame.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
 import { CommitPath } from './commit-path.js'
 import type { Appended, FailedWrites } from './commit/append-writes.js'
@@ -28,6 +27,7 @@ import { PointReads } from './read/point-reads.js'
 import type { Bounds, Range, RangeIterator, Selection } from './read/range-iterator.js'
 import type { EngineSnapshot, Entry } from './read/snapshot.js'
 import { statsOf, type Stats } from './stats.js'
+import type { FrameBuilder } from '../wal/frame-builder.js'
 
 /** True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full disk does not have. */
 export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean => readOnly && error instanceof FullError

@@ -62,8 +62,8 @@ export interface Stats {
 
 export function statsOf({ options, storage, control, pins, log, values, dataRegion }: EngineParts): Stats {
   const state = control.readState(newState())
-  const { tail } = control.append.read(newAppendFields())
-  const visible = state[STATE.VISIBLE]!
+  const { tailLsn: tail } = control.append.read(newAppendFields())
+  const visible = state[STATE.VISIBLE_LSN]!
   const oldest = pins.older(visible, false)[0] ?? visible
   const total = Math.floor(dataRegion.sizeBytes() / SLOT_BYTES)
   const starts = log.starts()
@@ -79,7 +79,7 @@ export function statsOf({ options, storage, control, pins, log, values, dataRegi
       leaf: state[STATE.LEAVES]!,
       branch: state[STATE.BRANCHES]!,
       overflow: state[STATE.OVERFLOWS]!,
-      freeList: state[STATE.CHAIN_SLOTS]!,
+      freeList: state[STATE.FREE_LIST_SLOTS]!,
       header: HEADER_SLOTS,
       free: state[STATE.NEXT_SLOT]! - usedSlots(state),
       unused: total - state[STATE.NEXT_SLOT]!,
@@ -88,15 +88,15 @@ export function statsOf({ options, storage, control, pins, log, values, dataRegi
     dataBytes: total * SLOT_BYTES,
     log: {
       visibleLsn: visible,
-      durableLsn: control.durable,
+      durableLsn: control.durableLsn,
       tailLsn: tail,
-      replayBytes: tail - state[STATE.CHECKPOINT_DURABLE]!,
+      replayBytes: tail - state[STATE.CHECKPOINT_DURABLE_LSN]!,
       segments: starts.length,
       bytes: starts.reduce((sum, start) => sum + log.sizeBytes(start), 0),
     },
     checkpoint: {
       number: state[STATE.CHECKPOINT_NUMBER]!,
-      lsn: state[STATE.CHECKPOINT_DURABLE]!,
+      lsn: state[STATE.CHECKPOINT_DURABLE_LSN]!,
       made: state[STATE.CHECKPOINTS]!,
     },
     commits: {
@@ -110,7 +110,7 @@ export function statsOf({ options, storage, control, pins, log, values, dataRegi
       oldestLsn: oldest,
       lagBytes: visible - oldest,
       oldestMs: Math.max(0, nowMs - (pins.oldestSinceMs() ?? nowMs)),
-      heldBytes: state[STATE.HELD_BACK]! * SLOT_BYTES,
+      heldBytes: state[STATE.PINNED_SLOTS]! * SLOT_BYTES,
     },
     failure: control.failure()?.message,
   }

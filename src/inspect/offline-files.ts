@@ -74,8 +74,8 @@ export function encodingInHeader(db: string): ValueEncoding | undefined {
 
 /** The bytes of a slot, as a view. */
 export function slotBytes(space: SlotSpace, slotNo: number): Buffer {
-  const base = space.base(slotNo)
-  return space.buffers[space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES)
+  const base = space.byteOf(slotNo)
+  return space.buffers[space.windowOf(slotNo)]!.subarray(base, base + SLOT_BYTES)
 }
 
 /** Header slots that should hold a header and do not hold a good one. */

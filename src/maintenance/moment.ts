@@ -3,12 +3,12 @@
 import { CorruptError } from '../errors.js'
 import { newState, STATE, type StateFields } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
-import { chainSlots } from '../engine/space/free-list.js'
+import { slotsOfFreeList } from '../engine/space/free-list.js'
 import type { SlotNo } from '../engine/format/layout.js'
 import { Node } from '../engine/format/node.js'
 import type { Runs } from '../engine/format/runs.js'
 import { underLeaderLock } from '../engine/shared/writer-locks.js'
-import { slotDamage } from '../engine/space/slot-checker.js'
+import { slotDamage } from '../engine/format/slot-damage.js'
 
 export interface Moment {
   readonly state: StateFields
@@ -53,8 +53,8 @@ function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
   const waiting = allocator.waiting()
   const damage: { slotNo: number; why: string }[] = []
   try {
-    const chain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
-    const pending = chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)
+    const chain = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
+    const pending = slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)
     // Now, since the next checkpoint gives these slots away, pin or no pin.
     for (const slotNo of chain) {
       const why = slotDamage(space, slotNo, new Node())
@@ -76,7 +76,7 @@ function takeUnlocked(engine: Engine): Moment {
   for (let tries = 1; ; tries++) {
     const { sequence } = control
     control.readState(state)
-    lsn = state[STATE.VISIBLE]!
+    lsn = state[STATE.VISIBLE_LSN]!
     // Firm: a walk through the whole tree could not go on if it were ended.
     lockPins.hold(lsn, 'firm')
     const free = lookAtFree(engine, state)
@@ -84,7 +84,7 @@ function takeUnlocked(engine: Engine): Moment {
       found = free
       break
     }
-    if (tries >= MAX_TRIES && control.visible() === lsn) break
+    if (tries >= MAX_TRIES && control.visibleLsn() === lsn) break
     lockPins.letGo(lsn, 'firm')
     storage.sleep(PAUSE_MS)
   }

@@ -12,15 +12,15 @@
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { FRAME, forEachOperation, FrameBuilder, frameStride, isFrameAt, MAX_FRAME_BYTES, MAX_VALUE_BYTES, OP_PUT } from '../wal/frame.js'
+import { FRAME, forEachOperation, frameStride, isFrameAt, OP_PUT } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
 import { MAX_LSN, type Lsn } from '../wal/lsn.js'
-import { classifyEnd, LogReader } from '../wal/log-reader.js'
+import { LogReader } from '../wal/log-reader.js'
 import { filePosition } from '../wal/segment.js'
 import { Engine } from '../engine/engine.js'
 import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
 import { databasePaths } from '../engine/lifecycle/paths.js'
-import { readChain } from '../engine/space/free-list.js'
+import { readRuns } from '../engine/space/free-list.js'
 import { eachSlot } from '../engine/format/runs.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from '../engine/format/layout.js'
 import { isKey } from '../encoding/keys.js'
@@ -28,9 +28,12 @@ import { LOCK } from '../engine/shared/lock-bytes.js'
 import { Node } from '../engine/format/node.js'
 import type { ResolvedOptions } from '../engine/options.js'
 import { overflowPointer } from '../engine/space/overflow.js'
-import { slotDamage, type TreeBounds } from '../engine/space/slot-checker.js'
 import { SlotSpace } from '../engine/format/slot-space.js'
 import { storedEncoding } from '../encoding/values/codec.js'
+import { MAX_FRAME_BYTES, MAX_VALUE_BYTES } from '../limits.js'
+import { FrameBuilder } from '../wal/frame-builder.js'
+import { classifyEnd } from '../wal/log-end.js'
+import { slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
 
 /** Keys from `from` on and below `to`, encoded; undefined is no bound. */
 export interface LostRange {
@@ -172,8 +175,8 @@ class Salvage {
   }
 
   #bytes(slotNo: number): Buffer {
-    const base = this.#space.base(slotNo)
-    return this.#space.buffers[this.#space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES)
+    const base = this.#space.byteOf(slotNo)
+    return this.#space.buffers[this.#space.windowOf(slotNo)]!.subarray(base, base + SLOT_BYTES)
   }
 
   // ---- the tree --------------------------------------------------------------------------------
@@ -289,14 +292,14 @@ class Salvage {
     const { header } = this.#search
     if (header === undefined) return undefined
     const chain: SlotNo[] = []
-    for (let slotNo: number = header.chain; slotNo !== 0 && chain.length < header.chainSlots; ) {
+    for (let slotNo: number = header.freeListHead; slotNo !== 0 && chain.length < header.freeListSlots; ) {
       if (this.#problem(slotNo, TYPE.FREE_LIST, 0) !== undefined) return undefined
       chain.push(slotNo as SlotNo)
       slotNo = this.#bytes(slotNo).readUInt32LE(SLOT.NEXT)
     }
-    if (chain.length !== header.chainSlots) return undefined
+    if (chain.length !== header.freeListSlots) return undefined
     try {
-      return new Set(eachSlot(readChain(this.#space, chain, header.nextSlot)))
+      return new Set(eachSlot(readRuns(this.#space, chain, header.nextSlot)))
     } catch (error) {
       if (error instanceof CorruptError) return undefined
       throw error
@@ -414,8 +417,8 @@ function headersOf(space: SlotSpace, path: string): HeaderSearch {
   const slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   const read = (slotNo: number): Buffer => {
     if (slotNo >= slots) return Buffer.alloc(0)
-    const base = space.base(slotNo)
-    return Buffer.from(space.buffers[space.reach(slotNo)]!.subarray(base, base + SLOT_BYTES))
+    const base = space.byteOf(slotNo)
+    return Buffer.from(space.buffers[space.windowOf(slotNo)]!.subarray(base, base + SLOT_BYTES))
   }
   try {
     return findHeader(read, path)

@@ -13,8 +13,8 @@ import { Node } from '../engine/format/node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/space/overflow.js'
 import { eachSlot, slotsIn } from '../engine/format/runs.js'
 import { compareKeys } from '../engine/format/search.js'
-import { madeAt, slotDamage, structureDamage } from '../engine/space/slot-checker.js'
 import { usedSlots } from '../engine/shared/tree-state.js'
+import { slotLsn, slotDamage, structureDamage } from '../engine/format/slot-damage.js'
 
 export interface VerifyReport {
   readonly ok: boolean
@@ -62,16 +62,16 @@ function verifyTree(engine: Engine): VerifyReport {
     const counts = { branch: 0, leaf: 0, overflow: 0 }
     let entries = 0
     const scratch = new Node()
-    const durable = state[STATE.CHECKPOINT_DURABLE]!
+    const durable = state[STATE.CHECKPOINT_DURABLE_LSN]!
 
     const sound = (slot: SlotNo, type: number, level: number): boolean => {
-      const unfit = checker.look(slot, type, level)
+      const unfit = checker.damageOf(slot, type, level)
       if (unfit !== undefined) {
         note(slot, unfit)
         return false
       }
       // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
-      const why = madeAt(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
+      const why = slotLsn(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
       if (why !== undefined) note(slot, why)
       return why === undefined
     }
@@ -142,7 +142,7 @@ function verifyTree(engine: Engine): VerifyReport {
     if (entries !== state[STATE.ENTRIES]!) note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
     return {
       ok: list.found.length === 0,
-      lsn: state[STATE.VISIBLE]!,
+      lsn: state[STATE.VISIBLE_LSN]!,
       entries,
       slots: { ...counts, free: waiting === undefined ? nextSlot - usedSlots(state) : slotsIn(waiting) },
       damage: list.found,

@@ -24,13 +24,13 @@ const FIELD = {
 
 export interface AppendFields {
   /** LSN behind the last frame. */
-  tail: number
+  tailLsn: number
   /** The segment that the tail lies in: where it begins, its salt, which file it is, and where frames must end. */
-  segmentStart: number
+  segmentStartLsn: number
   segmentSalt: number
   segmentDevice: number
   segmentInode: number
-  segmentLimit: number
+  segmentLimitLsn: number
   /** Slots promised to all frames ever appended in this life of `control`. */
   reservedSlots: number
   frames: number
@@ -55,12 +55,12 @@ export class AppendState {
       const sequence = Atomics.load(this.#words, this.#word)
       const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
       const n = this.#numbers
-      into.tail = n[at + FIELD.TAIL]!
-      into.segmentStart = n[at + FIELD.SEGMENT_START]!
+      into.tailLsn = n[at + FIELD.TAIL]!
+      into.segmentStartLsn = n[at + FIELD.SEGMENT_START]!
       into.segmentSalt = n[at + FIELD.SEGMENT_SALT]!
       into.segmentDevice = n[at + FIELD.SEGMENT_DEVICE]!
       into.segmentInode = n[at + FIELD.SEGMENT_INODE]!
-      into.segmentLimit = n[at + FIELD.SEGMENT_LIMIT]!
+      into.segmentLimitLsn = n[at + FIELD.SEGMENT_LIMIT]!
       into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
@@ -74,12 +74,12 @@ export class AppendState {
     const sequence = Atomics.load(this.#words, this.#word) + 1
     const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
     const n = this.#numbers
-    n[at + FIELD.TAIL] = from.tail
-    n[at + FIELD.SEGMENT_START] = from.segmentStart
+    n[at + FIELD.TAIL] = from.tailLsn
+    n[at + FIELD.SEGMENT_START] = from.segmentStartLsn
     n[at + FIELD.SEGMENT_SALT] = from.segmentSalt
     n[at + FIELD.SEGMENT_DEVICE] = from.segmentDevice
     n[at + FIELD.SEGMENT_INODE] = from.segmentInode
-    n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimit
+    n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimitLsn
     n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
     n[at + FIELD.FRAMES] = from.frames
     n[at + FIELD.OPERATIONS] = from.operations
@@ -88,12 +88,12 @@ export class AppendState {
 }
 
 export const newAppendFields = (): AppendFields => ({
-  tail: 0,
-  segmentStart: 0,
+  tailLsn: 0,
+  segmentStartLsn: 0,
   segmentSalt: 0,
   segmentDevice: 0,
   segmentInode: 0,
-  segmentLimit: 0,
+  segmentLimitLsn: 0,
   reservedSlots: 0,
   frames: 0,
   operations: 0,

@@ -11,7 +11,7 @@ import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
 import type { HeldDirectory } from '../storage/storage.js'
 import { Attachment } from './attachment.js'
-import { crew } from './crew.js'
+import { threadPool } from './thread-pool.js'
 import { Lane } from './lane.js'
 
 const FIRST_PAUSE_MS = 1
@@ -65,7 +65,7 @@ class Recovering {
   constructor(options: ResolvedOptions) {
     this.#home = guarded('Opening the database', () => openHome(posixStorage, options))
     this.expected = { directory: this.#home.identity }
-    this.#door = new Lane(crew, 'doors', 1, { options, expected: this.expected, order: new SharedArrayBuffer(4) })
+    this.#door = new Lane(threadPool, 'doors', 1, { options, expected: this.expected, order: new SharedArrayBuffer(4) })
   }
 
   async run(): Promise<void> {

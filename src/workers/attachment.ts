@@ -1,9 +1,9 @@
 // What a Database stands on: the engine of the calling thread, and the lanes of worker threads. It is apart from the
-// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the crew
+// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the pool of threads
 // or a worker, leads back to it.
 import { LockedError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
-import { crew } from './crew.js'
+import { threadPool } from './thread-pool.js'
 import { Lane } from './lane.js'
 import type { WorkData } from './worker.js'
 
@@ -32,7 +32,7 @@ export class Attachment {
     const work: WorkData = { options, expected: engine.identity, order: this.order }
     this.#work = work
     if (workers === 0 || engine.isPrivate) return
-    const lane = (kind: keyof Lanes, limit: number): Lane => new Lane(crew, kind, limit, work)
+    const lane = (kind: keyof Lanes, limit: number): Lane => new Lane(threadPool, kind, limit, work)
     // Long tasks keep a processor busy each: with fewer of them, writes and lists come to their turn sooner.
     this.lanes = { writes: lane('writes', workers), lists: lane('lists', workers), long: lane('long', Math.ceil(workers / 2)) }
   }
@@ -46,7 +46,7 @@ export class Attachment {
     if (lanes === undefined) return engine.close()
     await Promise.all(Object.values(lanes).map((lane: Lane) => lane.close()))
     if (engine.closeIfQuick()) return
-    const door = new Lane(crew, 'doors', 1, this.#work)
+    const door = new Lane(threadPool, 'doors', 1, this.#work)
     try {
       await door.run('start')
     } catch (error) {

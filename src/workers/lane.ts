@@ -1,7 +1,6 @@
 // A lane is a queue for one kind of work on one database, with worker threads of its own, so that short work never
 // stands behind long work of another kind: writes do not wait for verification, nor lists of keys for a checkpoint.
 import { fromErrorMessage, IoError, LockedError, OutcomeUnknownError } from '../errors.js'
-import type { Crew, Kind } from './crew.js'
 import { ThreadGoneError, type Outcome, type WorkerThread } from './thread.js'
 import { WaitWatch } from './wait-watch.js'
 import type { WorkData } from './worker.js'
@@ -18,11 +17,24 @@ interface Task {
   readonly reject: (error: Error) => void
 }
 
+/** What lanes are for. `doors`: opening and closing databases. */
+export type Kind = 'writes' | 'lists' | 'long' | 'doors'
+
+/** Where a lane gets its threads: see thread-pool.ts. */
+export interface ThreadSource {
+  request(lane: Lane): void
+  cancel(lane: Lane): boolean
+  idle(lane: Lane, thread: WorkerThread): void
+  busy(lane: Lane, thread: WorkerThread): void
+  giveBack(lane: Lane, thread: WorkerThread): void
+  lost(lane: Lane, thread: WorkerThread): void
+}
+
 export class Lane {
   readonly kind: Kind
   /** Tasks that run at a time. */
   readonly limit: number
-  readonly #crew: Crew
+  readonly #pool: ThreadSource
   readonly #data: WorkData
   readonly #queue: Task[] = []
   /** Threads of this lane: those that run tasks, and those that have nothing to do. */
@@ -34,8 +46,8 @@ export class Lane {
   readonly #bound = new WeakSet<WorkerThread>()
   #isClosed = false
 
-  constructor(crew: Crew, kind: Kind, limit: number, data: WorkData) {
-    this.#crew = crew
+  constructor(pool: ThreadSource, kind: Kind, limit: number, data: WorkData) {
+    this.#pool = pool
     this.kind = kind
     this.limit = limit
     this.#data = data
@@ -66,11 +78,11 @@ export class Lane {
         // May come back with a thread at once.
         if (this.#requested >= wanted) break
         this.#requested++
-        this.#crew.request(this)
+        this.#pool.request(this)
         continue
       }
-      this.#crew.busy(this, thread)
-      if (thread.isGone) this.#crew.lost(this, thread)
+      this.#pool.busy(this, thread)
+      if (thread.isGone) this.#pool.lost(this, thread)
       else void this.#perform(thread, this.#queue.shift()!)
     }
     if (this.#queue.length > 0 && this.kind !== 'doors') this.#watch.begin()
@@ -94,23 +106,23 @@ export class Lane {
   /** What becomes of a thread that has nothing to do. */
   #settle(thread: WorkerThread): void {
     if (thread.isGone) {
-      this.#crew.lost(this, thread)
+      this.#pool.lost(this, thread)
       return this.#dispatch()
     }
     this.#idle.push(thread)
     this.#dispatch()
     // Between opening and closing, a thread at the door keeps the database open: nobody else may have it.
-    if (this.kind !== 'doors' && this.#idle.includes(thread)) this.#crew.idle(this, thread)
+    if (this.kind !== 'doors' && this.#idle.includes(thread)) this.#pool.idle(this, thread)
   }
 
-  /** The crew brings a thread that was asked for. */
+  /** The pool brings a thread that was asked for. */
   take(thread: WorkerThread): void {
     this.#requested--
-    if (this.#isClosed || this.#queue.length === 0) return this.#crew.giveBack(this, thread)
+    if (this.#isClosed || this.#queue.length === 0) return this.#pool.giveBack(this, thread)
     this.#settle(thread)
   }
 
-  /** The crew cannot start a thread. */
+  /** The pool cannot start a thread. */
   failed(cause: Error): void {
     this.#requested--
     // Those that it has will do it, if later.
@@ -123,7 +135,7 @@ export class Lane {
     for (const task of this.#queue.splice(0)) task.reject(error)
   }
 
-  /** The crew takes an idle thread away. */
+  /** The pool takes an idle thread away. */
   surrender(thread: WorkerThread): void {
     const at = this.#idle.indexOf(thread)
     if (at >= 0) this.#idle.splice(at, 1)
@@ -133,15 +145,15 @@ export class Lane {
   /** Waits until threads that let go of the database have done so, and gives all of them back. No tasks may be under way. */
   async close(): Promise<void> {
     this.#isClosed = true
-    while (this.#crew.cancel(this)) this.#requested--
+    while (this.#pool.cancel(this)) this.#requested--
     await Promise.all(this.#idle.splice(0).map((thread) => this.#release(thread)))
   }
 
   async #release(thread: WorkerThread): Promise<void> {
-    this.#crew.busy(this, thread)
+    this.#pool.busy(this, thread)
     // A thread that dies has let go, too.
     await thread.run('release', undefined).catch(() => undefined)
-    this.#crew.giveBack(this, thread)
+    this.#pool.giveBack(this, thread)
   }
 
   /** Gives up the tasks that have waited since `sinceMs` or for longer; true if others wait. */

@@ -8,8 +8,8 @@ import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { FrameBuilder } from '../../src/wal/frame.js'
 import { BIN, cleanEnv, fails, failsInJsonToo, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 describe('command line', function () {
   this.timeout(120_000)

@@ -1,7 +1,7 @@
 // How lists of keys share tasks: few for few, and all workers for many.
 import { expect } from 'chai'
 import { concatenated, type Encoded } from '../../src/encoding/packed-list.js'
-import { encodeKeys, ENOUGH_KEYS, Lookups } from '../../src/database/lookup-queue.js'
+import { encodeKeys, ENOUGH_KEYS, LookupQueue } from '../../src/database/lookup-queue.js'
 
 const LIST = 10
 
@@ -12,14 +12,14 @@ class Workers {
     new Promise((resolve) => this.tasks.push({ keys: keys.lengths.length, answer: () => resolve(keys) }))
 }
 
-const ask = (lookups: Lookups, lists: number): Promise<Encoded[]> =>
+const ask = (lookups: LookupQueue, lists: number): Promise<Encoded[]> =>
   Promise.all(Array.from({ length: lists }, (_, n) => lookups.get(encodeKeys(Array.from({ length: LIST }, (__, i) => n * LIST + i)))))
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('lists of keys', () => {
   it('share one task if they are few', async () => {
     const workers = new Workers()
-    const found = ask(new Lookups(workers.run, 4, 30_000), 8)
+    const found = ask(new LookupQueue(workers.run, 4, 30_000), 8)
     await settled()
     expect(workers.tasks.map((task) => task.keys)).to.deep.equal([8 * LIST])
     workers.tasks[0]!.answer()
@@ -28,7 +28,7 @@ describe('lists of keys', () => {
 
   it('occupy every worker and no more if they are many, and wait for the next one that is free', async () => {
     const workers = new Workers()
-    const found = ask(new Lookups(workers.run, 3, 30_000), 200)
+    const found = ask(new LookupQueue(workers.run, 3, 30_000), 200)
     await settled()
     expect(workers.tasks).to.have.length(3)
     for (let done = 0; done < workers.tasks.length; done++) {

@@ -1,7 +1,7 @@
 // Frames of writes whose workers are lost. If this failed, all later writes would wait for a turn that never comes.
 import { expect } from 'chai'
 import { nextTicket, passTicket } from '../../src/workers/append-order.js'
-import { Writes, type Committed, type Frame } from '../../src/database/write-queue.js'
+import { WriteQueue, type Committed, type Frame } from '../../src/database/write-queue.js'
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -10,7 +10,7 @@ describe('frames that are lost', () => {
     it(`give their turns to those after them (lost in the order ${lostInOrder.join(', ')})`, async () => {
       const order = new Int32Array(new SharedArrayBuffer(4))
       const sent: { frame: Frame; resolve: (committed: Committed) => void; reject: (error: Error) => void }[] = []
-      const writes = new Writes({
+      const writes = new WriteQueue({
         maxInFlightBytes: 65_536,
         maxFrames: 4,
         timeoutMs: 10_000,

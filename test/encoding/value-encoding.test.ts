@@ -11,8 +11,8 @@ import { verify } from '../../src/maintenance/verify.js'
 import { EncodingError } from '../../src/errors.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { FrameBuilder } from '../../src/wal/frame.js'
 import { cleanUp, crashCopy, dataFile, expectError, openEngine, readBytes, scratchPath, SLOT_BYTES, TINY, writeBytes } from '../support/engine.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const { valueEncoding: _none, ...UNNAMED } = TINY
 const VALUES = { msgpack: new Map([[1, 'x']]), json: { a: [1, -0] }, utf8: 'text', binary: Buffer.from('bytes') } as const

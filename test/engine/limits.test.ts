@@ -358,7 +358,7 @@ describe('what is closed', () => {
         snapshots.push(engine.snapshot())
         engine.put('n', Buffer.from([n]))
       }
-    }, 'ERR_MMAPDB_READERS', /close/)
+    }, 'ERR_MMAPDB_TOO_MANY_READERS', /close/)
     expect(snapshots.length).to.equal(4095)
     expect(engine.get('key 1')).to.deep.equal(Buffer.from('1'))
     // Who comes now opens, reads and writes.
@@ -369,7 +369,7 @@ describe('what is closed', () => {
     expect(late.getEntry('key 2')).to.deep.equal(engine.getEntry('key 2'))
     late.put('still', some)
     expect(engine.get('still')).to.deep.equal(some)
-    expectError(() => late.snapshot(), 'ERR_MMAPDB_READERS', /close/)
+    expectError(() => late.snapshot(), 'ERR_MMAPDB_TOO_MANY_READERS', /close/)
     snapshots.pop()!.close()
     snapshots.pop()!.close()
     engine.snapshot().close()
@@ -384,7 +384,7 @@ describe('what is closed', () => {
     const iterators = Array.from({ length: 5000 }, () => engine.range(undefined, 'keys'))
     expect(engine.stats().readers.pinned).to.equal(10_000)
     engine.put('k', some)
-    expect(engine.parts.pins.older(engine.parts.control.visible(), false)).to.have.lengthOf(1)
+    expect(engine.parts.pins.older(engine.parts.control.visibleLsn(), false)).to.have.lengthOf(1)
     for (const snapshot of snapshots) snapshot.close()
     for (const iterator of iterators) iterator.return()
     expect(engine.stats().readers.pinned).to.equal(0)

@@ -57,7 +57,7 @@ class Pair {
 
   /** The LSN that the next frame gets. */
   #tail(): number {
-    return this.engine.parts.control.append.read(newAppendFields()).tail
+    return this.engine.parts.control.append.read(newAppendFields()).tailLsn
   }
   #noteCheckpoint<T>(act: () => T): T {
     const before = this.engine.stats().checkpoint.number

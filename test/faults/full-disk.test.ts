@@ -2,15 +2,15 @@
 // or nothing could be deleted any more, or a write that was refused would leave the disk full.
 import { expect } from 'chai'
 import { mix, Random } from '../../crash-tests/lib/random.js'
-import { Fate } from '../../crash-tests/sim/fate.js'
+import { Schedule } from '../../crash-tests/sim/schedule.js'
 import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
 import { encodeKey } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { FrameBuilder } from '../../src/wal/frame.js'
 import { SmallDisk } from '../support/small-disk.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const KiB = 1024
 const MiB = 1024 * KiB
@@ -29,7 +29,7 @@ const firstSeed = givenSeed === undefined ? Math.floor(Math.random() * 2 ** 30) 
 
 /** A database on a disk of its own, and what it should hold. */
 class Life {
-  readonly world = new World(new Fate(7))
+  readonly world = new World(new Schedule(7))
   readonly disk: SmallDisk
   readonly options
   engine: Engine
@@ -177,7 +177,7 @@ describe('a full disk', function () {
 
   it('is left as free as it was by a creation that fails', () => {
     for (const kib of [4, 64, 200, 600]) {
-      const disk = new SmallDisk(new World(new Fate(7)).storageFor({ name: 'one', dead: false }), kib * KiB, true)
+      const disk = new SmallDisk(new World(new Schedule(7)).storageFor({ name: 'one', dead: false }), kib * KiB, true)
       expect(() => Engine.open(resolveOptions('/db', OPTIONS), disk.storage())).to.throw(MmapdbError).with.property('code', 'ERR_MMAPDB_FULL')
       expect(disk.freeBytes(), `of ${kib} KiB`).to.equal(kib * KiB)
     }

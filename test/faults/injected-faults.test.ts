@@ -4,7 +4,7 @@
 // database unreadable, stop it for good, or leak what it had open.
 import { expect } from 'chai'
 import { mix, Random } from '../../crash-tests/lib/random.js'
-import { Fate } from '../../crash-tests/sim/fate.js'
+import { Schedule } from '../../crash-tests/sim/schedule.js'
 import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
@@ -72,7 +72,7 @@ class Scene {
     readonly family: Family,
     readonly setting: Setting,
   ) {
-    this.#world = new World(new Fate(7))
+    this.#world = new World(new Schedule(7))
     this.#world.onLogWrite = (bytes) => this.#model.note(bytes)
   }
 
@@ -152,7 +152,7 @@ class Scene {
       else engine.put(`key ${i}`, `value ${i}`.padEnd(i * 30))
       this.#model.acknowledged = Math.max(this.#model.acknowledged, engine.lastCommit)
     } catch (error) {
-      const { tail } = engine.parts.control.append.read({} as never)
+      const { tailLsn: tail } = engine.parts.control.append.read({} as never)
       if (error instanceof OutcomeUnknownError) {
         expect(error.lsn, 'the frame is in the log, where it says').to.equal(before)
         expect(tail).to.be.above(before)
@@ -174,8 +174,8 @@ class Scene {
   #look(engine: Engine): void {
     for (const reader of [engine, this.#other]) {
       if (reader === undefined) continue
-      const expected = this.#model.at(reader.parts.control.visible())
-      expect(reader.parts.control.visible()).to.be.at.least(this.#model.acknowledged)
+      const expected = this.#model.at(reader.parts.control.visibleLsn())
+      expect(reader.parts.control.visibleLsn()).to.be.at.least(this.#model.acknowledged)
       for (const key of ['key 0', 'key 1', 'key 4', 'large', 'batch 3 7', 'old 3', 'old 20', 'never there']) {
         expect(reader.get(key), key).to.equal(expected.get(encodedName(key)))
       }
@@ -222,7 +222,7 @@ class Scene {
   #compare(engine: Engine): void {
     const found = new Map<string, string>()
     for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[string, string]>) found.set(encodedName(key), value)
-    const expected = this.#model.at(engine.parts.control.visible())
+    const expected = this.#model.at(engine.parts.control.visibleLsn())
     expect([...found.keys()].sort()).to.deep.equal([...expected.keys()].sort())
     for (const [key, value] of expected) expect(found.get(key) === value, `the value of ${key}`).to.equal(true)
   }
@@ -306,7 +306,7 @@ const contents = (engine: Engine): unknown => [...engine.range({}, 'entries')]
 
 describe('a flush of the log that goes well', () => {
   it('is not believed after another process has been told of one that failed meanwhile', () => {
-    const world = new World(new Fate(1))
+    const world = new World(new Schedule(1))
     const faults = new Faults()
     const leader = openIn(world, 'leader')
     const other = openIn(world, 'other', faults)
@@ -330,7 +330,7 @@ describe('a flush of the log that goes well', () => {
 
 describe('a segment that had to be begun again', () => {
   it('gets frames that count from those who had it open before, too', () => {
-    const world = new World(new Fate(1))
+    const world = new World(new Schedule(1))
     const faults = new Faults()
     const one = openIn(world, 'one')
     const other = openIn(world, 'other', faults)
@@ -347,7 +347,7 @@ describe('a segment that had to be begun again', () => {
   })
 
   it('is no damage if its header is torn, whatever of a frame that never counted lies behind it', () => {
-    const world = new World(new Fate(1))
+    const world = new World(new Schedule(1))
     const faults = new Faults()
     const engine = openIn(world, 'one', faults)
     // Too long for an empty segment, which is made anew: its header, then a part of the frame.

@@ -11,10 +11,11 @@ import { Patience } from '../../src/engine/shared/writer-locks.js'
 import { MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
-import { FrameBuilder, frameStride } from '../../src/wal/frame.js'
+import { frameStride } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import { cleanUp, expectError, expectSound, heard, inProcess, openEngine, scratchPath, TINY } from '../support/engine.js'
 import { Faults, FaultyStorage } from '../support/faulty-storage.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const TIMEOUT_MS = 250
 /** A put may wait for the checkpoint lock, the append lock and a leader; the machine may be busy. */
@@ -213,7 +214,7 @@ describe('a leader that lacks room which had been promised', function () {
     const values = (round: number) => Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
     engine.batch(values(1))
     const { control, pins } = engine.parts
-    const old = control.readState(newState())[STATE.VISIBLE]!
+    const old = control.readState(newState())[STATE.VISIBLE_LSN]!
     engine.batch(values(2))
     // What a group frees counts as free from the next one on.
     engine.put('tick', Buffer.alloc(1))

@@ -4,12 +4,14 @@ import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
-import { FrameBuilder, frameStride, sealFrame } from '../../src/wal/frame.js'
+import { frameStride, sealFrame } from '../../src/wal/frame.js'
 import { Log, type OpenSegment } from '../../src/wal/log.js'
 import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
-import { classifyEnd, LogReader } from '../../src/wal/log-reader.js'
+import { LogReader } from '../../src/wal/log-reader.js'
 import { encodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES, segmentName } from '../../src/wal/segment.js'
 import { cleanUp, expectError, flipByte, scratchDirectory, writeBytes } from '../support/engine.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
+import { classifyEnd } from '../../src/wal/log-end.js'
 
 const UUID = Buffer.from('fedcba9876543210')
 const ALL = Number.MAX_SAFE_INTEGER as Lsn

@@ -59,7 +59,7 @@ describe('the state of the log\'s end', () => {
     const writer = new AppendState(buffer, 64)
     const reader = new AppendState(buffer, 64)
     for (let i = 1; i < 10; i++) {
-      const fields = { tail: 8 * i, segmentStart: 8, segmentSalt: 2 ** 32 - 1 - i, segmentDevice: i % 3, segmentInode: 2 ** 52 + i, segmentLimit: 2 ** 40 + i, reservedSlots: i, frames: 2 * i, operations: 3 * i }
+      const fields = { tailLsn: 8 * i, segmentStartLsn: 8, segmentSalt: 2 ** 32 - 1 - i, segmentDevice: i % 3, segmentInode: 2 ** 52 + i, segmentLimitLsn: 2 ** 40 + i, reservedSlots: i, frames: 2 * i, operations: 3 * i }
       writer.publish(fields)
       expect(reader.read(newAppendFields())).to.deep.equal(fields)
     }
@@ -68,16 +68,16 @@ describe('the state of the log\'s end', () => {
   it('does not change when a writer dies before it has published', () => {
     const buffer = new ArrayBuffer(APPEND_STATE_BYTES)
     const state = new AppendState(buffer, 0)
-    const fields = { tail: 80, segmentStart: 8, segmentSalt: 7, segmentDevice: 3, segmentInode: 4, segmentLimit: 4040, reservedSlots: 5, frames: 1, operations: 2 }
-    state.publish({ ...fields, tail: 40 })
+    const fields = { tailLsn: 80, segmentStartLsn: 8, segmentSalt: 7, segmentDevice: 3, segmentInode: 4, segmentLimitLsn: 4040, reservedSlots: 5, frames: 1, operations: 2 }
+    state.publish({ ...fields, tailLsn: 40 })
     state.publish(fields)
     // All a writer does before the last store: fill the copy that does not hold.
     const before = Buffer.from(buffer.slice(0))
-    state.publish({ ...fields, tail: 120, segmentStart: 80 })
+    state.publish({ ...fields, tailLsn: 120, segmentStartLsn: 80 })
     const word = before.readInt32LE(0)
     new Int32Array(buffer)[0] = word
     expect(state.read(newAppendFields())).to.deep.equal(fields)
-    state.publish({ ...fields, tail: 160 })
-    expect(state.read(newAppendFields()).tail).to.equal(160)
+    state.publish({ ...fields, tailLsn: 160 })
+    expect(state.read(newAppendFields()).tailLsn).to.equal(160)
   })
 })

@@ -4,8 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { IoError, LockedError, OutcomeUnknownError } from '../../src/errors.js'
 import { resolveOptions } from '../../src/engine/options.js'
-import { Crew, THREADS_OF_A_KIND, type Kind } from '../../src/workers/crew.js'
-import { Lane } from '../../src/workers/lane.js'
+import { ThreadPool, THREADS_OF_A_KIND } from '../../src/workers/thread-pool.js'
+import { type Kind, Lane } from '../../src/workers/lane.js'
 import { ThreadGoneError, type Outcome, type WorkerThread } from '../../src/workers/thread.js'
 
 /** Its tasks last until they are finished by the test. */
@@ -55,9 +55,9 @@ const tick = (): Promise<void> => new Promise(setImmediate)
 describe('lanes of work', () => {
   let threads: FakeThread[]
   let refuse: Error | undefined
-  let crew: Crew
-  const newCrew = (idleMs = 60_000): Crew =>
-    new Crew(() => {
+  let crew: ThreadPool
+  const newCrew = (idleMs = 60_000): ThreadPool =>
+    new ThreadPool(() => {
       if (refuse !== undefined) throw refuse
       const thread = new FakeThread()
       threads.push(thread)

@@ -8,11 +8,11 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { mix, Random } from '../../lib/random.js'
 import { open } from '../../../src/index.js'
-import type { Crew, Deeds } from './crew.js'
+import type { ReaderProcess, ReadReport } from './reader-process.js'
+import { compiledFile } from '../../../src/package-root.js'
 
 const USAGE = `Usage: npm run prove:readers -- [options]
   --seconds S       how long (default 30)
@@ -60,17 +60,17 @@ async function main(): Promise<number> {
 
 /** Returns what went wrong. */
 async function oneSpell(path: string, seed: number, endMs: number, counts: Record<string, number>): Promise<string[]> {
-  const crews = [
+  const processes = [
     { writers: 2, readers: 2 },
     { writers: 1, readers: 2 },
-  ].map((size, i): Crew => ({ path, options: OPTIONS, seed: mix(seed, i), endMs, ...size }))
+  ].map((size, i): ReaderProcess => ({ path, options: OPTIONS, seed: mix(seed, i), endMs, ...size }))
   const problems: string[] = []
   try {
     // The first opener; the others find it open.
     const db = await open(path, OPTIONS)
-    const children = crews.map(() => fork(fileURLToPath(new URL('crew.js', import.meta.url))))
+    const children = processes.map(() => fork(compiledFile('crash-tests/soak/readers/reader-process.js')))
     const stopping = stopNowAndThen(children[1]!, new Random(seed), endMs)
-    const all = await Promise.all(children.map((child, i) => deedsOf(child, crews[i]!)))
+    const all = await Promise.all(children.map((child, i) => reportOf(child, processes[i]!)))
     await stopping
     for (const deeds of all) {
       problems.push(...deeds.problems)
@@ -95,11 +95,11 @@ async function checked(db: Awaited<ReturnType<typeof open>>, problems: string[],
   if (!ok) problems.push(`${when}: ${JSON.stringify(damage.slice(0, 3))}`)
 }
 
-function deedsOf(child: ChildProcess, crew: Crew): Promise<Deeds> {
+function reportOf(child: ChildProcess, spec: ReaderProcess): Promise<ReadReport> {
   return new Promise((resolve) => {
-    child.once('message', (deeds) => resolve(deeds as Deeds))
+    child.once('message', (deeds) => resolve(deeds as ReadReport))
     child.once('exit', (code, signal) => resolve({ counts: {}, problems: [`a process ended before its time (${signal ?? code})`] }))
-    child.send(crew)
+    child.send(spec)
   })
 }
 

@@ -11,7 +11,7 @@ import { encodingInHeader } from '../../inspect/offline-files.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { BIG_INTEGERS, type BigIntegers } from '../shared/json-text.js'
 import type { InputFormat } from '../load/input.js'
-import type { Hands } from '../load/crew.js'
+import type { Executor } from '../load/executors.js'
 import type { LoadPlan } from '../load/plan.js'
 import { printable } from '../shared/notation.js'
 import { nothingLine, reportLines, type LoadReport } from '../load/report.js'
@@ -91,7 +91,7 @@ Examples:
     )
     .action(async (options: LoadOptions, command: Command) => {
       if (options.helper) {
-        const { helpOut } = await import('../load/crew.js')
+        const { helpOut } = await import('../load/executors.js')
         await helpOut()
         return
       }
@@ -130,8 +130,8 @@ export interface Checked {
 
 /** A kind of load: how it writes and how it reads back. */
 export interface Job {
-  write(hands: Hands): Promise<Written>
-  check(crew: import('../load/crew.js').Crew): Promise<Checked>
+  write(executor: Executor): Promise<Written>
+  check(threads: import('../load/executors.js').ThreadExecutor): Promise<Checked>
 }
 
 export interface JobContext {
@@ -146,7 +146,7 @@ export interface JobContext {
 }
 
 async function load(options: LoadOptions, globals: Globals): Promise<void> {
-  const { Crew, Processes } = await import('../load/crew.js')
+  const { ThreadExecutor, ProcessExecutor } = await import('../load/executors.js')
   const fromInput = options.input !== undefined
   const valueEncoding = options.valueEncoding ?? encodingInHeader(globals.db) ?? DEFAULT_ENCODING
   const engineChoice: OpenOptions = {
@@ -176,26 +176,26 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   const prepared = await makeJob(context)
 
   const engine = openToWrite(globals.db, engineChoice)
-  const crew = new Crew(plan, { keepCheckpointing: true, startThreads: options.processes === undefined })
-  const hands: Hands = options.processes === undefined ? crew : new Processes(plan, options.processes)
+  const threads = new ThreadExecutor(plan, { keepCheckpointing: true, startThreads: options.processes === undefined })
+  const executor: Executor = options.processes === undefined ? threads : new ProcessExecutor(plan, options.processes)
   const onInterrupt = (): void => {
     if (interrupted) process.exit(EXIT.INTERRUPTED)
     interrupted = true
     stopReading.abort()
-    hands.stop()
+    executor.stop()
   }
   process.on('SIGINT', onInterrupt)
   process.on('SIGTERM', onInterrupt)
   try {
     const job = prepared(engine)
-    await hands.ready()
+    await executor.ready()
     const before = engine.stats()
     const begunMs = performance.now()
-    const written = await job.write(hands)
+    const written = await job.write(executor)
     const seconds = (performance.now() - begunMs) / 1000
     const after = engine.stats()
     let checked: Checked | undefined
-    if (options.verify && !interrupted && !(written.error && fromInput)) checked = await job.check(crew)
+    if (options.verify && !interrupted && !(written.error && fromInput)) checked = await job.check(threads)
     const flushes = after.commits.flushes - before.commits.flushes
     const committed = after.commits.operations - before.commits.operations
     // Whatever else was written meanwhile counts in these, too.
@@ -229,8 +229,8 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   } finally {
     process.off('SIGINT', onInterrupt)
     process.off('SIGTERM', onInterrupt)
-    if (hands !== crew) await hands.close()
-    await crew.close()
+    if (executor !== threads) await executor.close()
+    await threads.close()
     engine.close()
   }
 }

@@ -3,14 +3,13 @@
 // damaged one.
 import { Command } from 'commander'
 import { CorruptError, InvalidError } from '../../errors.js'
-import { readChain } from '../../engine/space/free-list.js'
+import { readRuns } from '../../engine/space/free-list.js'
 import { eachSlot } from '../../engine/format/runs.js'
 import { decodeHeader, headerSlots, NO_HEADER } from '../../engine/format/header.js'
 import { decodeKey } from '../../encoding/keys.js'
 import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, TYPE_NAMES, type SlotNo } from '../../engine/format/layout.js'
 import { Node } from '../../engine/format/node.js'
 import { overflowPointer } from '../../engine/space/overflow.js'
-import { slotDamage, structureDamage } from '../../engine/space/slot-checker.js'
 import { DEFAULT_ENCODING, encodingOf, valueCodec, type ValueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
@@ -18,6 +17,7 @@ import { slotBytes, withFile, type DataFile } from '../../inspect/offline-files.
 import { plain, plainKey, preview, printable, showKey } from '../shared/notation.js'
 import { bytes, coloured, number, plural, print } from '../shared/output.js'
 import { columnsOf } from '../shared/terminal.js'
+import { slotDamage, structureDamage } from '../../engine/format/slot-damage.js'
 
 interface SlotsOptions {
   readonly width?: number
@@ -92,7 +92,7 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
   const { header } = headers
   const free = new Uint8Array(slots)
   try {
-    for (const slot of freeSlots(space, header?.chain ?? 0, header?.chainSlots ?? 0, slots, header?.nextSlot ?? 0)) free[slot] = 1
+    for (const slot of freeSlots(space, header?.freeListHead ?? 0, header?.freeListSlots ?? 0, slots, header?.nextSlot ?? 0)) free[slot] = 1
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     damage.push({ slotNo: error.site.slotNo ?? 0, why: error.message })
@@ -143,7 +143,7 @@ function freeSlots(space: DataFile['space'], first: number, length: number, slot
     chain.push(slot as SlotNo)
     slot = slotBytes(space, slot).readUInt32LE(SLOT.NEXT)
   }
-  return eachSlot(readChain(space, chain, nextSlot))
+  return eachSlot(readRuns(space, chain, nextSlot))
 }
 
 function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
@@ -313,7 +313,7 @@ function damageOf({ space, headers, inUse }: DataFile, slotNo: number, crc: numb
 function headerDetail(b: Buffer, slotNo: number): Record<string, unknown> {
   const header = decodeHeader(b, slotNo)
   if (typeof header === 'string') return {}
-  const { uuid, createdMs, version, encodingNo, chain, chainSlots, ...rest } = header
+  const { uuid, createdMs, version, encodingNo, freeListHead: chain, freeListSlots: chainSlots, ...rest } = header
   return { formatVersion: version, valueEncoding: encodingOf(encodingNo) ?? encodingNo, uuid: uuid.toString('hex'), ...rest, freeList: chain, freeListSlots: chainSlots, created: new Date(createdMs).toISOString() }
 }
 

@@ -10,13 +10,14 @@ import { posixStorage } from '../../storage/posix.js'
 import { forEachOperation, FRAME, FRAME_TYPE_OPERATIONS, OP_PUT } from '../../wal/frame.js'
 import { Log } from '../../wal/log.js'
 import { lsnToHex, MAX_LSN, type Lsn } from '../../wal/lsn.js'
-import { classifyEnd, LogReader } from '../../wal/log-reader.js'
+import { LogReader } from '../../wal/log-reader.js'
 import { segmentName } from '../../wal/segment.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { checkThere, encodingInHeader, isInUse } from '../../inspect/offline-files.js'
 import { plain, plainKey, preview, showKey } from '../shared/notation.js'
 import { bytes, Lines, number, plural } from '../shared/output.js'
+import { classifyEnd } from '../../wal/log-end.js'
 
 interface WalOptions {
   readonly segment?: string

@@ -14,7 +14,7 @@ export interface Progress {
 }
 
 /** Where things stand: how much of `total` is done, and the operations to show. */
-export interface Standing {
+export interface ProgressState {
   readonly done: number
   readonly operations: number
 }
@@ -22,7 +22,7 @@ export interface Standing {
 export function startProgress(
   what: string,
   total: number | undefined,
-  standing: () => Standing,
+  standing: () => ProgressState,
   silent: boolean,
 ): Progress {
   if (silent) return { stop: () => undefined }
@@ -31,10 +31,10 @@ export function startProgress(
     : lines(what, total, standing)
 }
 
-function bar(what: string, total: number, standing: () => Standing): Progress {
+function bar(what: string, total: number, standing: () => ProgressState): Progress {
   const begunMs = performance.now()
   const [full, empty] = showsUnicode() ? ['█', '░'] : ['#', '-']
-  const draw = ({ done, operations }: Standing): string => {
+  const draw = ({ done, operations }: ProgressState): string => {
     const seconds = Math.max(0.001, (performance.now() - begunMs) / 1000)
     const share = total === 0 ? 1 : Math.min(1, done / total)
     const left = share === 0 ? '' : `${duration((seconds / share) * (1 - share))} left`
@@ -44,7 +44,7 @@ function bar(what: string, total: number, standing: () => Standing): Progress {
     return progressLine(what, share, parts, columnsOf(process.stderr) ?? 80, full, empty)
   }
   const it = new cliProgress.SingleBar({
-    format: (_options, _params, now: Standing) => draw(now),
+    format: (_options, _params, now: ProgressState) => draw(now),
     hideCursor: true,
     stream: process.stderr,
   })
@@ -97,7 +97,7 @@ function duration(seconds: number): string {
       : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
 }
 
-function lines(what: string, total: number | undefined, standing: () => Standing): Progress {
+function lines(what: string, total: number | undefined, standing: () => ProgressState): Progress {
   let tenth = 0
   let saidMs = performance.now()
   const show = (isDone: boolean): void => {

@@ -6,16 +6,16 @@ import type { Engine } from '../../engine/engine.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
 import { valueCodec } from '../../encoding/values/codec.js'
 import { crc32c } from '../../encoding/crc32c.js'
-import { FrameBuilder } from '../../wal/frame.js'
 import { Latencies } from './latency.js'
 import { readItems, type Good } from './input.js'
 import { checkEncoding, sourceOf } from './source.js'
 import type { Checked, Job, JobContext, Written } from '../commands/load.js'
-import type { Crew, Hands } from './crew.js'
+import type { ThreadExecutor, Executor } from './executors.js'
 import { showKey } from '../shared/notation.js'
 import { number, plural } from '../shared/output.js'
 import { startProgress } from './progress.js'
 import { checkRoom, entryBytes } from './room.js'
+import { FrameBuilder } from '../../wal/frame-builder.js'
 
 /** A frame is sent off at this size, however few records it holds. */
 const FRAME_BYTES = 4 * 1024 * 1024
@@ -224,7 +224,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       }
     }
 
-    const write = async (hands: Hands): Promise<Written> => {
+    const write = async (hands: Executor): Promise<Written> => {
       const latencies = new Latencies()
       const readBack = options.verify && !again
       const spreader = new Spreader(engine, hands.lanes, plan.batch, async (lane, frame, records) => {
@@ -276,7 +276,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       )
 
     /** Reads the input a second time. Of records with the same key only the last must be there. */
-    const check = async (crew: Crew): Promise<Checked> => {
+    const check = async (crew: ThreadExecutor): Promise<Checked> => {
       if (!again) return { checked: operations, lost: lostAtOnce, examples }
       let checked = 0
       const spreader = new Spreader(

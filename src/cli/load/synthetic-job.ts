@@ -2,15 +2,15 @@
 // compare with what is read back.
 import { fromErrorMessage, InvalidError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
-import { MAX_FRAME_BYTES } from '../../wal/frame.js'
 import { Latencies } from './latency.js'
 import type { Checked, Job, JobContext, Written } from '../commands/load.js'
-import type { Crew, Hands } from './crew.js'
+import type { ThreadExecutor, Executor } from './executors.js'
 import type { Part } from './plan.js'
 import { bytes } from '../shared/output.js'
 import { startProgress } from './progress.js'
 import { checkRoom, entryBytes } from './room.js'
 import { syntheticKey } from './synthetic-records.js'
+import { MAX_FRAME_BYTES } from '../../limits.js'
 
 const KEY_BYTES = syntheticKey(0).length + 1
 /** What an encoding puts before text or bytes, at least. */
@@ -32,7 +32,7 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
   /** What has been acknowledged. */
   const acknowledged: Part[] = []
 
-  const write = async (hands: Hands): Promise<Written> => {
+  const write = async (hands: Executor): Promise<Written> => {
     const latencies = new Latencies()
     let operations = 0
     let unknown = 0
@@ -60,7 +60,7 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
     return { operations, unknown, skipped: 0, commits: latencies.commits, latencies, error }
   }
 
-  const check = async (crew: Crew): Promise<Checked> => {
+  const check = async (crew: ThreadExecutor): Promise<Checked> => {
     const total = acknowledged.reduce((sum, { from, to }) => sum + to - from, 0)
     const progress = startProgress('read back', total, () => ({ done: crew.checked(), operations: crew.checked() }), silent)
     try {

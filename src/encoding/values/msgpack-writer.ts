@@ -3,12 +3,12 @@
 // code and may store values themselves: all that is under way lies in the writer, and each
 // nested call has a writer of its own (codec.ts).
 import types from 'node:util/types'
-import { MAX_VALUE_BYTES } from '../../wal/frame.js'
 import { builtInName, describe, hasNamedFields, isForeignObjectPrototype, isPlainWithin } from './kinds.js'
 import { ARRAY_BUFFER, DATA_VIEW, ERROR_FIELDS, EXT, FLOAT16_ARRAY, isErrorName, TYPED_ARRAYS } from './msgpack-format.js'
 import { MsgpackReader } from './msgpack-reader.js'
 import { at, MAX_DEPTH, refuse, tooDeep, type Step } from './refusal.js'
 import { binaryOf, hasJson, jsonOf, noFields, NOT_DATA, refuseNames, refuseSymbols, tooLong } from './unusual.js'
+import { MAX_VALUE_BYTES } from '../../limits.js'
 
 const CHUNK_BYTES = 16 * 1024
 /** A value does not begin with less room than this. */

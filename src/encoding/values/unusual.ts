@@ -1,9 +1,9 @@
 // What both the msgpack and the JSON writer need for what is neither a primitive, an array nor a plain object.
 import types from 'node:util/types'
-import { MAX_VALUE_BYTES } from '../../wal/frame.js'
 import { describe, hasNamedFields, isPlainWithin } from './kinds.js'
 import { TYPED_ARRAYS } from './msgpack-format.js'
 import { refuse, shortened, type Step } from './refusal.js'
+import { MAX_VALUE_BYTES } from '../../limits.js'
 
 export const NOT_DATA = 'Store plain data, such as { ...it } of an object, or give its class a toJSON that returns plain data.'
 

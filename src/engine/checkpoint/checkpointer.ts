@@ -34,7 +34,7 @@ import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
-import { chainSlots, chainSlotsFor, linkChain, RUNS_PER_SLOT, writeChain } from '../space/free-list.js'
+import { slotsOfFreeList, freeListSlotsFor, linkFreeList, RUNS_PER_SLOT, writeFreeList } from '../space/free-list.js'
 import type { DataFile } from '../shared/data-file.js'
 import { assertDataInPlace } from '../shared/files-in-place.js'
 import { growDataFile } from '../space/growth.js'
@@ -46,8 +46,9 @@ import { Node } from '../format/node.js'
 import { underAppendLock, underLeaderLock, type SharedLockParts } from '../shared/writer-locks.js'
 import { forEachOverflowSlot, overflowPointer } from '../space/overflow.js'
 import { longestRuns, mergedRuns, runsBelow, type Runs } from '../format/runs.js'
-import { madeAt, sealSlot, type SlotChecker } from '../space/slot-checker.js'
+import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { slotLsn, sealSlot } from '../format/slot-damage.js'
 
 export interface CheckpointParts extends SharedLockParts {
   readonly log: Log
@@ -126,26 +127,26 @@ export class Checkpointer {
     const state = control.readState(newState())
     // What has taken its place may need the log that a checkpoint lets go.
     assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
-    const lsn = state[STATE.VISIBLE]!
-    const sinceLsn = state[STATE.CHECKPOINT_DURABLE]!
+    const lsn = state[STATE.VISIBLE_LSN]!
+    const sinceLsn = state[STATE.CHECKPOINT_DURABLE_LSN]!
     if (lsn === sinceLsn) return undefined
     allocator.begin(state, lsn)
     // Left by a checkpoint that was not finished. Its header may have reached the disk all the same, so
     // these slots wait for the next one like any that a checkpoint reaches.
-    for (const slot of chainSlots(space, checker, state[STATE.PENDING_CHAIN]!, control.fileSlots)) allocator.freeBound(slot)
-    const oldChain = chainSlots(space, checker, state[STATE.CHAIN]!, control.fileSlots)
+    for (const slot of slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)) allocator.freeCheckpointed(slot)
+    const oldChain = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
     const runs = withSlots(allocator.waitingRuns(), oldChain)
     // Writers wait: what fits into one slot as it is need not be merged to be counted.
-    const wanted = chainSlotsFor((runs.length / 2 <= RUNS_PER_SLOT - 1 ? runs : mergedRuns(runs)).length / 2)
+    const wanted = freeListSlotsFor((runs.length / 2 <= RUNS_PER_SLOT - 1 ? runs : mergedRuns(runs)).length / 2)
     const chain: SlotNo[] = []
     // What the free list takes must not come out of what appended frames were promised: appenders wait
     // until it is taken.
     underAppendLock(this.#parts, () => {
       const slots = this.#chainSlotsToHave(wanted, state)
       for (let i = 0; i < slots; i++) chain.push(allocator.allocate())
-      linkChain(space, chain, lsn)
-      state[STATE.PENDING_CHAIN] = chain[0] ?? 0
-      state[STATE.CHECKPOINT_BEGUN] = lsn
+      linkFreeList(space, chain, lsn)
+      state[STATE.PENDING_FREE_LIST_HEAD] = chain[0] ?? 0
+      state[STATE.CHECKPOINT_BEGUN_LSN] = lsn
       allocator.finish()
       control.publishState(state)
     })
@@ -158,7 +159,7 @@ export class Checkpointer {
   #chainSlotsToHave(wanted: number, state: StateFields): number {
     const { control, allocator, space } = this.#parts
     const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
-    const available = (): number => Math.max(0, control.fileSlots - state[STATE.NEXT_SLOT]! + allocator.readySlots - promised)
+    const available = (): number => Math.max(0, control.fileSlots - state[STATE.NEXT_SLOT]! + allocator.reusableSlots - promised)
     if (available() >= wanted) return wanted
     try {
       growDataFile(space, control, control.fileSlots + wanted - available())
@@ -174,12 +175,12 @@ export class Checkpointer {
     const allFree = mergedRuns(begun.free)
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
     const free = runsBelow(allFree, nextSlot)
-    const lsn = state[STATE.VISIBLE]! as Lsn
+    const lsn = state[STATE.VISIBLE_LSN]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
     const sealed = this.#sealTree(state, sinceLsn)
     crashPoint('mid-checkpoint')
-    writeChain(space, chain, longestRuns(free, chain.length * RUNS_PER_SLOT))
+    writeFreeList(space, chain, longestRuns(free, chain.length * RUNS_PER_SLOT))
     for (const slot of chain) {
       sealSlot(space, slot)
       sealed.push(slot)
@@ -196,8 +197,8 @@ export class Checkpointer {
       height: state[STATE.HEIGHT]!,
       entries: state[STATE.ENTRIES]!,
       nextSlot,
-      chain: chain[0] ?? (0 as SlotNo),
-      chainSlots: chain.length,
+      freeListHead: chain[0] ?? (0 as SlotNo),
+      freeListSlots: chain.length,
       leaves: state[STATE.LEAVES]!,
       branches: state[STATE.BRANCHES]!,
       overflows: state[STATE.OVERFLOWS]!,
@@ -211,19 +212,19 @@ export class Checkpointer {
 
     underLeaderLock(this.#parts, () => {
       const now = control.readState(newState())
-      allocator.begin(now, now[STATE.VISIBLE]!)
+      allocator.begin(now, now[STATE.VISIBLE_LSN]!)
       for (const slot of oldChain) allocator.freeUnreachable(slot)
-      now[STATE.CHAIN] = chain[0] ?? 0
-      now[STATE.CHAIN_SLOTS] = chain.length
-      now[STATE.PENDING_CHAIN] = 0
-      now[STATE.CHECKPOINT_DURABLE] = lsn
+      now[STATE.FREE_LIST_HEAD] = chain[0] ?? 0
+      now[STATE.FREE_LIST_SLOTS] = chain.length
+      now[STATE.PENDING_FREE_LIST_HEAD] = 0
+      now[STATE.CHECKPOINT_DURABLE_LSN] = lsn
       now[STATE.CHECKPOINT_NUMBER] = number
       now[STATE.CHECKPOINTS]!++
       allocator.finish()
       control.publishState(now)
       for (const slot of sealed) control.clearUnsealed(slot)
     })
-    const current = control.append.read(newAppendFields()).segmentStart as Lsn
+    const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
     return { lsn, number, nextSlot, slotsWritten: sealed.length, segmentsReleased: log.releaseBefore(lsn, current) }
   }
 
@@ -231,12 +232,12 @@ export class Checkpointer {
   #sealTree(state: StateFields, sinceLsn: number): SlotNo[] {
     const { space, checker, control } = this.#parts
     const { readAhead } = space
-    const madeSince = (slot: number): boolean => madeAt(space, slot) > sinceLsn
+    const madeSince = (slot: number): boolean => slotLsn(space, slot) > sinceLsn
     const sealed: SlotNo[] = []
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
       if (!control.mayBeUnsealed(slot)) return
-      checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
       const count = node.count

@@ -2,8 +2,9 @@
 // apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
 // batch is one write, and stays whole.
 import { FullError } from '../../errors.js'
-import { forEachOperation, FRAME, frameStride, newFrame, OP } from '../../wal/frame.js'
+import { forEachOperation, FRAME, frameStride, OP } from '../../wal/frame.js'
 import type { Lsn } from '../../wal/lsn.js'
+import { newFrame } from '../../wal/frame-builder.js'
 
 /** Writes of a frame that went into the log together, as a frame of their own. */
 export interface Part {

@@ -45,7 +45,7 @@ import { crashPoint } from '../../crash-points.js'
 import { CorruptError, foreseen, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { forEachOperation, FRAME, frameStride, MAX_KEY_BYTES, OP_DEL, OP_PUT, sealFrame } from '../../wal/frame.js'
+import { forEachOperation, FRAME, frameStride, OP_DEL, OP_PUT, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
@@ -60,6 +60,7 @@ import { LOOK_AGAIN_MS, Patience, underAppendLock, underLeaderLock, type SharedL
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { TreeWriter } from '../tree/writer.js'
+import { MAX_KEY_BYTES } from '../../limits.js'
 
 /** Groups that a leader commits before it lets somebody else lead. */
 const MAX_ROUNDS = 4
@@ -119,24 +120,24 @@ export class Committer {
     checker.assertWhole()
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
-    if (a.tail + frame.length > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tail)
+    if (a.tailLsn + frame.length > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     const fileSlots = control.fileSlots
     this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
-    if (a.tail + frame.length > a.segmentLimit) this.#switchSegment(frame.length, fileSlots)
-    const lsn = a.tail as Lsn
-    const segment = log.segment(a.segmentStart as Lsn, a.segmentSalt)
-    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStart as Lsn)
+    if (a.tailLsn + frame.length > a.segmentLimitLsn) this.#switchSegment(frame.length, fileSlots)
+    const lsn = a.tailLsn as Lsn
+    const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
+    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
     crashPoint('before-append')
-    sealFrame(frame, lsn, control.durable as Lsn, storage.now(), segment.header.salt)
+    sealFrame(frame, lsn, control.durableLsn as Lsn, storage.now(), segment.header.salt)
     log.write(segment, frame, lsn)
-    a.tail = lsn + frameStride(frame.length)
+    a.tailLsn = lsn + frameStride(frame.length)
     a.reservedSlots += slots
     a.frames++
     a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
     control.append.publish(a)
     crashPoint('after-append')
-    return a.tail as Lsn
+    return a.tailLsn as Lsn
   }
 
   /**
@@ -146,11 +147,11 @@ export class Committer {
   #switchSegment(frameBytes: number, fileSlots: number): void {
     const { control, log } = this.#parts
     const a = this.#fields
-    const tail = a.tail as Lsn
+    const tail = a.tailLsn as Lsn
     // An empty segment that is too short for this frame is made anew; its header may be torn. And one that has
     // been moved (reuseSegment) has no name of its own until somebody has been here.
-    if (a.segmentStart !== tail && control.durable < tail) this.#flushLog(a.segmentStart as Lsn, a.segmentSalt)
-    a.segmentLimit = tail
+    if (a.segmentStartLsn !== tail && control.durableLsn < tail) this.#flushLog(a.segmentStartLsn as Lsn, a.segmentSalt)
+    a.segmentLimitLsn = tail
     control.append.publish(a)
     try {
       this.#goOnIn(log.createSegment(tail, frameBytes))
@@ -166,11 +167,11 @@ export class Committer {
   isLogFull = false
 
   #goOnIn(segment: OpenSegment): void {
-    this.#fields.segmentStart = segment.startLsn
+    this.#fields.segmentStartLsn = segment.startLsn
     this.#fields.segmentSalt = segment.header.salt
     this.#fields.segmentDevice = segment.identity.device
     this.#fields.segmentInode = segment.identity.inode
-    this.#fields.segmentLimit = segment.header.limitLsn
+    this.#fields.segmentLimitLsn = segment.header.limitLsn
   }
 
   /** Makes the data file as short as it was, unless somebody leads meanwhile: the leader may have taken new slots. */
@@ -183,7 +184,7 @@ export class Committer {
       guarded('Cutting the data file', () => cutDataFile(space, fileSlots))
     } finally {
       locks.unlock(LOCK.LEADER)
-      control.passTurn()
+      control.passLeaderTurn()
     }
   }
 
@@ -195,11 +196,11 @@ export class Committer {
     const { control, log } = this.#parts
     const reuse = (): boolean => {
       const a = control.append.read(this.#fields)
-      if (control.readState(this.#published)[STATE.CHECKPOINT_DURABLE] !== a.tail || a.segmentStart === a.tail) return false
+      if (control.readState(this.#published)[STATE.CHECKPOINT_DURABLE_LSN] !== a.tailLsn || a.segmentStartLsn === a.tailLsn) return false
       // Whoever appends after a crash in between goes on where this leaves off.
-      a.segmentLimit = a.tail
+      a.segmentLimitLsn = a.tailLsn
       control.append.publish(a)
-      this.#goOnIn(log.moveSegment(a.segmentStart as Lsn, a.tail as Lsn))
+      this.#goOnIn(log.moveSegment(a.segmentStartLsn as Lsn, a.tailLsn as Lsn))
       control.append.publish(a)
       return true
     }
@@ -229,7 +230,7 @@ export class Committer {
     } catch (error) {
       const typed = typedError(error, 'Committing a write')
       // What went wrong here may have gone well elsewhere meanwhile.
-      if (typed instanceof MmapdbError && this.#parts.control.visible() >= end) return
+      if (typed instanceof MmapdbError && this.#parts.control.visibleLsn() >= end) return
       throw outcomeUnknown(typed, lsn)
     }
   }
@@ -243,17 +244,17 @@ export class Committer {
     let patience: Patience | undefined
     let mayLead = !this.#givesWay
     for (;;) {
-      const turn = control.turn()
-      if (control.visible() >= end) return
+      const turn = control.leaderTurn()
+      if (control.visibleLsn() >= end) return
       control.refuseIfFailed()
       if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
           // While this thread leads, those it serves append anew: it goes on for a few rounds, since
           // handing over costs more than a flush.
-          for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passTurn()
+          for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passLeaderTurn()
         } finally {
           locks.unlock(LOCK.LEADER)
-          control.passTurn()
+          control.passLeaderTurn()
         }
         continue
       }
@@ -264,7 +265,7 @@ export class Committer {
           `What is in the log was not made visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
         )
       }
-      control.awaitTurn(turn, LOOK_AGAIN_MS)
+      control.awaitLeaderTurn(turn, LOOK_AGAIN_MS)
     }
   }
 
@@ -276,18 +277,18 @@ export class Committer {
     const { control, checker } = this.#parts
     const target = control.append.read(this.#target)
     const state = control.readState(this.#work)
-    const from = state[STATE.VISIBLE]! as Lsn
-    if (target.tail <= from) return false
+    const from = state[STATE.VISIBLE_LSN]! as Lsn
+    if (target.tailLsn <= from) return false
     // Somebody may have failed between this thread's look and its taking the lock.
     control.refuseIfFailed()
     try {
       checker.assertWhole()
-      this.#flushLog(target.segmentStart as Lsn, target.segmentSalt)
+      this.#flushLog(target.segmentStartLsn as Lsn, target.segmentSalt)
       this.#assertInPlace(target, state)
       crashPoint('after-flush')
-      control.durable = target.tail
-      this.#reader.seek(from, target.segmentStart as Lsn)
-      this.#applyTwice(state, from, target.tail as Lsn)
+      control.durableLsn = target.tailLsn
+      this.#reader.seek(from, target.segmentStartLsn as Lsn)
+      this.#applyTwice(state, from, target.tailLsn as Lsn)
       state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
       // What was stored in a page that has been lost meanwhile is not in the file.
@@ -328,7 +329,7 @@ export class Committer {
   #recount(): void {
     const { control, allocator } = this.#parts
     const state = control.readState(this.#work)
-    allocator.begin(state, state[STATE.VISIBLE]!)
+    allocator.begin(state, state[STATE.VISIBLE_LSN]!)
     try {
       allocator.finish()
     } catch (error) {
@@ -351,7 +352,7 @@ export class Committer {
 
   /** Returns once the tree includes all that has been appended up to now. */
   waitForAll(): void {
-    this.catchUp(this.#parts.control.append.read(newAppendFields()).tail as Lsn)
+    this.catchUp(this.#parts.control.append.read(newAppendFields()).tailLsn as Lsn)
   }
 
   /** Typed errors as they are. Of any other it is not known what it has left in this thread's memory. */
@@ -422,7 +423,7 @@ export class Committer {
     allocator.finish()
     state[STATE.OPERATIONS]! += operations
     state[STATE.GROUPS]!++
-    state[STATE.VISIBLE] = end
+    state[STATE.VISIBLE_LSN] = end
   }
 
   #flushLog(segmentStart: Lsn, salt: number): void {

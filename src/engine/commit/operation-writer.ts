@@ -4,9 +4,10 @@
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
-import { FrameBuilder, MAX_VALUE_BYTES } from '../../wal/frame.js'
 import type { OpenState } from '../shared/open-state.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
+import { MAX_VALUE_BYTES } from '../../limits.js'
+import { FrameBuilder } from '../../wal/frame-builder.js'
 
 export class OperationWriter {
   readonly #values: ValueCodec

@@ -14,5 +14,5 @@ export function writeHeaders(space: SlotSpace, header: Header): void {
 }
 
 function copyHeader(space: SlotSpace, header: Header, slot: number): void {
-  space.u8[space.reach(slot)]!.set(encodeHeader(header, slot), space.base(slot))
+  space.u8[space.windowOf(slot)]!.set(encodeHeader(header, slot), space.byteOf(slot))
 }

@@ -55,8 +55,8 @@ export interface Header {
   readonly height: number
   readonly entries: number
   readonly nextSlot: number
-  readonly chain: SlotNo
-  readonly chainSlots: number
+  readonly freeListHead: SlotNo
+  readonly freeListSlots: number
   readonly leaves: number
   readonly branches: number
   readonly overflows: number
@@ -84,8 +84,8 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeUInt32LE(header.height, AT.HEIGHT)
   b.writeBigUInt64LE(BigInt(header.entries), AT.ENTRIES)
   b.writeBigUInt64LE(BigInt(header.nextSlot), AT.NEXT_SLOT)
-  b.writeUInt32LE(header.chain, AT.CHAIN)
-  b.writeUInt32LE(header.chainSlots, AT.CHAIN_SLOTS)
+  b.writeUInt32LE(header.freeListHead, AT.CHAIN)
+  b.writeUInt32LE(header.freeListSlots, AT.CHAIN_SLOTS)
   b.writeBigUInt64LE(BigInt(header.leaves), AT.LEAVES)
   b.writeBigUInt64LE(BigInt(header.branches), AT.BRANCHES)
   b.writeBigUInt64LE(BigInt(header.overflows), AT.OVERFLOWS)
@@ -115,8 +115,8 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     height: b.readUInt32LE(AT.HEIGHT),
     entries: Number(b.readBigUInt64LE(AT.ENTRIES)),
     nextSlot: Number(b.readBigUInt64LE(AT.NEXT_SLOT)),
-    chain: b.readUInt32LE(AT.CHAIN) as SlotNo,
-    chainSlots: b.readUInt32LE(AT.CHAIN_SLOTS),
+    freeListHead: b.readUInt32LE(AT.CHAIN) as SlotNo,
+    freeListSlots: b.readUInt32LE(AT.CHAIN_SLOTS),
     leaves: Number(b.readBigUInt64LE(AT.LEAVES)),
     branches: Number(b.readBigUInt64LE(AT.BRANCHES)),
     overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
@@ -129,7 +129,7 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
 
 /** False for what no checkpoint writes: whoever trusted it would look, or write, where nothing of the tree is. */
 function isPossible(h: Header): boolean {
-  const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.chainSlots
+  const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.freeListSlots
   const within = (slot: number): boolean => slot >= HEADER_SLOTS && slot < h.nextSlot
   const tree =
     h.height === 0
@@ -140,7 +140,7 @@ function isPossible(h: Header): boolean {
     h.version > 0 &&
     h.lsn >= FIRST_LSN && h.lsn <= MAX_LSN && h.lsn % LSN_ALIGNMENT === 0 &&
     h.nextSlot <= 2 ** 32 && used <= h.nextSlot &&
-    (h.chainSlots === 0 ? h.chain === 0 : within(h.chain)) &&
+    (h.freeListSlots === 0 ? h.freeListHead === 0 : within(h.freeListHead)) &&
     Number.isSafeInteger(h.checkpointNumber) && Number.isSafeInteger(h.entries) &&
     // What a Date can hold.
     Math.abs(h.createdMs) <= 8.64e15
@@ -178,8 +178,8 @@ export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number)
   height: 0,
   entries: 0,
   nextSlot: HEADER_SLOTS,
-  chain: 0 as SlotNo,
-  chainSlots: 0,
+  freeListHead: 0 as SlotNo,
+  freeListSlots: 0,
   leaves: 0,
   branches: 0,
   overflows: 0,

@@ -31,11 +31,11 @@ export class Node {
 
   /** Points this view at a slot that is a branch or leaf already. */
   at(space: SlotSpace, slot: SlotNo): this {
-    const window = space.reach(slot)
+    const window = space.windowOf(slot)
     this.u8 = space.u8[window]!
     this.u16 = space.u16[window]!
     this.i32 = space.i32[window]!
-    this.base = space.base(slot)
+    this.base = space.byteOf(slot)
     this.slot = slot
     this.#shape()
     return this
@@ -54,8 +54,8 @@ export class Node {
 
   /** Copies slot `slot` of whatever type here, all 4096 bytes of it. For a node in memory of its own. */
   copyOf(space: SlotSpace, slot: SlotNo): this {
-    const base = space.base(slot)
-    space.buffers[space.reach(slot)]!.copy(this.buffer!, 0, base, base + SLOT_BYTES)
+    const base = space.byteOf(slot)
+    space.buffers[space.windowOf(slot)]!.copy(this.buffer!, 0, base, base + SLOT_BYTES)
     this.slot = slot
     this.#shape()
     return this

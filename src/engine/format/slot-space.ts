@@ -24,7 +24,7 @@ export class SlotSpace {
     this.readAhead = new ReadAhead(region)
     this.shift = Math.log2(perWindow)
     this.mask = perWindow - 1
-    this.reach(0)
+    this.windowOf(0)
   }
 
   /** Slots up to which this opener lets the file grow. */
@@ -33,7 +33,7 @@ export class SlotSpace {
   }
 
   /** Makes the window of `slot` available and returns its index. */
-  reach(slot: number): number {
+  windowOf(slot: number): number {
     const window = slot >>> this.shift
     if (this.u8[window] === undefined) this.#open(window)
     return window
@@ -52,7 +52,7 @@ export class SlotSpace {
   }
 
   /** Byte at which `slot` begins in its window. */
-  base(slot: number): number {
+  byteOf(slot: number): number {
     return (slot & this.mask) << SLOT_SHIFT
   }
 }

@@ -29,7 +29,7 @@ export function joinOthers({ storage, paths, locks, region, isOnlooker }: Opened
 /** False also of a `control` that cannot be read: the reason follows when it is joined. */
 function isOfThisLife(region: Region, locks: LockTable): boolean {
   const control = new Control(region)
-  return control.isForeign || (control.ready && isLive(locks, control.life))
+  return control.isForeign || (control.isOpened && isLive(locks, control.life))
 }
 
 /** Takes part in the life of the database that others have open, if this `control` is theirs. */
@@ -37,7 +37,7 @@ export function joinTheirLife(control: Control, controlRegion: Region, { paths, 
   if (control.isForeign) {
     throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
   }
-  const isTheirs = control.ready && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
+  const isTheirs = control.isOpened && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
   if (!isTheirs) throw controlGone(paths.control)
   joinLife(locks, control.life)
 }

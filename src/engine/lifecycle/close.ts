@@ -6,7 +6,6 @@ import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { guarded, typedError } from '../../storage/errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
-import { FrameBuilder } from '../../wal/frame.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import { appendMakingRoom } from '../checkpoint/make-room.js'
@@ -17,10 +16,11 @@ import { DisplacedError } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentInPlace } from '../shared/files-in-place.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { anyLockPin } from '../shared/lock-pins.js'
-import { worthTrimming } from '../shared/tree-state.js'
+import { worthCompacting } from '../shared/tree-state.js'
 import { cutDataFile } from '../space/growth.js'
-import { Trimmer } from '../tree/compaction.js'
+import { Compactor } from '../tree/compaction.js'
 import { databasePaths } from './paths.js'
+import { FrameBuilder } from '../../wal/frame-builder.js'
 
 /** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
 const TRIM_PASSES = 3
@@ -61,11 +61,11 @@ export function closePartsIfQuick(parts: EngineParts): boolean {
   return true
 }
 
-const tailOf = ({ control }: EngineParts): Lsn => control.append.read(newAppendFields()).tail as Lsn
+const tailOf = ({ control }: EngineParts): Lsn => control.append.read(newAppendFields()).tailLsn as Lsn
 
 function hasMuchToFinish(parts: EngineParts): boolean {
   const state = parts.control.readState(newState())
-  return state[STATE.CHECKPOINT_DURABLE] !== tailOf(parts) || worthTrimming(state)
+  return state[STATE.CHECKPOINT_DURABLE_LSN] !== tailOf(parts) || worthCompacting(state)
 }
 
 function finishIfLast(parts: EngineParts): void {
@@ -75,7 +75,7 @@ function finishIfLast(parts: EngineParts): void {
   if (!locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
   const failure = control.failure()
   // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
-  if (!control.ready || !checker.isWhole || !committer.isFit || !isDataInPlace(parts)) return
+  if (!control.isOpened || !checker.isWhole || !committer.isFit || !isDataInPlace(parts)) return
   if (failure !== undefined || !isSegmentInPlace(log, control.append.read(newAppendFields()))) {
     if (failure === undefined || failure.code === 'ERR_MMAPDB_CORRUPT') save(parts)
     return
@@ -107,7 +107,7 @@ function leaveNothingToDo(parts: EngineParts): void {
   const state = control.readState(newState())
   checker.assertWhole()
   // The first pass leaves its free list where the last free slots are, and that is far behind.
-  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthTrimming(state, report?.nextSlot); pass++) report = trim(parts) ?? report
+  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthCompacting(state, report?.nextSlot); pass++) report = trim(parts) ?? report
   log.restartAt(tailOf(parts))
   crashPoint('before-truncate')
   checker.assertWhole()
@@ -121,10 +121,10 @@ function trim(parts: EngineParts): CheckpointReport | undefined {
   const { control, space, checker, allocator, committer, checkpointer } = parts
   committer.catchUp(appendMakingRoom(parts, new FrameBuilder().frame()))
   const state = control.readState(newState())
-  const lsn = state[STATE.VISIBLE]!
+  const lsn = state[STATE.VISIBLE_LSN]!
   allocator.begin(state, lsn)
   allocator.replaceWaiting(allocator.waiting())
-  new Trimmer(space, checker, allocator, state, lsn).run()
+  new Compactor(space, checker, allocator, state, lsn).run()
   allocator.finish()
   control.publishState(state)
   return checkpointer.run({ wait: true, cutTail: true })
@@ -141,7 +141,7 @@ function save(parts: EngineParts): void {
   checkpointer.run({ wait: true, inSpiteOfFailure: true })
   if (isSegmentInPlace(log, control.append.read(newAppendFields()))) return
   log.close()
-  log.createSegment(control.visible() as Lsn, 0)
+  log.createSegment(control.visibleLsn() as Lsn, 0)
 }
 
 /** Makes a directory for the log if that has been removed, too. */

@@ -30,7 +30,7 @@ class ElsewhereError extends FullError {
 /** Bytes of `control` to begin with: where growing it in small steps met a full disk, slots would be lost (rings.ts). */
 export function sizeOfControl(header: Header, dataBytes: number): number {
   const slots = Math.min(header.nextSlot, dataBytes / SLOT_BYTES)
-  return Control.endOfBitmap(slots) + ringBytes(Math.min(header.chainSlots * RUNS_PER_SLOT, slots))
+  return Control.endOfBitmap(slots) + ringBytes(Math.min(header.freeListSlots * RUNS_PER_SLOT, slots))
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { Control, newState, STATE } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
-import { chainSlots, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
+import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
 export interface FormatParts {
@@ -29,9 +29,9 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   }
   control.format(header.uuid, header.nextSlot, header.lsn)
   control.fileSlots = sizeSlots
-  control.durable = header.lsn
+  control.durableLsn = header.lsn
   const state = newState()
-  state[STATE.VISIBLE] = header.lsn
+  state[STATE.VISIBLE_LSN] = header.lsn
   state[STATE.ROOT] = header.root
   state[STATE.HEIGHT] = header.height
   state[STATE.ENTRIES] = header.entries
@@ -40,11 +40,11 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   state[STATE.OVERFLOWS] = header.overflows
   state[STATE.NEXT_SLOT] = header.nextSlot
   state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
-  state[STATE.CHECKPOINT_BEGUN] = header.lsn
-  state[STATE.CHECKPOINT_DURABLE] = header.lsn
+  state[STATE.CHECKPOINT_BEGUN_LSN] = header.lsn
+  state[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
   state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
-  state[STATE.CHAIN] = header.chain
-  state[STATE.CHAIN_SLOTS] = header.chainSlots
+  state[STATE.FREE_LIST_HEAD] = header.freeListHead
+  state[STATE.FREE_LIST_SLOTS] = header.freeListSlots
   let free: Runs
   let damage: Damage | undefined
   try {
@@ -54,20 +54,20 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
     state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
-    damage = { slotNo: error.site.slotNo ?? header.chain, why: error.message }
+    damage = { slotNo: error.site.slotNo ?? header.freeListHead, why: error.message }
     // What the damaged chain took counts as free itself. Nothing that is free now is reached by the
     // header, so a crash before the next checkpoint leaves what was found here: it is derived again.
     free = deriveFreeList(space, checker, header)
     // Whoever reads what this has walked through looks at more than it did.
     control.setAllUnverified()
-    state[STATE.CHAIN] = 0
-    state[STATE.CHAIN_SLOTS] = 0
+    state[STATE.FREE_LIST_HEAD] = 0
+    state[STATE.FREE_LIST_SLOTS] = 0
   }
   // Nobody verifies what is free, and nothing in the tree may lead there.
   for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
   allocator.begin(state, header.lsn)
   // Readers that replayed the log in their own memory may still be at the tree of an older header.
-  allocator.replaceWaiting(free, allocator.isHeldBack ? header.lsn : 0)
+  allocator.replaceWaiting(free, allocator.hasReaders ? header.lsn : 0)
   allocator.finish()
   control.publishState(state)
   return damage
@@ -76,7 +76,7 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
 /** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
 function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
   try {
-    return deriveFreeList(space, checker, header, chainSlots(space, checker, header.chain, header.chainSlots))
+    return deriveFreeList(space, checker, header, slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots))
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     return undefined

@@ -154,6 +154,6 @@ function beginLife({ storage, control, controlRegion, locks }: EngineParts): voi
   control.identity = controlRegion.identity()
   control.life = drawLife(storage)
   joinLife(locks, control.life)
-  control.setReady()
+  control.setOpened()
   locks.tryLock(LOCK.ATTACHED, 'shared')
 }

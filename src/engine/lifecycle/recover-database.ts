@@ -4,16 +4,16 @@ import { CorruptError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { isSameFile } from '../../storage/storage.js'
 import { flushed } from '../../wal/flush.js'
-import { FrameBuilder } from '../../wal/frame.js'
 import type { Damage } from '../format/damage.js'
 import { encodeHeader, headerSlots, NO_HEADER, type Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { EngineParts } from '../parts.js'
 import { displaced } from '../shared/data-file.js'
-import { keepChain } from '../space/free-list.js'
+import { keepFreeList } from '../space/free-list.js'
 import { appendMakingRoom } from '../checkpoint/make-room.js'
 import { formatControl } from './format-control.js'
 import { recover, type RecoveryReport } from './recovery.js'
+import { FrameBuilder } from '../../wal/frame-builder.js'
 
 /** Recovers a database that nobody else has open. `headerDamage`: what is wrong with its header slots. */
 export function recoverDatabase(parts: EngineParts, header: Header, headerDamage: readonly Damage[]): RecoveryReport {
@@ -22,7 +22,7 @@ export function recoverDatabase(parts: EngineParts, header: Header, headerDamage
     const twins = headerSlots(header.checkpointNumber)
     const freeListDamage = formatControl(parts, header)
     checkLogBelongs(parts, header)
-    if (isPrivate && freeListDamage === undefined) keepChain(space, checker, header)
+    if (isPrivate && freeListDamage === undefined) keepFreeList(space, checker, header)
     if (!isPrivate) settleHeader(parts, header)
     const report = recover({
       ...parts,

@@ -13,7 +13,7 @@ import { newAppendFields } from '../../wal/append-state.js'
 import { FRAME, forEachOperation } from '../../wal/frame.js'
 import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
-import { classifyEnd, isUnfinished, LogReader } from '../../wal/log-reader.js'
+import { LogReader } from '../../wal/log-reader.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import type { Committer } from '../commit/committer.js'
 import { newState, STATE, type Control } from '../shared/control.js'
@@ -22,6 +22,7 @@ import { SLOT, SLOT_BYTES } from '../format/layout.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { TreeReader } from '../tree/reader.js'
 import type { Damage } from '../format/damage.js'
+import { classifyEnd, isUnfinished } from '../../wal/log-end.js'
 
 /** What recovery did. */
 export interface RecoveryReport {
@@ -131,18 +132,18 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   const end = unfinished ? { lsn: from, tornBytes: 0 } : classifyEnd(log, groupEnd, scan.segment)
   const needed = groupEnd !== from || end.tornBytes > 0
 
-  control.durable = groupEnd
+  control.durableLsn = groupEnd
   const append = newAppendFields()
-  append.tail = groupEnd
+  append.tailLsn = groupEnd
   append.frames = state[STATE.FRAMES]!
   append.operations = state[STATE.OPERATIONS]!
-  append.segmentStart = scan.segment?.startLsn ?? from
+  append.segmentStartLsn = scan.segment?.startLsn ?? from
   append.segmentSalt = scan.segment?.header.salt ?? 0
   append.segmentDevice = scan.segment?.identity.device ?? 0
   append.segmentInode = scan.segment?.identity.inode ?? 0
-  append.segmentLimit = scan.segment?.header.limitLsn ?? from
+  append.segmentLimitLsn = scan.segment?.header.limitLsn ?? from
   if (parts.checkpoint !== undefined) {
-    append.segmentLimit = Math.max(groupEnd, log.adopt(scan.segment!, !parts.readOnly))
+    append.segmentLimitLsn = Math.max(groupEnd, log.adopt(scan.segment!, !parts.readOnly))
     control.append.publish(append)
     if (end.tornBytes > 0) log.eraseTail(scan.segment!, groupEnd, end.tornBytes)
     if (needed) parts.checkpoint()
@@ -178,8 +179,8 @@ function countUnsealed(space: SlotSpace, header: Header): number {
       while (asked < Math.min(slot + UNUSED_RUN, sizeSlots)) readAhead.note(asked++)
       readAhead.ask()
     }
-    const w = space.base(slot) >> 2
-    const i32 = space.i32[space.reach(slot)]!
+    const w = space.byteOf(slot) >> 2
+    const i32 = space.i32[space.windowOf(slot)]!
     if (i32[w + (SLOT.TYPE >> 2)] === 0) unused++
     else {
       unused = 0

@@ -5,8 +5,8 @@ import { ExpiredError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import type { Storage } from '../../storage/storage.js'
 import type { OpenState } from '../shared/open-state.js'
-import type { Hold } from '../shared/read-guard.js'
-import { releaseWithout, type Share, type SharedPins } from '../shared/shared-pins.js'
+import type { ReadGuard } from '../shared/read-guard.js'
+import { releaseWhenForgotten, type PinShare, type SharedPins } from '../shared/shared-pins.js'
 import type { TreeReader } from '../tree/reader.js'
 import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range-iterator.js'
 import { EngineSnapshot } from './snapshot.js'
@@ -39,7 +39,7 @@ export class PinnedReads {
     this.#assertOpen()
     const share = this.#hold()
     const iterator = new RangeIterator(this.source(share), share.state, bounds, selection)
-    releaseWithout(iterator, share)
+    releaseWhenForgotten(iterator, share)
     return iterator
   }
 
@@ -67,7 +67,7 @@ export class PinnedReads {
     this.#assertOpen()
     const share = this.#hold()
     const snapshot = new EngineSnapshot(this.source(share), share.state)
-    releaseWithout(snapshot, share)
+    releaseWhenForgotten(snapshot, share)
     return snapshot
   }
 
@@ -86,12 +86,12 @@ export class PinnedReads {
   }
 
   /** What snapshots and iterators read from while `hold` stands. */
-  source(hold: Hold & { release?(): void }): RangeSource {
+  source(hold: ReadGuard & { release?(): void }): RangeSource {
     const { reader, values } = this.#parts
-    return { reader, values, hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
+    return { reader, values, guard: hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
   }
 
-  #hold(): Share {
+  #hold(): PinShare {
     const { sharedPins, storage } = this.#parts
     return guarded('Taking a snapshot', () => sharedPins.take(storage.monotonicMs()))
   }

@@ -4,12 +4,12 @@ import type { ValueCodec } from '../../encoding/values/codec.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, type Key } from '../../encoding/keys.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
 import { ofEntry } from '../../encoding/undecodable.js'
-import { ReadersError } from '../../errors.js'
+import { TooManyReadersError } from '../../errors.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { newState, type Control } from '../shared/control.js'
 import type { OpenState } from '../shared/open-state.js'
 import type { Pin, Pins } from '../shared/pins.js'
-import { Glimpse, MovedOn } from '../shared/read-guard.js'
+import { UnpinnedRead, TreeReplaced } from '../shared/read-guard.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { TreeReader } from '../tree/reader.js'
 import type { PinnedReads } from './pinned-reads.js'
@@ -181,22 +181,22 @@ export class PointReads {
 
   /**
    * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
-   * published in the meantime. Throws `ReadersError` if it never comes to that. An onlooker pins it by a lock then.
+   * published in the meantime. Throws `TooManyReadersError` if it never comes to that. An onlooker pins it by a lock then.
    */
   #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
     const { control, pins, isOnlooker } = this.#parts
     if (!isOnlooker && this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = pins.tryAcquire()
-    const glimpse = new Glimpse(control)
+    const glimpse = new UnpinnedRead(control)
     const state = newState()
     for (let i = 0; i < (isOnlooker ? MAX_ONLOOKER_GLIMPSES : MAX_GLIMPSES); i++) {
       glimpse.begin(state)
       try {
         return read(new EngineSnapshot(this.#pinned.source(glimpse), state))
       } catch (error) {
-        if (!(error instanceof MovedOn)) throw error
+        if (!(error instanceof TreeReplaced)) throw error
       }
     }
     if (isOnlooker) return this.#pinned.insist(read)
-    throw new ReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
+    throw new TooManyReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
   }
 }

@@ -6,14 +6,14 @@
 import { ClosedError, EncodingError, InvalidError, MmapdbError } from '../../errors.js'
 import { quoted, reason } from '../../describe.js'
 import type { StateFields } from '../shared/control.js'
-import { readStep, type Hold } from '../shared/read-guard.js'
+import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
-import { damaged } from '../space/slot-checker.js'
 import { Cursor, TreeReader } from '../tree/reader.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import type { ValueCodec } from '../../encoding/values/codec.js'
+import { damagedError } from '../format/slot-damage.js'
 
 /** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
 export interface Range {
@@ -109,7 +109,7 @@ export type Selection = 'entries' | 'keys' | 'values'
 export interface RangeSource {
   readonly reader: TreeReader
   readonly values: ValueCodec
-  readonly hold: Hold
+  readonly guard: ReadGuard
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
   /** Called once, when the iterator is done or given up. */
@@ -117,11 +117,11 @@ export interface RangeSource {
 }
 
 /** What to throw for an error met in a tree that may have been taken away meanwhile: then that is the reason. */
-export function heldOr(source: RangeSource, error: unknown): unknown {
+export function errorUnlessExpired(source: RangeSource, error: unknown): unknown {
   if (error instanceof ClosedError) return error
   try {
     source.assertOpen()
-    source.hold.assertHeld()
+    source.guard.assertNotExpired()
     return error
   } catch (reason) {
     return reason
@@ -131,31 +131,31 @@ export function heldOr(source: RangeSource, error: unknown): unknown {
 const scratch = Buffer.alloc(SLOT_BYTES)
 
 /** The value of the entry that the reader stands on if it overflows. */
-function heldOverflow({ reader, hold }: RangeSource): Buffer {
+function heldOverflow({ reader, guard: hold }: RangeSource): Buffer {
   readStep()
   const pointer = reader.overflow
-  hold.assertHeld()
+  hold.assertNotExpired()
   return readOverflow(reader.space, reader.checker, pointer, hold)
 }
 
 /** Copies the value of the entry that the reader stands on into `scratch`; returns its length. */
-function heldCopy({ reader, hold }: RangeSource): number {
+function heldCopy({ reader, guard: hold }: RangeSource): number {
   readStep()
   const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
   reader.checker.checkFaults()
-  hold.assertHeld()
+  hold.assertNotExpired()
   return length
 }
 
 /** The value of the entry that the reader stands on: copied, found to be still held, and then decoded. */
-export function heldValue(source: RangeSource): unknown {
+export function copiedValue(source: RangeSource): unknown {
   if (!source.reader.overflows) return source.values.decode(scratch, 0, heldCopy(source))
   const bytes = heldOverflow(source)
   return source.values.decode(bytes, 0, bytes.length)
 }
 
 /** The same as bytes. */
-export function heldBytes(source: RangeSource): Buffer {
+export function copiedBytes(source: RangeSource): Buffer {
   return source.reader.overflows ? heldOverflow(source) : Buffer.from(scratch.subarray(0, heldCopy(source)))
 }
 
@@ -178,7 +178,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
     this.#source = source
-    this.#cursor = new Cursor(source.reader, state, source.hold)
+    this.#cursor = new Cursor(source.reader, state, source.guard)
     this.#bounds = bounds
     this.#selection = selection
     this.#left = bounds.limit
@@ -206,7 +206,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
         if (this.#endsInLeaf() || !this.#nextLeaf()) break
       }
     } catch (error) {
-      const reason = heldOr(this.#source, error)
+      const reason = errorUnlessExpired(this.#source, error)
       // What one value is like is no reason not to go on with the next entry.
       if (!(reason instanceof EncodingError)) this.#close()
       throw reason
@@ -236,14 +236,14 @@ export class RangeIterator<T> implements IterableIterator<T> {
         // The leaf may not be a copy: see `glanceAtNext`.
         const here = Math.abs(this.#stop - this.#index)
         const isEnd = this.#endsInLeaf()
-        this.#source.hold.assertHeld()
+        this.#source.guard.assertNotExpired()
         count += here
         if (isEnd || !(this.#bounds.reverse ? this.#nextLeaf() : this.#cursor.glanceAtNext())) break
         if (!this.#bounds.reverse) this.#enterLeaf()
       }
       this.#source.reader.checker.checkFaults()
     } catch (error) {
-      throw heldOr(this.#source, error)
+      throw errorUnlessExpired(this.#source, error)
     } finally {
       this.#close()
     }
@@ -316,7 +316,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       return decodeKey(node.u8, at, at + node.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
-      throw damaged(node.slot, 'a key in it is none that was ever put')
+      throw damagedError(node.slot, 'a key in it is none that was ever put')
     }
   }
 
@@ -329,7 +329,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #decoded(i: number): unknown {
-    const { reader, values, hold } = this.#source
+    const { reader, values, guard: hold } = this.#source
     const node = this.#cursor.leaf
     if (node.overflows(i)) {
       const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), hold)

@@ -2,7 +2,7 @@
 import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
-import { boundsOf, heldBytes, heldOr, heldValue, RangeIterator, type Range, type RangeSource, type Selection } from './range-iterator.js'
+import { boundsOf, copiedBytes, errorUnlessExpired, copiedValue, RangeIterator, type Range, type RangeSource, type Selection } from './range-iterator.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 
 /** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
@@ -28,7 +28,7 @@ export class EngineSnapshot {
 
   /** LSN of the tree: every write up to it is in, none behind it. */
   get lsn(): number {
-    return this.#state[STATE.VISIBLE]!
+    return this.#state[STATE.VISIBLE_LSN]!
   }
   get entries(): number {
     return this.#state[STATE.ENTRIES]!
@@ -64,7 +64,7 @@ export class EngineSnapshot {
         return { value: this.#value(key), version }
       }
       this.#source.reader.checker.checkFaults()
-      this.#source.hold.assertHeld()
+      this.#source.guard.assertNotExpired()
       return true
     })
   }
@@ -72,24 +72,24 @@ export class EngineSnapshot {
   /** The encoded value of a key that is encoded already. */
   getEncoded(key: Uint8Array): Buffer | undefined {
     this.#assertOpen()
-    return this.#find(key, key.length, () => heldBytes(this.#source))
+    return this.#find(key, key.length, () => copiedBytes(this.#source))
   }
 
   /** Finds a key and runs `act` on its entry, which has not been found to be held yet. */
   #find<T>(key: Uint8Array, length: number, act: () => T): T | undefined {
-    const { reader, hold } = this.#source
+    const { reader, guard: hold } = this.#source
     try {
-      if (reader.findHeld(this.#state, key, length, hold)) return act()
+      if (reader.findGuarded(this.#state, key, length, hold)) return act()
       reader.checker.checkFaults()
       return undefined
     } catch (error) {
-      throw heldOr(this.#source, error)
+      throw errorUnlessExpired(this.#source, error)
     }
   }
 
   #value(key: Key): unknown {
     try {
-      return heldValue(this.#source)
+      return copiedValue(this.#source)
     } catch (error) {
       throw error instanceof EncodingError ? ofEntry(error, key, this.#source.reader.slotNo) : error
     }
@@ -99,9 +99,9 @@ export class EngineSnapshot {
     this.#assertOpen()
     const bounds = boundsOf(range)
     this.#assertOpen()
-    const { reader, values, hold } = this.#source
+    const { reader, values, guard: hold } = this.#source
     // It keeps this snapshot, and so what is held, from being collected.
-    const source: RangeSource = { reader, values, hold, assertOpen: () => this.#assertOpen(), release: () => undefined }
+    const source: RangeSource = { reader, values, guard: hold, assertOpen: () => this.#assertOpen(), release: () => undefined }
     return new RangeIterator(source, this.#state, bounds, selection)
   }
 

@@ -63,26 +63,26 @@ const UNSEALED_SLOTS = UNSEALED_BYTES * 8
 const AT = {
   MAGIC: 0,
   VERSION: 4,
-  READY: 8,
+  OPENED: 8,
   FAILED: 12,
   UUID: 16,
   FAILED_LSN: 32,
   SEQUENCE: 64,
-  TURN: 128,
-  TURN_WAITERS: 132,
+  LEADER_TURN: 128,
+  LEADER_WAITERS: 132,
   APPEND_TURN: 160,
   APPEND_WAITERS: 164,
-  ENDED_UP_TO: 168,
+  EXPIRED_UP_TO_LSN: 168,
   FILES_IN_DOUBT: 176,
   FILE_SLOTS: 192,
-  DURABLE: 200,
+  DURABLE_LSN: 200,
   PINS_USED: 208,
   UNVERIFIED_LIMIT: 212,
   CHECKPOINT_WANTED: 216,
   LIFE: 220,
   IN_MEMORY: 224,
   INODE: 232,
-  RECOVERED: 240,
+  RECOVERED_LSN: 240,
   DEVICE: 248,
   APPEND: 256,
   MESSAGE: 640,
@@ -97,7 +97,7 @@ const MESSAGE_BYTES = 384
 /** Fields of the tree state, each a float64. */
 export const STATE = {
   /** LSN up to which frames have been applied; the tree as of then is the one below. */
-  VISIBLE: 0,
+  VISIBLE_LSN: 0,
   ROOT: 1,
   /** Levels; 0 for an empty tree. */
   HEIGHT: 2,
@@ -108,20 +108,20 @@ export const STATE = {
   /** Slots from here on have never been used. */
   NEXT_SLOT: 7,
   /** Rings of freed slots (allocator.ts), six fields each (rings.ts). */
-  READY: 8,
-  LOOSE: 14,
-  BOUND: 20,
-  HELD: 26,
+  RING_REUSABLE: 8,
+  RING_NOT_CHECKPOINTED: 14,
+  RING_CHECKPOINTED: 20,
+  RING_PINNED: 26,
   /** Where in `control` the next ring can begin. */
   CONTROL_END: 32,
   /** LSN of the newest checkpoint begun, and of the newest on disk. */
-  CHECKPOINT_BEGUN: 33,
-  CHECKPOINT_DURABLE: 34,
+  CHECKPOINT_BEGUN_LSN: 33,
+  CHECKPOINT_DURABLE_LSN: 34,
   CHECKPOINT_NUMBER: 35,
   /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
-  CHAIN: 36,
-  PENDING_CHAIN: 37,
-  CHAIN_SLOTS: 38,
+  FREE_LIST_HEAD: 36,
+  PENDING_FREE_LIST_HEAD: 37,
+  FREE_LIST_SLOTS: 38,
   /** Slots promised to the frames applied so far (compare AppendState.reservedSlots). */
   RELEASED: 39,
   /** Freed slots that could be reused at the last publication. */
@@ -133,14 +133,14 @@ export const STATE = {
   OPERATIONS: 44,
   CHECKPOINTS: 45,
   /** Newest tree that slots are held for, and how many read it or an older one. */
-  HELD_MAX: 46,
-  HELD_READERS: 47,
+  PINNED_LSN: 46,
+  PINNED_READERS: 47,
   /** Freed slots that could have been reused at the last publication but for readers. */
-  HELD_BACK: 48,
+  PINNED_SLOTS: 48,
   /** Slots that are neither used nor known to be free: a full disk had no room to note them. */
   LOST: 49,
   /** Slots at the head of the ring of held ones that are due to be looked at again. */
-  HELD_DUE: 50,
+  PINNED_DUE: 50,
 } as const
 export const STATE_FIELDS = 51
 
@@ -189,7 +189,7 @@ export class Control {
     Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
     this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
     this.setAllUnverified()
-    this.f64[AT.RECOVERED >> 3] = lsn
+    this.f64[AT.RECOVERED_LSN >> 3] = lsn
   }
 
   /** Where the rings can begin, behind a bitmap for so many slots. */
@@ -198,15 +198,15 @@ export class Control {
   }
 
   /** True once a first opener has finished. */
-  get ready(): boolean {
+  get isOpened(): boolean {
     return (
       this.region.sizeBytes() > AT.BITMAP - 4096 &&
-      Atomics.load(this.i32, AT.READY >> 2) === 1 &&
+      Atomics.load(this.i32, AT.OPENED >> 2) === 1 &&
       this.i32[AT.MAGIC >> 2] === CONTROL_MAGIC
     )
   }
-  setReady(): void {
-    Atomics.store(this.i32, AT.READY >> 2, 1)
+  setOpened(): void {
+    Atomics.store(this.i32, AT.OPENED >> 2, 1)
   }
   /** True if another version of mmapdb made it: nothing else of it can be read then. */
   get isForeign(): boolean {
@@ -257,17 +257,17 @@ export class Control {
     this.f64[AT.INODE >> 3] = inode
   }
   /** Trees up to this LSN are not held by endable lock pins any more. Written by the leader. */
-  get endedUpTo(): number {
-    return this.f64[AT.ENDED_UP_TO >> 3]!
+  get expiredUpToLsn(): number {
+    return this.f64[AT.EXPIRED_UP_TO_LSN >> 3]!
   }
-  set endedUpTo(lsn: number) {
-    this.f64[AT.ENDED_UP_TO >> 3] = lsn
+  set expiredUpToLsn(lsn: number) {
+    this.f64[AT.EXPIRED_UP_TO_LSN >> 3] = lsn
   }
-  get durable(): number {
-    return this.f64[AT.DURABLE >> 3]!
+  get durableLsn(): number {
+    return this.f64[AT.DURABLE_LSN >> 3]!
   }
-  set durable(lsn: number) {
-    this.f64[AT.DURABLE >> 3] = lsn
+  set durableLsn(lsn: number) {
+    this.f64[AT.DURABLE_LSN >> 3] = lsn
   }
   get pinsUsed(): number {
     return Atomics.load(this.i32, AT.PINS_USED >> 2)
@@ -325,7 +325,7 @@ export class Control {
   }
   /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
   get recoveredLsn(): number {
-    return this.f64[AT.RECOVERED >> 3]!
+    return this.f64[AT.RECOVERED_LSN >> 3]!
   }
   get checkpointWanted(): boolean {
     return Atomics.load(this.i32, AT.CHECKPOINT_WANTED >> 2) === 1
@@ -334,19 +334,19 @@ export class Control {
     Atomics.store(this.i32, AT.CHECKPOINT_WANTED >> 2, wanted ? 1 : 0)
   }
 
-  turn(): number {
-    return Atomics.load(this.i32, AT.TURN >> 2)
+  leaderTurn(): number {
+    return Atomics.load(this.i32, AT.LEADER_TURN >> 2)
   }
   /** Lets everybody who waits for a leader look again. */
-  passTurn(): void {
-    Atomics.add(this.i32, AT.TURN >> 2, 1)
-    if (Atomics.load(this.i32, AT.TURN_WAITERS >> 2) > 0) this.region.wakeAll(AT.TURN)
+  passLeaderTurn(): void {
+    Atomics.add(this.i32, AT.LEADER_TURN >> 2, 1)
+    if (Atomics.load(this.i32, AT.LEADER_WAITERS >> 2) > 0) this.region.wakeAll(AT.LEADER_TURN)
   }
   /** Sleeps until the turn is no longer `seen`, at most `timeoutMs`. */
-  awaitTurn(seen: number, timeoutMs: number): void {
-    Atomics.add(this.i32, AT.TURN_WAITERS >> 2, 1)
-    this.region.wait(AT.TURN, seen, timeoutMs)
-    Atomics.sub(this.i32, AT.TURN_WAITERS >> 2, 1)
+  awaitLeaderTurn(seen: number, timeoutMs: number): void {
+    Atomics.add(this.i32, AT.LEADER_WAITERS >> 2, 1)
+    this.region.wait(AT.LEADER_TURN, seen, timeoutMs)
+    Atomics.sub(this.i32, AT.LEADER_WAITERS >> 2, 1)
   }
 
   appendTurn(): number {
@@ -371,10 +371,10 @@ export class Control {
   }
 
   /** LSN up to which the tree includes the log, right now. */
-  visible(): number {
+  visibleLsn(): number {
     for (;;) {
       const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
-      const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE]!
+      const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE_LSN]!
       loadFence()
       if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return lsn
     }
@@ -418,7 +418,7 @@ export class Control {
     bytes.writeUInt16LE(bytes.write(failure.message.slice(0, 350), 2, 'utf8'), 0)
     this.f64[AT.FAILED_LSN >> 3] = failure.lsn
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
-    this.passTurn()
+    this.passLeaderTurn()
   }
 
   /** Throws why writes are refused, if they are. */
@@ -434,7 +434,7 @@ export class Control {
     try {
       return act()
     } catch (error) {
-      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tail })
+      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tailLsn })
       throw error
     }
   }

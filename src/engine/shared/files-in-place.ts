@@ -32,7 +32,7 @@ export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
 
 /** The segment that the log ends in, if it is where others look for it, and the one they write to. */
 function segmentInPlace(log: Log, append: AppendFields): OpenSegment | undefined {
-  const segment = log.segment(append.segmentStart as Lsn, append.segmentSalt)
+  const segment = log.segment(append.segmentStartLsn as Lsn, append.segmentSalt)
   return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) ? segment : undefined
 }
 
@@ -66,7 +66,7 @@ export class SegmentWatch {
     const segment = segmentInPlace(this.#log, append)
     const nowMs = this.#nowMs()
     if (segment !== undefined && segment === this.#seen && nowMs === this.#seenMs) return
-    if (segment === undefined || !this.#log.isWhole(segment)) throw segmentGone(this.#log, append.segmentStart as Lsn)
+    if (segment === undefined || !this.#log.isWhole(segment)) throw segmentGone(this.#log, append.segmentStartLsn as Lsn)
     this.#seen = segment
     this.#seenMs = nowMs
   }

@@ -14,8 +14,8 @@
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
 import { STATE, type Control, type StateFields } from './control.js'
-import { ended } from './read-guard.js'
-import type { HeldPin, HeldPins } from './shared-pins.js'
+import { expiredError } from './read-guard.js'
+import type { SharablePin, PinSource } from './shared-pins.js'
 import { LOCK } from './lock-bytes.js'
 
 export type LockPinKind = 'endable' | 'firm'
@@ -53,7 +53,7 @@ export class LockPins {
 }
 
 /** The pin of snapshots and iterators that read one tree; endable. */
-class LockPin implements HeldPin {
+class LockPin implements SharablePin {
   readonly #control: Control
   readonly #pins: LockPins
   #lsn = 0
@@ -66,23 +66,23 @@ class LockPin implements HeldPin {
     this.#pins = pins
   }
 
-  hold(into: StateFields): void {
+  pinNewest(into: StateFields): void {
     for (;;) {
       this.#control.readState(into)
-      this.#lsn = into[STATE.VISIBLE]!
+      this.#lsn = into[STATE.VISIBLE_LSN]!
       this.#pins.hold(this.#lsn, 'endable')
-      if (this.#control.visible() === this.#lsn) return
+      if (this.#control.visibleLsn() === this.#lsn) return
       this.release()
     }
   }
 
   get isExpired(): boolean {
-    return this.#lsn <= this.#control.endedUpTo
+    return this.#lsn <= this.#control.expiredUpToLsn
   }
 
-  assertHeld(): void {
+  assertNotExpired(): void {
     loadFence()
-    if (this.isExpired) throw ended()
+    if (this.isExpired) throw expiredError()
   }
 
   release(): void {
@@ -91,7 +91,7 @@ class LockPin implements HeldPin {
 }
 
 /** Where snapshots and iterators of a thread that cannot write `control` get their pins: there is no end of them. */
-export class LockPinSource implements HeldPins {
+export class LockPinSource implements PinSource {
   readonly #control: Control
   readonly #pins: LockPins
   isClosed = false

@@ -18,10 +18,10 @@
 // the leader lock. If a slot had changed while it was read, the 3 is there to be seen afterwards: read-guard.ts says
 // what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
 // stopped in the middle of it.
-import { ReadersError } from '../../errors.js'
+import { TooManyReadersError } from '../../errors.js'
 import type { LockTable } from '../../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
-import { ended } from './read-guard.js'
+import { expiredError } from './read-guard.js'
 import { LOCK } from './lock-bytes.js'
 import { countLockPins, isEndable, lockPinned } from './lock-pins.js'
 
@@ -31,7 +31,7 @@ const SHARERS_WORD = 3
 const SINCE_F64 = 2
 const FREE = 0
 const READING = 1
-const HELD = 2
+const LONG = 2
 const EXPIRED = 3
 
 /** One pin, owned by this thread until released. */
@@ -56,8 +56,8 @@ export class Pin {
     for (;;) {
       const sequence = Atomics.load(i32, Control.SEQUENCE_WORD)
       const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
-      const visible = f64[at + STATE.VISIBLE]!
-      into[STATE.VISIBLE] = visible
+      const visible = f64[at + STATE.VISIBLE_LSN]!
+      into[STATE.VISIBLE_LSN] = visible
       into[STATE.ROOT] = f64[at + STATE.ROOT]!
       into[STATE.HEIGHT] = f64[at + STATE.HEIGHT]!
       into[STATE.ENTRIES] = f64[at + STATE.ENTRIES]!
@@ -69,10 +69,10 @@ export class Pin {
   }
 
   /** The same for a snapshot or an iterator, which may be expired. `nowMs`: of the monotonic clock. */
-  hold(into: StateFields, nowMs: number): void {
+  pinNewest(into: StateFields, nowMs: number): void {
     this.sinceMs = nowMs
     this.sharers = 1
-    this.take(into, HELD)
+    this.take(into, LONG)
   }
 
   /** How many share it, and since when the first of them does; for the figures alone. */
@@ -88,10 +88,10 @@ export class Pin {
   }
 
   /** Throws `ExpiredError` if what has been read since `hold` may have changed meanwhile. */
-  assertHeld(): void {
+  assertNotExpired(): void {
     // An atomic read-modify-write: loads before it are done before it, on every machine.
     if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED) return
-    throw ended()
+    throw expiredError()
   }
 
   release(): void {
@@ -118,11 +118,11 @@ export class Pins {
     this.#locks = locks
   }
 
-  /** A pin that is not in use. Throws `ReadersError` if all 4096 are. */
+  /** A pin that is not in use. Throws `TooManyReadersError` if all 4096 are. */
   acquire(): Pin {
     const pin = this.tryAcquire()
     if (pin !== undefined) return pin
-    throw new ReadersError(
+    throw new TooManyReadersError(
       `All ${MAX_PINS} readers are in use: close snapshots and iterators that are no longer needed.`,
     )
   }
@@ -184,7 +184,7 @@ export class Pins {
       if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
       lsns.push(lsn)
     }
-    if (this.#locks !== undefined) for (const lsn of lockPinned(this.#locks, this.#control.endedUpTo, visible)) lsns.push(lsn)
+    if (this.#locks !== undefined) for (const lsn of lockPinned(this.#locks, this.#control.expiredUpToLsn, visible)) lsns.push(lsn)
     return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 
@@ -203,9 +203,9 @@ export class Pins {
       const word = Control.PINS_WORD + index * PIN_WORDS
       const flag = Atomics.load(i32, word + FLAG_WORD)
       if (flag === READING) n++
-      else if (flag === HELD) n += Math.max(1, i32[word + SHARERS_WORD]!)
+      else if (flag === LONG) n += Math.max(1, i32[word + SHARERS_WORD]!)
     }
-    if (this.#locks !== undefined) n += countLockPins(this.#locks, this.#control.endedUpTo)
+    if (this.#locks !== undefined) n += countLockPins(this.#locks, this.#control.expiredUpToLsn)
     return n
   }
 
@@ -215,7 +215,7 @@ export class Pins {
     let oldest: number | undefined
     for (let index = 0; index < pinsUsed; index++) {
       const word = Control.PINS_WORD + index * PIN_WORDS
-      if (Atomics.load(i32, word + FLAG_WORD) !== HELD) continue
+      if (Atomics.load(i32, word + FLAG_WORD) !== LONG) continue
       oldest = Math.min(oldest ?? Infinity, f64[(word >> 1) + SINCE_F64]!)
     }
     return oldest
@@ -232,14 +232,14 @@ export class Pins {
     for (let index = 0; index < pinsUsed; index++) {
       const word = Control.PINS_WORD + index * PIN_WORDS
       if (f64[word >> 1] !== lsn) continue
-      if (Atomics.compareExchange(i32, word + FLAG_WORD, HELD, EXPIRED) === HELD) any = true
+      if (Atomics.compareExchange(i32, word + FLAG_WORD, LONG, EXPIRED) === LONG) any = true
     }
     if (this.#locks !== undefined && isEndable(this.#locks, lsn)) {
-      this.#control.endedUpTo = lsn
+      this.#control.expiredUpToLsn = lsn
       any = true
     }
     return any
   }
 }
 
-const isActive = (flag: number): boolean => flag === READING || flag === HELD
+const isActive = (flag: number): boolean => flag === READING || flag === LONG

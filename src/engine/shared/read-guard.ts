@@ -19,7 +19,7 @@
 // must lie in the file, since a load beyond its end is a fault that counts as a lost page: slots near the end
 // are copied. Searches end, whatever they read: a loop is bounded by the count that it began with.
 //
-// Whoever holds no pin at all can read by the same rule (`Glimpse`): what it looks at instead is that no
+// Whoever holds no pin at all can read by the same rule (`UnpinnedRead`): what it looks at instead is that no
 // other tree has been published since. The slots of the newest tree are not written before the next one is there.
 import { ExpiredError } from '../../errors.js'
 import { loadFence } from '../../storage/fence.js'
@@ -27,13 +27,13 @@ import { Control, STATE, type StateFields } from './control.js'
 import { LEAF_CELL_HEADER, KEY_LENGTH_MASK, SLOT, SLOT_BYTES } from '../format/layout.js'
 
 /** What a reader that can be ended looks at. */
-export interface Hold {
+export interface ReadGuard {
   /** Throws if what has been read up to now may not be what it was. */
-  assertHeld(): void
+  assertNotExpired(): void
 }
 
 /** The error for a snapshot or iterator that a leader has expired. */
-export const ended = (): ExpiredError =>
+export const expiredError = (): ExpiredError =>
   new ExpiredError(
     'This snapshot or iterator was ended: it held back more of the data file than a writer allows (maxHeldBytes). ' +
       'Take a new one, and close it sooner.',
@@ -60,10 +60,10 @@ const REACH_SLOTS = Math.ceil(Math.max(ENTRIES_REACH, CELL_REACH) / SLOT_BYTES)
 export const isReachable = (slot: number, fileSlots: number): boolean => slot + REACH_SLOTS <= fileSlots
 
 /** The newest tree has been replaced while it was glimpsed at: look again. */
-export class MovedOn extends Error {}
+export class TreeReplaced extends Error {}
 
 /** Reading the newest tree without a pin, for as long as it is the newest. */
-export class Glimpse implements Hold {
+export class UnpinnedRead implements ReadGuard {
   readonly #control: Control
   #sequence = 0
 
@@ -77,13 +77,13 @@ export class Glimpse implements Hold {
     do {
       this.#sequence = Atomics.load(i32, Control.SEQUENCE_WORD)
       const at = Control.STATE_INDEX + (this.#sequence & 1) * Control.STATE_STRIDE
-      for (const field of [STATE.VISIBLE, STATE.ROOT, STATE.HEIGHT, STATE.ENTRIES]) into[field] = f64[at + field]!
+      for (const field of [STATE.VISIBLE_LSN, STATE.ROOT, STATE.HEIGHT, STATE.ENTRIES]) into[field] = f64[at + field]!
     } while (!this.#stands())
   }
 
-  /** Throws `MovedOn` if another tree has been published since `begin`. */
-  assertHeld(): void {
-    if (!this.#stands()) throw new MovedOn()
+  /** Throws `TreeReplaced` if another tree has been published since `begin`. */
+  assertNotExpired(): void {
+    if (!this.#stands()) throw new TreeReplaced()
   }
 
   #stands(): boolean {

@@ -5,12 +5,12 @@
 // Nobody can be relied upon to close what they no longer need. A snapshot or iterator that is collected gives its
 // share back, some time later: a share knows nothing of whoever has it.
 import { STATE, newState, type Control, type StateFields } from './control.js'
-import type { Hold } from './read-guard.js'
+import type { ReadGuard } from './read-guard.js'
 
 /** A pin that snapshots and iterators can share: in `control` (pins.ts), or a lock (lock-pins.ts). */
-export interface HeldPin extends Hold {
+export interface SharablePin extends ReadGuard {
   /** Pins the newest tree. `nowMs`: of the monotonic clock. */
-  hold(into: StateFields, nowMs: number): void
+  pinNewest(into: StateFields, nowMs: number): void
   /** How many share it, and since when the first of them does; for the figures alone. */
   set sharers(n: number)
   set sinceMs(ms: number)
@@ -18,25 +18,25 @@ export interface HeldPin extends Hold {
 }
 
 /** Where they come from. */
-export interface HeldPins {
-  acquire(): HeldPin
-  giveBack(pin: HeldPin): void
+export interface PinSource {
+  acquire(): SharablePin
+  giveBack(pin: SharablePin): void
   readonly isClosed: boolean
 }
 
 /** A pin and those who share it. */
 interface SharedPin {
-  readonly pin: HeldPin
+  readonly pin: SharablePin
   /** The tree. */
   readonly state: StateFields
   /** In the order in which they came. */
-  readonly shares: Set<Share>
+  readonly shares: Set<PinShare>
 }
 
 /** One snapshot's or iterator's part in a pin. */
-export class Share implements Hold {
+export class PinShare implements ReadGuard {
   readonly #pool: SharedPins
-  readonly #pin: HeldPin
+  readonly #pin: SharablePin
   /** @internal */
   readonly shared: SharedPin
   readonly sinceMs: number
@@ -52,8 +52,8 @@ export class Share implements Hold {
     return this.shared.state
   }
 
-  assertHeld(): void {
-    this.#pin.assertHeld()
+  assertNotExpired(): void {
+    this.#pin.assertNotExpired()
   }
 
   /** Idempotent. */
@@ -62,40 +62,40 @@ export class Share implements Hold {
   }
 }
 
-const forgotten = new FinalizationRegistry<Share>((share) => share.release())
+const forgotten = new FinalizationRegistry<PinShare>((share) => share.release())
 
 /** Gives `share` back once `owner` has been collected. */
-export const releaseWithout = (owner: object, share: Share): void => forgotten.register(owner, share, share)
+export const releaseWhenForgotten = (owner: object, share: PinShare): void => forgotten.register(owner, share, share)
 
 export class SharedPins {
   readonly #control: Control
-  readonly #pins: HeldPins
+  readonly #pins: PinSource
   /** The newest tree that is held. Older ones nobody can come to any more. */
   #newest: SharedPin | undefined
 
-  constructor(control: Control, pins: HeldPins) {
+  constructor(control: Control, pins: PinSource) {
     this.#control = control
     this.#pins = pins
   }
 
-  /** SharedPins the newest tree. Throws `ReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
-  take(nowMs: number): Share {
+  /** SharedPins the newest tree. Throws `TooManyReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
+  take(nowMs: number): PinShare {
     const newest = this.#newest
-    if (newest !== undefined && newest.state[STATE.VISIBLE] === this.#control.visible() && !newest.pin.isExpired) return this.#join(newest, nowMs)
+    if (newest !== undefined && newest.state[STATE.VISIBLE_LSN] === this.#control.visibleLsn() && !newest.pin.isExpired) return this.#join(newest, nowMs)
     const pin = this.#pins.acquire()
     const state = newState()
-    pin.hold(state, nowMs)
+    pin.pinNewest(state, nowMs)
     return this.#join((this.#newest = { pin, state, shares: new Set() }), nowMs)
   }
 
-  #join(shared: SharedPin, nowMs: number): Share {
-    const share = new Share(this, shared, nowMs)
+  #join(shared: SharedPin, nowMs: number): PinShare {
+    const share = new PinShare(this, shared, nowMs)
     shared.shares.add(share)
     shared.pin.sharers = shared.shares.size
     return share
   }
 
-  release(share: Share): void {
+  release(share: PinShare): void {
     const { shared } = share
     const { pin, shares } = shared
     if (!shares.delete(share)) return

@@ -9,10 +9,10 @@ const WORTHWHILE_SLOTS = 64
 
 /** Slots that a tree takes, without free ones. */
 export const usedSlots = (state: StateFields): number =>
-  HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.CHAIN_SLOTS]!
+  HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.FREE_LIST_SLOTS]!
 
 /** `nextSlot`: where the file would end now. */
-export const worthTrimming = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
+export const worthCompacting = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
   const free = nextSlot - usedSlots(state)
   return free > WORTHWHILE_SLOTS && free > usedSlots(state) * WORTHWHILE_SHARE
 }

@@ -79,17 +79,17 @@ function takeAppendLock({ control, locks, storage, timeoutMs }: SharedLockParts)
 export function underLeaderLock<T>({ control, locks, storage, timeoutMs }: SharedLockParts, act: () => T): T {
   const patience = new Patience(storage, timeoutMs)
   for (;;) {
-    const seen = control.turn()
+    const seen = control.leaderTurn()
     if (locks.tryLock(LOCK.LEADER, 'exclusive')) break
     if (patience.isOver()) {
       throw new LockedError(`The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`)
     }
-    control.awaitTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
+    control.awaitLeaderTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
   }
   try {
     return act()
   } finally {
     locks.unlock(LOCK.LEADER)
-    control.passTurn()
+    control.passLeaderTurn()
   }
 }

@@ -18,8 +18,8 @@ import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
 import type { Pins } from '../shared/pins.js'
 import { Rings, RINGS, type Ring } from './rings.js'
 import { mergedRuns, type Runs } from '../format/runs.js'
-import { madeAt } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { slotLsn } from '../format/slot-damage.js'
 
 /** A reader this far behind the log, in bytes, counts as one that stays. */
 const LONG_READER_BYTES = 256 * 1024
@@ -66,12 +66,12 @@ export class Allocator {
     this.#rings.begin(state)
     this.#own.length = 0
     this.#sorted = false
-    this.#readers = this.#pins.older(state[STATE.VISIBLE]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
+    this.#readers = this.#pins.older(state[STATE.VISIBLE_LSN]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
     this.#noteDepartures()
-    this.#sweepHeld(this.#readers.length === 0 ? SWEPT_WITHOUT_READERS : SWEPT_IN_A_GROUP)
+    this.#sweepPinned(this.#readers.length === 0 ? SWEPT_WITHOUT_READERS : SWEPT_IN_A_GROUP)
     if (!this.#isTooMuchHeld()) return
     // Not for what nobody holds any more.
-    this.#sweepHeld(Infinity)
+    this.#sweepPinned(Infinity)
     // One tree's readers in each group: what they held is free from the next one on.
     if (this.#isTooMuchHeld()) this.#readers.some((lsn) => this.#pins.expire(lsn))
   }
@@ -98,14 +98,14 @@ export class Allocator {
   #reuse(): number {
     const s = this.#state
     const rings = this.#rings
-    if (rings.slots(STATE.READY) > 0) return rings.take(STATE.READY)
-    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
-    if (rings.slots(STATE.LOOSE) > 0 && rings.freedAt(STATE.LOOSE) <= oldest) return rings.take(STATE.LOOSE)
-    const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!)
-    if (rings.slots(STATE.BOUND) > 0 && rings.freedAt(STATE.BOUND) <= limit) return rings.take(STATE.BOUND)
-    while (s[STATE.HELD_DUE]! > 0 && rings.slots(STATE.READY) === 0) this.#sweepHeld(SWEPT_IN_A_GROUP)
-    if (rings.slots(STATE.READY) === 0 && this.#readers.length > 0 && !this.#sorted) this.#sortOut()
-    return rings.slots(STATE.READY) > 0 ? rings.take(STATE.READY) : 0
+    if (rings.slots(STATE.RING_REUSABLE) > 0) return rings.take(STATE.RING_REUSABLE)
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE_LSN]!
+    if (rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_NOT_CHECKPOINTED) <= oldest) return rings.take(STATE.RING_NOT_CHECKPOINTED)
+    const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE_LSN]!)
+    if (rings.slots(STATE.RING_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_CHECKPOINTED) <= limit) return rings.take(STATE.RING_CHECKPOINTED)
+    while (s[STATE.PINNED_DUE]! > 0 && rings.slots(STATE.RING_REUSABLE) === 0) this.#sweepPinned(SWEPT_IN_A_GROUP)
+    if (rings.slots(STATE.RING_REUSABLE) === 0 && this.#readers.length > 0 && !this.#sorted) this.#sortOut()
+    return rings.slots(STATE.RING_REUSABLE) > 0 ? rings.take(STATE.RING_REUSABLE) : 0
   }
 
   #fresh(): number {
@@ -117,38 +117,38 @@ export class Allocator {
     return next
   }
 
-  /** Gives up a slot that was made at `madeAt` and that the tree being built no longer reaches. */
-  free(slot: SlotNo, madeAt: number): void {
-    if (madeAt === this.#lsn) this.#own.push(slot)
-    else if (madeAt > this.#state[STATE.CHECKPOINT_BEGUN]!) this.#rings.push(STATE.LOOSE, slot, this.#lsn)
-    else this.#rings.push(STATE.BOUND, slot, this.#lsn)
+  /** Gives up a slot that was made at `madeAtLsn` and that the tree being built no longer reaches. */
+  free(slot: SlotNo, madeAtLsn: number): void {
+    if (madeAtLsn === this.#lsn) this.#own.push(slot)
+    else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN]!) this.#rings.push(STATE.RING_NOT_CHECKPOINTED, slot, this.#lsn)
+    else this.#rings.push(STATE.RING_CHECKPOINTED, slot, this.#lsn)
   }
 
   /** Gives up a slot that no reader and no checkpoint on disk reaches. */
   freeUnreachable(slot: SlotNo): void {
-    this.#rings.push(STATE.READY, slot, 0)
+    this.#rings.push(STATE.RING_REUSABLE, slot, 0)
   }
 
   /** Gives up a slot that the checkpoint on disk may reach. */
-  freeBound(slot: SlotNo): void {
-    this.#rings.push(STATE.BOUND, slot, this.#lsn)
+  freeCheckpointed(slot: SlotNo): void {
+    this.#rings.push(STATE.RING_CHECKPOINTED, slot, this.#lsn)
   }
 
   /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
   finish(): void {
-    for (const slot of this.#own) this.#rings.push(STATE.READY, slot, 0)
+    for (const slot of this.#own) this.#rings.push(STATE.RING_REUSABLE, slot, 0)
     this.#own.length = 0
     const s = this.#state
     const rings = this.#rings
     if (this.#readers.length > 0) this.#sortOut()
-    s[STATE.HELD_BACK] = this.#heldBack()
-    const oldest = this.#readers[0] ?? s[STATE.VISIBLE]!
+    s[STATE.PINNED_SLOTS] = this.#heldBack()
+    const oldest = this.#readers[0] ?? s[STATE.VISIBLE_LSN]!
     for (const ring of RINGS) if (!rings.keepRoom(ring)) this.#settle(oldest)
     s[STATE.ELIGIBLE] =
-      rings.slots(STATE.READY) +
-      (this.#readers.length === 0 ? rings.slots(STATE.HELD) : 0) +
-      rings.slotsUpTo(STATE.LOOSE, oldest) +
-      rings.slotsUpTo(STATE.BOUND, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE]!))
+      rings.slots(STATE.RING_REUSABLE) +
+      (this.#readers.length === 0 ? rings.slots(STATE.RING_PINNED) : 0) +
+      rings.slotsUpTo(STATE.RING_NOT_CHECKPOINTED, oldest) +
+      rings.slotsUpTo(STATE.RING_CHECKPOINTED, Math.min(oldest, s[STATE.CHECKPOINT_DURABLE_LSN]!))
   }
 
   /**
@@ -158,20 +158,20 @@ export class Allocator {
   #settle(oldest: number): void {
     const rings = this.#rings
     const limits = [
-      [STATE.READY, 0],
-      [STATE.LOOSE, oldest],
-      [STATE.BOUND, Math.min(oldest, this.#state[STATE.CHECKPOINT_DURABLE]!)],
+      [STATE.RING_REUSABLE, 0],
+      [STATE.RING_NOT_CHECKPOINTED, oldest],
+      [STATE.RING_CHECKPOINTED, Math.min(oldest, this.#state[STATE.CHECKPOINT_DURABLE_LSN]!)],
     ] as const
     const runs: number[] = []
     for (const [ring, limit] of limits) rings.forEachRun(ring, limit, (first, length) => runs.push(first, length))
     const merged = mergedRuns(Float64Array.from(runs))
-    if (merged.length / 2 > rings.room(STATE.READY)) return
+    if (merged.length / 2 > rings.room(STATE.RING_REUSABLE)) return
     for (const [ring, limit] of limits) rings.dropUpTo(ring, limit)
-    this.#pushRuns(STATE.READY, merged, 0)
+    this.#pushRuns(STATE.RING_REUSABLE, merged, 0)
   }
 
-  #pushRuns(ring: Ring, runs: Runs, freedAt: number): void {
-    for (let i = 0; i < runs.length; i += 2) this.#rings.push(ring, runs[i]!, freedAt, runs[i + 1]!)
+  #pushRuns(ring: Ring, runs: Runs, freedAtLsn: number): void {
+    for (let i = 0; i < runs.length; i += 2) this.#rings.push(ring, runs[i]!, freedAtLsn, runs[i + 1]!)
   }
 
   /** Freed slots that nobody waits for but readers. */
@@ -179,30 +179,30 @@ export class Allocator {
     const oldest = this.#readers[0]
     if (oldest === undefined) return 0
     const s = this.#state
-    const visible = s[STATE.VISIBLE]!
-    const durable = s[STATE.CHECKPOINT_DURABLE]!
+    const visible = s[STATE.VISIBLE_LSN]!
+    const durable = s[STATE.CHECKPOINT_DURABLE_LSN]!
     return (
-      this.#rings.slots(STATE.HELD) +
-      this.#rings.slotsUpTo(STATE.LOOSE, visible) -
-      this.#rings.slotsUpTo(STATE.LOOSE, oldest) +
-      this.#rings.slotsUpTo(STATE.BOUND, Math.min(visible, durable)) -
-      this.#rings.slotsUpTo(STATE.BOUND, Math.min(oldest, durable))
+      this.#rings.slots(STATE.RING_PINNED) +
+      this.#rings.slotsUpTo(STATE.RING_NOT_CHECKPOINTED, visible) -
+      this.#rings.slotsUpTo(STATE.RING_NOT_CHECKPOINTED, oldest) +
+      this.#rings.slotsUpTo(STATE.RING_CHECKPOINTED, Math.min(visible, durable)) -
+      this.#rings.slotsUpTo(STATE.RING_CHECKPOINTED, Math.min(oldest, durable))
     )
   }
 
   /** True if a tree before the newest is being read, as of `begin`. */
-  get isHeldBack(): boolean {
+  get hasReaders(): boolean {
     return this.#readers.length > 0
   }
 
   /** Slots that are held for readers who have been at it for long, as of `begin`. */
-  get heldSlots(): number {
-    return this.#rings.slots(STATE.HELD)
+  get pinnedSlots(): number {
+    return this.#rings.slots(STATE.RING_PINNED)
   }
 
   /** Slots that can be had whoever reads. */
-  get readySlots(): number {
-    return this.#rings.slots(STATE.READY)
+  get reusableSlots(): number {
+    return this.#rings.slots(STATE.RING_REUSABLE)
   }
 
   /** Everything that waits in a ring, ascending, neighbours as one run. */
@@ -224,15 +224,15 @@ export class Allocator {
   }
 
   /**
-   * Replaces everything that waits by `runs`, to be used from the first on. For sole use only. `freedAt`: the
+   * Replaces everything that waits by `runs`, to be used from the first on. For sole use only. `freedAtLsn`: the
    * LSN that they count as freed at, where readers of older trees may reach them; 0 if there are none.
    */
-  replaceWaiting(runs: Runs, freedAt = 0): void {
-    const into = freedAt === 0 ? STATE.READY : STATE.LOOSE
+  replaceWaiting(runs: Runs, freedAtLsn = 0): void {
+    const into = freedAtLsn === 0 ? STATE.RING_REUSABLE : STATE.RING_NOT_CHECKPOINTED
     for (const ring of RINGS) this.#rings.clear(ring)
-    this.#state[STATE.HELD_DUE] = 0
+    this.#state[STATE.PINNED_DUE] = 0
     for (const ring of RINGS) this.#rings.enlargeFor(ring, ring === into ? runs.length / 2 : 0)
-    this.#pushRuns(into, runs, freedAt)
+    this.#pushRuns(into, runs, freedAtLsn)
   }
 
   // ---- readers in the way ----------------------------------------------------------------------
@@ -246,28 +246,28 @@ export class Allocator {
     this.#sorted = true
     const s = this.#state
     const rings = this.#rings
-    const visible = s[STATE.VISIBLE]!
-    for (const ring of [STATE.LOOSE, STATE.BOUND] as const) {
-      const limit = ring === STATE.LOOSE ? visible : Math.min(visible, s[STATE.CHECKPOINT_DURABLE]!)
+    const visible = s[STATE.VISIBLE_LSN]!
+    for (const ring of [STATE.RING_NOT_CHECKPOINTED, STATE.RING_CHECKPOINTED] as const) {
+      const limit = ring === STATE.RING_NOT_CHECKPOINTED ? visible : Math.min(visible, s[STATE.CHECKPOINT_DURABLE_LSN]!)
       while (rings.slots(ring) > 0) {
-        const freedAt = rings.freedAt(ring)
-        if (freedAt > limit) break
+        const freedAtLsn = rings.freedAtLsn(ring)
+        if (freedAtLsn > limit) break
         const slot = rings.first(ring)
-        const reader = this.#readerOf(slot, freedAt)
+        const reader = this.#readerOf(slot, freedAtLsn)
         if (reader !== undefined && visible - reader <= LONG_READER_BYTES) break
         rings.take(ring)
-        if (reader === undefined) rings.push(STATE.READY, slot, 0)
-        else this.#hold(slot, freedAt, reader)
+        if (reader === undefined) rings.push(STATE.RING_REUSABLE, slot, 0)
+        else this.#pushPinned(slot, freedAtLsn, reader)
       }
     }
   }
 
-  #hold(slot: SlotNo, freedAt: number, reader: number): void {
+  #pushPinned(slot: SlotNo, freedAtLsn: number, reader: number): void {
     const s = this.#state
-    this.#rings.push(STATE.HELD, slot, freedAt)
-    if (reader <= s[STATE.HELD_MAX]!) return
-    s[STATE.HELD_MAX] = reader
-    s[STATE.HELD_READERS] = this.#readersBelow(reader + 1)
+    this.#rings.push(STATE.RING_PINNED, slot, freedAtLsn)
+    if (reader <= s[STATE.PINNED_LSN]!) return
+    s[STATE.PINNED_LSN] = reader
+    s[STATE.PINNED_READERS] = this.#readersBelow(reader + 1)
   }
 
   /**
@@ -276,31 +276,31 @@ export class Allocator {
    */
   #noteDepartures(): void {
     const s = this.#state
-    const slots = this.#rings.slots(STATE.HELD)
-    if (slots === 0) s[STATE.HELD_MAX] = 0
-    const readers = this.#readersBelow(s[STATE.HELD_MAX]! + 1)
-    if (readers !== s[STATE.HELD_READERS]) s[STATE.HELD_DUE] = slots
-    s[STATE.HELD_READERS] = readers
+    const slots = this.#rings.slots(STATE.RING_PINNED)
+    if (slots === 0) s[STATE.PINNED_LSN] = 0
+    const readers = this.#readersBelow(s[STATE.PINNED_LSN]! + 1)
+    if (readers !== s[STATE.PINNED_READERS]) s[STATE.PINNED_DUE] = slots
+    s[STATE.PINNED_READERS] = readers
   }
 
   /** Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the ring. */
-  #sweepHeld(most: number): void {
+  #sweepPinned(most: number): void {
     const s = this.#state
     const rings = this.#rings
-    for (let left = Math.min(most, s[STATE.HELD_DUE]!); left > 0; left--) {
-      const freedAt = rings.freedAt(STATE.HELD)
-      const slot = rings.take(STATE.HELD)
-      s[STATE.HELD_DUE]!--
-      const reader = this.#readerOf(slot, freedAt)
-      if (reader === undefined) rings.push(STATE.READY, slot, 0)
-      else this.#hold(slot, freedAt, reader)
+    for (let left = Math.min(most, s[STATE.PINNED_DUE]!); left > 0; left--) {
+      const freedAtLsn = rings.freedAtLsn(STATE.RING_PINNED)
+      const slot = rings.take(STATE.RING_PINNED)
+      s[STATE.PINNED_DUE]!--
+      const reader = this.#readerOf(slot, freedAtLsn)
+      if (reader === undefined) rings.push(STATE.RING_REUSABLE, slot, 0)
+      else this.#pushPinned(slot, freedAtLsn, reader)
     }
   }
 
-  /** The newest reader that reaches a slot freed at `freedAt`, if there is one. */
-  #readerOf(slot: number, freedAt: number): number | undefined {
-    const reader = this.#readers[this.#readersBelow(freedAt) - 1]
-    return reader !== undefined && reader >= madeAt(this.#space, slot) ? reader : undefined
+  /** The newest reader that reaches a slot freed at `freedAtLsn`, if there is one. */
+  #readerOf(slot: number, freedAtLsn: number): number | undefined {
+    const reader = this.#readers[this.#readersBelow(freedAtLsn) - 1]
+    return reader !== undefined && reader >= slotLsn(this.#space, slot) ? reader : undefined
   }
 
   /** How many read trees older than that of `lsn`. */

@@ -7,20 +7,21 @@ import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../forma
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
 import { slotsIn, type Runs } from '../format/runs.js'
-import { damaged, madeAt, type SlotChecker } from './slot-checker.js'
+import { type SlotChecker } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { damagedError, slotLsn } from '../format/slot-damage.js'
 
 const RUN_BYTES = 8
 export const RUNS_PER_SLOT = Math.floor(SLOT_BODY_BYTES / RUN_BYTES)
 
 /** Slots that a chain needs to list so many runs, out of which its own slots are taken: each may leave two where one was. */
-export const chainSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS_PER_SLOT - 1))
+export const freeListSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS_PER_SLOT - 1))
 
 /** Links `chain` together, empty, so that whoever finds its first slot finds all of it. */
-export function linkChain(space: SlotSpace, chain: readonly SlotNo[], lsn: number): void {
+export function linkFreeList(space: SlotSpace, chain: readonly SlotNo[], lsn: number): void {
   chain.forEach((slot, i) => {
-    const w = space.base(slot) >> 2
-    const i32 = space.i32[space.reach(slot)]!
+    const w = space.byteOf(slot) >> 2
+    const i32 = space.i32[space.windowOf(slot)]!
     i32.fill(0, w, w + (SLOT.BODY >> 2))
     i32[w + 1] = TYPE.FREE_LIST
     i32[w + 2] = slot
@@ -31,11 +32,11 @@ export function linkChain(space: SlotSpace, chain: readonly SlotNo[], lsn: numbe
 }
 
 /** Writes `runs`, ascending and not next to each other, into a linked chain. */
-export function writeChain(space: SlotSpace, chain: readonly SlotNo[], runs: Runs): void {
+export function writeFreeList(space: SlotSpace, chain: readonly SlotNo[], runs: Runs): void {
   let i = 0
   for (const slot of chain) {
-    const base = space.base(slot)
-    const window = space.reach(slot)
+    const base = space.byteOf(slot)
+    const window = space.windowOf(slot)
     const i32 = space.i32[window]!
     let count = 0
     for (let w = (base + SLOT.BODY) >> 2; i < runs.length && count < RUNS_PER_SLOT; w += 2, i += 2, count++) {
@@ -48,25 +49,25 @@ export function writeChain(space: SlotSpace, chain: readonly SlotNo[], runs: Run
 }
 
 /** Slots of a chain, at most `limit`; follows the links as they stand in memory. */
-export function chainSlots(space: SlotSpace, checker: SlotChecker, first: number, limit: number): SlotNo[] {
+export function slotsOfFreeList(space: SlotSpace, checker: SlotChecker, first: number, limit: number): SlotNo[] {
   const chain: SlotNo[] = []
   for (let slot = first; slot !== 0; ) {
     if (chain.length >= limit) {
       throw new CorruptError(`The free list that begins in slot ${first} is longer than it can be.`, { slotNo: first })
     }
-    checker.expect(slot, TYPE.FREE_LIST, 0)
+    checker.require(slot, TYPE.FREE_LIST, 0)
     chain.push(slot as SlotNo)
-    slot = space.i32[space.reach(slot)]![(space.base(slot) + SLOT.NEXT) >> 2]! >>> 0
+    slot = space.i32[space.windowOf(slot)]![(space.byteOf(slot) + SLOT.NEXT) >> 2]! >>> 0
   }
   return chain
 }
 
 /** The runs that a chain lists, ascending. Throws `CorruptError` if one is out of range or twice there. */
-export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: number): Runs {
+export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: number): Runs {
   const runs: number[] = []
   for (const slot of chain) {
-    const base = space.base(slot)
-    const window = space.reach(slot)
+    const base = space.byteOf(slot)
+    const window = space.windowOf(slot)
     const count = space.u16[window]![(base + SLOT.COUNT) >> 1]!
     for (let n = 0, w = (base + SLOT.BODY) >> 2; n < count; n++, w += 2) {
       const first = space.i32[window]![w]! >>> 0
@@ -83,23 +84,23 @@ export function readChain(space: SlotSpace, chain: readonly SlotNo[], nextSlot: 
 
 /** The free slots that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was written with it. */
 export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
-  const chain = chainSlots(space, checker, header.chain, header.chainSlots)
-  if (chain.length !== header.chainSlots) {
-    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.chainSlots} as the header says.`, { slotNo: header.chain })
+  const chain = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
+  if (chain.length !== header.freeListSlots) {
+    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.freeListSlots} as the header says.`, { slotNo: header.freeListHead })
   }
-  for (const slot of chain) if (madeAt(space, slot) !== header.lsn) throw damaged(slot, 'it is of the free list of another checkpoint')
-  const free = readChain(space, chain, header.nextSlot)
+  for (const slot of chain) if (slotLsn(space, slot) !== header.lsn) throw damagedError(slot, 'it is of the free list of another checkpoint')
+  const free = readRuns(space, chain, header.nextSlot)
   const lost = lostSlots(header, free)
   if (lost < 0) {
     const named = slotsIn(free)
-    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, { slotNo: header.chain })
+    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, { slotNo: header.freeListHead })
   }
   return free
 }
 
 /** Slots that neither the tree nor the free list of `header` name: a full disk had no room to list them. */
 export const lostSlots = (header: Header, free: Runs): number =>
-  header.nextSlot - HEADER_SLOTS - header.leaves - header.branches - header.overflows - header.chainSlots - slotsIn(free)
+  header.nextSlot - HEADER_SLOTS - header.leaves - header.branches - header.overflows - header.freeListSlots - slotsIn(free)
 
 /** What it takes to find the free slots: a tree and where its file ends. */
 export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
@@ -108,10 +109,10 @@ export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'o
  * Makes the chain of `header` this process's own in a region that is private: whoever opens the database
  * meanwhile gives these slots away with their next checkpoint, pin or no pin.
  */
-export function keepChain(space: SlotSpace, checker: SlotChecker, header: Header): void {
-  for (const slot of chainSlots(space, checker, header.chain, header.chainSlots)) {
+export function keepFreeList(space: SlotSpace, checker: SlotChecker, header: Header): void {
+  for (const slot of slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)) {
     // A store, though it changes nothing, copies the page. An atomic one is not optimised away.
-    Atomics.or(space.i32[space.reach(slot)]!, space.base(slot) >> 2, 0)
+    Atomics.or(space.i32[space.windowOf(slot)]!, space.byteOf(slot) >> 2, 0)
   }
 }
 
@@ -123,14 +124,14 @@ export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: T
   const reached = new Uint8Array(header.nextSlot)
   let count = 0
   const mark = (slot: number): void => {
-    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0) throw damaged(slot, 'more than one slot leads to it')
+    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0) throw damagedError(slot, 'more than one slot leads to it')
     reached[slot] = 1
     count++
   }
   const visit = (slot: SlotNo, level: number): void => {
     mark(slot)
     if (level === 0 && header.overflows === 0) return
-    checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     const node = new Node().at(space, slot)
     for (let i = 0; i < node.count; i++) {
       if (level > 0) visit(node.child(i), level - 1)

@@ -4,13 +4,13 @@
 import { CorruptError } from '../../errors.js'
 import { memoryFor } from '../../storage/memory.js'
 import { crc32c } from '../../encoding/crc32c.js'
-import { MAX_VALUE_BYTES } from '../../wal/frame.js'
 import type { Allocator } from './allocator.js'
-import { readStep, type Hold } from '../shared/read-guard.js'
+import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../format/layout.js'
 import type { Node } from '../format/node.js'
 import type { SlotChecker } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { MAX_VALUE_BYTES } from '../../limits.js'
 
 export interface OverflowPointer {
   first: SlotNo
@@ -42,8 +42,8 @@ export function writeOverflow(
   for (let done = 0; done < length; ) {
     const bytes = Math.min(SLOT_BODY_BYTES, length - done)
     const next = done + bytes < length ? allocator.allocate() : 0
-    const window = space.reach(slot)
-    const base = space.base(slot)
+    const window = space.windowOf(slot)
+    const base = space.byteOf(slot)
     const w = base >> 2
     const i32 = space.i32[window]!
     i32[w] = 0
@@ -72,14 +72,14 @@ const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
  * Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. `hold`: of a
  * reader that can be ended (read-guard.ts), which has found `pointer` to be held; what comes back is, too.
  */
-export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: Hold): Buffer {
+export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: ReadGuard): Buffer {
   // A wrong length must not cost memory: no value is longer than the file.
   if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
   const value = memoryFor(pointer.lengthBytes)
   let done = 0
   const copy = (slot: SlotNo, bytes: number): void => {
-    const base = space.base(slot) + SLOT.BODY
-    value.set(space.u8[space.reach(slot)]!.subarray(base, base + bytes), done)
+    const base = space.byteOf(slot) + SLOT.BODY
+    value.set(space.u8[space.windowOf(slot)]!.subarray(base, base + bytes), done)
     done += bytes
   }
   forEachOverflowSlot(space, checker, pointer, copy, hold)
@@ -98,8 +98,8 @@ export function overflowChain(space: SlotSpace, checker: SlotChecker, pointer: O
   forEachOverflowSlot(space, checker, pointer, (slot, bytes) => {
     if (slots.has(slot)) throw wrongValue(pointer, `its chain comes to slot ${slot} twice`)
     slots.add(slot)
-    const base = space.base(slot) + SLOT.BODY
-    crc = crc32c(space.buffers[space.reach(slot)]!.subarray(base, base + bytes), crc)
+    const base = space.byteOf(slot) + SLOT.BODY
+    crc = crc32c(space.buffers[space.windowOf(slot)]!.subarray(base, base + bytes), crc)
   })
   if (crc >>> 0 !== pointer.crc >>> 0) throw wrongValue(pointer, 'its CRC does not match its bytes')
   return [...slots]
@@ -115,20 +115,20 @@ export function forEachOverflowSlot(
   checker: SlotChecker,
   pointer: OverflowPointer,
   visit: (slot: SlotNo, bytes: number) => void,
-  hold?: Hold,
+  hold?: ReadGuard,
 ): void {
   let slot = pointer.first
   for (let left = pointer.lengthBytes; left > 0; ) {
-    checker.expect(slot, TYPE.OVERFLOW, 0, hold)
+    checker.require(slot, TYPE.OVERFLOW, 0, hold)
     if (hold !== undefined) readStep()
-    const w = space.base(slot) >> 2
-    const i32 = space.i32[space.reach(slot)]!
+    const w = space.byteOf(slot) >> 2
+    const i32 = space.i32[space.windowOf(slot)]!
     const next = i32[w + 6]! >>> 0
     const bytes = i32[w + 7]! >>> 0
     const fits = bytes === Math.min(left, SLOT_BODY_BYTES) && (next === 0) === (bytes === left)
     if (hold !== undefined) readStep()
     if (fits) visit(slot, bytes)
-    hold?.assertHeld()
+    hold?.assertNotExpired()
     if (!fits) throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
     left -= bytes
     slot = next as SlotNo

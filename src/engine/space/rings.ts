@@ -19,8 +19,8 @@ export const RING_ENTRY_BYTES = 16
 /** A page or more each, so that a full disk does not meet rings that have no room at all. */
 export const MIN_RING_ENTRIES = 512
 
-export type Ring = typeof STATE.READY | typeof STATE.LOOSE | typeof STATE.BOUND | typeof STATE.HELD
-export const RINGS: readonly Ring[] = [STATE.READY, STATE.LOOSE, STATE.BOUND, STATE.HELD]
+export type Ring = typeof STATE.RING_REUSABLE | typeof STATE.RING_NOT_CHECKPOINTED | typeof STATE.RING_CHECKPOINTED | typeof STATE.RING_PINNED
+export const RINGS: readonly Ring[] = [STATE.RING_REUSABLE, STATE.RING_NOT_CHECKPOINTED, STATE.RING_CHECKPOINTED, STATE.RING_PINNED]
 
 /** Fields of a ring in the tree state, behind its first, which says where in `control` it begins. */
 const CAPACITY = 1
@@ -75,7 +75,7 @@ export class Rings {
     return (this.#slotAt(at) + ((this.#state[ring + TAKEN]! - this.#before(at)) >>> 0)) as SlotNo
   }
   /** When the slot at the head was freed. */
-  freedAt(ring: Ring): number {
+  freedAtLsn(ring: Ring): number {
     return this.#lsnAt(this.#entry(ring, this.#state[ring + HEAD]!))
   }
   /** Takes the slot at the head. */
@@ -133,7 +133,7 @@ export class Rings {
   /** Drops what was freed at or before `lsn`: it has been looked at with `forEachRun`. */
   dropUpTo(ring: Ring, lsn: number): void {
     const s = this.#state
-    while (this.runs(ring) > 0 && this.freedAt(ring) <= lsn) {
+    while (this.runs(ring) > 0 && this.freedAtLsn(ring) <= lsn) {
       s[ring + TAKEN]! += (this.#endOf(ring, s[ring + HEAD]!) - s[ring + TAKEN]!) >>> 0
       s[ring + HEAD]!++
     }

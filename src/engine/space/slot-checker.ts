@@ -11,36 +11,13 @@
 // stays due until it has been found in its place, too (leaf-bounds.ts), so that whoever comes to one that is not
 // looks as closely as whoever came first. A slot's bit is cleared before those of what it leads to: else it
 // would seem to lead where others have been already.
-import { CorruptError, IoError } from '../../errors.js'
-import { crc32c } from '../../encoding/crc32c.js'
-import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../wal/frame.js'
-import type { Control } from '../shared/control.js'
-import {
-  HEADER_SLOTS,
-  isInline,
-  KEY_LENGTH_MASK,
-  kindWord,
-  LEAF_CELL_HEADER,
-  OVERFLOW_POINTER_BYTES,
-  SLOT,
-  SLOT_BODY_BYTES,
-  SLOT_BYTES,
-  TYPE,
-  TYPE_NAMES,
-  type SlotNo,
-} from '../format/layout.js'
-import { readStep, type Hold } from '../shared/read-guard.js'
+import { type CorruptError, IoError } from '../../errors.js'
+import { HEADER_SLOTS, kindWord, SLOT, TYPE, TYPE_NAMES, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
-import { compareKeys, commonPrefix, headOf } from '../format/search.js'
+import { damagedError, nodeViewDamage, slotDamage, type TreeBounds } from '../format/slot-damage.js'
 import type { SlotSpace } from '../format/slot-space.js'
-
-/** What bounds a slot that was taken from disk: the tree that it belongs to. */
-export interface TreeBounds {
-  /** Nothing in the tree was made later. */
-  readonly lsn: number
-  /** Whether a slot of the tree can lead to `slot`. */
-  leadsTo(slot: number): boolean
-}
+import type { Control } from '../shared/control.js'
+import { readStep, type ReadGuard } from '../shared/read-guard.js'
 
 export class SlotChecker {
   readonly #space: SlotSpace
@@ -84,10 +61,10 @@ export class SlotChecker {
    * `hold`: of a reader that can be ended (read-guard.ts). It has found `slot` where it still was; what it
    * reads there next it must find to be held before it believes it.
    */
-  expect(slot: number, type: number, level: number, hold?: Hold): boolean {
+  require(slot: number, type: number, level: number, hold?: ReadGuard): boolean {
     if (hold !== undefined) return !this.isPlain(slot, type, level) && this.take(this.#copy, slot, type, level, hold)
-    const why = this.look(slot, type, level)
-    if (why !== undefined) throw damaged(slot, why)
+    const why = this.damageOf(slot, type, level)
+    if (why !== undefined) throw damagedError(slot, why)
     if (!this.isUnverified(slot)) return false
     if (type !== TYPE.LEAF) this.accept(slot)
     return true
@@ -99,12 +76,12 @@ export class SlotChecker {
   }
 
   /** The error for a sound slot that what leads to it is wrong about. */
-  misplaced(slot: number): CorruptError {
-    return damaged(slot, 'its keys are not those that what leads to it says')
+  misplacedError(slot: number): CorruptError {
+    return damagedError(slot, 'its keys are not those that what leads to it says')
   }
 
   /** What is wrong with `slot` for a reader that expects this of it. Verifies it if that is due, and it stays due. */
-  look(slot: number, type: number, level: number): string | undefined {
+  damageOf(slot: number, type: number, level: number): string | undefined {
     if (!this.#isInFile(slot)) return NOT_IN_FILE
     const unfit = this.#unfit(this.#word(slot), type, level)
     if (unfit !== undefined || !this.isUnverified(slot)) return unfit
@@ -120,30 +97,30 @@ export class SlotChecker {
   }
 
   /**
-   * Copies `slot` into `into`, and does to the copy what `expect` does to a slot, once it is known to have
-   * been held: for a reader that can be ended. Throws as `expect` does, and what `hold` throws.
+   * Copies `slot` into `into`, and does to the copy what `require` does to a slot, once it is known to have
+   * been held: for a reader that can be ended. Throws as `require` does, and what `hold` throws.
    */
-  take(into: Node, slot: number, type: number, level: number, hold: Hold): boolean {
-    if (!this.#isInFile(slot)) throw damaged(slot, NOT_IN_FILE)
+  take(into: Node, slot: number, type: number, level: number, hold: ReadGuard): boolean {
+    if (!this.#isInFile(slot)) throw damagedError(slot, NOT_IN_FILE)
     // Asked first: once the slot has been handed out again, it is due no longer, and the copy is as it was.
     const due = this.isUnverified(slot)
     readStep()
     into.copyOf(this.#space, slot as SlotNo)
     this.checkFaults()
-    hold.assertHeld()
+    hold.assertNotExpired()
     readStep()
     const unfit = this.#unfit(into.i32[SLOT.TYPE >> 2]!, type, level)
-    if (unfit !== undefined) throw damaged(slot, unfit)
+    if (unfit !== undefined) throw damagedError(slot, unfit)
     if (!due) return false
-    const why = damageOf(into, this.#bounds)
+    const why = nodeViewDamage(into, this.#bounds)
     if (why === undefined) {
       if (type !== TYPE.LEAF) this.accept(slot)
       return true
     }
-    // As in `look`; or what it leads to has been handed out since, and this reader been ended before that.
+    // As in `damageOf`; or what it leads to has been handed out since, and this reader been ended before that.
     const isDamaged = this.isUnverified(slot)
-    hold.assertHeld()
-    if (isDamaged) throw damaged(slot, why)
+    hold.assertNotExpired()
+    if (isDamaged) throw damagedError(slot, why)
     return true
   }
 
@@ -153,7 +130,7 @@ export class SlotChecker {
 
   /** Type, level and count of a slot. */
   #word(slot: number): number {
-    return this.#space.i32[this.#space.reach(slot)]![(this.#space.base(slot) + SLOT.TYPE) >> 2]!
+    return this.#space.i32[this.#space.windowOf(slot)]![(this.#space.byteOf(slot) + SLOT.TYPE) >> 2]!
   }
 
   #unfit(word: number, type: number, level: number): string | undefined {
@@ -193,151 +170,3 @@ const lostPage = (): IoError =>
   )
 
 const NOT_IN_FILE = 'it is not in the data file'
-const ADVICE =
-  'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
-
-export const damaged = (slot: number, why: string): CorruptError =>
-  new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${ADVICE}`, { slotNo: slot })
-
-/** CRC-32C of a slot as it should stand in its first four bytes. */
-export function slotCrc(space: SlotSpace, slot: number): number {
-  const base = space.base(slot)
-  return crc32c(space.buffers[space.reach(slot)]!.subarray(base + SLOT.TYPE, base + SLOT_BYTES))
-}
-
-/** Seals a slot: nothing but its CRC field is written. */
-export function sealSlot(space: SlotSpace, slot: number): void {
-  const crc = slotCrc(space, slot)
-  space.i32[space.reach(slot)]![space.base(slot) >> 2] = crc
-}
-
-const UNBOUNDED: TreeBounds = { lsn: Number.POSITIVE_INFINITY, leadsTo: (slot) => slot >= HEADER_SLOTS }
-
-/** LSN of the group whose apply wrote a slot. */
-export function madeAt(space: SlotSpace, slot: number): number {
-  const w = (space.base(slot) + SLOT.LSN) >> 2
-  const i32 = space.i32[space.reach(slot)]!
-  return (i32[w + 1]! >>> 0) * 2 ** 32 + (i32[w]! >>> 0)
-}
-
-const madeAtOf = ({ i32, base }: Node): number => (i32[(base + SLOT.LSN + 4) >> 2]! >>> 0) * 2 ** 32 + (i32[(base + SLOT.LSN) >> 2]! >>> 0)
-
-/** What is wrong with a sealed slot, or undefined if nothing is. */
-export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
-  return damageOf(scratch.at(space, slot), bounds)
-}
-
-/** The same for a slot of any type that `view` shows, or has copied. */
-function damageOf(view: Node, bounds: TreeBounds): string | undefined {
-  const { i32, base } = view
-  const bytes = Buffer.from(view.u8.buffer as ArrayBuffer, view.u8.byteOffset + base + SLOT.TYPE, SLOT_BYTES - SLOT.TYPE)
-  if (i32[base >> 2]! >>> 0 !== crc32c(bytes) >>> 0) return 'its CRC does not match its bytes'
-  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== view.slot) return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
-  if (madeAtOf(view) > bounds.lsn) return 'it is newer than the tree that leads to it'
-  return insideDamage(view, bounds)
-}
-
-/** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not looked at. */
-export function structureDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
-  return insideDamage(scratch.at(space, slot), bounds)
-}
-
-function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
-  const { u8, u16, i32, base, slot } = view
-  const type = u8[base + SLOT.TYPE]!
-  const next = i32[(base + SLOT.NEXT) >> 2]! >>> 0
-  switch (type) {
-    case TYPE.LEAF:
-    case TYPE.BRANCH:
-      return nodeDamage(view) ?? leadingDamage(view, madeAtOf(view), bounds)
-    case TYPE.OVERFLOW: {
-      const used = i32[(base + SLOT.USED) >> 2]! >>> 0
-      if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES)) return 'its length is out of range'
-      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
-    }
-    case TYPE.FREE_LIST:
-      if (u16[(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
-      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
-    case TYPE.HEADER:
-      return undefined
-    default:
-      return `its type ${type} is unknown`
-  }
-}
-
-function nodeDamage(node: Node): string | undefined {
-  const { u8, i32, base, words, keySkip, isLeaf } = node
-  const count = node.count
-  const bodyEnd = SLOT.BODY + count * words * 4
-  if (isLeaf !== (node.level === 0)) return 'its level does not fit its type'
-  if (bodyEnd > SLOT_BYTES) return 'it has too many entries'
-  if (node.heap < bodyEnd || node.heap > SLOT_BYTES) return 'its heap lies outside'
-  if (count === 0) return isLeaf ? 'it is a leaf without entries' : 'it is a branch without children'
-  if (!isLeaf && node.keyLength(0) !== 0) return 'its first entry has a key'
-  const first = node.firstCompared
-  let live = 0
-  for (let i = 0; i < count; i++) {
-    const offset = node.cellOffset(i)
-    const keyLength = node.keyLength(i)
-    const compared = i >= first
-    if (compared || isLeaf) {
-      if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES) return `cell ${i} lies outside`
-      const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + payload(node, i) : keyLength
-      if (offset + bytes > SLOT_BYTES) return `cell ${i} reaches outside`
-      if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
-      if (isLeaf && !node.overflows(i) && !isInline(keyLength, payload(node, i))) return `the value of entry ${i} is too long to lie there`
-      live += (bytes + 1) & ~1
-    }
-    if (!compared) continue
-    const head = headOf(u8, node.keyAt(i), keyLength, node.prefix)
-    if (keyLength < node.prefix || i32[node.entry(i)] !== head) return `the head of entry ${i} does not match its key`
-    if (i > first) {
-      const before = i - 1
-      const at = node.keyAt(before)
-      const length = node.keyLength(before)
-      if (compareKeys(u8, at, length, u8, node.keyAt(i), keyLength, 0) >= 0) return `keys ${before} and ${i} are out of order`
-    }
-  }
-  if (count > first) {
-    const last = count - 1
-    const shared = commonPrefix(u8, node.keyAt(first), node.keyLength(first), u8, node.keyAt(last), node.keyLength(last))
-    if (shared < node.prefix) return 'its keys do not share its prefix'
-  }
-  if (live + node.garbage !== SLOT_BYTES - node.heap) return 'its cells and its garbage do not fill its heap'
-  return undefined
-  function payload(n: Node, i: number): number {
-    return n.overflows(i) ? OVERFLOW_POINTER_BYTES : n.u16[(base + n.cellOffset(i) + 6) >> 1]!
-  }
-}
-
-/** What is wrong with what a sound branch or leaf leads to, and with the versions of its entries. */
-function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | undefined {
-  const { u8, u16, base, isLeaf } = node
-  const count = node.count
-  if (!isLeaf) {
-    const children = new Set<number>()
-    for (let i = 0; i < count; i++) {
-      const child = node.child(i)
-      if (!bounds.leadsTo(child)) return `it leads to slot ${child}, which cannot be`
-      if (children.has(child)) return `it leads to slot ${child} twice`
-      children.add(child)
-    }
-    return undefined
-  }
-  for (let i = 0; i < count; i++) {
-    const w = (base + node.cellOffset(i)) >> 1
-    const version = u16[w]! + u16[w + 1]! * 0x10000 + u16[w + 2]! * 2 ** 32
-    // A slot bears the LSN behind the frames that it was made from.
-    if (version >= lsn) return `entry ${i} is newer than the slot that it lies in`
-    if (!node.overflows(i)) continue
-    const at = node.keyAt(i) + node.keyLength(i)
-    const first = readU32(u8, at)
-    const lengthBytes = readU32(u8, at + 4)
-    if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first))) return `the value of entry ${i} lies where it cannot be`
-  }
-  return undefined
-}
-
-const readU32 = (u8: Uint8Array, at: number): number => (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0
-
-export const keyLengthOf = (offsetsWord: number): number => (offsetsWord >>> 16) & KEY_LENGTH_MASK

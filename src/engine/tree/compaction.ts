@@ -8,15 +8,16 @@ import { usedSlots } from '../shared/tree-state.js'
 import { SLOT, TYPE, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from '../space/overflow.js'
-import { checkPlace } from './leaf-bounds.js'
-import { madeAt, type SlotChecker } from '../space/slot-checker.js'
+import { checkLeafBounds } from './leaf-bounds.js'
+import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { slotLsn } from '../format/slot-damage.js'
 
 /**
  * Moves the tree of `state` below `usedSlots` slots or as near to it as the free ones allow.
  * `lsn` is the LSN of the group it is done in. The caller publishes the state.
  */
-export class Trimmer {
+export class Compactor {
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #allocator: Allocator
@@ -54,7 +55,7 @@ export class Trimmer {
   #visit(slot: SlotNo, level: number): SlotNo {
     // A leaf that stays need not even be read.
     if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
-    const isFirst = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    const isFirst = this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     let node = new Node().at(this.#space, slot)
     if (isFirst && level === 0) this.#accept(node)
     const count = node.count
@@ -96,7 +97,7 @@ export class Trimmer {
   /** A leaf that nobody has come to yet is found in its place before its values are followed (slot-checker.ts). */
   #accept(leaf: Node): void {
     this.#path[0] = leaf
-    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
     this.#checker.accept(leaf.slot)
   }
 
@@ -125,7 +126,7 @@ export class Trimmer {
     const copy = new Node().at(this.#space, this.#allocator.allocate())
     copy.copyFrom(from)
     copy.claim(this.#lsn | 0, Math.floor(this.#lsn / 2 ** 32))
-    this.#allocator.free(slot, madeAt(this.#space, slot))
+    this.#allocator.free(slot, slotLsn(this.#space, slot))
     return copy
   }
 }

@@ -1,11 +1,11 @@
 // Reads a published tree: point lookups and cursors. Takes no lock; whoever calls holds a pin on the tree
-// that it names. One that may be expired is a `Hold`: see read-guard.ts for what is done differently then.
+// that it names. One that may be expired is a `ReadGuard`: see read-guard.ts for what is done differently then.
 import { Control, STATE, type StateFields } from '../shared/control.js'
-import { isReachable, readStep, type Hold } from '../shared/read-guard.js'
+import { isReachable, readStep, type ReadGuard } from '../shared/read-guard.js'
 import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { readOverflow, type OverflowPointer } from '../space/overflow.js'
-import { checkPlace } from './leaf-bounds.js'
+import { checkLeafBounds } from './leaf-bounds.js'
 import { compareKeys, findChild, findInLeaf } from '../format/search.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
@@ -55,7 +55,7 @@ export class TreeReader {
         (i32[(base + SLOT.TYPE) >> 2]! & 0xffff) !== kind ||
         (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0)
       ) {
-        if (this.checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level) && level === 0) {
+        if (this.checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level) && level === 0) {
           new Cursor(this, state).checkPlaceOf(key, keyLength)
         }
         level++
@@ -95,7 +95,7 @@ export class TreeReader {
    * The same for a reader that can be ended. What it has found it must find to be held once more before it
    * believes it; that a key is absent is known to be true. Throws what `hold` throws.
    */
-  findHeld(state: StateFields, key: Uint8Array, keyLength: number, hold: Hold): boolean {
+  findGuarded(state: StateFields, key: Uint8Array, keyLength: number, hold: ReadGuard): boolean {
     const { space, checker } = this
     const fileSlots = checker.fileSlots
     let slot = state[STATE.ROOT]!
@@ -113,7 +113,7 @@ export class TreeReader {
         const i = findChild(u8, u16, i32, base, count, key, keyLength)
         readStep()
         slot = node.child(i)
-        hold.assertHeld()
+        hold.assertNotExpired()
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
@@ -122,7 +122,7 @@ export class TreeReader {
         this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + 1]!)
         return true
       }
-      hold.assertHeld()
+      hold.assertNotExpired()
       if (i === -1 || i === ~count) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
     }
     return false
@@ -146,7 +146,7 @@ export class TreeReader {
   #slotAt(state: StateFields, level: number, key: Uint8Array): number {
     let slot = state[STATE.ROOT]!
     for (let above = state[STATE.HEIGHT]! - 1; above > level; above--) {
-      this.checker.expect(slot, TYPE.BRANCH, above)
+      this.checker.require(slot, TYPE.BRANCH, above)
       const branch = boundingBranch.at(this.space, slot as SlotNo)
       slot = branch.child(findChild(branch.u8, branch.u16, branch.i32, branch.base, branch.count, key, key.length))
     }
@@ -163,7 +163,7 @@ export class TreeReader {
     const above = boundingBranch.at(this.space, branch as SlotNo)
     const i = which === 'first' ? 0 : leaf.count - 1
     const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), above.u8, above.keyAt(entry), above.keyLength(entry), 0)
-    if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplaced(slot)
+    if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplacedError(slot)
   }
 
   #take(buffer: Buffer, u16: Uint16Array, base: number, offsets: number): void {
@@ -193,7 +193,7 @@ export class TreeReader {
   }
 
   /** The value if it overflows: a buffer of its own. `hold`: has found that what `find` found was held. */
-  overflowValue(hold?: Hold): Buffer {
+  overflowValue(hold?: ReadGuard): Buffer {
     return readOverflow(this.space, this.checker, this.overflow, hold)
   }
 }
@@ -218,7 +218,7 @@ const MAX_SPARE_COPIES = 64
 export class Cursor {
   readonly #reader: TreeReader
   readonly #state: StateFields
-  readonly #hold: Hold | undefined
+  readonly #hold: ReadGuard | undefined
   readonly #path: Node[] = []
   readonly #taken: number[] = []
   valid = false
@@ -232,7 +232,7 @@ export class Cursor {
   #glancedAt: Node | undefined
   #leafCopy: Node | undefined
 
-  constructor(reader: TreeReader, state: StateFields, hold?: Hold) {
+  constructor(reader: TreeReader, state: StateFields, hold?: ReadGuard) {
     this.#reader = reader
     this.#state = state
     this.#hold = hold
@@ -246,7 +246,7 @@ export class Cursor {
     const { checker, space } = this.#reader
     const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
     if (this.#hold === undefined) {
-      this.#isFirst = checker.expect(slot, type, level)
+      this.#isFirst = checker.require(slot, type, level)
       return (this.#path[level] ??= new Node()).at(space, slot as SlotNo)
     }
     if (level === 0) this.#endGlance()
@@ -416,7 +416,7 @@ export class Cursor {
   /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified. */
   #checkPlace(): void {
     const { checker } = this.#reader
-    checkPlace(checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    checkLeafBounds(checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
     if (this.#isFirst) checker.accept(this.leaf.slot)
   }
 

@@ -20,10 +20,11 @@ import {
 } from '../format/layout.js'
 import { even, Node } from '../format/node.js'
 import { overflowChain, writeOverflow } from '../space/overflow.js'
-import { checkNeighbours, checkPlace } from './leaf-bounds.js'
+import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
 import { commonPrefix, findChild, findInLeaf } from '../format/search.js'
-import { madeAt, type SlotChecker } from '../space/slot-checker.js'
+import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import { slotLsn } from '../format/slot-damage.js'
 
 /** A slot with less than this in it is joined with a neighbour ... */
 const UNDERFULL_BYTES = SLOT_BODY_BYTES / 4
@@ -82,7 +83,7 @@ export class TreeWriter {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
     // A key before or behind all of a leaf's may be another leaf's.
-    if (this.#isLeafNew && (i === -1 || i === ~leaf.count)) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    if (this.#isLeafNew && (i === -1 || i === ~leaf.count)) checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 
     // The cell behind the key, built aside: version and length in front, then value or pointer.
     let payload = source
@@ -166,11 +167,11 @@ export class TreeWriter {
   #contains(key: Uint8Array, keyLength: number): boolean {
     let slot = this.#state[STATE.ROOT]!
     for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
-      const first = this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      const first = this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
       const node = this.#path[level]!.at(this.#space, slot as SlotNo)
       if (level === 0) {
         const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
-        if (first || i === -1 || i === ~node.count) checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+        if (first || i === -1 || i === ~node.count) checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
         if (first) this.#checker.accept(slot)
         return i >= 0
       }
@@ -212,7 +213,7 @@ export class TreeWriter {
   #acceptLeaf(child: number): void {
     this.#isLeafNew = true
     if (!this.#checker.isUnverified(child)) return
-    checkPlace(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
     this.#checker.accept(child)
   }
 
@@ -230,7 +231,7 @@ export class TreeWriter {
   /** Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by that. */
   #own(node: Node, slot: number, level: number): Node {
     if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
-    this.#checker.expect(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
     node.at(this.#space, slot as SlotNo)
     const w = (node.base + SLOT.LSN) >> 2
     const low = node.i32[w]!
@@ -254,11 +255,11 @@ export class TreeWriter {
 
   #create(node: Node, type: number, level: number): Node {
     const slot = this.#allocator.allocate()
-    const window = this.#space.reach(slot)
+    const window = this.#space.windowOf(slot)
     node.u8 = this.#space.u8[window]!
     node.u16 = this.#space.u16[window]!
     node.i32 = this.#space.i32[window]!
-    node.base = this.#space.base(slot)
+    node.base = this.#space.byteOf(slot)
     node.slot = slot
     node.init(type, level, this.#lsnLow, this.#lsnHigh)
     this.#state[level === 0 ? STATE.LEAVES : STATE.BRANCHES]!++
@@ -277,7 +278,7 @@ export class TreeWriter {
     const first = readU32(u8, at) as SlotNo
     const lengthBytes = readU32(u8, at + 4)
     const pointer = { first, lengthBytes, crc: readU32(u8, at + 8) }
-    for (const slot of overflowChain(this.#space, this.#checker, pointer)) this.#allocator.free(slot, madeAt(this.#space, slot))
+    for (const slot of overflowChain(this.#space, this.#checker, pointer)) this.#allocator.free(slot, slotLsn(this.#space, slot))
     this.#state[STATE.OVERFLOWS]! -= overflowSlots(lengthBytes)
   }
 
@@ -415,11 +416,11 @@ export class TreeWriter {
     const leaf = level === 0
     for (const [n, node] of [left, right].entries()) {
       const slot = parent.child(i + n)
-      const first = this.#checker.expect(slot, leaf ? TYPE.LEAF : TYPE.BRANCH, level)
+      const first = this.#checker.require(slot, leaf ? TYPE.LEAF : TYPE.BRANCH, level)
       node.at(space, slot)
       if (!first || !leaf) continue
       // Before anybody goes on to the values that it leads to.
-      checkPlace(this.#checker, [node, ...this.#path.slice(1)], [0, i + n, ...this.#taken.slice(2)], this.#state[STATE.HEIGHT]!)
+      checkLeafBounds(this.#checker, [node, ...this.#path.slice(1)], [0, i + n, ...this.#taken.slice(2)], this.#state[STATE.HEIGHT]!)
       this.#checker.accept(slot)
     }
     if (leaf) checkNeighbours(this.#checker, left, right, parent, i + 1)

@@ -1,11 +1,11 @@
 // What a checkpoint looks at, and what it leaves sealed.
 import { expect } from 'chai'
 import { HEADER_SLOTS } from '../../../src/engine/format/layout.js'
-import { slotDamage } from '../../../src/engine/space/slot-checker.js'
 import { Node } from '../../../src/engine/format/node.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import { eachSlot } from '../../../src/engine/format/runs.js'
 import { cleanUp, openEngine, scratchPath, TINY } from '../../support/engine.js'
+import { slotDamage } from '../../../src/engine/format/slot-damage.js'
 
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 1024 * 1024 * 1024 }
 const key = (n: number): string => `key:${String(n).padStart(8, '0')}`
@@ -14,9 +14,9 @@ const key = (n: number): string => `key:${String(n).padStart(8, '0')}`
 function lookedAt(engine: Engine, act: () => void): number {
   const { checker } = engine.parts
   const slots = new Set<number>()
-  const expectAsEver = checker.expect.bind(checker)
+  const expectAsEver = checker.require.bind(checker)
   const takeAsEver = checker.take.bind(checker)
-  checker.expect = (slot, ...rest) => {
+  checker.require = (slot, ...rest) => {
     slots.add(slot)
     return expectAsEver(slot, ...rest)
   }
@@ -25,7 +25,7 @@ function lookedAt(engine: Engine, act: () => void): number {
     return takeAsEver(into, slot, ...rest)
   }
   act()
-  checker.expect = expectAsEver
+  checker.require = expectAsEver
   checker.take = takeAsEver
   return slots.size
 }

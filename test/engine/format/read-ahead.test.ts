@@ -8,8 +8,8 @@ import { posixStorage } from '../../../src/storage/posix.js'
 import type { FileIdentity, HeldDirectory, Region, RegionOptions, Storage } from '../../../src/storage/storage.js'
 import { newState } from '../../../src/engine/shared/control.js'
 import { Cursor, TreeReader } from '../../../src/engine/tree/reader.js'
-import { FrameBuilder } from '../../../src/wal/frame.js'
 import { cleanUp, contents, crashCopy, expectSound, randomFrom, scratchPath, TINY } from '../../support/engine.js'
+import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
 const ENTRIES = 1500
 const keyOf = (n: number): string => `key:${String(n).padStart(6, '0')}`

@@ -7,9 +7,9 @@ import { findHeader } from '../../../src/engine/lifecycle/find-header.js'
 import { decodeHeader, encodeHeader, FORMAT_VERSION, headerSlots, looksLikeHeader, type Header } from '../../../src/engine/format/header.js'
 import { SLOT, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
-import { chainSlotsFor, linkChain, readChain, RUNS_PER_SLOT, writeChain } from '../../../src/engine/space/free-list.js'
+import { freeListSlotsFor, linkFreeList, readRuns, RUNS_PER_SLOT, writeFreeList } from '../../../src/engine/space/free-list.js'
 import { eachSlot, mergedRuns, type Runs } from '../../../src/engine/format/runs.js'
-import { sealSlot, slotDamage, SlotChecker, structureDamage } from '../../../src/engine/space/slot-checker.js'
+import { SlotChecker } from '../../../src/engine/space/slot-checker.js'
 import { SlotSpace } from '../../../src/engine/format/slot-space.js'
 import { verify } from '../../../src/maintenance/verify.js'
 import { MmapdbError } from '../../../src/errors.js'
@@ -30,6 +30,7 @@ import {
   SLOT_BYTES,
   writeBytes,
 } from '../../support/engine.js'
+import { sealSlot, slotDamage, structureDamage } from '../../../src/engine/format/slot-damage.js'
 
 const header = (over: Partial<Header> = {}): Header => ({
   version: FORMAT_VERSION,
@@ -41,8 +42,8 @@ const header = (over: Partial<Header> = {}): Header => ({
   height: 5,
   entries: 2 ** 45 + 1,
   nextSlot: 2 ** 32 - 1,
-  chain: 0xfffffff0 as SlotNo,
-  chainSlots: 12345,
+  freeListHead: 0xfffffff0 as SlotNo,
+  freeListSlots: 12345,
   leaves: 2 ** 31,
   branches: 2 ** 20,
   overflows: 2 ** 30,
@@ -141,19 +142,19 @@ describe('the free list', () => {
       fc.property(fc.uniqueArray(fc.integer({ min: 20, max: 5000 }), { maxLength: 3000 }), fc.boolean(), (list, dense) => {
         const slots = dense ? list.map((_, i) => 100 + i) : list
         const listed = single(slots)
-        const chain = Array.from({ length: chainSlotsFor(listed.length / 2) }, (_, i) => (4 + i) as SlotNo)
-        linkChain(space, chain, 88)
-        writeChain(space, chain, listed)
-        expect([...eachSlot(readChain(space, chain, 6000))]).to.deep.equal(slots.sort((a, b) => a - b))
+        const chain = Array.from({ length: freeListSlotsFor(listed.length / 2) }, (_, i) => (4 + i) as SlotNo)
+        linkFreeList(space, chain, 88)
+        writeFreeList(space, chain, listed)
+        expect([...eachSlot(readRuns(space, chain, 6000))]).to.deep.equal(slots.sort((a, b) => a - b))
       }),
       runs(100),
     )
     const every = single(Array.from({ length: RUNS_PER_SLOT * 2 }, (_, i) => 100 + 2 * i))
     const two = [4, 5] as SlotNo[]
-    linkChain(space, two, 88)
-    writeChain(space, two, every)
-    expect([...readChain(space, two, 6000)]).to.deep.equal([...every])
-    expect(() => writeChain(space, two, single(Array.from({ length: RUNS_PER_SLOT * 2 + 1 }, (_, i) => 100 + 2 * i)))).to.throw(/fit/)
+    linkFreeList(space, two, 88)
+    writeFreeList(space, two, every)
+    expect([...readRuns(space, two, 6000)]).to.deep.equal([...every])
+    expect(() => writeFreeList(space, two, single(Array.from({ length: RUNS_PER_SLOT * 2 + 1 }, (_, i) => 100 + 2 * i)))).to.throw(/fit/)
     space.region.close()
   })
 
@@ -161,17 +162,17 @@ describe('the free list', () => {
     const space = memory(16)
     const chain = [4 as SlotNo]
     for (const [first, length] of [[3, 1], [0, 5], [90, 11], [50, 0], [2 ** 31, 2 ** 31 - 1]] as const) {
-      linkChain(space, chain, 88)
-      writeChain(space, chain, single([20]))
-      const w = (space.base(4) + SLOT.BODY) >> 2
+      linkFreeList(space, chain, 88)
+      writeFreeList(space, chain, single([20]))
+      const w = (space.byteOf(4) + SLOT.BODY) >> 2
       space.i32[0]![w] = first
       space.i32[0]![w + 1] = length
-      expectError(() => readChain(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
+      expectError(() => readRuns(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
     }
-    writeChain(space, chain, single([20, 30, 40]))
-    const w = (space.base(4) + SLOT.BODY) >> 2
+    writeFreeList(space, chain, single([20, 30, 40]))
+    const w = (space.byteOf(4) + SLOT.BODY) >> 2
     space.i32[0]![w + 2] = 20
-    expectError(() => readChain(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
+    expectError(() => readRuns(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
     space.region.close()
   })
 })
@@ -205,7 +206,7 @@ function slotsByType(engine: Engine): Map<number, SlotNo[]> {
   const found = new Map<number, SlotNo[]>()
   const state = control.readState(newState())
   for (let slot = 4; slot < state[STATE.NEXT_SLOT]!; slot++) {
-    const type = space.u8[space.reach(slot)]![space.base(slot) + SLOT.TYPE]!
+    const type = space.u8[space.windowOf(slot)]![space.byteOf(slot) + SLOT.TYPE]!
     if (slotDamage(space, slot as SlotNo, new Node()) !== undefined) continue
     found.set(type, [...(found.get(type) ?? []), slot as SlotNo])
   }
@@ -223,8 +224,8 @@ describe('a slot of the data file', function () {
     expect([...byType.keys()].sort()).to.deep.equal([TYPE.BRANCH, TYPE.LEAF, TYPE.OVERFLOW, TYPE.FREE_LIST])
     const scratch = new Node()
     for (const [type, [slot]] of byType) {
-      const u8 = space.u8[space.reach(slot!)]!
-      const base = space.base(slot!)
+      const u8 = space.u8[space.windowOf(slot!)]!
+      const base = space.byteOf(slot!)
       const before = u8.slice(base, base + SLOT_BYTES)
       for (let at = 0; at < SLOT_BYTES; at++) {
         const mask = at % 2 === 0 ? 0xff : 1 << (at & 7)
@@ -241,8 +242,8 @@ describe('a slot of the data file', function () {
     const engine = openEngine(varied().path)
     const { space } = engine.parts
     const [one, other] = slotsByType(engine).get(TYPE.LEAF)!
-    const copy = space.u8[space.reach(one!)]!.slice(space.base(one!), space.base(one!) + SLOT_BYTES)
-    space.u8[space.reach(other!)]!.set(copy, space.base(other!))
+    const copy = space.u8[space.windowOf(one!)]!.slice(space.byteOf(one!), space.byteOf(one!) + SLOT_BYTES)
+    space.u8[space.windowOf(other!)]!.set(copy, space.byteOf(other!))
     expect(slotDamage(space, other!, new Node())).to.match(/it says that it is slot/)
   })
 
@@ -294,9 +295,9 @@ describe('a slot of the data file', function () {
         const space = new SlotSpace(posixStorage.openRegion(dataFile(copy), { mode: 'shared', reserveBytes: 4 * 1024 * 1024, windowBytes: 65536 }))
         for (let n = 0; n < 3; n++) {
           const slot = slots[Math.floor(random() * slots.length)]!
-          const u8 = space.u8[space.reach(slot)]!
+          const u8 = space.u8[space.windowOf(slot)]!
           const span = random() < 0.7 ? 300 : SLOT_BYTES
-          for (let k = 0; k < 4; k++) u8[space.base(slot) + 4 + Math.floor(random() * (span - 4))] = Math.floor(random() * 256)
+          for (let k = 0; k < 4; k++) u8[space.byteOf(slot) + 4 + Math.floor(random() * (span - 4))] = Math.floor(random() * 256)
           sealSlot(space, slot)
         }
         space.region.close()
@@ -328,8 +329,8 @@ describe('a slot of the data file', function () {
     const { space } = engine.parts
     const leaf = slotsByType(engine).get(TYPE.LEAF)![0]!
     const node = new Node().at(space, leaf)
-    const u8 = space.u8[space.reach(leaf)]!
-    const base = space.base(leaf)
+    const u8 = space.u8[space.windowOf(leaf)]!
+    const base = space.byteOf(leaf)
     const before = u8.slice(base, base + SLOT_BYTES)
     const scratch = new Node()
     const damages: [string, () => void][] = [

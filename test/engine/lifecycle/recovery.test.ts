@@ -6,7 +6,7 @@ import type { Engine } from '../../../src/engine/engine.js'
 import { Engine as EngineClass } from '../../../src/engine/engine.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import { FRAME, FrameBuilder, frameStride, sealFrame } from '../../../src/wal/frame.js'
+import { FRAME, frameStride, sealFrame } from '../../../src/wal/frame.js'
 import type { Lsn } from '../../../src/wal/lsn.js'
 import { decodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES } from '../../../src/wal/segment.js'
 import {
@@ -28,6 +28,7 @@ import {
   walFile,
   writeBytes,
 } from '../../support/engine.js'
+import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
 const value = (n: number, lengthBytes = 20): Buffer => Buffer.alloc(lengthBytes, `${n};`)
 

@@ -73,7 +73,7 @@ describe('many snapshots', function () {
       fill(engine)
       const { control } = engine.parts
       const field = (name: keyof typeof STATE): number => control.readState(newState())[STATE[name]]!
-      const held = (): number => engine.parts.allocator.heldSlots
+      const held = (): number => engine.parts.allocator.pinnedSlots
       const snapshots = Array.from({ length: 60 }, (_, round) => {
         const snapshot = engine.snapshot()
         engine.batch(Array.from({ length: 200 }, (_, i) => ({ type: 'put' as const, key: (i * 31 + round) % KEYS, value: Buffer.alloc(400, round) })))
@@ -84,11 +84,11 @@ describe('many snapshots', function () {
       while (snapshots.length > 0) {
         const i = order === 'first' ? 0 : order === 'last' ? snapshots.length - 1 : Math.floor(random() * snapshots.length)
         snapshots.splice(i, 1)[0]!.close()
-        const [before, dueBefore] = [held(), field('HELD_DUE')]
+        const [before, dueBefore] = [held(), field('PINNED_DUE')]
         engine.put(1, Buffer.alloc(10))
         if (snapshots.length === 0) break
         // All are due for another look, or none but those that were; and this group has taken no more than its part.
-        const due = field('HELD_DUE')
+        const due = field('PINNED_DUE')
         expect(due >= before - 1024 || due === Math.max(0, dueBefore - 1024), `${due} of ${before}, ${dueBefore} before`).to.equal(true)
       }
       for (let i = 0; i < 20; i++) engine.put(1, Buffer.alloc(10))

@@ -123,7 +123,7 @@ describe('a reader that is ended while it reads', function () {
     expect(space.u8[0]![slot * SLOT_BYTES + SLOT.TYPE]).to.equal(TYPE.BRANCH)
     // Nobody sets a bit again that has been cleared: whether a checkpoint seals a slot does not hang on what readers say.
     for (let n = HEADER_SLOTS; n < state[STATE.NEXT_SLOT]!; n++) expect(checker.isUnverified(n)).to.equal(false)
-    checker.misplaced(slot)
+    checker.misplacedError(slot)
     expect(checker.isUnverified(slot)).to.equal(false)
     fill(engine, 2)
     engine.checkpoint(true)
@@ -137,7 +137,7 @@ describe('a reader that is ended while it reads', function () {
     let times = 0
     let most = 3
     observeReads(() => {
-      if (times < most && pins.expire(control.visible())) times++
+      if (times < most && pins.expire(control.visibleLsn())) times++
     })
     expect(engine.count(undefined)).to.equal(KEYS)
     expect(times).to.equal(3)

@@ -56,20 +56,20 @@ describe('a ring of freed slots', () => {
               rings.begin(state)
             } else if ('take' in step) {
               for (let n = 0; n < step.take && model.length > 0; n++) {
-                expect(rings.freedAt(STATE.BOUND)).to.equal(model[0]![1])
-                expect(rings.first(STATE.BOUND)).to.equal(model[0]![0])
-                expect(rings.take(STATE.BOUND)).to.equal(model.shift()![0])
+                expect(rings.freedAtLsn(STATE.RING_CHECKPOINTED)).to.equal(model[0]![1])
+                expect(rings.first(STATE.RING_CHECKPOINTED)).to.equal(model[0]![0])
+                expect(rings.take(STATE.RING_CHECKPOINTED)).to.equal(model.shift()![0])
               }
             } else {
               if (step.newer) lsn += 8
-              rings.push(STATE.BOUND, step.slot, lsn, step.length)
+              rings.push(STATE.RING_CHECKPOINTED, step.slot, lsn, step.length)
               for (let n = 0; n < step.length; n++) model.push([step.slot + n, lsn])
             }
-            expect(rings.slots(STATE.BOUND)).to.equal(model.length)
+            expect(rings.slots(STATE.RING_CHECKPOINTED)).to.equal(model.length)
             const upTo = lsn - 24
-            expect(rings.slotsUpTo(STATE.BOUND, upTo)).to.equal(model.filter(([, freed]) => freed <= upTo).length)
+            expect(rings.slotsUpTo(STATE.RING_CHECKPOINTED, upTo)).to.equal(model.filter(([, freed]) => freed <= upTo).length)
             const seen: number[] = []
-            rings.forEachRun(STATE.BOUND, upTo, (first, length) => seen.push(...Array.from({ length }, (_, n) => first + n)))
+            rings.forEachRun(STATE.RING_CHECKPOINTED, upTo, (first, length) => seen.push(...Array.from({ length }, (_, n) => first + n)))
             expect(seen).to.deep.equal(model.filter(([, freed]) => freed <= upTo).map(([slot]) => slot))
           }
           expect(state[STATE.LOST]).to.equal(0)
@@ -83,10 +83,10 @@ describe('a ring of freed slots', () => {
     withRings((rings) => {
       const state = freshState()
       rings.begin(state)
-      for (let n = 0; n < 10_000; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8 + n)
+      for (let n = 0; n < 10_000; n++) rings.push(STATE.RING_NOT_CHECKPOINTED, 10 + 2 * n, 8 + n)
       rings.begin(state)
-      for (let n = 0; n < 10_000; n++) expect(rings.take(STATE.LOOSE)).to.equal(10 + 2 * n)
-      expect(rings.slots(STATE.LOOSE)).to.equal(0)
+      for (let n = 0; n < 10_000; n++) expect(rings.take(STATE.RING_NOT_CHECKPOINTED)).to.equal(10 + 2 * n)
+      expect(rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.equal(0)
     })
   })
 
@@ -94,13 +94,13 @@ describe('a ring of freed slots', () => {
     withRings((rings, region) => {
       const state = freshState()
       rings.begin(state)
-      rings.push(STATE.READY, 4, 0, 2 ** 30)
-      for (let n = 0; n < 1000; n++) rings.push(STATE.READY, 4 + 2 ** 30 + n, 0)
-      expect(rings.runs(STATE.READY)).to.equal(1)
-      expect(rings.slots(STATE.READY)).to.equal(2 ** 30 + 1000)
+      rings.push(STATE.RING_REUSABLE, 4, 0, 2 ** 30)
+      for (let n = 0; n < 1000; n++) rings.push(STATE.RING_REUSABLE, 4 + 2 ** 30 + n, 0)
+      expect(rings.runs(STATE.RING_REUSABLE)).to.equal(1)
+      expect(rings.slots(STATE.RING_REUSABLE)).to.equal(2 ** 30 + 1000)
       expect(region.sizeBytes()).to.be.at.most(Control.endOfBitmap(0) + 64 * 1024)
-      for (let n = 0; n < 10; n++) expect(rings.take(STATE.READY)).to.equal(4 + n)
-      expect(rings.slotsUpTo(STATE.READY, 0)).to.equal(2 ** 30 + 990)
+      for (let n = 0; n < 10; n++) expect(rings.take(STATE.RING_REUSABLE)).to.equal(4 + n)
+      expect(rings.slotsUpTo(STATE.RING_REUSABLE, 0)).to.equal(2 ** 30 + 990)
     })
   })
 
@@ -109,12 +109,12 @@ describe('a ring of freed slots', () => {
       const state = freshState()
       rings.begin(state)
       for (let n = 0; n < 10; n++) {
-        rings.push(STATE.LOOSE, 4, 8 + n, 2 ** 30)
-        rings.push(STATE.LOOSE, 9, 9 + n)
+        rings.push(STATE.RING_NOT_CHECKPOINTED, 4, 8 + n, 2 ** 30)
+        rings.push(STATE.RING_NOT_CHECKPOINTED, 9, 9 + n)
         rings.begin(state)
-        rings.dropUpTo(STATE.LOOSE, 8 + n)
-        expect(rings.slots(STATE.LOOSE)).to.equal(1)
-        expect(rings.take(STATE.LOOSE)).to.equal(9)
+        rings.dropUpTo(STATE.RING_NOT_CHECKPOINTED, 8 + n)
+        expect(rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.equal(1)
+        expect(rings.take(STATE.RING_NOT_CHECKPOINTED)).to.equal(9)
       }
     })
   })
@@ -123,15 +123,15 @@ describe('a ring of freed slots', () => {
     withRings((rings, region) => {
       const state = freshState()
       rings.begin(state)
-      for (const ring of [STATE.READY, STATE.LOOSE, STATE.BOUND, STATE.HELD] as Ring[]) rings.enlargeFor(ring, 0)
+      for (const ring of [STATE.RING_REUSABLE, STATE.RING_NOT_CHECKPOINTED, STATE.RING_CHECKPOINTED, STATE.RING_PINNED] as Ring[]) rings.enlargeFor(ring, 0)
       fill(region)
-      for (let n = 0; n < 10; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8)
-      expect(rings.keepRoom(STATE.LOOSE), 'no need to grow yet').to.equal(true)
-      for (let n = 10; n < MIN_RING_ENTRIES * 2; n++) rings.push(STATE.LOOSE, 10 + 2 * n, 8)
-      expect(rings.keepRoom(STATE.LOOSE)).to.equal(false)
-      expect(state[STATE.LOST]! + rings.slots(STATE.LOOSE)).to.equal(MIN_RING_ENTRIES * 2)
-      expect(rings.slots(STATE.LOOSE)).to.be.at.least(MIN_RING_ENTRIES)
-      for (let n = 0; rings.slots(STATE.LOOSE) > 0; n++) expect(rings.take(STATE.LOOSE)).to.equal(10 + 2 * n)
+      for (let n = 0; n < 10; n++) rings.push(STATE.RING_NOT_CHECKPOINTED, 10 + 2 * n, 8)
+      expect(rings.keepRoom(STATE.RING_NOT_CHECKPOINTED), 'no need to grow yet').to.equal(true)
+      for (let n = 10; n < MIN_RING_ENTRIES * 2; n++) rings.push(STATE.RING_NOT_CHECKPOINTED, 10 + 2 * n, 8)
+      expect(rings.keepRoom(STATE.RING_NOT_CHECKPOINTED)).to.equal(false)
+      expect(state[STATE.LOST]! + rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.equal(MIN_RING_ENTRIES * 2)
+      expect(rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.be.at.least(MIN_RING_ENTRIES)
+      for (let n = 0; rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0; n++) expect(rings.take(STATE.RING_NOT_CHECKPOINTED)).to.equal(10 + 2 * n)
     })
   })
 })

@@ -19,7 +19,7 @@ function leafFill(engine: Engine): number {
   const visit = (slot: SlotNo, level: number): void => {
     const node = new Node().at(space, slot)
     if (level === 0) {
-      expect(space.u8[space.reach(slot)]![space.base(slot) + SLOT.TYPE]).to.equal(TYPE.LEAF)
+      expect(space.u8[space.windowOf(slot)]![space.byteOf(slot) + SLOT.TYPE]).to.equal(TYPE.LEAF)
       used += node.usedBytes
       leaves++
     } else {

@@ -19,7 +19,7 @@ import {
 import { BIN } from '../../package-root.js'
 
 /** What writes. */
-export interface Hands {
+export interface Executor {
   readonly lanes: number
   /** Resolves when every thread has the database open. */
   ready(): Promise<void>
@@ -33,7 +33,7 @@ export interface Hands {
 }
 
 /** Threads of this process. */
-export class Crew implements Hands {
+export class ThreadExecutor implements Executor {
   readonly lanes: number
   readonly #pool: Piscina
   readonly #words: Int32Array
@@ -172,7 +172,7 @@ class Helper {
 }
 
 /** Several processes, each with as many threads as the plan says. */
-export class Processes implements Hands {
+export class ProcessExecutor implements Executor {
   readonly lanes: number
   readonly #helpers: Helper[]
   readonly #threads: number
@@ -211,14 +211,14 @@ const PROGRESS_INTERVAL_MS = 100
 
 /** Runs in such a process: does what it is told until the other end of the channel is gone. */
 export async function helpOut(): Promise<void> {
-  let crew: Crew | undefined
+  let crew: ThreadExecutor | undefined
   // Ctrl-C reaches every process of the terminal; the one that was started by hand decides.
   process.on('SIGINT', () => undefined)
   const send = (reply: Reply): void => void process.send?.(reply, () => undefined)
   const act = (request: Request): unknown => {
     const { method, lane, argument } = request
     if (method === 'plan') {
-      crew = new Crew(argument as LoadPlan, { keepCheckpointing: false, startThreads: true })
+      crew = new ThreadExecutor(argument as LoadPlan, { keepCheckpointing: false, startThreads: true })
       return undefined
     }
     if (crew === undefined) throw new Error('no plan yet')

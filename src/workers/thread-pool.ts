@@ -5,11 +5,8 @@
 // A lane (lane.ts) asks for a thread and keeps it, with an engine that is open and warm, until it has been idle for
 // too long or another lane is in want. How many there are is limited for each kind of work on its own, over all
 // databases together, so that no kind ever waits for another.
-import type { Lane } from './lane.js'
+import type { Kind, Lane, ThreadSource } from './lane.js'
 import { WorkerThread } from './thread.js'
-
-/** What lanes are for. `doors`: opening and closing databases. */
-export type Kind = 'writes' | 'lists' | 'long' | 'doors'
 
 /** Threads that each kind of work may have, over all databases; a database that may have more alone gets them. */
 export const THREADS_OF_A_KIND = 16
@@ -26,7 +23,7 @@ interface KindState {
 
 const newKind = (): KindState => ({ used: 0, idle: new Map(), waiting: [] })
 
-export class Crew {
+export class ThreadPool implements ThreadSource {
   readonly #kinds: Record<Kind, KindState> = { writes: newKind(), lists: newKind(), long: newKind(), doors: newKind() }
   /** Threads that work for nobody, longest first. */
   readonly #free: WorkerThread[] = []
@@ -171,4 +168,4 @@ export class Crew {
 }
 
 /** Of this thread. */
-export const crew = new Crew()
+export const threadPool = new ThreadPool()

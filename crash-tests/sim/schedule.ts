@@ -13,7 +13,7 @@ interface Event {
   step: number
 }
 
-export class Fate {
+export class Schedule {
   /** Names of the events that happened, in order. */
   readonly happened: string[] = []
   readonly #only: ReadonlySet<string> | undefined

@@ -6,7 +6,7 @@ import { open, type MmapdbError, type OpenOptions } from '../../../src/index.js'
 import { operations } from './entries.js'
 import { READS } from './reads.js'
 
-export interface Crew {
+export interface ReaderProcess {
   readonly path: string
   readonly options: OpenOptions
   readonly seed: number
@@ -17,17 +17,17 @@ export interface Crew {
 }
 
 /** How often each thing was done, and what went wrong. */
-export interface Deeds {
+export interface ReadReport {
   readonly counts: Record<string, number>
   readonly problems: string[]
 }
 
-interface ThreadData extends Crew {
+interface ThreadData extends ReaderProcess {
   readonly role: 'writer' | 'reader'
   readonly number: number
 }
 
-async function thread({ path, options, seed, endMs, role, number }: ThreadData): Promise<Deeds> {
+async function thread({ path, options, seed, endMs, role, number }: ThreadData): Promise<ReadReport> {
   const counts: Record<string, number> = {}
   const problems: string[] = []
   const random = new Random(mix(seed, number))
@@ -62,7 +62,7 @@ async function thread({ path, options, seed, endMs, role, number }: ThreadData):
   return { counts, problems }
 }
 
-function startThread(data: ThreadData): Promise<Deeds> {
+function startThread(data: ThreadData): Promise<ReadReport> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: data })
     worker.once('message', resolve)
@@ -71,9 +71,9 @@ function startThread(data: ThreadData): Promise<Deeds> {
   })
 }
 
-async function run(crew: Crew): Promise<Deeds> {
-  const roles = [...Array.from({ length: crew.writers }, () => 'writer' as const), ...Array.from({ length: crew.readers }, () => 'reader' as const)]
-  const all = await Promise.all(roles.map((role, number) => startThread({ ...crew, role, number })))
+async function run(spec: ReaderProcess): Promise<ReadReport> {
+  const roles = [...Array.from({ length: spec.writers }, () => 'writer' as const), ...Array.from({ length: spec.readers }, () => 'reader' as const)]
+  const all = await Promise.all(roles.map((role, number) => startThread({ ...spec, role, number })))
   const counts: Record<string, number> = {}
   for (const deeds of all) for (const [what, count] of Object.entries(deeds.counts)) counts[what] = (counts[what] ?? 0) + count
   return { counts, problems: all.flatMap(({ problems }) => problems) }
@@ -81,8 +81,8 @@ async function run(crew: Crew): Promise<Deeds> {
 
 if (!isMainThread) parentPort!.postMessage(await thread(workerData as ThreadData))
 else if (process.send !== undefined) {
-  const answer = (deeds: Deeds): void => void process.send!(deeds, () => process.disconnect())
-  process.once('message', (crew) => {
-    run(crew as Crew).then(answer, (error: Error) => answer({ counts: {}, problems: [error.stack ?? String(error)] }))
+  const answer = (deeds: ReadReport): void => void process.send!(deeds, () => process.disconnect())
+  process.once('message', (spec) => {
+    run(spec as ReaderProcess).then(answer, (error: Error) => answer({ counts: {}, problems: [error.stack ?? String(error)] }))
   })
 }

@@ -1,0 +1,128 @@
+// Operations collected into the bytes of one frame.
+import { InvalidError, IoError } from '../errors.js'
+import { MAX_FRAME_BYTES, MAX_KEY_BYTES } from '../limits.js'
+import { FRAME, FRAME_TYPE_OPERATIONS, OP, OP_DEL, OP_PUT } from './frame.js'
+
+const EMPTY = new Uint8Array(0)
+
+/**
+ * Collects operations into the bytes of one frame. The buffer is reused after `reset`, unless it
+ * was given away with `take`.
+ */
+export class FrameBuilder {
+  #buffer: Buffer
+  #length: number = FRAME.HEADER_BYTES
+  #opCount = 0
+  readonly #initialBytes: number
+
+  constructor(initialBytes = 4096) {
+    this.#initialBytes = initialBytes
+    this.#buffer = Buffer.allocUnsafeSlow(initialBytes)
+  }
+
+  get lengthBytes(): number {
+    return this.#length
+  }
+  get opCount(): number {
+    return this.#opCount
+  }
+
+  reset(): void {
+    this.#length = FRAME.HEADER_BYTES
+    this.#opCount = 0
+    if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
+  }
+
+  /** Adds all operations of another frame, behind those that are here. */
+  append(other: FrameBuilder): void {
+    const end = this.#length + other.#length - FRAME.HEADER_BYTES
+    if (end > MAX_FRAME_BYTES) throw tooLarge()
+    if (end > this.#buffer.length) this.#enlarge(end)
+    other.#buffer.copy(this.#buffer, this.#length, FRAME.HEADER_BYTES, other.#length)
+    this.#length = end
+    this.#opCount += other.#opCount
+  }
+
+  put(key: Uint8Array, keyLength: number, value: Uint8Array): void {
+    this.#add(OP_PUT, key, keyLength, value)
+  }
+
+  del(key: Uint8Array, keyLength: number): void {
+    this.#add(OP_DEL, key, keyLength, EMPTY)
+  }
+
+  /** The frame as it stands, header not sealed yet. Valid until the next call. */
+  frame(): Buffer {
+    this.#header()
+    return this.#buffer.subarray(0, this.#length)
+  }
+
+  /** The frame in memory of its own, which the caller owns; the builder starts anew. */
+  take(): Buffer {
+    const frame = this.frame()
+    this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
+    this.reset()
+    return frame
+  }
+
+  #header(): void {
+    writeHeader(this.#buffer, this.#length, this.#opCount)
+  }
+
+  #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
+    // No frame of the log may have one: whoever applies it takes it for damage.
+    if (keyLength === 0 || keyLength > MAX_KEY_BYTES) throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
+    // Read once: of memory that another thread can make longer it may be another one the next time.
+    const valueLength = value.length
+    const at = this.#length
+    const end = at + OP.HEADER_BYTES + keyLength + valueLength
+    if (end > MAX_FRAME_BYTES) throw tooLarge()
+    if (end > this.#buffer.length) this.#enlarge(end)
+    const b = this.#buffer
+    b[at + OP.KIND] = kind
+    b[at + OP.FLAGS] = 0
+    b[at + OP.KEY_LENGTH] = keyLength
+    b[at + OP.KEY_LENGTH + 1] = keyLength >>> 8
+    b[at + OP.VALUE_LENGTH] = valueLength
+    b[at + OP.VALUE_LENGTH + 1] = valueLength >>> 8
+    b[at + OP.VALUE_LENGTH + 2] = valueLength >>> 16
+    b[at + OP.VALUE_LENGTH + 3] = valueLength >>> 24
+    const k = at + OP.HEADER_BYTES
+    for (let i = 0; i < keyLength; i++) b[k + i] = key[i]!
+    b.set(value, k + keyLength)
+    this.#length = end
+    this.#opCount++
+  }
+
+  #enlarge(neededBytes: number): void {
+    const bigger = setAside(Math.max(neededBytes, Math.min(this.#buffer.length * 2, MAX_FRAME_BYTES)))
+    this.#buffer.copy(bigger, 0, 0, this.#length)
+    this.#buffer = bigger
+  }
+}
+
+function setAside(bytes: number): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(bytes)
+  } catch (cause) {
+    throw new IoError(`There is no memory for a write of ${bytes} bytes. Nothing was written.`, { cause })
+  }
+}
+
+function writeHeader(into: Buffer, lengthBytes: number, opCount: number): void {
+  into.fill(0, 0, FRAME.HEADER_BYTES)
+  into.writeUInt32LE(lengthBytes, FRAME.LENGTH)
+  into[FRAME.TYPE] = FRAME_TYPE_OPERATIONS
+  into.writeUInt32LE(opCount, FRAME.OP_COUNT)
+}
+
+/** A frame of operations that are bytes already, not sealed yet. */
+export function newFrame(operations: Uint8Array, opCount: number): Buffer {
+  const frame = setAside(FRAME.HEADER_BYTES + operations.length)
+  writeHeader(frame, frame.length, opCount)
+  frame.set(operations, FRAME.HEADER_BYTES)
+  return frame
+}
+
+const tooLarge = (): InvalidError =>
+  new InvalidError(`A batch may hold at most ${MAX_FRAME_BYTES} bytes of keys and values; split it into smaller ones.`)

@@ -1,0 +1,108 @@
+// Whether the end of the log is one that a crash leaves, or damage.
+//
+//   torn tail: nothing behind the end proves that it had been on disk. The frames there were never
+//     acknowledged; they are dropped.
+//   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
+//     (one is made only when all before it is on disk). Acknowledged data is damaged.
+import { CorruptError } from '../errors.js'
+import { crc32c } from '../encoding/crc32c.js'
+import { FRAME } from './frame.js'
+import type { Log, OpenSegment } from './log.js'
+import { lsnToHex, type Lsn } from './lsn.js'
+import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
+
+/** Bytes of the log looked at in one go. */
+const CHUNK_BYTES = 1024 * 1024
+
+/** What lies behind the last good frame. */
+export interface LogEnd {
+  /** LSN behind the last good frame. */
+  readonly lsn: Lsn
+  /** Bytes of frames behind it that were begun, and never acknowledged. */
+  readonly tornBytes: number
+}
+
+/**
+ * Looks behind the end of the log. Throws `CorruptError` (with the LSN) if what is missing there
+ * had been on disk: rot, not a torn tail.
+ */
+export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined): LogEnd {
+  const rotten = (why: string): CorruptError =>
+    new CorruptError(
+      `The log is damaged at LSN ${end} (0x${lsnToHex(end)}): ${why}. Acknowledged writes from there on are not ` +
+        'readable. Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+      { lsn: end, ...(segment === undefined ? {} : { path: segment.path }) },
+    )
+  if (segment === undefined) throw rotten('the segment that holds it is missing or its header is damaged')
+  for (const start of log.starts()) {
+    if (start < end) continue
+    const later = log.segment(start)
+    if (later !== undefined) {
+      if (start > end) throw rotten(`a later segment begins at LSN ${start}, so all before it had been on disk`)
+      continue
+    }
+    // No good header. A segment that was never finished has no frame of its own either.
+    if (!isUnfinished(log, start)) {
+      throw rotten(`the header of segment ${lsnToHex(start)}.wal is damaged, and frames follow it`)
+    }
+  }
+  return scanAfter(segment, end, rotten)
+}
+
+/**
+ * True if a segment was begun at `start` and never finished: its file is there, its header is not
+ * whole, and no frame follows.
+ */
+export const isUnfinished = (log: Log, start: Lsn): boolean =>
+  log.starts().includes(start) && log.segment(start) === undefined && firstFrameOf(log, start) !== start
+
+/** Where the first frame of a segment whose header cannot be read says that it lies; 0 if there is none. */
+function firstFrameOf(log: Log, start: Lsn): number {
+  const path = `${log.directory}/${lsnToHex(start)}.wal`
+  const { kind, sizeBytes } = log.storage.info(path)
+  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return 0
+  const file = log.storage.openFile(path, 'read')
+  try {
+    return firstFrameLsn(file)
+  } finally {
+    file.close()
+  }
+}
+
+/** Looks for good frames in the rest of the segment: any LSN field that names its own place. */
+function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => CorruptError): LogEnd {
+  const { file, header } = segment
+  const limit = header.limitLsn
+  let furthest: number = end
+  const chunk = Buffer.from(new ArrayBuffer(CHUNK_BYTES))
+  const words = new Int32Array(chunk.buffer)
+  const head = Buffer.alloc(FRAME.HEADER_BYTES)
+  for (let lsn: number = end; lsn < limit; lsn += CHUNK_BYTES) {
+    const got = file.read(chunk, 0, Math.min(CHUNK_BYTES, limit - lsn), filePosition(header.startLsn, lsn as Lsn))
+    if (got <= 0) break
+    for (let i = 0; i + 8 <= got; i += 8) {
+      // The LSN field of a frame at `candidate` lies 8 bytes behind its start.
+      const candidate = lsn + i - FRAME.LSN
+      if (words[i >> 2] !== (candidate | 0) || candidate < end) continue
+      if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate as Lsn)) < head.length) continue
+      if (head.readUIntLE(FRAME.LSN, 6) !== candidate) continue
+      const length = head.readUInt32LE(FRAME.LENGTH)
+      if (length < FRAME.HEADER_BYTES || candidate + length > limit) continue
+      if (!isGood(segment, candidate as Lsn, length)) {
+        // The torn frame itself.
+        if (candidate === end) furthest = Math.max(furthest, candidate + length)
+        continue
+      }
+      const watermark = head.readUIntLE(FRAME.WATERMARK, 6)
+      if (watermark > end) throw rotten(`the frame at LSN ${candidate} proves that all before LSN ${watermark} had been on disk`)
+      furthest = Math.max(furthest, candidate + length)
+    }
+  }
+  return { lsn: end, tornBytes: furthest - end }
+}
+
+function isGood(segment: OpenSegment, lsn: Lsn, length: number): boolean {
+  const frame = Buffer.allocUnsafe(length)
+  if (segment.file.read(frame, 0, length, filePosition(segment.startLsn, lsn)) < length) return false
+  return crc32c(frame.subarray(FRAME.LENGTH), segment.header.salt) === frame.readUInt32LE(FRAME.CRC)
+}
