@@ -8,8 +8,12 @@ import { dirname, join } from 'node:path'
 
 /** Returns { script, peakBytes(), remove() }: `script` is what a shell runs to step inside. */
 export function limitedMemory(bytes) {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((line) => line.split(' '))
-  const own = readFileSync('/proc/self/cgroup', 'utf8').split('\n').map((line) => line.split(':'))
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+  const own = readFileSync('/proc/self/cgroup', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'))
   const first = mounts.find(([, , type, options]) => type === 'cgroup' && options.split(',').includes('memory'))
   const name = `mmapdb-bench-${process.pid}`
   try {
@@ -23,9 +27,11 @@ export function limitedMemory(bytes) {
     const second = mounts.find(([, , type]) => type === 'cgroup2')
     if (second === undefined) throw new Error('no cgroup file system is mounted')
     let above = join(second[1], own.find(([hierarchy]) => hierarchy === '0')?.[2] ?? '/')
-    const handsDown = (path) => existsSync(path) && readFileSync(join(path, 'cgroup.subtree_control'), 'utf8').split(/\s/).includes('memory')
+    const handsDown = (path) =>
+      existsSync(path) && readFileSync(join(path, 'cgroup.subtree_control'), 'utf8').split(/\s/).includes('memory')
     while (!handsDown(above)) {
-      if (above === second[1] || above === dirname(above)) throw new Error('no cgroup hands the memory controller down (cgroup.subtree_control)')
+      if (above === second[1] || above === dirname(above))
+        throw new Error('no cgroup hands the memory controller down (cgroup.subtree_control)')
       above = dirname(above)
     }
     const directory = join(above, name)
@@ -34,14 +40,17 @@ export function limitedMemory(bytes) {
     if (existsSync(join(directory, 'memory.swap.max'))) writeFileSync(join(directory, 'memory.swap.max'), '0')
     return cgroup(directory, 'memory.peak')
   } catch (error) {
-    throw new Error(`a memory limit needs root and the memory controller of cgroup version 1 or 2: ${error.message}`, { cause: error })
+    throw new Error(`a memory limit needs root and the memory controller of cgroup version 1 or 2: ${error.message}`, {
+      cause: error,
+    })
   }
 }
 
 function cgroup(directory, peak) {
   return {
     script: `echo $$ > ${join(directory, 'cgroup.procs')}`,
-    peakBytes: () => (existsSync(join(directory, peak)) ? Number(readFileSync(join(directory, peak), 'utf8')) : Number.NaN),
+    peakBytes: () =>
+      existsSync(join(directory, peak)) ? Number(readFileSync(join(directory, peak), 'utf8')) : Number.NaN,
     remove: () => rmdirSync(directory),
   }
 }

@@ -17,7 +17,9 @@ const anyKey = () => keyOf(next() % entries)
 const value = values(next(), 256, valueBytes)
 
 const openMs = performance.now()
-const db = await (await loadStore(store)).open(directory, { workers: phase === 'get' || phase === 'scan' ? 0 : WORKERS })
+const db = await (
+  await loadStore(store)
+).open(directory, { workers: phase === 'get' || phase === 'scan' ? 0 : WORKERS })
 const opened = performance.now() - openMs
 
 /** How late a timer of 1 ms is. */
@@ -43,7 +45,7 @@ async function timed(act, lanes = 1, perAct = 1) {
   let acts = 0
   await Promise.all(
     Array.from({ length: lanes }, async () => {
-      for (let now = performance.now(); now - start < seconds * 1000; ) {
+      for (let now = performance.now(); now - start < seconds * 1000;) {
         await act()
         const then = performance.now()
         histogram.record(Math.max(1, Math.round((then - now) * 1000)))
@@ -77,7 +79,9 @@ function scanOnce() {
   const from = keyOf(next() % (entries - SCAN))
   let bytes = 0
   let count = 0
-  const found = store.startsWith('mmapdb') ? db.db.values({ gte: from, limit: SCAN }) : db.db.getRange({ start: from, limit: SCAN }).map((entry) => entry.value)
+  const found = store.startsWith('mmapdb')
+    ? db.db.values({ gte: from, limit: SCAN })
+    : db.db.getRange({ start: from, limit: SCAN }).map((entry) => entry.value)
   for (const v of found) {
     bytes += v.length
     count++
@@ -119,7 +123,10 @@ const PHASES = {
   /** Overwrites at random and counts up, saying how far it is known to have got, until it is killed. */
   async killed() {
     for (let n = 1; ; n++) {
-      await Promise.all([db.put(`count:${n}`, Buffer.from(value())), ...Array.from({ length: AT_A_TIME - 1 }, () => db.put(anyKey(), Buffer.from(value())))])
+      await Promise.all([
+        db.put(`count:${n}`, Buffer.from(value())),
+        ...Array.from({ length: AT_A_TIME - 1 }, () => db.put(anyKey(), Buffer.from(value()))),
+      ])
       process.stdout.write(`${n}\n`)
     }
   },
@@ -128,7 +135,13 @@ const PHASES = {
     for (let n = 0; n < 1000; n++) mustBe(db.get(anyKey()))
     const report = db.db.recovery
     const io = ioBytes()
-    return { openMs: opened, acknowledged, ...(report === undefined ? {} : { replayedMiB: (report.toLsn - report.fromLsn) / 2 ** 20 }), readMiB: io.read / 2 ** 20, writtenMiB: io.written / 2 ** 20 }
+    return {
+      openMs: opened,
+      acknowledged,
+      ...(report === undefined ? {} : { replayedMiB: (report.toLsn - report.fromLsn) / 2 ** 20 }),
+      readMiB: io.read / 2 ** 20,
+      writtenMiB: io.written / 2 ** 20,
+    }
   },
 }
 

@@ -20,7 +20,10 @@ const { values: options } = parseArgs({
     factor: { type: 'string', default: '8' },
     seconds: { type: 'string', default: '10' },
     stores: { type: 'string', default: 'mmapdb,lmdb-single-pages,lmdb-durable' },
-    phases: { type: 'string', default: 'load,get,get-async,scan,put,killed,recover,get in memory,get-async in memory,scan in memory' },
+    phases: {
+      type: 'string',
+      default: 'load,get,get-async,scan,put,killed,recover,get in memory,get-async in memory,scan in memory',
+    },
     dir: { type: 'string', default: fileURLToPath(new URL('data', import.meta.url)) },
     keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -33,10 +36,13 @@ const VALUE_BYTES = 900
 const entries = Math.ceil((limitBytes * Number(options.factor)) / 1024)
 const root = resolve(options.dir)
 mkdirSync(root, { recursive: true })
-if (fileSystem(root) === 'tmpfs') throw new Error(`${root} is on tmpfs, which is memory: choose a directory on a disk with --dir`)
+if (fileSystem(root) === 'tmpfs')
+  throw new Error(`${root} is on tmpfs, which is memory: choose a directory on a disk with --dir`)
 
 console.log(machine(root))
-console.log(`limit ${options['limit-mib']} MiB, ${entries.toLocaleString('en-US')} entries of ${VALUE_BYTES} bytes (${(entries / 2 ** 20).toFixed(1)} GiB), ${seconds} s each`)
+console.log(
+  `limit ${options['limit-mib']} MiB, ${entries.toLocaleString('en-US')} entries of ${VALUE_BYTES} bytes (${(entries / 2 ** 20).toFixed(1)} GiB), ${seconds} s each`,
+)
 const results = {}
 for (const store of options.stores.split(',')) {
   const directory = join(root, `larger-${store.split('=')[0]}`)
@@ -46,10 +52,17 @@ for (const store of options.stores.split(',')) {
   let acknowledged
   for (const phase of options.phases.split(',')) {
     const [what, inMemory] = [phase.replace(' in memory', ''), phase.endsWith(' in memory')]
-    const result = await run({ phase: what, store, directory, entries, seconds, valueBytes: VALUE_BYTES, acknowledged, warm: inMemory }, !inMemory)
+    const result = await run(
+      { phase: what, store, directory, entries, seconds, valueBytes: VALUE_BYTES, acknowledged, warm: inMemory },
+      !inMemory,
+    )
     if (what === 'killed') acknowledged = result.acknowledged
     results[store][phase] = result
-    console.log(`${phase.padEnd(20)} ${Object.entries(result).map(([key, value]) => `${key} ${format(value)}`).join(', ')}`)
+    console.log(
+      `${phase.padEnd(20)} ${Object.entries(result)
+        .map(([key, value]) => `${key} ${format(value)}`)
+        .join(', ')}`,
+    )
   }
   if (!options.keep) rmSync(directory, { recursive: true, force: true })
 }
@@ -60,9 +73,13 @@ async function run(parameters, limited) {
   if (limited) dropFromMemory(parameters.directory)
   const group = limited ? limitedMemory(limitBytes) : undefined
   const script = fileURLToPath(new URL('larger-than-memory-phase.js', import.meta.url))
-  const child = spawn('sh', ['-c', `${group?.script ?? ':'} && exec "$0" "$@"`, process.execPath, script, JSON.stringify(parameters)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    'sh',
+    ['-c', `${group?.script ?? ':'} && exec "$0" "$@"`, process.execPath, script, JSON.stringify(parameters)],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   let output = ''
   let errors = ''
   let killing
@@ -76,8 +93,17 @@ async function run(parameters, limited) {
   const peakMiB = group === undefined ? undefined : group.peakBytes() / 2 ** 20
   group?.remove()
   if (parameters.phase === 'killed') {
-    if (signal !== 'SIGKILL') throw new Error(`${parameters.phase} of ${parameters.store} ended with ${signal}: ${errors}`)
-    return { acknowledged: Number(output.trimEnd().split('\n').filter((line) => /^\d+$/.test(line)).at(-1)) }
+    if (signal !== 'SIGKILL')
+      throw new Error(`${parameters.phase} of ${parameters.store} ended with ${signal}: ${errors}`)
+    return {
+      acknowledged: Number(
+        output
+          .trimEnd()
+          .split('\n')
+          .filter((line) => /^\d+$/.test(line))
+          .at(-1),
+      ),
+    }
   }
   const line = output.split('\n').find((text) => text.startsWith('RESULT '))
   if (line === undefined) throw new Error(`${parameters.phase} of ${parameters.store} ended with ${signal}: ${errors}`)
@@ -89,7 +115,9 @@ async function run(parameters, limited) {
 
 function filesOf(directory) {
   if (!existsSync(directory)) return []
-  return readdirSync(directory, { recursive: true }).map((name) => join(directory, name)).filter((path) => statSync(path).isFile())
+  return readdirSync(directory, { recursive: true })
+    .map((name) => join(directory, name))
+    .filter((path) => statSync(path).isFile())
 }
 
 function bytesOf(directory) {
@@ -98,7 +126,8 @@ function bytesOf(directory) {
 
 /** Flushes the files and asks the kernel to forget their pages (dd does: posix_fadvise with DONTNEED). */
 function dropFromMemory(directory) {
-  for (const path of filesOf(directory)) execFileSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none'])
+  for (const path of filesOf(directory))
+    execFileSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none'])
 }
 
 function format(x) {

@@ -30,7 +30,8 @@ const root = resolve(options.dir)
 mkdirSync(root, { recursive: true })
 
 const names = positionals.length > 0 ? positionals : Object.keys(cases)
-for (const name of names) if (cases[name] === undefined) throw new Error(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
+for (const name of names)
+  if (cases[name] === undefined) throw new Error(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
 
 console.log(machine(root))
 for (const name of names) {
@@ -49,7 +50,9 @@ async function compare(name, variant) {
       if (result !== undefined) results.get(store).push(result)
     }
   }
-  const label = Object.entries(variant).map(([key, value]) => `, ${key} ${value}`).join('')
+  const label = Object.entries(variant)
+    .map(([key, value]) => `, ${key} ${value}`)
+    .join('')
   console.log(`\n## ${title}${label}`)
   const first = median(results.get(stores[0]).map((r) => r.figure))
   for (const [store, list] of results) {
@@ -62,7 +65,9 @@ async function compare(name, variant) {
     const ratio = better === 'more' ? first / middle : middle / first
     const spread = `${format(Math.min(...figures))} to ${format(Math.max(...figures))}`
     const notes = Object.entries(list[0].notes ?? {})
-      .map(([key, value]) => `${key} ${format(typeof value === 'number' ? median(list.map((r) => r.notes[key])) : value)}`)
+      .map(
+        ([key, value]) => `${key} ${format(typeof value === 'number' ? median(list.map((r) => r.notes[key])) : value)}`,
+      )
       .join(', ')
     console.log(
       `${store.split('/').slice(0, 3).join('/').padEnd(16)} ${format(middle).padStart(12)} ${unit}   (${spread})` +
@@ -70,7 +75,8 @@ async function compare(name, variant) {
         (notes === '' ? '' : `   ${notes}`),
     )
   }
-  if (options.json) appendFileSync(options.json, `${JSON.stringify({ name, variant, results: Object.fromEntries(results) })}\n`)
+  if (options.json)
+    appendFileSync(options.json, `${JSON.stringify({ name, variant, results: Object.fromEntries(results) })}\n`)
 }
 
 async function measure(name, store, variant) {
@@ -80,11 +86,15 @@ async function measure(name, store, variant) {
   else rmSync(directory, { recursive: true, force: true })
   settle()
   const parameters = { name, store, directory, entries, seconds, seed: freshSeed(), ...variant }
-  const child = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL('child.js', import.meta.url)), JSON.stringify(parameters)], {
-    encoding: 'utf8',
-    maxBuffer: 2 ** 26,
-    timeout: 300_000,
-  })
+  const child = spawnSync(
+    process.execPath,
+    ['--expose-gc', fileURLToPath(new URL('child.js', import.meta.url)), JSON.stringify(parameters)],
+    {
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+      timeout: 300_000,
+    },
+  )
   if (fresh) rmSync(directory, { recursive: true, force: true })
   const line = child.stdout.split('\n').find((text) => text.startsWith('RESULT '))
   if (line === undefined) {

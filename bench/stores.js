@@ -83,7 +83,11 @@ const STORES = {
         return {
           db,
           put: (key, value) => db.put(key, value, { sync: true }),
-          batch: (pairs) => db.batch(pairs.map(([key, value]) => ({ type: 'put', key, value })), { sync: true }),
+          batch: (pairs) =>
+            db.batch(
+              pairs.map(([key, value]) => ({ type: 'put', key, value })),
+              { sync: true },
+            ),
           get: (key) => db.getSync(key),
           async scan() {
             let count = 0

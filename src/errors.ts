@@ -44,9 +44,9 @@ const TABLE = {
 export type MmapdbErrorCode = keyof typeof TABLE
 
 /** The exit code that the command line gives each code of `MmapdbError`. */
-export const EXIT_CODES = Object.fromEntries(
-  Object.entries(TABLE).map(([code, [, exitCode]]) => [code, exitCode]),
-) as { readonly [Code in MmapdbErrorCode]: (typeof TABLE)[Code][1] }
+export const EXIT_CODES = Object.fromEntries(Object.entries(TABLE).map(([code, [, exitCode]]) => [code, exitCode])) as {
+  readonly [Code in MmapdbErrorCode]: (typeof TABLE)[Code][1]
+}
 
 /** Base class of every error that mmapdb throws on purpose. */
 export class MmapdbError extends Error {

@@ -62,7 +62,9 @@ describe('the house', () => {
   })
 
   it('has no arrow upwards', () => {
-    const upwards = files.flatMap(({ name, imports }) => imports.filter(({ from }) => floorOf(from) > floorOf(name)).map(({ from }) => `${name} -> ${from}`))
+    const upwards = files.flatMap(({ name, imports }) =>
+      imports.filter(({ from }) => floorOf(from) > floorOf(name)).map(({ from }) => `${name} -> ${from}`),
+    )
     expect(upwards).to.deep.equal([])
   })
 
@@ -74,17 +76,27 @@ describe('the house', () => {
     const limitOf = (name: string): number => (name === 'src/engine/engine' ? MAX_ENGINE_LINES : MAX_FILE_LINES)
     const tooLong = everything.flatMap((file) => [
       ...(file.lines.length > limitOf(file.name) ? [`${file.name} has ${file.lines.length} lines`] : []),
-      ...(isProductFile(file) ? file.functions.filter(({ lines }) => lines > MAX_FUNCTION_LINES).map(({ name, lines }) => `${name} in ${file.name} has ${lines} lines`) : []),
-      ...file.lines.flatMap((line, i) => (line.length > MAX_LINE_LENGTH ? [`${file.name}:${i + 1} is ${line.length} characters long`] : [])),
+      ...(isProductFile(file)
+        ? file.functions
+            .filter(({ lines }) => lines > MAX_FUNCTION_LINES)
+            .map(({ name, lines }) => `${name} in ${file.name} has ${lines} lines`)
+        : []),
+      ...file.lines.flatMap((line, i) =>
+        line.length > MAX_LINE_LENGTH ? [`${file.name}:${i + 1} is ${line.length} characters long`] : [],
+      ),
     ])
     expect(tooLong).to.deep.equal([])
   })
 
   it('exports nothing that no other file uses', () => {
-    const used = new Set(everything.flatMap(({ imports }) => imports.flatMap(({ from, names }) => names.map((name) => `${from}#${name}`))))
+    const used = new Set(
+      everything.flatMap(({ imports }) => imports.flatMap(({ from, names }) => names.map((name) => `${from}#${name}`))),
+    )
     const idle = everything
       .filter(({ name }) => name !== 'src/index')
-      .flatMap(({ name, exports }) => exports.filter((exported) => !used.has(`${name}#${exported}`)).map((exported) => `${exported} of ${name}`))
+      .flatMap(({ name, exports }) =>
+        exports.filter((exported) => !used.has(`${name}#${exported}`)).map((exported) => `${exported} of ${name}`),
+      )
     expect(idle).to.deep.equal([])
   })
 })

@@ -15,7 +15,9 @@ export async function measureGets({ store, directory, entries, rounds = 5, gets 
   const db = await (await loadStore(store)).open(directory, options)
   const next = random(7)
   // Joined and cut again: flat strings, as a program has them that has read them from somewhere.
-  const keys = Array.from({ length: gets }, () => keyOf(next() % entries)).join(',').split(',')
+  const keys = Array.from({ length: gets }, () => keyOf(next() % entries))
+    .join(',')
+    .split(',')
   let found = 0
   const round = () => {
     const start = performance.now()

@@ -12,9 +12,13 @@ export const variants = [{ writes: 'single' }, { writes: 'coalesced' }, { writes
 
 export async function measure({ store, directory, writes, logBytes = 64 * 2 ** 20 }) {
   await new Promise((resolve, reject) => {
-    const child = fork(new URL('../log-writer.js', import.meta.url), [JSON.stringify({ store, directory, writes, logBytes })])
+    const child = fork(new URL('../log-writer.js', import.meta.url), [
+      JSON.stringify({ store, directory, writes, logBytes }),
+    ])
     child.once('message', () => child.kill('SIGKILL'))
-    child.once('exit', (code, signal) => (signal === 'SIGKILL' ? resolve() : reject(new Error(`the writer ended with ${code}`))))
+    child.once('exit', (code, signal) =>
+      signal === 'SIGKILL' ? resolve() : reject(new Error(`the writer ended with ${code}`)),
+    )
   })
   const { db } = await (await loadStore(store)).open(directory)
   const { operationsReplayed, framesReplayed, durationMs, fromLsn, toLsn } = db.recovery

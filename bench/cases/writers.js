@@ -15,7 +15,10 @@ export async function runWriters({ store, directory, threads, seed, warmUpSecond
   const phase = new Int32Array(new SharedArrayBuffer(4))
   const workers = Array.from(
     { length: threads },
-    (_, id) => new Worker(new URL('../writer-thread.js', import.meta.url), { workerData: { store, directory, seed: seed + id, phase } }),
+    (_, id) =>
+      new Worker(new URL('../writer-thread.js', import.meta.url), {
+        workerData: { store, directory, seed: seed + id, phase },
+      }),
   )
   const ready = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
   await Promise.all(workers.map(ready))

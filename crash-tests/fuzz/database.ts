@@ -35,7 +35,10 @@ export function sample(): MemoryStorage {
   engine.put(Buffer.from('bytes'), Buffer.alloc(5000, 7))
   engine.checkpoint(true)
   for (let i = 60; i < 75; i++) engine.put(key(i), -i)
-  engine.batch([{ type: 'put', key: 'batch', value: 1.5 }, { type: 'del', key: 3 }])
+  engine.batch([
+    { type: 'put', key: 'batch', value: 1.5 },
+    { type: 'del', key: 3 },
+  ])
   const left = storage.copy()
   engine.close()
   let end = left.bytes(DATA).length
@@ -96,7 +99,8 @@ function edit(slot: Buffer, input: Input, slots: number): void {
   const where = input.below(6)
   if (where === 0) write(4 + 2 * input.below(14), input.pick([1, 2, 4]), value())
   else if (where === 1 && type === TYPE.HEADER) write(32 + 4 * input.below(28), input.pick([1, 4]), value())
-  else if (where === 2 && type === TYPE.BRANCH) write(SLOT.BODY + input.below(count) * 12 + 4 * input.below(3), input.pick([2, 4]), value())
+  else if (where === 2 && type === TYPE.BRANCH)
+    write(SLOT.BODY + input.below(count) * 12 + 4 * input.below(3), input.pick([2, 4]), value())
   else if (where === 2) write(SLOT.BODY + input.below(count) * 8 + 2 * input.below(4), input.pick([2, 4]), value())
   else if (where === 3 && type === TYPE.LEAF && count > 0) {
     // Inside a cell: version, value length, key, value or pointer.
@@ -131,7 +135,7 @@ function damageLog(storage: MemoryStorage, input: Input): void {
 function damageFrame(bytes: Buffer, input: Input): void {
   const salt = bytes.length >= SEGMENT_HEADER_BYTES ? decodeSegmentHeader(bytes)?.salt : undefined
   const frames: number[] = []
-  for (let at = SEGMENT_HEADER_BYTES; at + FRAME.HEADER_BYTES <= bytes.length; ) {
+  for (let at = SEGMENT_HEADER_BYTES; at + FRAME.HEADER_BYTES <= bytes.length;) {
     const length = bytes.readUInt32LE(at + FRAME.LENGTH)
     if (length < FRAME.HEADER_BYTES || at + length > bytes.length) break
     frames.push(at)
@@ -143,7 +147,8 @@ function damageFrame(bytes: Buffer, input: Input): void {
   for (let n = 1 + input.below(3); n > 0; n--) {
     const field = at + (input.u8() < 128 ? input.below(FRAME.HEADER_BYTES + 8) : input.below(length))
     const size = input.pick([1, 2, 4])
-    if (field + size <= bytes.length) bytes.writeUIntLE((input.u8() < 128 ? input.pick(EXTREMES) : input.u32()) % 2 ** (8 * size), field, size)
+    if (field + size <= bytes.length)
+      bytes.writeUIntLE((input.u8() < 128 ? input.pick(EXTREMES) : input.u32()) % 2 ** (8 * size), field, size)
   }
   const now = Math.min(Math.max(bytes.readUInt32LE(at + FRAME.LENGTH), 8), bytes.length - at)
   bytes.writeUInt32LE(crc32c(bytes.subarray(at + FRAME.LENGTH, at + now), salt) >>> 0, at)

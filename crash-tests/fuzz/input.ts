@@ -38,6 +38,6 @@ export class Input {
 
 /** Numbers at which things tend to break. */
 export const EXTREMES = [
-  0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 39, 40, 63, 64, 127, 128, 255, 256, 1016, 1023, 1024, 1025, 4064, 4065, 4094, 4095, 4096, 4097,
-  0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff,
+  0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 39, 40, 63, 64, 127, 128, 255, 256, 1016, 1023, 1024, 1025, 4064, 4065, 4094,
+  4095, 4096, 4097, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff,
 ] as const

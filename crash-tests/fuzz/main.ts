@@ -6,7 +6,17 @@
 // was at is a finding, like one that threw what it must not. Findings are kept in crash-tests/fuzz/found.
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -77,7 +87,12 @@ async function work(currentPath: string): Promise<void> {
     } catch (error) {
       const { stack = String(error) } = error as Error
       // One of each kind.
-      const kind = stack.split('\n').filter((line) => line.includes('    at ')).slice(0, 2).join() + (error as Error).message.replace(/\d+/g, 'n').slice(0, 80)
+      const kind =
+        stack
+          .split('\n')
+          .filter((line) => line.includes('    at '))
+          .slice(0, 2)
+          .join() + (error as Error).message.replace(/\d+/g, 'n').slice(0, 80)
       if (errors.has(kind)) return
       errors.add(kind)
       tell({ found: name, input: input.toString('base64'), error: stack })
@@ -90,9 +105,9 @@ async function work(currentPath: string): Promise<void> {
       const { corpus } = state
       if (state.executions === 0) for (const input of corpus) await run(name, input)
       coverage.take()
-      for (const until = Date.now() + turnMs; Date.now() < Math.min(until, endMs); ) {
+      for (const until = Date.now() + turnMs; Date.now() < Math.min(until, endMs);) {
         const batch: Buffer[] = []
-        for (const lookMs = Date.now() + LOOK_EVERY_MS; Date.now() < lookMs && batch.length < 500; ) {
+        for (const lookMs = Date.now() + LOOK_EVERY_MS; Date.now() < lookMs && batch.length < 500;) {
           const input = mutate(random, random.pick(corpus), random.pick(corpus))
           batch.push(input)
           await run(name, input)
@@ -114,7 +129,14 @@ async function work(currentPath: string): Promise<void> {
           tell({ alive: true })
         }
       }
-      tell({ report: Object.fromEntries([...states].map(([key, { corpus: kept, executions }]) => [key, { executions, corpus: kept.length, blocks: coverage.size }])) })
+      tell({
+        report: Object.fromEntries(
+          [...states].map(([key, { corpus: kept, executions }]) => [
+            key,
+            { executions, corpus: kept.length, blocks: coverage.size },
+          ]),
+        ),
+      })
     }
   }
   closeSync(current)
@@ -161,22 +183,33 @@ async function supervise(): Promise<void> {
           clearInterval(watch)
           if (code !== 0) {
             const bytes = readFileSync(currentPath)
-            keep(bytes.toString('latin1', 0, 16).trim() || 'none', bytes.subarray(16), verdict ?? `it ends the process with ${signal ?? code}`)
+            keep(
+              bytes.toString('latin1', 0, 16).trim() || 'none',
+              bytes.subarray(16),
+              verdict ?? `it ends the process with ${signal ?? code}`,
+            )
           }
           resolve()
         })
       })
       for (const [name, { executions, corpus, blocks }] of last) {
-        totals.set(name, { executions: (totals.get(name)?.executions ?? 0) + executions, corpus: Math.max(corpus, totals.get(name)?.corpus ?? 0), blocks: Math.max(blocks, totals.get(name)?.blocks ?? 0) })
+        totals.set(name, {
+          executions: (totals.get(name)?.executions ?? 0) + executions,
+          corpus: Math.max(corpus, totals.get(name)?.corpus ?? 0),
+          blocks: Math.max(blocks, totals.get(name)?.blocks ?? 0),
+        })
       }
     }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }
-  for (const [name, { executions, corpus }] of totals) console.log(`${name.padEnd(10)} ${executions} executions, ${corpus} inputs kept`)
+  for (const [name, { executions, corpus }] of totals)
+    console.log(`${name.padEnd(10)} ${executions} executions, ${corpus} inputs kept`)
   const blocks = Math.max(0, ...[...totals.values()].map((report) => report.blocks))
   const executions = [...totals.values()].reduce((sum, report) => sum + report.executions, 0)
-  console.log(`${executions} executions in ${options.minutes} minutes, ${blocks} blocks of code reached, ${findings} findings`)
+  console.log(
+    `${executions} executions in ${options.minutes} minutes, ${blocks} blocks of code reached, ${findings} findings`,
+  )
   if (findings > 0) process.exitCode = 1
 }
 

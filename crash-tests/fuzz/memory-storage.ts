@@ -51,7 +51,7 @@ class MemoryFile {
     this.sizeBytes = Math.max(this.sizeBytes, sizeBytes)
   }
   truncate(sizeBytes: number): void {
-    for (let at = sizeBytes; at < this.sizeBytes; ) {
+    for (let at = sizeBytes; at < this.sizeBytes;) {
       const offset = at % CHUNK_BYTES
       const length = Math.min(CHUNK_BYTES - offset, this.sizeBytes - at)
       new Uint8Array(this.chunks[Math.floor(at / CHUNK_BYTES)]!, offset, length).fill(0)
@@ -69,7 +69,7 @@ class MemoryFile {
     this.#each(position, length, (chunk, done) => chunk.set(from.subarray(offset + done, offset + done + chunk.length)))
   }
   #each(position: number, length: number, act: (chunk: Uint8Array, done: number) => void): void {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const at = position + done
       const offset = at % CHUNK_BYTES
       const bytes = Math.min(CHUNK_BYTES - offset, length - done)
@@ -100,7 +100,8 @@ class MemoryRegion implements Region {
     this.#path = path
     this.#file = file
     this.#control = windowBytes > CHUNK_BYTES ? freshControl() : undefined
-    if (this.#control === undefined && windowBytes !== CHUNK_BYTES) throw new RangeError('windows in memory have 64 KiB')
+    if (this.#control === undefined && windowBytes !== CHUNK_BYTES)
+      throw new RangeError('windows in memory have 64 KiB')
   }
   identity(): FileIdentity {
     return this.#file.identity
@@ -244,8 +245,11 @@ export class MemoryStorage implements Storage {
     return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
   }
   list(directory: string): string[] {
-    if (!this.#directories.has(directory)) throw new StorageError('scandir', this.#files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
-    return [...this.#files.keys(), ...this.#directories].filter((path) => path !== '/' && dirname(path) === directory).map((path) => basename(path))
+    if (!this.#directories.has(directory))
+      throw new StorageError('scandir', this.#files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
+    return [...this.#files.keys(), ...this.#directories]
+      .filter((path) => path !== '/' && dirname(path) === directory)
+      .map((path) => basename(path))
   }
   info(path: string): PathInfo {
     const file = this.#files.get(path)
@@ -293,7 +297,8 @@ export class MemoryStorage implements Storage {
   }
   randomBytes(count: number): Uint8Array {
     const bytes = new Uint8Array(count)
-    for (let i = 0; i < count; i++) bytes[i] = (this.#random = (Math.imul(this.#random, 1664525) + 1013904223) >>> 0) >>> 24
+    for (let i = 0; i < count; i++)
+      bytes[i] = (this.#random = (Math.imul(this.#random, 1664525) + 1013904223) >>> 0) >>> 24
     return bytes
   }
 }

@@ -33,7 +33,11 @@ function once(random: Random, bytes: Buffer, other: Buffer): Buffer<ArrayBufferL
     }
     case 5: {
       const begin = random.between(0, other.length)
-      return Buffer.concat([bytes.subarray(0, at), other.subarray(begin, begin + random.skewed(1, 64)), bytes.subarray(at)])
+      return Buffer.concat([
+        bytes.subarray(0, at),
+        other.subarray(begin, begin + random.skewed(1, 64)),
+        bytes.subarray(at),
+      ])
     }
     case 6:
       return Buffer.concat([bytes.subarray(0, at), other.subarray(Math.min(at, other.length))])

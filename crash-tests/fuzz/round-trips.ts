@@ -24,9 +24,11 @@ export function roundTrip(value: unknown): void {
     try {
       bytes = codec.encode(value)
     } catch (error) {
-      if (!(error instanceof InvalidError)) throw new Error(`${codec.name}: refused with ${String(error)}`, { cause: error })
+      if (!(error instanceof InvalidError))
+        throw new Error(`${codec.name}: refused with ${String(error)}`, { cause: error })
       if (carried) throw new Error(`${codec.name}: refused what it can carry: ${error.message}`, { cause: error })
-      if (!/^This value cannot be stored|^undefined cannot be stored/.test(error.message)) throw new Error(`${codec.name}: ${error.message}`, { cause: error })
+      if (!/^This value cannot be stored|^undefined cannot be stored/.test(error.message))
+        throw new Error(`${codec.name}: ${error.message}`, { cause: error })
       continue
     }
     if (!carried) throw new Error(`${codec.name}: took what it cannot carry`)
@@ -36,7 +38,8 @@ export function roundTrip(value: unknown): void {
     const comesBack = codec.name === 'binary' ? Buffer.from(value as Uint8Array) : value
     if (!isSame(comesBack, got)) throw new Error(`${codec.name}: comes back as another value`)
     stored.fill(0)
-    if (!isSame(comesBack, got)) throw new Error(`${codec.name}: what came back changes with the bytes it was read from`)
+    if (!isSame(comesBack, got))
+      throw new Error(`${codec.name}: what came back changes with the bytes it was read from`)
     cutShort(codec, bytes)
   }
 }
@@ -58,7 +61,12 @@ export function checkRoundTrips(count: number, seed: number): void {
 }
 
 /** Values of all kinds in a database at `path`, which must not be there yet. Throws what does not come back. */
-export async function checkDatabase(path: string, valueEncoding: ValueEncoding, count: number, seed: number): Promise<void> {
+export async function checkDatabase(
+  path: string,
+  valueEncoding: ValueEncoding,
+  count: number,
+  seed: number,
+): Promise<void> {
   const expected = new Map<string, unknown>()
   const values = fc.sample(anyValue(15), { numRuns: count, seed }).filter((value) => isCarried(value, valueEncoding))
   if (valueEncoding === 'utf8') values.push(...fc.sample(fc.string({ unit: 'grapheme' }), { numRuns: count, seed }))
@@ -66,20 +74,24 @@ export async function checkDatabase(path: string, valueEncoding: ValueEncoding, 
   const hold = (key: string, got: unknown): void => {
     const put = expected.get(key)
     const back = valueEncoding === 'binary' ? Buffer.from(put as Uint8Array) : put
-    if (!isSame(back, got)) throw new Error(`${valueEncoding}, seed ${seed}: the value of ${key} comes back as another one`)
+    if (!isSame(back, got))
+      throw new Error(`${valueEncoding}, seed ${seed}: the value of ${key} comes back as another one`)
   }
   let db = await open(path, { valueEncoding, workers: 1 })
   try {
-    await Promise.all(values.map((value, i) => {
-      expected.set(`key ${i}`, value)
-      return i % 3 === 0 ? db.put(`key ${i}`, value) : db.batch([{ type: 'put', key: `key ${i}`, value }])
-    }))
+    await Promise.all(
+      values.map((value, i) => {
+        expected.set(`key ${i}`, value)
+        return i % 3 === 0 ? db.put(`key ${i}`, value) : db.batch([{ type: 'put', key: `key ${i}`, value }])
+      }),
+    )
     for (let again = 0; again < 2; again++) {
       for (const [key] of expected) hold(key, db.get(key))
       for (const [key, value] of db.range({ reverse: again === 1 })) hold(key as string, value)
       const keys = [...expected.keys()]
       ;(await db.getMany(keys)).forEach((value, i) => hold(keys[i]!, value))
-      if (db.count() !== expected.size) throw new Error(`${valueEncoding}, seed ${seed}: there are ${db.count()} of ${expected.size} values`)
+      if (db.count() !== expected.size)
+        throw new Error(`${valueEncoding}, seed ${seed}: there are ${db.count()} of ${expected.size} values`)
       await db.close()
       db = await open(path, { workers: 0 })
     }
@@ -92,7 +104,12 @@ const BATCH = 20_000
 const IN_DATABASE = 200
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { values } = parseArgs({ options: { count: { type: 'string', default: '1000000' }, seed: { type: 'string', default: String(Date.now() & 0x7fffffff) } } })
+  const { values } = parseArgs({
+    options: {
+      count: { type: 'string', default: '1000000' },
+      seed: { type: 'string', default: String(Date.now() & 0x7fffffff) },
+    },
+  })
   const count = Number(values.count)
   const seed = Number(values.seed)
   console.log(`${count} values, --seed ${seed}`)

@@ -8,7 +8,14 @@ import { parseKey, parseValue, plain, preview, showKey, toJson } from '../../src
 import { Engine } from '../../src/engine/engine.js'
 import { decodeHeader, encodeHeader, FORMAT_VERSION } from '../../src/engine/format/header.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../src/encoding/keys.js'
-import { LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from '../../src/engine/format/layout.js'
+import {
+  LEAF_CELL_HEADER,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
+} from '../../src/engine/format/layout.js'
 import { Node } from '../../src/engine/format/node.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { overflowPointer } from '../../src/engine/space/overflow.js'
@@ -54,7 +61,14 @@ function allowing<T>(codes: readonly string[], act: () => T): T | undefined {
 const CORRUPT = ['ERR_MMAPDB_CORRUPT']
 /** Bytes whose CRC was made to fit may be no value. */
 const UNREADABLE = [...CORRUPT, 'ERR_MMAPDB_ENCODING']
-const OPENING = [...CORRUPT, 'ERR_MMAPDB_NOT_A_DATABASE', 'ERR_MMAPDB_VERSION', 'ERR_MMAPDB_NOT_FOUND', 'ERR_MMAPDB_FULL', 'ERR_MMAPDB_IO']
+const OPENING = [
+  ...CORRUPT,
+  'ERR_MMAPDB_NOT_A_DATABASE',
+  'ERR_MMAPDB_VERSION',
+  'ERR_MMAPDB_NOT_FOUND',
+  'ERR_MMAPDB_FULL',
+  'ERR_MMAPDB_IO',
+]
 const keyBuffer = Buffer.alloc(KEY_BUFFER_BYTES)
 const encoded = (key: Key): Buffer => Buffer.from(keyBuffer.subarray(0, encodeKey(key, keyBuffer)))
 const fixture = sample()
@@ -82,7 +96,9 @@ function values(bytes: Buffer): void {
   const body = bytes.subarray(1)
   const around = (fill: number): unknown => {
     const padded = Buffer.concat([Buffer.alloc(16, fill), body, Buffer.alloc(300, fill)])
-    return allowing(['ERR_MMAPDB_ENCODING'], () => ({ value: valueCodec(encoding).decode(padded, 16, 16 + body.length) }))
+    return allowing(['ERR_MMAPDB_ENCODING'], () => ({
+      value: valueCodec(encoding).decode(padded, 16, 16 + body.length),
+    }))
   }
   const one = around(0x41)
   // As text: an invalid date is not equal to itself, and an error brings its stack.
@@ -97,7 +113,10 @@ function frame(bytes: Buffer): void {
   let end = FRAME.HEADER_BYTES
   allowing(CORRUPT, () =>
     forEachOperation(bytes, 0, bytes.length, (_bytes, _kind, keyAt, keyLength, valueAt, valueLength) => {
-      hold(keyAt >= end && keyAt + keyLength === valueAt && valueAt + valueLength <= bytes.length, 'an operation reaches outside')
+      hold(
+        keyAt >= end && keyAt + keyLength === valueAt && valueAt + valueLength <= bytes.length,
+        'an operation reaches outside',
+      )
       end = valueAt + valueLength
     }),
   )
@@ -116,15 +135,26 @@ function header(bytes: Buffer): void {
   const found = decodeHeader(sealSlot(slot), slotNo)
   if (typeof found === 'string') return
   if (found.version !== FORMAT_VERSION) return
-  hold(isDeepStrictEqual(decodeHeader(encodeHeader(found, slotNo), slotNo), found), 'a header comes back as another one')
-  hold(found.nextSlot >= 4 && found.height < 32 && (found.height === 0 || (found.root >= 4 && found.root < found.nextSlot)), 'a header says what cannot be')
+  hold(
+    isDeepStrictEqual(decodeHeader(encodeHeader(found, slotNo), slotNo), found),
+    'a header comes back as another one',
+  )
+  hold(
+    found.nextSlot >= 4 &&
+      found.height < 32 &&
+      (found.height === 0 || (found.root >= 4 && found.root < found.nextSlot)),
+    'a header says what cannot be',
+  )
 }
 
 // ---- slots -------------------------------------------------------------------------------------
 
 const workspace = ((): { space: SlotSpace; storage: MemoryStorage } => {
   const storage = fixture.copy()
-  return { storage, space: new SlotSpace(storage.openRegion(DATA, { mode: 'private', windowBytes: 65536, reserveBytes: 1 << 26 })) }
+  return {
+    storage,
+    space: new SlotSpace(storage.openRegion(DATA, { mode: 'private', windowBytes: 65536, reserveBytes: 1 << 26 })),
+  }
 })()
 
 /** Whatever passes for a sound slot can be read, searched and edited without a look or a step outside. */
@@ -154,7 +184,8 @@ function slot(bytes: Buffer): void {
     const key = node.u8.slice(at, at + length)
     const find = node.isLeaf ? findInLeaf : findChild
     hold(find(node.u8, node.u16, node.i32, node.base, node.count, key, length) === i, `key ${i} is not found`)
-    if (node.isLeaf) hold(at + length + node.payloadBytes(i) <= base + SLOT_BYTES, 'a value reaches outside of its slot')
+    if (node.isLeaf)
+      hold(at + length + node.payloadBytes(i) <= base + SLOT_BYTES, 'a value reaches outside of its slot')
     if (node.isLeaf && node.overflows(i)) overflowPointer(node, i)
   }
   // Edited in memory of its own, between two slots that must stay as they are.
@@ -165,7 +196,13 @@ function slot(bytes: Buffer): void {
     if (n % 3 === 0) guarded.compact()
     else if (n % 3 === 1) guarded.remove(guarded.count - 1)
     else guarded.tighten()
-    hold(guarded.usedBytes <= SLOT_BODY_BYTES && guarded.freeBytes >= 0 && guarded.heap >= SLOT.BODY && guarded.count <= limit, 'an edited slot overflows')
+    hold(
+      guarded.usedBytes <= SLOT_BODY_BYTES &&
+        guarded.freeBytes >= 0 &&
+        guarded.heap >= SLOT.BODY &&
+        guarded.count <= limit,
+      'an edited slot overflows',
+    )
   }
   const key = Buffer.from('zzzzzzzz')
   const cell = node.isLeaf ? LEAF_CELL_HEADER + key.length : key.length
@@ -196,7 +233,11 @@ function readLog(storage: MemoryStorage): void {
     for (const start of it.starts()) {
       isUnfinished(it, start)
       const found = it.segment(start)
-      if (found !== undefined) hold(isDeepStrictEqual(decodeSegmentHeader(encodeSegmentHeader(found.header)), found.header), 'a segment header comes back as another one')
+      if (found !== undefined)
+        hold(
+          isDeepStrictEqual(decodeSegmentHeader(encodeSegmentHeader(found.header)), found.header),
+          'a segment header comes back as another one',
+        )
       const reader = new LogReader(it, start)
       let last = 0
       while (reader.next(MAX_LSN)) {
@@ -222,12 +263,16 @@ function database(bytes: Buffer): void {
     engine.close()
   }
   salvageIt(storage)
-  const writer = allowing(OPENING, () => Engine.open(resolveOptions(DB, { ...OPTIONS, createIfMissing: false }), storage))
+  const writer = allowing(OPENING, () =>
+    Engine.open(resolveOptions(DB, { ...OPTIONS, createIfMissing: false }), storage),
+  )
   if (writer === undefined) return
   write(writer, input)
   readAll(writer)
   allowing([...OPENING], () => writer.close())
-  const again = allowing(OPENING, () => Engine.open(resolveOptions(DB, { ...OPTIONS, createIfMissing: false }), storage))
+  const again = allowing(OPENING, () =>
+    Engine.open(resolveOptions(DB, { ...OPTIONS, createIfMissing: false }), storage),
+  )
   if (again === undefined) return
   readAll(again)
   allowing(OPENING, () => again.close())
@@ -238,7 +283,8 @@ function readAll(engine: Engine): void {
   const entries = allowing(UNREADABLE, () => [...engine.range(undefined, 'entries')] as [Key, unknown][])
   const backwards = allowing(CORRUPT, () => [...engine.range({ reverse: true }, 'keys')] as Key[])
   const count = allowing(CORRUPT, () => engine.range(undefined, 'keys').count())
-  for (let i = 0; i < 20; i++) allowing(UNREADABLE, () => engine.get(`key ${String(i * 6).padStart(3, '0')} ${'x'.repeat(300)}`))
+  for (let i = 0; i < 20; i++)
+    allowing(UNREADABLE, () => engine.get(`key ${String(i * 6).padStart(3, '0')} ${'x'.repeat(300)}`))
   for (const key of ['a', 5, null, ['long', 1], 'zzz']) allowing(UNREADABLE, () => engine.getEntry(key as Key))
   // A value can be damaged in ways that only who decodes it can tell.
   const keys = allowing(CORRUPT, () => [...engine.range(undefined, 'keys')] as Key[])
@@ -256,7 +302,11 @@ function write(engine: Engine, input: Input): void {
       engine.put(key, value)
       return true
     })
-    if (done) hold(isDeepStrictEqual(allowing(UNREADABLE, () => [engine.get(key)]) ?? [value], [value]), 'what was put is not what is got')
+    if (done)
+      hold(
+        isDeepStrictEqual(allowing(UNREADABLE, () => [engine.get(key)]) ?? [value], [value]),
+        'what was put is not what is got',
+      )
   }
   for (let i = 0; i < 24; i++) {
     const n = input.below(150)
@@ -266,7 +316,11 @@ function write(engine: Engine, input: Input): void {
         engine.del(key)
         return true
       })
-      if (done) hold((allowing(CORRUPT, () => [engine.get(key)]) ?? [undefined])[0] === undefined, 'what was deleted is still there')
+      if (done)
+        hold(
+          (allowing(CORRUPT, () => [engine.get(key)]) ?? [undefined])[0] === undefined,
+          'what was deleted is still there',
+        )
     } else put(key, i % 7 === 0 ? 'w'.repeat(6000) : i)
   }
   allowing(refusing, () => engine.del(['long', 1]))
@@ -281,7 +335,10 @@ function salvageIt(storage: MemoryStorage): void {
     const { ok, damage: found } = verify(engine)
     const keys = engine.stats().entries
     engine.close()
-    hold(ok || found.every(({ why }) => why.includes('none that can be read back')), `what was salvaged is damaged: ${found[0]?.why}`)
+    hold(
+      ok || found.every(({ why }) => why.includes('none that can be read back')),
+      `what was salvaged is damaged: ${found[0]?.why}`,
+    )
     hold(keys <= report.entries + report.operationsReplayed, 'more was salvaged than there is')
   })
 }
@@ -322,27 +379,56 @@ function notation(bytes: Buffer): void {
 }
 
 const keySeeds = (): Buffer[] =>
-  ['a', '', 5, -1.5, 2n ** 70n, null, true, ['a', 1, null], new Uint8Array([0, 1, 255]), '\u0001\ud800é€😀', ['x']].map((key) => encoded(key as Key))
-const random = (): Buffer[] => Array.from({ length: 16 }, (_, i) => Buffer.from(Array.from({ length: 48 }, (_unused, n) => (n * 37 + i * 101) & 255)))
-const texts = (list: string[]): Buffer[] => list.flatMap((text) => FORMATS.map((_, i) => Buffer.concat([Buffer.of(i, 9), Buffer.from(text)])))
+  ['a', '', 5, -1.5, 2n ** 70n, null, true, ['a', 1, null], new Uint8Array([0, 1, 255]), '\u0001\ud800é€😀', ['x']].map(
+    (key) => encoded(key as Key),
+  )
+const random = (): Buffer[] =>
+  Array.from({ length: 16 }, (_, i) =>
+    Buffer.from(Array.from({ length: 48 }, (_unused, n) => (n * 37 + i * 101) & 255)),
+  )
+const texts = (list: string[]): Buffer[] =>
+  list.flatMap((text) => FORMATS.map((_, i) => Buffer.concat([Buffer.of(i, 9), Buffer.from(text)])))
 
 export const TARGETS: Readonly<Record<string, Target>> = {
   keys: { run: keys, seeds: keySeeds },
   values: {
     run: values,
     seeds: () =>
-      [{ a: 1, b: ['x', null, 1.5] }, new Map([[1, 2]]), new Set([1]), new Date(5), /x/g, new Error('e', { cause: [1] }), 2n ** 64n, Buffer.alloc(20), 'text'.repeat(20),
-       { u: undefined, s: '\ud800é', z: -0 }, Object.assign(Object.create(null) as object, { a: 1 }), Object.assign([], { 3: 'x' }), new Float64Array(2), new ArrayBuffer(3), new Map([[{}, new Map()]])].map((value) =>
-        Buffer.concat([Buffer.of(0), valueCodec('msgpack').encode(value)]),
-      ),
+      [
+        { a: 1, b: ['x', null, 1.5] },
+        new Map([[1, 2]]),
+        new Set([1]),
+        new Date(5),
+        /x/g,
+        new Error('e', { cause: [1] }),
+        2n ** 64n,
+        Buffer.alloc(20),
+        'text'.repeat(20),
+        { u: undefined, s: '\ud800é', z: -0 },
+        Object.assign(Object.create(null) as object, { a: 1 }),
+        Object.assign([], { 3: 'x' }),
+        new Float64Array(2),
+        new ArrayBuffer(3),
+        new Map([[{}, new Map()]]),
+      ].map((value) => Buffer.concat([Buffer.of(0), valueCodec('msgpack').encode(value)])),
   },
   frame: { run: frame, seeds: () => [frameSeed()] },
   header: { run: header, seeds: random },
   slot: { run: slot, seeds: random },
   log: { run: log, seeds: random },
   database: { run: database, seeds: random },
-  records: { run: records, seeds: () => texts(['{"id":1}\n{"id":2}\n', '[{"id":1},{"id":"x\\n"}]', 'id,name\n1,"a ""b"""\n2,c\n', 'id\tname\n1\tx\n']) },
-  notation: { run: notation, seeds: () => ['5', '[1,"a",{"base64":"AAE="}]', '{"bigint":"12345678901234567890"}', 'text', '1e400'].map((text) => Buffer.from(`\x01${text}`)) },
+  records: {
+    run: records,
+    seeds: () =>
+      texts(['{"id":1}\n{"id":2}\n', '[{"id":1},{"id":"x\\n"}]', 'id,name\n1,"a ""b"""\n2,c\n', 'id\tname\n1\tx\n']),
+  },
+  notation: {
+    run: notation,
+    seeds: () =>
+      ['5', '[1,"a",{"base64":"AAE="}]', '{"bigint":"12345678901234567890"}', 'text', '1e400'].map((text) =>
+        Buffer.from(`\x01${text}`),
+      ),
+  },
 }
 
 function frameSeed(): Buffer {

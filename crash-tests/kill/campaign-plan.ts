@@ -56,7 +56,8 @@ function planVictim(random: Random, due: CrashPoint): VictimPlan {
 }
 
 /** Rare points at one of the first arrivals: the sooner it dies, the more can. */
-const soon = (blow: Strike): Strike => (blow.at === 'point' && arrivals(blow.point) < 40 ? { ...blow, n: Math.min(blow.n, 2) } : blow)
+const soon = (blow: Strike): Strike =>
+  blow.at === 'point' && arrivals(blow.point) < 40 ? { ...blow, n: Math.min(blow.n, 2) } : blow
 
 export function planCampaign(seed: number, campaign: number): CampaignPlan {
   const random = new Random(mix(seed, campaign, 0xca))
@@ -75,9 +76,10 @@ export function planCampaign(seed: number, campaign: number): CampaignPlan {
     together: random.chance(0.5),
     brokenRecoveries: Array.from({ length: 2 }, (_, i): Strike => {
       if (i === 0 && wave % 2 === 0) return atPoint(random, wave % 4 === 0 ? 'mid-recovery' : 'before-truncate')
-      return random.chance(0.75) ? atPoint(random, random.pick(RECOVERY_POINTS)) : { at: 'moment', afterMs: random.between(50, 300) }
+      return random.chance(0.75)
+        ? atPoint(random, random.pick(RECOVERY_POINTS))
+        : { at: 'moment', afterMs: random.between(50, 300) }
     }),
   }))
   return { seed, campaign, options, waves }
 }
-

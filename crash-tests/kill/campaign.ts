@@ -8,7 +8,17 @@ import { checkDatabase, checkOwnKeys, readContents, type Contents, type Written 
 import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { sleep } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
-import { add, armedWith, breakRecoveries, describeStrike, END_MS, expectNoError, killsOf, RoundFailure, type RoundOptions } from './round.js'
+import {
+  add,
+  armedWith,
+  breakRecoveries,
+  describeStrike,
+  END_MS,
+  expectNoError,
+  killsOf,
+  RoundFailure,
+  type RoundOptions,
+} from './round.js'
 
 export interface CampaignOptions extends RoundOptions {
   /** No further wave is begun when the tally has so many. */
@@ -34,7 +44,12 @@ export class Campaign {
     this.#journals = join(options.directory, 'journals')
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
-    this.#muster = new WriterFleet(join(options.directory, 'db'), plan.options, this.#journals, mix(plan.seed, plan.campaign, 0xca))
+    this.#muster = new WriterFleet(
+      join(options.directory, 'db'),
+      plan.options,
+      this.#journals,
+      mix(plan.seed, plan.campaign, 0xca),
+    )
   }
 
   /** What happened in the last wave, in one line. */
@@ -71,7 +86,11 @@ export class Campaign {
     const post = async (): Promise<void> => {
       while (next < victims.length && failure === undefined) {
         const victim = victims[next++]!
-        const crew = this.#muster.start(victim.habits, Array.from({ length: victim.writers }, () => lanes++), armedWith(victim.blow, 'kill'))
+        const crew = this.#muster.start(
+          victim.habits,
+          Array.from({ length: victim.writers }, () => lanes++),
+          armedWith(victim.blow, 'kill'),
+        )
         running.add(crew)
         try {
           const how = await strike(crew, victim)
@@ -96,13 +115,16 @@ export class Campaign {
   #bury(crew: WriterProcess, { habits, blow }: VictimPlan, how: string): Written[] {
     const { tally } = this.#options
     expectNoError(crew.child)
-    if (crew.child.signal !== 'SIGKILL') throw new RoundFailure(`a process ended with ${crew.child.code} and was not told to`)
+    if (crew.child.signal !== 'SIGKILL')
+      throw new RoundFailure(`a process ended with ${crew.child.code} and was not told to`)
     if (!crew.child.killed && blow.at === 'point') add(tally.killsAtPoints, blow.point)
     else tally.killsAtMoments++
     const done = written(crew)
     const acknowledged = acknowledgedBy(done)
     tally.acknowledged += acknowledged
-    this.#story.push(`${habits.mode} ${crew.writers.map(({ spec }) => spec.id).join('+')} ${how}, ${acknowledged} acknowledged`)
+    this.#story.push(
+      `${habits.mode} ${crew.writers.map(({ spec }) => spec.id).join('+')} ${how}, ${acknowledged} acknowledged`,
+    )
     return done
   }
 
@@ -120,7 +142,11 @@ export class Campaign {
       for (const { spec } of dead) this.#options.tamper?.(db, spec.lane)
       using snapshot = db.snapshot()
       for (const one of dead) {
-        const found = readContents(snapshot.range({ prefix: `lane${one.spec.lane}/` }), (key) => snapshot.getEntry(key)!.version, problems)
+        const found = readContents(
+          snapshot.range({ prefix: `lane${one.spec.lane}/` }),
+          (key) => snapshot.getEntry(key)!.version,
+          problems,
+        )
         problems.push(...checkOwnKeys(this.#contents, found, [one]))
       }
     } finally {
@@ -155,7 +181,8 @@ export class Campaign {
 
 /** Waits until the blow has fallen, or deals it, and until the process is dead. */
 async function strike({ child }: WriterProcess, { blow, from }: VictimPlan): Promise<string> {
-  if (from === 'writing' && !(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
+  if (from === 'writing' && !(await child.readyWithin(END_MS)))
+    throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
   if (blow.at === 'moment') await Promise.race([sleep(blow.afterMs), child.exited])
   else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeStrike(blow)}`
   child.kill()

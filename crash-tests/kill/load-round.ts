@@ -56,8 +56,10 @@ export class LoadRound {
     this.#ops = random.between(2000, 20_000)
     this.#valueSize = random.pick([20, 100, 1000, 5000])
     this.#logOptions = [
-      '--checkpoint-bytes', String(random.pick([65_536, 1 << 20, 1 << 26])),
-      '--segment-bytes', String(random.pick([16_384, 1 << 20, 1 << 26])),
+      '--checkpoint-bytes',
+      String(random.pick([65_536, 1 << 20, 1 << 26])),
+      '--segment-bytes',
+      String(random.pick([16_384, 1 << 20, 1 << 26])),
     ]
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
@@ -98,9 +100,24 @@ export class LoadRound {
     const child = spawn(
       process.execPath,
       [
-        BIN, 'load', '--db', this.#db, '--quiet', '--ack-log', ackLog,
-        '--ops', String(this.#ops), '--workers', String(load.workers), '--seed', String(load.seed),
-        '--batch', String(load.batch), '--value-size', String(this.#valueSize), ...this.#logOptions,
+        BIN,
+        'load',
+        '--db',
+        this.#db,
+        '--quiet',
+        '--ack-log',
+        ackLog,
+        '--ops',
+        String(this.#ops),
+        '--workers',
+        String(load.workers),
+        '--seed',
+        String(load.seed),
+        '--batch',
+        String(load.batch),
+        '--value-size',
+        String(this.#valueSize),
+        ...this.#logOptions,
         ...(processes > 1 ? ['--processes', String(processes)] : []),
       ],
       { stdio: 'ignore', detached: true, env: { ...process.env, ...armedWith(load.blow, 'kill') } },
@@ -121,7 +138,12 @@ export class LoadRound {
       if (waitedMs > END_MS) throw new RoundFailure('processes of a load outlive a SIGKILL')
       await sleep(10)
     }
-    const how = byItself === 'SIGKILL' && load.blow.at === 'point' ? `killed at ${describeStrike(load.blow)}` : byItself === null ? 'done' : `killed after ${limitMs} ms`
+    const how =
+      byItself === 'SIGKILL' && load.blow.at === 'point'
+        ? `killed at ${describeStrike(load.blow)}`
+        : byItself === null
+          ? 'done'
+          : `killed after ${limitMs} ms`
     if (byItself === 'SIGKILL' && load.blow.at === 'point') add(tally.killsAtPoints, load.blow.point)
     else if (byItself !== null) tally.killsAtMoments++
 
@@ -131,7 +153,9 @@ export class LoadRound {
     }
     this.#loads.push({ load, acknowledged })
     tally.acknowledged += acknowledged.size
-    this.#story.push(`load of ${this.#ops} x ${this.#valueSize} B by ${processes}x${load.workers} in batches of ${load.batch} ${how}, ${acknowledged.size} acknowledged`)
+    this.#story.push(
+      `load of ${this.#ops} x ${this.#valueSize} B by ${processes}x${load.workers} in batches of ${load.batch} ${how}, ${acknowledged.size} acknowledged`,
+    )
   }
 
   async #command(command: string): Promise<void> {
@@ -142,7 +166,12 @@ export class LoadRound {
     }
     if (child.code === 0) return
     // Killed while it was being made: there is nothing to recover yet.
-    if (this.#loads.every(({ acknowledged }) => acknowledged.size === 0) && child.code === 2 && /no database/.test(child.errorOutput)) return
+    if (
+      this.#loads.every(({ acknowledged }) => acknowledged.size === 0) &&
+      child.code === 2 &&
+      /no database/.test(child.errorOutput)
+    )
+      return
     throw new RoundFailure(`mmapdb ${command} ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
   }
 
@@ -166,9 +195,15 @@ export class LoadRound {
           if (sure >= 0) problems.push(`${key} is gone, and load ${sure} had it acknowledged`)
           continue
         }
-        const from = this.#loads.findLastIndex(({ load }) => entry.value === syntheticValue(key, load.seed, this.#valueSize, false))
-        if (from < 0 || from < sure) problems.push(`${key} holds ${from < 0 ? 'what nobody wrote' : `the value of load ${from}`}, and load ${sure} had acknowledged its own`)
-        if (from === this.#loads.length - 1) groups.set(entry.version, [...(groups.get(entry.version) ?? []), numbers.get(key)!])
+        const from = this.#loads.findLastIndex(
+          ({ load }) => entry.value === syntheticValue(key, load.seed, this.#valueSize, false),
+        )
+        if (from < 0 || from < sure)
+          problems.push(
+            `${key} holds ${from < 0 ? 'what nobody wrote' : `the value of load ${from}`}, and load ${sure} had acknowledged its own`,
+          )
+        if (from === this.#loads.length - 1)
+          groups.set(entry.version, [...(groups.get(entry.version) ?? []), numbers.get(key)!])
       }
       let entries = 0
       for (const key of db.keys()) {
@@ -183,7 +218,8 @@ export class LoadRound {
         members.sort((a, b) => a - b)
         const isRun = members.at(-1)! - members[0]! === members.length - 1
         if (members.length < batch) short++
-        if (!isRun || members.length > batch || short > workers * processes) problems.push(`version ${version} is not a whole batch: ${members.length} of ${batch}`)
+        if (!isRun || members.length > batch || short > workers * processes)
+          problems.push(`version ${version} is not a whole batch: ${members.length} of ${batch}`)
       }
     } finally {
       await db.close()

@@ -72,7 +72,9 @@ async function main(): Promise<number> {
       await part.run()
     } catch (error) {
       console.error(`${name} ${n}: ${part.story}`)
-      console.error(`FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`)
+      console.error(
+        `FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`,
+      )
       console.error(`What is left lies in ${directory}`)
       console.error(`Repeat the plan with: npm run prove:kill -- --seed ${seed} --${name} ${n} --verbose`)
       return false
@@ -81,11 +83,15 @@ async function main(): Promise<number> {
     return true
   }
   const runRound = (n: number): Promise<boolean> =>
-    attempt('round', n, (options) => (n % LOAD_EVERY === LOAD_EVERY - 1 ? new LoadRound(seed, n, options) : new Round(planRound(seed, n), options)))
+    attempt('round', n, (options) =>
+      n % LOAD_EVERY === LOAD_EVERY - 1 ? new LoadRound(seed, n, options) : new Round(planRound(seed, n), options),
+    )
   const runCampaign = (n: number, untilKills: number): Promise<boolean> =>
     attempt('campaign', n, (options) => new Campaign(planCampaign(seed, n), { ...options, untilKills }))
 
-  console.log(`crash tests: seed ${seed}${rounds > 0 ? `, ${rounds} rounds` : ''}${kills > 0 ? `, ${kills} kills in campaigns` : ''}`)
+  console.log(
+    `crash tests: seed ${seed}${rounds > 0 ? `, ${rounds} rounds` : ''}${kills > 0 ? `, ${kills} kills in campaigns` : ''}`,
+  )
   if (values.round !== undefined && !(await runRound(round))) return 1
   if (values.campaign !== undefined && !(await runCampaign(campaign, Infinity))) return 1
   for (let n = 0; n < rounds; n++) if (!(await runRound(n))) return 1
@@ -118,7 +124,9 @@ function summarise(tally: Tally, durationMs: number): void {
   console.log(`  kills at named points   ${killsAtPoints(tally)}`)
   for (const point of CRASH_POINTS) {
     const stopped = tally.stopsAtPoints.get(point)
-    console.log(`    ${point.padEnd(21)} ${String(tally.killsAtPoints.get(point) ?? 0).padStart(5)}${stopped ? `   and stopped ${stopped} times` : ''}`)
+    console.log(
+      `    ${point.padEnd(21)} ${String(tally.killsAtPoints.get(point) ?? 0).padStart(5)}${stopped ? `   and stopped ${stopped} times` : ''}`,
+    )
   }
   console.log(`  kills at random moments ${tally.killsAtMoments}`)
   console.log(`  recoveries killed       ${tally.killsOfRecoveries}`)

@@ -84,12 +84,19 @@ export function arrivals(point: CrashPoint): number {
   }
 }
 
-export const atPoint = (random: Random, point: CrashPoint): Strike => ({ at: 'point', point, n: random.skewed(1, arrivals(point)) })
+export const atPoint = (random: Random, point: CrashPoint): Strike => ({
+  at: 'point',
+  point,
+  n: random.skewed(1, arrivals(point)),
+})
 
 function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   const mode = random.chance(0.7) ? 'threads' : 'pool'
   const processes = random.chance(0.65) ? 3 : 1
-  const writers = processes === 3 ? [random.between(1, 3), random.between(1, 3), random.between(1, 3)] : [mode === 'threads' ? 8 : random.between(2, 8)]
+  const writers =
+    processes === 3
+      ? [random.between(1, 3), random.between(1, 3), random.between(1, 3)]
+      : [mode === 'threads' ? 8 : random.between(2, 8)]
   let how: LifePlan['how'] = random.pick(['kill', 'kill', 'kill', 'kill', 'kill', 'stop', 'terminate', 'none'])
   if (how === 'terminate' && (mode !== 'threads' || writers[0]! < 2)) how = 'kill'
   if (how === 'stop' && processes === 1) how = 'kill'
@@ -119,7 +126,9 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
     newcomer: !alone && random.chance(0.3),
     end: blow.at === 'point' && blow.point === 'before-truncate' ? 'stop' : random.pick(['kill', 'kill', 'stop']),
     brokenRecoveries: Array.from({ length: broken }, () =>
-      random.chance(0.75) ? atPoint(random, random.pick(RECOVERY_POINTS)) : { at: 'moment', afterMs: random.between(20, 250) },
+      random.chance(0.75)
+        ? atPoint(random, random.pick(RECOVERY_POINTS))
+        : { at: 'moment', afterMs: random.between(20, 250) },
     ),
     recoverer: random.pick(['cli', 'process', 'checker', 'writers']),
   }
@@ -127,7 +136,8 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
 
 /** The same life with one death that is likely to come about. */
 function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
-  if (point === 'mid-recovery') return { ...life, end: 'kill', brokenRecoveries: [atPoint(random, point), ...life.brokenRecoveries] }
+  if (point === 'mid-recovery')
+    return { ...life, end: 'kill', brokenRecoveries: [atPoint(random, point), ...life.brokenRecoveries] }
   return {
     ...life,
     how: 'kill',
@@ -153,7 +163,8 @@ export function planRound(seed: number, round: number): RoundPlan {
   }
   // In turn, so that a short run meets every point, too.
   const due = CRASH_POINTS[round % CRASH_POINTS.length]!
-  const small: OpenOptions = arrivals(due) < 40 ? { ...options, segmentBytes: 16_384, checkpointBytes: 65_536 } : options
+  const small: OpenOptions =
+    arrivals(due) < 40 ? { ...options, segmentBytes: 16_384, checkpointBytes: 65_536 } : options
   const lives = Array.from({ length: random.between(1, 3) }, (_, i) => {
     const life = planLife(random, CRASH_POINTS[(round + i * 5) % CRASH_POINTS.length]!)
     return i === 0 ? dyingAt(life, due, random) : life

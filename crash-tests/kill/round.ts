@@ -79,8 +79,10 @@ const reachMs = (point: CrashPoint): number =>
 /** Nobody takes longer to stop or to recover, however slow the machine. */
 export const END_MS = 60_000
 
-export const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
-export const describeStrike = (blow: Strike): string => (blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`)
+export const add = (counts: Map<string, number>, name: string): void =>
+  void counts.set(name, (counts.get(name) ?? 0) + 1)
+export const describeStrike = (blow: Strike): string =>
+  blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`
 
 export function armedWith(blow: Strike, signal: 'kill' | 'stop'): Armed {
   if (blow.at !== 'point') return {}
@@ -100,7 +102,12 @@ export class Round {
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new WriterFleet(join(options.directory, 'db'), plan.options, options.directory, mix(plan.seed, plan.round))
+    this.#muster = new WriterFleet(
+      join(options.directory, 'db'),
+      plan.options,
+      options.directory,
+      mix(plan.seed, plan.round),
+    )
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
   }
@@ -139,7 +146,12 @@ export class Round {
           ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({ index: i, afterMs: i === 0 ? blow.afterMs : 60 }))
           : []
       const armed = isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {}
-      const started = this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), armed, terminate)
+      const started = this.#muster.start(
+        life.habits,
+        Array.from({ length: count }, () => lane++),
+        armed,
+        terminate,
+      )
       running.push(started)
       return started
     }
@@ -168,11 +180,18 @@ export class Round {
     // Whoever was not hit must have met no error, and must have gone on in time.
     for (const { child } of running) expectNoError(child)
     const all = running.flatMap((crew) =>
-      written(crew).map((w, i) => ({ ...w, readyMs: crew.child.readyMs, isTerminated: crew.child.terminated.some((t) => t.index === i) })),
+      written(crew).map((w, i) => ({
+        ...w,
+        readyMs: crew.child.readyMs,
+        isTerminated: crew.child.terminated.some((t) => t.index === i),
+      })),
     )
     let stallMs = 0
     if (life.goOnMs > 0 && life.how !== 'none') {
-      const others = life.how === 'terminate' ? all.filter((w) => !w.isTerminated) : all.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
+      const others =
+        life.how === 'terminate'
+          ? all.filter((w) => !w.isTerminated)
+          : all.filter((w) => !victim.writers.some((v) => v.spec === w.spec))
       if (others.length > 0) tally.survivals++
       for (const w of others) {
         if (newcomer?.writers.some(({ spec }) => spec === w.spec)) continue
@@ -181,7 +200,9 @@ export class Round {
       if (life.how !== 'stop') {
         tally.longestStallMs = Math.max(tally.longestStallMs, stallMs)
         if (stallMs > stallLimitMs) {
-          throw new RoundFailure(`a writer that was not hit stood still for ${stallMs.toFixed(0)} ms (life ${index}: ${this.story} ${told})`)
+          throw new RoundFailure(
+            `a writer that was not hit stood still for ${stallMs.toFixed(0)} ms (life ${index}: ${this.story} ${told})`,
+          )
         }
       }
     }
@@ -279,7 +300,11 @@ export class Round {
 
   async #check(): Promise<void> {
     const { tally } = this.#options
-    const db = await open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+    const db = await open<'binary', Buffer>(this.#muster.path, {
+      ...this.#plan.options,
+      workers: 0,
+      valueEncoding: 'binary',
+    })
     try {
       if (db.recovery?.needed === true) tally.recoveries++
       const { found, problems } = await checkDatabase(db, this.#contents, this.#unchecked)
@@ -309,7 +334,8 @@ function longestStall(acknowledgedAtMs: readonly number[], fromMs: number, toMs:
 
 export function expectNoError(child: Child): void {
   if (child.signal === 'SIGKILL') {
-    if (child.errorOutput !== '') throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
+    if (child.errorOutput !== '')
+      throw new RoundFailure(`a process had an error before it was killed: ${child.errorOutput}`)
     return
   }
   if (child.code === 0 && child.errorOutput === '') return

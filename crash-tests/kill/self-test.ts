@@ -143,7 +143,11 @@ async function live(directory: string, spec: WriterSpec): Promise<{ db: string; 
   // What is in flight may have taken effect or not: no fault there could be told.
   for (const { key } of operationsOf(spec, OPERATIONS)) last.delete(key)
   await db.close()
-  return { db: path, written: { spec, journal: readJournal(journalPath), deadMs: monotonicMs() }, world: { spec, last } }
+  return {
+    db: path,
+    written: { spec, journal: readJournal(journalPath), deadMs: monotonicMs() },
+    world: { spec, last },
+  }
 }
 
 /** Changes two bytes of every slot behind the headers, behind the store's back. */
@@ -185,7 +189,13 @@ function lose(db: Database<Buffer>, prefix: string): void {
 
 /** What is said of a campaign in which this happens before its checks. */
 function campaignWith(directory: string, seed: number, tamper?: CampaignOptions['tamper']): Promise<string> {
-  const options = { directory, stallLimitMs: Infinity, tally: newTally(), untilKills: Infinity, ...(tamper === undefined ? {} : { tamper }) }
+  const options = {
+    directory,
+    stallLimitMs: Infinity,
+    tally: newTally(),
+    untilKills: Infinity,
+    ...(tamper === undefined ? {} : { tamper }),
+  }
   return new Campaign({ ...PLAN, seed }, options).run().then(
     () => 'nothing',
     (error: Error) => error.message,
@@ -194,7 +204,11 @@ function campaignWith(directory: string, seed: number, tamper?: CampaignOptions[
 
 // ---- all of it ------------------------------------------------------------------------------------
 
-export async function selfTest(directory: string, seed: number, print: (line: string) => void = console.log): Promise<number> {
+export async function selfTest(
+  directory: string,
+  seed: number,
+  print: (line: string) => void = console.log,
+): Promise<number> {
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
   let failures = 0
@@ -250,7 +264,11 @@ export async function selfTest(directory: string, seed: number, print: (line: st
     print(`  a sound campaign does not pass: ${untouched}`)
     return 1
   }
-  const ofDead = await campaignWith(campaign, seed, (opened, lane) => lane !== undefined && lose(opened, `lane${lane}/`))
+  const ofDead = await campaignWith(
+    campaign,
+    seed,
+    (opened, lane) => lane !== undefined && lose(opened, `lane${lane}/`),
+  )
   say(/not the outcome/.test(ofDead), `keys of one who has just died are lost: ${ofDead.slice(0, 120)}`)
   const ofAll = await campaignWith(campaign, seed, (opened, lane) => lane === undefined && lose(opened, 'lane'))
   say(/is gone|not the outcome/.test(ofAll), `keys are lost when all have died: ${ofAll.slice(0, 120)}`)

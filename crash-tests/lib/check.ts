@@ -55,7 +55,12 @@ export function readContents(
 
 const same = (a: Held | undefined, b: Held | undefined): boolean =>
   a === b ||
-  (a !== undefined && b !== undefined && a.writer === b.writer && a.operation === b.operation && a.step === b.step && a.version === b.version)
+  (a !== undefined &&
+    b !== undefined &&
+    a.writer === b.writer &&
+    a.operation === b.operation &&
+    a.step === b.step &&
+    a.version === b.version)
 
 const spanOf = (effect: Effect) => effect.owner.journal.operations[effect.operation]!
 /** After this moment the operation could no longer take effect, unless it had. */
@@ -102,20 +107,26 @@ export function check(before: Contents, found: Contents, written: readonly Writt
       visible.set(key, 'before')
       continue
     }
-    const effect = effects.get(key)?.find((e) => e.owner.spec.id === held.writer && e.operation === held.operation && e.step === held.step)
+    const effect = effects
+      .get(key)
+      ?.find((e) => e.owner.spec.id === held.writer && e.operation === held.operation && e.step === held.step)
     if (effect === undefined) {
       const owner = byId.get(held.writer)
       note(
         `${key} holds what step ${held.step} of operation ${held.operation} of writer ${held.writer} put, ` +
-          (owner === undefined ? 'which had been overwritten or deleted before' : 'which that operation did not leave there or which was never begun'),
+          (owner === undefined
+            ? 'which had been overwritten or deleted before'
+            : 'which that operation did not leave there or which was never begun'),
       )
       continue
     }
     visible.set(key, effect)
     const known = versions.get(nameOf(effect))
     if (known === undefined) versions.set(nameOf(effect), { version: held.version, effect })
-    else if (known.version !== held.version) note(`${describe(effect)} has versions ${known.version} and ${held.version}: half of a batch was applied twice`)
-    if (held.version <= newestBefore) note(`${key} has version ${held.version}, and there were versions up to ${newestBefore} before`)
+    else if (known.version !== held.version)
+      note(`${describe(effect)} has versions ${known.version} and ${held.version}: half of a batch was applied twice`)
+    if (held.version <= newestBefore)
+      note(`${key} has version ${held.version}, and there were versions up to ${newestBefore} before`)
   }
 
   // Later operations have later versions.
@@ -134,7 +145,8 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     return spanOf(effect).acknowledgedMs < Infinity || versions.has(name) || inFlight.get(name) === true
   }
   for (const [name, took] of inFlight) {
-    if (!took && versions.has(name)) note(`${describe(versions.get(name)!.effect)} is there in part: not under its writer's own keys`)
+    if (!took && versions.has(name))
+      note(`${describe(versions.get(name)!.effect)} is there in part: not under its writer's own keys`)
   }
 
   // Nothing older than what certainly came after it.
@@ -150,20 +162,28 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     }
     if (held !== undefined) {
       if (!isLast(held)) {
-        note(`${key} holds what ${held === 'before' ? 'was there before' : describe(held)} put, although ${describe(overwriter!)} came after it`)
+        note(
+          `${key} holds what ${held === 'before' ? 'was there before' : describe(held)} put, although ${describe(overwriter!)} came after it`,
+        )
       }
       continue
     }
     const deletes: (Effect | 'before')[] = list.filter((e) => e.step === undefined)
     if (!before.has(key)) deletes.push('before')
     if (deletes.some(isLast)) continue
-    note(`${key} is gone, although ${overwriter === undefined ? 'nobody deleted it' : `${describe(overwriter)} put it`}`)
+    note(
+      `${key} is gone, although ${overwriter === undefined ? 'nobody deleted it' : `${describe(overwriter)} put it`}`,
+    )
   }
   return problems
 }
 
 /** Looks at every slot of a database, and compares what it holds as `check` does. */
-export async function checkDatabase(db: Database<Buffer>, before: Contents, written: readonly Written[]): Promise<{ found: Contents; problems: string[] }> {
+export async function checkDatabase(
+  db: Database<Buffer>,
+  before: Contents,
+  written: readonly Written[],
+): Promise<{ found: Contents; problems: string[] }> {
   const report = await db.verify()
   const problems = report.damage.slice(0, 10).map((d) => `slot ${d.slotNo}: ${d.why}`)
   using snapshot = db.snapshot()
@@ -195,7 +215,9 @@ function checkLanes(
   for (const [lane, writers] of lanes) {
     const prefix = `lane${lane}/`
     const isOwn = (key: string): boolean => key.startsWith(prefix)
-    const start = new Map([...before].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]))
+    const start = new Map(
+      [...before].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]),
+    )
     // Each way in which the operations in flight may have come out.
     let outcomes: { state: Map<string, string>; took: Map<string, boolean> }[] = [{ state: start, took: new Map() }]
     for (const { spec, journal } of writers) {
@@ -222,14 +244,26 @@ function checkLanes(
         }
       })
     }
-    const actual = new Map([...found].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]))
-    const matching = outcomes.filter(({ state }) => state.size === actual.size && [...state].every(([key, held]) => actual.get(key) === held))
+    const actual = new Map(
+      [...found].filter(([key]) => isOwn(key)).map(([key, h]) => [key, `${h.writer}:${h.operation}:${h.step}`]),
+    )
+    const matching = outcomes.filter(
+      ({ state }) => state.size === actual.size && [...state].every(([key, held]) => actual.get(key) === held),
+    )
     if (matching.length === 0) {
       const { state } = outcomes[0]!
-      const wrong = [...new Set([...state.keys(), ...actual.keys()])].filter((key) => state.get(key) !== actual.get(key))
-      const shown = wrong.slice(0, 4).map((key) => `${key}: ${actual.get(key) ?? 'absent'} instead of ${state.get(key) ?? 'absent'}`)
-      const operations = writers.map((w) => `${w.spec.id} (${w.journal.operations.length} begun, ${w.journal.acknowledgedAtMs.length} acknowledged)`)
-      note(`lane ${lane} is not the outcome of any prefix of writer ${operations.join(', then ')}: ${shown.join('; ')}${wrong.length > 4 ? `; and ${wrong.length - 4} more` : ''}`)
+      const wrong = [...new Set([...state.keys(), ...actual.keys()])].filter(
+        (key) => state.get(key) !== actual.get(key),
+      )
+      const shown = wrong
+        .slice(0, 4)
+        .map((key) => `${key}: ${actual.get(key) ?? 'absent'} instead of ${state.get(key) ?? 'absent'}`)
+      const operations = writers.map(
+        (w) => `${w.spec.id} (${w.journal.operations.length} begun, ${w.journal.acknowledgedAtMs.length} acknowledged)`,
+      )
+      note(
+        `lane ${lane} is not the outcome of any prefix of writer ${operations.join(', then ')}: ${shown.join('; ')}${wrong.length > 4 ? `; and ${wrong.length - 4} more` : ''}`,
+      )
       continue
     }
     for (const name of matching[0]!.took.keys()) {

@@ -5,7 +5,8 @@ import { monotonicMs } from './journal.js'
 import type { Message, ProcessSpec } from './writer.js'
 
 /** What is set in the environment of a process that is to be hit at a named point. */
-export type Armed = { readonly MMAPDB_CRASH_AT: string } | { readonly MMAPDB_STOP_AT: string } | Readonly<Record<string, never>>
+export type Armed =
+  { readonly MMAPDB_CRASH_AT: string } | { readonly MMAPDB_STOP_AT: string } | Readonly<Record<string, never>>
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -44,8 +45,7 @@ export class Child {
       if ('ready' in message) {
         this.readyMs = monotonicMs()
         nowReady()
-      }
-      else this.terminated.push({ index: message.terminated, atMs: message.atMs })
+      } else this.terminated.push({ index: message.terminated, atMs: message.atMs })
     })
     // `close` comes when all output has been read; it is dead at `exit`.
     this.#child.on('exit', () => (this.deadMs = monotonicMs()))
@@ -103,7 +103,10 @@ export class Child {
     const threads = this.isAlive ? readdirSync(`/proc/${this.pid}/task`) : []
     return [
       `process ${this.pid}`,
-      ...threads.map((id) => `    ${read(`task/${id}/comm`)} ${/State:.*/.exec(read(`task/${id}/status`))?.[0]} ${read(`task/${id}/wchan`)} ${read(`task/${id}/syscall`)}`),
+      ...threads.map(
+        (id) =>
+          `    ${read(`task/${id}/comm`)} ${/State:.*/.exec(read(`task/${id}/status`))?.[0]} ${read(`task/${id}/wchan`)} ${read(`task/${id}/syscall`)}`,
+      ),
       this.errorOutput,
     ].join('\n')
   }

@@ -9,7 +9,8 @@ import type { WriterSpec } from './workload.js'
 import type { ProcessSpec } from './writer.js'
 
 /** How the writers of a process go about it. */
-export interface WorkloadProfile extends Pick<ProcessSpec, 'poolThreads'>, Pick<WriterSpec, 'depth' | 'ownKeys' | 'sharedKeys' | 'largeShare'> {
+export interface WorkloadProfile
+  extends Pick<ProcessSpec, 'poolThreads'>, Pick<WriterSpec, 'depth' | 'ownKeys' | 'sharedKeys' | 'largeShare'> {
   readonly mode: 'threads' | 'pool'
 }
 
@@ -35,22 +36,40 @@ export class WriterFleet {
   }
 
   /** A process with a writer for each of `lanes`. */
-  start(habits: WorkloadProfile, lanes: readonly number[], environment: Readonly<Record<string, string>> = {}, terminate: ProcessSpec['terminate'] = []): WriterProcess {
+  start(
+    habits: WorkloadProfile,
+    lanes: readonly number[],
+    environment: Readonly<Record<string, string>> = {},
+    terminate: ProcessSpec['terminate'] = [],
+  ): WriterProcess {
     const { mode, poolThreads, depth, ownKeys, sharedKeys, largeShare } = habits
     const writers = lanes.map((lane) => {
       const id = ++this.#writers
-      return { spec: { id, lane, seed: mix(this.#seed, id), depth, ownKeys, sharedKeys, largeShare }, journal: join(this.#journals, `writer${id}`) }
+      return {
+        spec: { id, lane, seed: mix(this.#seed, id), depth, ownKeys, sharedKeys, largeShare },
+        journal: join(this.#journals, `writer${id}`),
+      }
     })
-    return { child: Child.writing({ path: this.path, options: this.#options, mode, poolThreads, writers, terminate }, environment), writers }
+    return {
+      child: Child.writing(
+        { path: this.path, options: this.#options, mode, poolThreads, writers, terminate },
+        environment,
+      ),
+      writers,
+    }
   }
 
   /** A process that opens the database, verifies and closes it. */
   recover(environment: Readonly<Record<string, string>>): Child {
-    return Child.writing({ path: this.path, options: this.#options, mode: 'recover', poolThreads: 0, writers: [], terminate: [] }, environment)
+    return Child.writing(
+      { path: this.path, options: this.#options, mode: 'recover', poolThreads: 0, writers: [], terminate: [] },
+      environment,
+    )
   }
 }
 
 export const written = ({ child, writers }: WriterProcess): Written[] =>
   writers.map(({ spec, journal }) => ({ spec, journal: readJournal(journal), deadMs: child.deadMs }))
 
-export const acknowledgedBy = (all: readonly Written[]): number => all.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)
+export const acknowledgedBy = (all: readonly Written[]): number =>
+  all.reduce((sum, w) => sum + w.journal.acknowledgedAtMs.length, 0)

@@ -70,7 +70,12 @@ class Reading {
   }
 }
 
-async function writeHere({ path, options }: ProcessSpec, spec: WriterSpec, journalPath: string, stop: Int32Array): Promise<void> {
+async function writeHere(
+  { path, options }: ProcessSpec,
+  spec: WriterSpec,
+  journalPath: string,
+  stop: Int32Array,
+): Promise<void> {
   const db = await open<'binary', Buffer>(path, { ...options, workers: 0, valueEncoding: 'binary' })
   parentPort?.postMessage('ready')
   const journal = new JournalWriter(journalPath)
@@ -95,7 +100,13 @@ async function writeHere({ path, options }: ProcessSpec, spec: WriterSpec, journ
   journal.ended()
 }
 
-async function writeThroughPool(db: Database<Buffer>, spec: WriterSpec, journal: JournalWriter, stop: Int32Array, noteReady: () => void): Promise<void> {
+async function writeThroughPool(
+  db: Database<Buffer>,
+  spec: WriterSpec,
+  journal: JournalWriter,
+  stop: Int32Array,
+  noteReady: () => void,
+): Promise<void> {
   const reading = new Reading(db, spec)
   let next = 0
   let written = 0
@@ -163,7 +174,11 @@ async function runThreads(plan: ProcessSpec, stop: Int32Array): Promise<void> {
 }
 
 async function runPool(plan: ProcessSpec, stop: Int32Array): Promise<void> {
-  const db = await open<'binary', Buffer>(plan.path, { ...plan.options, workers: plan.poolThreads, valueEncoding: 'binary' })
+  const db = await open<'binary', Buffer>(plan.path, {
+    ...plan.options,
+    workers: plan.poolThreads,
+    valueEncoding: 'binary',
+  })
   let ready = 0
   const noteReady = (): void => {
     if (++ready === plan.writers.length) say({ ready: true })
@@ -187,7 +202,8 @@ if (isMainThread) {
   // Told to stop, or the parent is gone.
   process.on('message', () => Atomics.store(stop, 0, 1))
   process.on('disconnect', () => process.exit(71))
-  const run = plan.mode === 'threads' ? runThreads(plan, stop) : plan.mode === 'pool' ? runPool(plan, stop) : runRecovery(plan)
+  const run =
+    plan.mode === 'threads' ? runThreads(plan, stop) : plan.mode === 'pool' ? runPool(plan, stop) : runRecovery(plan)
   run.then(
     () => process.exit(),
     (error: unknown) => {

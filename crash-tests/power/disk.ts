@@ -232,7 +232,10 @@ export class Disk {
   async #unmount(file: string): Promise<string> {
     const untilMs = monotonicMs() + GONE_MS
     for (;;) {
-      const error = await run('umount', [this.root]).then(() => undefined, (e: Error) => e)
+      const error = await run('umount', [this.root]).then(
+        () => undefined,
+        (e: Error) => e,
+      )
       if (error === undefined) break
       if (monotonicMs() > untilMs) {
         await run('umount', ['-l', this.root]).catch(() => undefined)
@@ -249,10 +252,12 @@ export class Disk {
 
   /** What the file system's own checker finds in the image while it is not mounted; undefined: nothing. */
   async findDamage(): Promise<string | undefined> {
-    const [program, args] = this.#fileSystem === 'ext4' ? (['e2fsck', ['-f', '-n']] as const) : (['xfs_repair', ['-n']] as const)
+    const [program, args] =
+      this.#fileSystem === 'ext4' ? (['e2fsck', ['-f', '-n']] as const) : (['xfs_repair', ['-n']] as const)
     return run(program, [...args, this.image], 60_000).then(
       () => undefined,
-      (error: Error & { stdout?: string; stderr?: string }) => `${program}: ${error.stderr ?? ''}${error.stdout ?? error.message}`,
+      (error: Error & { stdout?: string; stderr?: string }) =>
+        `${program}: ${error.stderr ?? ''}${error.stdout ?? error.message}`,
     )
   }
 }

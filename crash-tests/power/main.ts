@@ -41,7 +41,12 @@ async function main(): Promise<number> {
   const fileSystem = FILE_SYSTEMS.find((name) => name === values['file-system'])
   const cuts = Number(values.cuts)
   const seed = values.seed === undefined ? undefined : Number(values.seed)
-  if (values.help || fileSystem === undefined || !Number.isInteger(cuts) || (seed !== undefined && !Number.isInteger(seed))) {
+  if (
+    values.help ||
+    fileSystem === undefined ||
+    !Number.isInteger(cuts) ||
+    (seed !== undefined && !Number.isInteger(seed))
+  ) {
     console.error(USAGE)
     return values.help ? 0 : 2
   }
@@ -54,13 +59,20 @@ async function main(): Promise<number> {
   endWithOutside()
   const directory = insideDirectory()
   if (values['self-test']) return selfTest(fileSystem, directory, tools, seed ?? randomSeed())
-  if (values.mutant !== undefined) return runMutants(values.mutant, { fileSystem, seed: seed ?? 1, cuts, directory, tools })
+  if (values.mutant !== undefined)
+    return runMutants(values.mutant, { fileSystem, seed: seed ?? 1, cuts, directory, tools })
   return cutPower(fileSystem, cuts, seed ?? randomSeed(), directory, tools)
 }
 
 const randomSeed = (): number => Math.floor(Math.random() * 2 ** 31)
 
-async function cutPower(fileSystem: FileSystem, cuts: number, seed: number, directory: string, tools: Tools): Promise<number> {
+async function cutPower(
+  fileSystem: FileSystem,
+  cuts: number,
+  seed: number,
+  directory: string,
+  tools: Tools,
+): Promise<number> {
   const round = values.round === undefined ? undefined : Number(values.round)
   console.log(`power cuts: ${fileSystem}, seed ${seed}, ${round === undefined ? `${cuts} cuts` : `round ${round}`}`)
   const startedMs = Date.now()
@@ -85,26 +97,40 @@ async function cutPower(fileSystem: FileSystem, cuts: number, seed: number, dire
   if (failure === undefined) return 0
   const { error } = failure
   console.error(`round ${failure.round}:\n  ${failure.story}`)
-  console.error(`FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`)
-  console.error(`Repeat the plan with: npm run prove:power -- --file-system ${fileSystem} --seed ${seed} --round ${failure.round} --verbose`)
+  console.error(
+    `FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`,
+  )
+  console.error(
+    `Repeat the plan with: npm run prove:power -- --file-system ${fileSystem} --seed ${seed} --round ${failure.round} --verbose`,
+  )
   return 1
 }
 
 const counts = (of: Map<string, number>): string =>
-  [...of].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => `${name} ${count}`).join(', ')
+  [...of]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, count]) => `${name} ${count}`)
+    .join(', ')
 
 function summarise(tally: Tally, durationMs: number): void {
-  console.log(`${tally.cuts} cuts in ${(durationMs / 1000).toFixed(0)} s (${(durationMs / 1000 / Math.max(1, tally.cuts)).toFixed(1)} s each), ${tally.rounds} databases, ${tally.lives} lives`)
+  console.log(
+    `${tally.cuts} cuts in ${(durationMs / 1000).toFixed(0)} s (${(durationMs / 1000 / Math.max(1, tally.cuts)).toFixed(1)} s each), ${tally.rounds} databases, ${tally.lives} lives`,
+  )
   console.log(`  by moment               ${counts(tally.cutsByEvent)}`)
   console.log(`  at points               ${counts(tally.cutsAtPoints)}`)
   console.log(`  what survived           ${counts(tally.cutsByMode)}`)
   console.log(`  cuts of recoveries      ${tally.cutsOfRecoveries}`)
-  console.log(`  cuts that lost writes   ${tally.cutsWithLosses}; sectors unflushed ${tally.sectors}, lost ${tally.sectorsLost}, of an older version ${tally.sectorsOlder}`)
+  console.log(
+    `  cuts that lost writes   ${tally.cutsWithLosses}; sectors unflushed ${tally.sectors}, lost ${tally.sectorsLost}, of an older version ${tally.sectorsOlder}`,
+  )
   console.log(`  closed and reopened     ${tally.reopenings}; processes killed beforehand ${tally.kills}`)
   console.log(`  recoveries and checks   ${tally.recoveries}, ${tally.checks}`)
   console.log(`  acknowledged operations ${tally.acknowledged}`)
-  console.log(`  file system checker     ${tally.complaints.length === 0 ? 'never complained' : `complained ${tally.complaints.length} times`}`)
-  for (const complaint of tally.complaints.slice(0, 3)) console.log(`    ${complaint.split('\n').slice(0, 6).join('\n      ')}`)
+  console.log(
+    `  file system checker     ${tally.complaints.length === 0 ? 'never complained' : `complained ${tally.complaints.length} times`}`,
+  )
+  for (const complaint of tally.complaints.slice(0, 3))
+    console.log(`    ${complaint.split('\n').slice(0, 6).join('\n      ')}`)
 }
 
 try {

@@ -37,7 +37,9 @@ export async function runMutants(name: string, options: RunOptions): Promise<num
   let missed = 0
   for (const { name, what, harmless } of mutants) {
     const excuse = harmless?.[options.fileSystem]
-    console.log(`${name}: ${what}${excuse === undefined ? '' : ` (nothing to find on ${options.fileSystem}: ${excuse})`}`)
+    console.log(
+      `${name}: ${what}${excuse === undefined ? '' : ` (nothing to find on ${options.fileSystem}: ${excuse})`}`,
+    )
     const runs = excuse === undefined ? RUNS : 1
     for (let seed = options.seed; seed < options.seed + runs; seed++) {
       const state = join(options.directory, 'lie-state')
@@ -48,7 +50,9 @@ export async function runMutants(name: string, options: RunOptions): Promise<num
       if (failure !== undefined && !(failure.error instanceof RoundFailure)) throw failure.error
       const found = failure === undefined ? undefined : (failure.error as Error).message.split('\n')[0]!.slice(0, 140)
       if (found === undefined && excuse === undefined) missed++
-      console.log(`  seed ${seed}: ${found === undefined ? `NOT found in ${tally.cuts} cuts` : `found at cut ${tally.cuts}: ${found}`}`)
+      console.log(
+        `  seed ${seed}: ${found === undefined ? `NOT found in ${tally.cuts} cuts` : `found at cut ${tally.cuts}: ${found}`}`,
+      )
     }
   }
   return missed === 0 ? 0 : 1

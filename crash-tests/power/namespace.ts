@@ -45,7 +45,8 @@ export async function runInside(directory: string, files: readonly string[]): Pr
 export const insideDirectory = (): string => process.env[MARK]!
 
 /** Inside: the directory is not to be removed. */
-export const keepDirectory = (): Promise<void> => new Promise((resolve) => void process.send!({ keep: true }, () => resolve()))
+export const keepDirectory = (): Promise<void> =>
+  new Promise((resolve) => void process.send!({ keep: true }, () => resolve()))
 
 /** Inside: end when the outside does, or at an interrupt; the kernel does the rest. */
 export function endWithOutside(): void {

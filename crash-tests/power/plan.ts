@@ -62,7 +62,20 @@ const ORDERED_POINTS: readonly CrashPoint[] = [
 
 function planCut(random: Random, points: readonly CrashPoint[], writes: number, flushes: number, ms: number): Cut {
   const how = { mode: 'any' as const, seed: random.between(1, 2 ** 31) }
-  switch (random.pick(['moment', 'flush-begun', 'flush-begun', 'flush-done', 'write', 'write', 'point', 'point-then', 'point-then', 'point-then'] as const)) {
+  switch (
+    random.pick([
+      'moment',
+      'flush-begun',
+      'flush-begun',
+      'flush-done',
+      'write',
+      'write',
+      'point',
+      'point-then',
+      'point-then',
+      'point-then',
+    ] as const)
+  ) {
     case 'moment':
       return { ...how, at: 'moment', afterMs: random.skewed(1, ms) }
     case 'flush-begun':
@@ -86,7 +99,8 @@ function planLife(random: Random, isFirst: boolean): LifePlan {
   const processes = random.pick([1, 2, 2, 3])
   const writers = Array.from({ length: processes }, () => random.between(1, processes === 1 ? 6 : 3))
   const from = random.chance(0.2) ? 'closing' : random.chance(isFirst ? 0.4 : 0.25) ? 'start' : 'writing'
-  const points: readonly CrashPoint[] = from === 'closing' ? ['before-truncate', 'before-headers', 'between-headers', 'after-headers'] : WRITING_POINTS
+  const points: readonly CrashPoint[] =
+    from === 'closing' ? ['before-truncate', 'before-headers', 'between-headers', 'after-headers'] : WRITING_POINTS
   // What comes about while everybody writes, within a second or so; opening and closing are shorter.
   const [writes, flushes, ms] = from === 'writing' ? [1200, 400, 900] : [150, 40, 300]
   const broken = random.chance(0.3) ? random.between(1, 2) : 0
@@ -119,10 +133,17 @@ export function planRound(seed: number, round: number): RoundPlan {
     reserveBytes: 4 * 1024 * 1024 * 1024,
     segmentBytes,
     // Often one or two segments, so that most of the log lies in recycled ones; often far more.
-    checkpointBytes: random.chance(0.5) ? Math.max(65_536, random.between(1, 2) * segmentBytes) : random.pick([65_536, 262_144, 1024 * 1024, 16 * 1024 * 1024]),
+    checkpointBytes: random.chance(0.5)
+      ? Math.max(65_536, random.between(1, 2) * segmentBytes)
+      : random.pick([65_536, 262_144, 1024 * 1024, 16 * 1024 * 1024]),
     timeoutMs: 20_000,
   }
-  return { seed, round, options, lives: Array.from({ length: random.between(3, 7) }, (_, i) => planLife(random, i === 0)) }
+  return {
+    seed,
+    round,
+    options,
+    lives: Array.from({ length: random.between(3, 7) }, (_, i) => planLife(random, i === 0)),
+  }
 }
 
 export const describeCut = (cut: Cut): string =>

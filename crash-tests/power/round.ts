@@ -84,7 +84,12 @@ export class PowerRound {
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new WriterFleet(join(options.disk.root, 'db'), plan.options, this.#journals, mix(plan.seed, plan.round))
+    this.#muster = new WriterFleet(
+      join(options.disk.root, 'db'),
+      plan.options,
+      this.#journals,
+      mix(plan.seed, plan.round),
+    )
     rmSync(this.#journals, { recursive: true, force: true })
     mkdirSync(this.#journals)
   }
@@ -163,26 +168,34 @@ export class PowerRound {
   }
 
   #writeBack(pauseMs: number, seed: number): ChildProcess {
-    return spawn(this.#options.tools.writeBack, [this.#options.disk.root, String(pauseMs), String(seed)], { stdio: 'ignore' })
+    return spawn(this.#options.tools.writeBack, [this.#options.disk.root, String(pauseMs), String(seed)], {
+      stdio: 'ignore',
+    })
   }
 
   #start(life: LifePlan, armed: Armed): WriterProcess[] {
     let lane = 0
     return life.writers.map((count, p) =>
-      this.#muster.start(life.habits, Array.from({ length: count }, () => lane++), { ...this.#options.environment, ...(p === 0 ? armed : {}) }),
+      this.#muster.start(
+        life.habits,
+        Array.from({ length: count }, () => lane++),
+        { ...this.#options.environment, ...(p === 0 ? armed : {}) },
+      ),
     )
   }
 
   async #allReady(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
-      if (!(await child.readyWithin(END_MS))) throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
+      if (!(await child.readyWithin(END_MS)))
+        throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
       if (child.code !== null) throw new RoundFailure(`a process could not open the database: ${child.errorOutput}`)
     }
   }
 
   async #allGone(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
-      if (!(await child.within(END_MS))) throw new RoundFailure(`a process did not end in time:\n${child.whereabouts()}`)
+      if (!(await child.within(END_MS)))
+        throw new RoundFailure(`a process did not end in time:\n${child.whereabouts()}`)
     }
   }
 
@@ -193,7 +206,12 @@ export class PowerRound {
     if (life.from !== 'start') {
       // Who stands still at a point may keep others from opening.
       const untilMs = monotonicMs() + END_MS
-      while (running.some(({ child }) => child.readyMs === Infinity && child.isAlive) && !first.isStopped && monotonicMs() < untilMs) await sleep(3)
+      while (
+        running.some(({ child }) => child.readyMs === Infinity && child.isAlive) &&
+        !first.isStopped &&
+        monotonicMs() < untilMs
+      )
+        await sleep(3)
       await sleep(life.fromMs)
     }
     if (life.killAfterMs !== undefined && running.length > 1) {
@@ -253,8 +271,10 @@ export class PowerRound {
       const report = await this.#cut(cut, child, [{ child, writers: [] }])
       const isThrough = child.deadMs < report.atMs
       child.kill()
-      if (!(await child.within(END_MS))) throw new RoundFailure(`a recovery did not end in time:\n${child.whereabouts()}`)
-      if (isThrough && child.code !== 0) throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+      if (!(await child.within(END_MS)))
+        throw new RoundFailure(`a recovery did not end in time:\n${child.whereabouts()}`)
+      if (isThrough && child.code !== 0)
+        throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.cutsOfRecoveries++
       this.#tell(`  recovery ${isThrough ? 'through, then ' : ''}cut ${describeCut(cut)}: ${describeReport(report)}`)
     } finally {
@@ -284,9 +304,14 @@ export class PowerRound {
         child.kill()
         throw new RoundFailure(`recovery did not end in time:\n${where}`)
       }
-      if (child.code !== 0) throw new RoundFailure(`recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
+      if (child.code !== 0)
+        throw new RoundFailure(`recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.recoveries++
-      const db = await open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+      const db = await open<'binary', Buffer>(this.#muster.path, {
+        ...this.#plan.options,
+        workers: 0,
+        valueEncoding: 'binary',
+      })
       try {
         const { found, problems } = await checkDatabase(db, this.#contents, this.#unchecked)
         if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
@@ -312,7 +337,9 @@ function expectNoErrorBefore(child: Child, written: readonly Written[], cutMs: n
   const hasFailed = child.errorAtMs < cutMs || written.some(({ journal }) => journal.failedAtMs < cutMs)
   const hasDied = child.deadMs < cutMs && !child.killed && child.code !== 0
   if (!hasFailed && !hasDied) return
-  throw new RoundFailure(`a process had an error before the power was cut (${child.signal ?? child.code}): ${child.errorOutput}`)
+  throw new RoundFailure(
+    `a process had an error before the power was cut (${child.signal ?? child.code}): ${child.errorOutput}`,
+  )
 }
 
 async function ended(child: ChildProcess | undefined): Promise<void> {

@@ -2,7 +2,18 @@
 // be lost, torn and reordered, every way that the modes name; what was flushed is there, always; and
 // what the layer takes for a flush is what the kernel sends to the device as one, no more and no less.
 import { spawn } from 'node:child_process'
-import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync, readSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Random } from '../lib/random.js'
 import { sleep } from '../lib/processes.js'
@@ -64,7 +75,10 @@ class SelfTest {
         }
       }
       const cached = this.#sectors(disk.raw)
-      this.say(cached.every((n, s) => n === history[s]!.at(-1)), `${mode}: reading sees the newest, flushed or not`)
+      this.say(
+        cached.every((n, s) => n === history[s]!.at(-1)),
+        `${mode}: reading sees the newest, flushed or not`,
+      )
       report = await disk.cut(random.between(1, 2 ** 31), mode)
       let refused = ''
       try {
@@ -78,7 +92,10 @@ class SelfTest {
       await disk.takeAway()
     }
     const left = this.#sectors(disk.image)
-    this.say(left.every((n, s) => history[s]!.includes(n)), `${mode}: each sector is the flushed one or one written since, whole`)
+    this.say(
+      left.every((n, s) => history[s]!.includes(n)),
+      `${mode}: each sector is the flushed one or one written since, whole`,
+    )
     const isNewest = left.every((n, s) => n === history[s]!.at(-1))
     const isFlushed = left.every((n, s) => n === history[s]![0])
     const changed = history.filter((versions) => versions.length > 1).length
@@ -87,11 +104,19 @@ class SelfTest {
     if (!unflushed) this.say(isNewest, `${mode}: everything was flushed and is there`)
     else if (mode === 'none') this.say(isFlushed, 'none: nothing unflushed survives')
     else if (mode === 'all') this.say(isNewest, 'all: everything survives')
-    else if (mode === 'prefix') this.say(isPrefix(left, history), 'prefix: what was written up to one moment, and nothing after it')
+    else if (mode === 'prefix')
+      this.say(isPrefix(left, history), 'prefix: what was written up to one moment, and nothing after it')
     else if (mode === 'requests') {
       // Those whose sectors nobody wrote again: all there or all gone.
-      const lone = requests.map((r, i) => ({ ...r, n: i + 1 })).filter(({ n, first, count }) => n > flushAt && history.slice(first, first + count).every((h) => h.at(-1) === n))
-      this.say(lone.every(({ n, first, count }) => new Set(left.slice(first, first + count).map((x) => x === n)).size === 1), `requests: ${lone.length} requests are there whole or not at all`)
+      const lone = requests
+        .map((r, i) => ({ ...r, n: i + 1 }))
+        .filter(
+          ({ n, first, count }) => n > flushAt && history.slice(first, first + count).every((h) => h.at(-1) === n),
+        )
+      this.say(
+        lone.every(({ n, first, count }) => new Set(left.slice(first, first + count).map((x) => x === n)).size === 1),
+        `requests: ${lone.length} requests are there whole or not at all`,
+      )
     }
   }
 
@@ -231,11 +256,23 @@ class SelfTest {
       await endOf(writeBack)
       await sleep(300)
       const [kernelAfter, layerAfter] = [kernel(), await disk.counters()]
-      const device = { flushes: kernelAfter.flushes - kernelBefore.flushes, sectors: kernelAfter.sectorsWritten - kernelBefore.sectorsWritten }
-      const layer = { flushes: layerAfter.flushesDone - layerBefore.flushesDone, sectors: layerAfter.sectorsWritten - layerBefore.sectorsWritten }
-      this.say(device.flushes === layer.flushes, `${asked} fdatasync: ${device.flushes} flushes of the device, ${layer.flushes} of the layer`)
+      const device = {
+        flushes: kernelAfter.flushes - kernelBefore.flushes,
+        sectors: kernelAfter.sectorsWritten - kernelBefore.sectorsWritten,
+      }
+      const layer = {
+        flushes: layerAfter.flushesDone - layerBefore.flushesDone,
+        sectors: layerAfter.sectorsWritten - layerBefore.sectorsWritten,
+      }
+      this.say(
+        device.flushes === layer.flushes,
+        `${asked} fdatasync: ${device.flushes} flushes of the device, ${layer.flushes} of the layer`,
+      )
       this.say(layer.flushes >= asked, 'each fdatasync flushes the device')
-      this.say(device.sectors === layer.sectors, `${device.sectors} sectors written to the device, ${layer.sectors} to the layer`)
+      this.say(
+        device.sectors === layer.sectors,
+        `${device.sectors} sectors written to the device, ${layer.sectors} to the layer`,
+      )
       // Nobody flushes; what there is, is the file system's own.
       const [kernelQuiet, layerQuiet] = [kernel(), await disk.counters()]
       for (let i = 0; i < 20; i++) writeFileSync(join(disk.root, 'quiet'), Buffer.alloc(5000, i))
@@ -243,7 +280,10 @@ class SelfTest {
       await sleep(400)
       await endOf(again)
       const [kernelEnd, layerEnd] = [kernel(), await disk.counters()]
-      const [flushesOfKernel, flushesOfLayer] = [kernelEnd.flushes - kernelQuiet.flushes, layerEnd.flushesDone - layerQuiet.flushesDone]
+      const [flushesOfKernel, flushesOfLayer] = [
+        kernelEnd.flushes - kernelQuiet.flushes,
+        layerEnd.flushesDone - layerQuiet.flushesDone,
+      ]
       this.say(
         flushesOfKernel === flushesOfLayer && layerEnd.writes > layerQuiet.writes,
         `writing, closing and write-back without fdatasync: ${layerEnd.writes - layerQuiet.writes} writes, ${flushesOfKernel} flushes of the device, ${flushesOfLayer} of the layer`,
@@ -307,6 +347,10 @@ export async function selfTest(fileSystem: FileSystem, directory: string, tools:
       `the name of a file that was ${how} and flushed: ${both ? 'there' : 'gone'} if its directory was flushed, too; ${fileOnly ? 'there' : 'gone'} if not`,
     )
   }
-  console.log(test.failures === 0 ? 'self-test: the disk loses what it may lose, and nothing else' : `self-test: ${test.failures} failures`)
+  console.log(
+    test.failures === 0
+      ? 'self-test: the disk loses what it may lose, and nothing else'
+      : `self-test: ${test.failures} failures`,
+  )
   return test.failures === 0 ? 0 : 1
 }

@@ -20,28 +20,43 @@ export interface Tools {
 /** The machine lacks something; the message says what and how to get it. */
 export class Missing extends Error {}
 
-const PROGRAMS = { gcc: 'gcc', 'pkg-config': 'pkg-config', 'mkfs.ext4': 'e2fsprogs', 'mkfs.xfs': 'xfsprogs', mount: 'mount', unshare: 'util-linux' }
+const PROGRAMS = {
+  gcc: 'gcc',
+  'pkg-config': 'pkg-config',
+  'mkfs.ext4': 'e2fsprogs',
+  'mkfs.xfs': 'xfsprogs',
+  mount: 'mount',
+  unshare: 'util-linux',
+}
 const FLAGS = ['-std=gnu11', '-O2', '-Wall', '-Wextra']
 
 const SOURCES = inPackage('crash-tests/power/')
 const TARGETS = inPackage('build/power/')
 
 const onPath = (program: string): boolean =>
-  [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((directory) => existsSync(join(directory, program)))
+  [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((directory) =>
+    existsSync(join(directory, program)),
+  )
 
 /** Throws `Missing` unless everything is there. */
 function checkMachine(): void {
-  if (process.getuid?.() !== 0) throw new Missing('Power cuts need root: they mount file systems over loop devices. Run this as root.')
+  if (process.getuid?.() !== 0)
+    throw new Missing('Power cuts need root: they mount file systems over loop devices. Run this as root.')
   const packages = Object.entries(PROGRAMS).flatMap(([program, name]) => (onPath(program) ? [] : [name]))
-  if (!packages.includes('pkg-config') && spawnSync('pkg-config', ['--exists', 'fuse3']).status !== 0) packages.push('libfuse3-dev', 'fuse3')
+  if (!packages.includes('pkg-config') && spawnSync('pkg-config', ['--exists', 'fuse3']).status !== 0)
+    packages.push('libfuse3-dev', 'fuse3')
   if (packages.length > 0) {
-    throw new Missing(`Power cuts need Debian packages that are not installed. Run: apt-get install ${[...new Set(packages)].join(' ')}`)
+    throw new Missing(
+      `Power cuts need Debian packages that are not installed. Run: apt-get install ${[...new Set(packages)].join(' ')}`,
+    )
   }
   for (const device of ['/dev/fuse', '/dev/loop-control']) {
     try {
       accessSync(device, constants.R_OK | constants.W_OK)
     } catch {
-      throw new Missing(`Power cuts need ${device}, which is not there or not allowed: the kernel or the container does not offer it.`)
+      throw new Missing(
+        `Power cuts need ${device}, which is not there or not allowed: the kernel or the container does not offer it.`,
+      )
     }
   }
 }

@@ -18,7 +18,12 @@ const PAGE_BYTES = 4096
 const RESERVE_BYTES = 64 * MiB
 const WINDOW_BYTES = 64 * 1024
 /** The default reserve of 1 TiB is more than valgrind has addresses for. */
-const OPTIONS = { windowBytes: WINDOW_BYTES, reserveBytes: RESERVE_BYTES, segmentBytes: 16 * 1024, checkpointBytes: 64 * 1024 } as const
+const OPTIONS = {
+  windowBytes: WINDOW_BYTES,
+  reserveBytes: RESERVE_BYTES,
+  segmentBytes: 16 * 1024,
+  checkpointBytes: 64 * 1024,
+} as const
 const THREAD_LIFE_MS = 1500
 const THREADS = 6
 
@@ -39,7 +44,12 @@ function useStorage({ directory, seed }: Work): void {
     const path = join(directory, `file-${random.between(0, FILES - 1)}`)
     const mode = random.pick(['shared', 'shared', 'shared', 'private', 'anonymous'] as const)
     if (mode !== 'private' || n > 0) {
-      const region = storage.openRegion(path, { mode, reserveBytes: RESERVE_BYTES, windowBytes: WINDOW_BYTES, create: mode === 'shared' })
+      const region = storage.openRegion(path, {
+        mode,
+        reserveBytes: RESERVE_BYTES,
+        windowBytes: WINDOW_BYTES,
+        create: mode === 'shared',
+      })
       region.grow(PAGE_BYTES * random.between(1, 64))
       const words = new Int32Array(region.window(random.between(0, 3)), 0, 16)
       if (words.byteOffset === 0 && region.sizeBytes() >= 4 * WINDOW_BYTES) Atomics.add(words, threadId % 16, 1)
@@ -55,7 +65,8 @@ function useStorage({ directory, seed }: Work): void {
     }
     storage.openFile(path, 'create').close()
     const table = storage.openLocks(path)
-    if (table.tryLock(random.between(0, 3), random.pick(['shared', 'exclusive'] as const))) table.isHeldByOther(1, 'exclusive')
+    if (table.tryLock(random.between(0, 3), random.pick(['shared', 'exclusive'] as const)))
+      table.isHeldByOther(1, 'exclusive')
     table.lock(random.between(4, 6), 'exclusive', random.between(0, 5))
     const fate = random.between(0, 3)
     if (fate < 2) table.close()
@@ -96,7 +107,9 @@ async function main(seconds: number): Promise<void> {
       const endMs = Date.now() + (seconds * 1000) / 2
       const live = async (): Promise<void> => {
         while (Date.now() < endMs) {
-          const worker = new Worker(new URL(import.meta.url), { workerData: { directory, seed: random.between(0, 2 ** 30), kind } satisfies Work })
+          const worker = new Worker(new URL(import.meta.url), {
+            workerData: { directory, seed: random.between(0, 2 ** 30), kind } satisfies Work,
+          })
           const failed = new Promise<never>((_, reject) => worker.on('error', reject))
           failed.catch(() => undefined)
           const loaded = new Promise((resolve) => worker.once('message', resolve))

@@ -20,8 +20,12 @@ export class Bytes {
     return (this.#chunks[index] ??= Buffer.from(new ArrayBuffer(this.chunkBytes)))
   }
 
-  #each(position: number, length: number, visit: (index: number, at: number, bytes: number, done: number) => void): void {
-    for (let done = 0; done < length; ) {
+  #each(
+    position: number,
+    length: number,
+    visit: (index: number, at: number, bytes: number, done: number) => void,
+  ): void {
+    for (let done = 0; done < length;) {
       const at = (position + done) % this.chunkBytes
       const bytes = Math.min(length - done, this.chunkBytes - at)
       visit(Math.floor((position + done) / this.chunkBytes), at, bytes, done)
@@ -44,7 +48,9 @@ export class Bytes {
   }
 
   write(from: Uint8Array, offset: number, length: number, position: number): void {
-    this.#each(position, length, (index, at, bytes, done) => this.chunk(index).set(from.subarray(offset + done, offset + done + bytes), at))
+    this.#each(position, length, (index, at, bytes, done) =>
+      this.chunk(index).set(from.subarray(offset + done, offset + done + bytes), at),
+    )
   }
 
   /** Zeros from `position` to the end. */

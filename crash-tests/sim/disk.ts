@@ -16,7 +16,13 @@ export const SECTOR_BYTES = 512
 export const PAGE_BYTES = 4096
 const SECTORS_PER_PAGE = PAGE_BYTES / SECTOR_BYTES
 /** Which of the sectors not covered by a flush are found after a power cut; one of these is as likely as another. */
-const CUT_ORDERS = ['none', 'all', 'ascending', 'descending', ...Array.from({ length: 4 }, () => 'independent' as const)] as const
+const CUT_ORDERS = [
+  'none',
+  'all',
+  'ascending',
+  'descending',
+  ...Array.from({ length: 4 }, () => 'independent' as const),
+] as const
 
 export class SimFile {
   static #made = 0
@@ -99,7 +105,8 @@ export class SimFile {
         const pageEnd = Math.min(page + PAGE_BYTES, chunkEnd)
         if (this.#same(page, pageEnd)) continue
         for (let at = page; at < pageEnd; at += SECTOR_BYTES) {
-          if (!this.#same(at, Math.min(at + SECTOR_BYTES, pageEnd)) && !this.#isGivenUp(at / SECTOR_BYTES)) dirty.push(at / SECTOR_BYTES)
+          if (!this.#same(at, Math.min(at + SECTOR_BYTES, pageEnd)) && !this.#isGivenUp(at / SECTOR_BYTES))
+            dirty.push(at / SECTOR_BYTES)
         }
       }
     }
@@ -263,7 +270,10 @@ export interface FlushInProgress {
   readonly order: number
 }
 
-type Change = { readonly kind: 'link'; readonly name: string; readonly file: SimFile } | { readonly kind: 'unlink'; readonly name: string } | { readonly kind: 'rename'; readonly from: string; readonly to: string }
+type Change =
+  | { readonly kind: 'link'; readonly name: string; readonly file: SimFile }
+  | { readonly kind: 'unlink'; readonly name: string }
+  | { readonly kind: 'rename'; readonly from: string; readonly to: string }
 
 /** One directory: names and what they stand for, in memory and on the disk. */
 export class SimDirectory {
@@ -290,7 +300,11 @@ export class SimDirectory {
   }
   /** Every file that has a name here, in memory or on the disk. */
   files(): SimFile[] {
-    return [...this.live.values(), ...this.durable.values(), ...this.#pending.flatMap((change) => (change.kind === 'link' ? [change.file] : []))]
+    return [
+      ...this.live.values(),
+      ...this.durable.values(),
+      ...this.#pending.flatMap((change) => (change.kind === 'link' ? [change.file] : [])),
+    ]
   }
   /** Of the changes not flushed, some have happened: any of them, in their order. */
   cut(seed: number): void {

@@ -26,7 +26,14 @@ export function frameOf(written: Uint8Array, writer: string): ModelFrame | undef
     })
   })
   const lsn = b.readUIntLE(FRAME.LSN, 6)
-  return { lsn, end: lsn + frameStride(b.length), watermark: b.readUIntLE(FRAME.WATERMARK, 6), bytes: Buffer.from(b), operations, writer }
+  return {
+    lsn,
+    end: lsn + frameStride(b.length),
+    watermark: b.readUIntLE(FRAME.WATERMARK, 6),
+    bytes: Buffer.from(b),
+    operations,
+    writer,
+  }
 }
 
 /** What `frames`, in ascending order, say at `lsn`. */

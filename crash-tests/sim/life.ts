@@ -41,10 +41,24 @@ export interface LifeReport {
 }
 
 export const newReport = (): LifeReport => ({
-  lives: 0, steps: 0, operations: 0, acknowledged: 0, cuts: 0, kills: 0, recoveries: 0, interruptedRecoveries: 0, faults: 0,
+  lives: 0,
+  steps: 0,
+  operations: 0,
+  acknowledged: 0,
+  cuts: 0,
+  kills: 0,
+  recoveries: 0,
+  interruptedRecoveries: 0,
+  faults: 0,
 })
 
-const OPTIONS = { workers: 0, valueEncoding: 'utf8', windowBytes: 65536, reserveBytes: 64 * 1024 * 1024, timeoutMs: 1 } as const
+const OPTIONS = {
+  workers: 0,
+  valueEncoding: 'utf8',
+  windowBytes: 65536,
+  reserveBytes: 64 * 1024 * 1024,
+  timeoutMs: 1,
+} as const
 
 /** One that is more than may be held back, one that ends the reader, and some until its slots have their turn. */
 const GROUPS_TO_OVERTAKE = 5
@@ -199,14 +213,17 @@ export class Simulation {
     const ending = random.next()
     const beginsLarge = random.chance(0.2)
     const revisitRoll = this.#powerWasCut ? random.next() : 1
-    this.#stranded = [...this.#frames, ...this.#overwritten].filter((frame) => this.#inLog(frame)).map((frame) => frame.lsn)
+    this.#stranded = [...this.#frames, ...this.#overwritten]
+      .filter((frame) => this.#inLog(frame))
+      .map((frame) => frame.lsn)
     this.#powerWasCut = false
     this.#deathsUnverified = false
     this.#isWriteBurst = false
     try {
       // What an interrupted recovery has erased, the next one flushes.
       this.#recover(this.#stranded.length > 0 && revisitRoll < 0.7 ? { ...CALM, writeBack: rates.writeBack } : rates)
-      if (revisitRoll < (this.#stranded.length > 0 ? 0.8 : 0.1)) this.#schedule.within('echo', () => this.#revisitTornTail())
+      if (revisitRoll < (this.#stranded.length > 0 ? 0.8 : 0.1))
+        this.#schedule.within('echo', () => this.#revisitTornTail())
       this.#world.rates = rates
       if (beginsLarge) this.#schedule.within('large', () => this.#beginLarge())
       for (let i = 1; i <= operations; i++) this.#schedule.within(`${i}`, () => this.#act())
@@ -341,12 +358,17 @@ export class Simulation {
 
   #inLog(frame: ModelFrame): boolean {
     const place = this.#place(frame)
-    return place !== undefined && this.#world.contents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
+    return (
+      place !== undefined && this.#world.contents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
+    )
   }
 
   #onDisk(frame: ModelFrame): boolean {
     const place = this.#place(frame)
-    return place !== undefined && this.#world.durableContents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
+    return (
+      place !== undefined &&
+      this.#world.durableContents(place.path, place.position, frame.bytes.length).equals(frame.bytes)
+    )
   }
 
   #spawn(): SimProcess {
@@ -410,7 +432,8 @@ export class Simulation {
     const idle = this.#actors.filter((actor) => !actor.busy && !actor.dead)
     const roll = random.next()
     if ((roll < 0.05 && this.#actors.length < 4) || idle.length === 0) {
-      if (this.#actors.length < 4 && (idle.length > 0 || this.#actors.length === 0 || this.#world.depth <= 1)) this.#spawn()
+      if (this.#actors.length < 4 && (idle.length > 0 || this.#actors.length === 0 || this.#world.depth <= 1))
+        this.#spawn()
       return
     }
     const actor = random.pick(idle)
@@ -438,7 +461,9 @@ export class Simulation {
     return `${this.#nextValue++}:`.padEnd(roll < 0.1 ? random.skewed(900, 20_000) : random.between(0, 120), 'v')
   }
   #usualValue(): string {
-    return this.#usualLength > 0 && !(this.#isWriteBurst && this.#random.chance(0.8)) ? this.#valueFilling(this.#usualLength) : this.#valueOf(this.#toEndOfSector())
+    return this.#usualLength > 0 && !(this.#isWriteBurst && this.#random.chance(0.8))
+      ? this.#valueFilling(this.#usualLength)
+      : this.#valueOf(this.#toEndOfSector())
   }
   #valueFilling(length: number): string {
     return `${this.#nextValue++}:`.padEnd(length, 'v')
@@ -462,7 +487,8 @@ export class Simulation {
 
   #write(actor: SimProcess): void {
     this.#commit(actor, (engine) => {
-      if (this.#isWriteBurst && this.#random.chance(0.7)) return engine.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
+      if (this.#isWriteBurst && this.#random.chance(0.7))
+        return engine.put(keyOf(this.#random.skewed(1, 300)), this.#usualValue())
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
       engine.batch(Array.from({ length: count }, () => this.#operation()))
     })
@@ -475,7 +501,9 @@ export class Simulation {
     this.#commit(actor, (engine) =>
       engine.batch(
         Array.from({ length: count }, (_, i) =>
-          del ? { type: 'del' as const, key: keyOf(from + i) } : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
+          del
+            ? { type: 'del' as const, key: keyOf(from + i) }
+            : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
         ),
       ),
     )
@@ -493,7 +521,10 @@ export class Simulation {
       if (isRefused && !actor.dead && this.#world.outage === undefined) {
         const now = tail()
         const inLog = this.#frames.find(({ writer, lsn, end }) => writer === actor.name && lsn >= before && end <= now)
-        if (inLog !== undefined) throw this.#failure(`${actor.name} is told that nothing was written (${error.code}), and its frame is at LSN ${inLog.lsn}`)
+        if (inLog !== undefined)
+          throw this.#failure(
+            `${actor.name} is told that nothing was written (${error.code}), and its frame is at LSN ${inLog.lsn}`,
+          )
       }
       throw error
     }
@@ -549,7 +580,8 @@ export class Simulation {
   #lookUp(snapshot: EngineSnapshot, entries: Map<string, string>): void {
     const random = this.#random
     const is = (what: string, found: unknown, expected: unknown): void => {
-      if (found !== expected) throw this.#failure(`${what} at LSN ${snapshot.lsn}: ${String(found)} and should be ${String(expected)}`)
+      if (found !== expected)
+        throw this.#failure(`${what} at LSN ${snapshot.lsn}: ${String(found)} and should be ${String(expected)}`)
     }
     for (let i = 0; i < 8; i++) {
       const key = keyOf(random.skewed(1, 300))
@@ -608,7 +640,8 @@ export class Simulation {
       // In the middle of something, with several frames under way if possible: several write at once.
       const { rates } = this.#world
       this.#isWriteBurst = this.#random.chance(0.8)
-      if (this.#isWriteBurst) for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#schedule.within(`joins ${i}`, () => this.#spawn())
+      if (this.#isWriteBurst)
+        for (let i = 1; this.#actors.length < 4 && i <= 3; i++) this.#schedule.within(`joins ${i}`, () => this.#spawn())
       this.#world.rates = this.#isWriteBurst
         ? { ...rates, interrupt: 0.03, interruptFlush: 0.9, cut: 0.003, kill: 0.0005, flush: 100 }
         : { ...rates, interrupt: 0.3, interruptFlush: 0.3, cut: 0.03, kill: Math.max(rates.kill, 0.004) }
@@ -644,11 +677,15 @@ function difference(found: Map<string, string>, expected: Map<string, string>): 
   return `${[...found.keys()].find((key) => !expected.has(key))} should not be there`
 }
 
-const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> => new Map(from.range({}, 'entries') as Iterable<[string, string]>)
+const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> =>
+  new Map(from.range({}, 'entries') as Iterable<[string, string]>)
 
 const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 
 /** What a frame takes that holds one key and an empty value. */
-const SMALLEST_STRIDE = frameStride(FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)))
+const SMALLEST_STRIDE = frameStride(
+  FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)),
+)
 
-const brief = (text: string | undefined): string => (text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`)
+const brief = (text: string | undefined): string =>
+  text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`

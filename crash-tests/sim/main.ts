@@ -54,7 +54,9 @@ function explain(seed: number, failure: unknown): void {
   const kept = shrink(whole.events, fails, Number(options.shrinkSeconds) * 1000)
   const small = new Simulation(seed, new Set(kept))
   const smallFailure = live(small).failure
-  console.error(`\nThe shortest trace found has ${kept.length} of ${whole.events.length} events:\n  ${kept.join('\n  ')}\n`)
+  console.error(
+    `\nThe shortest trace found has ${kept.length} of ${whole.events.length} events:\n  ${kept.join('\n  ')}\n`,
+  )
   console.error(small.trace.join('\n'))
   console.error(smallFailure instanceof Failure ? `FAILED: ${smallFailure.message}` : smallFailure)
   console.error(`\nRepeat with: npm run prove:sim -- --seed ${seed} --lives ${lives}`)

@@ -19,7 +19,9 @@ const MOCHA = createRequire(import.meta.url).resolve('mocha/bin/mocha.js')
 const TEST_MINUTES = 2
 
 const program = new Command()
-  .addOption(new Option('--seen-by <what>', 'what is to catch them').choices(['simulation', 'tests']).default('simulation'))
+  .addOption(
+    new Option('--seen-by <what>', 'what is to catch them').choices(['simulation', 'tests']).default('simulation'),
+  )
   .option('--seeds <n>', 'seeds to try before a version counts as not caught', '2000')
   .option('--only <text>', 'only those whose name holds this')
   .option('--at-least <m>', 'be content if so many are caught; otherwise all must be')
@@ -40,7 +42,10 @@ function withMutant<T>({ name, changes }: Mutant, parts: readonly string[], use:
       const path = join(directory, 'src', file)
       const text = readFileSync(path, 'utf8')
       if (text.split(from).length !== 2) throw new Error(`"${name}": this is not in ${file} exactly once: ${from}`)
-      writeFileSync(path, text.replace(from, () => to))
+      writeFileSync(
+        path,
+        text.replace(from, () => to),
+      )
     }
     return use(directory)
   } finally {
@@ -53,7 +58,15 @@ function caughtBySimulation(mutant: Mutant): Caught | undefined {
   return withMutant(mutant, ['src', 'crash-tests'], (directory) => {
     const run = spawnSync(
       process.execPath,
-      [join(directory, 'crash-tests', 'sim', 'main.js'), '--seeds', options.seeds, '--lives', '4', '--shrink-seconds', '0'],
+      [
+        join(directory, 'crash-tests', 'sim', 'main.js'),
+        '--seeds',
+        options.seeds,
+        '--lives',
+        '4',
+        '--shrink-seconds',
+        '0',
+      ],
       { encoding: 'utf8', maxBuffer: 1 << 28 },
     )
     if (run.status === 0) return undefined
@@ -69,23 +82,42 @@ function caughtByTest(mutant: TestedMutant): Caught | undefined {
   return withMutant(mutant, ['src', 'crash-tests', 'test'], (directory) => {
     const run = spawnSync(
       process.execPath,
-      [MOCHA, '--no-config', '--exit', '--bail', '--reporter', 'json', '--fgrep', name, join(directory, 'test', `${file}.test.js`)],
+      [
+        MOCHA,
+        '--no-config',
+        '--exit',
+        '--bail',
+        '--reporter',
+        'json',
+        '--fgrep',
+        name,
+        join(directory, 'test', `${file}.test.js`),
+      ],
       { encoding: 'utf8', maxBuffer: 1 << 28, timeout: TEST_MINUTES * 60_000, killSignal: 'SIGKILL' },
     )
     if (run.status === null) return { where: file, how: `did not end within ${TEST_MINUTES} minutes` }
     const found = /^\{\n {2}"stats": [^]*/m.exec(run.stdout)
     if (found === null) return { where: file, how: `ended with ${run.status}: ${run.stderr.slice(0, 200)}` }
-    const { stats, failures } = JSON.parse(found[0]) as { stats: { tests: number }; failures: { err: { message: string } }[] }
+    const { stats, failures } = JSON.parse(found[0]) as {
+      stats: { tests: number }
+      failures: { err: { message: string } }[]
+    }
     if (stats.tests === 0) throw new Error(`"${mutant.name}": there is no test "${name}" in ${file}`)
     return failures[0] && { where: file, how: failures[0].err.message }
   })
 }
 
-const catchers = options.seenBy === 'tests'
-  ? TESTED_MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtByTest(mutant) }))
-  : MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtBySimulation(mutant) }))
+const catchers =
+  options.seenBy === 'tests'
+    ? TESTED_MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtByTest(mutant) }))
+    : MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtBySimulation(mutant) }))
 
-const table = new Table({ head: ['left out', 'seen by', 'how it showed'], colWidths: [62, 22, 70], wordWrap: true, style: { head: [], border: [] } })
+const table = new Table({
+  head: ['left out', 'seen by', 'how it showed'],
+  colWidths: [62, 22, 70],
+  wordWrap: true,
+  style: { head: [], border: [] },
+})
 const chosen = catchers.filter(({ name }) => name.includes(options.only ?? ''))
 let caughtCount = 0
 for (const { name, run } of chosen) {

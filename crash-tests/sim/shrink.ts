@@ -6,10 +6,14 @@
  * Returns a part of `events` of which `fails` is still true and no single chunk that was tried can be
  * left out. `fails(events)` must hold. Gives up after `timeLimitMs` with the best so far.
  */
-export function shrink(events: readonly string[], fails: (kept: readonly string[]) => boolean, timeLimitMs: number): readonly string[] {
+export function shrink(
+  events: readonly string[],
+  fails: (kept: readonly string[]) => boolean,
+  timeLimitMs: number,
+): readonly string[] {
   const deadline = performance.now() + timeLimitMs
   let best = events
-  for (let size = Math.ceil(best.length / 2); ; ) {
+  for (let size = Math.ceil(best.length / 2); ;) {
     let smaller = false
     // From the end: what happened last can mostly go without changing the rest.
     for (let end = best.length; end > 0; end -= size) {

@@ -245,7 +245,8 @@ export class World {
   /** What a power cut would leave for certain; nothing of a file whose name it might take away. */
   durableContents(path: string, position: number, length: number): Buffer {
     const file = this.find(path)
-    if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file) return Buffer.alloc(0)
+    if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file)
+      return Buffer.alloc(0)
     return file.durableContents(position, length)
   }
   /** Fills a part of a file with nonsense, in memory and on the disk; false if there is no such part. */
@@ -254,7 +255,10 @@ export class World {
     if (file === undefined || file.sizeBytes < position + length) return false
     this.note(`${path} ${position}+${length} is destroyed`)
     const seed = this.fate.seedFor('destroy')
-    file.damage(position, Uint8Array.from({ length }, (_, i) => mix(seed, i)))
+    file.damage(
+      position,
+      Uint8Array.from({ length }, (_, i) => mix(seed, i)),
+    )
     return true
   }
   /** Flips a bit of a file, in memory and on the disk; again, and it is as it was. */
@@ -274,7 +278,9 @@ export class World {
     return found
   }
   directoriesIn(path: string): string[] {
-    return [...this.#directories.keys()].filter((other) => other !== '/' && dirname(other) === path).map((other) => basename(other))
+    return [...this.#directories.keys()]
+      .filter((other) => other !== '/' && dirname(other) === path)
+      .map((other) => basename(other))
   }
   hasDirectory(path: string): boolean {
     return this.#directories.has(path)
@@ -359,7 +365,8 @@ class SimLocks implements LockTable {
     return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
   }
   heldByOther(from: number, to: number): number {
-    for (const [byte] of this.world.allLocks) if (byte >= from && byte < to && this.isHeldByOther(byte, 'exclusive')) return byte
+    for (const [byte] of this.world.allLocks)
+      if (byte >= from && byte < to && this.isHeldByOther(byte, 'exclusive')) return byte
     return -1
   }
   unlock(byte: number): void {
@@ -420,7 +427,8 @@ class SimRegion implements Region {
     return this.file.chunk(index).buffer as ArrayBuffer
   }
   grow(sizeBytes: number): void {
-    if (this.file.name !== 'memory' && sizeBytes > this.file.sizeBytes) this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
+    if (this.file.name !== 'memory' && sizeBytes > this.file.sizeBytes)
+      this.world.call('grow', 'fallocate', this.file.name, ['ENOSPC', 'EIO'])
     this.file.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {
@@ -508,10 +516,14 @@ class SimStorage implements Storage {
     readonly process: Process,
   ) {}
   openRegion(path: string, options: RegionOptions): Region {
-    if (options.mode === 'process') return new SimRegion(this.world, this.world.memoryOf(this.process, path, options.create ?? false), options)
-    if (options.mode === 'anonymous') return new SimRegion(this.world, new SimFile('memory', options.windowBytes), options)
+    if (options.mode === 'process')
+      return new SimRegion(this.world, this.world.memoryOf(this.process, path, options.create ?? false), options)
+    if (options.mode === 'anonymous')
+      return new SimRegion(this.world, new SimFile('memory', options.windowBytes), options)
     const file = this.world.file(path, options.create ?? false, options.windowBytes)
-    return options.mode === 'private' ? new SimRegion(this.world, file.copy(), options, file) : new SimRegion(this.world, file, options)
+    return options.mode === 'private'
+      ? new SimRegion(this.world, file.copy(), options, file)
+      : new SimRegion(this.world, file, options)
   }
   openFile(path: string, access: FileAccess): RandomFile {
     this.world.call(`open ${path}`, 'open', path, ['EMFILE', 'EIO'])
@@ -550,7 +562,8 @@ class SimStorage implements Storage {
     this.world.call(`rename ${from} ${to}`, 'rename', from, ['EIO', 'ENOSPC'])
     const source = this.world.locate(from)
     const target = this.world.locate(to)
-    if (source.directory !== target.directory || !source.directory.live.has(source.name)) throw new StorageError('rename', 'ENOENT', from)
+    if (source.directory !== target.directory || !source.directory.live.has(source.name))
+      throw new StorageError('rename', 'ENOENT', from)
     source.directory.rename(source.name, target.name)
   }
   unlink(path: string): void {

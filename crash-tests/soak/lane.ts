@@ -46,7 +46,8 @@ export interface Flight {
 
 export class WrongContents extends Error {}
 
-const describe = ({ number, lengthBytes }: Held): string => (number === 0 ? 'nothing' : `write ${number} of ${lengthBytes} bytes`)
+const describe = ({ number, lengthBytes }: Held): string =>
+  number === 0 ? 'nothing' : `write ${number} of ${lengthBytes} bytes`
 
 export class Lane {
   readonly number: number
@@ -204,7 +205,9 @@ export class Lane {
         : identity === undefined
           ? `${value.length} bytes that nobody put`
           : `write ${identity.operation} of lane ${identity.writer} of ${value.length} bytes`
-    throw new WrongContents(`${by} finds ${found} under ${this.key(index)} where ${may.map(describe).join(' or ')} must be`)
+    throw new WrongContents(
+      `${by} finds ${found} under ${this.key(index)} where ${may.map(describe).join(' or ')} must be`,
+    )
   }
 
   /**
@@ -223,14 +226,18 @@ export class Lane {
         const isAfter = this.isHeld(index, after, value)
         if (isAfter && this.isHeld(index, before, value)) continue
         if (took !== undefined && took !== isAfter) {
-          throw new WrongContents(`half of a batch of lane ${this.number} took effect: ${flight.changes.map((c) => this.key(c.index)).join(', ')}`)
+          throw new WrongContents(
+            `half of a batch of lane ${this.number} took effect: ${flight.changes.map((c) => this.key(c.index)).join(', ')}`,
+          )
         }
         took = isAfter
       }
       if (flight.sequence > 0) {
         if (took === false) missing ??= flight.sequence
         if (took === true && missing !== undefined) {
-          throw new WrongContents(`write ${flight.sequence} of lane ${this.number} took effect and ${missing}, begun before it, did not`)
+          throw new WrongContents(
+            `write ${flight.sequence} of lane ${this.number} took effect and ${missing}, begun before it, did not`,
+          )
         }
       }
       if (took === false) this.#drop(flight)

@@ -88,7 +88,9 @@ export class Actor {
     lane.resolve((key) => db.get(key))
     const counted = numberOf(db.get(counterKey(lane.number))) ?? 0
     if (counted !== lane.counted && counted !== lane.counted + 1) {
-      throw new WrongContents(`the counter of lane ${lane.number} is ${counted} after ${lane.counted} had been acknowledged`)
+      throw new WrongContents(
+        `the counter of lane ${lane.number} is ${counted} after ${lane.counted} had been acknowledged`,
+      )
     }
     lane.counted = counted
   }
@@ -118,7 +120,11 @@ export class Actor {
   }
 
   /** Changes the lane's own keys; `ordered` if the database promises the order among such writes. */
-  async write(changes: readonly Change[], ordered: boolean, perform: (operations: Operation[]) => unknown): Promise<void> {
+  async write(
+    changes: readonly Change[],
+    ordered: boolean,
+    perform: (operations: Operation[]) => unknown,
+  ): Promise<void> {
     if (changes.length === 0) return
     const flight = this.lane.begin(changes, ordered)
     await perform(this.lane.operationsOf(flight))
@@ -172,23 +178,33 @@ async function everything(actor: Actor, lengthBytes: () => number | undefined): 
 }
 
 /** Compares what a reader finds under the lane's keys between two of them with what must be there. */
-function compareRange(actor: Actor, source: Database<Buffer> | Snapshot<Buffer>, may: (readonly Held[])[], what: 'entries' | 'keys' | 'values' | 'count'): void {
+function compareRange(
+  actor: Actor,
+  source: Database<Buffer> | Snapshot<Buffer>,
+  may: (readonly Held[])[],
+  what: 'entries' | 'keys' | 'values' | 'count',
+): void {
   const { lane, random } = actor
-  const sorted = Array.from({ length: LANE_KEYS }, (_, index) => ({ index, key: lane.key(index) })).sort((a, b) => (a.key < b.key ? -1 : 1))
+  const sorted = Array.from({ length: LANE_KEYS }, (_, index) => ({ index, key: lane.key(index) })).sort((a, b) =>
+    a.key < b.key ? -1 : 1,
+  )
   const whole = random.chance(0.3)
   const from = whole ? 0 : random.between(0, LANE_KEYS - 1)
   const to = whole ? LANE_KEYS : random.between(from, LANE_KEYS)
   const reverse = random.chance(0.5)
   const limit = random.chance(0.3) ? random.between(0, 40) : undefined
   const range = {
-    ...(whole ? { prefix: lane.prefix } : { gte: sorted[from]!.key, ...(to < LANE_KEYS ? { lt: sorted[to]!.key } : { prefix: lane.prefix }) }),
+    ...(whole
+      ? { prefix: lane.prefix }
+      : { gte: sorted[from]!.key, ...(to < LANE_KEYS ? { lt: sorted[to]!.key } : { prefix: lane.prefix }) }),
     reverse,
     ...(limit === undefined ? {} : { limit }),
   }
   const within = sorted.slice(from, to)
   if (reverse) within.reverse()
   const by = `a ${reverse ? 'reverse ' : ''}scan of ${what}`
-  const isThere = ({ index }: { index: number }, need: 'every' | 'some'): boolean => may[index]![need]((held) => held.number !== 0)
+  const isThere = ({ index }: { index: number }, need: 'every' | 'some'): boolean =>
+    may[index]![need]((held) => held.number !== 0)
 
   if (what === 'count') {
     const count = source.count(range)
@@ -201,7 +217,10 @@ function compareRange(actor: Actor, source: Database<Buffer> | Snapshot<Buffer>,
     // Without their keys: each must be what the next of them that is there may hold.
     let at = 0
     for (const value of source.values(range)) {
-      while (at < within.length && !may[within[at]!.index]!.some((held) => lane.isHeld(within[at]!.index, held, value))) {
+      while (
+        at < within.length &&
+        !may[within[at]!.index]!.some((held) => lane.isHeld(within[at]!.index, held, value))
+      ) {
         if (isThere(within[at]!, 'every')) lane.expect(within[at]!.index, value, may[within[at]!.index]!, by)
         at++
       }
@@ -259,7 +278,8 @@ export function checkLastWriter(db: Database<Buffer>, watcher: Watcher, n: numbe
   const step = identify(entry.value)?.step
   if (step !== SHARED_STEP + n) throw new WrongContents(`${by} finds under ${sharedKey(n)} what nobody put there`)
   const before = watcher.versions.get(n) ?? 0
-  if (entry.version < before) throw new WrongContents(`${by} finds ${sharedKey(n)} at version ${entry.version} after ${before}`)
+  if (entry.version < before)
+    throw new WrongContents(`${by} finds ${sharedKey(n)} at version ${entry.version} after ${before}`)
   watcher.versions.set(n, entry.version)
 }
 
@@ -267,13 +287,25 @@ const later = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 export const OPERATIONS: readonly Entry[] = [
   // ---- writing
-  { name: 'put', weight: 30, run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), false) },
+  {
+    name: 'put',
+    weight: 30,
+    run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), false),
+  },
   { name: 'del', weight: 6, run: (a) => one(a, (index) => ({ index, lengthBytes: undefined }), false) },
   { name: 'batch', weight: 10, run: (a) => a.write(a.changes(12), true, perform(a.db, false)) },
-  { name: 'putSync', weight: 8, run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), true) },
+  {
+    name: 'putSync',
+    weight: 8,
+    run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), true),
+  },
   { name: 'delSync', weight: 2, run: (a) => one(a, (index) => ({ index, lengthBytes: undefined }), true) },
   { name: 'batchSync', weight: 4, run: (a) => a.write(a.changes(12), false, perform(a.db, true)) },
-  { name: 'several puts in one tick', weight: 4, run: (a) => Promise.all([1, 2].map(() => (a.lane.inFlight < 4 ? one(a, (i) => a.change(i), false) : undefined))) },
+  {
+    name: 'several puts in one tick',
+    weight: 4,
+    run: (a) => Promise.all([1, 2].map(() => (a.lane.inFlight < 4 ? one(a, (i) => a.change(i), false) : undefined))),
+  },
   { name: 'delete all', weight: 0.05, run: (a) => everything(a, () => undefined) },
   { name: 'refill', weight: 0.2, run: (a) => everything(a, () => valueLength(a.random, 10, a.temper.largeShare)) },
   {
@@ -338,7 +370,8 @@ export const OPERATIONS: readonly Entry[] = [
     run: (a) => {
       const index = a.random.between(0, LANE_KEYS - 1)
       const has = a.db.has(a.lane.key(index))
-      if (a.lane.may(index).every((held) => (held.number !== 0) !== has)) throw new WrongContents(`has(${a.lane.key(index)}) is ${has}`)
+      if (a.lane.may(index).every((held) => (held.number !== 0) !== has))
+        throw new WrongContents(`has(${a.lane.key(index)}) is ${has}`)
     },
   },
   {
@@ -395,10 +428,16 @@ export const OPERATIONS: readonly Entry[] = [
     run: (a) => {
       const snapshot = a.db.snapshot()
       const held = a.random.chance(0.1) ? a.random.between(1, a.temper.longReaderMs) : a.random.between(1, 200)
-      a.held.push({ snapshot, untilMs: performance.now() + held, may: a.lane.mayAll(), sum: checkSum(snapshot, 'a snapshot') })
+      a.held.push({
+        snapshot,
+        untilMs: performance.now() + held,
+        may: a.lane.mayAll(),
+        sum: checkSum(snapshot, 'a snapshot'),
+      })
       for (const due of a.held.filter(({ untilMs }) => untilMs <= performance.now())) {
         a.held.splice(a.held.indexOf(due), 1)
-        if (checkSum(due.snapshot, 'an old snapshot') !== due.sum) throw new WrongContents('the accounts of a snapshot have changed')
+        if (checkSum(due.snapshot, 'an old snapshot') !== due.sum)
+          throw new WrongContents('the accounts of a snapshot have changed')
         compareRange(a, due.snapshot, due.may, 'entries')
         const index = a.random.between(0, LANE_KEYS - 1)
         a.lane.expect(index, due.snapshot.get(a.lane.key(index)), due.may[index]!, 'an old snapshot')
@@ -431,7 +470,8 @@ export const OPERATIONS: readonly Entry[] = [
     run: (a) => {
       const { log, slots, failure } = a.db.stats()
       if (failure !== undefined) throw new Error(`writes are refused: ${failure}`)
-      if (log.visibleLsn > log.tailLsn || slots.free < 0 || slots.unused < 0) throw new WrongContents(`stats contradict each other: ${JSON.stringify({ log, slots })}`)
+      if (log.visibleLsn > log.tailLsn || slots.free < 0 || slots.unused < 0)
+        throw new WrongContents(`stats contradict each other: ${JSON.stringify({ log, slots })}`)
     },
   },
   {
@@ -440,7 +480,12 @@ export const OPERATIONS: readonly Entry[] = [
     run: async (a) => {
       // Nothing of the lane is in flight on this thread's turn, or `may` says so.
       const may = a.lane.mayAll()
-      const second = await open<'binary', Buffer>(a.db.path, { ...a.options, workers: 0, valueEncoding: 'binary', readOnly: true })
+      const second = await open<'binary', Buffer>(a.db.path, {
+        ...a.options,
+        workers: 0,
+        valueEncoding: 'binary',
+        readOnly: true,
+      })
       const now = a.lane.mayAll()
       may.forEach((held, index) => {
         if (held.length > 1 || now[index]!.length > 1 || held[0] !== now[index]![0]) return

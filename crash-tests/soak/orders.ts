@@ -35,7 +35,8 @@ export type Report =
   | { readonly failure: string }
 
 export function add(all: SpellReport, deeds: SpellReport): void {
-  for (const [name, count] of Object.entries(deeds.operations)) all.operations[name] = (all.operations[name] ?? 0) + count
+  for (const [name, count] of Object.entries(deeds.operations))
+    all.operations[name] = (all.operations[name] ?? 0) + count
   all.opened += deeds.opened
   all.terminated += deeds.terminated
 }

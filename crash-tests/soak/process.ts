@@ -21,7 +21,8 @@ const LOADED = 'loaded'
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const lanePath = (spell: Spell, lane: number): string => join(spell.lanesDirectory, `lane-${lane}`)
-const openDatabase = (spell: Spell): Promise<Database<Buffer>> => open<'binary', Buffer>(spell.path, { ...spell.options, valueEncoding: 'binary' })
+const openDatabase = (spell: Spell): Promise<Database<Buffer>> =>
+  open<'binary', Buffer>(spell.path, { ...spell.options, valueEncoding: 'binary' })
 
 async function act(actor: Actor, deeds: SpellReport, isOver: () => boolean): Promise<void> {
   for (let n = 1; !isOver(); n++) {
@@ -84,7 +85,13 @@ async function runThreads(spell: Spell, stop: Int32Array): Promise<SpellReport> 
   const live = async (lane: number, n: number): Promise<void> => {
     const terminated = random.chance(0.4)
     const lifeMs = random.skewed(1, THREAD_LIFE_MS)
-    const data: ThreadData = { spell, lane, seed: mix(spell.seed, lane, n), lifeMs: terminated ? Infinity : lifeMs, stop }
+    const data: ThreadData = {
+      spell,
+      lane,
+      seed: mix(spell.seed, lane, n),
+      lifeMs: terminated ? Infinity : lifeMs,
+      stop,
+    }
     const worker = new Worker(new URL(import.meta.url), { workerData: data })
     let failure: unknown
     const loaded = new Promise<void>((resolve) =>
@@ -126,7 +133,11 @@ function leak(what: Leak, spell: Spell): void {
   else if (what === 'descriptors') openSync(process.execPath, 'r')
   else if (what === 'files') openSync(join(spell.path, 'data'), 'r')
   else if (what === 'mappings') {
-    const region = posixStorage.openRegion(join(spell.path, 'control'), { mode: 'private', reserveBytes: 2 ** 20, windowBytes: 2 ** 16 })
+    const region = posixStorage.openRegion(join(spell.path, 'control'), {
+      mode: 'private',
+      reserveBytes: 2 ** 20,
+      windowBytes: 2 ** 16,
+    })
     lost.push(region)
   }
 }
@@ -150,7 +161,10 @@ if (isMainThread) {
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const spellOf = async (spell: Spell): Promise<void> => {
     for (const what of spell.leaks ?? []) leak(what, spell)
-    const deeds = spell.mode === 'pool' ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0) : await runThreads(spell, stop)
+    const deeds =
+      spell.mode === 'pool'
+        ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0)
+        : await runThreads(spell, stop)
     await say({ spellDone: deeds })
   }
   process.on('disconnect', () => process.exit(71))

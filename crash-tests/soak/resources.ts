@@ -62,7 +62,13 @@ export async function sampleSelf(): Promise<Sample> {
 }
 
 /** Bytes of a database's files, as far as they can be had: some come and go. */
-export function fileBytes(path: string): { data: number; wal: number; control: number; segments: number; spares: number } {
+export function fileBytes(path: string): {
+  data: number
+  wal: number
+  control: number
+  segments: number
+  spares: number
+} {
   const size = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0
   let names: string[] = []
   try {

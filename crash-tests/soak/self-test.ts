@@ -14,7 +14,11 @@ const NOTICE: Record<Leak, RegExp> = {
 }
 const SPELL_MS = 250
 
-export async function selfTest(directory: string, seed: number, print: (line: string) => void = console.log): Promise<number> {
+export async function selfTest(
+  directory: string,
+  seed: number,
+  print: (line: string) => void = console.log,
+): Promise<number> {
   let missed = 0
   const quiet = (): void => undefined
   const options = { directory, seed, spellMs: SPELL_MS, restMs: 5, durationMs: Infinity, print: quiet }

@@ -13,9 +13,28 @@ import { mix, Random } from '../lib/random.js'
 import { open, type OpenOptions } from '../../src/index.js'
 import { Child } from './children.js'
 import { Lane, WrongContents } from './lane.js'
-import { accountKey, checkLastWriter, checkShared, decide, firstOperations, LANES, Watcher, type Temper } from './operations.js'
+import {
+  accountKey,
+  checkLastWriter,
+  checkShared,
+  decide,
+  firstOperations,
+  LANES,
+  Watcher,
+  type Temper,
+} from './operations.js'
 import { add, type SpellReport, type Spell } from './orders.js'
-import { fileBytes, judge, LEAST_SAMPLES, locksOn, sampleSelf, type Judgement, type Leak, type Sample, type Series } from './resources.js'
+import {
+  fileBytes,
+  judge,
+  LEAST_SAMPLES,
+  locksOn,
+  sampleSelf,
+  type Judgement,
+  type Leak,
+  type Sample,
+  type Series,
+} from './resources.js'
 
 export interface SoakOptions {
   readonly directory: string
@@ -91,7 +110,17 @@ export class Soak {
   readonly #problems: string[] = []
   readonly #series = new Map<string, Series>()
   readonly #deeds: SpellReport = { operations: {}, opened: 0, terminated: 0 }
-  readonly #counts = { spells: 0, kills: 0, killedSpells: 0, stops: 0, visitors: 0, recoveries: 0, framesReplayed: 0, resolved: 0, keysCompared: 0 }
+  readonly #counts = {
+    spells: 0,
+    kills: 0,
+    killedSpells: 0,
+    stops: 0,
+    visitors: 0,
+    recoveries: 0,
+    framesReplayed: 0,
+    resolved: 0,
+    keysCompared: 0,
+  }
   readonly #peaks = { dataMiB: 0, walMiB: 0, controlMiB: 0, rssMiB: 0 }
   readonly #watcher = new Watcher()
 
@@ -106,7 +135,11 @@ export class Soak {
     const { directory, durationMs, spells = Infinity } = this.#options
     rmSync(directory, { recursive: true, force: true })
     mkdirSync(this.#lanesDirectory, { recursive: true })
-    const first = await open<'binary', Buffer>(this.#path, { ...this.#drawOptions(), workers: 0, valueEncoding: 'binary' })
+    const first = await open<'binary', Buffer>(this.#path, {
+      ...this.#drawOptions(),
+      workers: 0,
+      valueEncoding: 'binary',
+    })
     await first.batch(firstOperations())
     await first.close()
     const startedMs = Date.now()
@@ -165,8 +198,12 @@ export class Soak {
     const visit = (i: number): Promise<void> => {
       this.#counts.visitors++
       visitors[i] = new Child(`visitor ${this.#counts.visitors}`)
-      const [mode, lanes] = i === 0 ? (['pool', LANES_OF.visitorPool] as const) : (['threads', LANES_OF.visitorThreads] as const)
-      return visitors[i]!.start({ ...spell(mode, lanes, { ...this.#drawOptions(), workers: random.between(1, 2) }), closes: true })
+      const [mode, lanes] =
+        i === 0 ? (['pool', LANES_OF.visitorPool] as const) : (['threads', LANES_OF.visitorThreads] as const)
+      return visitors[i]!.start({
+        ...spell(mode, lanes, { ...this.#drawOptions(), workers: random.between(1, 2) }),
+        closes: true,
+      })
     }
     const everybody = (): Child[] => [residents.pool, residents.threads, ...visitors.filter((v) => v !== undefined)]
     const endMs = performance.now() + random.between(Math.ceil(this.#options.spellMs / 4), this.#options.spellMs)
@@ -196,7 +233,8 @@ export class Soak {
       }
     }
 
-    if (ending === 'killed' && !this.#hasFailed(everybody())) for (const i of [0, 1]) if (visitors[i] === undefined) await visit(i)
+    if (ending === 'killed' && !this.#hasFailed(everybody()))
+      for (const i of [0, 1]) if (visitors[i] === undefined) await visit(i)
     await Promise.all([residents.pool, residents.threads].map((child) => this.#endSpell(child)))
     if (ending === 'killed') await sleep(random.between(100, 600))
     for (const visitor of visitors) {
@@ -249,7 +287,8 @@ export class Soak {
   }
 
   #hasFailed(children: readonly Child[]): boolean {
-    for (const { failure } of children) if (failure !== undefined && !this.#problems.includes(failure)) this.#problems.push(failure)
+    for (const { failure } of children)
+      if (failure !== undefined && !this.#problems.includes(failure)) this.#problems.push(failure)
     return this.#problems.length > 0
   }
 
@@ -269,14 +308,20 @@ export class Soak {
     const data = join(this.#path, 'data')
     if (ending !== 'open') this.#expect(locksOn(data) === 0, `${locksOn(data)} locks are left when everybody has gone`)
     const db = await open<'binary', Buffer>(this.#path, { ...this.#drawOptions(), workers: 0, valueEncoding: 'binary' })
-    const lanes = Array.from({ length: LANES }, (_, number) => new Lane(join(this.#lanesDirectory, `lane-${number}`), number))
+    const lanes = Array.from(
+      { length: LANES },
+      (_, number) => new Lane(join(this.#lanesDirectory, `lane-${number}`), number),
+    )
     let leastBytes = 0
     try {
       if (db.recovery?.needed === true) {
         this.#counts.recoveries++
         this.#counts.framesReplayed += db.recovery.framesReplayed
       }
-      if (this.#counts.spells === this.#options.tamperAfter) db.batchSync([{ type: 'del', key: lanes[0]!.key(lanes[0]!.mayAll().findIndex(([held]) => held!.number !== 0)) }])
+      if (this.#counts.spells === this.#options.tamperAfter)
+        db.batchSync([
+          { type: 'del', key: lanes[0]!.key(lanes[0]!.mayAll().findIndex(([held]) => held!.number !== 0)) },
+        ])
       decide(db)
       const report = await db.verify()
       this.#expect(report.ok, `verify finds ${JSON.stringify(report.damage.slice(0, 3))}`)
@@ -287,7 +332,10 @@ export class Soak {
         const may = lane.mayAll()
         may.forEach((held, index) => lane.expect(index, snapshot.get(lane.key(index)), held, 'the check'))
         this.#counts.keysCompared += may.length
-        this.#expect(snapshot.count({ prefix: lane.prefix }) === lane.present, `lane ${lane.number} has keys that nobody put`)
+        this.#expect(
+          snapshot.count({ prefix: lane.prefix }) === lane.present,
+          `lane ${lane.number} has keys that nobody put`,
+        )
         entries += lane.present
         leastBytes += lane.leastBytes()
       }
@@ -301,7 +349,11 @@ export class Soak {
       this.#problems.push(error.message)
     } finally {
       for (const lane of lanes) lane.close()
-      if (ending !== 'open') this.#expect(db.stats().readers.pinned === 0, `${db.stats().readers.pinned} pins are left when everybody has gone`)
+      if (ending !== 'open')
+        this.#expect(
+          db.stats().readers.pinned === 0,
+          `${db.stats().readers.pinned} pins are left when everybody has gone`,
+        )
       this.#note('slots in use', 'MiB', this.#usedMiB(db.stats()), ending)
       await db.close()
     }
@@ -311,11 +363,22 @@ export class Soak {
       return
     }
     const most = SPACE_FACTOR * leastBytes + SPACE_BYTES
-    this.#expect(after.data <= most, `the data file has ${after.data} bytes after a clean close, where ${most} would do`)
+    this.#expect(
+      after.data <= most,
+      `the data file has ${after.data} bytes after a clean close, where ${most} would do`,
+    )
     this.#expect(after.control === 0, `control has ${after.control} bytes after a clean close`)
-    this.#expect(after.segments === 1 && after.spares === 0 && after.wal <= CLOSED_LOG_BYTES, `the log has ${after.segments} segments, ${after.spares} spares and ${after.wal} bytes after a clean close`)
+    this.#expect(
+      after.segments === 1 && after.spares === 0 && after.wal <= CLOSED_LOG_BYTES,
+      `the log has ${after.segments} segments, ${after.spares} spares and ${after.wal} bytes after a clean close`,
+    )
     this.#expect(locksOn(data) === 0, `${locksOn(data)} locks are left after a clean close`)
-    this.#note('data file by what its values need', 'times', (after.data - SPACE_BYTES / 4) / Math.max(leastBytes, SPACE_BYTES / 4), ending)
+    this.#note(
+      'data file by what its values need',
+      'times',
+      (after.data - SPACE_BYTES / 4) / Math.max(leastBytes, SPACE_BYTES / 4),
+      ending,
+    )
   }
 
   #usedMiB({ slots }: { slots: { leaf: number; branch: number; overflow: number; freeList: number } }): number {
@@ -330,13 +393,20 @@ export class Soak {
 
   async #sample(residents: { pool: Child; threads: Child }, ending: Ending): Promise<void> {
     const samples = [
-      [`${residents.pool.name}, database ${ending === 'open' ? 'open' : 'closed'}`, await residents.pool.sample(), ending === 'open'],
+      [
+        `${residents.pool.name}, database ${ending === 'open' ? 'open' : 'closed'}`,
+        await residents.pool.sample(),
+        ending === 'open',
+      ],
       [residents.threads.name, await residents.threads.sample(), false],
       ['the checking process', await sampleSelf(), false],
     ] as const
     for (const [name, sample, isOpen] of samples) {
       if (sample === undefined) continue
-      for (const [what, bound] of Object.entries(isOpen ? BOUNDS_OPEN : BOUNDS) as [keyof Sample, (typeof BOUNDS)[keyof Sample]][]) {
+      for (const [what, bound] of Object.entries(isOpen ? BOUNDS_OPEN : BOUNDS) as [
+        keyof Sample,
+        (typeof BOUNDS)[keyof Sample],
+      ][]) {
         const expected = isOpen && what === 'databaseMappings' ? this.#mostWindows() : 0
         this.#add({ name: `${name}: ${what}`, ...bound, values: [] }, Math.max(0, sample[what] - expected))
       }
@@ -351,7 +421,16 @@ export class Soak {
 
   #note(name: string, unit: string, value: number, ending: Ending): void {
     const slack = unit === 'times' ? 0.5 : 24
-    this.#add({ name: `${name}${ending === 'open' ? '' : ', at the end of a spell that closes'}`, unit, slack, most: Infinity, values: [] }, value)
+    this.#add(
+      {
+        name: `${name}${ending === 'open' ? '' : ', at the end of a spell that closes'}`,
+        unit,
+        slack,
+        most: Infinity,
+        values: [],
+      },
+      value,
+    )
   }
 
   #add(series: Series, value: number): void {
@@ -379,11 +458,24 @@ export class Soak {
   #summarise(judgements: Outcome['judgements']): void {
     const { print } = this.#options
     const c = this.#counts
-    print(`${c.spells} spells, each followed by a complete check; ${c.killedSpells} of them ended by SIGKILL of all who had the database open`)
-    print(`  operations ${this.#total()} (of those who lived to tell), opened ${this.#deeds.opened} times by them, threads terminated ${this.#deeds.terminated}`)
-    print(`  visitors ${c.visitors}, killed ${c.kills}, processes stopped ${c.stops}; recoveries ${c.recoveries} of ${c.framesReplayed} frames; writes in flight decided ${c.resolved}; keys compared ${c.keysCompared}`)
-    print(`  at most: data ${this.#peaks.dataMiB.toFixed(1)} MiB, log ${this.#peaks.walMiB.toFixed(1)} MiB, control ${this.#peaks.controlMiB.toFixed(1)} MiB, RSS of one process ${this.#peaks.rssMiB.toFixed(0)} MiB`)
-    print(`  ${Object.entries(this.#deeds.operations).sort(([, a], [, b]) => b - a).map(([name, n]) => `${name} ${n}`).join(', ')}`)
+    print(
+      `${c.spells} spells, each followed by a complete check; ${c.killedSpells} of them ended by SIGKILL of all who had the database open`,
+    )
+    print(
+      `  operations ${this.#total()} (of those who lived to tell), opened ${this.#deeds.opened} times by them, threads terminated ${this.#deeds.terminated}`,
+    )
+    print(
+      `  visitors ${c.visitors}, killed ${c.kills}, processes stopped ${c.stops}; recoveries ${c.recoveries} of ${c.framesReplayed} frames; writes in flight decided ${c.resolved}; keys compared ${c.keysCompared}`,
+    )
+    print(
+      `  at most: data ${this.#peaks.dataMiB.toFixed(1)} MiB, log ${this.#peaks.walMiB.toFixed(1)} MiB, control ${this.#peaks.controlMiB.toFixed(1)} MiB, RSS of one process ${this.#peaks.rssMiB.toFixed(0)} MiB`,
+    )
+    print(
+      `  ${Object.entries(this.#deeds.operations)
+        .sort(([, a], [, b]) => b - a)
+        .map(([name, n]) => `${name} ${n}`)
+        .join(', ')}`,
+    )
     print(`  what is taken; growth is looked for from ${LEAST_SAMPLES} samples on`)
     print('  samples      highest   lowest of 2nd third  of the last')
     for (const { series, judgement: j } of judgements) {

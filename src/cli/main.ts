@@ -30,8 +30,16 @@ export function program(): Command {
     .description('An embedded, durable, memory-mapped key-value store: any number of threads and processes at once.')
     .version(version)
     .option('--db <dir>', 'the directory of the database (default: $MMAPDB_PATH, then ./mmapdb-data)')
-    .option('--reserve-bytes <n>', 'the most bytes that the data file may grow to, such as 512MiB (default: 1TiB)', whole(1024 * 1024, 16 * 1024 ** 4))
-    .option('--timeout <ms>', 'how long to wait for a lock that another thread or process holds (default: 30000)', whole(1, 3_600_000))
+    .option(
+      '--reserve-bytes <n>',
+      'the most bytes that the data file may grow to, such as 512MiB (default: 1TiB)',
+      whole(1024 * 1024, 16 * 1024 ** 4),
+    )
+    .option(
+      '--timeout <ms>',
+      'how long to wait for a lock that another thread or process holds (default: 30000)',
+      whole(1, 3_600_000),
+    )
     .option('--json', 'print JSON, errors included')
     .option('--verbose', 'print more; for errors the stack')
     .option('--quiet', 'print nothing but what was asked for')

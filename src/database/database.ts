@@ -29,7 +29,11 @@ const SLICE_LOOKS = 256
 type Anything = any
 
 /** The type of values that goes with a value encoding. */
-export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8' ? string : E extends 'binary' ? Uint8Array : Anything
+export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8'
+  ? string
+  : E extends 'binary'
+    ? Uint8Array
+    : Anything
 
 /** What `get` hands out: a Buffer where a Uint8Array was put. */
 export type Stored<V> = V extends Uint8Array ? Buffer : V
@@ -125,7 +129,9 @@ export class Database<V = Anything> {
     let untilMs = performance.now() + SLICE_MS
     for (const [i, length] of lengths.entries()) {
       const key = keys.subarray(keyAt, (keyAt += keyLengths[i]!))
-      values.push(length < 0 ? undefined : (this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>))
+      values.push(
+        length < 0 ? undefined : (this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>),
+      )
       if (i % SLICE_LOOKS !== SLICE_LOOKS - 1 || performance.now() < untilMs) continue
       await nextTurn()
       untilMs = performance.now() + SLICE_MS
@@ -252,7 +258,9 @@ export class Database<V = Anything> {
   /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
   async checkpoint(): Promise<CheckpointReport | undefined> {
     this.#assertOpen()
-    return this.#track(this.#lanes?.long.run('checkpoint', { wait: true }, [], true) ?? soon(() => this.#engine.checkpoint(true)))
+    return this.#track(
+      this.#lanes?.long.run('checkpoint', { wait: true }, [], true) ?? soon(() => this.#engine.checkpoint(true)),
+    )
   }
 
   /** Checks every slot and value that a read could meet. Damage is reported, not thrown. */
@@ -395,5 +403,8 @@ async function committedThere({ writes }: Lanes, { bytes, sizes, ticket }: Frame
   const buffer = bytes.buffer as ArrayBuffer
   const task: CommitTask = { buffer, lengthBytes: bytes.length, sizes, ticket }
   const { checkpointWanted, failed } = await writes.run<CommitReport>('commit', task, [buffer])
-  return { checkpointWanted, failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })) }
+  return {
+    checkpointWanted,
+    failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })),
+  }
 }

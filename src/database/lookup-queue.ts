@@ -57,14 +57,15 @@ export class LookupQueue {
   }
 
   #send(): void {
-    for (let from = 0; ; ) {
+    for (let from = 0; ;) {
       if (from === this.#waiting.length || this.#tasks >= this.#maxTasks) {
         this.#waiting = this.#waiting.slice(from)
         if (this.#waiting.length > 0) this.#watch.begin()
         return
       }
       let end = from
-      for (let keys = 0; end < this.#waiting.length && keys < ENOUGH_KEYS; end++) keys += this.#waiting[end]!.lengths.length
+      for (let keys = 0; end < this.#waiting.length && keys < ENOUGH_KEYS; end++)
+        keys += this.#waiting[end]!.lengths.length
       this.#tasks++
       void this.#lookUp(this.#waiting.slice(from, end)).then(() => {
         this.#tasks--
@@ -93,7 +94,10 @@ export class LookupQueue {
   async #lookUp(lists: readonly List[]): Promise<void> {
     let found: Encoded
     try {
-      found = await this.#run({ bytes: concatenated(lists.map((list) => list.keys)), lengths: Int32Array.from(lists.flatMap((list) => list.lengths)) })
+      found = await this.#run({
+        bytes: concatenated(lists.map((list) => list.keys)),
+        lengths: Int32Array.from(lists.flatMap((list) => list.lengths)),
+      })
     } catch (error) {
       // What one of them met is not the others' fault.
       if (lists.length > 1) for (const list of lists) await this.#lookUp([list])
@@ -125,7 +129,8 @@ export function encodeKeys(keys: readonly Key[]): KeyList {
   const count = countOf(keys)
   for (let i = 0; i < count; i++) {
     if (end + KEY_BUFFER_BYTES > buffer.length) {
-      if (end > MAX_BYTES) throw new InvalidError(`getMany takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
+      if (end > MAX_BYTES)
+        throw new InvalidError(`getMany takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
       buffer = Buffer.concat([buffer], buffer.length * 2)
     }
     const length = encodeKey(keyAt(keys, i), buffer.subarray(end))

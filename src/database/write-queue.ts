@@ -164,7 +164,7 @@ export class WriteQueue {
 
   /** They may have been lost in any order, and passing one may make it another's turn. */
   #passLost(): void {
-    for (let before = -1; before !== this.#lostTickets.size; ) {
+    for (let before = -1; before !== this.#lostTickets.size;) {
       before = this.#lostTickets.size
       for (const lost of this.#lostTickets) if (passTicket(this.#options.order, lost)) this.#lostTickets.delete(lost)
     }

@@ -220,7 +220,9 @@ function writeString(text: string, into: Buffer, start: number): number {
 }
 
 /** Its true length: a class of the user's own may say otherwise, or run code to say it. */
-const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get as (this: Uint8Array) => number
+const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get as (
+  this: Uint8Array,
+) => number
 
 /** Of an array that is empty it cannot be told otherwise whether its buffer has gone. */
 function mustBeThere(bytes: Uint8Array): void {

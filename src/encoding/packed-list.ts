@@ -24,6 +24,8 @@ function ofLength(bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes)
   } catch (cause) {
-    throw new InvalidError(`There is no memory for ${bytes} bytes in one piece: ask for fewer keys at a time.`, { cause })
+    throw new InvalidError(`There is no memory for ${bytes} bytes in one piece: ask for fewer keys at a time.`, {
+      cause,
+    })
   }
 }

@@ -17,7 +17,7 @@ export function ofEntry(error: unknown, key: Key, slotNo?: number): unknown {
   const where = slotNo === undefined ? '' : `, in slot ${slotNo},`
   return new EncodingError(
     `The value of key ${shown(key)}${where} cannot be decoded: ${error.message}. It is intact, and was not written as this ` +
-      'database\'s values are. Other entries can be read; delete this one, or write it again.',
+      "database's values are. Other entries can be read; delete this one, or write it again.",
     slotNo === undefined ? { key } : { key, slotNo },
     { cause: error },
   )

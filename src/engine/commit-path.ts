@@ -47,7 +47,9 @@ export class CommitPath {
     if (!this.#reads.readsAhead) return
     try {
       const keys: Buffer[] = []
-      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) => keys.push(bytes.subarray(keyAt, keyAt + keyLength)))
+      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) =>
+        keys.push(bytes.subarray(keyAt, keyAt + keyLength)),
+      )
       this.#reads.askFor(keys)
     } catch (error) {
       // Whoever applies it finds the same, and knows what to do about it.
@@ -72,7 +74,9 @@ export class CommitPath {
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error
       const visible = this.#parts.control.visibleLsn()
-      const unknown = parts.filter(({ end }) => end > visible).map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
+      const unknown = parts
+        .filter(({ end }) => end > visible)
+        .map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
       return [...refused, ...unknown]
     }
   }

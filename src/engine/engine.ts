@@ -30,7 +30,8 @@ import { statsOf, type Stats } from './stats.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 
 /** True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full disk does not have. */
-export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean => readOnly && error instanceof FullError
+export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean =>
+  readOnly && error instanceof FullError
 
 export class Engine {
   /** For what looks inside: verification, and tests. */
@@ -57,7 +58,12 @@ export class Engine {
    * database that another thread of this process has open; if it is not found, or no longer open there, nothing is
    * opened. Throws `NotNowError` instead of doing what `patience` rules out.
    */
-  static open(options: EngineOptions, storage: Storage, expected?: ExpectedDatabase, patience: Patience = PATIENT): Engine {
+  static open(
+    options: EngineOptions,
+    storage: Storage,
+    expected?: ExpectedDatabase,
+    patience: Patience = PATIENT,
+  ): Engine {
     try {
       return new Engine(storage, { options, purpose: 'as it may be', patience, expected })
     } catch (error) {

@@ -120,8 +120,19 @@ function flag(name: string, value: boolean | undefined, fallback: boolean): bool
 }
 
 const KNOWN = new Set([
-  'workers', 'createIfMissing', 'readOnly', 'valueEncoding', 'checkpointBytes', 'segmentBytes', 'reserveBytes',
-  'windowBytes', 'readAheadBytes', 'timeoutMs', 'maxInFlightBytes', 'maxHeldBytes', 'allowNetworkFileSystem',
+  'workers',
+  'createIfMissing',
+  'readOnly',
+  'valueEncoding',
+  'checkpointBytes',
+  'segmentBytes',
+  'reserveBytes',
+  'windowBytes',
+  'readAheadBytes',
+  'timeoutMs',
+  'maxInFlightBytes',
+  'maxHeldBytes',
+  'allowNetworkFileSystem',
 ])
 
 /** Each option, read once: it may be a getter. */
@@ -146,7 +157,10 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
   const options = fieldsOf(given)
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
   // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
-  const fallbackBytes = Math.max(isAddressSpaceLimited() ? 64 * MiB : 256 * MiB, 2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)))
+  const fallbackBytes = Math.max(
+    isAddressSpaceLimited() ? 64 * MiB : 256 * MiB,
+    2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)),
+  )
   const windowBytes = integer('windowBytes', options.windowBytes, fallbackBytes, 64 * KiB, GiB)
   if (!Number.isInteger(Math.log2(windowBytes))) throw new InvalidError('windowBytes must be a power of two.')
   const { valueEncoding } = options
@@ -164,10 +178,16 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
     segmentBytes: integer('segmentBytes', options.segmentBytes, 64 * MiB, 4 * KiB, 16 * GiB),
     reserveBytes,
     windowBytes,
-    readAheadBytes: options.readAheadBytes === Infinity ? Infinity : integer('readAheadBytes', options.readAheadBytes, Math.floor(memoryBytes() / 2), 0, Number.MAX_SAFE_INTEGER),
+    readAheadBytes:
+      options.readAheadBytes === Infinity
+        ? Infinity
+        : integer('readAheadBytes', options.readAheadBytes, Math.floor(memoryBytes() / 2), 0, Number.MAX_SAFE_INTEGER),
     timeoutMs: integer('timeoutMs', options.timeoutMs, 30_000, 1, 3_600_000),
     maxInFlightBytes: integer('maxInFlightBytes', options.maxInFlightBytes, 16 * MiB, 64 * KiB, GiB),
-    maxHeldBytes: options.maxHeldBytes === Infinity ? Infinity : integer('maxHeldBytes', options.maxHeldBytes, Infinity, 64 * KiB, 16 * 1024 * GiB),
+    maxHeldBytes:
+      options.maxHeldBytes === Infinity
+        ? Infinity
+        : integer('maxHeldBytes', options.maxHeldBytes, Infinity, 64 * KiB, 16 * 1024 * GiB),
     allowNetworkFileSystem: flag('allowNetworkFileSystem', options.allowNetworkFileSystem, false),
   }
 }

@@ -40,9 +40,14 @@ export function checkThere(db: string): DatabasePaths {
 function there(paths: DatabasePaths): DatabasePaths {
   const { kind } = posixStorage.info(paths.directory)
   if (kind === 'file' || kind === 'other') {
-    throw new NotADatabaseError(`${paths.directory} is a file; a database is a directory. Give the path of the directory.`)
+    throw new NotADatabaseError(
+      `${paths.directory} is a file; a database is a directory. Give the path of the directory.`,
+    )
   }
-  if (kind === 'missing') throw new NotFoundError(`There is no database at ${paths.directory}. Check the path, or give another one with --db.`)
+  if (kind === 'missing')
+    throw new NotFoundError(
+      `There is no database at ${paths.directory}. Check the path, or give another one with --db.`,
+    )
   checkPath(posixStorage, paths, { createIfMissing: false })
   return paths
 }
@@ -55,7 +60,10 @@ export function withFile<T>(db: string, look: (file: DataFile) => T): T {
   try {
     const space = new SlotSpace(region)
     const slots = Math.floor(region.sizeBytes() / SLOT_BYTES)
-    const headers = findHeader((slotNo) => (slotNo < slots ? Buffer.from(slotBytes(space, slotNo)) : Buffer.alloc(0)), data)
+    const headers = findHeader(
+      (slotNo) => (slotNo < slots ? Buffer.from(slotBytes(space, slotNo)) : Buffer.alloc(0)),
+      data,
+    )
     return look({ path: data, space, slots, headers, inUse: isInUse(db) })
   } finally {
     region.close()

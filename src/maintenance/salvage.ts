@@ -22,7 +22,15 @@ import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.j
 import { databasePaths } from '../engine/lifecycle/paths.js'
 import { readRuns } from '../engine/space/free-list.js'
 import { eachSlot } from '../engine/format/runs.js'
-import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from '../engine/format/layout.js'
+import {
+  HEADER_SLOTS,
+  LEAF_CELL_HEADER,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
+} from '../engine/format/layout.js'
 import { isKey } from '../encoding/keys.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 import { Node } from '../engine/format/node.js'
@@ -76,7 +84,8 @@ const CHUNK_BYTES = 1024 * 1024
  */
 export function salvage(options: ResolvedOptions, target: ResolvedOptions, storage: Storage): SalvageReport {
   const paths = databasePaths(options.path)
-  if (storage.info(paths.data).kind !== 'file') throw new NotFoundError(`There is no database at ${options.path}: it has no data file.`)
+  if (storage.info(paths.data).kind !== 'file')
+    throw new NotFoundError(`There is no database at ${options.path}: it has no data file.`)
   if (storage.info(target.path).kind !== 'missing') {
     throw new InvalidError(`There is something at ${target.path} already; give a path for a new database.`)
   }
@@ -91,7 +100,8 @@ export function salvage(options: ResolvedOptions, target: ResolvedOptions, stora
       const space = new SlotSpace(region)
       const search = headersOf(space, paths.data)
       const encodingNo = search.header?.encodingNo
-      const valueEncoding = encodingNo === undefined ? target.valueEncoding : storedEncoding(encodingNo, { ...target, path: options.path })
+      const valueEncoding =
+        encodingNo === undefined ? target.valueEncoding : storedEncoding(encodingNo, { ...target, path: options.path })
       const engine = Engine.open({ ...target, valueEncoding }, storage)
       try {
         return new Salvage(space, search, engine, paths.wal, storage).run()
@@ -136,10 +146,20 @@ class Salvage {
     this.#search = search
     this.#reached = new Uint8Array(this.#slots)
     const { header } = this.#search
-    this.#log = new Log({ storage, directory: wal, uuid: header?.uuid ?? Buffer.alloc(16), segmentBytes: 0, readOnly: true, ownOnly: header !== undefined })
+    this.#log = new Log({
+      storage,
+      directory: wal,
+      uuid: header?.uuid ?? Buffer.alloc(16),
+      segmentBytes: 0,
+      readOnly: true,
+      ownOnly: header !== undefined,
+    })
     const end = Math.min(header?.nextSlot ?? this.#slots, this.#slots)
     // A slot that leads beyond the end of a file that was cut short has more that is good in it.
-    this.#bounds = { lsn: header?.lsn ?? MAX_LSN, leadsTo: (slot) => slot >= HEADER_SLOTS && (slot < end || end === this.#slots) }
+    this.#bounds = {
+      lsn: header?.lsn ?? MAX_LSN,
+      leadsTo: (slot) => slot >= HEADER_SLOTS && (slot < end || end === this.#slots),
+    }
   }
 
   run(): SalvageReport {
@@ -159,7 +179,8 @@ class Salvage {
       this.#log.close()
     }
     return {
-      complete: header !== undefined && this.#damagedSlots === 0 && this.#lostValues.length === 0 && this.#gaps.length === 0,
+      complete:
+        header !== undefined && this.#damagedSlots === 0 && this.#lostValues.length === 0 && this.#gaps.length === 0,
       headerFound: header !== undefined,
       entries: this.#entries,
       entriesFromLostLeaves: this.#entriesFromLostLeaves,
@@ -187,7 +208,8 @@ class Salvage {
     const bytes = this.#bytes(slotNo)
     const why = slotDamage(this.#space, slotNo as SlotNo, this.#scratch, this.#bounds)
     if (why !== undefined) return why
-    if (bytes[SLOT.TYPE] !== type || bytes[SLOT.LEVEL] !== level) return 'it is another kind of slot than what leads to it says'
+    if (bytes[SLOT.TYPE] !== type || bytes[SLOT.LEVEL] !== level)
+      return 'it is another kind of slot than what leads to it says'
     return undefined
   }
 
@@ -209,12 +231,15 @@ class Salvage {
     const node = new Node().at(this.#space, slotNo as SlotNo)
     if (level === 0) {
       // What lies outside of its range is not this leaf's: it may be of another time.
-      const misfits = Array.from({ length: node.count }, (_, i) => keyAt(node, i)).filter((key) => !isWithin(key, low, high)).length
+      const misfits = Array.from({ length: node.count }, (_, i) => keyAt(node, i)).filter(
+        (key) => !isWithin(key, low, high),
+      ).length
       if (misfits > 0) {
         this.#note(slotNo, `${misfits} of its keys are not those that what leads to it says`)
         this.#lostRanges.push({ from: low, to: high })
       }
-      for (let i = 0; i < node.count; i++) if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#bringOut(node, i)
+      for (let i = 0; i < node.count; i++)
+        if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#bringOut(node, i)
       return
     }
     const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
@@ -226,7 +251,9 @@ class Salvage {
   #bringOut(leaf: Node, i: number): boolean {
     const at = leaf.keyAt(i)
     const key = leaf.u8.slice(at, at + leaf.keyLength(i))
-    const value = leaf.overflows(i) ? this.#overflow(leaf, i) : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
+    const value = leaf.overflows(i)
+      ? this.#overflow(leaf, i)
+      : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
     if (value === undefined || !isKey(key, 0, key.length)) {
       this.#lostValues.push(key)
       return false
@@ -242,7 +269,7 @@ class Salvage {
     if (lengthBytes > Math.min(MAX_VALUE_BYTES, this.#slots * SLOT_BODY_BYTES)) return undefined
     const value = Buffer.allocUnsafe(lengthBytes)
     let done = 0
-    for (let slotNo: number = first; done < lengthBytes; ) {
+    for (let slotNo: number = first; done < lengthBytes;) {
       const why = this.#problem(slotNo, TYPE.OVERFLOW, 0)
       if (why !== undefined) {
         this.#note(slotNo, why)
@@ -292,7 +319,7 @@ class Salvage {
     const { header } = this.#search
     if (header === undefined) return undefined
     const chain: SlotNo[] = []
-    for (let slotNo: number = header.freeListHead; slotNo !== 0 && chain.length < header.freeListSlots; ) {
+    for (let slotNo: number = header.freeListHead; slotNo !== 0 && chain.length < header.freeListSlots;) {
       if (this.#problem(slotNo, TYPE.FREE_LIST, 0) !== undefined) return undefined
       chain.push(slotNo as SlotNo)
       slotNo = this.#bytes(slotNo).readUInt32LE(SLOT.NEXT)
@@ -319,7 +346,8 @@ class Salvage {
     for (;;) {
       while (reader.next(MAX_LSN)) {
         if (treeLsn === undefined && reader.lsn <= this.#newestVersion) continue
-        if (!this.#applyFrame(reader)) this.#gaps.push({ fromLsn: reader.lsn, toLsn: reader.position, why: 'the frame is malformed' })
+        if (!this.#applyFrame(reader))
+          this.#gaps.push({ fromLsn: reader.lsn, toLsn: reader.position, why: 'the frame is malformed' })
       }
       const from = reader.position
       let why: string
@@ -348,12 +376,17 @@ class Salvage {
       return false
     }
     if (!sound) return false
-    forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-      const key = bytes.subarray(keyAt, keyAt + keyLength)
-      if (kind === OP_PUT) this.#put(key, bytes.subarray(valueAt, valueAt + valueLength))
-      else this.#frame.del(key, keyLength)
-      this.#operations++
-    })
+    forEachOperation(
+      reader.bytes,
+      reader.at,
+      reader.lengthBytes,
+      (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+        const key = bytes.subarray(keyAt, keyAt + keyLength)
+        if (kind === OP_PUT) this.#put(key, bytes.subarray(valueAt, valueAt + valueLength))
+        else this.#frame.del(key, keyLength)
+        this.#operations++
+      },
+    )
     this.#frames++
     return true
   }
@@ -379,9 +412,11 @@ class Salvage {
       if (got <= 0) return undefined
       for (let at = 0; at < CHUNK_BYTES && at + FRAME.HEADER_BYTES <= got; at += 8) {
         const candidate = (lsn + at) as Lsn
-        if (chunk.readUInt32LE(at + FRAME.LSN) !== candidate >>> 0 || chunk.readUIntLE(at + FRAME.LSN, 6) !== candidate) continue
+        if (chunk.readUInt32LE(at + FRAME.LSN) !== candidate >>> 0 || chunk.readUIntLE(at + FRAME.LSN, 6) !== candidate)
+          continue
         const length = chunk.readUInt32LE(at + FRAME.LENGTH)
-        if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || candidate + frameStride(length) > end + 7) continue
+        if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || candidate + frameStride(length) > end + 7)
+          continue
         const frame = Buffer.allocUnsafe(length)
         if (file.read(frame, 0, length, filePosition(start, candidate)) < length) continue
         if (isFrameAt(frame, 0, length, candidate, header.salt)) return candidate
@@ -405,12 +440,14 @@ class Salvage {
   }
 }
 
-const keyAt = (leaf: Node, i: number): Buffer => Buffer.from(leaf.u8.slice(leaf.keyAt(i), leaf.keyAt(i) + leaf.keyLength(i)))
+const keyAt = (leaf: Node, i: number): Buffer =>
+  Buffer.from(leaf.u8.slice(leaf.keyAt(i), leaf.keyAt(i) + leaf.keyLength(i)))
 
 const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | undefined): boolean =>
   (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0)
 
-const versionOf = (leaf: Node, i: number): number => Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
+const versionOf = (leaf: Node, i: number): number =>
+  Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
 
 /** The headers; none if all four are damaged, which keeps nobody from salvaging. */
 function headersOf(space: SlotSpace, path: string): HeaderSearch {

@@ -71,7 +71,8 @@ function verifyTree(engine: Engine): VerifyReport {
         return false
       }
       // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
-      const why = slotLsn(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
+      const why =
+        slotLsn(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
       if (why !== undefined) note(slot, why)
       return why === undefined
     }
@@ -89,8 +90,10 @@ function verifyTree(engine: Engine): VerifyReport {
       for (let i = node.firstCompared; i < count; i++) {
         const at = node.keyAt(i)
         const length = node.keyLength(i)
-        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0) misfit(`key ${i} is below its slot's range`)
-        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0) misfit(`key ${i} is above its slot's range`)
+        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0)
+          misfit(`key ${i} is below its slot's range`)
+        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0)
+          misfit(`key ${i} is above its slot's range`)
       }
       // Else whoever comes to it finds the same, and what it leads to stays untouched.
       if (!fits) return
@@ -98,7 +101,9 @@ function verifyTree(engine: Engine): VerifyReport {
       if (level === 0) {
         counts.leaf++
         entries += count
-        for (let i = 0; i < count; i++) if (!isKey(node.u8, node.keyAt(i), node.keyAt(i) + node.keyLength(i))) note(slot, `key ${i} is none that can be read back`)
+        for (let i = 0; i < count; i++)
+          if (!isKey(node.u8, node.keyAt(i), node.keyAt(i) + node.keyLength(i)))
+            note(slot, `key ${i} is none that can be read back`)
         for (let i = 0; i < count; i++) if (node.overflows(i)) visitOverflow(node, i)
         return
       }
@@ -137,9 +142,11 @@ function verifyTree(engine: Engine): VerifyReport {
     }
     const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
     for (const kind of ['leaf', 'branch', 'overflow'] as const) {
-      if (counts[kind] !== expected[kind]) note(0, `there are ${counts[kind]} ${kind} slots, and the header counts ${expected[kind]}`)
+      if (counts[kind] !== expected[kind])
+        note(0, `there are ${counts[kind]} ${kind} slots, and the header counts ${expected[kind]}`)
     }
-    if (entries !== state[STATE.ENTRIES]!) note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
+    if (entries !== state[STATE.ENTRIES]!)
+      note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
     return {
       ok: list.found.length === 0,
       lsn: state[STATE.VISIBLE_LSN]!,

@@ -28,6 +28,9 @@ function workingDirectory(path: string): string {
   try {
     return process.cwd()
   } catch (cause) {
-    throw new NotFoundError(`The working directory, from which ${path} is to be looked up, has been removed. Give an absolute path.`, { cause })
+    throw new NotFoundError(
+      `The working directory, from which ${path} is to be looked up, has been removed. Give an absolute path.`,
+      { cause },
+    )
   }
 }

@@ -1,5 +1,13 @@
 // Turns what the system refused into the errors that users see.
-import { FullError, InvalidError, IoError, MmapdbError, NotADatabaseError, PermissionError, ReadOnlyError } from '../errors.js'
+import {
+  FullError,
+  InvalidError,
+  IoError,
+  MmapdbError,
+  NotADatabaseError,
+  PermissionError,
+  ReadOnlyError,
+} from '../errors.js'
 import { StorageError } from './storage.js'
 
 const FULL_DISK: readonly string[] = ['ENOSPC', 'EDQUOT', 'EFBIG']
@@ -13,13 +21,19 @@ export function typedError(cause: unknown, doing: string): Error {
   if (!(cause instanceof StorageError)) return cause instanceof Error ? cause : new Error(String(cause))
   const what = `${doing}: ${cause.message}`
   if (cause.code === 'EFBIG') {
-    return new FullError(`${what}. Files may not become that long, here or in this process: allow more (ulimit -f) and try again.`, { cause })
+    return new FullError(
+      `${what}. Files may not become that long, here or in this process: allow more (ulimit -f) and try again.`,
+      { cause },
+    )
   }
   if (isFullDisk(cause)) return new FullError(`${what}. Free some space on this file system and try again.`, { cause })
   switch (cause.code) {
     case 'EACCES':
     case 'EPERM':
-      return new PermissionError(`${what}. Check who owns the database directory and its files. What may be read and not written can be opened with { readOnly: true }.`, { cause })
+      return new PermissionError(
+        `${what}. Check who owns the database directory and its files. What may be read and not written can be opened with { readOnly: true }.`,
+        { cause },
+      )
     case 'EROFS':
       return new ReadOnlyError(`${what}. A database that is there can be opened with { readOnly: true }.`, { cause })
     case 'EMFILE':

@@ -67,7 +67,8 @@ const NETWORKED_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
 ])
 
 /** By their types in mountinfo, where the magic number is new or shared. */
-const NETWORKED_TYPES = /^(nfs|nfs4|cifs|smb3|smbfs|ceph|9p|afs|coda|ncpfs|lustre|gpfs|gfs2|ocfs2|beegfs|orangefs|pvfs2|glusterfs|panfs|vboxsf|virtiofs|acfs)$/
+const NETWORKED_TYPES =
+  /^(nfs|nfs4|cifs|smb3|smbfs|ceph|9p|afs|coda|ncpfs|lustre|gpfs|gfs2|ocfs2|beegfs|orangefs|pvfs2|glusterfs|panfs|vboxsf|virtiofs|acfs)$/
 
 export interface FileSystemJudgement {
   readonly name: string
@@ -99,11 +100,18 @@ interface Mount {
  * first that is mounted on it: one that has been mounted over does not count, whatever lies below it.
  */
 export function mountedType(mountInfo: string, path: string): string | undefined {
-  const above = mountInfo.split('\n').flatMap((line) => mountOf(line) ?? []).filter(({ point }) => isBelow(path, point))
+  const above = mountInfo
+    .split('\n')
+    .flatMap((line) => mountOf(line) ?? [])
+    .filter(({ point }) => isBelow(path, point))
   const mount = above.find(({ point, parent }) => point === '/' && !above.some(({ id }) => id === parent))
   // Where the process's root is no mount point the nearest that is listed has to do.
-  if (mount === undefined) return above.reduce<Mount | undefined>((a, b) => (a === undefined || b.point.length >= a.point.length ? b : a), undefined)?.type
-  for (let at: Mount = mount; ; ) {
+  if (mount === undefined)
+    return above.reduce<Mount | undefined>(
+      (a, b) => (a === undefined || b.point.length >= a.point.length ? b : a),
+      undefined,
+    )?.type
+  for (let at: Mount = mount; ;) {
     const next = firstOn(at, above)
     if (next === undefined) return at.type
     at = next
@@ -111,18 +119,24 @@ export function mountedType(mountInfo: string, path: string): string | undefined
 }
 
 function firstOn({ id }: Mount, mounts: readonly Mount[]): Mount | undefined {
-  return mounts.filter((other) => other.parent === id && other.id !== id).sort((a, b) => a.point.length - b.point.length)[0]
+  return mounts
+    .filter((other) => other.parent === id && other.id !== id)
+    .sort((a, b) => a.point.length - b.point.length)[0]
 }
 
-const isBelow = (path: string, point: string): boolean => point === '/' || path === point || path.startsWith(`${point}/`)
+const isBelow = (path: string, point: string): boolean =>
+  point === '/' || path === point || path.startsWith(`${point}/`)
 
 /** id, parent, device, root, mount point, options, any number of optional fields, then `-`, type, source, options. */
 function mountOf(line: string): Mount | undefined {
   const [before, after] = line.split(' - ')
   const [id, parent, , , point] = before!.split(' ')
   const type = after?.split(' ')[0]
-  return id === undefined || parent === undefined || point === undefined || type === undefined ? undefined : { id, parent, point: unescaped(point), type }
+  return id === undefined || parent === undefined || point === undefined || type === undefined
+    ? undefined
+    : { id, parent, point: unescaped(point), type }
 }
 
 /** Blanks, tabs, line ends and backslashes stand there as three octal digits. */
-const unescaped = (text: string): string => text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+const unescaped = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))

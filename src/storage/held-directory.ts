@@ -27,15 +27,27 @@ export class PosixDirectory implements HeldDirectory {
   readonly identity: FileIdentity
   readonly #directory: NativeDirectory
 
-  constructor(around: Storage, path: string, expected: FileIdentity | undefined, asStorageError: (error: unknown) => unknown) {
+  constructor(
+    around: Storage,
+    path: string,
+    expected: FileIdentity | undefined,
+    asStorageError: (error: unknown) => unknown,
+  ) {
     try {
-      this.#directory = expected === undefined ? new native.Directory(path) : new native.Directory('', expected.device, expected.inode)
+      this.#directory =
+        expected === undefined ? new native.Directory(path) : new native.Directory('', expected.device, expected.inode)
       this.identity = identityOf(this.#directory.identity())
       const fd = this.#directory.fd()
       const descriptor = `/proc/self/fd/${fd}`
       const byDescriptor = isReachedBy(descriptor, this.identity)
       if (byDescriptor) setName(descriptor, path)
-      this.storage = new StorageInside(around, path, byDescriptor ? descriptor : realpathSync.native(path), fd, this.identity)
+      this.storage = new StorageInside(
+        around,
+        path,
+        byDescriptor ? descriptor : realpathSync.native(path),
+        fd,
+        this.identity,
+      )
     } catch (error) {
       throw asStorageError(error)
     }
@@ -49,7 +61,10 @@ export class PosixDirectory implements HeldDirectory {
 function isReachedBy(path: string, directory: FileIdentity): boolean {
   try {
     // Both ways of asking: Node.js may be told to keep its own file functions out of /proc.
-    return statSync(path).isDirectory() && native.leadsTo(NATIVE_AT_WORKING_DIRECTORY, path, directory.device, directory.inode)
+    return (
+      statSync(path).isDirectory() &&
+      native.leadsTo(NATIVE_AT_WORKING_DIRECTORY, path, directory.device, directory.inode)
+    )
   } catch {
     return false
   }
@@ -78,7 +93,8 @@ class StorageInside implements Storage {
 
   #at(path: string): string {
     if (path !== this.#path && !path.startsWith(this.#prefix)) return path
-    if (this.#isByName && !this.#around.leadsTo(this.#root, this.#identity)) throw new StorageError('open', 'ESTALE', path)
+    if (this.#isByName && !this.#around.leadsTo(this.#root, this.#identity))
+      throw new StorageError('open', 'ESTALE', path)
     return path === this.#path ? this.#root : `${this.#root}/${path.slice(this.#prefix.length)}`
   }
 

@@ -29,6 +29,9 @@ export function memoryFor(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafe(bytes)
   } catch (cause) {
-    throw new IoError(`There is no memory for ${bytes} bytes: this process needs more (ulimit -v, the limit of a container).`, { cause })
+    throw new IoError(
+      `There is no memory for ${bytes} bytes: this process needs more (ulimit -v, the limit of a container).`,
+      { cause },
+    )
   }
 }

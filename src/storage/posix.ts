@@ -164,7 +164,8 @@ class PosixRegion implements Region {
 
   /** Asked whenever this thread may be the first of its process to see that the file has grown. */
   #limitReadAhead(): void {
-    if (!this.readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes) return
+    if (!this.readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes)
+      return
     this.#native.readRandomly()
     this.readsAhead = false
   }

@@ -71,7 +71,8 @@ export class FrameBuilder {
 
   #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
     // No frame of the log may have one: whoever applies it takes it for damage.
-    if (keyLength === 0 || keyLength > MAX_KEY_BYTES) throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
+    if (keyLength === 0 || keyLength > MAX_KEY_BYTES)
+      throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
     // Read once: of memory that another thread can make longer it may be another one the next time.
     const valueLength = value.length
     const at = this.#length

@@ -47,8 +47,7 @@ export const OP_PUT = 1
 export const OP_DEL = 2
 
 /** Bytes from the start of one frame to the start of the next. */
-export const frameStride = (lengthBytes: number): number =>
-  Math.ceil(lengthBytes / LSN_ALIGNMENT) * LSN_ALIGNMENT
+export const frameStride = (lengthBytes: number): number => Math.ceil(lengthBytes / LSN_ALIGNMENT) * LSN_ALIGNMENT
 
 /** Fills in what only the append knows, and the CRC last. `frame` holds exactly one frame. */
 export function sealFrame(frame: Buffer, lsn: Lsn, watermark: Lsn, timeMs: number, salt: number): void {
@@ -92,7 +91,8 @@ export function forEachOperation(
 ): void {
   const end = at + lengthBytes
   const count = bytes.readUInt32LE(at + FRAME.OP_COUNT)
-  if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS] !== 0) throw malformed(bytes, at, 'it is of no kind that is known')
+  if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS] !== 0)
+    throw malformed(bytes, at, 'it is of no kind that is known')
   let p = at + FRAME.HEADER_BYTES
   for (let i = 0; i < count; i++) {
     if (p + OP.HEADER_BYTES > end) throw malformed(bytes, at, `operation ${i} begins behind its end`)
@@ -102,7 +102,13 @@ export function forEachOperation(
     const keyAt = p + OP.HEADER_BYTES
     const valueAt = keyAt + keyLength
     p = valueAt + valueLength
-    if (p > end || keyLength === 0 || keyLength > MAX_KEY_BYTES || (kind !== OP_PUT && kind !== OP_DEL) || bytes[keyAt - OP.HEADER_BYTES + OP.FLAGS] !== 0) {
+    if (
+      p > end ||
+      keyLength === 0 ||
+      keyLength > MAX_KEY_BYTES ||
+      (kind !== OP_PUT && kind !== OP_DEL) ||
+      bytes[keyAt - OP.HEADER_BYTES + OP.FLAGS] !== 0
+    ) {
       throw malformed(bytes, at, `operation ${i} is none`)
     }
     visit(bytes, kind, keyAt, keyLength, valueAt, valueLength)

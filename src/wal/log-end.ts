@@ -94,7 +94,8 @@ function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => Corr
         continue
       }
       const watermark = head.readUIntLE(FRAME.WATERMARK, 6)
-      if (watermark > end) throw rotten(`the frame at LSN ${candidate} proves that all before LSN ${watermark} had been on disk`)
+      if (watermark > end)
+        throw rotten(`the frame at LSN ${candidate} proves that all before LSN ${watermark} had been on disk`)
       furthest = Math.max(furthest, candidate + length)
     }
   }

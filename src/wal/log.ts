@@ -132,7 +132,9 @@ export class Log {
       if (header === undefined || header.startLsn !== startLsn) return undefined
       if (this.#ownOnly && (!header.uuid.equals(this.uuid) || header.version > SEGMENT_VERSION)) return undefined
       if (header.version > SEGMENT_VERSION) {
-        throw new VersionError(`${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`)
+        throw new VersionError(
+          `${path} was written in format ${header.version}; this version of mmapdb reads up to ${SEGMENT_VERSION}. Update mmapdb.`,
+        )
       }
       segment = { startLsn, path, file, identity: file.identity(), header }
       this.#remember(segment)
@@ -208,7 +210,15 @@ export class Log {
     let file = this.#openOrMake(path)
     crashPoint('segment-created')
     try {
-      return { file, sizeBytes: setAside(file, wantedBytes, Math.max(leastBytes, Math.min(wantedBytes, WORTHWHILE_BYTES)), leastBytes) }
+      return {
+        file,
+        sizeBytes: setAside(
+          file,
+          wantedBytes,
+          Math.max(leastBytes, Math.min(wantedBytes, WORTHWHILE_BYTES)),
+          leastBytes,
+        ),
+      }
     } catch (error) {
       file.close()
       if (!isMissing || !isFullDisk(error)) throw error
@@ -247,7 +257,8 @@ export class Log {
    */
   moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
     const from = this.segment(startLsn)
-    const roomBytes = from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, from.header.limitLsn - startLsn)
+    const roomBytes =
+      from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, from.header.limitLsn - startLsn)
     this.#forget(startLsn)
     if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
     crashPoint('segment-moved')
@@ -272,7 +283,9 @@ export class Log {
   #roomAfter(startLsn: Lsn): number {
     const before = this.starts().findLast((start) => start < startLsn)
     const header = before === undefined ? undefined : this.segment(before)?.header
-    return header === undefined ? FIRST_CAPACITY_BYTES : Math.max(FIRST_CAPACITY_BYTES, 2 * (header.limitLsn - header.startLsn))
+    return header === undefined
+      ? FIRST_CAPACITY_BYTES
+      : Math.max(FIRST_CAPACITY_BYTES, 2 * (header.limitLsn - header.startLsn))
   }
 
   /**
@@ -301,7 +314,9 @@ export class Log {
     let released = 0
     let spares = this.#spares().length
     // One that was begun and given up counts for nothing: frames may go on in the one before it.
-    const needed = starts.findLastIndex((start) => start <= lsn && start <= current && this.segment(start) !== undefined)
+    const needed = starts.findLastIndex(
+      (start) => start <= lsn && start <= current && this.segment(start) !== undefined,
+    )
     for (const start of starts.slice(0, Math.max(0, needed))) {
       const path = join(this.directory, segmentName(start))
       this.#forget(start)
@@ -377,7 +392,9 @@ export class Log {
    */
   adopt(segment: OpenSegment, forWriting: boolean): Lsn {
     const { file, header, startLsn } = segment
-    const sizeBytes = forWriting ? setAside(file, filePosition(startLsn, header.limitLsn), WORTHWHILE_BYTES, 0) : file.sizeBytes()
+    const sizeBytes = forWriting
+      ? setAside(file, filePosition(startLsn, header.limitLsn), WORTHWHILE_BYTES, 0)
+      : file.sizeBytes()
     this.#writeHeader(file, header)
     this.#flushDirectory()
     return Math.min(header.limitLsn, startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn

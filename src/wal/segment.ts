@@ -65,7 +65,13 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   if (crc32c(b.subarray(SEGMENT.MAGIC, SEGMENT_HEADER_BYTES)) !== b.readUInt32LE(SEGMENT.CRC)) return undefined
   const startLsn = Number(b.readBigUInt64LE(SEGMENT.START)) as Lsn
   const limitLsn = Number(b.readBigUInt64LE(SEGMENT.LIMIT)) as Lsn
-  if (limitLsn < startLsn || limitLsn > MAX_LSN || limitLsn - startLsn > MAX_SEGMENT_BYTES || b.readUInt32LE(SEGMENT.VERSION) === 0) return undefined
+  if (
+    limitLsn < startLsn ||
+    limitLsn > MAX_LSN ||
+    limitLsn - startLsn > MAX_SEGMENT_BYTES ||
+    b.readUInt32LE(SEGMENT.VERSION) === 0
+  )
+    return undefined
   return {
     version: b.readUInt32LE(SEGMENT.VERSION),
     salt: b.readUInt32LE(SEGMENT.SALT),
@@ -77,7 +83,9 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
 
 /** True if these bytes are still those of `header`, as far as they tell one segment from another. Takes no CRC. */
 export const isHeaderOf = (b: Buffer, { salt, startLsn }: SegmentHeader): boolean =>
-  b.readUInt32LE(SEGMENT.MAGIC) === MAGIC && b.readUInt32LE(SEGMENT.SALT) === salt && Number(b.readBigUInt64LE(SEGMENT.START)) === startLsn
+  b.readUInt32LE(SEGMENT.MAGIC) === MAGIC &&
+  b.readUInt32LE(SEGMENT.SALT) === salt &&
+  Number(b.readBigUInt64LE(SEGMENT.START)) === startLsn
 
 /** Where in its segment's file the byte with this LSN lies. */
 export const filePosition = (startLsn: Lsn, lsn: Lsn): number => SEGMENT_HEADER_BYTES + (lsn - startLsn)

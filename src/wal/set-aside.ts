@@ -9,7 +9,7 @@ import type { RandomFile } from '../storage/storage.js'
  */
 export function setAside(file: RandomFile, wantedBytes: number, worthBytes: number, leastBytes: number): number {
   const hadBytes = file.sizeBytes()
-  for (let bytes = wantedBytes; ; ) {
+  for (let bytes = wantedBytes; ;) {
     try {
       file.allocate(bytes)
       return bytes

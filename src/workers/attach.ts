@@ -31,7 +31,9 @@ export async function attach(options: ResolvedOptions): Promise<Attached> {
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
       try {
         const patience = { forOthers: false, forRecovery: options.workers === 0 }
-        const engine = onlyReads ? Engine.openToRead(options, posixStorage, patience) : Engine.open(options, posixStorage, recovering?.expected, patience)
+        const engine = onlyReads
+          ? Engine.openToRead(options, posixStorage, patience)
+          : Engine.open(options, posixStorage, recovering?.expected, patience)
         return { attachment: new Attachment(engine), recovery: engine.recovery ?? recovering?.report }
       } catch (error) {
         if (!(error instanceof NotNowError)) throw error

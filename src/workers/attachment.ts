@@ -34,7 +34,11 @@ export class Attachment {
     if (workers === 0 || engine.isPrivate) return
     const lane = (kind: keyof Lanes, limit: number): Lane => new Lane(threadPool, kind, limit, work)
     // Long tasks keep a processor busy each: with fewer of them, writes and lists come to their turn sooner.
-    this.lanes = { writes: lane('writes', workers), lists: lane('lists', workers), long: lane('long', Math.ceil(workers / 2)) }
+    this.lanes = {
+      writes: lane('writes', workers),
+      lists: lane('lists', workers),
+      long: lane('long', Math.ceil(workers / 2)),
+    }
   }
 
   /**

@@ -174,7 +174,9 @@ export class Lane {
 function goneError(gone: ThreadGoneError): Error {
   const what = `A worker thread ended before it was done (${gone.message}).`
   return gone.hasBegun
-    ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, { cause: gone })
+    ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, {
+        cause: gone,
+      })
     : new IoError(`${what} Nothing was written; try again.`, { cause: gone })
 }
 

@@ -21,10 +21,13 @@ export class WaitWatch {
   /** Something waits. */
   begin(): void {
     // What is waited for keeps the process alive; this need not.
-    this.#timer ??= setInterval(() => {
-      if (this.#look(performance.now() - this.timeoutMs)) return
-      clearInterval(this.#timer)
-      this.#timer = undefined
-    }, Math.max(1, this.timeoutMs / LOOKS)).unref()
+    this.#timer ??= setInterval(
+      () => {
+        if (this.#look(performance.now() - this.timeoutMs)) return
+        clearInterval(this.#timer)
+        this.#timer = undefined
+      },
+      Math.max(1, this.timeoutMs / LOOKS),
+    ).unref()
   }
 }

@@ -36,7 +36,10 @@ export interface CommitReport {
 }
 
 /** Bounds as they come through a message: Buffers are plain then. */
-type SentBounds = Omit<Bounds, 'from' | 'to'> & { readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined }
+type SentBounds = Omit<Bounds, 'from' | 'to'> & {
+  readonly from: Uint8Array | undefined
+  readonly to: Uint8Array | undefined
+}
 
 const received = (bounds: SentBounds): Bounds => ({ ...bounds, from: asBuffer(bounds.from), to: asBuffer(bounds.to) })
 
@@ -78,7 +81,7 @@ const TASKS = {
   commit: ({ buffer, lengthBytes, sizes, ticket }: CommitTask): CommitReport => {
     const bytes = Buffer.from(buffer, 0, lengthBytes)
     engine().prepareCommit(bytes)
-    for (let now; (now = Atomics.load(order, 0)) !== ticket; ) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
+    for (let now; (now = Atomics.load(order, 0)) !== ticket;) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
     let appended
     try {
       Atomics.store(signal, SIGNAL.HAS_BEGUN, 1)
@@ -126,10 +129,10 @@ function answer({ name, task, data }: Message): void {
 
 port.postMessage(STARTED)
 // Waiting like this and not for events saves a turn of the event loop for each task.
-for (let seen = 0, isOver = false; !isOver; ) {
+for (let seen = 0, isOver = false; !isOver;) {
   Atomics.wait(signal, SIGNAL.POSTED, seen)
   seen = Atomics.load(signal, SIGNAL.POSTED)
-  for (let got; (got = receiveMessageOnPort(port)) !== undefined; ) {
+  for (let got; (got = receiveMessageOnPort(port)) !== undefined;) {
     const message = got.message as Message
     if (message.name === END) isOver = true
     else answer(message)

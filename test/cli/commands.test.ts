@@ -8,7 +8,20 @@ import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { BIN, cleanEnv, fails, failsInJsonToo, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
+import {
+  BIN,
+  cleanEnv,
+  fails,
+  failsInJsonToo,
+  hosted,
+  json,
+  mmapdb,
+  ok,
+  real,
+  removeScratch,
+  scratch,
+  scratchDb,
+} from '../support/cli.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 describe('command line', function () {
@@ -23,21 +36,64 @@ describe('command line', function () {
       expect(await real.ok(db, 'del', 'greeting')).to.equal('')
       await failsInJsonToo(1, 'ERR_MMAPDB_ABSENT', /There is no key greeting/, 'get', 'greeting', '--db', db)
       await fails(1, /There is no key greeting/, 'del', 'greeting', '--db', db)
-      expect(await mmapdb(['get', 'greeting', '--db', db, '--quiet'])).to.deep.equal({ code: 1, signal: null, stdout: '', stderr: '' })
+      expect(await mmapdb(['get', 'greeting', '--db', db, '--quiet'])).to.deep.equal({
+        code: 1,
+        signal: null,
+        stdout: '',
+        stderr: '',
+      })
     })
 
     it('takes keys and values of every kind as JSON, and gives them back in the same notation', async () => {
       const db = scratchDb()
-      const keys = ['5', '-0.5', '"5"', '"a\\tb"', '[1,"a",null]', 'true', 'null', '{"base64":"AAH/"}', '9007199254740993']
+      const keys = [
+        '5',
+        '-0.5',
+        '"5"',
+        '"a\\tb"',
+        '[1,"a",null]',
+        'true',
+        'null',
+        '{"base64":"AAH/"}',
+        '9007199254740993',
+      ]
       // Three at once, each a process of its own; the others one after another beside them.
-      await Promise.all(keys.map((key, i) => (i < 3 ? real : { ok }).ok(db, 'put', '--json-key', '--json-value', '--', key, `{"of":${JSON.stringify(key)}}`)))
+      await Promise.all(
+        keys.map((key, i) =>
+          (i < 3 ? real : { ok }).ok(
+            db,
+            'put',
+            '--json-key',
+            '--json-value',
+            '--',
+            key,
+            `{"of":${JSON.stringify(key)}}`,
+          ),
+        ),
+      )
       const values = await Promise.all(keys.map((key) => ok(db, 'get', '--json-key', '--', key)))
       expect(values.map((text) => JSON.parse(text) as unknown)).to.deep.equal(keys.map((key) => ({ of: key })))
-      const lines = (await ok(db, 'scan', '--json')).trim().split('\n').map((line) => JSON.parse(line) as { key: unknown; value: unknown })
-      expect(lines.map(({ key }) => key)).to.deep.equal([null, true, -0.5, [1, 'a', null], 5, { bigint: '9007199254740993' }, '5', 'a\tb', { base64: 'AAH/' }])
+      const lines = (await ok(db, 'scan', '--json'))
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { key: unknown; value: unknown })
+      expect(lines.map(({ key }) => key)).to.deep.equal([
+        null,
+        true,
+        -0.5,
+        [1, 'a', null],
+        5,
+        { bigint: '9007199254740993' },
+        '5',
+        'a\tb',
+        { base64: 'AAH/' },
+      ])
       const text = (await ok(db, 'scan', '--keys')).trim().split('\n')
       expect(text).to.include.members(['5', '"a\\tb"', '[1,"a",null]', '{"base64":"AAH/"}'])
-      expect(await json(db, 'get', '--json-key', '--', '{"bigint":"9007199254740993"}')).to.deep.include({ key: { bigint: '9007199254740993' }, value: { of: '9007199254740993' } })
+      expect(await json(db, 'get', '--json-key', '--', '{"bigint":"9007199254740993"}')).to.deep.include({
+        key: { bigint: '9007199254740993' },
+        value: { of: '9007199254740993' },
+      })
     })
 
     it('reads a value from stdin, byte for byte', async () => {
@@ -45,7 +101,9 @@ describe('command line', function () {
       const bytes = Buffer.from([0, 1, 255, 10, 13, 200])
       const put = await mmapdb(['put', 'photo', '-', '--value-encoding', 'binary', '--db', db], { stdin: bytes })
       expect(put).to.include({ code: 0, stderr: '' })
-      expect(await json(db, 'get', 'photo', '--value-encoding', 'binary')).to.deep.include({ value: { base64: bytes.toString('base64') } })
+      expect(await json(db, 'get', 'photo', '--value-encoding', 'binary')).to.deep.include({
+        value: { base64: bytes.toString('base64') },
+      })
       expect(await mmapdb(['put', 'x', '-', '--db', db], { stdin: bytes })).to.have.property('code', 0)
       const texts = scratchDb()
       expect((await mmapdb(['put', 'x', '-', '--db', texts], { stdin: bytes })).code).to.equal(2)
@@ -79,7 +137,16 @@ describe('command line', function () {
     expect(await ok(db, 'scan', '--values')).to.equal('{"base64":"dGV4dA=="}\n{"base64":"bW9yZQ=="}\n')
     await ok(db, 'load', '--ops', '10', '--workers', '1', '--quiet')
     expect(JSON.parse(await ok(db, 'stats', '--json'))).to.have.property('valueEncoding', 'binary')
-    await fails(2, /created with valueEncoding "binary" and cannot be opened with "json"/, 'get', 'k', '--value-encoding', 'json', '--db', db)
+    await fails(
+      2,
+      /created with valueEncoding "binary" and cannot be opened with "json"/,
+      'get',
+      'k',
+      '--value-encoding',
+      'json',
+      '--db',
+      db,
+    )
   })
 
   it('scan goes on past values that cannot be decoded if it is told to', async () => {
@@ -95,7 +162,9 @@ describe('command line', function () {
     const { code, stdout, stderr } = await hosted([...scan, '--skip-bad'])
     expect({ code, stdout }).to.deep.equal({ code: 0, stdout: 'a\t"a"\nc\t"c"\n' })
     expect(stderr).to.match(/^mmapdb: left out: The value of key 'b'.*\nmmapdb: 1 entry left out\n$/)
-    expect((await hosted([...scan, '--skip-bad', '--json', '--reverse'])).stderr).to.match(/^\{"warning":\{"code":"ERR_MMAPDB_ENCODING".*\n\{"leftOut":1\}\n$/)
+    expect((await hosted([...scan, '--skip-bad', '--json', '--reverse'])).stderr).to.match(
+      /^\{"warning":\{"code":"ERR_MMAPDB_ENCODING".*\n\{"leftOut":1\}\n$/,
+    )
     await ok(db, 'verify')
   })
 
@@ -105,7 +174,8 @@ describe('command line', function () {
     it.batchSync(['a', 'b1', 'b2', 'b3', 'c'].map((key, i) => ({ type: 'put', key, value: { i } })))
     await it.close()
     expect(await ok(db, 'scan')).to.equal('a\t{"i":0}\nb1\t{"i":1}\nb2\t{"i":2}\nb3\t{"i":3}\nc\t{"i":4}\n')
-    const keys = async (...args: string[]): Promise<string> => (await ok(db, 'scan', '--keys', ...args)).trim().replaceAll('\n', ' ')
+    const keys = async (...args: string[]): Promise<string> =>
+      (await ok(db, 'scan', '--keys', ...args)).trim().replaceAll('\n', ' ')
     expect(await keys('--prefix', 'b')).to.equal('b1 b2 b3')
     expect(await keys('--prefix', 'b', '--reverse', '--limit', '2')).to.equal('b3 b2')
     expect(await keys('--gte', 'b1', '--lt', 'b3')).to.equal('b1 b2')
@@ -122,7 +192,11 @@ describe('command line', function () {
     const it = await open(db, { workers: 0, valueEncoding: 'utf8' })
     it.batchSync(Array.from({ length: 5000 }, (_, i) => ({ type: 'put', key: i, value: 'x'.repeat(200) })))
     await it.close()
-    const child = spawn('sh', ['-c', `"${process.execPath}" "${BIN}" --db "${db}" scan --value-encoding utf8 | head -n 2; exit 0`], { env: cleanEnv() })
+    const child = spawn(
+      'sh',
+      ['-c', `"${process.execPath}" "${BIN}" --db "${db}" scan --value-encoding utf8 | head -n 2; exit 0`],
+      { env: cleanEnv() },
+    )
     let stdout = ''
     let stderr = ''
     child.stdout.on('data', (text) => (stdout += String(text)))
@@ -139,7 +213,13 @@ describe('command line', function () {
       await failsInJsonToo(2, 'ERR_MMAPDB_INVALID', /unknown option '--nope'/, 'get', 'k', '--nope')
       await fails(2, /missing required argument 'value'/, 'put', 'k')
       await fails(2, /too many arguments/, 'get', 'a', 'b')
-      await fails(2, /'--limit <n>' argument '1x' is invalid. It must be a whole number from 0/, 'scan', '--limit', '1x')
+      await fails(
+        2,
+        /'--limit <n>' argument '1x' is invalid. It must be a whole number from 0/,
+        'scan',
+        '--limit',
+        '1x',
+      )
       await fails(2, /argument 'yaml' is invalid. Allowed choices are msgpack/, 'get', 'k', '--value-encoding', 'yaml')
       await fails(2, /The key is not valid JSON/, 'put', 'k', 'v', '--json-key', '--db', db)
       await fails(2, /at most 1024 bytes/, 'put', 'k'.repeat(2000), 'v', '--db', db)
@@ -147,12 +227,31 @@ describe('command line', function () {
 
     it('is said in one line, with exit code 2: no such database, and reading creates none', async () => {
       const db = scratchDb()
-      const commands = [['get', 'k'], ['del', 'k'], ['scan'], ['recover'], ['recover', '--dry-run'], ['verify'], ['stats'], ['wal'], ['slots']]
+      const commands = [
+        ['get', 'k'],
+        ['del', 'k'],
+        ['scan'],
+        ['recover'],
+        ['recover', '--dry-run'],
+        ['verify'],
+        ['stats'],
+        ['wal'],
+        ['slots'],
+      ]
       await Promise.all(commands.map((args) => fails(2, /^mmapdb: There is no database at /, ...args, '--db', db)))
       expect(existsSync(db)).to.equal(false)
       const file = join(scratch(), 'file')
       writeFileSync(file, 'x')
-      await failsInJsonToo(2, 'ERR_MMAPDB_NOT_A_DATABASE', /is a file; a database is a directory/, 'put', 'k', 'v', '--db', file)
+      await failsInJsonToo(
+        2,
+        'ERR_MMAPDB_NOT_A_DATABASE',
+        /is a file; a database is a directory/,
+        'put',
+        'k',
+        'v',
+        '--db',
+        file,
+      )
       await fails(2, /does not exist; create it first/, 'put', 'k', 'v', '--db', join(file, '..', 'no', 'db'))
     })
 
@@ -160,7 +259,17 @@ describe('command line', function () {
       const foreign = scratch()
       writeFileSync(join(foreign, 'letter.txt'), 'x')
       const file = join(foreign, 'letter.txt')
-      const commands = [['get', 'k'], ['del', 'k'], ['scan'], ['recover'], ['recover', '--dry-run'], ['verify'], ['stats'], ['wal'], ['slots']]
+      const commands = [
+        ['get', 'k'],
+        ['del', 'k'],
+        ['scan'],
+        ['recover'],
+        ['recover', '--dry-run'],
+        ['verify'],
+        ['stats'],
+        ['wal'],
+        ['slots'],
+      ]
       for (const args of commands) {
         await fails(2, /is not a database: it holds other files/, ...args, '--db', foreign)
         await fails(2, /is a file; a database is a directory/, ...args, '--db', file)
@@ -171,7 +280,17 @@ describe('command line', function () {
       const db = scratchDb()
       await ok(db, 'put', 'k', 'v', '--reserve-bytes', '2MiB', '--timeout', '5000')
       expect(await ok(db, 'get', 'k', '--reserve-bytes', '1MiB')).to.equal('v\n')
-      await fails(2, /needs at least .* raise --reserve-bytes/, 'load', '--ops', '100000', '--reserve-bytes', '2MiB', '--db', db)
+      await fails(
+        2,
+        /needs at least .* raise --reserve-bytes/,
+        'load',
+        '--ops',
+        '100000',
+        '--reserve-bytes',
+        '2MiB',
+        '--db',
+        db,
+      )
       await fails(2, /'--reserve-bytes <n>' argument '1' is invalid/, 'get', 'k', '--reserve-bytes', '1', '--db', db)
       await fails(2, /'--timeout <ms>' argument 'soon' is invalid/, 'get', 'k', '--timeout', 'soon', '--db', db)
     })
@@ -195,11 +314,11 @@ describe('command line', function () {
     await mmapdb(['put', 'k', 'by default'], { cwd })
     await mmapdb(['put', 'k', 'by environment'], { cwd, env: { MMAPDB_PATH: first } })
     await mmapdb(['put', 'k', 'by option', '--db', second], { cwd, env: { MMAPDB_PATH: first } })
-    expect([await ok(join(cwd, 'mmapdb-data'), 'get', 'k'), await ok(first, 'get', 'k'), await ok(second, 'get', 'k')]).to.deep.equal([
-      'by default\n',
-      'by environment\n',
-      'by option\n',
-    ])
+    expect([
+      await ok(join(cwd, 'mmapdb-data'), 'get', 'k'),
+      await ok(first, 'get', 'k'),
+      await ok(second, 'get', 'k'),
+    ]).to.deep.equal(['by default\n', 'by environment\n', 'by option\n'])
   })
 
   it('helps: with --help on stdout, without a command on stderr', async () => {
@@ -213,7 +332,10 @@ describe('command line', function () {
       }),
     )
     expect(await hosted(['help', 'get'])).to.include({ code: 0, stderr: '' })
-    expect(await hosted(['help', 'nope'])).to.include({ code: 2, stdout: '' }).and.have.property('stderr').that.contains("unknown command 'nope'")
+    expect(await hosted(['help', 'nope']))
+      .to.include({ code: 2, stdout: '' })
+      .and.have.property('stderr')
+      .that.contains("unknown command 'nope'")
     const none = await mmapdb([])
     expect(none).to.include({ code: 2, stdout: '' })
     expect(none.stderr).to.contain('Usage: mmapdb')
@@ -232,7 +354,10 @@ describe('command line', function () {
     let stderr = ''
     child.stderr.on('data', (text) => (stderr += String(text)))
     const [code] = (await once(child, 'close')) as [number]
-    expect({ code, stderr }).to.deep.equal({ code: 2, stderr: 'mmapdb: it cannot be started: the native addon is not built\n' })
+    expect({ code, stderr }).to.deep.equal({
+      code: 2,
+      stderr: 'mmapdb: it cannot be started: the native addon is not built\n',
+    })
   })
 
   it('says what to do if it was not built', async () => {

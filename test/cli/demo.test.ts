@@ -54,6 +54,11 @@ describe('mmapdb demo', function () {
   })
 
   it('shows how errors look, and ends like one', async () => {
-    expect(await mmapdb(['demo', '--mode=failure'])).to.deep.equal({ code: 2, signal: null, stdout: FAILURE, stderr: '' })
+    expect(await mmapdb(['demo', '--mode=failure'])).to.deep.equal({
+      code: 2,
+      signal: null,
+      stdout: FAILURE,
+      stderr: '',
+    })
   })
 })

@@ -4,11 +4,30 @@ import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } 
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed, fails, failsInJsonToo, flip, hosted, json, mmapdb, ok, real, removeScratch, scratchDb, segments } from '../support/cli.js'
+import {
+  crashed,
+  fails,
+  failsInJsonToo,
+  flip,
+  hosted,
+  json,
+  mmapdb,
+  ok,
+  real,
+  removeScratch,
+  scratchDb,
+  segments,
+} from '../support/cli.js'
 
 interface Recovered {
   dryRun: boolean
-  recovery: { needed: boolean; framesReplayed: number; operationsReplayed: number; tornTailBytes: number; headersDamaged: number } | null
+  recovery: {
+    needed: boolean
+    framesReplayed: number
+    operationsReplayed: number
+    tornTailBytes: number
+    headersDamaged: number
+  } | null
   verify: { ok: boolean; entries: number; damage: unknown[] }
 }
 
@@ -32,16 +51,27 @@ interface LogLine {
 const SLOT_BYTES = 4096
 const SEGMENT_HEADER_BYTES = 64
 
-const parseLines = (text: string): LogLine[] => text.trim().split('\n').map((line) => JSON.parse(line) as LogLine)
+const parseLines = (text: string): LogLine[] =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as LogLine)
 const framesOf = (lines: LogLine[]): Frame[] => lines.flatMap(({ frame }) => frame ?? [])
 
 /** Where the frame with this LSN lies in its segment. */
-const frameAt = (segment: string, lsn: number): number => SEGMENT_HEADER_BYTES + lsn - Number.parseInt(segment.slice(-20, -4), 16)
+const frameAt = (segment: string, lsn: number): number =>
+  SEGMENT_HEADER_BYTES + lsn - Number.parseInt(segment.slice(-20, -4), 16)
 
 async function sample(entries = 2000): Promise<string> {
   const db = scratchDb()
   const it = await open(db, { workers: 0 })
-  it.batchSync(Array.from({ length: entries }, (_, i) => ({ type: 'put', key: `key ${String(i).padStart(6, '0')}`, value: { i } })))
+  it.batchSync(
+    Array.from({ length: entries }, (_, i) => ({
+      type: 'put',
+      key: `key ${String(i).padStart(6, '0')}`,
+      value: { i },
+    })),
+  )
   it.putSync('long', 'x'.repeat(10_000))
   await it.close()
   return db
@@ -63,15 +93,26 @@ describe('command line, looking inside', function () {
       const copy = `${db}-copy`
       cpSync(db, copy, { recursive: true })
       const dry = await json<Recovered>(db, 'recover', '--dry-run')
-      expect(dry.recovery).to.deep.include({ needed: true, framesReplayed: 30, operationsReplayed: 30, tornTailBytes: 0, headersDamaged: 0 })
+      expect(dry.recovery).to.deep.include({
+        needed: true,
+        framesReplayed: 30,
+        operationsReplayed: 30,
+        tornTailBytes: 0,
+        headersDamaged: 0,
+      })
       expect(dry.verify).to.deep.include({ ok: true, entries: 31 })
       for (const file of ['data', ...segments(db).map((path) => path.slice(db.length + 1))]) {
         expect(readFileSync(join(db, file)).equals(readFileSync(join(copy, file))), file).to.equal(true)
       }
       const text = await ok(db, 'recover')
       expect(text).to.match(/^Recovered from checkpoint \d+, LSN \d+, to LSN \d+ in [\d.]+ ms\.\n/)
-      expect(text).to.match(/^ {2}frames replayed +30$/m).and.to.match(/^ {2}operations replayed +30$/m).and.to.match(/^Verified: 31 entries.*No damage\.$/m)
-      expect(await ok(db, 'recover')).to.match(/^The database was closed cleanly: there is nothing to recover\.\nVerified: 31 entries/)
+      expect(text)
+        .to.match(/^ {2}frames replayed +30$/m)
+        .and.to.match(/^ {2}operations replayed +30$/m)
+        .and.to.match(/^Verified: 31 entries.*No damage\.$/m)
+      expect(await ok(db, 'recover')).to.match(
+        /^The database was closed cleanly: there is nothing to recover\.\nVerified: 31 entries/,
+      )
       expect(await ok(db, 'recover', '--quiet')).to.equal('')
     })
 
@@ -101,7 +142,9 @@ describe('command line, looking inside', function () {
       const db = scratchDb()
       const it = await open(db, { workers: 0 })
       it.putSync('k', 1)
-      expect(await ok(db, 'recover')).to.match(/^The database is open elsewhere: whoever opened it first has recovered it\.\nVerified: 1 entry/)
+      expect(await ok(db, 'recover')).to.match(
+        /^The database is open elsewhere: whoever opened it first has recovered it\.\nVerified: 1 entry/,
+      )
       expect(await ok(db, 'verify')).to.match(/^Verified: 1 entry/)
       expect((await json<{ commits: { operations: number } }>(db, 'stats')).commits.operations).to.equal(1)
       await it.close()
@@ -120,14 +163,25 @@ describe('command line, looking inside', function () {
       }
       const asJson = await hosted(['verify', '--json', '--db', db])
       expect(asJson.code).to.equal(3)
-      expect((JSON.parse(asJson.stdout) as { damage: { slotNo: number }[] }).damage.map((d) => d.slotNo)).to.include(slotNo)
+      expect((JSON.parse(asJson.stdout) as { damage: { slotNo: number }[] }).damage.map((d) => d.slotNo)).to.include(
+        slotNo,
+      )
       const map = await mmapdb(['slots', '--db', db])
       expect(map.code).to.equal(3)
-      expect(map.stdout).to.match(/!/).and.to.match(new RegExp(`DAMAGED: slot ${slotNo}: its CRC`))
+      expect(map.stdout)
+        .to.match(/!/)
+        .and.to.match(new RegExp(`DAMAGED: slot ${slotNo}: its CRC`))
       const one = await hosted(['slots', String(slotNo), '--db', db])
       expect(one.code).to.equal(3)
       expect(one.stdout).to.contain('DAMAGED: its CRC does not match its bytes')
-      await failsInJsonToo(3, 'ERR_MMAPDB_CORRUPT', new RegExp(`Slot ${slotNo} of the data file is damaged`), 'scan', '--db', db)
+      await failsInJsonToo(
+        3,
+        'ERR_MMAPDB_CORRUPT',
+        new RegExp(`Slot ${slotNo} of the data file is damaged`),
+        'scan',
+        '--db',
+        db,
+      )
     })
 
     it('wal says where acknowledged frames are rotten, and opening refuses with exit code 3', async () => {
@@ -144,7 +198,8 @@ describe('command line, looking inside', function () {
       expect(text.code).to.equal(3)
       expect(text.stdout).to.contain(`ROT: The log is damaged at LSN ${hit.lsn}`)
       await real.fails(3, /The log is damaged at LSN/, 'get', 'before', '--db', db)
-      for (const command of [['recover'], ['verify'], ['load', '--ops', '5']]) await fails(3, /The log is damaged at LSN/, ...command, '--db', db)
+      for (const command of [['recover'], ['verify'], ['load', '--ops', '5']])
+        await fails(3, /The log is damaged at LSN/, ...command, '--db', db)
     })
   })
 
@@ -176,7 +231,9 @@ describe('command line, looking inside', function () {
       const text = await ok(db, 'wal', '--ops', '--limit', '2')
       expect(text).to.match(/^segment [0-9a-f]{16}\.wal +1\.00 MiB {2}LSN \d+ to at most \d+\n/)
       expect(text).to.match(/^ +LSN {2}type +ops +bytes {2}time +watermark$/m)
-      expect(text).to.match(/^ +\d+ {2}operations +1 +\d+ {2}\d{4}-\d\d-\d\dT[\d:.]+Z +\d+\n +put key:\d{11} = ".*…? \(102 bytes\)$/m)
+      expect(text).to.match(
+        /^ +\d+ {2}operations +1 +\d+ {2}\d{4}-\d\d-\d\dT[\d:.]+Z +\d+\n +put key:\d{11} = ".*…? \(102 bytes\)$/m,
+      )
       expect(text).to.contain('... and 28 more frames; --limit 0 shows all of them.\n')
       expect(text).to.match(/\nThe log ends at LSN \d+\.\n$/)
     })
@@ -187,7 +244,14 @@ describe('command line, looking inside', function () {
       for (let i = 0; i < 5; i++) it.putSync(i, i)
       it.delSync(3)
       const lines = parseLines(await ok(db, 'wal', '--json', '--ops'))
-      expect(framesOf(lines).map(({ operations }) => `${operations![0]!.kind} ${operations![0]!.key}`)).to.deep.equal(['put 0', 'put 1', 'put 2', 'put 3', 'put 4', 'del 3'])
+      expect(framesOf(lines).map(({ operations }) => `${operations![0]!.kind} ${operations![0]!.key}`)).to.deep.equal([
+        'put 0',
+        'put 1',
+        'put 2',
+        'put 3',
+        'put 4',
+        'del 3',
+      ])
       expect(lines.at(-1)!.end!.kind).to.equal('in use')
       it.putSync('after', 1)
       await it.close()
@@ -203,29 +267,58 @@ describe('command line, looking inside', function () {
   describe('slots', () => {
     it('draws the map of the file, and every character agrees with the figures of the header', async () => {
       const db = await sample()
-      interface SlotMap { slots: number; slotsPerCharacter: number; map: string; counts: Record<string, number>; damage: unknown[]; leafFill: number }
-      const [map, stats] = [await json<SlotMap>(db, 'slots'), await json<{ slots: Record<string, number> }>(db, 'stats')]
+      interface SlotMap {
+        slots: number
+        slotsPerCharacter: number
+        map: string
+        counts: Record<string, number>
+        damage: unknown[]
+        leafFill: number
+      }
+      const [map, stats] = [
+        await json<SlotMap>(db, 'slots'),
+        await json<{ slots: Record<string, number> }>(db, 'stats'),
+      ]
       expect(map.slots).to.equal(statSync(join(db, 'data')).size / SLOT_BYTES)
       expect(map.map).to.have.length(map.slots)
-      expect(map.counts).to.deep.include({ header: 4, leaf: stats.slots['leaf'], branch: stats.slots['branch'], overflow: 3, damaged: 0 })
+      expect(map.counts).to.deep.include({
+        header: 4,
+        leaf: stats.slots['leaf'],
+        branch: stats.slots['branch'],
+        overflow: 3,
+        damaged: 0,
+      })
       expect(map.damage).to.deep.equal([])
       expect(map.leafFill).to.be.within(0.4, 1)
       const text = await ok(db, 'slots', '--width', '16')
       expect(text).to.match(/^ *0 {2}HHHH[BLOF._]{12}\n *16 {2}/)
-      expect(text).to.match(/^ {2}L +\d+ {2}leaf {3}\(\d+ % full\)$/m).and.to.match(/^ {2}O +3 {2}overflow/m).and.to.match(/2,001 entries, root in slot \d+, height 2/)
-      expect((await mmapdb(['slots', '--db', db], { env: { FORCE_COLOR: '1' } })).stdout).to.contain('\u001b[32mL\u001b[0m')
+      expect(text)
+        .to.match(/^ {2}L +\d+ {2}leaf {3}\(\d+ % full\)$/m)
+        .and.to.match(/^ {2}O +3 {2}overflow/m)
+        .and.to.match(/2,001 entries, root in slot \d+, height 2/)
+      expect((await mmapdb(['slots', '--db', db], { env: { FORCE_COLOR: '1' } })).stdout).to.contain(
+        '\u001b[32mL\u001b[0m',
+      )
     })
 
     it('decodes a slot of each kind', async () => {
       const db = await sample()
       const { map, checkpoint } = await json<{ map: string; checkpoint: { root: number; number: number } }>(db, 'slots')
       const header = await json(db, 'slots', String(checkpoint.number % 2))
-      expect(header).to.deep.include({ type: 'header', checkpointNumber: checkpoint.number, root: checkpoint.root, entries: 2001, damage: null })
+      expect(header).to.deep.include({
+        type: 'header',
+        checkpointNumber: checkpoint.number,
+        root: checkpoint.root,
+        entries: 2001,
+        damage: null,
+      })
       const branch = await json<{ contents: { key?: string; child: number }[] }>(db, 'slots', String(checkpoint.root))
       expect(branch).to.deep.include({ type: 'branch', level: 1, damage: null })
       for (const { child } of branch.contents) expect(map[child]).to.equal('L')
       expect(branch.contents[0]).to.not.have.property('key')
-      const leaf = await json<{ contents: { key: string; version: number; value?: unknown; overflow?: { first: number; lengthBytes: number } }[] }>(db, 'slots', String(branch.contents[0]!.child))
+      const leaf = await json<{
+        contents: { key: string; version: number; value?: unknown; overflow?: { first: number; lengthBytes: number } }[]
+      }>(db, 'slots', String(branch.contents[0]!.child))
       expect(leaf.contents[0]).to.deep.include({ key: 'key 000000', value: { i: 0 } })
       const text = await ok(db, 'slots', String(branch.contents.at(-1)!.child))
       const [, slot] = /^ +\d+ {2}long +version +\d+ {2}10,003 bytes, from slot (\d+)$/m.exec(text)!
@@ -254,13 +347,18 @@ describe('command line, looking inside', function () {
     truncateSync(join(db, 'data'), 10 * 4096)
     const { code, stdout } = await hosted(['slots', '--db', db])
     expect(code).to.equal(3)
-    expect(stdout).to.match(/DAMAGED: slot 10: the file is cut short: it has 10 slots of the \d+ that its header counts/)
+    expect(stdout).to.match(
+      /DAMAGED: slot 10: the file is cut short: it has 10 slots of the \d+ that its header counts/,
+    )
   })
 
   it('stats shows a table of figures', async () => {
     const db = await sample()
     const text = await ok(db, 'stats')
-    expect(text).to.match(/entries +│ +2,001 /).and.to.match(/height of the tree +│ +2 /).and.to.match(/operations per flush +│ +- /)
+    expect(text)
+      .to.match(/entries +│ +2,001 /)
+      .and.to.match(/height of the tree +│ +2 /)
+      .and.to.match(/operations per flush +│ +- /)
     const stats = await json(db, 'stats')
     expect(stats).to.deep.include({ entries: 2001, height: 2, path: db })
   })

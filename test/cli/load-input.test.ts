@@ -20,8 +20,7 @@ async function items(text: string | Buffer, format: InputFormat, step = 1 << 20)
   for await (const some of readItems(pieces(), format, 'refuse')) list.push(...some)
   return list
 }
-const told = (list: Item[]): string[] =>
-  list.map((item) => ('why' in item ? item.why : JSON.stringify(item.value)))
+const told = (list: Item[]): string[] => list.map((item) => ('why' in item ? item.why : JSON.stringify(item.value)))
 
 function file(name: string, content: string | Buffer): string {
   const path = join(scratch(), name)
@@ -52,9 +51,7 @@ describe('input of mmapdb load', function () {
         expect(list[1]).to.equal('{"id":"Blau","n":"2"}')
         expect(list[2]).to.match(/^line 4, byte 5: it is not UTF-8/)
         expect(list.length).to.equal(3)
-        expect(told(await items(bad(`K\xf6${comma}n\n1${comma}2\n`), format, step))[0]).to.match(
-          /^line 1, byte 2: /,
-        )
+        expect(told(await items(bad(`K\xf6${comma}n\n1${comma}2\n`), format, step))[0]).to.match(/^line 1, byte 2: /)
       }
       // In a field of several lines, and where lines end with CR alone.
       expect(told(await items(bad('id,n\n1,"a\nb\xe4"\n2,c\n'), 'csv', step))).to.deep.equal([
@@ -81,9 +78,9 @@ describe('input of mmapdb load', function () {
       ['__proto__', '1'],
       ['constructor', '2'],
     ])
-    expect(
-      (await items('id,n\n1,"a\nb"\n2,c\n', 'csv')).map((item) => (item as { line: number }).line),
-    ).to.deep.equal([2, 4])
+    expect((await items('id,n\n1,"a\nb"\n2,c\n', 'csv')).map((item) => (item as { line: number }).line)).to.deep.equal([
+      2, 4,
+    ])
     expect(told(await items('', 'csv'))[0]).to.match(/the file is empty; it must begin with a header line/)
     expect(await items('id,n\n', 'csv')).to.deep.equal([])
   })
@@ -129,10 +126,7 @@ describe('input of mmapdb load', function () {
       ['9007199254740993', '9007199254740993 is too large'],
       ['-9007199254740992', '-9007199254740992 is too large'],
       ['{"id":9007199254740993}', '9007199254740993 in "id"'],
-      [
-        '{"a":"x,\\"","user":{"ids":[1,{"b":[]},12345678901234567890]}}',
-        '12345678901234567890 in "user.ids[2]"',
-      ],
+      ['{"a":"x,\\"","user":{"ids":[1,{"b":[]},12345678901234567890]}}', '12345678901234567890 in "user.ids[2]"'],
       ['[1e400]', '1e400 in "[0]"'],
       [`{"n":${'9'.repeat(400)}.5}`, `${'9'.repeat(400)}.5 in "n"`],
       ['-1e-400', '-1e-400 is too small'],
@@ -160,24 +154,18 @@ describe('input of mmapdb load', function () {
         '{"id":1}\n{"id":9007199254740993}\n',
         /line 2: 9007199254740993 in "id" is too large.*--big-integers/,
       ],
-      [
-        'tweets.json',
-        '[{"id":1},\n{"id":2,"n":1e999}]',
-        /record 2, line 2: 1e999 in "n" is too large for a number\. /,
-      ],
+      ['tweets.json', '[{"id":1},\n{"id":2,"n":1e999}]', /record 2, line 2: 1e999 in "n" is too large for a number\. /],
       ['packed.ndjson', gzipSync('{"id":1}\n'), /packed\.ndjson is compressed by gzip: unpack it first/],
-      [
-        'wide.csv',
-        Buffer.from('\ufeffid,n\n1,2\n', 'utf16le'),
-        /wide\.csv is UTF-16 text: give --encoding utf-16le/,
-      ],
+      ['wide.csv', Buffer.from('\ufeffid,n\n1,2\n', 'utf16le'), /wide\.csv is UTF-16 text: give --encoding utf-16le/],
       ['empty.csv', '', /header line/],
       ['long-key.ndjson', `{"id":1}\n{"id":"${'k'.repeat(2000)}"}\n`, /line 2: .*1024/],
     ]
     for (const [name, content, why] of bad)
       await fails(2, why, 'load', '--input', file(name, content), '--quiet', '--db', db)
     // What was not read to its end is not said to have been.
-    expect((await mmapdb(['load', '--input', file('half.ndjson', '{"id":1}\n{\n{"id":2}\n'), '--db', db])).stderr).to.match(/^mmapdb: \S*half\.ndjson: line 2/)
+    expect(
+      (await mmapdb(['load', '--input', file('half.ndjson', '{"id":1}\n{\n{"id":2}\n'), '--db', db])).stderr,
+    ).to.match(/^mmapdb: \S*half\.ndjson: line 2/)
     // The same from a pipe.
     const piped = await mmapdb(['load', '--input', '-', '--format', 'ndjson', '--quiet', '--db', db], {
       stdin: '{"id":1}\n{"id":9007199254740993}\n',
@@ -217,15 +205,7 @@ describe('input of mmapdb load', function () {
       'bigint',
       '--quiet',
     )
-    await ok(
-      db,
-      'load',
-      '--input',
-      file('e.json', '[{"id":9007199254740993}]'),
-      '--big-integers',
-      'string',
-      '--quiet',
-    )
+    await ok(db, 'load', '--input', file('e.json', '[{"id":9007199254740993}]'), '--big-integers', 'string', '--quiet')
     const it = await open(db, { workers: 0, readOnly: true })
     expect([...it.keys()]).to.have.deep.members([
       9007199254740995n,
@@ -255,14 +235,11 @@ describe('input of mmapdb load', function () {
     const db = scratchDb()
     const filler = 'x'.repeat(1024 * 1024)
     const stdin = `${Array.from({ length: 66 }, (_, id) => `{"id":${id},"filler":"${filler}"}\n`).join('')}{"id":9007199254740993}\n`
-    const { code, stderr } = await mmapdb(
-      ['load', '--input', '-', '--format', 'ndjson', '--quiet', '--db', db],
-      { stdin },
-    )
+    const { code, stderr } = await mmapdb(['load', '--input', '-', '--format', 'ndjson', '--quiet', '--db', db], {
+      stdin,
+    })
     expect(code).to.equal(2)
-    expect(stderr).to.match(
-      /^mmapdb: stdin: line 67: 9007199254740993 .* 66 records before it are in the database\./,
-    )
+    expect(stderr).to.match(/^mmapdb: stdin: line 67: 9007199254740993 .* 66 records before it are in the database\./)
     expect((await ok(db, 'scan', '--keys')).trim().split('\n').length).to.equal(66)
   })
 
@@ -302,16 +279,33 @@ describe('input of mmapdb load', function () {
     }
     if (existsSync('/dev/full')) {
       const nowhere = ['load', '--ops', '10', '--quiet', '--db', db, '--ack-log', '/dev/full']
-      await real.fails(2, /^mmapdb: The ack log \/dev\/full cannot be written: ENOSPC.* Nothing was written\./, ...nowhere)
+      await real.fails(
+        2,
+        /^mmapdb: The ack log \/dev\/full cannot be written: ENOSPC.* Nothing was written\./,
+        ...nowhere,
+      )
     }
     expect(existsSync(db)).to.equal(false)
     const records = Array.from({ length: 20_000 }, (_, id) => `{"id":${id}}\n`).join('')
-    for (const args of [['--ops', '20000'], ['--input', file('a.ndjson', records), '--batch', '1']]) {
+    for (const args of [
+      ['--ops', '20000'],
+      ['--input', file('a.ndjson', records), '--batch', '1'],
+    ]) {
       // Its reader leaves after the first lines.
       const pipe = join(directory, `pipe ${args[0]}`)
       execFileSync('mkfifo', [pipe])
       const reader = spawn('head', ['-c', '100', pipe], { stdio: 'ignore' })
-      const { code, stdout, stderr } = await hosted(['load', ...args, '--workers', '1', '--ack-log', pipe, '--json', '--db', db])
+      const { code, stdout, stderr } = await hosted([
+        'load',
+        ...args,
+        '--workers',
+        '1',
+        '--ack-log',
+        pipe,
+        '--json',
+        '--db',
+        db,
+      ])
       reader.kill()
       expect(code).to.equal(2)
       expect((JSON.parse(stdout) as { operations: number }).operations).to.be.within(1, 19_999)
@@ -324,7 +318,10 @@ describe('input of mmapdb load', function () {
 
   it('says how far it has come in bytes of the file, also where these are not those of its text', async () => {
     const csv = `id,n\n${Array.from({ length: 3000 }, (_, id) => `${id},${id}\n`).join('')}`
-    for (const [name, bytes, ...args] of [['mark.csv', Buffer.from(`\ufeff${csv}`)], ['wide.csv', Buffer.from(csv, 'utf16le'), '--encoding', 'utf-16le']] as const) {
+    for (const [name, bytes, ...args] of [
+      ['mark.csv', Buffer.from(`\ufeff${csv}`)],
+      ['wide.csv', Buffer.from(csv, 'utf16le'), '--encoding', 'utf-16le'],
+    ] as const) {
       const { code, stderr } = await hosted(['load', '--input', file(name, bytes), '--db', scratchDb(), ...args])
       expect(code).to.equal(0)
       for (const what of ['checked', 'loaded', 'read back']) expect(stderr, name).to.contain(`${what}: 100%`)
@@ -361,20 +358,10 @@ describe('input of mmapdb load', function () {
   })
 
   it('counts what it reads back exactly', async () => {
-    const { stderr } = await mmapdb([
-      'load',
-      '--ops',
-      '2500',
-      '--batch',
-      '100',
-      '--workers',
-      '2',
-      '--db',
-      scratchDb(),
-    ])
+    const { stderr } = await mmapdb(['load', '--ops', '2500', '--batch', '100', '--workers', '2', '--db', scratchDb()])
     expect(stderr).to.match(/^read back: 100% \(2,500\)$/m)
-    expect(
-      [...stderr.matchAll(/\(([\d,]+)\)/g)].every(([, n]) => Number(n!.replaceAll(',', '')) <= 2500),
-    ).to.equal(true)
+    expect([...stderr.matchAll(/\(([\d,]+)\)/g)].every(([, n]) => Number(n!.replaceAll(',', '')) <= 2500)).to.equal(
+      true,
+    )
   })
 })

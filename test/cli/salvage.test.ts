@@ -31,7 +31,11 @@ async function sample(): Promise<{ db: string; contents: Map<unknown, unknown> }
   const it = await open(db, { workers: 0 })
   it.batchSync(Array.from({ length: ENTRIES }, (_, i) => ({ type: 'put', key: keyOf(i), value: { i } })))
   await it.checkpoint()
-  it.batchSync(Array.from({ length: ENTRIES }, (_, i) => i).filter((i) => i % 7 === 0).map((i) => ({ type: 'del', key: keyOf(i) })))
+  it.batchSync(
+    Array.from({ length: ENTRIES }, (_, i) => i)
+      .filter((i) => i % 7 === 0)
+      .map((i) => ({ type: 'del', key: keyOf(i) })),
+  )
   it.putSync('long', 'x'.repeat(20_000))
   await it.close()
   return { db, contents: await contentsOf(db) }
@@ -46,7 +50,11 @@ async function contentsOf(db: string): Promise<Map<unknown, unknown>> {
   }
 }
 
-async function salvage(db: string, exitCode: number, run = hosted): Promise<{ report: Report; contents: Map<unknown, unknown> }> {
+async function salvage(
+  db: string,
+  exitCode: number,
+  run = hosted,
+): Promise<{ report: Report; contents: Map<unknown, unknown> }> {
   const out = scratchDb()
   const before = readFileSync(join(db, 'data'))
   const { code, stdout, stderr } = await run(['--db', db, '--json', 'recover', '--salvage', out])
@@ -66,7 +74,15 @@ describe('mmapdb recover --salvage', function () {
   it('brings everything out of a whole database, and of one that a crash left behind', async () => {
     const { db, contents } = await sample()
     const whole = await salvage(db, 0, mmapdb)
-    expect(whole.report).to.deep.include({ complete: true, headerFound: true, entries: contents.size, damagedSlots: 0, lostRanges: [], lostValues: [], logGaps: [] })
+    expect(whole.report).to.deep.include({
+      complete: true,
+      headerFound: true,
+      entries: contents.size,
+      damagedSlots: 0,
+      lostRanges: [],
+      lostValues: [],
+      logGaps: [],
+    })
     expect(whole.contents).to.deep.equal(contents)
     const left = await crashed(20)
     const { report, contents: found } = await salvage(left, 0)
@@ -99,7 +115,12 @@ describe('mmapdb recover --salvage', function () {
     expect(checkpoint.height).to.equal(2)
     flip(join(db, 'data'), checkpoint.root * SLOT_BYTES + 100)
     const { report, contents: found } = await salvage(db, 3)
-    expect(report).to.deep.include({ complete: false, headerFound: true, mayBeStale: false, entriesFromLostLeaves: contents.size })
+    expect(report).to.deep.include({
+      complete: false,
+      headerFound: true,
+      mayBeStale: false,
+      entriesFromLostLeaves: contents.size,
+    })
     expect(found).to.deep.equal(contents)
   })
 
@@ -128,7 +149,10 @@ describe('mmapdb recover --salvage', function () {
   it('goes on behind a rotten frame of the log', async () => {
     const db = await crashed(30)
     const all = await contentsOf(copyOf(db))
-    const lines = (await ok(db, 'wal', '--json', '--ops', '--limit', '0')).trim().split('\n').map((line) => JSON.parse(line) as { frame?: { lsn: number; operations: { key: string }[] } })
+    const lines = (await ok(db, 'wal', '--json', '--ops', '--limit', '0'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { frame?: { lsn: number; operations: { key: string }[] } })
     const frames = lines.flatMap(({ frame }) => frame ?? [])
     const segment = segments(db)[0]!
     const hit = frames[10]!
@@ -165,7 +189,10 @@ describe('mmapdb recover --salvage', function () {
     await it.close()
     expect(existsSync(out)).to.equal(false)
     const text = await ok(db, 'recover', '--salvage', out)
-    expect(text).to.match(/^Salvaged 2,572 entries of the tree; replayed 0 frames/).and.to.match(/^Nothing is missing\.$/m).and.to.match(/^Verified: 2,572 entries/m)
+    expect(text)
+      .to.match(/^Salvaged 2,572 entries of the tree; replayed 0 frames/)
+      .and.to.match(/^Nothing is missing\.$/m)
+      .and.to.match(/^Verified: 2,572 entries/m)
   })
 })
 

@@ -29,11 +29,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 const hasPython = spawnSync('python3', ['-c', 'import pty']).status === 0
 
-async function inTerminal(
-  columns: number,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<string> {
+async function inTerminal(columns: number, args: readonly string[], env: Record<string, string> = {}): Promise<string> {
   const child = spawn('python3', ['-c', IN_TERMINAL, String(columns), process.execPath, BIN, ...args], {
     env: cleanEnv({ LANG: 'C.UTF-8', LC_ALL: '', TERM: 'xterm', ...env }),
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -63,8 +59,7 @@ describe('command line in a terminal', function () {
       for (const args of [['load', '--ops', '60', '--workers', '2'], ['stats'], ['slots']]) {
         const lines = drawn(await inTerminal(columns, ['--db', db, ...args]))
         // Sentences are left to the terminal, and so are words that are longer than a line.
-        const ours =
-          args[0] === 'slots' ? lines.filter((line) => /^ *\d+ {2}[A-Za-z._!]+$/.test(line)) : lines
+        const ours = args[0] === 'slots' ? lines.filter((line) => /^ *\d+ {2}[A-Za-z._!]+$/.test(line)) : lines
         const tooLong = ours.filter((line) => line.length > columns && line.trim().includes(' '))
         expect(tooLong, `${args[0]} at ${columns}`).to.deep.equal([])
         if (args[0] === 'load') expect(lines.some((line) => line.includes('100%'))).to.equal(true)
@@ -88,14 +83,7 @@ describe('command line in a terminal', function () {
   it('has the percentage in every line of progress, however narrow', () => {
     for (let columns = 5; columns <= 200; columns++) {
       for (const share of [0, 0.005, 0.5, 0.999, 1]) {
-        const line = progressLine(
-          'read back',
-          share,
-          ['1,234,567', '12,345/s', '1h0m left'],
-          columns,
-          '#',
-          '-',
-        )
+        const line = progressLine('read back', share, ['1,234,567', '12,345/s', '1h0m left'], columns, '#', '-')
         expect(line.length, line).to.be.below(columns)
         expect(line).to.contain(`${Math.floor(share * 100)}%`)
       }

@@ -8,7 +8,6 @@ import { SLOT_BYTES } from '../../src/engine/format/layout.js'
 import { cleanUp, expectError, expectSound, inProcess, openEngine, scratchPath, TINY } from '../support/engine.js'
 import { BIN } from '../../src/package-root.js'
 
-
 describe('a creation that was cut short', function () {
   this.timeout(60_000)
   afterEach(cleanUp)
@@ -59,7 +58,10 @@ describe('a creation that was cut short', function () {
 
     it(`is not taken for what was once more than that: ${how}`, () => {
       const path = tornAtBirth(false, torn)
-      expect(() => openEngine(path)).to.throw().with.property('code').that.is.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_NOT_A_DATABASE'])
+      expect(() => openEngine(path))
+        .to.throw()
+        .with.property('code')
+        .that.is.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_NOT_A_DATABASE'])
     })
   }
 

@@ -13,7 +13,10 @@ import { selfTest } from '../../crash-tests/kill/self-test.js'
 
 describe('crashes', function () {
   this.timeout(180_000)
-  const seed = process.env['MMAPDB_TEST_SEED'] === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env['MMAPDB_TEST_SEED'])
+  const seed =
+    process.env['MMAPDB_TEST_SEED'] === undefined
+      ? Math.floor(Math.random() * 2 ** 31)
+      : Number(process.env['MMAPDB_TEST_SEED'])
   let directory: string
   before(() => (directory = mkdtempSync(join(tmpdir(), 'mmapdb-crash-'))))
   after(function () {

@@ -24,14 +24,18 @@ describe('the soak', () => {
       expect(judge(series(Array.from({ length: 40 }, (_, i) => 20 + Math.min(i, 15)))).problem).to.equal(undefined)
     })
     it('notices a slow leak under noise', () => {
-      expect(judge(series(Array.from({ length: 200 }, (_, i) => 20 + i / 8 + noise(i, 1)))).problem).to.match(/goes on growing/)
+      expect(judge(series(Array.from({ length: 200 }, (_, i) => 20 + i / 8 + noise(i, 1)))).problem).to.match(
+        /goes on growing/,
+      )
     })
     it('notices a leak of one descriptor in each sample', () => {
       expect(judge(series(Array.from({ length: LEAST_SAMPLES }, (_, i) => 20 + i))).problem).to.match(/goes on growing/)
     })
     it('notices a leak beneath what piles up and is collected', () => {
       expect(judge(series(Array.from({ length: 60 }, (_, i) => 20 + 2 * (i % 7)))).problem).to.equal(undefined)
-      expect(judge(series(Array.from({ length: 60 }, (_, i) => 20 + 2 * (i % 7) + i / 4))).problem).to.match(/goes on growing/)
+      expect(judge(series(Array.from({ length: 60 }, (_, i) => 20 + 2 * (i % 7) + i / 4))).problem).to.match(
+        /goes on growing/,
+      )
     })
     it('does not call a few samples growth', () => {
       expect(judge(series([20, 20, 20.4, 21, 20.7, 22.9, 24.3, 26, 27, 30])).problem).to.equal(undefined)
@@ -43,7 +47,12 @@ describe('the soak', () => {
 
   describe('knows what a dead owner may have left', () => {
     /** A lane whose owner put keys 1 and 2 and died with a batch on them and then a delete of key 3 in flight. */
-    function died(): { flights: [Flight, Flight]; contents: Map<string, Buffer>; apply: (flight: Flight, part?: number) => void; lane: Lane } {
+    function died(): {
+      flights: [Flight, Flight]
+      contents: Map<string, Buffer>
+      apply: (flight: Flight, part?: number) => void
+      lane: Lane
+    } {
       const path = join(directory, 'lane')
       const owner = new Lane(path, 7)
       const contents = new Map<string, Buffer>()
@@ -53,11 +62,20 @@ describe('the soak', () => {
           else contents.delete(o.key)
         }
       }
-      const first = owner.begin([1, 2, 3].map((index) => ({ index, lengthBytes: 100 })), true)
+      const first = owner.begin(
+        [1, 2, 3].map((index) => ({ index, lengthBytes: 100 })),
+        true,
+      )
       apply(first)
       owner.settle(first)
       const flights: [Flight, Flight] = [
-        owner.begin([{ index: 1, lengthBytes: 50 }, { index: 2, lengthBytes: 5000 }], true),
+        owner.begin(
+          [
+            { index: 1, lengthBytes: 50 },
+            { index: 2, lengthBytes: 5000 },
+          ],
+          true,
+        ),
         owner.begin([{ index: 3, lengthBytes: undefined }], true),
       ]
       // Whoever comes next has nothing but the file.
@@ -97,7 +115,15 @@ describe('the soak', () => {
     this.timeout(90_000)
     const seed = Math.floor(Math.random() * 2 ** 31)
     const lines: string[] = []
-    const soak = new Soak({ directory, durationMs: Infinity, spells: 3, seed, spellMs: 800, restMs: 5, print: (line) => lines.push(line) })
+    const soak = new Soak({
+      directory,
+      durationMs: Infinity,
+      spells: 3,
+      seed,
+      spellMs: 800,
+      restMs: 5,
+      print: (line) => lines.push(line),
+    })
     const { problems } = await soak.run()
     expect(problems, `npm run prove:soak -- --seed ${seed}\n${lines.join('\n')}`).to.deep.equal([])
   })

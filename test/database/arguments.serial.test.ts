@@ -22,24 +22,134 @@ const throwingNothing = (): never => {
 }
 
 /** An array that says of its length what no array does. */
-const ofLength = (length: unknown): never => new Proxy(['x'], { get: (array, name) => (name === 'length' ? length : Reflect.get(array, name)) as unknown }) as never
+const ofLength = (length: unknown): never =>
+  new Proxy(['x'], {
+    get: (array, name) => (name === 'length' ? length : Reflect.get(array, name)) as unknown,
+  }) as never
 
 /** Made anew for each use: some can be used up. */
 const oddities = (): unknown[] => [
-  undefined, null, true, 5, -1, 1.5, NaN, Infinity, 10n, Symbol('odd'), '', 'x', '\0', '\ud800', 'k'.repeat(2000), () => 1,
-  {}, Object.create(null), { toString: throwing }, { valueOf: throwing }, { get key() { return throwing() } }, new Date(NaN), /x/, new Map(),
-  [], [undefined], [Symbol('odd')], [[1]], new Array(2000), [{}], [null], ['x', Symbol('odd')], Object.assign(['x'], { length: 3 }), Object.assign([], { 1: 'x' }),
-  new Uint8Array(0), new Uint8Array(2000), new Float64Array(2), new ArrayBuffer(4), new DataView(new ArrayBuffer(4)), Buffer.alloc(3),
-  ofLength(-1), ofLength('x'), ofLength(NaN), ofLength(Symbol('odd')), ofLength({ valueOf: throwing }), ofLength(1n), ofLength(1.5), [ofLength(-1)],
-  new Proxy({}, { ownKeys: throwingNothing, get: throwingNothing }), { get x() { return throwingNothing() } },
-  revoked({}), revoked([]), revoked(() => 1), new Proxy(new Uint8Array(3), {}), new Proxy(['x'], { get: throwing }), new Proxy({}, { ownKeys: throwing, get: throwing }),
-  { [Symbol.iterator]: 5 }, { [Symbol.iterator]: () => 5 }, { [Symbol.iterator]: () => ({ next: () => 5 }) }, { [Symbol.iterator]: () => ({}) },
-  [{ type: 'put' }], [{ type: 'put', key: NaN, value: 1 }], [{ type: 'del', key: revoked([]) }], [{ type: Symbol('put'), key: 1 }],
-  [{ type: 'put', key: 'k'.repeat(2000), value: 1 }], [{ get type() { return throwing() } }], [{ type: 'put', key: 'k', get value() { return throwing() } }],
-  { gte: NaN }, { gte: 1, gt: 1 }, { limit: 'x' }, { limit: -1 }, { limit: 2n }, { limit: NaN }, { limit: Object.create(null) }, { reverse: 1 }, { prefix: 5 },
-  { gte: Symbol('odd') }, { nope: 1 }, { get gte() { return throwing() } }, { gte: revoked([]) }, { prefix: revoked([]) },
-  { workers: NaN }, { workers: '2' }, { workers: 2n }, { readOnly: 'no' }, { valueEncoding: 'x' }, { valueEncoding: Symbol('odd') }, { timeoutMs: Object.create(null) },
-  { get workers() { return throwing() } }, { maxHeldBytes: {} }, { reserveBytes: 2n ** 70n },
+  undefined,
+  null,
+  true,
+  5,
+  -1,
+  1.5,
+  NaN,
+  Infinity,
+  10n,
+  Symbol('odd'),
+  '',
+  'x',
+  '\0',
+  '\ud800',
+  'k'.repeat(2000),
+  () => 1,
+  {},
+  Object.create(null),
+  { toString: throwing },
+  { valueOf: throwing },
+  {
+    get key() {
+      return throwing()
+    },
+  },
+  new Date(NaN),
+  /x/,
+  new Map(),
+  [],
+  [undefined],
+  [Symbol('odd')],
+  [[1]],
+  new Array(2000),
+  [{}],
+  [null],
+  ['x', Symbol('odd')],
+  Object.assign(['x'], { length: 3 }),
+  Object.assign([], { 1: 'x' }),
+  new Uint8Array(0),
+  new Uint8Array(2000),
+  new Float64Array(2),
+  new ArrayBuffer(4),
+  new DataView(new ArrayBuffer(4)),
+  Buffer.alloc(3),
+  ofLength(-1),
+  ofLength('x'),
+  ofLength(NaN),
+  ofLength(Symbol('odd')),
+  ofLength({ valueOf: throwing }),
+  ofLength(1n),
+  ofLength(1.5),
+  [ofLength(-1)],
+  new Proxy({}, { ownKeys: throwingNothing, get: throwingNothing }),
+  {
+    get x() {
+      return throwingNothing()
+    },
+  },
+  revoked({}),
+  revoked([]),
+  revoked(() => 1),
+  new Proxy(new Uint8Array(3), {}),
+  new Proxy(['x'], { get: throwing }),
+  new Proxy({}, { ownKeys: throwing, get: throwing }),
+  { [Symbol.iterator]: 5 },
+  { [Symbol.iterator]: () => 5 },
+  { [Symbol.iterator]: () => ({ next: () => 5 }) },
+  { [Symbol.iterator]: () => ({}) },
+  [{ type: 'put' }],
+  [{ type: 'put', key: NaN, value: 1 }],
+  [{ type: 'del', key: revoked([]) }],
+  [{ type: Symbol('put'), key: 1 }],
+  [{ type: 'put', key: 'k'.repeat(2000), value: 1 }],
+  [
+    {
+      get type() {
+        return throwing()
+      },
+    },
+  ],
+  [
+    {
+      type: 'put',
+      key: 'k',
+      get value() {
+        return throwing()
+      },
+    },
+  ],
+  { gte: NaN },
+  { gte: 1, gt: 1 },
+  { limit: 'x' },
+  { limit: -1 },
+  { limit: 2n },
+  { limit: NaN },
+  { limit: Object.create(null) },
+  { reverse: 1 },
+  { prefix: 5 },
+  { gte: Symbol('odd') },
+  { nope: 1 },
+  {
+    get gte() {
+      return throwing()
+    },
+  },
+  { gte: revoked([]) },
+  { prefix: revoked([]) },
+  { workers: NaN },
+  { workers: '2' },
+  { workers: 2n },
+  { readOnly: 'no' },
+  { valueEncoding: 'x' },
+  { valueEncoding: Symbol('odd') },
+  { timeoutMs: Object.create(null) },
+  {
+    get workers() {
+      return throwing()
+    },
+  },
+  { maxHeldBytes: {} },
+  { reserveBytes: 2n ** 70n },
 ]
 
 /** Errors of the database's own, or success; synchronously only if `method` says so. */
@@ -53,7 +163,9 @@ async function expectTyped(what: string, isAsync: boolean, act: () => unknown): 
     return
   }
   if (isAsync) expect(result, what).to.be.instanceOf(Promise)
-  await Promise.resolve(result).catch((error: unknown) => expect(error, `${what}: ${(error as Error)?.stack}`).to.be.instanceOf(MmapdbError))
+  await Promise.resolve(result).catch((error: unknown) =>
+    expect(error, `${what}: ${(error as Error)?.stack}`).to.be.instanceOf(MmapdbError),
+  )
 }
 
 const drain = (iterator: Iterable<unknown>): number => [...iterator].length
@@ -99,7 +211,10 @@ const SNAPSHOT: Record<string, (snapshot: Snapshot, odd: Odd) => unknown> = {
 async function expectClosed(isAsync: boolean, what: string, act: () => unknown): Promise<void> {
   let error: unknown
   if (isAsync) {
-    error = await (act() as Promise<unknown>).then(() => undefined, (e: unknown) => e)
+    error = await (act() as Promise<unknown>).then(
+      () => undefined,
+      (e: unknown) => e,
+    )
   } else {
     expect(act, what).to.throw().with.property('code', 'ERR_MMAPDB_CLOSED')
     return
@@ -124,7 +239,8 @@ describe('what a user may pass by mistake', function () {
         }
         const snapshot = db.snapshot()
         for (const [name, call] of Object.entries(SNAPSHOT)) {
-          for (let i = 0; i < count; i++) await expectTyped(`snapshot.${name} of oddity ${i}`, false, () => call(snapshot, oddities()[i] as Odd))
+          for (let i = 0; i < count; i++)
+            await expectTyped(`snapshot.${name} of oddity ${i}`, false, () => call(snapshot, oddities()[i] as Odd))
         }
         snapshot.close()
         expect((await db.verify()).damage).to.deep.equal([])
@@ -137,12 +253,25 @@ describe('what a user may pass by mistake', function () {
     const db = (await open(scratchPath(), { workers: 0 })) as Database
     for (const length of [-1, 'x', NaN, 0.5, 1n, {}]) {
       const key = ofLength(length)
-      const writes = [db.put(key, 1), db.del(key), db.batch([{ type: 'put', key: 'a', value: 1 }, { type: 'del', key }]), db.put('neighbour', 1)]
+      const writes = [
+        db.put(key, 1),
+        db.del(key),
+        db.batch([
+          { type: 'put', key: 'a', value: 1 },
+          { type: 'del', key },
+        ]),
+        db.put('neighbour', 1),
+      ]
       const outcomes = await Promise.allSettled(writes)
-      expect(outcomes.map((outcome) => (outcome.status === 'rejected' ? (outcome.reason as MmapdbError).code : 'written'))).to.deep.equal([
-        'ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'written',
-      ])
-      for (const act of [() => db.putSync(key, 1), () => db.delSync(key), () => db.get(key), () => [...db.keys({ gte: key })]]) {
+      expect(
+        outcomes.map((outcome) => (outcome.status === 'rejected' ? (outcome.reason as MmapdbError).code : 'written')),
+      ).to.deep.equal(['ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'ERR_MMAPDB_INVALID', 'written'])
+      for (const act of [
+        () => db.putSync(key, 1),
+        () => db.delSync(key),
+        () => db.get(key),
+        () => [...db.keys({ gte: key })],
+      ]) {
         expect(act).to.throw(InvalidError)
       }
     }
@@ -160,7 +289,10 @@ describe('what a user may pass by mistake', function () {
           return length()
         }
       }
-      for (const value of [new Liar([1, 2, 3]), Object.defineProperty(new Uint8Array([1, 2, 3]), 'length', { get: length })]) {
+      for (const value of [
+        new Liar([1, 2, 3]),
+        Object.defineProperty(new Uint8Array([1, 2, 3]), 'length', { get: length }),
+      ]) {
         reads = 0
         db.putSync('key', value)
         expect([...(db.get('key') as Buffer)]).to.deep.equal([1, 2, 3])
@@ -221,8 +353,14 @@ describe('what may lie at a path', () => {
   const fifo = (path: string): void => void execFileSync('mkfifo', [path])
   const cases: Record<string, readonly [prepare: (at: string) => string, code: string]> = {
     'a directory below one that is missing': [(at) => join(at, 'no', 'such', 'db'), 'NOT_FOUND'],
-    'a directory right below a file': [(at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'db')), 'NOT_A_DATABASE'],
-    'a directory far below a file': [(at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'a', 'db')), 'NOT_A_DATABASE'],
+    'a directory right below a file': [
+      (at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'db')),
+      'NOT_A_DATABASE',
+    ],
+    'a directory far below a file': [
+      (at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file', 'a', 'db')),
+      'NOT_A_DATABASE',
+    ],
     'a file': [(at) => (writeFileSync(join(at, 'file'), ''), join(at, 'file')), 'NOT_A_DATABASE'],
     'a pipe': [(at) => (fifo(join(at, 'pipe')), join(at, 'pipe')), 'NOT_A_DATABASE'],
     'a device': [() => '/dev/null', 'NOT_A_DATABASE'],
@@ -233,10 +371,15 @@ describe('what may lie at a path', () => {
     'a directory whose control file is a pipe': [(at) => (fifo(join(at, 'control')), at), 'opened'],
     'a link that leads to itself': [(at) => (symlinkSync('loop', join(at, 'loop')), join(at, 'loop')), 'INVALID'],
     'a link that leads nowhere': [(at) => (symlinkSync('gone', join(at, 'link')), join(at, 'link')), 'NOT_FOUND'],
-    ...Object.fromEntries(['data', 'wal', 'control'].map((name) => [
-      `a directory whose "${name}" is a link that leads nowhere`,
-      [(at: string): string => (symlinkSync(join(at, '..', `made-${basename(at)}`), join(at, name)), at), 'NOT_A_DATABASE'] as const,
-    ])),
+    ...Object.fromEntries(
+      ['data', 'wal', 'control'].map((name) => [
+        `a directory whose "${name}" is a link that leads nowhere`,
+        [
+          (at: string): string => (symlinkSync(join(at, '..', `made-${basename(at)}`), join(at, name)), at),
+          'NOT_A_DATABASE',
+        ] as const,
+      ]),
+    ),
     'a name that is too long': [(at) => join(at, 'x'.repeat(300)), 'INVALID'],
     'a path that is too long': [(at) => join(at, 'x/'.repeat(3000)), 'INVALID'],
     'a name with a NUL': [(at) => join(at, 'a\0b'), 'INVALID'],
@@ -245,7 +388,8 @@ describe('what may lie at a path', () => {
     it(`${what}: ${code}`, async () => {
       const at = scratchDirectory()
       expect(await codeOf(prepare(at))).to.equal(code)
-      if (what.includes('nowhere')) expect(existsSync(join(at, '..', `made-${basename(at)}`)), 'made elsewhere').to.equal(false)
+      if (what.includes('nowhere'))
+        expect(existsSync(join(at, '..', `made-${basename(at)}`)), 'made elsewhere').to.equal(false)
     })
   }
 })

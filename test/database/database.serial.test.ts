@@ -35,13 +35,23 @@ describe('a database', () => {
     const fault = (): never => {
       throw new RangeError('out of range')
     }
-    const db = keep(await open(path, { workers: 0, valueEncoding: 'binary', segmentBytes: 65536, checkpointBytes: 65536 }))
-    const refusal = async (act: () => Promise<unknown>): Promise<unknown> => act().then(() => undefined, (error: unknown) => error)
+    const db = keep(
+      await open(path, { workers: 0, valueEncoding: 'binary', segmentBytes: 65536, checkpointBytes: 65536 }),
+    )
+    const refusal = async (act: () => Promise<unknown>): Promise<unknown> =>
+      act().then(
+        () => undefined,
+        (error: unknown) => error,
+      )
     try {
       Object.assign(Engine.prototype, { checkpoint: fault })
       Object.assign(Engine, { open: fault })
       for (const act of [() => db.checkpoint(), () => open(path)]) {
-        expect(await refusal(act)).to.be.an.instanceOf(MmapdbError).and.include({ code: 'ERR_MMAPDB_IO' }).and.have.property('cause').that.is.an.instanceOf(RangeError)
+        expect(await refusal(act))
+          .to.be.an.instanceOf(MmapdbError)
+          .and.include({ code: 'ERR_MMAPDB_IO' })
+          .and.have.property('cause')
+          .that.is.an.instanceOf(RangeError)
       }
       for (let i = 0; i < 20; i++) db.putSync(i, Buffer.alloc(10_000))
       expect(db.count()).to.equal(20)
@@ -59,7 +69,10 @@ describe('a database', () => {
         await db.put('a', { n: 1 })
         expect(db.get('a')).to.deep.equal({ n: 1 })
         expect(other.get('a')).to.deep.equal({ n: 1 })
-        await db.batch([{ type: 'put', key: 'b', value: [2] }, { type: 'del', key: 'a' }])
+        await db.batch([
+          { type: 'put', key: 'b', value: [2] },
+          { type: 'del', key: 'a' },
+        ])
         expect([other.get('a'), other.get('b')]).to.deep.equal([undefined, [2]])
         await db.close()
         await other.close()
@@ -115,11 +128,19 @@ describe('a database', () => {
 
       it('refuses one bad write of many and keeps the others', async () => {
         const db = keep(await open(path, { workers }))
-        const results = await Promise.allSettled([db.put('a', 1), db.put(Number.NaN, 2), db.put('c', undefined), db.put('d', 4)])
+        const results = await Promise.allSettled([
+          db.put('a', 1),
+          db.put(Number.NaN, 2),
+          db.put('c', undefined),
+          db.put('d', 4),
+        ])
         expect(results.map((r) => r.status)).to.deep.equal(['fulfilled', 'rejected', 'rejected', 'fulfilled'])
         expect((results[1] as PromiseRejectedResult).reason).to.be.instanceOf(InvalidError)
         expect([...db.keys()]).to.deep.equal(['a', 'd'])
-        const half = db.batch([{ type: 'put', key: 'x', value: 1 }, { type: 'put', key: [], value: 2 }])
+        const half = db.batch([
+          { type: 'put', key: 'x', value: 1 },
+          { type: 'put', key: [], value: 2 },
+        ])
         expect(await half.catch((error: MmapdbError) => error.code)).to.equal('ERR_MMAPDB_INVALID')
         expect(db.has('x')).to.equal(false)
       })
@@ -128,7 +149,8 @@ describe('a database', () => {
         const db = keep(await open(path, { workers, maxInFlightBytes: 65_536, valueEncoding: 'binary' }))
         await Promise.all(Array.from({ length: 300 }, (_, i) => db.put(i, Buffer.alloc(5000, i))))
         let sum = 0
-        for (const [key, value] of db.range()) sum += value.every((byte: number) => byte === (key as number) % 256) ? 1 : 0
+        for (const [key, value] of db.range())
+          sum += value.every((byte: number) => byte === (key as number) % 256) ? 1 : 0
         expect(sum).to.equal(300)
       })
 
@@ -146,7 +168,11 @@ describe('a database', () => {
       it('finishes what was asked of it before it closes', async () => {
         const db = keep(await open(path, { workers }))
         await db.batch(Array.from({ length: 300 }, (_, i) => ({ type: 'put', key: i, value: i })))
-        const asked = [...Array.from({ length: 20 }, () => db.getMany([1, 2])), db.countAsync(), db.verify().then((report) => report.ok)]
+        const asked = [
+          ...Array.from({ length: 20 }, () => db.getMany([1, 2])),
+          db.countAsync(),
+          db.verify().then((report) => report.ok),
+        ]
         const closing = db.close()
         expect(await Promise.all(asked)).to.deep.equal([...Array.from({ length: 20 }, () => [1, 2]), 300, true])
         await closing
@@ -155,7 +181,10 @@ describe('a database', () => {
 
       it('reads many keys as of one moment, in their order', async () => {
         const db = keep(await open(path, { workers }))
-        await db.batch([{ type: 'put', key: 'a', value: 1 }, { type: 'put', key: ['b', 2], value: 'x'.repeat(10_000) }])
+        await db.batch([
+          { type: 'put', key: 'a', value: 1 },
+          { type: 'put', key: ['b', 2], value: 'x'.repeat(10_000) },
+        ])
         const found = await db.getMany([['b', 2], 'missing', 'a'])
         expect(found).to.deep.equal(['x'.repeat(10_000), undefined, 1])
         expect(await db.countAsync({ prefix: ['b'] })).to.equal(1)
@@ -167,14 +196,20 @@ describe('a database', () => {
         await db.batch(Array.from({ length: 500 }, (_, i) => ({ type: 'put', key: i, value: i })))
         const lists = Array.from({ length: 200 }, (_, n) => Array.from({ length: n % 7 }, (__, i) => n * 2 + i))
         const found = lists.map((list) => db.getMany(list))
-        const wrong = [db.getMany([1, {} as never]), db.getMany(['x'.repeat(5000)])].map((one) => one.catch((error: unknown) => error))
-        for (const [n, list] of lists.entries()) expect(await found[n], String(n)).to.deep.equal(list.map((i) => (i < 500 ? i : undefined)))
+        const wrong = [db.getMany([1, {} as never]), db.getMany(['x'.repeat(5000)])].map((one) =>
+          one.catch((error: unknown) => error),
+        )
+        for (const [n, list] of lists.entries())
+          expect(await found[n], String(n)).to.deep.equal(list.map((i) => (i < 500 ? i : undefined)))
         for (const one of wrong) expect(await one).to.be.instanceOf(InvalidError)
       })
 
       it('makes checkpoints while it goes on, so that the log stays short', async () => {
-        const db = keep(await open(path, { workers, checkpointBytes: 65_536, segmentBytes: 65_536, valueEncoding: 'utf8' }))
-        for (let i = 0; i < 60; i++) await db.batch(Array.from({ length: 50 }, (_, n) => ({ type: 'put', key: n, value: `${i}`.padEnd(200) })))
+        const db = keep(
+          await open(path, { workers, checkpointBytes: 65_536, segmentBytes: 65_536, valueEncoding: 'utf8' }),
+        )
+        for (let i = 0; i < 60; i++)
+          await db.batch(Array.from({ length: 50 }, (_, n) => ({ type: 'put', key: n, value: `${i}`.padEnd(200) })))
         expect(db.stats().checkpoint.made).to.be.greaterThan(2)
         expect(db.stats().log.replayBytes).to.be.at.most(4 * 65_536)
         expect((await db.verify()).damage).to.deep.equal([])
@@ -246,10 +281,13 @@ describe('a database', () => {
       ['a', 'b', 'c'].map(
         (name) =>
           new Promise<void>((resolve, reject) => {
-            const worker = new Worker(script.replaceAll("require('mmapdb')", `require(${JSON.stringify(join(root, 'dist/src/index.js'))})`), {
-              eval: true,
-              workerData: { path, name },
-            })
+            const worker = new Worker(
+              script.replaceAll("require('mmapdb')", `require(${JSON.stringify(join(root, 'dist/src/index.js'))})`),
+              {
+                eval: true,
+                workerData: { path, name },
+              },
+            )
             worker.on('error', reject)
             worker.on('exit', () => resolve())
           }),

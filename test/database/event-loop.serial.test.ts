@@ -75,7 +75,10 @@ describe('the event loop', function () {
     const engine = openEngine(path, OPTIONS)
     for (let i = 0; i < 500; i++) engine.put(i, Buffer.alloc(60, i))
     const crashed = crashCopy(path)
-    const both = await Promise.all([open(crashed, { ...OPTIONS, workers: 2 }), open(crashed, { ...OPTIONS, workers: 2 })])
+    const both = await Promise.all([
+      open(crashed, { ...OPTIONS, workers: 2 }),
+      open(crashed, { ...OPTIONS, workers: 2 }),
+    ])
     for (const db of both) expect(keep(db).count()).to.equal(500)
     expect(both.filter((db) => db.recovery?.needed)).to.have.length(1)
     for (const db of databases.splice(0)) await db.close()
@@ -142,7 +145,9 @@ describe('the event loop', function () {
   it('turns while the values of a long list are decoded, and closing waits for that', async () => {
     const db = keep(await open(scratchPath(), { workers: 1, timeoutMs: LIMIT_MS }))
     const count = 100_000
-    db.batchSync(Array.from({ length: count }, (_, i) => ({ type: 'put' as const, key: i, value: { n: i, text: 'some text' } })))
+    db.batchSync(
+      Array.from({ length: count }, (_, i) => ({ type: 'put' as const, key: i, value: { n: i, text: 'some text' } })),
+    )
     const { decodeValue } = Engine.prototype
     let turn = 0
     const turnsSeen = new Set<number>()
@@ -159,7 +164,9 @@ describe('the event loop', function () {
       const values = await found
       expect(values.length).to.equal(count + 1)
       expect(count in values, 'a hole for what is absent').to.equal(true)
-      expect(values.every((value, i) => (i === count ? value === undefined : (value as { n: number }).n === i))).to.equal(true)
+      expect(
+        values.every((value, i) => (i === count ? value === undefined : (value as { n: number }).n === i)),
+      ).to.equal(true)
       expect(turnsSeen.size, 'turns of the event loop').to.be.greaterThan(1)
       await closed
     } finally {
@@ -168,7 +175,15 @@ describe('the event loop', function () {
   })
 
   it('is not what makes a checkpoint that is due wait for verification', async () => {
-    const db = keep(await open(scratchPath(), { workers: 1, checkpointBytes: 65_536, segmentBytes: 65_536, valueEncoding: 'binary', timeoutMs: 60_000 }))
+    const db = keep(
+      await open(scratchPath(), {
+        workers: 1,
+        checkpointBytes: 65_536,
+        segmentBytes: 65_536,
+        valueEncoding: 'binary',
+        timeoutMs: 60_000,
+      }),
+    )
     await db.batch(Array.from({ length: 20_000 }, (_, key) => ({ type: 'put', key, value: Buffer.alloc(30, key) })))
     await db.checkpoint()
     const before = db.stats().checkpoint.made
@@ -191,7 +206,12 @@ describe('the event loop', function () {
         { eval: true, workerData: { path, options: { ...OPTIONS, workers: 1 } } },
       )
       const exit = new Promise((resolve) => thread.once('exit', resolve))
-      const work = all.flatMap((db, i) => [db.put(i, Buffer.alloc(500)), db.verify(), db.getMany([0, 1]), db.countAsync()])
+      const work = all.flatMap((db, i) => [
+        db.put(i, Buffer.alloc(500)),
+        db.verify(),
+        db.getMany([0, 1]),
+        db.countAsync(),
+      ])
       for (const db of all) {
         db.snapshot()
         db.keys().next()

@@ -13,7 +13,11 @@ class Workers {
 }
 
 const ask = (lookups: LookupQueue, lists: number): Promise<Encoded[]> =>
-  Promise.all(Array.from({ length: lists }, (_, n) => lookups.get(encodeKeys(Array.from({ length: LIST }, (__, i) => n * LIST + i)))))
+  Promise.all(
+    Array.from({ length: lists }, (_, n) =>
+      lookups.get(encodeKeys(Array.from({ length: LIST }, (__, i) => n * LIST + i))),
+    ),
+  )
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('lists of keys', () => {
@@ -46,6 +50,8 @@ describe('lists of keys', () => {
   })
 
   it('are refused if what was found is longer than any piece of memory', () => {
-    expect(() => concatenated([{ length: 2 ** 53 } as Uint8Array])).to.throw().with.property('code', 'ERR_MMAPDB_INVALID')
+    expect(() => concatenated([{ length: 2 ** 53 } as Uint8Array]))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_INVALID')
   })
 })

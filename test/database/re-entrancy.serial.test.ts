@@ -12,14 +12,18 @@ import { cleanUp, scratchPath } from '../support/engine.js'
 
 const MAX_DEPTH = 3
 const STEPS = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1) * 80
-const seed = process.env['MMAPDB_TEST_SEED'] === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env['MMAPDB_TEST_SEED'])
+const seed =
+  process.env['MMAPDB_TEST_SEED'] === undefined
+    ? Math.floor(Math.random() * 2 ** 31)
+    : Number(process.env['MMAPDB_TEST_SEED'])
 
 const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
 const nameOf = (key: Key): string => buffer.toString('latin1', 0, encodeKey(key, buffer))
 
 /** Thrown by users' code on purpose. */
 class Thrown extends Error {}
-const isThrown = (error: unknown): boolean => error instanceof Thrown || (error instanceof InvalidError && error.cause instanceof Thrown)
+const isThrown = (error: unknown): boolean =>
+  error instanceof Thrown || (error instanceof InvalidError && error.cause instanceof Thrown)
 
 /** One call of the database. */
 interface Call {
@@ -62,7 +66,11 @@ class Scene {
   async run(): Promise<void> {
     for (let i = 0; i < 2; i++) {
       // So few bytes may be under way that frames of asynchronous writes have to wait.
-      const db = (await open(scratchPath(), { workers: this.workers, valueEncoding: this.encoding, maxInFlightBytes: 65536 })) as Database
+      const db = (await open(scratchPath(), {
+        workers: this.workers,
+        valueEncoding: this.encoding,
+        maxInFlightBytes: 65536,
+      })) as Database
       this.#stores.push({ db, model: new Map(), history: new Map() })
     }
     for (let step = 0; step < STEPS; step++) {
@@ -116,7 +124,8 @@ class Scene {
   #withGetters<T extends object>(call: Call, fields: T): T {
     const object = {}
     for (const [name, value] of Object.entries(fields)) {
-      if (this.#random.chance(0.3)) Object.defineProperty(object, name, { enumerable: true, get: this.#asked(call, value as unknown) })
+      if (this.#random.chance(0.3))
+        Object.defineProperty(object, name, { enumerable: true, get: this.#asked(call, value as unknown) })
       else Object.assign(object, { [name]: value as unknown })
     }
     return object as T
@@ -135,7 +144,8 @@ class Scene {
     const asked = this.#asked(call, n)
     if (kind === 'getter') Object.defineProperty(given, 1, { get: asked })
     if (kind !== 'proxy') return { given, plain, spoil: kind === 'list' ? () => given.fill('spoilt') : unspoilt }
-    const get = (target: typeof given, name: string | symbol): unknown => (name === '1' ? asked() : Reflect.get(target, name))
+    const get = (target: typeof given, name: string | symbol): unknown =>
+      name === '1' ? asked() : Reflect.get(target, name)
     return { given: new Proxy(given, { get }), plain, spoil: unspoilt }
   }
 
@@ -173,7 +183,17 @@ class Scene {
 
   #act(): void {
     const store = this.#random.pick(this.#stores)
-    const act = this.#random.pick([this.#put, this.#put, this.#del, this.#batch, this.#get, this.#has, this.#getMany, this.#range, this.#snapshot])
+    const act = this.#random.pick([
+      this.#put,
+      this.#put,
+      this.#del,
+      this.#batch,
+      this.#get,
+      this.#has,
+      this.#getMany,
+      this.#range,
+      this.#snapshot,
+    ])
     try {
       act.call(this, store)
     } catch (error) {
@@ -185,7 +205,7 @@ class Scene {
   #write(call: Call, sync: () => void, async: () => Promise<void>, written: () => void): void {
     if (!this.isAsync) {
       sync()
-      expect(call.threw, 'the error of users\' code got lost').to.equal(false)
+      expect(call.threw, "the error of users' code got lost").to.equal(false)
       return written()
     }
     const refused = async().then(
@@ -197,7 +217,7 @@ class Scene {
     )
     const { threw } = call
     if (!threw) written()
-    this.#promises.push(refused.then((was) => expect(was, 'refused because users\' code threw').to.equal(threw)))
+    this.#promises.push(refused.then((was) => expect(was, "refused because users' code threw").to.equal(threw)))
   }
 
   #set({ model, history }: Store, name: string, value: unknown): void {
@@ -209,9 +229,14 @@ class Scene {
     const call = { threw: false }
     const key = this.#key(call)
     const value = this.#value(call)
-    this.#write(call, () => store.db.putSync(key.given, value.given), () => store.db.put(key.given, value.given), () => {
-      this.#set(store, nameOf(key.plain), value.plain)
-    })
+    this.#write(
+      call,
+      () => store.db.putSync(key.given, value.given),
+      () => store.db.put(key.given, value.given),
+      () => {
+        this.#set(store, nameOf(key.plain), value.plain)
+      },
+    )
     key.spoil()
     value.spoil()
   }
@@ -219,7 +244,12 @@ class Scene {
   #del(store: Store): void {
     const call = { threw: false }
     const key = this.#key(call)
-    this.#write(call, () => store.db.delSync(key.given), () => store.db.del(key.given), () => store.model.delete(nameOf(key.plain)))
+    this.#write(
+      call,
+      () => store.db.delSync(key.given),
+      () => store.db.del(key.given),
+      () => store.model.delete(nameOf(key.plain)),
+    )
     key.spoil()
   }
 
@@ -228,7 +258,8 @@ class Scene {
     const operations = Array.from({ length: this.#random.between(0, 5) }, () => {
       const key = this.#key(call)
       const value = this.#random.chance(0.8) ? this.#value(call) : undefined
-      const given = value === undefined ? { type: 'del', key: key.given } : { type: 'put', key: key.given, value: value.given }
+      const given =
+        value === undefined ? { type: 'del', key: key.given } : { type: 'put', key: key.given, value: value.given }
       return { key, value, given: this.#withGetters(call, given) as BatchOperation }
     })
     const given = operations.map((operation) => operation.given)
@@ -238,14 +269,24 @@ class Scene {
       (function* () {
         for (const one of asked) yield one()
       })(),
-      new Proxy(given, { get: (target, name) => (typeof name === 'string' && /^\d+$/.test(name) ? asked[Number(name)]!() : Reflect.get(target, name)) as unknown }),
+      new Proxy(given, {
+        get: (target, name) =>
+          (typeof name === 'string' && /^\d+$/.test(name)
+            ? asked[Number(name)]!()
+            : Reflect.get(target, name)) as unknown,
+      }),
     ])
-    this.#write(call, () => store.db.batchSync(list), () => store.db.batch(list), () => {
-      for (const { key, value } of operations) {
-        if (value === undefined) store.model.delete(nameOf(key.plain))
-        else this.#set(store, nameOf(key.plain), value.plain)
-      }
-    })
+    this.#write(
+      call,
+      () => store.db.batchSync(list),
+      () => store.db.batch(list),
+      () => {
+        for (const { key, value } of operations) {
+          if (value === undefined) store.model.delete(nameOf(key.plain))
+          else this.#set(store, nameOf(key.plain), value.plain)
+        }
+      },
+    )
     given.length = 0
     for (const { key, value } of operations) {
       key.spoil()
@@ -282,7 +323,9 @@ class Scene {
         (values) => {
           expect(threw).to.equal(false)
           expect(values).to.have.length(keys.length)
-          keys.forEach(({ plain }, i) => expect([undefined, ...(store.history.get(nameOf(plain)) ?? [])]).to.deep.include(values[i]))
+          keys.forEach(({ plain }, i) =>
+            expect([undefined, ...(store.history.get(nameOf(plain)) ?? [])]).to.deep.include(values[i]),
+          )
         },
         (error: unknown) => {
           if (!isThrown(error) || !threw) throw error
@@ -332,7 +375,11 @@ describe("users' code that calls the database from inside a call", function () {
   afterEach(cleanUp)
 
   for (const encoding of ['msgpack', 'json', 'utf8', 'binary'] as const) {
-    for (const [isAsync, workers] of [[false, 0], [true, 0], [true, 2]] as const) {
+    for (const [isAsync, workers] of [
+      [false, 0],
+      [true, 0],
+      [true, 2],
+    ] as const) {
       it(`does what it would do outside of it: ${encoding}, ${isAsync ? 'asynchronous' : 'synchronous'} writes, ${workers} workers`, async () => {
         const scene = new Scene(encoding, isAsync, workers)
         try {
@@ -351,15 +398,44 @@ describe("users' code that calls the database from inside a call", function () {
       'toJSON of a put': (db, close) => db.put('k', { toJSON: () => (close(), 1) }),
       'a key of a put': (db, close) => db.put([{ toString: close }, 1] as never, 1),
       'a getter of a key': (db, close) => db.put(Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) }), 1),
-      'the generator of a batch': (db, close) => db.batch((function* () { yield { type: 'put', key: 1, value: 1 } as const; close() })()),
+      'the generator of a batch': (db, close) =>
+        db.batch(
+          (function* () {
+            yield { type: 'put', key: 1, value: 1 } as const
+            close()
+          })(),
+        ),
       'toJSON of a putSync': (db, close) => db.putSync('k', { toJSON: () => (close(), 1) }),
-      'the generator of a batchSync': (db, close) => db.batchSync((function* () { yield { type: 'put', key: 1, value: 1 } as const; close() })()),
+      'the generator of a batchSync': (db, close) =>
+        db.batchSync(
+          (function* () {
+            yield { type: 'put', key: 1, value: 1 } as const
+            close()
+          })(),
+        ),
       'a key that is looked up': (db, close) => db.get(Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) })),
-      'keys that are looked up': (db, close) => db.getMany([Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) })]),
-      'a bound of a range': (db, close) => [...db.range({ get gte() { close(); return 1 } })],
-      'a bound of a count': (db, close) => db.countAsync({ get gte() { close(); return 1 } }),
-      'a loop over a range': (db, close) => { for (const _ of db.range()) close() },
-      'a key of a snapshot': (db, close) => db.snapshot().get(Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) })),
+      'keys that are looked up': (db, close) =>
+        db.getMany([Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) })]),
+      'a bound of a range': (db, close) => [
+        ...db.range({
+          get gte() {
+            close()
+            return 1
+          },
+        }),
+      ],
+      'a bound of a count': (db, close) =>
+        db.countAsync({
+          get gte() {
+            close()
+            return 1
+          },
+        }),
+      'a loop over a range': (db, close) => {
+        for (const _ of db.range()) close()
+      },
+      'a key of a snapshot': (db, close) =>
+        db.snapshot().get(Object.defineProperty(['a', 1], 1, { get: () => (close(), 1) })),
     }
     for (const [what, act] of Object.entries(closing)) {
       it(`may close it: ${what} (${workers} workers)`, async () => {
@@ -368,13 +444,20 @@ describe("users' code that calls the database from inside a call", function () {
         for (let i = 0; i < 3; i++) db.putSync(i, i)
         let closed: Promise<void> | undefined
         const close = (): void => void (closed ??= db.close())
-        const error = await (async () => act(db, close))().then(() => undefined, (e: unknown) => e)
+        const error = await (async () => act(db, close))().then(
+          () => undefined,
+          (e: unknown) => e,
+        )
         await closed
         // Reading may still go well while those who have been asked for something are waited for.
         if (what !== 'a key of a put' && error !== undefined) expect(error).to.be.instanceOf(ClosedError)
         if (/put|batch/.test(what)) expect(error).to.not.equal(undefined)
         const again = await open(path, { workers: 0 })
-        expect([...again.range()]).to.deep.equal([[0, 0], [1, 1], [2, 2]])
+        expect([...again.range()]).to.deep.equal([
+          [0, 0],
+          [1, 1],
+          [2, 2],
+        ])
         await again.close()
       })
     }

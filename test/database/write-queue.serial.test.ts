@@ -6,7 +6,12 @@ import { WriteQueue, type Committed, type Frame } from '../../src/database/write
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('frames that are lost', () => {
-  for (const lostInOrder of [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]) {
+  for (const lostInOrder of [
+    [0, 1, 2],
+    [2, 1, 0],
+    [1, 2, 0],
+    [2, 0, 1],
+  ]) {
     it(`give their turns to those after them (lost in the order ${lostInOrder.join(', ')})`, async () => {
       const order = new Int32Array(new SharedArrayBuffer(4))
       const sent: { frame: Frame; resolve: (committed: Committed) => void; reject: (error: Error) => void }[] = []

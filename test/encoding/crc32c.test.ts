@@ -3,7 +3,8 @@ import { createRequire } from 'node:module'
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
 
-const inJavaScript = (createRequire(import.meta.url)('fast-crc32c/impls/js_crc32c.js') as { calculate: typeof crc32c }).calculate
+const inJavaScript = (createRequire(import.meta.url)('fast-crc32c/impls/js_crc32c.js') as { calculate: typeof crc32c })
+  .calculate
 
 describe('CRC-32C', () => {
   it('is the known one', () => {
@@ -26,6 +27,7 @@ describe('CRC-32C', () => {
 
   it('goes on where it stopped', () => {
     const bytes = Buffer.from('what was flushed is there')
-    for (let i = 0; i <= bytes.length; i++) expect(crc32c(bytes.subarray(i), crc32c(bytes.subarray(0, i)))).to.equal(crc32c(bytes))
+    for (let i = 0; i <= bytes.length; i++)
+      expect(crc32c(bytes.subarray(i), crc32c(bytes.subarray(0, i)))).to.equal(crc32c(bytes))
   })
 })

@@ -16,7 +16,17 @@ const MAX = BigInt(Number.MAX_VALUE)
 // ---- the order, said once more and in another way ------------------------------------------------
 
 const rank = (part: Part): number =>
-  part === null ? 0 : part === false ? 1 : part === true ? 2 : typeof part === 'string' ? 4 : typeof part === 'object' ? 5 : 3
+  part === null
+    ? 0
+    : part === false
+      ? 1
+      : part === true
+        ? 2
+        : typeof part === 'string'
+          ? 4
+          : typeof part === 'object'
+            ? 5
+            : 3
 
 function compareLists(a: readonly number[], b: readonly number[]): number {
   for (let i = 0; i < a.length && i < b.length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!
@@ -30,7 +40,8 @@ function compareParts(a: Part, b: Part): number {
   if (typeof a === 'string') return compareLists(codePoints(a), codePoints(b as string))
   if (a instanceof Uint8Array) return compareLists([...a], [...(b as Uint8Array)])
   // Number and bigint compare exactly in the language itself; of two that are equal the number comes first.
-  if (typeof a === 'number' || typeof a === 'bigint') return a < (b as number) ? -1 : a > (b as number) ? 1 : typeof a === typeof b ? 0 : typeof a === 'number' ? -1 : 1
+  if (typeof a === 'number' || typeof a === 'bigint')
+    return a < (b as number) ? -1 : a > (b as number) ? 1 : typeof a === typeof b ? 0 : typeof a === 'number' ? -1 : 1
   return 0
 }
 
@@ -57,7 +68,26 @@ function canonical(key: Key): Key {
 const unit = fc.oneof(
   fc.integer({ min: 0, max: 31 }),
   fc.integer({ min: 0x20, max: 0x7f }),
-  fc.constantFrom(0, 1, 3, 4, 5, 27, 28, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xe000, 0xffff),
+  fc.constantFrom(
+    0,
+    1,
+    3,
+    4,
+    5,
+    27,
+    28,
+    0x7f,
+    0x80,
+    0x7ff,
+    0x800,
+    0xd7ff,
+    0xd800,
+    0xdbff,
+    0xdc00,
+    0xdfff,
+    0xe000,
+    0xffff,
+  ),
   fc.integer({ min: 0, max: 0xffff }),
 )
 const text = fc.oneof(
@@ -68,7 +98,20 @@ const text = fc.oneof(
 const anyNumber = fc.oneof(
   fc.double({ noNaN: true }),
   fc.integer(),
-  fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity, Number.MAX_VALUE, -Number.MAX_VALUE, Number.MIN_VALUE, -Number.MIN_VALUE, 2 ** -1022, -(2 ** -1022)),
+  fc.constantFrom(
+    0,
+    -0,
+    1,
+    -1,
+    Infinity,
+    -Infinity,
+    Number.MAX_VALUE,
+    -Number.MAX_VALUE,
+    Number.MIN_VALUE,
+    -Number.MIN_VALUE,
+    2 ** -1022,
+    -(2 ** -1022),
+  ),
   fc.integer({ min: -4, max: 4 }).map((n) => 2 ** 53 + 2 * n),
   fc.integer({ min: -4, max: 4 }).map((n) => -(2 ** 53) + 2 * n),
 )
@@ -78,10 +121,12 @@ const anyBigint = fc.oneof(
   fc.bigInt({ min: 2n ** 53n - 6n, max: 2n ** 53n + 6n }),
   fc.bigInt({ min: -(2n ** 53n) - 6n, max: -(2n ** 53n) + 6n }),
   // Around powers of two, where the distance between doubles changes.
-  fc.tuple(fc.integer({ min: 52, max: 1023 }), fc.bigInt({ min: -3n, max: 3n }), fc.boolean()).map(([power, more, negative]) => {
-    const n = (1n << BigInt(power)) + more
-    return negative ? -n : n
-  }),
+  fc
+    .tuple(fc.integer({ min: 52, max: 1023 }), fc.bigInt({ min: -3n, max: 3n }), fc.boolean())
+    .map(([power, more, negative]) => {
+      const n = (1n << BigInt(power)) + more
+      return negative ? -n : n
+    }),
 )
 const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 8 }),
@@ -94,12 +139,18 @@ const key: fc.Arbitrary<Key> = fc.oneof({ weight: 3, arbitrary: part }, { weight
 /** Pairs that are close to each other, since chance alone seldom makes them. */
 const pair: fc.Arbitrary<[Key, Key]> = fc.oneof(
   fc.tuple(key, key),
-  fc.tuple(part, part, fc.array(part, { maxLength: 2 })).map(([a, b, rest]): [Key, Key] => [[a, ...rest], [b, ...rest]]),
+  fc.tuple(part, part, fc.array(part, { maxLength: 2 })).map(([a, b, rest]): [Key, Key] => [
+    [a, ...rest],
+    [b, ...rest],
+  ]),
   fc.tuple(array, array).map(([a, b]): [Key, Key] => [a, [...a, ...b]]),
   part.map((p): [Key, Key] => [p, [p]]),
   fc.tuple(text, unit).map(([t, u]): [Key, Key] => [t, t + String.fromCharCode(u)]),
   fc.tuple(bytes, fc.constantFrom(0, 1, 2, 255)).map(([b, more]): [Key, Key] => [b, Uint8Array.from([...b, more])]),
-  fc.tuple(anyBigint, fc.bigInt({ min: -300n, max: 300n })).filter(([n, d]) => n + d <= MAX && n + d >= -MAX).map(([n, d]): [Key, Key] => [n, n + d]),
+  fc
+    .tuple(anyBigint, fc.bigInt({ min: -300n, max: 300n }))
+    .filter(([n, d]) => n + d <= MAX && n + d >= -MAX)
+    .map(([n, d]): [Key, Key] => [n, n + d]),
   fc.tuple(anyBigint, part).map(([n, p]): [Key, Key] => [Number(n), [n, p]]),
 )
 
@@ -151,7 +202,19 @@ describe('keys', () => {
   })
 
   it('keep their kind: a bigint comes back as one, whether a double holds it or not', () => {
-    for (const n of [0n, 5n, -5n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 53n + 1n, 2n ** 53n + 2n, 2n ** 53n + 3n, -(2n ** 60n), MAX, -MAX]) {
+    for (const n of [
+      0n,
+      5n,
+      -5n,
+      2n ** 53n - 1n,
+      2n ** 53n,
+      2n ** 53n + 1n,
+      2n ** 53n + 2n,
+      2n ** 53n + 3n,
+      -(2n ** 60n),
+      MAX,
+      -MAX,
+    ]) {
       expect(decode(encode(n))).to.equal(n)
       expect(decode(encode([n, 'a', n]))).to.deep.equal([n, 'a', n])
       expect(encode(n).equals(encode(Number(n)))).to.equal(false)
@@ -162,8 +225,12 @@ describe('keys', () => {
 
   it('may be bytes of another realm or of a subclass, and are what these hold', () => {
     class Liar extends Uint8Array {
-      override get length(): number { return 1 }
-      override *[Symbol.iterator](): ArrayIterator<number> { yield 9 }
+      override get length(): number {
+        return 1
+      }
+      override *[Symbol.iterator](): ArrayIterator<number> {
+        yield 9
+      }
     }
     const foreign = runInNewContext('[new Uint8Array([1, 2]), [1, new Uint8Array([3])], "a", 5n]') as Key[]
     expect(foreign.map((k) => decode(encode(k)))).to.deep.equal([Uint8Array.of(1, 2), [1, Uint8Array.of(3)], 'a', 5n])
@@ -172,7 +239,15 @@ describe('keys', () => {
     expect(decode(encode(Uint8Array.of()))).to.deep.equal(Uint8Array.of())
     const gone = new Uint8Array(2)
     structuredClone(gone.buffer, { transfer: [gone.buffer] })
-    for (const wrong of [gone, new String('a'), new Number(1), Object(1n), new DataView(new ArrayBuffer(1)), new Int8Array(1)]) reject(wrong)
+    for (const wrong of [
+      gone,
+      new String('a'),
+      new Number(1),
+      Object(1n),
+      new DataView(new ArrayBuffer(1)),
+      new Int8Array(1),
+    ])
+      reject(wrong)
   })
 
   it('make no difference between -0 and 0', () => {
@@ -197,7 +272,9 @@ describe('keys', () => {
     const first = parts[0]!
     if (rank(first) !== rank(prefix as Part)) return false
     const [list, start] =
-      typeof prefix === 'string' ? [codePoints(first as string), codePoints(prefix)] : [[...(first as Uint8Array)], [...(prefix as Uint8Array)]]
+      typeof prefix === 'string'
+        ? [codePoints(first as string), codePoints(prefix)]
+        : [[...(first as Uint8Array)], [...(prefix as Uint8Array)]]
     return start.every((x, i) => list[i] === x)
   }
   const within = (k: Key, prefix: Key): boolean => {
@@ -226,7 +303,10 @@ describe('keys', () => {
   it('are covered by a prefix whose bytes are all 255, which has no successor', () => {
     for (const k of [[], [255], [255, 255], [255, 255, 255], [255, 255, 255, 255, 255], [255, 255, 254]]) {
       for (let n = 0; n <= k.length; n++) {
-        expect(within(Uint8Array.from(k), Uint8Array.from(k.slice(0, n))), `${k} begins with ${k.slice(0, n)}`).to.equal(true)
+        expect(
+          within(Uint8Array.from(k), Uint8Array.from(k.slice(0, n))),
+          `${k} begins with ${k.slice(0, n)}`,
+        ).to.equal(true)
       }
     }
     expect(within(Uint8Array.of(254, 255, 255), Uint8Array.of(255))).to.equal(false)
@@ -236,7 +316,17 @@ describe('keys', () => {
   it('are refused if they have no place in the order', () => {
     reject(Number.NaN, /NaN/)
     reject([1, Number.NaN], /NaN/)
-    for (const wrong of [undefined, {}, { a: 1 }, () => 1, Symbol('x'), new Date(), new Map(), new Uint16Array(2), new ArrayBuffer(4)]) {
+    for (const wrong of [
+      undefined,
+      {},
+      { a: 1 },
+      () => 1,
+      Symbol('x'),
+      new Date(),
+      new Map(),
+      new Uint16Array(2),
+      new ArrayBuffer(4),
+    ]) {
       reject(wrong)
       reject(['a', wrong])
     }
@@ -275,16 +365,21 @@ describe('keys', () => {
 
   it('that are damaged are read as some key or refused, never a crash', () => {
     fc.assert(
-      fc.property(key, fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 3 }), fc.nat(), (k, damage, cut) => {
-        const bytes = encode(k)
-        for (const [at, byte] of damage) bytes[at % bytes.length] = byte
-        const end = Math.max(1, bytes.length - (cut % 4))
-        try {
-          decodeKey(bytes, 0, end)
-        } catch (error) {
-          expect((error as { code?: string }).code).to.equal('ERR_MMAPDB_INVALID')
-        }
-      }),
+      fc.property(
+        key,
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 3 }),
+        fc.nat(),
+        (k, damage, cut) => {
+          const bytes = encode(k)
+          for (const [at, byte] of damage) bytes[at % bytes.length] = byte
+          const end = Math.max(1, bytes.length - (cut % 4))
+          try {
+            decodeKey(bytes, 0, end)
+          } catch (error) {
+            expect((error as { code?: string }).code).to.equal('ERR_MMAPDB_INVALID')
+          }
+        },
+      ),
       runs(6000),
     )
   })

@@ -11,11 +11,27 @@ import { verify } from '../../src/maintenance/verify.js'
 import { EncodingError } from '../../src/errors.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { cleanUp, crashCopy, dataFile, expectError, openEngine, readBytes, scratchPath, SLOT_BYTES, TINY, writeBytes } from '../support/engine.js'
+import {
+  cleanUp,
+  crashCopy,
+  dataFile,
+  expectError,
+  openEngine,
+  readBytes,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+  writeBytes,
+} from '../support/engine.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const { valueEncoding: _none, ...UNNAMED } = TINY
-const VALUES = { msgpack: new Map([[1, 'x']]), json: { a: [1, -0] }, utf8: 'text', binary: Buffer.from('bytes') } as const
+const VALUES = {
+  msgpack: new Map([[1, 'x']]),
+  json: { a: [1, -0] },
+  utf8: 'text',
+  binary: Buffer.from('bytes'),
+} as const
 
 /** What no `put` of this database writes. */
 function putBytes(engine: Engine, key: string, bytes: Buffer): void {
@@ -55,7 +71,11 @@ describe('the encoding of values', function () {
         try {
           expect(db.valueEncoding).to.equal(valueEncoding)
           await db.put('m', VALUES[valueEncoding])
-          expect(await db.getMany(['k', 'none', 'm'])).to.deep.equal([VALUES[valueEncoding], undefined, VALUES[valueEncoding]])
+          expect(await db.getMany(['k', 'none', 'm'])).to.deep.equal([
+            VALUES[valueEncoding],
+            undefined,
+            VALUES[valueEncoding],
+          ])
         } finally {
           await db.close()
         }
@@ -69,7 +89,11 @@ describe('the encoding of values', function () {
     for (const valueEncoding of VALUE_ENCODINGS) {
       if (valueEncoding === 'json') continue
       for (const options of [{}, { readOnly: true }]) {
-        expectError(() => openEngine(path, { ...TINY, ...options, valueEncoding }), 'ERR_MMAPDB_INVALID', new RegExp(`"json".*"${valueEncoding}"`))
+        expectError(
+          () => openEngine(path, { ...TINY, ...options, valueEncoding }),
+          'ERR_MMAPDB_INVALID',
+          new RegExp(`"json".*"${valueEncoding}"`),
+        )
       }
       const refused = await open(path, { valueEncoding, workers: 1 }).catch((error: Error) => error)
       expect(refused).to.have.property('code', 'ERR_MMAPDB_INVALID')
@@ -90,7 +114,8 @@ describe('the encoding of values', function () {
     openEngine(path, TINY).close()
     for (let slotNo = 0; slotNo < 4; slotNo++) {
       const header = decodeHeader(readBytes(dataFile(path), slotNo * SLOT_BYTES, SLOT_BYTES), slotNo)
-      if (typeof header === 'object') writeBytes(dataFile(path), slotNo * SLOT_BYTES, encodeHeader({ ...header, encodingNo: 9 } as Header, slotNo))
+      if (typeof header === 'object')
+        writeBytes(dataFile(path), slotNo * SLOT_BYTES, encodeHeader({ ...header, encodingNo: 9 } as Header, slotNo))
     }
     expectError(() => openEngine(path, UNNAMED), 'ERR_MMAPDB_VERSION', /number 9/)
   })
@@ -103,8 +128,18 @@ describe('the encoding of values', function () {
     const out = scratchPath()
     salvage(resolveOptions(path, UNNAMED), resolveOptions(out, UNNAMED), posixStorage)
     expect(openEngine(out, UNNAMED).get('k')).to.deep.equal({ a: 1 })
-    expectError(() => salvage(resolveOptions(path, UNNAMED), resolveOptions(scratchPath(), { ...UNNAMED, valueEncoding: 'utf8' }), posixStorage), 'ERR_MMAPDB_INVALID', /"json"/)
-    for (let slotNo = 0; slotNo < 4; slotNo++) writeBytes(dataFile(path), slotNo * SLOT_BYTES + 100, Buffer.from('damage'))
+    expectError(
+      () =>
+        salvage(
+          resolveOptions(path, UNNAMED),
+          resolveOptions(scratchPath(), { ...UNNAMED, valueEncoding: 'utf8' }),
+          posixStorage,
+        ),
+      'ERR_MMAPDB_INVALID',
+      /"json"/,
+    )
+    for (let slotNo = 0; slotNo < 4; slotNo++)
+      writeBytes(dataFile(path), slotNo * SLOT_BYTES + 100, Buffer.from('damage'))
     const told = scratchPath()
     salvage(resolveOptions(path, UNNAMED), resolveOptions(told, { ...UNNAMED, valueEncoding: 'json' }), posixStorage)
     expect(openEngine(told, UNNAMED).get('k')).to.deep.equal({ a: 1 })
@@ -128,7 +163,7 @@ describe('the encoding of values', function () {
     for (const reverse of [false, true]) {
       const seen: unknown[] = []
       const walk = engine.range({ reverse }, 'entries') as Iterator<[string, string]>
-      for (let done = false; !done; ) {
+      for (let done = false; !done;) {
         try {
           const next = walk.next()
           done = next.done === true
@@ -151,7 +186,10 @@ describe('the encoding of values', function () {
     try {
       expect(await db.getMany(['a', 'c'])).to.deep.equal(['a', 'c'])
       const refused = await db.getMany(['a', 'b']).catch((error: unknown) => error)
-      expect(refused).to.be.instanceOf(EncodingError).with.property('message').match(/value of key 'b' cannot/)
+      expect(refused)
+        .to.be.instanceOf(EncodingError)
+        .with.property('message')
+        .match(/value of key 'b' cannot/)
       await db.put('b', 'good again')
       await db.del('d')
       expect(await db.verify()).to.have.property('ok', true)

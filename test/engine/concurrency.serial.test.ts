@@ -88,7 +88,10 @@ describe('an engine among others', function () {
     for (const name of names) expectOwn(engine, name, count)
     const expected = contents(engine)
     expectSound(engine)
-    const third = inProcess(path, `const db = open(); say([...db.range(undefined, 'keys')].length); say(verify(db).damage); db.close()`)
+    const third = inProcess(
+      path,
+      `const db = open(); say([...db.range(undefined, 'keys')].length); say(verify(db).damage); db.close()`,
+    )
     await heard(third, expected.length)
     await heard(third, [])
     const versions = expected.map(([key]) => engine.getEntry(key as string)!.version)
@@ -105,7 +108,8 @@ describe('an engine among others', function () {
   it('keeps its snapshots and iterators as they were, whatever others write, free and reuse', async () => {
     const path = scratchPath()
     const engine = openEngine(path)
-    for (let i = 0; i < 400; i++) engine.put(`key ${String(i).padStart(4, '0')}`, Buffer.alloc(i % 40 === 0 ? 5000 : 50, i))
+    for (let i = 0; i < 400; i++)
+      engine.put(`key ${String(i).padStart(4, '0')}`, Buffer.alloc(i % 40 === 0 ? 5000 : 50, i))
     const expected = contents(engine)
     const snapshot = engine.snapshot()
     const forwards = engine.range(undefined, 'entries')
@@ -144,7 +148,8 @@ describe('an engine among others', function () {
     expect(seen).to.deep.equal(expected)
     expect(seenBackwards).to.deep.equal([...expected].reverse())
     expect([...snapshot.range(undefined, 'entries')]).to.deep.equal(expected)
-    for (const [key, value] of expected) expect((snapshot.get(key as string) as Buffer).equals(value as Buffer)).to.equal(true)
+    for (const [key, value] of expected)
+      expect((snapshot.get(key as string) as Buffer).equals(value as Buffer)).to.equal(true)
     expect(contents(engine)).to.not.deep.equal(expected)
     expectSound(engine)
     snapshot.close()
@@ -179,7 +184,9 @@ describe('an engine among others', function () {
         expectGoesOn(engine, `after ${n}`)
         for (const i of await said) {
           if (typeof i !== 'number') continue
-          expect((engine.get(['dying', n, i]) as Buffer).equals(Buffer.alloc(200, i)), `acknowledged ${i}`).to.equal(true)
+          expect((engine.get(['dying', n, i]) as Buffer).equals(Buffer.alloc(200, i)), `acknowledged ${i}`).to.equal(
+            true,
+          )
         }
         expectSound(engine)
       }
@@ -220,7 +227,8 @@ describe('an engine among others', function () {
       expectSound(engine)
       engine.checkpoint(true)
       expectSound(engine)
-      for (const [p, i, length] of acknowledged) expect((engine.get([p, i]) as Buffer).equals(Buffer.alloc(length, i)), `${p} ${i}`).to.equal(true)
+      for (const [p, i, length] of acknowledged)
+        expect((engine.get([p, i]) as Buffer).equals(Buffer.alloc(length, i)), `${p} ${i}`).to.equal(true)
     }
     const recovered = openEngine(crashCopy(path))
     expect(contents(recovered)).to.deep.equal(contents(engine))
@@ -228,14 +236,24 @@ describe('an engine among others', function () {
     engine.close()
     const again = openEngine(path)
     expect(again.recovery!.needed).to.equal(false)
-    for (const [p, i, length] of acknowledged) expect((again.get([p, i]) as Buffer).equals(Buffer.alloc(length, i))).to.equal(true)
+    for (const [p, i, length] of acknowledged)
+      expect((again.get([p, i]) as Buffer).equals(Buffer.alloc(length, i))).to.equal(true)
   })
 
   it('recovers when the first opener is killed in the middle of its recovery', async () => {
     const origin = scratchPath()
     const writer = openEngine(origin)
     for (let i = 0; i < 100; i++) writer.put(i, Buffer.alloc(300, i))
-    for (const point of ['mid-apply', 'mid-recovery', 'checkpoint-begun', 'mid-checkpoint', 'before-headers', 'between-headers', 'after-headers', 'recycling-segment']) {
+    for (const point of [
+      'mid-apply',
+      'mid-recovery',
+      'checkpoint-begun',
+      'mid-checkpoint',
+      'before-headers',
+      'between-headers',
+      'after-headers',
+      'recycling-segment',
+    ]) {
       const path = crashCopy(origin)
       const peer = inProcess(path, 'open()', TINY, { MMAPDB_CRASH_AT: point })
       expect(await peer.ended, point).to.equal('SIGKILL')
@@ -265,7 +283,10 @@ describe('an engine among others', function () {
       for (const peer of peers) await heard(peer, 'ready')
       for (const peer of peers) peer.tell('go')
       const firsts = await Promise.all(peers.map((peer) => peer.next()))
-      expect(firsts.filter((first) => typeof first !== 'boolean'), 'what failed').to.deep.equal([])
+      expect(
+        firsts.filter((first) => typeof first !== 'boolean'),
+        'what failed',
+      ).to.deep.equal([])
       expect(firsts.filter((first) => first === true).length, 'first openers').to.equal(1)
       for (const peer of peers) peer.tell('read')
       for (const peer of peers) await heard(peer, names)
@@ -350,7 +371,10 @@ describe('an engine among others', function () {
     for (let i = 0; i < 200; i++) engine.put(i, Buffer.from('0'))
     const until = 1000
     const peers = [
-      inThread(path, `const db = open(), end = Date.now() + ${until}; let n = 0; while (Date.now() < end) { db.checkpoint(true); n++ } say(n); db.close()`),
+      inThread(
+        path,
+        `const db = open(), end = Date.now() + ${until}; let n = 0; while (Date.now() < end) { db.checkpoint(true); n++ } say(n); db.close()`,
+      ),
       ...[1, 2].map((w) =>
         inThread(
           path,
@@ -376,12 +400,19 @@ describe('an engine among others', function () {
       const now = Number(String(engine.get(0)))
       expect(now).to.be.at.least(last)
       last = now
-      const values = new Set([...engine.range({ reverse: true }, 'entries')].filter((e) => (e as [number])[0] % 2 === 1).map((e) => String((e as [number, Buffer])[1])))
+      const values = new Set(
+        [...engine.range({ reverse: true }, 'entries')]
+          .filter((e) => (e as [number])[0] % 2 === 1)
+          .map((e) => String((e as [number, Buffer])[1])),
+      )
       expect(values.size).to.equal(1)
       expectSound(engine)
       await delay(1)
     }
-    for (const peer of peers) expect(await peer.next()).to.be.a('number').greaterThan(3)
+    for (const peer of peers)
+      expect(await peer.next())
+        .to.be.a('number')
+        .greaterThan(3)
     await Promise.all(peers.map((peer) => peer.ended))
     expectSound(engine)
     // A reader that gets no processor for a while holds slots back, and the file grows by doubling.

@@ -1,5 +1,15 @@
 // What is refused, with which error, and that nothing has changed afterwards.
-import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { verify } from '../../src/maintenance/verify.js'
 import { expect } from 'chai'
@@ -93,7 +103,8 @@ describe('what cannot be opened', function () {
     const path = crashCopy(engine.options.path)
     for (let slotNo = 0; slotNo < 4; slotNo++) {
       const header = decodeHeader(readBytes(dataFile(path), slotNo * SLOT_BYTES, SLOT_BYTES), slotNo)
-      if (typeof header === 'object') writeBytes(dataFile(path), slotNo * SLOT_BYTES, encodeHeader({ ...header, version: 99 } as Header, slotNo))
+      if (typeof header === 'object')
+        writeBytes(dataFile(path), slotNo * SLOT_BYTES, encodeHeader({ ...header, version: 99 } as Header, slotNo))
     }
     const before = readFileSync(dataFile(path))
     expectError(() => openEngine(path), 'ERR_MMAPDB_VERSION', /99/)
@@ -171,22 +182,58 @@ describe('options', () => {
 
   it('out of their limits, of another type or unknown are refused, and those at the limits taken', () => {
     const bad: Record<string, unknown>[] = [
-      { workers: -1 }, { workers: 65 }, { workers: 1.5 }, { workers: '2' }, { workers: Number.NaN },
-      { windowBytes: 65535 }, { windowBytes: 3 * 65536 }, { windowBytes: 2 ** 31 },
-      { reserveBytes: 65536 }, { reserveBytes: 2 ** 45 },
-      { segmentBytes: 4095 }, { segmentBytes: 2 ** 35 }, { checkpointBytes: 65535 }, { checkpointBytes: 2 ** 41 },
-      { timeoutMs: 0 }, { timeoutMs: 3_600_001 }, { timeoutMs: Infinity }, { maxInFlightBytes: 1 }, { maxInFlightBytes: null }, { maxHeldBytes: 65_535 },
+      { workers: -1 },
+      { workers: 65 },
+      { workers: 1.5 },
+      { workers: '2' },
+      { workers: Number.NaN },
+      { windowBytes: 65535 },
+      { windowBytes: 3 * 65536 },
+      { windowBytes: 2 ** 31 },
+      { reserveBytes: 65536 },
+      { reserveBytes: 2 ** 45 },
+      { segmentBytes: 4095 },
+      { segmentBytes: 2 ** 35 },
+      { checkpointBytes: 65535 },
+      { checkpointBytes: 2 ** 41 },
+      { timeoutMs: 0 },
+      { timeoutMs: 3_600_001 },
+      { timeoutMs: Infinity },
+      { maxInFlightBytes: 1 },
+      { maxInFlightBytes: null },
+      { maxHeldBytes: 65_535 },
       { maxHeldBytes: '1' },
-      { valueEncoding: 'xml' }, { valueEncoding: '' }, { createIfMissing: 1 }, { readOnly: 'yes' },
-      { allowNetworkFileSystem: 0 }, { unknown: 1 }, { path: '/x' },
+      { valueEncoding: 'xml' },
+      { valueEncoding: '' },
+      { createIfMissing: 1 },
+      { readOnly: 'yes' },
+      { allowNetworkFileSystem: 0 },
+      { unknown: 1 },
+      { path: '/x' },
     ]
     for (const options of bad) expectError(() => resolveOptions('/p', options as OpenOptions), 'ERR_MMAPDB_INVALID')
-    expectError(() => resolveOptions('/p', { workers: '2' } as unknown as OpenOptions), 'ERR_MMAPDB_INVALID', /from 0 to 64, not "2"/)
+    expectError(
+      () => resolveOptions('/p', { workers: '2' } as unknown as OpenOptions),
+      'ERR_MMAPDB_INVALID',
+      /from 0 to 64, not "2"/,
+    )
     for (const path of ['', undefined, 7, null]) expectError(() => resolveOptions(path as string), 'ERR_MMAPDB_INVALID')
-    for (const options of [null, 7, 'x']) expectError(() => resolveOptions('/p', options as unknown as OpenOptions), 'ERR_MMAPDB_INVALID')
+    for (const options of [null, 7, 'x'])
+      expectError(() => resolveOptions('/p', options as unknown as OpenOptions), 'ERR_MMAPDB_INVALID')
     for (const good of [
-      {}, { workers: 0 }, { workers: 64 }, { windowBytes: 65536 }, { windowBytes: 2 ** 30 }, { segmentBytes: 4096 }, { segmentBytes: 2 ** 34 },
-      { reserveBytes: 2 ** 20 }, { reserveBytes: 2 ** 20 + 1 }, { reserveBytes: 2 ** 44 }, { checkpointBytes: 2 ** 40 }, { timeoutMs: 1 }, { workers: undefined },
+      {},
+      { workers: 0 },
+      { workers: 64 },
+      { windowBytes: 65536 },
+      { windowBytes: 2 ** 30 },
+      { segmentBytes: 4096 },
+      { segmentBytes: 2 ** 34 },
+      { reserveBytes: 2 ** 20 },
+      { reserveBytes: 2 ** 20 + 1 },
+      { reserveBytes: 2 ** 44 },
+      { checkpointBytes: 2 ** 40 },
+      { timeoutMs: 1 },
+      { workers: undefined },
     ]) {
       resolveOptions('/p', good as OpenOptions)
     }
@@ -199,7 +246,19 @@ describe('bad input', function () {
   this.timeout(30_000)
   afterEach(cleanUp)
 
-  const badKeys = [undefined, Number.NaN, [], [[1]], {}, () => 1, Symbol('s'), new Date(), 'x'.repeat(1025), [undefined], new Uint8Array(1024)] as unknown as Key[]
+  const badKeys = [
+    undefined,
+    Number.NaN,
+    [],
+    [[1]],
+    {},
+    () => 1,
+    Symbol('s'),
+    new Date(),
+    'x'.repeat(1025),
+    [undefined],
+    new Uint8Array(1024),
+  ] as unknown as Key[]
 
   it('in a key is refused by everything that takes one', () => {
     const engine = filled()
@@ -211,7 +270,11 @@ describe('bad input', function () {
         () => engine.has(key),
         () => engine.put(key, some),
         () => engine.del(key),
-        () => engine.batch([{ type: 'put', key: 'good', value: some }, { type: 'del', key }]),
+        () =>
+          engine.batch([
+            { type: 'put', key: 'good', value: some },
+            { type: 'del', key },
+          ]),
         () => engine.batch([{ type: 'put', key, value: some }]),
         () => snapshot.get(key),
         () => snapshot.has(key),
@@ -236,13 +299,21 @@ describe('bad input', function () {
       const engine = openEngine(scratchPath(), { ...TINY, valueEncoding })
       for (const value of bad[valueEncoding]!) {
         expectError(() => engine.put('k', value), 'ERR_MMAPDB_INVALID')
-        expectError(() => engine.batch([{ type: 'put', key: 'a', value: good[valueEncoding]![0] }, { type: 'put', key: 'k', value }]), 'ERR_MMAPDB_INVALID')
+        expectError(
+          () =>
+            engine.batch([
+              { type: 'put', key: 'a', value: good[valueEncoding]![0] },
+              { type: 'put', key: 'k', value },
+            ]),
+          'ERR_MMAPDB_INVALID',
+        )
       }
       expect(engine.stats().entries).to.equal(0)
       good[valueEncoding]!.forEach((value, i) => {
         engine.put(i, value)
         const got = engine.get(i)
-        if (value instanceof Uint8Array) expect(Buffer.from(got as Uint8Array).equals(Buffer.from(value))).to.equal(true)
+        if (value instanceof Uint8Array)
+          expect(Buffer.from(got as Uint8Array).equals(Buffer.from(value))).to.equal(true)
         else expect(got).to.deep.equal(value)
       })
       expectSound(engine)
@@ -252,19 +323,28 @@ describe('bad input', function () {
   it('in a batch refuses all of it', () => {
     const engine = filled()
     const good: BatchOperation = { type: 'put', key: 'good', value: some }
-    const bad = [{ type: 'move', key: 'k' }, {}, null, undefined, { key: 'k', value: some }, 7] as unknown as BatchOperation[]
-    for (const operation of bad) refused(engine, 'ERR_MMAPDB_INVALID', [() => engine.batch([good, operation]), () => engine.batch([operation])])
+    const bad = [
+      { type: 'move', key: 'k' },
+      {},
+      null,
+      undefined,
+      { key: 'k', value: some },
+      7,
+    ] as unknown as BatchOperation[]
+    for (const operation of bad)
+      refused(engine, 'ERR_MMAPDB_INVALID', [() => engine.batch([good, operation]), () => engine.batch([operation])])
     const ones: [unknown, RegExp][] = [
       [{ type: 'delete', key: 'k' }, /operation 1 has "delete"/],
       [{ type: 'put', key: 'k' }, /^Operation 1 of the batch: .*, not undefined\. Delete the key instead/],
       [{ type: 'del', key: new Date(0) }, /^Operation 1 of the batch: A key must be .* not a Date; its getTime/],
     ]
-    for (const [operation, message] of ones) expect(() => engine.batch([good, operation as BatchOperation])).to.throw(InvalidError, message)
+    for (const [operation, message] of ones)
+      expect(() => engine.batch([good, operation as BatchOperation])).to.throw(InvalidError, message)
     const failing = function* (): Generator<BatchOperation> {
       yield good
-      throw new Error('the caller\'s own')
+      throw new Error("the caller's own")
     }
-    expect(() => engine.batch(failing())).to.throw('the caller\'s own')
+    expect(() => engine.batch(failing())).to.throw("the caller's own")
     expect(engine.has('good')).to.equal(false)
     engine.batch([])
     expect(engine.stats().entries).to.equal(20)
@@ -273,8 +353,22 @@ describe('bad input', function () {
   it('in a range is refused', () => {
     const engine = filled()
     const bad = [
-      { gte: 1, gt: 1 }, { lte: 1, lt: 1 }, { limit: -1 }, { limit: 1.5 }, { limit: Number.NaN }, { limit: '3' }, { reverse: 1 }, { from: 1 },
-      { prefix: 7 }, { prefix: true }, { prefix: [] }, { gte: {} }, { lt: Number.NaN }, { prefix: null }, 7, 'x',
+      { gte: 1, gt: 1 },
+      { lte: 1, lt: 1 },
+      { limit: -1 },
+      { limit: 1.5 },
+      { limit: Number.NaN },
+      { limit: '3' },
+      { reverse: 1 },
+      { from: 1 },
+      { prefix: 7 },
+      { prefix: true },
+      { prefix: [] },
+      { gte: {} },
+      { lt: Number.NaN },
+      { prefix: null },
+      7,
+      'x',
     ] as unknown as Range[]
     for (const range of bad) {
       refused(engine, 'ERR_MMAPDB_INVALID', [
@@ -295,7 +389,7 @@ describe('bad input', function () {
     expect(engine.stats().readers.pinned).to.equal(0)
   })
 
-  it('is not kept by what was read: values and keys are the caller\'s own', () => {
+  it("is not kept by what was read: values and keys are the caller's own", () => {
     const engine = filled()
     const value = engine.get('key 1') as Buffer
     value.fill(0)
@@ -321,9 +415,22 @@ describe('what is closed', () => {
     engine.close()
     expect(engine.isClosed).to.equal(true)
     for (const act of [
-      () => engine.get('k'), () => engine.getEntry('k'), () => engine.has('k'), () => engine.range(undefined, 'keys'), () => engine.snapshot(),
-      () => engine.put('k', some), () => engine.del('k'), () => engine.batch([]), () => engine.checkpoint(true), () => engine.stats(), () => verify(engine),
-      () => snapshot.get('k'), () => snapshot.has('k'), () => snapshot.range(undefined, 'keys'), () => iterator.next(), () => ofSnapshot.next(),
+      () => engine.get('k'),
+      () => engine.getEntry('k'),
+      () => engine.has('k'),
+      () => engine.range(undefined, 'keys'),
+      () => engine.snapshot(),
+      () => engine.put('k', some),
+      () => engine.del('k'),
+      () => engine.batch([]),
+      () => engine.checkpoint(true),
+      () => engine.stats(),
+      () => verify(engine),
+      () => snapshot.get('k'),
+      () => snapshot.has('k'),
+      () => snapshot.range(undefined, 'keys'),
+      () => iterator.next(),
+      () => ofSnapshot.next(),
     ]) {
       expectError(act, 'ERR_MMAPDB_CLOSED')
     }
@@ -353,12 +460,16 @@ describe('what is closed', () => {
     this.timeout(60_000)
     const engine = filled()
     const snapshots: EngineSnapshot[] = []
-    expectError(() => {
-      for (let n = 0; ; n++) {
-        snapshots.push(engine.snapshot())
-        engine.put('n', Buffer.from([n]))
-      }
-    }, 'ERR_MMAPDB_TOO_MANY_READERS', /close/)
+    expectError(
+      () => {
+        for (let n = 0; ; n++) {
+          snapshots.push(engine.snapshot())
+          engine.put('n', Buffer.from([n]))
+        }
+      },
+      'ERR_MMAPDB_TOO_MANY_READERS',
+      /close/,
+    )
     expect(snapshots.length).to.equal(4095)
     expect(engine.get('key 1')).to.deep.equal(Buffer.from('1'))
     // Who comes now opens, reads and writes.
@@ -395,8 +506,14 @@ describe('what is closed', () => {
     const pinned = (): number => engine.stats().readers.pinned
     const held = engine.snapshot()
     for (const [range, count] of [
-      [{ limit: 0 }, 0], [{ limit: 1 }, 1], [{ limit: 2, reverse: true }, 2], [{}, 20], [{ reverse: true }, 20], [{ gte: 'key 5', lt: 'key 7' }, 2],
-      [{ gt: 'key 5', lte: 'key 7', reverse: true }, 2], [{ prefix: 'key 1' }, 11],
+      [{ limit: 0 }, 0],
+      [{ limit: 1 }, 1],
+      [{ limit: 2, reverse: true }, 2],
+      [{}, 20],
+      [{ reverse: true }, 20],
+      [{ gte: 'key 5', lt: 'key 7' }, 2],
+      [{ gt: 'key 5', lte: 'key 7', reverse: true }, 2],
+      [{ prefix: 'key 1' }, 11],
     ] as const) {
       const iterator = engine.range(range, 'entries')
       for (let i = 0; i < count; i++) {
@@ -420,7 +537,12 @@ describe('a database that is only read', function () {
   afterEach(cleanUp)
 
   const refuses = (engine: Engine): void => {
-    for (const act of [() => engine.put('k', some), () => engine.del('key 1'), () => engine.batch([]), () => engine.checkpoint(true)]) {
+    for (const act of [
+      () => engine.put('k', some),
+      () => engine.del('key 1'),
+      () => engine.batch([]),
+      () => engine.checkpoint(true),
+    ]) {
       expectError(act, 'ERR_MMAPDB_READ_ONLY')
     }
     expect(engine.stats().entries).to.equal(20)
@@ -454,7 +576,10 @@ describe('a database that is only read', function () {
     expectSound(reader)
     const second = openEngine(there, { ...TINY, readOnly: true })
     refuses(second)
-    expect(() => openEngine(there)).to.throw(MmapdbError).with.property('code').that.is.oneOf(['ERR_MMAPDB_READ_ONLY', 'ERR_MMAPDB_PERMISSION'])
+    expect(() => openEngine(there))
+      .to.throw(MmapdbError)
+      .with.property('code')
+      .that.is.oneOf(['ERR_MMAPDB_READ_ONLY', 'ERR_MMAPDB_PERMISSION'])
     reader.close()
     second.close()
   })

@@ -73,7 +73,10 @@ class Pair {
     this.batch([{ type: 'del', key }], true)
   }
 
-  batch(operations: ({ type: 'put'; key: Key; lengthBytes: number } | { type: 'del'; key: Key })[], single = false): void {
+  batch(
+    operations: ({ type: 'put'; key: Key; lengthBytes: number } | { type: 'del'; key: Key })[],
+    single = false,
+  ): void {
     const version = this.#tail()
     const real: BatchOperation[] = operations.map((o) =>
       o.type === 'put' ? { type: 'put', key: o.key, value: valueOf(o.lengthBytes, ++this.#counter) } : o,
@@ -132,9 +135,11 @@ class Pair {
     const sorted = this.sorted()
     expect(this.engine.stats().entries).to.equal(sorted.length)
     compare([...this.engine.range(undefined, 'entries')] as [Key, Buffer][], sorted)
-    const pick = (): string => (sorted.length === 0 ? encoded('none') : sorted[Math.floor(random() * sorted.length)]![0])
+    const pick = (): string =>
+      sorted.length === 0 ? encoded('none') : sorted[Math.floor(random() * sorted.length)]![0]
     for (let i = 0; i < 40; i++) this.#checkKey(keyOf(pick()))
-    for (const key of ['', 'absent', 0, 1e300, null, [null], new Uint8Array(500), 'zz'.repeat(500)] as Key[]) this.#checkKey(key)
+    for (const key of ['', 'absent', 0, 1e300, null, [null], new Uint8Array(500), 'zz'.repeat(500)] as Key[])
+      this.#checkKey(key)
     for (let i = 0; i < 12; i++) checkRange(this.engine, sorted, pick, random)
     for (const { snapshot, sorted: then } of this.#snapshots) {
       expect(snapshot.entries).to.equal(then.length)
@@ -166,7 +171,8 @@ function compare(got: [Key, Buffer][], expected: Sorted): void {
   expect(got.length).to.equal(expected.length)
   for (let i = 0; i < got.length; i++) {
     const [text, { value }] = expected[i]!
-    if (encoded(got[i]![0]) !== text) expect.fail(`entry ${i} has the key ${String(got[i]![0])} and not ${String(keyOf(text))}`)
+    if (encoded(got[i]![0]) !== text)
+      expect.fail(`entry ${i} has the key ${String(got[i]![0])} and not ${String(keyOf(text))}`)
     if (!value.equals(got[i]![1])) expect.fail(`the value of ${String(keyOf(text))} differs`)
   }
 }
@@ -184,7 +190,9 @@ function checkRange(
     const text = pick()
     // On an entry, or between two.
     const key = keyOf(text)
-    return random() < 0.6 || typeof key !== 'string' || text.length > 1000 ? [key, text] : [`${key}!`, encoded(`${key}!`)]
+    return random() < 0.6 || typeof key !== 'string' || text.length > 1000
+      ? [key, text]
+      : [`${key}!`, encoded(`${key}!`)]
   }
   const lower = random()
   if (lower < 0.6) {
@@ -268,7 +276,14 @@ type Step =
   | { do: 'again'; at: number; length: number }
   | { do: 'drop'; at: number }
   | { do: 'batch'; of: { put: boolean; shape: number; n: number; length: number }[] }
-  | { do: 'run'; order: 'up' | 'down' | 'random' | 'interleaved'; count: number; length: number; batch: boolean; tag: number }
+  | {
+      do: 'run'
+      order: 'up' | 'down' | 'random' | 'interleaved'
+      count: number
+      length: number
+      batch: boolean
+      tag: number
+    }
   | { do: 'clear'; from: number; to: number; batch: boolean; every: number }
   | { do: 'snapshot' | 'checkpoint' | 'reopen' | 'crash' }
   | { do: 'unsnapshot'; n: number }
@@ -339,7 +354,9 @@ function take(pair: Pair, s: Step): void {
       const random = randomFrom(s.count)
       const keys = Array.from({ length: s.count }, (_, i): Key => {
         const at = s.order === 'down' ? s.count - i : s.order === 'random' ? Math.floor(random() * 1e6) : i
-        return s.order === 'interleaved' ? `run ${s.tag} ${i % 3} ${String(i).padStart(6, '0')}` : `run ${s.tag} ${String(at).padStart(6, '0')}`
+        return s.order === 'interleaved'
+          ? `run ${s.tag} ${i % 3} ${String(i).padStart(6, '0')}`
+          : `run ${s.tag} ${String(at).padStart(6, '0')}`
       })
       if (s.batch) return pair.batch(keys.map((key) => ({ type: 'put', key, lengthBytes: s.length })))
       for (const key of keys) pair.put(key, s.length)
@@ -348,7 +365,9 @@ function take(pair: Pair, s: Step): void {
     case 'clear': {
       const texts = pair.sorted().map(([text]) => text)
       const [low, high] = [Math.min(s.from, s.to), Math.max(s.from, s.to)]
-      const gone = texts.slice(Math.floor(low * texts.length), Math.ceil(high * texts.length)).filter((_, i) => i % s.every === 0)
+      const gone = texts
+        .slice(Math.floor(low * texts.length), Math.ceil(high * texts.length))
+        .filter((_, i) => i % s.every === 0)
       if (s.batch) return pair.batch(gone.map((text) => ({ type: 'del', key: keyOf(text) })))
       for (const text of gone) pair.del(keyOf(text))
       return
@@ -402,7 +421,8 @@ describe('the engine, beside a sorted map', function () {
           if (i === 2) pair.snapshot()
         }
         pair.check(random)
-        for (const text of pair.sorted().map(([t]) => t)) if (random() < 0.2) pair.put(keyOf(text), Math.floor(random() * 300))
+        for (const text of pair.sorted().map(([t]) => t))
+          if (random() < 0.2) pair.put(keyOf(text), Math.floor(random() * 300))
         pair.check(random)
         pair.powerCut(random)
         pair.check(random)

@@ -1,5 +1,15 @@
 // Who may do what with whose database, and whom it must not disturb. `npm run test:environments` runs it as root.
-import { describeRows, MEMBER, OTHER, OWNER, ROOT, type CommandStep, type Row, type Step, type User } from '../support/environment.js'
+import {
+  describeRows,
+  MEMBER,
+  OTHER,
+  OWNER,
+  ROOT,
+  type CommandStep,
+  type Row,
+  type Step,
+  type User,
+} from '../support/environment.js'
 
 const PUT = `const db = await open(); await db.put('key', 'value'); await db.close(); return 'put'`
 const GET = `const db = await open({ readOnly: true }); const value = db.get('key'); await db.close(); return value`
@@ -57,7 +67,16 @@ const locksNobodyOut: Row[] = [
   })),
   ...[0o177, 0o377, 0o777].map((umask): Row => ({
     what: `a umask of ${umask.toString(8)}: whoever makes a database can use it, and nobody else`,
-    steps: [puts(OWNER, { umask }), owned('600'), gets(OWNER), puts(OWNER), dies(OWNER), puts(OWNER), owned('600'), refused(OTHER, 'ERR_MMAPDB_PERMISSION')],
+    steps: [
+      puts(OWNER, { umask }),
+      owned('600'),
+      gets(OWNER),
+      puts(OWNER),
+      dies(OWNER),
+      puts(OWNER),
+      owned('600'),
+      refused(OTHER, 'ERR_MMAPDB_PERMISSION'),
+    ],
   })),
   {
     what: 'a write by root to a database that a crash left behind',
@@ -71,17 +90,20 @@ const locksNobodyOut: Row[] = [
     what: 'a reader run by root is the first opener, of a clean database and of one to recover',
     steps: [puts(OWNER), gets(ROOT), owned('644'), puts(OWNER), dies(OWNER), gets(ROOT), owned('644'), puts(OWNER)],
   },
-  { what: 'a write by root beside the owner\'s', steps: [writesOn(OWNER), dies(ROOT), puts(ROOT), owned('644')] },
+  { what: "a write by root beside the owner's", steps: [writesOn(OWNER), dies(ROOT), puts(ROOT), owned('644')] },
   {
-    what: 'root makes a database in a directory of the owner\'s',
+    what: "root makes a database in a directory of the owner's",
     steps: [{ sh: `mkdir $DB; chown ${OWNER.uid}:${OWNER.gid} $DB` }, puts(ROOT), owned('644'), puts(OWNER)],
   },
   {
-    what: 'root is killed while it makes a segment, before that is the owner\'s',
+    what: "root is killed while it makes a segment, before that is the owner's",
     steps: [
       dies(OWNER),
-      { sh: 'last=$(ls $DB/wal | grep -v spare | tail -1); size=$(stat -c %s $DB/wal/$last)\n' +
-          'next=$(printf "%016x.wal" $((0x${last%.wal} + size - 64))); (umask 077; : > $DB/wal/$next)' },
+      {
+        sh:
+          'last=$(ls $DB/wal | grep -v spare | tail -1); size=$(stat -c %s $DB/wal/$last)\n' +
+          'next=$(printf "%016x.wal" $((0x${last%.wal} + size - 64))); (umask 077; : > $DB/wal/$next)',
+      },
       gets(OWNER),
       puts(OWNER),
     ],
@@ -90,7 +112,9 @@ const locksNobodyOut: Row[] = [
     what: 'commands of root: put, load, verify, recover, stats',
     steps: [
       puts(OWNER),
-      ...[['put', 'a', 'b'], ['load', '--ops', '2000', '--quiet'], ['verify'], ['recover'], ['stats']].map((command): CommandStep => ({ as: ROOT, command, status: 0 })),
+      ...[['put', 'a', 'b'], ['load', '--ops', '2000', '--quiet'], ['verify'], ['recover'], ['stats']].map(
+        (command): CommandStep => ({ as: ROOT, command, status: 0 }),
+      ),
       owned('644'),
       puts(OWNER),
     ],
@@ -117,11 +141,16 @@ const staysPrivate: Row[] = [
     steps: [
       puts(OWNER),
       { sh: `chmod ${mode} $DB/data $DB/control $DB/wal/*` },
-      dies(OWNER), owned(mode),
-      dies(ROOT), owned(mode),
-      puts(ROOT, { umask: 0 }), owned(mode),
-      gets(ROOT), owned(mode),
-      puts(OWNER), owned(mode),
+      dies(OWNER),
+      owned(mode),
+      dies(ROOT),
+      owned(mode),
+      puts(ROOT, { umask: 0 }),
+      owned(mode),
+      gets(ROOT),
+      owned(mode),
+      puts(OWNER),
+      owned(mode),
     ],
   })),
   {
@@ -159,15 +188,41 @@ const READ_ONLY = 'chmod -R a-w $DB'
 const whoMayOnlyRead: Row[] = [
   {
     what: 'another user reads a database that nobody has open, and writes are refused',
-    steps: [puts(OWNER), gets(OTHER), refused(OTHER, 'ERR_MMAPDB_PERMISSION'), ...readsByCommands(OTHER), gets(MEMBER), owned('644'), puts(OWNER)],
+    steps: [
+      puts(OWNER),
+      gets(OTHER),
+      refused(OTHER, 'ERR_MMAPDB_PERMISSION'),
+      ...readsByCommands(OTHER),
+      gets(MEMBER),
+      owned('644'),
+      puts(OWNER),
+    ],
   },
   {
     what: 'another user reads what a crash left behind, and leaves it as it is',
-    steps: [dies(OWNER), gets(OTHER), ...readsByCommands(OTHER), gets(OTHER, { options: { workers: 2 } }), owned('644'), puts(OWNER)],
+    steps: [
+      dies(OWNER),
+      gets(OTHER),
+      ...readsByCommands(OTHER),
+      gets(OTHER, { options: { workers: 2 } }),
+      owned('644'),
+      puts(OWNER),
+    ],
   },
   {
     what: 'files and directories that nobody may write to, closed or left by a crash',
-    steps: [puts(OWNER), { sh: READ_ONLY }, gets(OWNER), gets(OTHER), refused(OWNER, 'ERR_MMAPDB_PERMISSION'), { sh: 'chmod -R u+w $DB' }, dies(OWNER), { sh: READ_ONLY }, gets(OWNER), gets(OTHER)],
+    steps: [
+      puts(OWNER),
+      { sh: READ_ONLY },
+      gets(OWNER),
+      gets(OTHER),
+      refused(OWNER, 'ERR_MMAPDB_PERMISSION'),
+      { sh: 'chmod -R u+w $DB' },
+      dies(OWNER),
+      { sh: READ_ONLY },
+      gets(OWNER),
+      gets(OTHER),
+    ],
   },
   {
     what: 'a directory that may not be written to, with files that may',
@@ -177,7 +232,14 @@ const whoMayOnlyRead: Row[] = [
     what: 'in a directory like /tmp, whoever may write the files and not replace them can read, alone and beside others',
     steps: [
       { sh: 'mkdir -m 1777 $DB' },
-      puts(OWNER, { umask: 0 }), gets(OTHER), refused(OTHER, 'ERR_MMAPDB_PERMISSION'), { ...dies(OWNER), umask: 0 }, gets(OTHER), puts(OWNER), writesOn(OWNER), gets(OTHER),
+      puts(OWNER, { umask: 0 }),
+      gets(OTHER),
+      refused(OTHER, 'ERR_MMAPDB_PERMISSION'),
+      { ...dies(OWNER), umask: 0 },
+      gets(OTHER),
+      puts(OWNER),
+      writesOn(OWNER),
+      gets(OTHER),
     ],
   },
   {
@@ -193,9 +255,13 @@ const whoMayOnlyRead: Row[] = [
         gives: { ok: true, same: true },
       },
       puts(OWNER),
-      { as: OWNER, options: { segmentBytes: 4096, checkpointBytes: 65536 }, gives: 'overwritten',
+      {
+        as: OWNER,
+        options: { segmentBytes: 4096, checkpointBytes: 65536 },
+        gives: 'overwritten',
         does: `const db = await open(); for (let r = 0; r < 20; r++) { for (let i = 0; i < 100; i++) await db.put('n' + i, 'y'.repeat(200)); await db.checkpoint() }
-               for (let i = 0; i < 100; i++) await db.del('n' + i); await db.close(); return 'overwritten'` },
+               for (let i = 0; i < 100; i++) await db.del('n' + i); await db.close(); return 'overwritten'`,
+      },
       puts(OWNER),
       dies(OWNER),
       puts(ROOT),
@@ -264,7 +330,12 @@ const whoMayOnlyRead: Row[] = [
   {
     what: 'a reader who opened beside the owner reads on through the lives of owners, closed and killed',
     steps: [
-      { as: OWNER, goesOn: true, does: `const db = await open(); await db.put('key', 'value'); ready(); await sleep(1500); await db.close(); return 'value'`, gives: 'value' },
+      {
+        as: OWNER,
+        goesOn: true,
+        does: `const db = await open(); await db.put('key', 'value'); ready(); await sleep(1500); await db.close(); return 'value'`,
+        gives: 'value',
+      },
       {
         as: OTHER,
         goesOn: true,
@@ -273,24 +344,51 @@ const whoMayOnlyRead: Row[] = [
                const { ok } = await db.verify(); const seen = db.get('n1') !== undefined; await db.close(); return { ok, seen }`,
         gives: { ok: true, seen: true },
       },
-      puts(OWNER), dies(OWNER), puts(OWNER), dies(ROOT), gets(ROOT), gets(MEMBER), puts(OWNER),
+      puts(OWNER),
+      dies(OWNER),
+      puts(OWNER),
+      dies(ROOT),
+      gets(ROOT),
+      gets(MEMBER),
+      puts(OWNER),
     ],
   },
   {
     what: 'a snapshot that nobody may end by hand is ended by maxHeldBytes',
     steps: [
-      { as: OWNER, goesOn: true, options: { maxHeldBytes: 65536, checkpointBytes: 65536 }, gives: true,
+      {
+        as: OWNER,
+        goesOn: true,
+        options: { maxHeldBytes: 65536, checkpointBytes: 65536 },
+        gives: true,
         does: `const db = await open(); for (let i = 0; i < 500; i++) await db.put(i, 'x'.repeat(300)); ready()
                while (!isOver()) { for (let i = 0; i < 500; i++) db.put(i, 'y'.repeat(300)); await db.put(1, 'z'); await sleep(1) }
-               const { heldBytes } = db.stats().readers; await db.close(); return heldBytes < 2 ** 20` },
-      { as: OTHER, gives: 'ERR_MMAPDB_EXPIRED',
+               const { heldBytes } = db.stats().readers; await db.close(); return heldBytes < 2 ** 20`,
+      },
+      {
+        as: OTHER,
+        gives: 'ERR_MMAPDB_EXPIRED',
         does: `const db = await open({ readOnly: true }), snapshot = db.snapshot()
                for (let i = 0; i < 2000; i++) { await sleep(5); if (snapshot.count() !== 500) return 'wrong'; if (db.count() !== 500) return 'wrong, too' }
-               return 'never'` },
-      { as: OTHER, does: `const db = await open({ readOnly: true }); const n = db.count(); await db.close(); return n`, gives: 500 },
+               return 'never'`,
+      },
+      {
+        as: OTHER,
+        does: `const db = await open({ readOnly: true }); const n = db.count(); await db.close(); return n`,
+        gives: 500,
+      },
     ],
   },
-  { what: 'there is no database', steps: [gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }), { sh: 'mkdir $DB' }, gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }), { sh: ': > $DB/data' }, gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' })] },
+  {
+    what: 'there is no database',
+    steps: [
+      gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }),
+      { sh: 'mkdir $DB' },
+      gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }),
+      { sh: ': > $DB/data' },
+      gets(OTHER, { gives: 'ERR_MMAPDB_NOT_FOUND' }),
+    ],
+  },
 ]
 
 const mounts: Row[] = [
@@ -300,10 +398,13 @@ const mounts: Row[] = [
     steps: [
       puts(OWNER),
       { sh: 'mkdir $PLACE/view; mount --bind $PLACE $PLACE/view; mount -o remount,bind,ro $PLACE/view' },
-      ...[ROOT, OTHER].map((as): Step => gets(as, { does: GET.replace('readOnly: true }', "readOnly: true }, place + '/view/db'") })),
+      ...[ROOT, OTHER].map((as): Step =>
+        gets(as, { does: GET.replace('readOnly: true }', "readOnly: true }, place + '/view/db'") }),
+      ),
       writesOn(OWNER),
       ...[ROOT, OTHER].map((as): Step => ({
-        as, gives: true,
+        as,
+        gives: true,
         does: `const db = await open({ readOnly: true }, place + '/view/db'); const before = db.getEntry('n1')?.version ?? 0
                for (let i = 0; i < 1000; i++) { await sleep(5); if (db.get('key') !== 'value') return 'wrong'; if ((db.getEntry('n1')?.version ?? 0) > before) return (await db.verify()).ok }
                return 'nothing new'`,
@@ -314,8 +415,19 @@ const mounts: Row[] = [
   {
     what: 'a file system that is mounted read-only, closed and left by a crash',
     tmpfs: 'size=64m',
-    steps: [puts(OWNER), { sh: 'mount -o remount,ro $PLACE' }, gets(OWNER), gets(ROOT), refused(ROOT, 'ERR_MMAPDB_READ_ONLY'), ...readsByCommands(OTHER),
-      { sh: 'mount -o remount,rw $PLACE' }, dies(OWNER), { sh: 'mount -o remount,ro $PLACE' }, gets(OTHER), gets(ROOT)],
+    steps: [
+      puts(OWNER),
+      { sh: 'mount -o remount,ro $PLACE' },
+      gets(OWNER),
+      gets(ROOT),
+      refused(ROOT, 'ERR_MMAPDB_READ_ONLY'),
+      ...readsByCommands(OTHER),
+      { sh: 'mount -o remount,rw $PLACE' },
+      dies(OWNER),
+      { sh: 'mount -o remount,ro $PLACE' },
+      gets(OTHER),
+      gets(ROOT),
+    ],
   },
 ]
 
@@ -341,7 +453,17 @@ describeRows('ways of starting a program', [
 const ROWS = `for (let i = 0; i < 200; i++) await db.put(i, 'x'.repeat(500)); for (let i = 0; i < 200; i++) if (db.get(i)?.length !== 500) return 'wrong'`
 
 const limits: Row[] = [
-  { what: 'few descriptors', steps: [{ limits: { n: 128 }, options: { workers: 1 }, does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
+  {
+    what: 'few descriptors',
+    steps: [
+      {
+        limits: { n: 128 },
+        options: { workers: 1 },
+        does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`,
+        gives: 'done',
+      },
+    ],
+  },
   {
     what: 'no descriptor left: a typed error, and it works once there are some',
     steps: [
@@ -356,7 +478,16 @@ const limits: Row[] = [
       },
     ],
   },
-  { what: 'little address space', steps: [{ limits: { v: 6_000_000 }, does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
+  {
+    what: 'little address space',
+    steps: [
+      {
+        limits: { v: 6_000_000 },
+        does: `const db = await open(); ${ROWS}; await db.close(); return 'done'`,
+        gives: 'done',
+      },
+    ],
+  },
   {
     what: 'files that may not grow far: full, and readable',
     steps: [
@@ -370,7 +501,10 @@ const limits: Row[] = [
                await db.close().catch(() => undefined); return code`,
         gives: 'ERR_MMAPDB_FULL',
       },
-      { does: `const db = await open(); const n = db.count(); const { ok } = await db.verify(); await db.put('key', 'value'); await db.close(); return ok && n > 100`, gives: true },
+      {
+        does: `const db = await open(); const n = db.count(); const { ok } = await db.verify(); await db.put('key', 'value'); await db.close(); return ok && n > 100`,
+        gives: true,
+      },
     ],
   },
 ]
@@ -401,19 +535,46 @@ const disks: Row[] = [
 const links: Row[] = [
   {
     what: 'the directory is a symbolic link; wal is one to another place',
-    steps: [{ sh: 'mkdir real; ln -s real $DB' }, puts(ROOT), { sh: 'mv real/wal elsewhere; ln -s $PLACE/elsewhere real/wal' }, puts(ROOT), dies(ROOT), gets(ROOT), gets(OTHER)],
+    steps: [
+      { sh: 'mkdir real; ln -s real $DB' },
+      puts(ROOT),
+      { sh: 'mv real/wal elsewhere; ln -s $PLACE/elsewhere real/wal' },
+      puts(ROOT),
+      dies(ROOT),
+      gets(ROOT),
+      gets(OTHER),
+    ],
   },
   {
     what: 'a link in the place of a file that root is about to make is not followed to give a file away',
     needsRoot: true,
     steps: [
-      { sh: `mkdir $DB; chown ${OWNER.uid}:${OWNER.gid} $DB; : > $PLACE/roots; chmod 600 $PLACE/roots; ln -s $PLACE/roots $DB/control` },
+      {
+        sh: `mkdir $DB; chown ${OWNER.uid}:${OWNER.gid} $DB; : > $PLACE/roots; chmod 600 $PLACE/roots; ln -s $PLACE/roots $DB/control`,
+      },
       puts(ROOT),
-      { does: `const s = fs.statSync(place + '/roots'); return s.uid + ' ' + (s.mode & 0o777).toString(8) + ' ' + s.size`, gives: '0 600 0' },
+      {
+        does: `const s = fs.statSync(place + '/roots'); return s.uid + ' ' + (s.mode & 0o777).toString(8) + ' ' + s.size`,
+        gives: '0 600 0',
+      },
     ],
   },
-  { what: 'a relative path, from a directory that goes', steps: [{ sh: 'mkdir here' }, { in: 'here', does: `const db = await open({}, '../db'); fs.rmdirSync(place + '/here'); ${ROWS}; await db.close(); return 'done'`, gives: 'done' }] },
-  { what: 'a file system that runs no programs', tmpfs: 'size=64m,noexec,nosuid,nodev', steps: [puts(ROOT), dies(ROOT), gets(ROOT)] },
+  {
+    what: 'a relative path, from a directory that goes',
+    steps: [
+      { sh: 'mkdir here' },
+      {
+        in: 'here',
+        does: `const db = await open({}, '../db'); fs.rmdirSync(place + '/here'); ${ROWS}; await db.close(); return 'done'`,
+        gives: 'done',
+      },
+    ],
+  },
+  {
+    what: 'a file system that runs no programs',
+    tmpfs: 'size=64m,noexec,nosuid,nodev',
+    steps: [puts(ROOT), dies(ROOT), gets(ROOT)],
+  },
 ]
 
 describeRows('limits', limits)

@@ -93,7 +93,8 @@ describe('files changed beneath those who have them open', function () {
 
   const lost: Record<string, (path: string) => void> = {
     'the segment of the log removed': (path) => rmSync(walFile(path, segmentStarts(path).at(-1)!)),
-    'the segment of the log renamed': (path) => renameSync(walFile(path, segmentStarts(path).at(-1)!), join(path, 'elsewhere')),
+    'the segment of the log renamed': (path) =>
+      renameSync(walFile(path, segmentStarts(path).at(-1)!), join(path, 'elsewhere')),
     'the segment of the log replaced by a copy': (path) => {
       const file = walFile(path, segmentStarts(path).at(-1)!)
       copyFileSync(file, join(path, 'copy'))
@@ -149,7 +150,11 @@ describe('files changed beneath those who have them open', function () {
     const { engine, peer, ask } = await running(path)
     renameSync(dataFile(path), `${path}.elsewhere`)
     expect(opening(path)).to.equal('ERR_MMAPDB_CORRUPT')
-    expectError(() => engine.put('mine', Buffer.from('1')), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /Writes are refused.*data was removed or replaced/)
+    expectError(
+      () => engine.put('mine', Buffer.from('1')),
+      'ERR_MMAPDB_OUTCOME_UNKNOWN',
+      /Writes are refused.*data was removed or replaced/,
+    )
     expect(await ask('put')).to.equal('ERR_MMAPDB_CORRUPT')
     expect(await ask('get')).to.equal(true)
     expect(expectNothingWrong(engine, 100)).to.equal(100)
@@ -200,7 +205,10 @@ describe('files changed beneath those who have them open', function () {
         () => [...snapshot.range(undefined, 'values')],
         () => engine.checkpoint(true),
       ]) {
-        expect(act).to.throw(MmapdbError).with.property('code').that.is.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
+        expect(act)
+          .to.throw(MmapdbError)
+          .with.property('code')
+          .that.is.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
       }
       expect(await ask('get')).to.be.oneOf([true, 'ERR_MMAPDB_IO', 'ERR_MMAPDB_CORRUPT'])
       expect(opening(path)).to.be.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_NOT_FOUND', 'open'])

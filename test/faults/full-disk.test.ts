@@ -84,7 +84,8 @@ class Life {
   }
   /** Puts until that is refused a few times. */
   fillWith(valueBytes: number, prefix = 'k'): void {
-    for (let n = 0, refused = 0; refused < 3; n++) if (!this.put(`${prefix}${n}`, `${n} `.padEnd(valueBytes, 'v'))) refused++
+    for (let n = 0, refused = 0; refused < 3; n++)
+      if (!this.put(`${prefix}${n}`, `${n} `.padEnd(valueBytes, 'v'))) refused++
   }
   compare(): void {
     expect(new Map(this.engine.range(undefined, 'entries') as Iterable<[string, string]>)).to.deep.equal(this.model)
@@ -135,7 +136,10 @@ describe('a full disk', function () {
           builder.del(scratch, encodeKey(key, scratch))
         }
         const failed = life.engine.finishWrites(life.engine.beginWrites(builder.frame(), undefined))
-        expect(failed.map(({ error }) => error.message), `entry ${at} of ${keys.length}`).to.deep.equal([])
+        expect(
+          failed.map(({ error }) => error.message),
+          `entry ${at} of ${keys.length}`,
+        ).to.deep.equal([])
       }
       life.model.clear()
       life.compare()
@@ -178,7 +182,9 @@ describe('a full disk', function () {
   it('is left as free as it was by a creation that fails', () => {
     for (const kib of [4, 64, 200, 600]) {
       const disk = new SmallDisk(new World(new Schedule(7)).storageFor({ name: 'one', dead: false }), kib * KiB, true)
-      expect(() => Engine.open(resolveOptions('/db', OPTIONS), disk.storage())).to.throw(MmapdbError).with.property('code', 'ERR_MMAPDB_FULL')
+      expect(() => Engine.open(resolveOptions('/db', OPTIONS), disk.storage()))
+        .to.throw(MmapdbError)
+        .with.property('code', 'ERR_MMAPDB_FULL')
       expect(disk.freeBytes(), `of ${kib} KiB`).to.equal(kib * KiB)
     }
   })
@@ -191,7 +197,9 @@ describe('a full disk', function () {
     data.truncate(64 * KiB)
     data.close()
     life.disk.fill()
-    expect(() => life.open()).to.throw(MmapdbError).with.property('code', 'ERR_MMAPDB_FULL')
+    expect(() => life.open())
+      .to.throw(MmapdbError)
+      .with.property('code', 'ERR_MMAPDB_FULL')
     const { readOnly, createIfMissing } = resolveOptions('/db', { readOnly: true })
     life.engine = Engine.open({ ...life.options, readOnly, createIfMissing }, life.disk.storage())
     life.compare()
@@ -219,7 +227,9 @@ describe('a full disk', function () {
     for (let run = Number(process.env['MMAPDB_TEST_RUN'] ?? 0); run < RUNS; run++) {
       const seed = mix(firstSeed, run)
       const random = new Random(seed)
-      const life = new Life(random.between(3, 12) * MiB, random.chance(0.5), { segmentBytes: random.pick([4 * KiB, 64 * KiB, MiB]) })
+      const life = new Life(random.between(3, 12) * MiB, random.chance(0.5), {
+        segmentBytes: random.pick([4 * KiB, 64 * KiB, MiB]),
+      })
       const longest = random.pick([20, 1000, 30_000])
       const key = (): string => `k${random.between(0, 400)}`
       try {

@@ -38,18 +38,30 @@ const FAMILIES: Record<string, Family> = {
     code: 'ENOSPC',
     expected: ['ERR_MMAPDB_FULL'],
   },
-  'a disk that fails to write': { calls: ['write', 'allocate', 'grow data', 'grow control'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
+  'a disk that fails to write': {
+    calls: ['write', 'allocate', 'grow data', 'grow control'],
+    code: 'EIO',
+    expected: ['ERR_MMAPDB_IO'],
+  },
   'a disk that fails to read': { calls: ['read', 'list', 'look'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
   'a disk that fails to flush the log': { calls: ['flush log'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
   'a disk that fails to flush the data file': { calls: ['flush data'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
   'a disk that fails to flush a directory': { calls: ['flush directory'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
-  'a disk that is found to be full by a flush': { calls: FLUSHES, code: 'ENOSPC', expected: ['ERR_MMAPDB_IO', 'ERR_MMAPDB_FULL'] },
+  'a disk that is found to be full by a flush': {
+    calls: FLUSHES,
+    code: 'ENOSPC',
+    expected: ['ERR_MMAPDB_IO', 'ERR_MMAPDB_FULL'],
+  },
   'a directory that fails': {
     calls: ['rename', 'unlink', 'open', 'create', 'make directory'],
     code: 'EIO',
     expected: ['ERR_MMAPDB_IO'],
   },
-  'a directory that may not be changed': { calls: ['rename', 'unlink', 'create', 'open'], code: 'EACCES', expected: ['ERR_MMAPDB_PERMISSION'] },
+  'a directory that may not be changed': {
+    calls: ['rename', 'unlink', 'create', 'open'],
+    code: 'EACCES',
+    expected: ['ERR_MMAPDB_PERMISSION'],
+  },
   'a file that cannot be cut': { calls: ['truncate'], code: 'EIO', expected: ['ERR_MMAPDB_IO'] },
   'a process without descriptors': { calls: ['open', 'list'], code: 'EMFILE', expected: ['ERR_MMAPDB_IO'] },
   'a system without locks': { calls: ['lock'], code: 'ENOLCK', expected: ['ERR_MMAPDB_IO'] },
@@ -146,7 +158,13 @@ class Scene {
     const before = engine.stats().log.tailLsn
     try {
       if (i % 4 === 3) {
-        engine.batch(Array.from({ length: 20 }, (_, n) => ({ type: 'put' as const, key: `batch ${i % 8} ${n}`, value: `${i}`.repeat(n * 3) })))
+        engine.batch(
+          Array.from({ length: 20 }, (_, n) => ({
+            type: 'put' as const,
+            key: `batch ${i % 8} ${n}`,
+            value: `${i}`.repeat(n * 3),
+          })),
+        )
       } else if (i === 6 || i === 14) engine.put('large', `${i}`.padEnd(i === 6 ? 30_000 : 700_000, 'x'))
       else if (i % 4 === 2) engine.del(`key ${i - 2}`)
       else engine.put(`key ${i}`, `value ${i}`.padEnd(i * 30))
@@ -182,7 +200,9 @@ class Scene {
     }
     for (const [byte, { exclusive, shared }] of this.#world.allLocks) {
       if (byte === LOCK.ATTACHED || byte >= LOCK.PINS) continue
-      expect([exclusive, ...shared].filter(Boolean), `lock ${byte} after ${this.#faults.where.at(-1)}`).to.deep.equal([])
+      expect([exclusive, ...shared].filter(Boolean), `lock ${byte} after ${this.#faults.where.at(-1)}`).to.deep.equal(
+        [],
+      )
     }
   }
 
@@ -190,7 +210,8 @@ class Scene {
   #afterwards(engine: Engine): void {
     const failure = engine.stats().failure
     const flushFailed = this.#faults.where.some((where) => where.startsWith('flush'))
-    if (!flushFailed) expect(failure, `writes stopped for good after ${this.#faults.where.join(', ')}`).to.equal(undefined)
+    if (!flushFailed)
+      expect(failure, `writes stopped for good after ${this.#faults.where.join(', ')}`).to.equal(undefined)
     else if (failure === undefined) {
       // Only an opening, or a closing, is excused.
       expect(this.#errors.length, `a failed flush went unnoticed: ${this.#faults.where.join(', ')}`).to.equal(0)
@@ -221,7 +242,8 @@ class Scene {
 
   #compare(engine: Engine): void {
     const found = new Map<string, string>()
-    for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[string, string]>) found.set(encodedName(key), value)
+    for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[string, string]>)
+      found.set(encodedName(key), value)
     const expected = this.#model.at(engine.parts.control.visibleLsn())
     expect([...found.keys()].sort()).to.deep.equal([...expected.keys()].sort())
     for (const [key, value] of expected) expect(found.get(key) === value, `the value of ${key}`).to.equal(true)
@@ -258,7 +280,10 @@ const SETTINGS: readonly Setting[] = ENDINGS.flatMap((ending) =>
 /** MMAPDB_TEST_RUNS above 1: every call in every setting. Else some of them, chosen by the seed. */
 const EVERYTHING = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1) > 1
 const CHOSEN = 6
-const seed = process.env['MMAPDB_TEST_SEED'] === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(process.env['MMAPDB_TEST_SEED'])
+const seed =
+  process.env['MMAPDB_TEST_SEED'] === undefined
+    ? Math.floor(Math.random() * 2 ** 31)
+    : Number(process.env['MMAPDB_TEST_SEED'])
 
 describe('every call into the system that can fail', function () {
   this.timeout(3_600_000)
@@ -275,7 +300,8 @@ describe('every call into the system that can fail', function () {
     for (const lasting of [false, true]) {
       it(`${name}, ${lasting ? 'for good' : 'once'}`, () => {
         const random = new Random(mix(seed, f, Number(lasting)))
-        const total = (setting: Setting): number => family.calls.reduce((sum, call) => sum + (counts.get(setting)!.get(call) ?? 0), 0)
+        const total = (setting: Setting): number =>
+          family.calls.reduce((sum, call) => sum + (counts.get(setting)!.get(call) ?? 0), 0)
         const cases = EVERYTHING
           ? SETTINGS.flatMap((setting) => Array.from({ length: total(setting) }, (_, i) => ({ setting, n: i + 1 })))
           : Array.from({ length: CHOSEN }, () => {
@@ -284,7 +310,10 @@ describe('every call into the system that can fail', function () {
             })
         for (const { setting, n } of cases) {
           try {
-            expect(new Scene({ calls: family.calls, code: family.code, n, lasting }, family, setting).run(), 'the fault was met').to.equal(true)
+            expect(
+              new Scene({ calls: family.calls, code: family.code, n, lasting }, family, setting).run(),
+              'the fault was met',
+            ).to.equal(true)
           } catch (error) {
             const e = error as Error
             e.message = `call ${n}, ${JSON.stringify(setting)}: ${e.message} (MMAPDB_TEST_SEED=${seed})`
@@ -319,9 +348,13 @@ describe('a flush of the log that goes well', () => {
       isFirst = false
       // The frame has no room in the segment: what the leader is about to flush is flushed first.
       faults.arm({ calls: ['flush log'], code: 'EIO', n: 1, lasting: false })
-      expect(() => other.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+      expect(() => other.put('long', 'x'.repeat(9000)))
+        .to.throw()
+        .with.property('code', 'ERR_MMAPDB_IO')
     }
-    expect(() => leader.put('key', 'value')).to.throw().with.property('code', 'ERR_MMAPDB_OUTCOME_UNKNOWN')
+    expect(() => leader.put('key', 'value'))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_OUTCOME_UNKNOWN')
     expect(isFirst).to.equal(false)
     expect(other.get('key')).to.equal(undefined)
     expect(other.get('before')).to.equal('it')
@@ -336,14 +369,24 @@ describe('a segment that had to be begun again', () => {
     const other = openIn(world, 'other', faults)
     // It is empty and too short for this: it is made anew, and its header is torn meanwhile.
     faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
-    expect(() => other.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    expect(() => other.put('long', 'x'.repeat(9000)))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_IO')
     other.put('a', '1')
     one.put('b', '2')
     other.put('c', '3')
-    expect(contents(one)).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+    expect(contents(one)).to.deep.equal([
+      ['a', '1'],
+      ['b', '2'],
+      ['c', '3'],
+    ])
     // All are killed.
     world.endAllProcesses()
-    expect(contents(openIn(world, 'next'))).to.deep.equal([['a', '1'], ['b', '2'], ['c', '3']])
+    expect(contents(openIn(world, 'next'))).to.deep.equal([
+      ['a', '1'],
+      ['b', '2'],
+      ['c', '3'],
+    ])
   })
 
   it('is no damage if its header is torn, whatever of a frame that never counted lies behind it', () => {
@@ -352,10 +395,14 @@ describe('a segment that had to be begun again', () => {
     const engine = openIn(world, 'one', faults)
     // Too long for an empty segment, which is made anew: its header, then a part of the frame.
     faults.arm({ calls: ['write'], code: 'ENOSPC', n: 2, lasting: false })
-    expect(() => engine.put('long', 'x'.repeat(9000))).to.throw().with.property('code', 'ERR_MMAPDB_FULL')
+    expect(() => engine.put('long', 'x'.repeat(9000)))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_FULL')
     // Made anew once more, for a frame of another length: the header is torn.
     faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
-    expect(() => engine.put('longer', 'x'.repeat(12_000))).to.throw().with.property('code', 'ERR_MMAPDB_IO')
+    expect(() => engine.put('longer', 'x'.repeat(12_000)))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_IO')
     world.endAllProcesses()
     const next = openIn(world, 'next')
     expect(contents(next)).to.deep.equal([])

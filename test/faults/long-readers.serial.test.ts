@@ -2,7 +2,17 @@
 // was ended would read something that was never there.
 import { expect } from 'chai'
 import type { Engine } from '../../src/engine/engine.js'
-import { cleanUp, expectError, expectSound, heard, inProcess, inThread, openEngine, scratchPath, TINY } from '../support/engine.js'
+import {
+  cleanUp,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  inThread,
+  openEngine,
+  scratchPath,
+  TINY,
+} from '../support/engine.js'
 
 const KEYS = 600
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 512 * 1024, reserveBytes: 256 * 1024 * 1024 }
@@ -14,7 +24,13 @@ const ENTRIES_OF_A_LEAF = 30
 
 /** All values of a round are alike, and they are written in one batch: whoever sees two rounds sees a wrong tree. */
 const write = (engine: Engine, round: number): void =>
-  engine.batch(Array.from({ length: KEYS }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(i % 60 === 0 ? 9000 : 150, round) })))
+  engine.batch(
+    Array.from({ length: KEYS }, (_, i) => ({
+      type: 'put' as const,
+      key: i,
+      value: Buffer.alloc(i % 60 === 0 ? 9000 : 150, round),
+    })),
+  )
 
 const READER = `
   const check = (values) => {
@@ -62,7 +78,9 @@ describe('a reader that never finishes', function () {
     write(engine, 1)
     const snapshot = engine.snapshot()
     for (let round = 2; round < 30; round++) write(engine, round)
-    expect([...snapshot.range(undefined, 'values')].every((value) => (value as Buffer).every((byte) => byte === 1))).to.equal(true)
+    expect(
+      [...snapshot.range(undefined, 'values')].every((value) => (value as Buffer).every((byte) => byte === 1)),
+    ).to.equal(true)
     snapshot.close()
   })
 
@@ -87,9 +105,13 @@ describe('a reader that never finishes', function () {
     for (const iterator of [...iterators, own]) {
       // What it has copied already was right, and goes first.
       let left = 0
-      expectError(() => {
-        while (!iterator.next().done) left++
-      }, 'ERR_MMAPDB_EXPIRED', /maxHeldBytes.*Take a new one/)
+      expectError(
+        () => {
+          while (!iterator.next().done) left++
+        },
+        'ERR_MMAPDB_EXPIRED',
+        /maxHeldBytes.*Take a new one/,
+      )
       expect(left, 'entries from then on').to.be.below(ENTRIES_OF_A_LEAF)
     }
     expect(own.next(), 'an iterator that was ended').to.deep.equal({ done: true, value: undefined })
@@ -122,7 +144,10 @@ describe('a reader that never finishes', function () {
     expectSound(engine)
   })
 
-  for (const [kind, start] of [['process', inProcess], ['thread', inThread]] as const) {
+  for (const [kind, start] of [
+    ['process', inProcess],
+    ['thread', inThread],
+  ] as const) {
     it(`reads nothing wrong when it is ended from another ${kind}, in the middle of what it reads`, async () => {
       const path = scratchPath()
       const engine = openEngine(path, LIMITED)

@@ -9,7 +9,17 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
 import type { OpenOptions } from '../../src/engine/options.js'
-import { cleanUp, expectError, expectSound, inProcess, openEngine, scratchDirectory, scratchPath, TINY, type ProcessPeer } from '../support/engine.js'
+import {
+  cleanUp,
+  expectError,
+  expectSound,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
+  type ProcessPeer,
+} from '../support/engine.js'
 import { compiledFile, compiledUrl, inPackage } from '../../src/package-root.js'
 
 const SHIM_SOURCE = inPackage('test/support/failing-calls.c')
@@ -113,7 +123,11 @@ describe('the system', function () {
         expect(await there.ask('put')).to.equal('ERR_MMAPDB_IO')
         expect(await there.ask('checkpoint')).to.equal('ERR_MMAPDB_IO')
       }
-      expectError(() => engine.put('more', Buffer.from('1')), 'ERR_MMAPDB_IO', /Writes are refused.*EIO.*close the database everywhere/)
+      expectError(
+        () => engine.put('more', Buffer.from('1')),
+        'ERR_MMAPDB_IO',
+        /Writes are refused.*EIO.*close the database everywhere/,
+      )
       expectError(() => engine.checkpoint(true), 'ERR_MMAPDB_IO', /Writes are refused/)
       expect(engine.stats().failure).to.match(/Writes are refused/)
       expect(await there.ask('get')).to.equal('value')
@@ -156,9 +170,15 @@ describe('the system', function () {
       const path = scratchPath()
       const engine = openEngine(path, OPTIONS)
       const armed = join(dirname(path), 'armed')
-      const there = servant(path, { ...OPTIONS, timeoutMs: 800 }, {
-        LD_PRELOAD: shim, FAULT_ARMED: armed, FAULT_CLOCK: String(years * 365 * 86_400),
-      })
+      const there = servant(
+        path,
+        { ...OPTIONS, timeoutMs: 800 },
+        {
+          LD_PRELOAD: shim,
+          FAULT_ARMED: armed,
+          FAULT_CLOCK: String(years * 365 * 86_400),
+        },
+      )
       expect(await there.ask('open')).to.equal('ok')
       expect(await there.ask('put')).to.equal('ok')
       const { locks } = engine.parts
@@ -224,7 +244,11 @@ describe('the system', function () {
       } catch (error) { console.log(error.code, error.message, fs.readdirSync('/proc/self/fd').length - before) }
       console.log(dbs.length > 20, dbs.every((db, i) => db.get('a') === i + 1))
       for (const db of dbs) await db.close()`
-    const { stdout, stderr } = spawnSync('sh', ['-c', 'ulimit -v 6000000 && exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8' })
+    const { stdout, stderr } = spawnSync(
+      'sh',
+      ['-c', 'ulimit -v 6000000 && exec "$0" --input-type=module -e "$1"', process.execPath, script],
+      { encoding: 'utf8' },
+    )
     expect(stdout, stderr).to.match(/^ERR_MMAPDB_IO .*ENOMEM.*ulimit -v.* 0\ntrue true\n$/)
   })
 
@@ -296,7 +320,11 @@ describe('the system', function () {
     const mount = scratchDirectory()
     const scene = compiledFile('test/support/full-disk-scene.js')
     const command = 'mount -t tmpfs -o size=9m mmapdb-test "$1" || exit 77; exec "$2" "$3" "$1"'
-    const run = spawnSync('unshare', [isRoot ? '-m' : '-Urm', 'sh', '-c', command, 'sh', mount, process.execPath, scene], { encoding: 'utf8' })
+    const run = spawnSync(
+      'unshare',
+      [isRoot ? '-m' : '-Urm', 'sh', '-c', command, 'sh', mount, process.execPath, scene],
+      { encoding: 'utf8' },
+    )
     if (run.error !== undefined || run.status === 77 || /unshare/.test(run.stderr)) {
       console.log(`      SKIPPED: no file system can be mounted here: ${run.error?.message ?? run.stderr}`)
       this.skip()
@@ -304,4 +332,3 @@ describe('the system', function () {
     expect(run.status, run.stderr + run.stdout).to.equal(0)
   })
 })
-

@@ -13,7 +13,16 @@ import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
 import { frameStride } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
-import { cleanUp, expectError, expectSound, heard, inProcess, openEngine, scratchPath, TINY } from '../support/engine.js'
+import {
+  cleanUp,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  openEngine,
+  scratchPath,
+  TINY,
+} from '../support/engine.js'
 import { Faults, FaultyStorage } from '../support/faulty-storage.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
@@ -105,7 +114,8 @@ describe('a process that is stopped', function () {
       expect(theirs.length).to.be.greaterThan(50)
       engine.put('afterwards', Buffer.from('works'))
       const check = (db: Engine): void => {
-        for (const i of theirs) expect(db.get(['theirs', i])).to.satisfy((b: Buffer) => b.equals(Buffer.alloc(lengthOf(i), i + 1)))
+        for (const i of theirs)
+          expect(db.get(['theirs', i])).to.satisfy((b: Buffer) => b.equals(Buffer.alloc(lengthOf(i), i + 1)))
         for (let i = 0; i < 50; i++) expect(db.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
         outcomes.forEach(({ code, lsn }, i) => {
           const entry = db.getEntry(['meanwhile', i])
@@ -129,10 +139,16 @@ describe('a process that is stopped', function () {
 
   it('while it recovers the database makes openers wait for so long and no longer', async () => {
     const path = scratchPath()
-    const dying = inProcess(path, `const db = open(); for (let i = 0; i < 30; i++) db.put(i, Buffer.from(String(i))); say('written'); await hear()`, OPTIONS)
+    const dying = inProcess(
+      path,
+      `const db = open(); for (let i = 0; i < 30; i++) db.put(i, Buffer.from(String(i))); say('written'); await hear()`,
+      OPTIONS,
+    )
     await heard(dying, 'written')
     await dying.kill()
-    const peer = inProcess(path, `const db = open(); say('open'); await hear(); db.close(); say('closed')`, OPTIONS, { MMAPDB_STOP_AT: 'mid-recovery' })
+    const peer = inProcess(path, `const db = open(); say('open'); await hear(); db.close(); say('closed')`, OPTIONS, {
+      MMAPDB_STOP_AT: 'mid-recovery',
+    })
     await peer.stopped()
     for (const options of [OPTIONS, { ...OPTIONS, readOnly: true }]) {
       expect(outcomeOf(() => openEngine(path, options))).to.equal('ERR_MMAPDB_LOCKED')
@@ -211,7 +227,8 @@ describe('a leader that lacks room which had been promised', function () {
    * promised are held back by a reader that stood still for long while it took its pin.
    */
   function withStalledReader(engine: Engine): { finish: () => void; large: Buffer; letGo: () => void } {
-    const values = (round: number) => Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
+    const values = (round: number) =>
+      Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: i, value: Buffer.alloc(4000, round) }))
     engine.batch(values(1))
     const { control, pins } = engine.parts
     const old = control.readState(newState())[STATE.VISIBLE_LSN]!
@@ -235,9 +252,15 @@ describe('a leader that lacks room which had been promised', function () {
   it('gives up that group only, if an appender that is stopped keeps the file from growing', async () => {
     const path = scratchPath()
     const engine = openEngine(path, WIDE)
-    const peer = inProcess(path, `const db = open(); say('open'); await hear(); db.put('theirs', Buffer.from('1')); say('put'); await hear(); db.close()`, {
-      ...WIDE, timeoutMs: 30_000,
-    }, { MMAPDB_STOP_AT: 'before-append' })
+    const peer = inProcess(
+      path,
+      `const db = open(); say('open'); await hear(); db.put('theirs', Buffer.from('1')); say('put'); await hear(); db.close()`,
+      {
+        ...WIDE,
+        timeoutMs: 30_000,
+      },
+      { MMAPDB_STOP_AT: 'before-append' },
+    )
     await heard(peer, 'open')
     const { finish, large, letGo } = withStalledReader(engine)
     peer.tell('go')

@@ -77,12 +77,20 @@ describe('worker threads that are terminated', function () {
     const { threads, stop } = watched()
     await db.put('first', 1)
     for (let round = 0; round < 3; round++) {
-      const tasks = Promise.allSettled([writeOn(db, acknowledged, round * 40, 40), db.verify(), db.getMany(['first']), db.countAsync()])
+      const tasks = Promise.allSettled([
+        writeOn(db, acknowledged, round * 40, 40),
+        db.verify(),
+        db.getMany(['first']),
+        db.countAsync(),
+      ])
       await delay(5 * round)
       await Promise.all([...threads].map((thread) => thread.terminate()))
       threads.clear()
       for (const { reason } of (await tasks).filter((one) => one.status === 'rejected')) {
-        expect(reason).to.be.instanceOf(MmapdbError).with.property('code').that.is.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
+        expect(reason)
+          .to.be.instanceOf(MmapdbError)
+          .with.property('code')
+          .that.is.oneOf(['ERR_MMAPDB_IO', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
       }
       await db.put('more', round)
       expect(db.get('more')).to.equal(round)
@@ -102,7 +110,10 @@ describe('worker threads that are terminated', function () {
     const engine = openEngine(path, TINY)
     for (let round = 0; round < 8; round++) {
       const peers = [0, 1].map(() =>
-        inThread(path, `const db = open(); say('open'); for (let i = 0; ; i++) { db.put(['theirs', i % 50], Buffer.alloc(i % 7 === 0 ? 5000 : 90, i)); if (i % 40 === 39) db.checkpoint(false) }`),
+        inThread(
+          path,
+          `const db = open(); say('open'); for (let i = 0; ; i++) { db.put(['theirs', i % 50], Buffer.alloc(i % 7 === 0 ? 5000 : 90, i)); if (i % 40 === 39) db.checkpoint(false) }`,
+        ),
       )
       for (const peer of peers) await heard(peer, 'open')
       await delay(random() * 20)
@@ -116,7 +127,8 @@ describe('worker threads that are terminated', function () {
     expectSound(engine)
     engine.close()
     const again = openEngine(path, TINY)
-    for (let round = 0; round < 8; round++) for (let i = 0; i < 5; i++) expect(again.get(['mine', round, i])).to.deep.equal(Buffer.from('value'))
+    for (let round = 0; round < 8; round++)
+      for (let i = 0; i < 5; i++) expect(again.get(['mine', round, i])).to.deep.equal(Buffer.from('value'))
     expectSound(again)
   })
 })

@@ -1,7 +1,17 @@
 // Every byte of the data file, changed one at a time: an operation gives the right answer or throws,
 // and `verify` finds what a read could meet.
 import { expect } from 'chai'
-import { DATA, examine, FULL, makeFixture, randomFrom, segmentsIn, slotCount, SLOT_BYTES, type Fixture } from '../support/hostile.js'
+import {
+  DATA,
+  examine,
+  FULL,
+  makeFixture,
+  randomFrom,
+  segmentsIn,
+  slotCount,
+  SLOT_BYTES,
+  type Fixture,
+} from '../support/hostile.js'
 
 const HEADER_BYTES = 4 * SLOT_BYTES
 const EVERY_BIT = [1, 2, 4, 8, 16, 32, 64, 128]
@@ -22,7 +32,14 @@ describe('a byte of a file that has changed', function () {
   })
 
   /** Changes each byte of [from, to) that is a multiple of `stride` away by what `masks` says, and examines. */
-  function sweep(path: string, from: number, to: number, stride: number, masks: () => number[], codes?: string[]): { flips: number; found: number } {
+  function sweep(
+    path: string,
+    from: number,
+    to: number,
+    stride: number,
+    masks: () => number[],
+    codes?: string[],
+  ): { flips: number; found: number } {
     const { storage } = fixture
     const before = storage.bytes(path)
     let flips = 0
@@ -33,7 +50,9 @@ describe('a byte of a file that has changed', function () {
         try {
           if (!examine(fixture, codes).verified) found++
         } catch (error) {
-          throw new Error(`byte ${at} of ${path}, changed by 0x${mask.toString(16)}: ${(error as Error).message}`, { cause: error })
+          throw new Error(`byte ${at} of ${path}, changed by 0x${mask.toString(16)}: ${(error as Error).message}`, {
+            cause: error,
+          })
         } finally {
           storage.poke(path, at, before.subarray(at, at + 1))
         }

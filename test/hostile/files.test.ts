@@ -10,13 +10,31 @@ import { MmapdbError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { BIN, cleanEnv } from '../support/cli.js'
 import { cleanUp, scratchPath } from '../support/engine.js'
-import { agreesWithItself, DATA, freeSlots, FULL, makeFixture, openIn, examineOpen, slotIn, SLOT_BYTES, TINY, writeOut, type Fixture } from '../support/hostile.js'
+import {
+  agreesWithItself,
+  DATA,
+  freeSlots,
+  FULL,
+  makeFixture,
+  openIn,
+  examineOpen,
+  slotIn,
+  SLOT_BYTES,
+  TINY,
+  writeOut,
+  type Fixture,
+} from '../support/hostile.js'
 
 const LIMIT_MS = 20_000
 
 /** How a command ends; it must not be by a signal, for want of time, or without a word. */
 function mmapdb(...args: string[]): { status: number; stderr: string; stdout: string } {
-  const { status, signal, stderr, stdout } = spawnSync(process.execPath, [BIN, ...args], { timeout: LIMIT_MS, encoding: 'utf8', env: cleanEnv(), input: '' })
+  const { status, signal, stderr, stdout } = spawnSync(process.execPath, [BIN, ...args], {
+    timeout: LIMIT_MS,
+    encoding: 'utf8',
+    env: cleanEnv(),
+    input: '',
+  })
   expect(signal, `mmapdb ${args.join(' ')}`).to.equal(null)
   expect(stderr, `mmapdb ${args.join(' ')}`).to.not.match(/INTERNAL|inside mmapdb/)
   return { status: status!, stderr, stdout }
@@ -52,11 +70,18 @@ describe('a file of a database', function () {
       it(`that is ${what}, ${file}, is refused or made again`, () => {
         const path = written()
         const at =
-          file === 'segment' ? join(path, 'wal', readdirSync(join(path, 'wal')).sort().at(-2)!) : file === 'spare' ? join(path, 'wal', 'spare-0000000000000008') : join(path, file)
+          file === 'segment'
+            ? join(path, 'wal', readdirSync(join(path, 'wal')).sort().at(-2)!)
+            : file === 'spare'
+              ? join(path, 'wal', 'spare-0000000000000008')
+              : join(path, file)
         rmSync(at, { recursive: true, force: true })
         if (!replace(at)) return
         const names = readdirSync(path)
-        for (const open of [() => Engine.inspect(resolveOptions(path, TINY), posixStorage), () => Engine.open(resolveOptions(path, { ...TINY, createIfMissing: false }), posixStorage)]) {
+        for (const open of [
+          () => Engine.inspect(resolveOptions(path, TINY), posixStorage),
+          () => Engine.open(resolveOptions(path, { ...TINY, createIfMissing: false }), posixStorage),
+        ]) {
           try {
             const engine = open()
             try {
@@ -80,7 +105,12 @@ describe('a file of a database', function () {
       const path = written()
       rmSync(join(path, file), { recursive: true, force: true })
       if (!fifo(join(path, file))) continue
-      for (const args of [['verify'], ['recover', '--salvage', scratchPath()], ...(FULL ? [['recover', '--dry-run'], ['wal'], ['slots']] : [])]) mmapdb('--db', path, ...args)
+      for (const args of [
+        ['verify'],
+        ['recover', '--salvage', scratchPath()],
+        ...(FULL ? [['recover', '--dry-run'], ['wal'], ['slots']] : []),
+      ])
+        mmapdb('--db', path, ...args)
     }
   })
 
@@ -107,7 +137,9 @@ describe('a damaged free list', () => {
   it('is made again from the tree: the database opens, says so, is written, and is sound from then on', () => {
     const fixture = makeFixture()
     const { storage } = fixture
-    const chain = Array.from({ length: storage.bytes(DATA).length / SLOT_BYTES }, (_, slotNo) => slotNo).filter((slotNo) => slotIn(storage, slotNo)[4] === 5)
+    const chain = Array.from({ length: storage.bytes(DATA).length / SLOT_BYTES }, (_, slotNo) => slotNo).filter(
+      (slotNo) => slotIn(storage, slotNo)[4] === 5,
+    )
     for (const slotNo of chain) storage.poke(DATA, slotNo * SLOT_BYTES + 33, Buffer.of(0xee))
     const engine = openIn(storage)
     expect(engine.recovery!.freeListDamage).to.include.keys('slotNo', 'why')

@@ -4,7 +4,18 @@ import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
 import { FRAME, frameStride } from '../../src/wal/frame.js'
 import { SEGMENT_HEADER_BYTES, decodeSegmentHeader, segmentStart } from '../../src/wal/segment.js'
-import { DATA, examine, examineLoosely, FULL, makeFixture, MemoryStorage, randomFrom, segmentsIn, SLOT_BYTES, type Fixture } from '../support/hostile.js'
+import {
+  DATA,
+  examine,
+  examineLoosely,
+  FULL,
+  makeFixture,
+  MemoryStorage,
+  randomFrom,
+  segmentsIn,
+  SLOT_BYTES,
+  type Fixture,
+} from '../support/hostile.js'
 
 describe('a log', function () {
   this.timeout(FULL ? 3_600_000 : 60_000)
@@ -30,7 +41,10 @@ describe('a log', function () {
   function framesOf(path: string): number[] {
     const bytes = fixture.storage.bytes(path)
     const frames: number[] = []
-    for (let at = SEGMENT_HEADER_BYTES, lsn = startOf(path); at + FRAME.HEADER_BYTES <= bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn; ) {
+    for (
+      let at = SEGMENT_HEADER_BYTES, lsn = startOf(path);
+      at + FRAME.HEADER_BYTES <= bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn;
+    ) {
       frames.push(at)
       const stride = frameStride(bytes.readUInt32LE(at + FRAME.LENGTH))
       at += stride
@@ -46,7 +60,9 @@ describe('a log', function () {
       const last = path === paths.at(-1) ? framesOf(path).at(-1)! : Infinity
       const end = path === paths.at(-1) ? last : bytes.length
       for (let at = 0; at < end; at += FULL ? 1 : at < SEGMENT_HEADER_BYTES ? 7 : 173) {
-        for (const mask of FULL && at < SEGMENT_HEADER_BYTES ? [1, 2, 4, 8, 16, 32, 64, 128] : [1 << Math.floor(random() * 8)]) {
+        for (const mask of FULL && at < SEGMENT_HEADER_BYTES
+          ? [1, 2, 4, 8, 16, 32, 64, 128]
+          : [1 << Math.floor(random() * 8)]) {
           having(`byte ${at} of ${path}`, (storage) => storage.poke(path, at, Buffer.of(bytes[at]! ^ mask)))
         }
       }
@@ -63,7 +79,8 @@ describe('a log', function () {
       // Where the log ends in the newest segment, nothing says that it went on.
       const newest = path === paths.at(-1)
       having(`${path} missing`, (storage) => storage.unlink(path), newest)
-      for (let length = 0; length < bytes.length; length += FULL ? 1 : 211) having(`${path} of ${length} bytes`, (storage) => storage.openFile(path, 'write').truncate(length), newest)
+      for (let length = 0; length < bytes.length; length += FULL ? 1 : 211)
+        having(`${path} of ${length} bytes`, (storage) => storage.openFile(path, 'write').truncate(length), newest)
       for (const other of [8, startOf(path) + 8, startOf(paths.at(-1)!) + 4096, 2 ** 47]) {
         const name = `/db/wal/${other.toString(16).padStart(16, '0')}.wal`
         if (!paths.includes(name)) having(`${path} doubled as ${name}`, (storage) => storage.put(name, bytes))
@@ -72,8 +89,12 @@ describe('a log', function () {
         having(`${path} doubled as ${name}`, (storage) => storage.put(`/db/wal/${name}.wal`, bytes))
       }
       having(`${path} of another database`, (storage) => storage.put(path, foreign))
-      having('of another database beside it', (storage) => storage.put(`/db/wal/${(8).toString(16).padStart(16, '0')}.wal`, foreign))
-      for (const other of paths) if (other !== path) having(`${other} in place of ${path}`, (storage) => storage.put(path, storage.bytes(other)), newest)
+      having('of another database beside it', (storage) =>
+        storage.put(`/db/wal/${(8).toString(16).padStart(16, '0')}.wal`, foreign),
+      )
+      for (const other of paths)
+        if (other !== path)
+          having(`${other} in place of ${path}`, (storage) => storage.put(path, storage.bytes(other)), newest)
     }
   })
 
@@ -85,22 +106,36 @@ describe('a log', function () {
         for (const at of framesOf(path).slice(FULL ? 0 : -2)) {
           const length = bytes.readUInt32LE(at + FRAME.LENGTH)
           for (const field of [4, 8, 12, 14, 16, 20, 22, 24, 28, 32, 36, 40, 42, 44]) {
-            having(`frame at ${at}, ${value} at ${field}`, (storage) => {
-              const frame = Buffer.from(bytes.subarray(at, at + length))
-              frame.writeUIntLE(value % 2 ** 16, field, 2)
-              if (field !== 14 && field !== 22 && field !== 42) frame.writeUInt32LE(value, field)
-              frame.writeUInt32LE(crc32c(frame.subarray(FRAME.LENGTH, Math.max(8, Math.min(length, frame.readUInt32LE(FRAME.LENGTH)))), salt) >>> 0, 0)
-              storage.poke(path, at, frame)
-            }, true)
+            having(
+              `frame at ${at}, ${value} at ${field}`,
+              (storage) => {
+                const frame = Buffer.from(bytes.subarray(at, at + length))
+                frame.writeUIntLE(value % 2 ** 16, field, 2)
+                if (field !== 14 && field !== 22 && field !== 42) frame.writeUInt32LE(value, field)
+                frame.writeUInt32LE(
+                  crc32c(
+                    frame.subarray(FRAME.LENGTH, Math.max(8, Math.min(length, frame.readUInt32LE(FRAME.LENGTH)))),
+                    salt,
+                  ) >>> 0,
+                  0,
+                )
+                storage.poke(path, at, frame)
+              },
+              true,
+            )
           }
         }
         for (const field of [8, 12, 32, 36, 40, 44]) {
-          having(`segment, ${value} at ${field}`, (storage) => {
-            const header = Buffer.from(bytes.subarray(0, SEGMENT_HEADER_BYTES))
-            header.writeUInt32LE(value, field)
-            header.writeUInt32LE(crc32c(header.subarray(4)) >>> 0, 0)
-            storage.poke(path, 0, header)
-          }, true)
+          having(
+            `segment, ${value} at ${field}`,
+            (storage) => {
+              const header = Buffer.from(bytes.subarray(0, SEGMENT_HEADER_BYTES))
+              header.writeUInt32LE(value, field)
+              header.writeUInt32LE(crc32c(header.subarray(4)) >>> 0, 0)
+              storage.poke(path, 0, header)
+            },
+            true,
+          )
         }
       }
     }
@@ -108,7 +143,8 @@ describe('a log', function () {
 
   it('or a header of another moment than the rest gives the state of some moment, or is refused', () => {
     const moments = [...fixture.moments, fixture]
-    const read = (storage: MemoryStorage, slotNo: number): Buffer => storage.bytes(DATA).subarray(slotNo * SLOT_BYTES, (slotNo + 1) * SLOT_BYTES)
+    const read = (storage: MemoryStorage, slotNo: number): Buffer =>
+      storage.bytes(DATA).subarray(slotNo * SLOT_BYTES, (slotNo + 1) * SLOT_BYTES)
     let opened = 0
     for (let mix = 0; mix < moments.length ** 4; mix += FULL ? 1 : 7) {
       for (const body of moments) {

@@ -6,7 +6,20 @@ import { resolveOptions } from '../../src/engine/options.js'
 import { salvage, type SalvageReport } from '../../src/maintenance/salvage.js'
 import { FRAME, forEachOperation, frameStride } from '../../src/wal/frame.js'
 import { SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
-import { DATA, DB, FULL, makeFixture, MemoryStorage, openIn, randomFrom, segmentsIn, slotCount, SLOT_BYTES, TINY, type Fixture } from '../support/hostile.js'
+import {
+  DATA,
+  DB,
+  FULL,
+  makeFixture,
+  MemoryStorage,
+  openIn,
+  randomFrom,
+  segmentsIn,
+  slotCount,
+  SLOT_BYTES,
+  TINY,
+  type Fixture,
+} from '../support/hostile.js'
 
 const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
 const bytesOf = (key: Key): Buffer => Buffer.from(buffer.subarray(0, encodeKey(key, buffer)))
@@ -37,15 +50,18 @@ describe('salvage', function () {
   function salvaged(storage: MemoryStorage): { report: SalvageReport; found: Map<string, Buffer> } {
     const copy = storage.copy()
     const report = salvage(resolveOptions(DB, TINY), resolveOptions('/out', TINY), copy)
-    for (const [path, bytes] of storage.files()) expect(copy.bytes(path).equals(bytes), `${path} unchanged`).to.equal(true)
+    for (const [path, bytes] of storage.files())
+      expect(copy.bytes(path).equals(bytes), `${path} unchanged`).to.equal(true)
     const out = new MemoryStorage()
-    for (const [path, bytes] of copy.files()) if (path.startsWith('/out/')) out.put(path.replace('/out/', '/db/'), bytes)
+    for (const [path, bytes] of copy.files())
+      if (path.startsWith('/out/')) out.put(path.replace('/out/', '/db/'), bytes)
     out.makeDirectory('/db')
     out.makeDirectory('/db/wal')
     const engine = openIn(out)
     try {
       const found = new Map<string, Buffer>()
-      for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[Key, Buffer]>) found.set(bytesOf(key).toString('latin1'), value)
+      for (const [key, value] of engine.range(undefined, 'entries') as Iterable<[Key, Buffer]>)
+        found.set(bytesOf(key).toString('latin1'), value)
       return { report, found }
     } finally {
       engine.close()
@@ -58,7 +74,10 @@ describe('salvage', function () {
     for (const segment of segmentsIn(storage)) {
       const bytes = storage.bytes(segment)
       let lsn = startOf(segment)
-      for (let at = SEGMENT_HEADER_BYTES; at + FRAME.HEADER_BYTES < bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn; ) {
+      for (
+        let at = SEGMENT_HEADER_BYTES;
+        at + FRAME.HEADER_BYTES < bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn;
+      ) {
         const length = bytes.readUInt32LE(at + FRAME.LENGTH)
         forEachOperation(bytes, at, length, (b, _kind, keyAt, keyLength) => {
           const name = b.toString('latin1', keyAt, keyAt + keyLength)
@@ -75,15 +94,23 @@ describe('salvage', function () {
    * Holds what came out against the model and the list of losses. From LSN `tail` on nothing later is
    * left to prove that there was anything: a log that ends there looks the same.
    */
-  function judge(what: string, { report, found }: { report: SalvageReport; found: Map<string, Buffer> }, tail: number): void {
+  function judge(
+    what: string,
+    { report, found }: { report: SalvageReport; found: Map<string, Buffer> },
+    tail: number,
+  ): void {
     const inTail = (name: string): boolean => (inLog.get(name) ?? []).some(({ lsn }) => lsn >= tail)
     const lostByLog = (name: string): boolean =>
-      (inLog.get(name) ?? []).some(({ lsn }) => report.logGaps.some(({ fromLsn, toLsn }) => lsn >= fromLsn && (toLsn === undefined || lsn < toLsn)))
+      (inLog.get(name) ?? []).some(({ lsn }) =>
+        report.logGaps.some(({ fromLsn, toLsn }) => lsn >= fromLsn && (toLsn === undefined || lsn < toLsn)),
+      )
     const lostByTree = (name: string): boolean => {
       const key = Buffer.from(name, 'latin1')
       return (
         report.lostValues.some((lost) => key.equals(lost)) ||
-        report.lostRanges.some(({ from, to }) => (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0))
+        report.lostRanges.some(
+          ({ from, to }) => (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0),
+        )
       )
     }
     for (const [name, value] of entries) {
@@ -92,13 +119,19 @@ describe('salvage', function () {
       const key = String(decodeKey(Buffer.from(name, 'latin1'), 0, name.length)).slice(0, 12)
       expect(report.complete, `${what}: ${key} is missing, and nothing is said to be`).to.equal(false)
       expect(lostByLog(name) || lostByTree(name), `${what}: ${key} is missing, and not among the losses`).to.equal(true)
-      if (it !== undefined) expect(everWritten.get(name)?.has(it.toString('latin1')), `${what}: the value of ${key} was never written`).to.equal(true)
+      if (it !== undefined)
+        expect(
+          everWritten.get(name)?.has(it.toString('latin1')),
+          `${what}: the value of ${key} was never written`,
+        ).to.equal(true)
     }
     const names = new Set(entries.map(([name]) => name))
     for (const [name, value] of found) {
       if (names.has(name) || inTail(name)) continue
       expect(lostByLog(name) || report.mayBeStale, `${what}: a deleted key is back`).to.equal(true)
-      expect(everWritten.get(name)?.has(value.toString('latin1')), `${what}: a value that was never written`).to.equal(true)
+      expect(everWritten.get(name)?.has(value.toString('latin1')), `${what}: a value that was never written`).to.equal(
+        true,
+      )
     }
   }
 
@@ -121,7 +154,9 @@ describe('salvage', function () {
   it('loses what one damaged slot held and no more, whichever it is', () => {
     for (let slotNo = 0; slotNo < slotCount(fixture.storage); slotNo++) {
       for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.from([random() * 256])]) {
-        having(`slot ${slotNo}`, (storage) => storage.poke(DATA, slotNo * SLOT_BYTES + (bytes.length === 1 ? Math.floor(random() * SLOT_BYTES) : 0), bytes))
+        having(`slot ${slotNo}`, (storage) =>
+          storage.poke(DATA, slotNo * SLOT_BYTES + (bytes.length === 1 ? Math.floor(random() * SLOT_BYTES) : 0), bytes),
+        )
         if (!FULL) break
       }
     }
@@ -143,12 +178,20 @@ describe('salvage', function () {
       const tail = path === paths.at(-1) ? startOf(path) : lastFrame()
       having(`${path} missing`, (storage) => storage.unlink(path), tail)
       having(`${path} empty`, (storage) => storage.put(path, Buffer.alloc(0)), tail)
-      having(`${path} cut short`, (storage) => storage.openFile(path, 'write').truncate(Math.floor(random() * 4096)), tail)
-      having(`${path} of another`, (storage) => {
-        const bytes = Buffer.from(other.bytes(segmentsIn(other)[0]!))
-        bytes[20]! ^= 1
-        storage.put(path, bytes)
-      }, tail)
+      having(
+        `${path} cut short`,
+        (storage) => storage.openFile(path, 'write').truncate(Math.floor(random() * 4096)),
+        tail,
+      )
+      having(
+        `${path} of another`,
+        (storage) => {
+          const bytes = Buffer.from(other.bytes(segmentsIn(other)[0]!))
+          bytes[20]! ^= 1
+          storage.put(path, bytes)
+        },
+        tail,
+      )
     }
     having('all of the log', (storage) => segmentsIn(storage).forEach((path) => storage.unlink(path)))
   })

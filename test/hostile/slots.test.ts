@@ -48,13 +48,14 @@ describe('a slot of the data file', function () {
   const ofType = (...types: number[]): number[] =>
     Array.from({ length: slots }, (_, slotNo) => slotNo).filter((slotNo) => {
       const bytes = slotIn(fixture.storage, slotNo)
-      return types.includes(bytes[SLOT.TYPE]!) && (crc32c(bytes.subarray(4)) >>> 0) === bytes.readUInt32LE(0)
+      return types.includes(bytes[SLOT.TYPE]!) && crc32c(bytes.subarray(4)) >>> 0 === bytes.readUInt32LE(0)
     })
 
   it('that is zeros, ones or noise is found out', () => {
     for (let slotNo = 0; slotNo < slots; slotNo++) {
       const noise = Buffer.from(Array.from({ length: SLOT_BYTES }, () => Math.floor(random() * 256)))
-      for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES, 0xff), noise]) having(`slot ${slotNo}`, [[slotNo, bytes]])
+      for (const bytes of [Buffer.alloc(SLOT_BYTES), Buffer.alloc(SLOT_BYTES, 0xff), noise])
+        having(`slot ${slotNo}`, [[slotNo, bytes]])
     }
   })
 
@@ -80,10 +81,15 @@ describe('a slot of the data file', function () {
         having(`slot ${from} over ${to}`, [[to, Buffer.from(bytes)]])
         // What it was once, brought back and sealed anew, cannot be told from what it is.
         if (free.has(from) || (free.has(to) && from < to)) continue
-        having(`slot ${from} over ${to}, renumbered`, [[to, resealed(bytes, (slot) => slot.writeUInt32LE(to, SLOT.NUMBER))]])
+        having(`slot ${from} over ${to}, renumbered`, [
+          [to, resealed(bytes, (slot) => slot.writeUInt32LE(to, SLOT.NUMBER))],
+        ])
         if (from < to) {
           const other = slotIn(fixture.storage, to)
-          having(`slots ${from} and ${to} exchanged`, [[to, Buffer.from(bytes)], [from, Buffer.from(other)]])
+          having(`slots ${from} and ${to} exchanged`, [
+            [to, Buffer.from(bytes)],
+            [from, Buffer.from(other)],
+          ])
           having(`slots ${from} and ${to} exchanged and renumbered`, [
             [to, resealed(bytes, (slot) => slot.writeUInt32LE(to, SLOT.NUMBER))],
             [from, resealed(other, (slot) => slot.writeUInt32LE(from, SLOT.NUMBER))],
@@ -99,11 +105,17 @@ describe('a slot of the data file', function () {
       for (const at of [4, 6, 8, 10, 12, 14, 16, 20, 24, 26, 28, 30]) {
         for (const value of EXTREMES_16) {
           if (!FULL && random() > 0.03) continue
-          having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value, at))]])
+          having(`slot ${slotNo}, ${value} at byte ${at}`, [
+            [slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value, at))],
+          ])
         }
       }
       for (const at of [16, 24, 28]) {
-        for (const value of [...EXTREMES_32, slotNo]) if (FULL || random() < 0.1) having(`slot ${slotNo}, ${value} at byte ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
+        for (const value of [...EXTREMES_32, slotNo])
+          if (FULL || random() < 0.1)
+            having(`slot ${slotNo}, ${value} at byte ${at}`, [
+              [slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))],
+            ])
       }
     }
   })
@@ -116,10 +128,20 @@ describe('a slot of the data file', function () {
       for (let i = 0; i < count; i++) {
         const at = SLOT.BODY + i * 12 + 8
         const own = bytes.readUInt32LE(at)
-        const others = [...Array.from({ length: slots + 2 }, (_, n) => n), 255, 256, 1000, 0x7fffffff, 0x80000000, 0xffffffff]
+        const others = [
+          ...Array.from({ length: slots + 2 }, (_, n) => n),
+          255,
+          256,
+          1000,
+          0x7fffffff,
+          0x80000000,
+          0xffffffff,
+        ]
         for (const child of others) {
           if (child === own || (!FULL && random() > 0.1)) continue
-          having(`slot ${slotNo}, child ${i} is ${child}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(child, at))]])
+          having(`slot ${slotNo}, child ${i} is ${child}`, [
+            [slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(child, at))],
+          ])
         }
         for (let j = i + 1; j < count; j++) {
           const exchanged = resealed(bytes, (slot) => {
@@ -139,13 +161,22 @@ describe('a slot of the data file', function () {
       for (let i = 0; i < bytes.readUInt16LE(SLOT.COUNT); i += every) {
         const entry = SLOT.BODY + i * words * 4
         for (const at of [entry + 4, entry + 6]) {
-          for (const value of [...EXTREMES_16, bytes.readUInt16LE(at) + 2, Math.max(0, bytes.readUInt16LE(at) - 2), bytes.readUInt16LE(at) ^ 1]) {
+          for (const value of [
+            ...EXTREMES_16,
+            bytes.readUInt16LE(at) + 2,
+            Math.max(0, bytes.readUInt16LE(at) - 2),
+            bytes.readUInt16LE(at) ^ 1,
+          ]) {
             if (!FULL && random() > 0.1) continue
-            having(`slot ${slotNo}, entry ${i}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value & 0xffff, at))]])
+            having(`slot ${slotNo}, entry ${i}, ${value} at ${at}`, [
+              [slotNo, resealed(bytes, (slot) => slot.writeUInt16LE(value & 0xffff, at))],
+            ])
           }
         }
         for (const value of FULL ? EXTREMES_32 : EXTREMES_32.slice(0, 1)) {
-          having(`slot ${slotNo}, head ${i} is ${value}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, entry))]])
+          having(`slot ${slotNo}, head ${i} is ${value}`, [
+            [slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, entry))],
+          ])
         }
       }
     }
@@ -160,10 +191,21 @@ describe('a slot of the data file', function () {
         if (offsets >>> 31 === 0) continue
         pointers++
         const at = (offsets & 0xffff) + 8 + ((offsets >>> 16) & 0x7fff)
-        for (const value of [...EXTREMES_32, 8999, 4064, 4065, 8128, 512 * 1024 * 1024, slotNo, ...ofType(TYPE.OVERFLOW, TYPE.FREE_LIST)]) {
+        for (const value of [
+          ...EXTREMES_32,
+          8999,
+          4064,
+          4065,
+          8128,
+          512 * 1024 * 1024,
+          slotNo,
+          ...ofType(TYPE.OVERFLOW, TYPE.FREE_LIST),
+        ]) {
           for (const field of [0, 4, 8]) {
             if (bytes.readUInt32LE(at + field) === value) continue
-            having(`slot ${slotNo}, pointer ${i}, ${value} at ${field}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at + field))]])
+            having(`slot ${slotNo}, pointer ${i}, ${value} at ${field}`, [
+              [slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at + field))],
+            ])
           }
         }
       }
@@ -178,7 +220,9 @@ describe('a slot of the data file', function () {
       for (let n = 0; n < Math.max(1, count); n++) {
         for (const value of [...EXTREMES_32, slotNo, slots, slots - 1, 20]) {
           for (const at of [SLOT.BODY + n * 8, SLOT.BODY + n * 8 + 4]) {
-            having(`slot ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]])
+            having(`slot ${slotNo}, ${value} at ${at}`, [
+              [slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))],
+            ])
           }
         }
       }
@@ -190,14 +234,18 @@ describe('a slot of the data file', function () {
       const bytes = slotIn(fixture.storage, slotNo)
       for (const at of [32, 40, 48, 80, 84, 104, 108]) {
         for (const value of EXTREMES_32) {
-          having(`header ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]], () =>
-            examine(fixture, ['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_VERSION']),
+          having(
+            `header ${slotNo}, ${value} at ${at}`,
+            [[slotNo, resealed(bytes, (slot) => slot.writeUInt32LE(value, at))]],
+            () => examine(fixture, ['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_VERSION']),
           )
         }
       }
       for (const at of [64, 72, 88, 96, 112, 120, 128, 136]) {
         for (const value of [...EXTREMES_32, 2 ** 53, 2 ** 53 - 1, 2 ** 63].map(BigInt).concat(2n ** 64n - 1n)) {
-          having(`header ${slotNo}, ${value} at ${at}`, [[slotNo, resealed(bytes, (slot) => slot.writeBigUInt64LE(value, at))]])
+          having(`header ${slotNo}, ${value} at ${at}`, [
+            [slotNo, resealed(bytes, (slot) => slot.writeBigUInt64LE(value, at))],
+          ])
         }
       }
     }

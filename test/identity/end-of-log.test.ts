@@ -8,7 +8,19 @@ import { encodeHeader, headerSlots } from '../../src/engine/format/header.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Log } from '../../src/wal/log.js'
 import { MAX_LSN, USERS_LSN_LIMIT, type Lsn } from '../../src/wal/lsn.js'
-import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, openEngine, scratchPath, SLOT_BYTES, TINY, writeBytes } from '../support/engine.js'
+import {
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  openEngine,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+  writeBytes,
+} from '../support/engine.js'
 
 /** An empty database whose log begins at `lsn`. */
 function databaseAt(lsn: number, segmentBytes = TINY.segmentBytes!): string {
@@ -20,7 +32,14 @@ function databaseAt(lsn: number, segmentBytes = TINY.segmentBytes!): string {
     writeBytes(dataFile(path), slot * SLOT_BYTES, encodeHeader({ ...header!, lsn: lsn as Lsn }, slot))
   }
   for (const name of readdirSync(join(path, 'wal'))) rmSync(join(path, 'wal', name))
-  const log = new Log({ storage: posixStorage, directory: join(path, 'wal'), like: dataFile(path), uuid: header!.uuid, segmentBytes, readOnly: false })
+  const log = new Log({
+    storage: posixStorage,
+    directory: join(path, 'wal'),
+    like: dataFile(path),
+    uuid: header!.uuid,
+    segmentBytes,
+    readOnly: false,
+  })
   log.createSegment(lsn as Lsn, 0)
   log.close()
   return path
@@ -36,14 +55,19 @@ describe('a log near the end of its positions', function () {
     const path = databaseAt(USERS_LSN_LIMIT - 8192)
     const engine = openEngine(path)
     let written = 0
-    expectError(() => {
-      for (; written < 1000; written++) engine.put(written, value)
-    }, 'ERR_MMAPDB_FULL', /used up its positions.*new database.*Nothing was written/s)
+    expectError(
+      () => {
+        for (; written < 1000; written++) engine.put(written, value)
+      },
+      'ERR_MMAPDB_FULL',
+      /used up its positions.*new database.*Nothing was written/s,
+    )
     expect(written).to.be.within(20, 100)
     const { tailLsn, visibleLsn } = engine.stats().log
     expect(tailLsn).to.equal(visibleLsn)
     expect(tailLsn).to.be.at.most(USERS_LSN_LIMIT)
-    for (const act of [() => engine.del(0), () => engine.batch([{ type: 'put', key: 'k', value }])]) expectError(act, 'ERR_MMAPDB_FULL')
+    for (const act of [() => engine.del(0), () => engine.batch([{ type: 'put', key: 'k', value }])])
+      expectError(act, 'ERR_MMAPDB_FULL')
     expect(engine.stats().failure).to.equal(undefined)
     expect(contents(engine).length).to.equal(written)
     // As all processes being killed would leave it, and as a clean close does.

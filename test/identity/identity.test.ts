@@ -10,7 +10,16 @@ import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
-import { cleanUp, expectError, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY } from '../support/engine.js'
+import {
+  cleanUp,
+  expectError,
+  heard,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
+} from '../support/engine.js'
 
 const OPTIONS = { ...TINY, valueEncoding: 'utf8', workers: 2 } as const
 
@@ -50,7 +59,8 @@ describe('a database on a network file system', () => {
     const networked = Object.assign(Object.create(posixStorage) as Storage, {
       fileSystem: (at: string) => (asked.push(at), { name: 'fuse.sshfs', networked: true, readOnly: false }),
     })
-    const attempt = (more = {}): Engine => Engine.open(resolveOptions(path, { ...OPTIONS, workers: 0, ...more }), networked)
+    const attempt = (more = {}): Engine =>
+      Engine.open(resolveOptions(path, { ...OPTIONS, workers: 0, ...more }), networked)
     expectError(() => attempt(), 'ERR_MMAPDB_UNSUPPORTED', /network file system \(fuse.sshfs\)/)
     expect(asked).to.deep.equal([dirname(path)])
     expect(existsSync(path)).to.equal(false)
@@ -70,7 +80,10 @@ describe('a database, once it is open,', function () {
   })
 
   /** Ways in which what its path leads to changes. Each returns where the database is found afterwards. */
-  const changes: Record<string, { readonly given: (base: string) => string; readonly change: (base: string) => string }> = {
+  const changes: Record<
+    string,
+    { readonly given: (base: string) => string; readonly change: (base: string) => string }
+  > = {
     'by a relative path, and the working directory changes': {
       given: (base) => (process.chdir(base), './db'),
       change: (base) => {
@@ -172,7 +185,8 @@ describe('a database, once it is open,', function () {
           for (const key of [...written, 'more 59']) expect(await found(place, key), key).to.not.equal(null)
           const strays = readdirSync(base).filter((name) => existsSync(join(base, name, 'data')))
           for (const stray of strays) {
-            if (join(base, stray) !== place && !place.startsWith(join(base, stray))) expect(await found(join(base, stray), 'put')).to.equal(null)
+            if (join(base, stray) !== place && !place.startsWith(join(base, stray)))
+              expect(await found(join(base, stray), 'put')).to.equal(null)
           }
         })
       }
@@ -233,7 +247,11 @@ describe('a database, once it is open,', function () {
     for (const name of ['data', 'control', 'wal']) renameSync(join(path, name), join(path, `old-${name}`))
     // A thread that has it open already finds out once the write is in the log; one that has not, before.
     expect(await outcome(() => db.put('k', '1'))).to.be.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
-    expect(readdirSync(path).sort(), 'nothing is made in its place').to.deep.equal(['old-control', 'old-data', 'old-wal'])
+    expect(readdirSync(path).sort(), 'nothing is made in its place').to.deep.equal([
+      'old-control',
+      'old-data',
+      'old-wal',
+    ])
     cpSync(other, path, { recursive: true })
     const before = readdirSync(join(path, 'wal'))
     for (const act of [() => db.put('k', '1'), () => db.putSync('k', '1'), () => db.checkpoint()]) {
@@ -261,7 +279,11 @@ describe('a database, once it is open,', function () {
         await db.put(i, 'mine')
         expect(other.get(i)).to.equal('mine')
       }
-      const peer = inProcess(isBound ? join(base, 'bound') : join(base, 'link'), `const db = open(); db.put('p', 'peer'); say(db.get(0)); await hear(); db.close()`, { ...OPTIONS, workers: 0 })
+      const peer = inProcess(
+        isBound ? join(base, 'bound') : join(base, 'link'),
+        `const db = open(); db.put('p', 'peer'); say(db.get(0)); await hear(); db.close()`,
+        { ...OPTIONS, workers: 0 },
+      )
       await heard(peer, 'mine')
       expect(db.get('p')).to.equal('peer')
       await peer.kill()

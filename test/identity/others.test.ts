@@ -2,13 +2,36 @@
 // nobody else's; and which files belong together. If this failed, one careless opener would stop everybody, or the
 // locks of one database guard the log of another.
 import { expect } from 'chai'
-import { copyFileSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { TreeWriter } from '../../src/engine/tree/writer.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { cleanUp, contents, crashCopy, dataFile, expectError, expectSound, heard, inProcess, openEngine, scratchDirectory, scratchPath, TINY, writeBytes } from '../support/engine.js'
+import {
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
+  writeBytes,
+} from '../support/engine.js'
 
 const OPTIONS: OpenOptions = { ...TINY, timeoutMs: 500 }
 const value = Buffer.alloc(120, 1)
@@ -56,13 +79,19 @@ describe('what only one process meets', function () {
   this.timeout(60_000)
   afterEach(cleanUp)
 
-  for (const error of [new RangeError('Array buffer allocation failed'), new TypeError('a bug'), new RangeError('Maximum call stack size exceeded')]) {
+  for (const error of [
+    new RangeError('Array buffer allocation failed'),
+    new TypeError('a bug'),
+    new RangeError('Maximum call stack size exceeded'),
+  ]) {
     it(`${error.name}, ${error.message}: it writes no more, and others lead`, async () => {
       const path = scratchPath()
       const engine = openEngine(path, OPTIONS)
       engine.put('before', value)
       const other = await bystander(path)
-      const unknown = withBug(error, () => expectError(() => engine.put('mine', value), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /did not foresee/))
+      const unknown = withBug(error, () =>
+        expectError(() => engine.put('mine', value), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /did not foresee/),
+      )
       expect(unknown.message).to.include(error.message)
       expectError(() => engine.put('later', value), 'ERR_MMAPDB_IO', /writes no more.*Nothing was written/s)
       expect(engine.get('before')).to.deep.equal(value)
@@ -284,7 +313,11 @@ describe('files that do not belong together', function () {
     expect(times).to.equal(3)
     times = 0
     most = Infinity
-    expectError(() => Engine.open(resolveOptions(path, OPTIONS), swapping), 'ERR_MMAPDB_LOCKED', /replaced again and again/)
+    expectError(
+      () => Engine.open(resolveOptions(path, OPTIONS), swapping),
+      'ERR_MMAPDB_LOCKED',
+      /replaced again and again/,
+    )
     // The mapping is of the file that is in place, and the locks are of another.
     times = 0
     most = 1

@@ -14,12 +14,19 @@ function mounts(...list: readonly { readonly at: string; readonly type: string; 
     let best = -1
     for (let j = 0; j < i; j++) {
       const point = list[j]!.at
-      if ((point === '/' || list[i]!.at === point || list[i]!.at.startsWith(`${point}/`)) && (best < 0 || point.length >= list[best]!.at.length)) best = j
+      if (
+        (point === '/' || list[i]!.at === point || list[i]!.at.startsWith(`${point}/`)) &&
+        (best < 0 || point.length >= list[best]!.at.length)
+      )
+        best = j
     }
     return best
   }
   return list
-    .map(({ at, type, on }, i) => `${20 + i} ${20 + (on ?? above(i))} 8:${i} / ${at} rw,relatime shared:${i} master:2 - ${type} source rw,user_id=0\n`)
+    .map(
+      ({ at, type, on }, i) =>
+        `${20 + i} ${20 + (on ?? above(i))} 8:${i} / ${at} rw,relatime shared:${i} master:2 - ${type} source rw,user_id=0\n`,
+    )
     .join('')
 }
 
@@ -28,19 +35,40 @@ describe('storage: file systems', () => {
 
   it('are told by their magic number where it says enough', () => {
     expect(judgeFileSystem(EXT4, '', '/db')).to.deep.equal({ name: 'ext4', networked: false })
-    for (const [magic, name] of [[0x6969, 'nfs'], [0xff534d42, 'cifs'], [0xfe534d42, 'smb2'], [0x00c36400, 'ceph'], [0x01021997, '9p']] as const) {
+    for (const [magic, name] of [
+      [0x6969, 'nfs'],
+      [0xff534d42, 'cifs'],
+      [0xfe534d42, 'smb2'],
+      [0x00c36400, 'ceph'],
+      [0x01021997, '9p'],
+    ] as const) {
       expect(judgeFileSystem(magic, mounts(root), '/db')).to.deep.equal({ name, networked: true })
     }
   })
 
-  for (const type of ['fuse.sshfs', 'fuse.glusterfs', 'fuse.s3fs', 'fuse.rclone', 'fuse.gvfsd-fuse', 'fuse.unheard-of', 'fuse', 'virtiofs']) {
+  for (const type of [
+    'fuse.sshfs',
+    'fuse.glusterfs',
+    'fuse.s3fs',
+    'fuse.rclone',
+    'fuse.gvfsd-fuse',
+    'fuse.unheard-of',
+    'fuse',
+    'virtiofs',
+  ]) {
     it(`on FUSE, ${type} is no local one`, () => {
-      expect(judgeFileSystem(FUSE, mounts(root, { at: '/mnt', type }), '/mnt/db')).to.deep.equal({ name: type, networked: true })
+      expect(judgeFileSystem(FUSE, mounts(root, { at: '/mnt', type }), '/mnt/db')).to.deep.equal({
+        name: type,
+        networked: true,
+      })
     })
   }
   for (const type of ['fuseblk', 'fuse.fuse-overlayfs', 'fuse.ntfs-3g', 'fuse.exfat']) {
     it(`on FUSE, ${type} is a local one`, () => {
-      expect(judgeFileSystem(FUSE, mounts(root, { at: '/mnt', type }), '/mnt/db')).to.deep.equal({ name: type, networked: false })
+      expect(judgeFileSystem(FUSE, mounts(root, { at: '/mnt', type }), '/mnt/db')).to.deep.equal({
+        name: type,
+        networked: false,
+      })
     })
   }
   it('on FUSE, none is local that nothing more is known about', () => {
@@ -49,13 +77,24 @@ describe('storage: file systems', () => {
   })
 
   it('that are not known are told by their type, and else taken for local', () => {
-    expect(judgeFileSystem(0x1234, mounts(root, { at: '/mnt', type: 'lustre' }), '/mnt/db')).to.deep.equal({ name: 'lustre', networked: true })
-    expect(judgeFileSystem(0x1234, mounts(root, { at: '/mnt', type: 'newfs' }), '/mnt/db')).to.deep.equal({ name: 'newfs', networked: false })
+    expect(judgeFileSystem(0x1234, mounts(root, { at: '/mnt', type: 'lustre' }), '/mnt/db')).to.deep.equal({
+      name: 'lustre',
+      networked: true,
+    })
+    expect(judgeFileSystem(0x1234, mounts(root, { at: '/mnt', type: 'newfs' }), '/mnt/db')).to.deep.equal({
+      name: 'newfs',
+      networked: false,
+    })
     expect(judgeFileSystem(0x1234, '', '/db')).to.deep.equal({ name: '0x1234', networked: false })
   })
 
   it('are found by the mount that a path leads into', () => {
-    const info = mounts(root, { at: '/mnt', type: 'fuse.sshfs' }, { at: '/mnt/disk', type: 'fuseblk' }, { at: '/mnt/disk/deep/er', type: 'tmpfs' })
+    const info = mounts(
+      root,
+      { at: '/mnt', type: 'fuse.sshfs' },
+      { at: '/mnt/disk', type: 'fuseblk' },
+      { at: '/mnt/disk/deep/er', type: 'tmpfs' },
+    )
     for (const [path, type] of [
       ['/', 'ext4'],
       ['/mnt', 'fuse.sshfs'],
@@ -71,14 +110,24 @@ describe('storage: file systems', () => {
   })
 
   it('are the last that was mounted at a place, and none that was mounted over', () => {
-    expect(mountedType(mounts(root, { at: '/mnt', type: 'nfs4' }, { at: '/mnt', type: 'xfs' }), '/mnt/db')).to.equal('xfs')
+    expect(mountedType(mounts(root, { at: '/mnt', type: 'nfs4' }, { at: '/mnt', type: 'xfs' }), '/mnt/db')).to.equal(
+      'xfs',
+    )
     // The second covers the first, which was mounted below it before.
-    expect(mountedType(mounts(root, { at: '/mnt/far', type: 'nfs4' }, { at: '/mnt', type: 'xfs' }), '/mnt/far/db')).to.equal('xfs')
-    expect(mountedType(mounts({ at: '/', type: 'rootfs' }, { at: '/', type: 'ext4' }, { at: '/mnt', type: 'nfs' }), '/db')).to.equal('ext4')
+    expect(
+      mountedType(mounts(root, { at: '/mnt/far', type: 'nfs4' }, { at: '/mnt', type: 'xfs' }), '/mnt/far/db'),
+    ).to.equal('xfs')
+    expect(
+      mountedType(mounts({ at: '/', type: 'rootfs' }, { at: '/', type: 'ext4' }, { at: '/mnt', type: 'nfs' }), '/db'),
+    ).to.equal('ext4')
   })
 
   it('are found at places with blanks, tabs, backslashes and line ends in their names', () => {
-    const info = mounts(root, { at: '/a\\040b\\011c\\134d\\012e', type: 'fuse.sshfs' }, { at: '/\u00fcber', type: 'fuse.s3fs' })
+    const info = mounts(
+      root,
+      { at: '/a\\040b\\011c\\134d\\012e', type: 'fuse.sshfs' },
+      { at: '/\u00fcber', type: 'fuse.s3fs' },
+    )
     expect(mountedType(info, '/a b\tc\\d\ne/db')).to.equal('fuse.sshfs')
     expect(mountedType(info, '/a')).to.equal('ext4')
     expect(mountedType(info, '/\u00fcber/db')).to.equal('fuse.s3fs')

@@ -277,7 +277,7 @@ describe('storage: locks', () => {
     expect(error.code).to.equal('ENOENT')
   })
 
-  it('are found in a range, whoever holds them, but not one\'s own', () => {
+  it("are found in a range, whoever holds them, but not one's own", () => {
     const other = storage.openLocks(path)
     const far = 2 ** 52
     expect(mine.heldByOther(0, Number.MAX_SAFE_INTEGER)).to.equal(-1)

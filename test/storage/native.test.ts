@@ -167,8 +167,14 @@ describe('storage: the native addon', () => {
     for (const args of [[], ['1']]) expect(() => identify!(...args)).to.throw(TypeError)
     for (const args of [[-1], [0.5], [2 ** 31]]) expect(() => identify!(...args)).to.throw(RangeError)
     expect(thrownBy(() => identify!(2 ** 31 - 1)).code).to.equal('EBADF')
-    for (const args of [[], [-100, 1], [-100, '/', '1', 1], [-100, '/', 1]]) expect(() => leadsTo!(...args)).to.throw(TypeError)
-    for (const args of [[-101, '/'], [-100, ''], [-100, 'a\0b']]) expect(() => leadsTo!(...args, 1, 1)).to.throw(RangeError)
+    for (const args of [[], [-100, 1], [-100, '/', '1', 1], [-100, '/', 1]])
+      expect(() => leadsTo!(...args)).to.throw(TypeError)
+    for (const args of [
+      [-101, '/'],
+      [-100, ''],
+      [-100, 'a\0b'],
+    ])
+      expect(() => leadsTo!(...args, 1, 1)).to.throw(RangeError)
     const error = thrownBy(() => leadsTo!(-100, 'x'.repeat(5000), 1, 1))
     expect(error.code).to.equal('ENAMETOOLONG')
     expect(error.syscall).to.equal('statx')
@@ -183,7 +189,13 @@ describe('storage: the native addon', () => {
 
   it('allocates plain files, and refuses what is none', () => {
     for (const args of [[], ['1', 1], [1]]) expect(() => allocate!(...args)).to.throw(TypeError)
-    for (const args of [[-1, 1], [0.5, 1], [2 ** 31, 1], [1, -1]]) expect(() => allocate!(...args)).to.throw(RangeError)
+    for (const args of [
+      [-1, 1],
+      [0.5, 1],
+      [2 ** 31, 1],
+      [1, -1],
+    ])
+      expect(() => allocate!(...args)).to.throw(RangeError)
     const error = thrownBy(() => allocate!(2 ** 31 - 1, 4096))
     expect(error.code).to.equal('EBADF')
     expect(error.errno).to.equal(-9)
@@ -220,7 +232,10 @@ describe('storage: the native addon', () => {
     const load = (before: string): string =>
       spawnSync(
         process.execPath,
-        ['-e', `${before}; import(${JSON.stringify(pathToFileURL(copy).href)}).then(() => console.log('loaded'), error => console.log(error.message))`],
+        [
+          '-e',
+          `${before}; import(${JSON.stringify(pathToFileURL(copy).href)}).then(() => console.log('loaded'), error => console.log(error.message))`,
+        ],
         { encoding: 'utf8' },
       ).stdout
     expect(load('')).to.match(/not built.*npm rebuild mmapdb/)

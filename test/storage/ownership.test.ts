@@ -16,14 +16,24 @@ const whose = (path: string): string => `${fs.statSync(path).uid}:${fs.statSync(
 
 /** An access control list that lets user 12345 read and write, and the group nothing; false if it cannot be set. */
 function setList(path: string): boolean {
-  const entries = [[1, 6, -1], [2, 6, 12345], [4, 0, -1], [16, 6, -1], [32, 0, -1]]
+  const entries = [
+    [1, 6, -1],
+    [2, 6, 12345],
+    [4, 0, -1],
+    [16, 6, -1],
+    [32, 0, -1],
+  ]
   const bytes = `import os, struct, sys
 acl = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', t, p, i & 0xffffffff) for t, p, i in ${JSON.stringify(entries)})
 os.setxattr(sys.argv[1], 'system.posix_acl_access', acl)`
   return spawnSync('python3', ['-c', bytes, path]).status === 0
 }
 const listOf = (path: string): string =>
-  spawnSync('python3', ['-c', `import os, sys; sys.stdout.write(os.getxattr(sys.argv[1], 'system.posix_acl_access').hex())`, path], { encoding: 'utf8' }).stdout
+  spawnSync(
+    'python3',
+    ['-c', `import os, sys; sys.stdout.write(os.getxattr(sys.argv[1], 'system.posix_acl_access').hex())`, path],
+    { encoding: 'utf8' },
+  ).stdout
 
 describe('storage: owners and permissions', () => {
   let directory: string
@@ -41,7 +51,10 @@ describe('storage: owners and permissions', () => {
   /** The ways in which a file or directory comes to be. */
   const makers: Record<string, () => void> = {
     file: () => storage.openFile(path, 'create', model).close(),
-    region: () => storage.openRegion(path, { mode: 'shared', reserveBytes: 65536, windowBytes: 65536, create: true, like: model }).close(),
+    region: () =>
+      storage
+        .openRegion(path, { mode: 'shared', reserveBytes: 65536, windowBytes: 65536, create: true, like: model })
+        .close(),
     directory: () => storage.makeDirectory(path, directory),
   }
 
@@ -92,7 +105,7 @@ describe('storage: owners and permissions', () => {
     expect(modeOf(path), 'behind a link').to.equal('611')
   })
 
-  it('makes a file that is nobody else\'s to read before it has its permissions', () => {
+  it("makes a file that is nobody else's to read before it has its permissions", () => {
     expect(thrownBy(() => storage.openFile(path, 'create', join(directory, 'none'))).code).to.equal('ENOENT')
     expect(modeOf(path)).to.equal('600')
   })
@@ -108,7 +121,7 @@ describe('storage: owners and permissions', () => {
     expect(storage.fitsIn(path, model)).to.equal(false)
   })
 
-  it('passes access control lists on, and never the group\'s share of a list as the group\'s own', function () {
+  it("passes access control lists on, and never the group's share of a list as the group's own", function () {
     fs.chmodSync(model, 0o600)
     if (!setList(model)) return skip(this, 'no access control lists here')
     for (const kind of ['file', 'region']) {
@@ -128,7 +141,11 @@ describe('storage: owners and permissions', () => {
       fs.chmodSync(model, 0o640)
       fs.chownSync(directory, OTHERS, NOBODY)
       fs.chmodSync(directory, 0o2770)
-      const expected = { file: `${NOBODY}:${OTHERS} 640`, region: `${NOBODY}:${OTHERS} 640`, directory: `${OTHERS}:${NOBODY} 2770` }
+      const expected = {
+        file: `${NOBODY}:${OTHERS} 640`,
+        region: `${NOBODY}:${OTHERS} 640`,
+        directory: `${OTHERS}:${NOBODY} 2770`,
+      }
       for (const [kind, owner] of Object.entries(expected)) {
         makers[kind]!()
         expect(whose(path), kind).to.equal(owner)
@@ -138,7 +155,7 @@ describe('storage: owners and permissions', () => {
       expect(storage.fitsIn(path, model)).to.equal(false)
     })
 
-    it('gives the first file of somebody\'s directory to them', () => {
+    it("gives the first file of somebody's directory to them", () => {
       fs.chownSync(directory, NOBODY, OTHERS)
       storage.openRegion(path, { mode: 'shared', reserveBytes: 65536, windowBytes: 65536, create: true }).close()
       expect(whose(path)).to.equal(`${NOBODY}:${OTHERS} ${(0o666 & ~process.umask()).toString(8)}`)

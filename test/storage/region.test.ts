@@ -94,7 +94,10 @@ describe('storage: regions', () => {
       const path = scratchFile()
       /** The flags that the kernel keeps for the mapping: `rr` is random reading. */
       const readsAhead = (): boolean => {
-        const mapping = fs.readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m).find((m) => m.includes(path))!
+        const mapping = fs
+          .readFileSync('/proc/self/smaps', 'utf8')
+          .split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+          .find((m) => m.includes(path))!
         return !/^VmFlags:.* rr/m.test(mapping)
       }
       const options = { ...SHARED, readAheadBytes: 2 * MIB }
@@ -111,7 +114,10 @@ describe('storage: regions', () => {
       expect(readsAhead()).to.equal(true)
       always.close()
       const other = storage.openRegion(path, { ...options, readAheadBytes: 8 * MIB })
-      const peer = inProcess(path, `storage.openRegion(path, ${JSON.stringify(SHARED)}).grow(16 * 2 ** 20); say('grown')`)
+      const peer = inProcess(
+        path,
+        `storage.openRegion(path, ${JSON.stringify(SHARED)}).grow(16 * 2 ** 20); say('grown')`,
+      )
       await peer.next()
       await peer.ended
       expect(readsAhead()).to.equal(true)
@@ -289,7 +295,11 @@ describe('storage: regions', () => {
         try { for (let n = 0; n < 1000; n++) regions.push(open(n)) } catch (error) { console.log(error.code) }
         for (const region of regions) { region.grow(4096); new Uint8Array(region.window(0))[0] = 1 }
         console.log(regions.map((region) => region.windowBytes / 2 ** 20).filter((size, i, all) => size !== all[i - 1]).join())`
-      const limited = spawnSync('sh', ['-c', 'ulimit -v 8000000 && exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8' })
+      const limited = spawnSync(
+        'sh',
+        ['-c', 'ulimit -v 8000000 && exec "$0" --input-type=module -e "$1"', process.execPath, script],
+        { encoding: 'utf8' },
+      )
       expect(limited.stdout, limited.stderr).to.match(/^ENOMEM\n1024,(256,)?(64,)?16\n$/)
     })
 

@@ -43,7 +43,8 @@ export function mmapdb(args: readonly string[], options: RunOptions = {}): Promi
 
 export function cleanEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
   const env = { ...process.env, ...extra }
-  for (const name of ['MMAPDB_PATH', 'MMAPDB_CRASH_AT', 'MMAPDB_STOP_AT', 'FORCE_COLOR']) if (!(name in extra)) delete env[name]
+  for (const name of ['MMAPDB_PATH', 'MMAPDB_CRASH_AT', 'MMAPDB_STOP_AT', 'FORCE_COLOR'])
+    if (!(name in extra)) delete env[name]
   return env
 }
 
@@ -63,7 +64,10 @@ export function hosted(args: readonly string[]): Promise<Outcome> {
 }
 
 function ask(question: Question): Promise<Outcome> {
-  host ??= fork(new URL('./cli-host.js', import.meta.url), { env: cleanEnv(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  host ??= fork(new URL('./cli-host.js', import.meta.url), {
+    env: cleanEnv(),
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   const child = host
   // It keeps this process from ending while it has something to say only.
   child.ref()
@@ -91,7 +95,11 @@ function expectations(run: Run) {
   /** Runs a command on one database; expects success and returns stdout. */
   async function ok(db: string, ...args: string[]): Promise<string> {
     const { code, signal, stdout, stderr } = await run(['--db', db, ...args])
-    expect({ code, signal, stderr: code === 0 ? '' : stderr }, `mmapdb ${args.join(' ')}`).to.deep.equal({ code: 0, signal: null, stderr: '' })
+    expect({ code, signal, stderr: code === 0 ? '' : stderr }, `mmapdb ${args.join(' ')}`).to.deep.equal({
+      code: 0,
+      signal: null,
+      stderr: '',
+    })
     return stdout
   }
 
@@ -103,7 +111,9 @@ function expectations(run: Run) {
   async function fails(exitCode: number, message: RegExp, ...args: string[]): Promise<void> {
     const { code, stderr } = await run(args)
     expect({ args, code, stderr: code === exitCode ? '' : stderr }).to.deep.equal({ args, code: exitCode, stderr: '' })
-    expect(stderr).to.match(message).and.to.match(/^mmapdb: [^\n]*\n$/, 'one line')
+    expect(stderr)
+      .to.match(message)
+      .and.to.match(/^mmapdb: [^\n]*\n$/, 'one line')
   }
   return { ok, json, fails }
 }
@@ -114,7 +124,12 @@ export const { ok, json, fails } = expectations(hosted)
 export const real = expectations(mmapdb)
 
 /** Failure of the real command line, and with --json an object with a code. */
-export async function failsInJsonToo(exitCode: number, errorCode: string, message: RegExp, ...args: string[]): Promise<void> {
+export async function failsInJsonToo(
+  exitCode: number,
+  errorCode: string,
+  message: RegExp,
+  ...args: string[]
+): Promise<void> {
   await real.fails(exitCode, message, ...args)
   const { code, stdout, stderr } = await hosted(['--json', ...args])
   expect({ code, stdout }).to.deep.equal({ code: exitCode, stdout: '' })
@@ -143,9 +158,12 @@ export function removeScratch(): void {
 export async function crashed(writes: number): Promise<string> {
   const db = scratchDb()
   await ok(db, 'put', 'before', 'the crash')
-  const { signal } = await mmapdb(['--db', db, 'load', '--ops', '1000', '--workers', '1', '--quiet', '--segment-bytes', '1MiB'], {
-    env: { MMAPDB_CRASH_AT: `after-flush:${writes}` },
-  })
+  const { signal } = await mmapdb(
+    ['--db', db, 'load', '--ops', '1000', '--workers', '1', '--quiet', '--segment-bytes', '1MiB'],
+    {
+      env: { MMAPDB_CRASH_AT: `after-flush:${writes}` },
+    },
+  )
   expect(signal).to.equal('SIGKILL')
   return db
 }

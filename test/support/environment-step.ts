@@ -32,7 +32,9 @@ const tools = {
   ready: () => void process.send!({ ready: true }),
   isOver: () => over,
 }
-const run = new Function(...Object.keys(tools), `return (async () => { ${does} })()`) as (...tools: unknown[]) => Promise<unknown>
+const run = new Function(...Object.keys(tools), `return (async () => { ${does} })()`) as (
+  ...tools: unknown[]
+) => Promise<unknown>
 try {
   answer(await run(...Object.values(tools)))
 } catch (error) {

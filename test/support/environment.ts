@@ -133,7 +133,8 @@ export async function carryOut(row: Row): Promise<void> {
   mkdirSync(place)
   const path = join(place, 'db')
   const running: { step: Step; it: Running }[] = []
-  if (row.tmpfs !== undefined) expect(spawnSync('mount', ['-t', 'tmpfs', '-o', row.tmpfs, 'mmapdb-test', place]).status, 'mount').to.equal(0)
+  if (row.tmpfs !== undefined)
+    expect(spawnSync('mount', ['-t', 'tmpfs', '-o', row.tmpfs, 'mmapdb-test', place]).status, 'mount').to.equal(0)
   try {
     chmodSync(place, 0o777)
     for (const [i, step] of row.steps.entries()) {
@@ -155,20 +156,34 @@ export async function carryOut(row: Row): Promise<void> {
   } finally {
     for (const { it } of running) it.child.kill('SIGKILL')
     // Mounts made by steps lie below the place.
-    spawnSync('sh', ['-c', 'for m in $(grep -F " $0/" /proc/self/mounts | cut -d" " -f2 | tac); do umount -l "$m"; done', base])
+    spawnSync('sh', [
+      '-c',
+      'for m in $(grep -F " $0/" /proc/self/mounts | cut -d" " -f2 | tac); do umount -l "$m"; done',
+      base,
+    ])
     rmSync(base, { recursive: true, force: true })
   }
 }
 
 function runShell(lines: string, place: string, path: string, which: string): void {
-  const { status, stderr } = spawnSync('sh', ['-ec', lines], { cwd: place, encoding: 'utf8', env: { ...process.env, DB: path, PLACE: place } })
+  const { status, stderr } = spawnSync('sh', ['-ec', lines], {
+    cwd: place,
+    encoding: 'utf8',
+    env: { ...process.env, DB: path, PLACE: place },
+  })
   expect(status, `${which}: ${lines}: ${stderr}`).to.equal(0)
 }
 
 function runCommand({ as, command, status, prints }: CommandStep, place: string, path: string, which: string): void {
   const user = isRoot && as !== undefined ? { uid: as.uid, gid: as.gid } : {}
-  const options = { cwd: place, encoding: 'utf8', env: { PATH: process.env['PATH'], HOME: place, MMAPDB_PATH: path }, ...user } as const
-  if (spawnSync(process.execPath, ['-e', `require('fs').readFileSync(${JSON.stringify(BIN)})`], options).status !== 0) return
+  const options = {
+    cwd: place,
+    encoding: 'utf8',
+    env: { PATH: process.env['PATH'], HOME: place, MMAPDB_PATH: path },
+    ...user,
+  } as const
+  if (spawnSync(process.execPath, ['-e', `require('fs').readFileSync(${JSON.stringify(BIN)})`], options).status !== 0)
+    return
   const result = spawnSync(process.execPath, [BIN, ...command], options)
   expect(result.status, `${which}: ${command.join(' ')}: ${result.stdout}${result.stderr}`).to.equal(status)
   if (typeof prints === 'string') expect(result.stdout.trim(), which).to.equal(prints)
@@ -180,7 +195,8 @@ export function describeRows(title: string, rows: readonly Row[]): void {
   describe(title, function () {
     this.timeout(120_000)
     for (const row of rows) {
-      const needsRoot = row.needsRoot ?? (row.tmpfs !== undefined || row.steps.some((step) => 'as' in step && step.as !== undefined))
+      const needsRoot =
+        row.needsRoot ?? (row.tmpfs !== undefined || row.steps.some((step) => 'as' in step && step.as !== undefined))
       if (needsRoot && !isRoot) it.skip(`${row.what} (skipped: it takes root)`)
       else it(row.what, () => carryOut(row))
     }

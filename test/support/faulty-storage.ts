@@ -218,7 +218,8 @@ class FaultyRegion extends Counted implements Region {
   }
   grow(sizeBytes: number): void {
     // Memory does not run out.
-    if (sizeBytes > this.inner.sizeBytes() && this.path !== '') this.faults.check(this.path.endsWith('data') ? 'grow data' : 'grow control', this.path)
+    if (sizeBytes > this.inner.sizeBytes() && this.path !== '')
+      this.faults.check(this.path.endsWith('data') ? 'grow data' : 'grow control', this.path)
     this.inner.grow(sizeBytes)
   }
   truncate(sizeBytes: number): void {

@@ -47,15 +47,22 @@ async function main(): Promise<void> {
   }
   const check = (db: typeof engine, counts: number[]): void => {
     names.forEach((name, i) => {
-      for (let n = 0; n < counts[i]!; n++) expect((db.get([name, n]) as Buffer).equals(Buffer.alloc(3000, n))).to.equal(true)
+      for (let n = 0; n < counts[i]!; n++)
+        expect((db.get([name, n]) as Buffer).equals(Buffer.alloc(3000, n))).to.equal(true)
     })
     expect(db.get('mine')).to.deep.equal(Buffer.from('value'))
     expectSound(db)
   }
   const full = await write()
-  expect(full.map(({ codes }) => codes.join()), 'all are refused').to.deep.equal(names.map(() => 'ERR_MMAPDB_FULL'))
+  expect(
+    full.map(({ codes }) => codes.join()),
+    'all are refused',
+  ).to.deep.equal(names.map(() => 'ERR_MMAPDB_FULL'))
   expect(full.map(({ failure }) => failure)).to.deep.equal(names.map(() => 'none'))
-  check(engine, full.map(({ n }) => n))
+  check(
+    engine,
+    full.map(({ n }) => n),
+  )
 
   rmSync(ballast)
   const more = await write()
@@ -63,13 +70,19 @@ async function main(): Promise<void> {
     expect(n, `writes of ${names[i]} after there was room again`).to.be.greaterThan(full[i]!.n + 20)
     expect(failure).to.equal('none')
   })
-  check(engine, more.map(({ n }) => n))
+  check(
+    engine,
+    more.map(({ n }) => n),
+  )
   for (const peer of peers) {
     peer.tell('close')
     expect(await peer.next()).to.equal('closed')
   }
   engine.close()
-  check(openEngine(path, OPTIONS), more.map(({ n }) => n))
+  check(
+    openEngine(path, OPTIONS),
+    more.map(({ n }) => n),
+  )
 }
 
 main().then(cleanUp, (error) => {

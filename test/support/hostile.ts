@@ -97,13 +97,32 @@ export function makeFixture(): Fixture {
   for (let i = 60; i < 75; i++) put(keyOf(i), valueOf(-i, 100))
   for (let i = 0; i < 6; i++) del(i)
   put('short', valueOf(9, 4100))
-  engine.batch([{ type: 'put', key: 'batch', value: valueOf(5, 12) }, { type: 'del', key: keyOf(120) }])
+  engine.batch([
+    { type: 'put', key: 'batch', value: valueOf(5, 12) },
+    { type: 'del', key: keyOf(120) },
+  ])
   model.set('batch', valueOf(5, 12))
   model.delete(keyOf(120))
   const left = storage.copy()
   engine.close()
   expect(before.size).to.be.above(0)
-  const absent: Key[] = [null, false, -1, 5.5, 3, 100, 'aaa', 'key 001', keyOf(31), keyOf(121), `${keyOf(149)}!`, 'short!', 'zzz', ['an'], new Uint8Array(3)]
+  const absent: Key[] = [
+    null,
+    false,
+    -1,
+    5.5,
+    3,
+    100,
+    'aaa',
+    'key 001',
+    keyOf(31),
+    keyOf(121),
+    `${keyOf(149)}!`,
+    'short!',
+    'zzz',
+    ['an'],
+    new Uint8Array(3),
+  ]
   const cut = ({ storage: files, model: entries }: Moment): Moment => {
     cutToSize(files)
     return { storage: files, model: sorted(files, entries) }
@@ -126,7 +145,10 @@ function sorted(storage: MemoryStorage, model: Model): Model {
   }
 }
 
-const name = (key: Key): string => (typeof key === 'string' ? key.replace(LONG, '...') : JSON.stringify(key instanceof Uint8Array ? ['bytes', ...key] : key))
+const name = (key: Key): string =>
+  typeof key === 'string'
+    ? key.replace(LONG, '...')
+    : JSON.stringify(key instanceof Uint8Array ? ['bytes', ...key] : key)
 
 /** Slots that the newest header counts. */
 export const slotCount = (storage: MemoryStorage): number => headersIn(storage).header!.nextSlot
@@ -142,7 +164,8 @@ export function freeSlots(storage: MemoryStorage): Set<number> {
   }
 }
 
-export const slotIn = (storage: MemoryStorage, slotNo: number): Buffer => storage.bytes(DATA).subarray(slotNo * SLOT_BYTES, (slotNo + 1) * SLOT_BYTES)
+export const slotIn = (storage: MemoryStorage, slotNo: number): Buffer =>
+  storage.bytes(DATA).subarray(slotNo * SLOT_BYTES, (slotNo + 1) * SLOT_BYTES)
 
 /** The file ends with the last slot that the headers count, as it may after a crash. */
 function cutToSize(storage: MemoryStorage): void {
@@ -187,7 +210,10 @@ export interface Verdict {
  * Reads everything in every way and compares with the model. Throws an assertion error for whatever
  * must not happen. `codes`: what opening may say instead of `ERR_MMAPDB_CORRUPT`.
  */
-export function examine(fixture: { storage: MemoryStorage; model: Model; absent?: readonly Key[] }, codes: readonly string[] = ['ERR_MMAPDB_CORRUPT']): Verdict {
+export function examine(
+  fixture: { storage: MemoryStorage; model: Model; absent?: readonly Key[] },
+  codes: readonly string[] = ['ERR_MMAPDB_CORRUPT'],
+): Verdict {
   let engine: Engine
   try {
     engine = inspectIn(fixture.storage)
@@ -203,7 +229,10 @@ export function examine(fixture: { storage: MemoryStorage; model: Model; absent?
 }
 
 /** The same for an engine that is open, which may have been written to since. */
-export function examineOpen(engine: Engine, { storage, model, absent = [] }: { storage: MemoryStorage; model: Model; absent?: readonly Key[] }): Omit<Verdict, 'opened'> {
+export function examineOpen(
+  engine: Engine,
+  { storage, model, absent = [] }: { storage: MemoryStorage; model: Model; absent?: readonly Key[] },
+): Omit<Verdict, 'opened'> {
   let first: MmapdbError | undefined
   let refused = 0
   const attempt = (what: string, read: () => void): void => {
@@ -219,21 +248,38 @@ export function examineOpen(engine: Engine, { storage, model, absent = [] }: { s
   const entries = [...model] as [Key, Buffer][]
   for (const [key, value] of entries) attempt('get', () => same(engine.get(key), value, () => `get ${name(key)}`))
   for (const [key] of entries) attempt('has', () => mustBe(engine.has(key) === true, () => `has ${name(key)} is false`))
-  for (const key of absent) attempt('get of an absent key', () => mustBe(engine.get(key) === undefined, () => `get of an absent key, ${name(key)}, is not undefined`))
+  for (const key of absent)
+    attempt('get of an absent key', () =>
+      mustBe(engine.get(key) === undefined, () => `get of an absent key, ${name(key)}, is not undefined`),
+    )
   attempt('the count', () => expect(engine.range(undefined, 'keys').count(), 'count').to.equal(model.size))
-  attempt('the range', () => sameEntries(engine.range(undefined, 'entries') as Iterable<[Key, Buffer]>, entries, 'range'))
+  attempt('the range', () =>
+    sameEntries(engine.range(undefined, 'entries') as Iterable<[Key, Buffer]>, entries, 'range'),
+  )
   attempt('the range backwards', () =>
-    sameEntries(engine.range({ reverse: true }, 'entries') as Iterable<[Key, Buffer]>, entries.slice().reverse(), 'range backwards'),
+    sameEntries(
+      engine.range({ reverse: true }, 'entries') as Iterable<[Key, Buffer]>,
+      entries.slice().reverse(),
+      'range backwards',
+    ),
   )
   for (const i of [1, Math.floor(entries.length / 3), entries.length - 2]) {
     const [from] = entries[i]!
     const [to] = entries[Math.min(entries.length - 1, i + 9)]!
     const part = entries.slice(i, i + 9).filter(([key]) => key !== to)
-    attempt(`a part, ${i}`, () => sameEntries(engine.range({ gte: from, lt: to }, 'entries') as Iterable<[Key, Buffer]>, part, `part ${i}`))
-    attempt(`a part backwards, ${i}`, () =>
-      sameEntries(engine.range({ gte: from, lt: to, reverse: true }, 'entries') as Iterable<[Key, Buffer]>, part.slice().reverse(), `part ${i} backwards`),
+    attempt(`a part, ${i}`, () =>
+      sameEntries(engine.range({ gte: from, lt: to }, 'entries') as Iterable<[Key, Buffer]>, part, `part ${i}`),
     )
-    attempt(`the count of a part, ${i}`, () => expect(engine.range({ gte: from, lt: to }, 'keys').count(), `count of part ${i}`).to.equal(part.length))
+    attempt(`a part backwards, ${i}`, () =>
+      sameEntries(
+        engine.range({ gte: from, lt: to, reverse: true }, 'entries') as Iterable<[Key, Buffer]>,
+        part.slice().reverse(),
+        `part ${i} backwards`,
+      ),
+    )
+    attempt(`the count of a part, ${i}`, () =>
+      expect(engine.range({ gte: from, lt: to }, 'keys').count(), `count of part ${i}`).to.equal(part.length),
+    )
   }
   let ok = false
   attempt('verify', () => {
@@ -241,7 +287,11 @@ export function examineOpen(engine: Engine, { storage, model, absent = [] }: { s
     ok = report.ok
   })
   if (refused > 0) expect(ok, `verify, where a read said: ${first?.message}`).to.equal(false)
-  return { error: first, refused, verified: ok && headerDamage({ headers: headersIn(storage), inUse: false } as DataFile).length === 0 }
+  return {
+    error: first,
+    refused,
+    verified: ok && headerDamage({ headers: headersIn(storage), inUse: false } as DataFile).length === 0,
+  }
 }
 
 const isAssertion = (error: unknown): boolean => error instanceof Error && error.name === 'AssertionError'
@@ -275,7 +325,10 @@ function sameEntries(found: Iterable<[Key, Buffer]>, expected: readonly [Key, Bu
   for (const [key, value] of found) {
     mustBe(i < expected.length, () => `${what} has more entries than there are`)
     const [wanted, wantedValue] = expected[i]!
-    mustBe(key === wanted || name(key) === name(wanted), () => `${what}: key ${i} is ${name(key)} and not ${name(wanted)}`)
+    mustBe(
+      key === wanted || name(key) === name(wanted),
+      () => `${what}: key ${i} is ${name(key)} and not ${name(wanted)}`,
+    )
     same(value, wantedValue, () => `${what}: value ${i}`)
     i++
   }
@@ -298,7 +351,10 @@ export function resealed(bytes: Buffer, edit: (slot: Buffer) => void): Buffer {
  * For bytes that say something else than what was written, under CRCs that hold: every operation ends,
  * throws nothing but typed errors, and what `verify` finds nothing wrong with agrees with itself.
  */
-export function examineLoosely(storage: MemoryStorage, options: OpenOptions = {}): { opened: boolean; verified: boolean } {
+export function examineLoosely(
+  storage: MemoryStorage,
+  options: OpenOptions = {},
+): { opened: boolean; verified: boolean } {
   let engine: Engine
   try {
     engine = inspectIn(storage, options)
@@ -313,7 +369,13 @@ export function examineLoosely(storage: MemoryStorage, options: OpenOptions = {}
   }
 }
 
-export const OPENING_CODES = ['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_NOT_A_DATABASE', 'ERR_MMAPDB_VERSION', 'ERR_MMAPDB_NOT_FOUND', 'ERR_MMAPDB_FULL']
+export const OPENING_CODES = [
+  'ERR_MMAPDB_CORRUPT',
+  'ERR_MMAPDB_NOT_A_DATABASE',
+  'ERR_MMAPDB_VERSION',
+  'ERR_MMAPDB_NOT_FOUND',
+  'ERR_MMAPDB_FULL',
+]
 
 export function agreesWithItself(engine: Engine): boolean {
   let refused = 0
@@ -328,21 +390,31 @@ export function agreesWithItself(engine: Engine): boolean {
   }
   const ok = attempt('verify', () => verify(engine).ok) === true
   const forwards = attempt('the range', () => [...engine.range(undefined, 'entries')] as [Key, unknown][])
-  const backwards = attempt('the range backwards', () => [...engine.range({ reverse: true }, 'entries')] as [Key, unknown][])
+  const backwards = attempt(
+    'the range backwards',
+    () => [...engine.range({ reverse: true }, 'entries')] as [Key, unknown][],
+  )
   const count = attempt('the count', () => engine.range(undefined, 'keys').count())
   const keys = forwards?.map(([key]) => key) ?? Array.from({ length: 20 }, (_, i) => keyOf(i * 8))
   for (const [i, key] of keys.entries()) {
     const value = attempt(`get ${name(key)}`, () => engine.get(key))
     attempt(`has ${name(key)}`, () => engine.has(key))
     if (i % 9 === 0) attempt('the rest of the range', () => engine.range({ gt: key, limit: 3 }, 'entries').next())
-    if (ok && refused === 0) expect(sameValue(value, forwards![i]![1]), `get ${name(key)} and the range agree`).to.equal(true)
+    if (ok && refused === 0)
+      expect(sameValue(value, forwards![i]![1]), `get ${name(key)} and the range agree`).to.equal(true)
   }
   if (ok) {
     expect(refused, 'reads that threw where verify found no damage').to.equal(0)
     expect(count).to.equal(forwards!.length)
-    expect(backwards!.reverse().every(([key, value], i) => name(key) === name(forwards![i]![0]) && sameValue(value, forwards![i]![1])), 'both directions').to.equal(true)
+    expect(
+      backwards!
+        .reverse()
+        .every(([key, value], i) => name(key) === name(forwards![i]![0]) && sameValue(value, forwards![i]![1])),
+      'both directions',
+    ).to.equal(true)
   }
   return ok
 }
 
-const sameValue = (a: unknown, b: unknown): boolean => (Buffer.isBuffer(a) && Buffer.isBuffer(b) ? a.equals(b) : JSON.stringify(a) === JSON.stringify(b))
+const sameValue = (a: unknown, b: unknown): boolean =>
+  Buffer.isBuffer(a) && Buffer.isBuffer(b) ? a.equals(b) : JSON.stringify(a) === JSON.stringify(b)

@@ -122,7 +122,7 @@ export function startProcess(lines: string, environment: Record<string, string> 
     ended,
     pid: child.pid!,
     stopped: async () => {
-      for (const giveUpMs = performance.now() + 20_000; performance.now() < giveUpMs; ) {
+      for (const giveUpMs = performance.now() + 20_000; performance.now() < giveUpMs;) {
         const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
         if (stat[stat.lastIndexOf(')') + 2] === 'T') return
         await delay(5)

@@ -51,15 +51,19 @@ export class SmallDisk {
 
   #region(region: Region, path: string): Region {
     return overridden(region, {
-      grow: (sizeBytes: number) => this.#extend(path, region.sizeBytes(), Math.max(sizeBytes, region.sizeBytes()), (to) => region.grow(to)),
+      grow: (sizeBytes: number) =>
+        this.#extend(path, region.sizeBytes(), Math.max(sizeBytes, region.sizeBytes()), (to) => region.grow(to)),
     })
   }
 
   #file(file: RandomFile, path: string): RandomFile {
     return overridden(file, {
-      allocate: (sizeBytes: number) => this.#extend(path, file.sizeBytes(), Math.max(sizeBytes, file.sizeBytes()), (to) => file.allocate(to)),
+      allocate: (sizeBytes: number) =>
+        this.#extend(path, file.sizeBytes(), Math.max(sizeBytes, file.sizeBytes()), (to) => file.allocate(to)),
       write: (from: Uint8Array, offset: number, length: number, position: number) =>
-        this.#extend(path, file.sizeBytes(), Math.max(position + length, file.sizeBytes()), () => file.write(from, offset, length, position)),
+        this.#extend(path, file.sizeBytes(), Math.max(position + length, file.sizeBytes()), () =>
+          file.write(from, offset, length, position),
+        ),
     })
   }
 
@@ -70,7 +74,9 @@ export class SmallDisk {
         return { storage: this.storage(held.storage), identity: held.identity, close: () => held.close() }
       },
       openRegion: (path: string, options: Parameters<Storage['openRegion']>[1]) =>
-        options.mode === 'shared' ? this.#region(inner.openRegion(path, options), path) : inner.openRegion(path, options),
+        options.mode === 'shared'
+          ? this.#region(inner.openRegion(path, options), path)
+          : inner.openRegion(path, options),
       openFile: (...args: Parameters<Storage['openFile']>) => this.#file(inner.openFile(...args), args[0]),
     })
   }

@@ -39,17 +39,23 @@ function parse(path: string): SourceFile {
   const imports: Import[] = []
   const exports: string[] = []
   const functions: { name: string; lines: number }[] = []
-  const target = (specifier: string): string => relative(ROOT, join(ROOT, dirname(path), specifier)).replace(/\.js$/, '')
+  const target = (specifier: string): string =>
+    relative(ROOT, join(ROOT, dirname(path), specifier)).replace(/\.js$/, '')
   const lineOf = (at: number): number => source.getLineAndCharacterOfPosition(at).line
 
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) || (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined)) {
       const { text: specifier } = node.moduleSpecifier as ts.StringLiteral
       if (specifier.startsWith('.')) imports.push({ from: target(specifier), names: namesOf(node) })
-    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword && ts.isStringLiteral(node.arguments[0]!)) {
+    } else if (
+      ts.isCallExpression(node) &&
+      node.expression.kind === ts.SyntaxKind.ImportKeyword &&
+      ts.isStringLiteral(node.arguments[0]!)
+    ) {
       if (node.arguments[0].text.startsWith('.')) imports.push({ from: target(node.arguments[0].text), names: [] })
     }
-    if (ts.canHaveModifiers(node) && ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)) exports.push(...declared(node))
+    if (ts.canHaveModifiers(node) && ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword))
+      exports.push(...declared(node))
     if (isNamedFunction(node) && node.body !== undefined) {
       functions.push({ name: node.name!.getText(), lines: lineOf(node.end) - lineOf(node.getStart()) + 1 })
     }
@@ -72,7 +78,8 @@ function declared(node: ts.Node): string[] {
 }
 
 type NamedFunction = ts.FunctionDeclaration | ts.MethodDeclaration
-const isNamedFunction = (node: ts.Node): node is NamedFunction => (ts.isFunctionDeclaration(node) || ts.isMethodDeclaration(node)) && node.name !== undefined
+const isNamedFunction = (node: ts.Node): node is NamedFunction =>
+  (ts.isFunctionDeclaration(node) || ts.isMethodDeclaration(node)) && node.name !== undefined
 
 /** Circles of imports, each as the names of its files; the shortest through each file that is in one. */
 export function circlesOf(files: readonly SourceFile[]): string[][] {
@@ -89,7 +96,7 @@ export function circlesOf(files: readonly SourceFile[]): string[][] {
 function shortestWay(files: ReadonlyMap<string, SourceFile>, start: string): string[] | undefined {
   const ways: string[][] = [[start]]
   const seen = new Set<string>()
-  for (let way; (way = ways.shift()) !== undefined; ) {
+  for (let way; (way = ways.shift()) !== undefined;) {
     for (const { from } of files.get(way.at(-1)!)?.imports ?? []) {
       if (from === start) return way
       if (seen.has(from)) continue

@@ -49,7 +49,9 @@ const SOME = [put('key', 'value'), del('other'), put('k', ''), put('z'.repeat(10
 describe('a frame of the log', () => {
   it('gives back the operations that were put into it, in order', () => {
     const op = fc.oneof(
-      fc.tuple(fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }), fc.string({ maxLength: 200 })).map(([k, v]) => put(Buffer.from(k).toString('latin1'), Buffer.from(v).toString('latin1'))),
+      fc
+        .tuple(fc.string({ unit: 'binary', minLength: 1, maxLength: 40 }), fc.string({ maxLength: 200 }))
+        .map(([k, v]) => put(Buffer.from(k).toString('latin1'), Buffer.from(v).toString('latin1'))),
       fc.string({ minLength: 1, maxLength: 40 }).map((k) => del(Buffer.from(k).toString('latin1'))),
     )
     fc.assert(

@@ -112,7 +112,11 @@ describe('the end of the log', () => {
   it('is where the last frame ends, and every frame before it is read', () => {
     const writer = sample()
     expect(new Set(writer.frames.map((f) => f.segment)).size).to.equal(4)
-    expect(recover(writer.directory)).to.deep.equal({ lsns: writer.frames.map((f) => f.lsn), end: writer.tail, tornBytes: 0 })
+    expect(recover(writer.directory)).to.deep.equal({
+      lsns: writer.frames.map((f) => f.lsn),
+      end: writer.tail,
+      tornBytes: 0,
+    })
     for (const { lsn } of writer.frames) expect(recover(writer.directory, lsn).lsns[0]).to.equal(lsn)
     expect(recover(writer.directory, writer.tail).lsns).to.deep.equal([])
   })
@@ -229,7 +233,7 @@ describe('the end of the log', () => {
     rot(join(path(8), '..'), FIRST_LSN)
   })
 
-  it('is rot when any byte of a segment\'s header is damaged and frames depend on it', () => {
+  it("is rot when any byte of a segment's header is damaged and frames depend on it", () => {
     const writer = sample()
     const starts = [...new Set(writer.frames.map((f) => f.segment))]
     for (const start of starts) {
@@ -241,7 +245,7 @@ describe('the end of the log', () => {
     }
   })
 
-  it('is rot when segments have each other\'s names', () => {
+  it("is rot when segments have each other's names", () => {
     const writer = sample()
     const [first, second, third] = [...new Set(writer.frames.map((f) => f.segment))]
     const path = copyOf(writer)
@@ -276,20 +280,27 @@ describe('the end of the log', () => {
   it('is rot when a segment exists that can only follow what is missing', () => {
     const writer = sample()
     const start = writer.tail + 160
-    writeBytesNew(writer.path(start), encodeSegmentHeader({ ...writer.segment.header, startLsn: start as Lsn, limitLsn: (start + 448) as Lsn }))
+    writeBytesNew(
+      writer.path(start),
+      encodeSegmentHeader({ ...writer.segment.header, startLsn: start as Lsn, limitLsn: (start + 448) as Lsn }),
+    )
     rot(writer.directory, writer.tail)
   })
 
   it('is not moved by what a recycled segment still holds', () => {
     const writer = new Writer()
-    while (writer.frames.at(-1)?.segment !== writer.segment.startLsn || writer.log.starts().length < 3) writer.append(50)
+    while (writer.frames.at(-1)?.segment !== writer.segment.startLsn || writer.log.starts().length < 3)
+      writer.append(50)
     const kept = writer.segment.startLsn
     expect(writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)).to.equal(2)
     expect(posixStorage.list(writer.directory).filter((name) => name.startsWith('spare-')).length).to.equal(2)
     // Both spares are used again; old frames lie at the same places as the new ones will.
     for (let i = 0; i < 2; i++) {
       writer.switchSegment()
-      expect(recover(writer.directory, kept), 'with an empty recycled segment').to.deep.include({ end: writer.tail, tornBytes: 0 })
+      expect(recover(writer.directory, kept), 'with an empty recycled segment').to.deep.include({
+        end: writer.tail,
+        tornBytes: 0,
+      })
       writer.append(50)
       expect(recover(writer.directory, kept)).to.deep.include({ end: writer.tail, tornBytes: 0 })
     }
@@ -297,7 +308,7 @@ describe('the end of the log', () => {
     writer.close()
   })
 
-  it('does not lead over a dead appender\'s frame that a new segment has cut off', () => {
+  it("does not lead over a dead appender's frame that a new segment has cut off", () => {
     for (const withFrame of [false, true]) {
       const writer = new Writer()
       writer.append(20)
@@ -347,7 +358,11 @@ describe('the end of the log', () => {
     const writer = new Writer()
     for (const bytes of [10, 2000, 10, 100_000, 3_000_000, 10]) writer.append(bytes)
     writer.close()
-    expect(recover(writer.directory)).to.deep.equal({ lsns: writer.frames.map((f) => f.lsn), end: writer.tail, tornBytes: 0 })
+    expect(recover(writer.directory)).to.deep.equal({
+      lsns: writer.frames.map((f) => f.lsn),
+      end: writer.tail,
+      tornBytes: 0,
+    })
     const big = writer.frames[4]!
     flipByte(writer.path(big.segment), filePosition(big.segment as Lsn, big.lsn as Lsn) + 2_500_000)
     rot(writer.directory, big.lsn)

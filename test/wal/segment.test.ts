@@ -36,7 +36,8 @@ describe('the header of a segment', () => {
         bytes[at]! ^= mask
       }
     }
-    for (let length = 0; length < bytes.length; length++) expect(decodeSegmentHeader(bytes.subarray(0, length))).to.equal(undefined)
+    for (let length = 0; length < bytes.length; length++)
+      expect(decodeSegmentHeader(bytes.subarray(0, length))).to.equal(undefined)
     expect(decodeSegmentHeader(Buffer.alloc(64))).to.equal(undefined)
   })
 
@@ -47,19 +48,36 @@ describe('the header of a segment', () => {
 
   it('goes with a file name that says where the segment begins, and no other name does', () => {
     for (const lsn of [8, 2 ** 32 + 16, 2 ** 48 - 8]) expect(segmentStart(segmentName(lsn as Lsn))).to.equal(lsn)
-    for (const name of ['8.wal', 'spare-0000000000000008', '0000000000000008.wal~', 'x000000000000008.wal', '0000000000000008.WAL', '']) {
+    for (const name of [
+      '8.wal',
+      'spare-0000000000000008',
+      '0000000000000008.wal~',
+      'x000000000000008.wal',
+      '0000000000000008.WAL',
+      '',
+    ]) {
       expect(segmentStart(name), name).to.equal(undefined)
     }
   })
 })
 
-describe('the state of the log\'s end', () => {
+describe("the state of the log's end", () => {
   it('is read as it was published, again and again', () => {
     const buffer = new ArrayBuffer(64 + APPEND_STATE_BYTES)
     const writer = new AppendState(buffer, 64)
     const reader = new AppendState(buffer, 64)
     for (let i = 1; i < 10; i++) {
-      const fields = { tailLsn: 8 * i, segmentStartLsn: 8, segmentSalt: 2 ** 32 - 1 - i, segmentDevice: i % 3, segmentInode: 2 ** 52 + i, segmentLimitLsn: 2 ** 40 + i, reservedSlots: i, frames: 2 * i, operations: 3 * i }
+      const fields = {
+        tailLsn: 8 * i,
+        segmentStartLsn: 8,
+        segmentSalt: 2 ** 32 - 1 - i,
+        segmentDevice: i % 3,
+        segmentInode: 2 ** 52 + i,
+        segmentLimitLsn: 2 ** 40 + i,
+        reservedSlots: i,
+        frames: 2 * i,
+        operations: 3 * i,
+      }
       writer.publish(fields)
       expect(reader.read(newAppendFields())).to.deep.equal(fields)
     }
@@ -68,7 +86,17 @@ describe('the state of the log\'s end', () => {
   it('does not change when a writer dies before it has published', () => {
     const buffer = new ArrayBuffer(APPEND_STATE_BYTES)
     const state = new AppendState(buffer, 0)
-    const fields = { tailLsn: 80, segmentStartLsn: 8, segmentSalt: 7, segmentDevice: 3, segmentInode: 4, segmentLimitLsn: 4040, reservedSlots: 5, frames: 1, operations: 2 }
+    const fields = {
+      tailLsn: 80,
+      segmentStartLsn: 8,
+      segmentSalt: 7,
+      segmentDevice: 3,
+      segmentInode: 4,
+      segmentLimitLsn: 4040,
+      reservedSlots: 5,
+      frames: 1,
+      operations: 2,
+    }
     state.publish({ ...fields, tailLsn: 40 })
     state.publish(fields)
     // All a writer does before the last store: fill the copy that does not hold.

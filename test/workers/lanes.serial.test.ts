@@ -64,7 +64,11 @@ describe('lanes of work', () => {
       return thread as unknown as WorkerThread
     }, idleMs)
   const lane = (kind: Kind = 'long', limit = 2, timeoutMs = 30_000): Lane =>
-    new Lane(crew, kind, limit, { options: resolveOptions('/db', { timeoutMs }), expected: undefined as never, order: undefined as never })
+    new Lane(crew, kind, limit, {
+      options: resolveOptions('/db', { timeoutMs }),
+      expected: undefined as never,
+      order: undefined as never,
+    })
   const busy = (): FakeThread[] => threads.filter((thread) => thread.isBusy)
 
   beforeEach(() => {
@@ -163,7 +167,11 @@ describe('lanes of work', () => {
     const one = lane()
     refuse = new Error('EAGAIN')
     const results = await Promise.all([1, 2, 3].map((i) => one.run('task', i).catch((error: unknown) => error)))
-    for (const error of results) expect(error).to.be.instanceOf(IoError).with.property('message').that.matches(/EAGAIN.*ulimit -u.*workers: 0/s)
+    for (const error of results)
+      expect(error)
+        .to.be.instanceOf(IoError)
+        .with.property('message')
+        .that.matches(/EAGAIN.*ulimit -u.*workers: 0/s)
     refuse = undefined
     const again = one.run('task', 4)
     await tick()

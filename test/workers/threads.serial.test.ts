@@ -17,7 +17,11 @@ function run(body: string, ...flags: string[]): string {
     let state = ${seed}
     const random = () => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32)
     ${body}`
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', script], { encoding: 'utf8' })
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...flags, '--input-type=module', '-e', script],
+    { encoding: 'utf8' },
+  )
   expect({ status, signal }, `MMAPDB_TEST_SEED=${seed}\n${stderr}`).to.deep.equal({ status: 0, signal: null })
   return stdout.trim()
 }

@@ -23,10 +23,13 @@ function valueOf(n: number, version: number, lengthBytes: number): Buffer {
 
 /** The version of a value that was read for a key. Throws `WrongRead`. */
 export function versionOf(value: unknown, n: number): number {
-  if (!Buffer.isBuffer(value) || value.length < HEADER_BYTES) throw new WrongRead(`key ${n}: this is no value: ${String(value)}`)
+  if (!Buffer.isBuffer(value) || value.length < HEADER_BYTES)
+    throw new WrongRead(`key ${n}: this is no value: ${String(value)}`)
   const version = value.readUInt32LE(4)
   if (!value.equals(valueOf(n, version, value.length)) || value.readUInt32LE(8) !== value.length) {
-    throw new WrongRead(`key ${n}: a value of ${value.length} bytes that says it is key ${value.readUInt32LE(0)}, version ${version}, ${value.readUInt32LE(8)} bytes`)
+    throw new WrongRead(
+      `key ${n}: a value of ${value.length} bytes that says it is key ${value.readUInt32LE(0)}, version ${version}, ${value.readUInt32LE(8)} bytes`,
+    )
   }
   return version
 }
@@ -37,7 +40,11 @@ export function operations(random: Random, version: number): BatchOperation<Buff
     const n = random.between(0, KEYS - 1)
     const keys = (['a', 'b'] as const).map((side): ReaderKey => [side, n])
     if (random.chance(0.15)) return keys.map((key) => ({ type: 'del', key }))
-    const value = valueOf(n, version, random.chance(0.02) ? random.between(4000, 30_000) : random.between(HEADER_BYTES, 300))
+    const value = valueOf(
+      n,
+      version,
+      random.chance(0.02) ? random.between(4000, 30_000) : random.between(HEADER_BYTES, 300),
+    )
     return keys.map((key) => ({ type: 'put', key, value }))
   }).flat()
 }

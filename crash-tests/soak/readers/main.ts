@@ -19,7 +19,13 @@ const USAGE = `Usage: npm run prove:readers -- [options]
   --seed N          what everybody does follows from it, but not when (default: chosen and printed)
   --directory DIR   where the database is made (default: the system's temporary directory)`
 
-const OPTIONS = { workers: 0, valueEncoding: 'binary', segmentBytes: 256 * 1024, checkpointBytes: 1024 * 1024, maxHeldBytes: 65_536 } as const
+const OPTIONS = {
+  workers: 0,
+  valueEncoding: 'binary',
+  segmentBytes: 256 * 1024,
+  checkpointBytes: 1024 * 1024,
+  maxHeldBytes: 65_536,
+} as const
 const SPELL_MS = 6000
 
 async function main(): Promise<number> {
@@ -43,7 +49,12 @@ async function main(): Promise<number> {
   const counts: Record<string, number> = {}
   const end = Date.now() + seconds * 1000
   for (let spell = 1; Date.now() < end; spell++) {
-    const problems = await oneSpell(join(directory, 'db'), mix(seed, spell), Math.min(end, Date.now() + SPELL_MS), counts)
+    const problems = await oneSpell(
+      join(directory, 'db'),
+      mix(seed, spell),
+      Math.min(end, Date.now() + SPELL_MS),
+      counts,
+    )
     if (problems.length === 0) continue
     for (const problem of problems.slice(0, 10)) console.error(`FAILED: ${problem}`)
     console.error(`What is left lies in ${directory}; seed ${seed}, spell ${spell}`)
@@ -52,7 +63,9 @@ async function main(): Promise<number> {
   rmSync(directory, { recursive: true, force: true })
   for (const [what, count] of Object.entries(counts).sort()) console.log(`  ${what}: ${count}`)
   // If none is ended, or all of them are, this has shown nothing.
-  const ended = Object.entries(counts).filter(([what]) => what.endsWith(': ended')).reduce((sum, [, count]) => sum + count, 0)
+  const ended = Object.entries(counts)
+    .filter(([what]) => what.endsWith(': ended'))
+    .reduce((sum, [, count]) => sum + count, 0)
   if (ended === 0) console.log('readers: none was ended')
   console.log('readers: nothing wrong, nothing refused')
   return 0
@@ -98,7 +111,9 @@ async function checked(db: Awaited<ReturnType<typeof open>>, problems: string[],
 function reportOf(child: ChildProcess, spec: ReaderProcess): Promise<ReadReport> {
   return new Promise((resolve) => {
     child.once('message', (deeds) => resolve(deeds as ReadReport))
-    child.once('exit', (code, signal) => resolve({ counts: {}, problems: [`a process ended before its time (${signal ?? code})`] }))
+    child.once('exit', (code, signal) =>
+      resolve({ counts: {}, problems: [`a process ended before its time (${signal ?? code})`] }),
+    )
     child.send(spec)
   })
 }

@@ -54,7 +54,8 @@ async function thread({ path, options, seed, endMs, role, number }: ThreadData):
       await new Promise(setImmediate)
     }
   } catch (error) {
-    for (let e = error as Error | undefined; e !== undefined; e = e.cause as Error | undefined) problems.push(e.stack ?? String(e))
+    for (let e = error as Error | undefined; e !== undefined; e = e.cause as Error | undefined)
+      problems.push(e.stack ?? String(e))
   }
   const { failure } = db.stats()
   if (failure !== undefined) problems.push(`writes are refused: ${failure}`)
@@ -72,10 +73,14 @@ function startThread(data: ThreadData): Promise<ReadReport> {
 }
 
 async function run(spec: ReaderProcess): Promise<ReadReport> {
-  const roles = [...Array.from({ length: spec.writers }, () => 'writer' as const), ...Array.from({ length: spec.readers }, () => 'reader' as const)]
+  const roles = [
+    ...Array.from({ length: spec.writers }, () => 'writer' as const),
+    ...Array.from({ length: spec.readers }, () => 'reader' as const),
+  ]
   const all = await Promise.all(roles.map((role, number) => startThread({ ...spec, role, number })))
   const counts: Record<string, number> = {}
-  for (const deeds of all) for (const [what, count] of Object.entries(deeds.counts)) counts[what] = (counts[what] ?? 0) + count
+  for (const deeds of all)
+    for (const [what, count] of Object.entries(deeds.counts)) counts[what] = (counts[what] ?? 0) + count
   return { counts, problems: all.flatMap(({ problems }) => problems) }
 }
 
@@ -83,6 +88,8 @@ if (!isMainThread) parentPort!.postMessage(await thread(workerData as ThreadData
 else if (process.send !== undefined) {
   const answer = (deeds: ReadReport): void => void process.send!(deeds, () => process.disconnect())
   process.once('message', (spec) => {
-    run(spec as ReaderProcess).then(answer, (error: Error) => answer({ counts: {}, problems: [error.stack ?? String(error)] }))
+    run(spec as ReaderProcess).then(answer, (error: Error) =>
+      answer({ counts: {}, problems: [error.stack ?? String(error)] }),
+    )
   })
 }

@@ -23,7 +23,11 @@ function pointReads(db: Db, random: Random): void {
 }
 
 /** Versions by key of what an iterator hands out, which must be in order. */
-function versions(entries: Iterable<[unknown, unknown]>, reverse: boolean, between: () => void = () => undefined): Map<number, number> {
+function versions(
+  entries: Iterable<[unknown, unknown]>,
+  reverse: boolean,
+  between: () => void = () => undefined,
+): Map<number, number> {
   const found = new Map<number, number>()
   let before = reverse ? Infinity : -1
   for (const [key, value] of entries) {
@@ -38,13 +42,17 @@ function versions(entries: Iterable<[unknown, unknown]>, reverse: boolean, betwe
 
 function alike(a: Map<number, number>, b: Map<number, number>): void {
   assert(a.size === b.size, `there are ${a.size} keys under a, and ${b.size} under b`)
-  for (const [n, version] of a) assert(b.get(n) === version, `key ${n} has version ${version} under a, and ${b.get(n)} under b`)
+  for (const [n, version] of a)
+    assert(b.get(n) === version, `key ${n} has version ${version} under a, and ${b.get(n)} under b`)
 }
 
 function lookUps(moment: Moment, random: Random): void {
   for (let i = 0; i < 400; i++) {
     const n = random.between(0, KEYS + 10)
-    const [a, b] = (['a', 'b'] as Side[]).map((side) => moment.get([side, n])) as [Buffer | undefined, Buffer | undefined]
+    const [a, b] = (['a', 'b'] as Side[]).map((side) => moment.get([side, n])) as [
+      Buffer | undefined,
+      Buffer | undefined,
+    ]
     assert((a === undefined) === (b === undefined), `key ${n} is there on one side only`)
     assert(moment.has(['a', n]) === (a !== undefined), `has and get of key ${n} disagree`)
     if (a === undefined) continue
@@ -65,11 +73,18 @@ function scans(moment: Moment, random: Random): void {
   assert(moment.count({ prefix: ['b'] }) === forwards.size, 'count and entries disagree')
   assert(moment.count() === 2 * forwards.size, 'the count of all is another')
   const from = random.between(0, KEYS)
-  assert(moment.count({ gte: ['a', from], lt: ['b'] }) === numbers.filter((n) => n >= from).length, 'the count of a part is another')
+  assert(
+    moment.count({ gte: ['a', from], lt: ['b'] }) === numbers.filter((n) => n >= from).length,
+    'the count of a part is another',
+  )
 }
 
 function counts(moment: Moment): void {
-  for (let i = 0; i < 20; i++) assert(moment.count({ prefix: ['a'] }) === moment.count({ prefix: ['b'], reverse: i % 2 === 0 }), 'there are more under one side')
+  for (let i = 0; i < 20; i++)
+    assert(
+      moment.count({ prefix: ['a'] }) === moment.count({ prefix: ['b'], reverse: i % 2 === 0 }),
+      'there are more under one side',
+    )
 }
 
 function nested(db: Db, random: Random): void {
@@ -94,19 +109,26 @@ function forgets(db: Db, random: Random): void {
   }
 }
 
-const withMoment = (act: (moment: Moment, random: Random) => void) => (db: Db, random: Random): void => {
-  const moment = db.snapshot()
-  try {
-    act(moment, random)
-  } finally {
-    moment.close()
+const withMoment =
+  (act: (moment: Moment, random: Random) => void) =>
+  (db: Db, random: Random): void => {
+    const moment = db.snapshot()
+    try {
+      act(moment, random)
+    } finally {
+      moment.close()
+    }
   }
-}
 
 export const READS: readonly { readonly name: string; readonly run: (db: Db, random: Random) => void }[] = [
   { name: 'point reads', run: pointReads },
   { name: 'lookups in a snapshot', run: withMoment(lookUps) },
-  { name: 'lookups in a snapshot for long', run: withMoment((moment, random) => { for (let i = 0; i < 10; i++) lookUps(moment, random) }) },
+  {
+    name: 'lookups in a snapshot for long',
+    run: withMoment((moment, random) => {
+      for (let i = 0; i < 10; i++) lookUps(moment, random)
+    }),
+  },
   { name: 'scans of a snapshot', run: withMoment(scans) },
   { name: 'counts of a snapshot', run: withMoment(counts) },
   { name: 'reads inside a scan', run: nested },

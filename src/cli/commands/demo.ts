@@ -21,7 +21,11 @@ const open: typeof import('../../database/database.js').open = async (path, opti
 export const demoCommand = (): Command =>
   new Command('demo')
     .description('Walk through a small scenario in a temporary directory; the output is the same every time.')
-    .addOption(new Option('--mode <mode>', 'golden: everything works, a crash included; failure: how errors look (exit code 2)').choices(['golden', 'failure']).default('golden'))
+    .addOption(
+      new Option('--mode <mode>', 'golden: everything works, a crash included; failure: how errors look (exit code 2)')
+        .choices(['golden', 'failure'])
+        .default('golden'),
+    )
     .addOption(new Option('--victim <dir>').hideHelp())
     .action(async ({ mode, victim }: { mode: Mode; victim?: string }) => {
       if (victim !== undefined) {
@@ -57,7 +61,9 @@ async function golden(path: string): Promise<void> {
     { type: 'put', key: 'user:3', value: { name: 'Edsger', born: 1930 } },
     { type: 'del', key: 'user:2' },
   ])
-  await print(`batch: one put and one delete, all or nothing: user:2 is ${db.has('user:2') ? 'there' : 'gone'}, user:3 is ${db.has('user:3') ? 'there' : 'missing'}`)
+  await print(
+    `batch: one put and one delete, all or nothing: user:2 is ${db.has('user:2') ? 'there' : 'gone'}, user:3 is ${db.has('user:3') ? 'there' : 'missing'}`,
+  )
 
   const snapshot = db.snapshot()
   await db.put('user:1', { name: 'Ada', born: 1815, died: 1852 })
@@ -66,7 +72,9 @@ async function golden(path: string): Promise<void> {
   snapshot.close()
 
   await print(`range: users are ${[...db.keys({ prefix: 'user:' })].join(', ')}`)
-  await print(`range: the last two events are ${[...db.values({ prefix: ['event'], reverse: true, limit: 2 })].join(', ')}`)
+  await print(
+    `range: the last two events are ${[...db.values({ prefix: ['event'], reverse: true, limit: 2 })].join(', ')}`,
+  )
   const before = db.count()
   await db.close()
   await print('close: everything is in the data file, the log is empty')
@@ -75,13 +83,19 @@ async function golden(path: string): Promise<void> {
     env: { ...process.env, MMAPDB_CRASH_AT: `after-flush:${KILLED_AT_WRITE}` },
     encoding: 'utf8',
   })
-  await print(`crash: another process acknowledged ${plural(victim.stdout.split('\n').length - 1, 'write')}; ${victim.signal} ended it in the middle of the next`)
+  await print(
+    `crash: another process acknowledged ${plural(victim.stdout.split('\n').length - 1, 'write')}; ${victim.signal} ended it in the middle of the next`,
+  )
 
   db = await open(path, { workers: 2 })
   const { recovery } = db
   if (recovery === undefined || !recovery.needed) throw new Error('there was nothing to recover')
-  await print(`recovery: ${plural(recovery.framesReplayed, 'frame')} with ${plural(recovery.operationsReplayed, 'operation')} replayed, ${plural(recovery.tornTailBytes, 'torn byte')} dropped`)
-  await print(`recovery: ${plural(db.count() - before, 'entry')} more than before the crash: ${[...db.keys({ prefix: 'crash:' })].join(', ')}`)
+  await print(
+    `recovery: ${plural(recovery.framesReplayed, 'frame')} with ${plural(recovery.operationsReplayed, 'operation')} replayed, ${plural(recovery.tornTailBytes, 'torn byte')} dropped`,
+  )
+  await print(
+    `recovery: ${plural(db.count() - before, 'entry')} more than before the crash: ${[...db.keys({ prefix: 'crash:' })].join(', ')}`,
+  )
   await report(db)
   await db.close()
   await print('OK: golden scenario completed')

@@ -1,14 +1,24 @@
 // mmapdb get: prints one value.
 import { Command } from 'commander'
 import { isUtf8 } from 'node:buffer'
-import { encodingOf, globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, type KeyOptions } from '../shared/context.js'
+import {
+  encodingOf,
+  globalsOf,
+  jsonKeyOption,
+  openToRead,
+  using,
+  valueEncodingOption,
+  type KeyOptions,
+} from '../shared/context.js'
 import { AbsentError, Ended, EXIT } from '../shared/failure.js'
 import { jsonText, otherKey, parseKey, plain, plainKey, showKey, shownText, toJson } from '../shared/notation.js'
 import { print, printBytes } from '../shared/output.js'
 
 export const getCommand = (): Command =>
   new Command('get')
-    .description('Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if it is absent.')
+    .description(
+      'Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if it is absent.',
+    )
     .argument('<key>', 'a string, or JSON with --json-key')
     .addOption(jsonKeyOption())
     .addOption(valueEncodingOption())
@@ -28,4 +38,5 @@ export const getCommand = (): Command =>
     })
 
 /** Bytes for a terminal. */
-const shownBytes = (bytes: Uint8Array): string => (isUtf8(bytes) ? shownText(Buffer.from(bytes).toString()) : toJson(bytes))
+const shownBytes = (bytes: Uint8Array): string =>
+  isUtf8(bytes) ? shownText(Buffer.from(bytes).toString()) : toJson(bytes)

@@ -56,13 +56,33 @@ export const loadCommand = (): Command =>
     .option('--value-size <bytes>', 'size of a synthetic value', whole(0, 64 * 1024 * 1024), 100)
     .option('--seed <n>', 'determines order and values of synthetic records', whole(0, 2 ** 31 - 1), 1)
     .option('--input <file>', 'load the records of a file instead; - is stdin')
-    .addOption(new Option('--format <name>', 'format of the input (default: by the name of the file)').choices(['ndjson', 'json', 'csv', 'tsv']))
+    .addOption(
+      new Option('--format <name>', 'format of the input (default: by the name of the file)').choices([
+        'ndjson',
+        'json',
+        'csv',
+        'tsv',
+      ]),
+    )
     .option('--encoding <name>', 'text encoding of the input, such as latin1 or utf-16le', 'utf-8')
-    .addOption(new Option('--big-integers <how>', 'what to do about integers of JSON beyond 2^53, which no number holds').choices(BIG_INTEGERS).default('refuse'))
-    .option('--key-field <path>', 'field that holds the key, dotted to reach inside (default: id or key, else the number of the record)', fieldPath)
-    .addOption(new Option('--on-error <what>', 'what to do about a bad record').choices(['stop', 'skip']).default('stop'))
+    .addOption(
+      new Option('--big-integers <how>', 'what to do about integers of JSON beyond 2^53, which no number holds')
+        .choices(BIG_INTEGERS)
+        .default('refuse'),
+    )
+    .option(
+      '--key-field <path>',
+      'field that holds the key, dotted to reach inside (default: id or key, else the number of the record)',
+      fieldPath,
+    )
+    .addOption(
+      new Option('--on-error <what>', 'what to do about a bad record').choices(['stop', 'skip']).default('stop'),
+    )
     .option('--no-verify', 'do not read everything back at the end')
-    .option('--ack-log <file>', 'append a line to this file for each commit, once it is acknowledged: its keys, with tabs between them')
+    .option(
+      '--ack-log <file>',
+      'append a line to this file for each commit, once it is acknowledged: its keys, with tabs between them',
+    )
     .option('--force', 'write even if the disk has too little room for everything')
     .addOption(valueEncodingOption())
     .option('--checkpoint-bytes <n>', 'bytes of log between checkpoints (default: 64MiB)', whole(65536))
@@ -95,9 +115,16 @@ Examples:
         await helpOut()
         return
       }
-      if (options.input !== undefined && options.ops !== undefined) throw new InvalidError('Give --ops or --input, not both.')
+      if (options.input !== undefined && options.ops !== undefined)
+        throw new InvalidError('Give --ops or --input, not both.')
       if (options.input === undefined) {
-        const needInput: [keyof LoadOptions, string][] = [['format', 'format'], ['keyField', 'key-field'], ['encoding', 'encoding'], ['bigIntegers', 'big-integers'], ['onError', 'on-error']]
+        const needInput: [keyof LoadOptions, string][] = [
+          ['format', 'format'],
+          ['keyField', 'key-field'],
+          ['encoding', 'encoding'],
+          ['bigIntegers', 'big-integers'],
+          ['onError', 'on-error'],
+        ]
         for (const [name, flag] of needInput) {
           if (command.getOptionValueSource(name) === 'cli') throw new InvalidError(`--${flag} needs --input.`)
         }
@@ -106,7 +133,8 @@ Examples:
     })
 
 function fieldPath(text: string): string {
-  if (text === '' || text.split('.').includes('')) throw new InvalidArgumentError('It must be a name, or names with dots between them.')
+  if (text === '' || text.split('.').includes(''))
+    throw new InvalidArgumentError('It must be a name, or names with dots between them.')
   return text
 }
 
@@ -166,12 +194,21 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   if (options.ackLog !== undefined) checkAckLog(options.ackLog)
   let interrupted = false
   const stopReading = new AbortController()
-  const makeJob = fromInput ? (await import('../load/records-job.js')).recordsJob : (await import('../load/synthetic-job.js')).syntheticJob
+  const makeJob = fromInput
+    ? (await import('../load/records-job.js')).recordsJob
+    : (await import('../load/synthetic-job.js')).syntheticJob
   const warn = (message: string): void => {
     if (globals.json) tell(JSON.stringify({ warning: { message } }))
     else if (!globals.quiet) tell(`mmapdb: ${printable(message)}`)
   }
-  const context = { options, plan, warn, silent: globals.quiet || globals.json, interrupted: () => interrupted, signal: stopReading.signal }
+  const context = {
+    options,
+    plan,
+    warn,
+    silent: globals.quiet || globals.json,
+    interrupted: () => interrupted,
+    signal: stopReading.signal,
+  }
   // Before anything is created: is there such a file, what format is it in?
   const prepared = await makeJob(context)
 
@@ -222,7 +259,12 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
       interrupted,
     }
     if (globals.json) await print(JSON.stringify(report))
-    else if (!globals.quiet) await print(written.operations + written.unknown === 0 ? nothingLine(report, options.input) : reportLines(report, columnsOf(process.stdout)).join('\n'))
+    else if (!globals.quiet)
+      await print(
+        written.operations + written.unknown === 0
+          ? nothingLine(report, options.input)
+          : reportLines(report, columnsOf(process.stdout)).join('\n'),
+      )
     if (written.error) throw withCount(written.error, written.operations)
     if (report.lost) throw new Ended(EXIT.CORRUPT)
     if (interrupted) throw new Ended(EXIT.INTERRUPTED)
@@ -235,12 +277,14 @@ async function load(options: LoadOptions, globals: Globals): Promise<void> {
   }
 }
 
-
 /** An error that stopped a load says of its own write that nothing was written; not of those before it. */
 function withCount(error: Error, operations: number): Error {
   if (!(error instanceof FullError)) return error
   const before = `${plural(operations, 'record')} before it ${operations === 1 ? 'is' : 'are'} in the database.`
-  return new FullError(error.message.replace(/ Nothing was written\.$/, ` Of this commit nothing was written. ${before}`), { cause: error })
+  return new FullError(
+    error.message.replace(/ Nothing was written\.$/, ` Of this commit nothing was written. ${before}`),
+    { cause: error },
+  )
 }
 
 /** Throws `InvalidError` if the ack log cannot be opened; creates it if it is not there. */
@@ -256,6 +300,8 @@ function checkAckLog(path: string): void {
       closeSync(fd)
     }
   } catch (cause) {
-    throw new InvalidError(`The ack log ${path} cannot be written: ${(cause as Error).message}. Nothing was written.`, { cause })
+    throw new InvalidError(`The ack log ${path} cannot be written: ${(cause as Error).message}. Nothing was written.`, {
+      cause,
+    })
   }
 }

@@ -2,7 +2,15 @@
 import { Command } from 'commander'
 import { isUtf8 } from 'node:buffer'
 import { InvalidError } from '../../errors.js'
-import { globalsOf, jsonKeyOption, openToWrite, readStdin, using, valueEncodingOption, type KeyOptions } from '../shared/context.js'
+import {
+  globalsOf,
+  jsonKeyOption,
+  openToWrite,
+  readStdin,
+  using,
+  valueEncodingOption,
+  type KeyOptions,
+} from '../shared/context.js'
 import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/codec.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
 import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from '../shared/notation.js'
@@ -47,7 +55,10 @@ ${NOTATION_HELP}`,
 function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolean): unknown {
   if (typeof given !== 'string') {
     if (encoding === 'binary') return given
-    if (!isUtf8(given)) throw new InvalidError('What was piped in is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.')
+    if (!isUtf8(given))
+      throw new InvalidError(
+        'What was piped in is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.',
+      )
   }
   const value = parseValue(given.toString(), isJson)
   return encoding === 'binary' && typeof value === 'string' ? Buffer.from(value) : value

@@ -5,7 +5,17 @@ import { salvage, type SalvageReport } from '../../maintenance/salvage.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../encoding/values/codec.js'
 import { verify } from '../../maintenance/verify.js'
 import { posixStorage } from '../../storage/posix.js'
-import { attempt, encodingOf, engineOptions, globalsOf, openToInspect, openToRead, openToWrite, using, type Globals } from '../shared/context.js'
+import {
+  attempt,
+  encodingOf,
+  engineOptions,
+  globalsOf,
+  openToInspect,
+  openToRead,
+  openToWrite,
+  using,
+  type Globals,
+} from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { plainKey, showKey } from '../shared/notation.js'
 import { number, plural, print } from '../shared/output.js'
@@ -20,9 +30,22 @@ interface RecoverOptions {
 export const recoverCommand = (): Command =>
   new Command('recover')
     .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
-    .addOption(new Option('--dry-run', 'change nothing; say what would be done. The database must be closed everywhere').conflicts('salvage'))
-    .option('--salvage <out>', 'change nothing; bring everything that can be read out of damaged files into a new database at <out>. The damaged one must be closed everywhere')
-    .addOption(new Option('--value-encoding <name>', 'with --salvage: how values are stored, where no header is left to say it').choices(VALUE_ENCODINGS))
+    .addOption(
+      new Option(
+        '--dry-run',
+        'change nothing; say what would be done. The database must be closed everywhere',
+      ).conflicts('salvage'),
+    )
+    .option(
+      '--salvage <out>',
+      'change nothing; bring everything that can be read out of damaged files into a new database at <out>. The damaged one must be closed everywhere',
+    )
+    .addOption(
+      new Option(
+        '--value-encoding <name>',
+        'with --salvage: how values are stored, where no header is left to say it',
+      ).choices(VALUE_ENCODINGS),
+    )
     .addHelpText(
       'after',
       `
@@ -41,7 +64,9 @@ is listed. Versions of entries begin anew.`,
       const { recovery, verified } = await using(engine, (it) => ({ recovery: it.recovery, verified: verify(it) }))
       if (json) await print(JSON.stringify({ dryRun: dry, recovery: recovery ?? null, verify: verified }))
       else if (!quiet) {
-        const lines = recovery ? recoveryLines(recovery, dry) : ['The database is open elsewhere: whoever opened it first has recovered it.']
+        const lines = recovery
+          ? recoveryLines(recovery, dry)
+          : ['The database is open elsewhere: whoever opened it first has recovered it.']
         await print([...lines, ...verifyLines(verified)].join('\n'))
       }
       if (!verified.ok) throw new Ended(EXIT.CORRUPT)
@@ -62,18 +87,29 @@ function salvageLines(report: SalvageReport): string[] {
   const lines = [
     `Salvaged ${plural(report.entries, 'entry')} of the tree; replayed ${plural(report.framesReplayed, 'frame')} of the log with ${plural(report.operationsReplayed, 'operation')}.`,
   ]
-  if (!report.headerFound) lines.push('No header was good: leaves were gathered from all over the file. Values are taken to be msgpack unless --value-encoding says otherwise.')
-  else if (report.entriesFromLostLeaves > 0) lines.push(`${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`)
-  if (report.mayBeStale) lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
+  if (!report.headerFound)
+    lines.push(
+      'No header was good: leaves were gathered from all over the file. Values are taken to be msgpack unless --value-encoding says otherwise.',
+    )
+  else if (report.entriesFromLostLeaves > 0)
+    lines.push(
+      `${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`,
+    )
+  if (report.mayBeStale)
+    lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
   for (const { slotNo, why } of report.damage) lines.push(`  slot ${slotNo}: ${why}`)
-  if (report.damagedSlots > report.damage.length) lines.push(`  and ${number(report.damagedSlots - report.damage.length)} more damaged slots`)
+  if (report.damagedSlots > report.damage.length)
+    lines.push(`  and ${number(report.damagedSlots - report.damage.length)} more damaged slots`)
   if (report.headerFound) {
     for (const { from, to } of report.lostRanges) {
-      lines.push(`  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing but for what was found elsewhere`)
+      lines.push(
+        `  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing but for what was found elsewhere`,
+      )
     }
   }
   for (const key of report.lostValues) lines.push(`  value of ${textKey(key)}: missing but for what the log has`)
-  for (const { fromLsn, toLsn, why } of report.logGaps) lines.push(`  log from LSN ${fromLsn} to ${toLsn ?? 'its end'}: ${why}`)
+  for (const { fromLsn, toLsn, why } of report.logGaps)
+    lines.push(`  log from LSN ${fromLsn} to ${toLsn ?? 'its end'}: ${why}`)
   lines.push(report.complete ? 'Nothing is missing.' : 'SOMETHING IS MISSING: see above.')
   return lines
 }

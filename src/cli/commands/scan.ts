@@ -1,7 +1,16 @@
 // mmapdb scan: prints the entries of a range in the order of their keys.
 import { Command, Option } from 'commander'
 import { EncodingError } from '../../errors.js'
-import { encodingOf, globalsOf, jsonKeyOption, openToRead, using, valueEncodingOption, whole, type KeyOptions } from '../shared/context.js'
+import {
+  encodingOf,
+  globalsOf,
+  jsonKeyOption,
+  openToRead,
+  using,
+  valueEncodingOption,
+  whole,
+  type KeyOptions,
+} from '../shared/context.js'
 import type { Key } from '../../encoding/keys.js'
 import type { Range } from '../../engine/read/range-iterator.js'
 import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../shared/notation.js'
@@ -29,7 +38,10 @@ export const scanCommand = (): Command =>
     .option('--gt <key>', 'from behind this key on')
     .option('--lte <key>', 'up to and with this key')
     .option('--lt <key>', 'up to, and without, this key')
-    .option('--prefix <key>', 'only strings that begin so, and arrays whose first element does; with --json-key an array: only arrays that begin with its elements')
+    .option(
+      '--prefix <key>',
+      'only strings that begin so, and arrays whose first element does; with --json-key an array: only arrays that begin with its elements',
+    )
     .option('--reverse', 'from the last to the first')
     .option('--limit <n>', 'at most so many', whole(0))
     .addOption(new Option('--keys', 'keys only').conflicts('values'))

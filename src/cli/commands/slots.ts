@@ -7,10 +7,25 @@ import { readRuns } from '../../engine/space/free-list.js'
 import { eachSlot } from '../../engine/format/runs.js'
 import { decodeHeader, headerSlots, NO_HEADER } from '../../engine/format/header.js'
 import { decodeKey } from '../../encoding/keys.js'
-import { HEADER_SLOTS, LEAF_CELL_HEADER, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, TYPE_NAMES, type SlotNo } from '../../engine/format/layout.js'
+import {
+  HEADER_SLOTS,
+  LEAF_CELL_HEADER,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  TYPE_NAMES,
+  type SlotNo,
+} from '../../engine/format/layout.js'
 import { Node } from '../../engine/format/node.js'
 import { overflowPointer } from '../../engine/space/overflow.js'
-import { DEFAULT_ENCODING, encodingOf, valueCodec, type ValueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
+import {
+  DEFAULT_ENCODING,
+  encodingOf,
+  valueCodec,
+  type ValueCodec,
+  type ValueEncoding,
+} from '../../encoding/values/codec.js'
 import { attempt, globalsOf, valueEncodingOption, whole } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { slotBytes, withFile, type DataFile } from '../../inspect/offline-files.js'
@@ -26,9 +41,15 @@ interface SlotsOptions {
 
 export const slotsCommand = (): Command =>
   new Command('slots')
-    .description('Draw the map of the data file, one character per slot or group of slots; or decode slot N. Exit code 3 for damage.')
+    .description(
+      'Draw the map of the data file, one character per slot or group of slots; or decode slot N. Exit code 3 for damage.',
+    )
     .argument('[n]', 'number of a slot', whole(0, 2 ** 32 - 1))
-    .option('--width <n>', 'characters in a line of the map (default: 64, or what the terminal has room for)', whole(8, 1024))
+    .option(
+      '--width <n>',
+      'characters in a line of the map (default: 64, or what the terminal has room for)',
+      whole(8, 1024),
+    )
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
@@ -39,7 +60,9 @@ kind that most of them are, or ! if any is damaged.`,
     )
     .action(async (slotNo: number | undefined, options: SlotsOptions, command: Command) => {
       const { db, json } = globalsOf(command)
-      const { text, damaged } = withFile(db, (file) => (slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json)))
+      const { text, damaged } = withFile(db, (file) =>
+        slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json),
+      )
       await print(text)
       if (damaged) throw new Ended(EXIT.CORRUPT)
     })
@@ -66,8 +89,18 @@ const KINDS = [
   { name: 'damaged', mark: '!', colour: 91, what: 'damaged' },
 ] as const
 const KIND = Object.fromEntries(KINDS.map(({ name }, i) => [name, i])) as Record<(typeof KINDS)[number]['name'], number>
-const SEALED = { [TYPE.BRANCH]: KIND.branch, [TYPE.LEAF]: KIND.leaf, [TYPE.OVERFLOW]: KIND.overflow, [TYPE.FREE_LIST]: KIND.freeList }
-const NEWER = { [TYPE.BRANCH]: KIND.newBranch, [TYPE.LEAF]: KIND.newLeaf, [TYPE.OVERFLOW]: KIND.newOverflow, [TYPE.FREE_LIST]: KIND.newFreeList }
+const SEALED = {
+  [TYPE.BRANCH]: KIND.branch,
+  [TYPE.LEAF]: KIND.leaf,
+  [TYPE.OVERFLOW]: KIND.overflow,
+  [TYPE.FREE_LIST]: KIND.freeList,
+}
+const NEWER = {
+  [TYPE.BRANCH]: KIND.newBranch,
+  [TYPE.LEAF]: KIND.newLeaf,
+  [TYPE.OVERFLOW]: KIND.newOverflow,
+  [TYPE.FREE_LIST]: KIND.newFreeList,
+}
 
 const MAX_MAP_LINES = 48
 const DEFAULT_WIDTH = 64
@@ -92,13 +125,23 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
   const { header } = headers
   const free = new Uint8Array(slots)
   try {
-    for (const slot of freeSlots(space, header?.freeListHead ?? 0, header?.freeListSlots ?? 0, slots, header?.nextSlot ?? 0)) free[slot] = 1
+    for (const slot of freeSlots(
+      space,
+      header?.freeListHead ?? 0,
+      header?.freeListSlots ?? 0,
+      slots,
+      header?.nextSlot ?? 0,
+    ))
+      free[slot] = 1
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     damage.push({ slotNo: error.site.slotNo ?? 0, why: error.message })
   }
   if (header !== undefined && header.nextSlot > slots) {
-    damage.push({ slotNo: slots, why: `the file is cut short: it has ${plural(slots, 'slot')} of the ${header.nextSlot} that its header counts` })
+    damage.push({
+      slotNo: slots,
+      why: `the file is cut short: it has ${plural(slots, 'slot')} of the ${header.nextSlot} that its header counts`,
+    })
   }
   const checkpointLsn = header?.lsn ?? 0
   const scratch = new Node()
@@ -109,7 +152,10 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
     if (slotNo < HEADER_SLOTS) {
       kinds[slotNo] = KIND.header
       const why = headers.damage.find((d) => d.slotNo === slotNo)?.why
-      const due = header === undefined || headerSlots(header.checkpointNumber).includes(slotNo) || (why !== undefined && why !== NO_HEADER)
+      const due =
+        header === undefined ||
+        headerSlots(header.checkpointNumber).includes(slotNo) ||
+        (why !== undefined && why !== NO_HEADER)
       if (why !== undefined && due && !inUse) note(slotNo, why)
       else if (why !== undefined) kinds[slotNo] = KIND.unused
       continue
@@ -134,11 +180,19 @@ function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
 }
 
 /** Slots that a free list names. Throws `CorruptError` if it cannot be followed. */
-function freeSlots(space: DataFile['space'], first: number, length: number, slots: number, nextSlot: number): Iterable<number> {
+function freeSlots(
+  space: DataFile['space'],
+  first: number,
+  length: number,
+  slots: number,
+  nextSlot: number,
+): Iterable<number> {
   const chain: SlotNo[] = []
-  for (let slot = first; slot !== 0 && chain.length < length; ) {
+  for (let slot = first; slot !== 0 && chain.length < length;) {
     if (slot >= slots || slotBytes(space, slot)[SLOT.TYPE] !== TYPE.FREE_LIST) {
-      throw new CorruptError(`the free list leads to slot ${slot}, which is none of it`, { slotNo: Math.min(slot, slots) })
+      throw new CorruptError(`the free list leads to slot ${slot}, which is none of it`, {
+        slotNo: Math.min(slot, slots),
+      })
     }
     chain.push(slot as SlotNo)
     slot = slotBytes(space, slot).readUInt32LE(SLOT.NEXT)
@@ -167,7 +221,13 @@ function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
       counts: Object.fromEntries(KINDS.map(({ name }, i) => [name, counts[i]])),
       leafFill: fill,
       inUse: file.inUse,
-      checkpoint: header && { number: header.checkpointNumber, lsn: header.lsn, root: header.root, height: header.height, entries: header.entries },
+      checkpoint: header && {
+        number: header.checkpointNumber,
+        lsn: header.lsn,
+        root: header.root,
+        height: header.height,
+        entries: header.entries,
+      },
       damage,
     })
     return { text, damaged: damage.length > 0 }
@@ -204,7 +264,7 @@ function strongest(kinds: Uint8Array): number {
 /** A row of the map: a run of one kind is painted at once. */
 function painted(kinds: readonly number[], paint: (kind: number, text: string) => string): string {
   let row = ''
-  for (let at = 0; at < kinds.length; ) {
+  for (let at = 0; at < kinds.length;) {
     let end = at
     while (kinds[end] === kinds[at]) end++
     row += paint(kinds[at]!, KINDS[kinds[at]!]!.mark.repeat(end - at))
@@ -234,7 +294,10 @@ interface EntryView {
 const PREVIEW_CHARACTERS = 60
 
 function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): View {
-  if (slotNo >= file.slots) throw new InvalidError(`There is no slot ${slotNo}: the file has ${file.slots === 0 ? 'no slots yet' : `slots 0 to ${file.slots - 1}`}.`)
+  if (slotNo >= file.slots)
+    throw new InvalidError(
+      `There is no slot ${slotNo}: the file has ${file.slots === 0 ? 'no slots yet' : `slots 0 to ${file.slots - 1}`}.`,
+    )
   const { space } = file
   const b = Buffer.from(slotBytes(space, slotNo))
   const type = b[SLOT.TYPE]!
@@ -254,7 +317,11 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
   if (type === TYPE.HEADER) Object.assign(detail, headerDetail(b, slotNo))
   if (type === TYPE.OVERFLOW) {
     const used = Math.min(b.readUInt32LE(SLOT.USED), SLOT_BODY_BYTES)
-    Object.assign(detail, { next: b.readUInt32LE(SLOT.NEXT), usedBytes: b.readUInt32LE(SLOT.USED), begins: b.toString('latin1', SLOT.BODY, SLOT.BODY + Math.min(used, PREVIEW_CHARACTERS)) })
+    Object.assign(detail, {
+      next: b.readUInt32LE(SLOT.NEXT),
+      usedBytes: b.readUInt32LE(SLOT.USED),
+      begins: b.toString('latin1', SLOT.BODY, SLOT.BODY + Math.min(used, PREVIEW_CHARACTERS)),
+    })
   }
   if (type === TYPE.FREE_LIST) {
     const runs = Array.from({ length: Math.min(common.entries, SLOT_BODY_BYTES / 8) }, (_, i) => ({
@@ -264,26 +331,51 @@ function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: b
     Object.assign(detail, { next: b.readUInt32LE(SLOT.NEXT), runs })
   }
   // The inside of a damaged slot leads anywhere.
-  if ((type === TYPE.LEAF || type === TYPE.BRANCH) && structureDamage(space, slotNo as SlotNo, new Node()) === undefined) {
+  if (
+    (type === TYPE.LEAF || type === TYPE.BRANCH) &&
+    structureDamage(space, slotNo as SlotNo, new Node()) === undefined
+  ) {
     const node = new Node().at(space, slotNo as SlotNo)
-    Object.assign(detail, { prefixBytes: node.prefix, usedBytes: node.usedBytes, freeBytes: node.freeBytes, garbageBytes: node.garbage })
-    const codec = valueCodec(options.valueEncoding ?? encodingOf(file.headers.header?.encodingNo ?? 0) ?? DEFAULT_ENCODING)
+    Object.assign(detail, {
+      prefixBytes: node.prefix,
+      usedBytes: node.usedBytes,
+      freeBytes: node.freeBytes,
+      garbageBytes: node.garbage,
+    })
+    const codec = valueCodec(
+      options.valueEncoding ?? encodingOf(file.headers.header?.encodingNo ?? 0) ?? DEFAULT_ENCODING,
+    )
     entries = Array.from({ length: node.count }, (_, i) => entryOf(node, i, codec))
   }
   if (json) {
-    const views = entries.map(({ keyText, valueText, ...view }) => ({ ...view, ...('key' in view || view.child !== undefined ? {} : { keyHex: keyText }), ...(valueText === undefined || 'value' in view ? {} : { valueHex: valueText }) }))
-    const text = JSON.stringify({ ...common, ...detail, ...(views.length > 0 ? { contents: views } : {}), damage: damage ?? null })
+    const views = entries.map(({ keyText, valueText, ...view }) => ({
+      ...view,
+      ...('key' in view || view.child !== undefined ? {} : { keyHex: keyText }),
+      ...(valueText === undefined || 'value' in view ? {} : { valueHex: valueText }),
+    }))
+    const text = JSON.stringify({
+      ...common,
+      ...detail,
+      ...(views.length > 0 ? { contents: views } : {}),
+      damage: damage ?? null,
+    })
     return { text, damaged: damage !== undefined }
   }
   const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
   const lines = [`slot ${slotNo}: ${common.type}${type === TYPE.BRANCH ? ` at level ${common.level}` : ''}`]
-  const row = (name: string, value: unknown): void => void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
+  const row = (name: string, value: unknown): void =>
+    void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
   row('number', common.number)
   row('CRC-32C', `${common.crc}${sealed}`)
   row('made at LSN', common.lsn)
   if (type === TYPE.LEAF || type === TYPE.BRANCH || type === TYPE.FREE_LIST) row('entries', common.entries)
   for (const [name, value] of Object.entries(detail)) {
-    if (name === 'runs') for (const run of value as { first: number; slots: number }[]) row('free', `${run.first}${run.slots > 1 ? ` to ${run.first + run.slots - 1}` : ''} (${plural(run.slots, 'slot')})`)
+    if (name === 'runs')
+      for (const run of value as { first: number; slots: number }[])
+        row(
+          'free',
+          `${run.first}${run.slots > 1 ? ` to ${run.first + run.slots - 1}` : ''} (${plural(run.slots, 'slot')})`,
+        )
     else row(name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/ bytes$/, ' (bytes)'), value)
   }
   if (entries.length > 0) {
@@ -314,7 +406,15 @@ function headerDetail(b: Buffer, slotNo: number): Record<string, unknown> {
   const header = decodeHeader(b, slotNo)
   if (typeof header === 'string') return {}
   const { uuid, createdMs, version, encodingNo, freeListHead: chain, freeListSlots: chainSlots, ...rest } = header
-  return { formatVersion: version, valueEncoding: encodingOf(encodingNo) ?? encodingNo, uuid: uuid.toString('hex'), ...rest, freeList: chain, freeListSlots: chainSlots, created: new Date(createdMs).toISOString() }
+  return {
+    formatVersion: version,
+    valueEncoding: encodingOf(encodingNo) ?? encodingNo,
+    uuid: uuid.toString('hex'),
+    ...rest,
+    freeList: chain,
+    freeListSlots: chainSlots,
+    created: new Date(createdMs).toISOString(),
+  }
 }
 
 function entryOf(node: Node, i: number, codec: ValueCodec): EntryView {
@@ -342,6 +442,8 @@ function entryOf(node: Node, i: number, codec: ValueCodec): EntryView {
     version,
     valueBytes: bytesOfValue,
     ...(value ? { value: plain(value.value) } : {}),
-    valueText: value ? preview(value.value, PREVIEW_CHARACTERS) : `0x${raw.toString('hex', valueAt, valueAt + Math.min(bytesOfValue, 30))}`,
+    valueText: value
+      ? preview(value.value, PREVIEW_CHARACTERS)
+      : `0x${raw.toString('hex', valueAt, valueAt + Math.min(bytesOfValue, 30))}`,
   }
 }

@@ -22,7 +22,17 @@ async function table(s: Stats): Promise<string> {
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
   const sections: [string, [string, string, string?][]][] = [
-    ['database', [['path', printable(s.path)], ['uuid', s.uuid], ['format', String(s.formatVersion)], ['value encoding', s.valueEncoding], ['entries', number(s.entries)], ['height of the tree', String(s.height)]]],
+    [
+      'database',
+      [
+        ['path', printable(s.path)],
+        ['uuid', s.uuid],
+        ['format', String(s.formatVersion)],
+        ['value encoding', s.valueEncoding],
+        ['entries', number(s.entries)],
+        ['height of the tree', String(s.height)],
+      ],
+    ],
     [
       'data file',
       [
@@ -46,7 +56,13 @@ async function table(s: Stats): Promise<string> {
         ['a recovery would replay', bytes(s.log.replayBytes)],
       ],
     ],
-    ['checkpoint', [['number', number(s.checkpoint.number)], ['LSN', number(s.checkpoint.lsn)]]],
+    [
+      'checkpoint',
+      [
+        ['number', number(s.checkpoint.number)],
+        ['LSN', number(s.checkpoint.lsn)],
+      ],
+    ],
     [
       'commits',
       [
@@ -56,21 +72,29 @@ async function table(s: Stats): Promise<string> {
         ['operations per flush', perFlush],
       ],
     ],
-    ['readers', [
-      ['pinned', number(s.readers.pinned)],
-      ['log since the oldest', bytes(s.readers.lagBytes)],
-      ['oldest open for', `${(s.readers.oldestMs / 1000).toFixed(1)} s`],
-      ['held back', bytes(s.readers.heldBytes)],
-    ]],
+    [
+      'readers',
+      [
+        ['pinned', number(s.readers.pinned)],
+        ['log since the oldest', bytes(s.readers.lagBytes)],
+        ['oldest open for', `${(s.readers.oldestMs / 1000).toFixed(1)} s`],
+        ['held back', bytes(s.readers.heldBytes)],
+      ],
+    ],
   ]
-  const lines = new Table({ style: { head: [], border: [], compact: true }, colAligns: ['left', 'left', 'right', 'right'] })
+  const lines = new Table({
+    style: { head: [], border: [], compact: true },
+    colAligns: ['left', 'left', 'right', 'right'],
+  })
   for (const [name, rows] of sections) {
     rows.forEach(([label, value, extra], i) => lines.push([i === 0 ? name : '', label, value, extra ?? '']))
   }
   const drawn = lines.toString()
   const columns = columnsOf(process.stdout)
   const fits = columns === undefined || (showsUnicode() && drawn.indexOf('\n') <= columns)
-  const text = fits ? drawn : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
+  const text = fits
+    ? drawn
+    : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
   return `${text}${s.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${s.failure}`}`
 }
 

@@ -24,7 +24,11 @@ the log is not damage. Nothing is changed: "mmapdb recover" does that.`,
       const tree = (await verifyAlone(db)) ?? (await using(openToRead(db), verify))
       // The other copies of the header: one is enough to open, and the loss of one is damage nevertheless.
       const headers = withFile(db, headerDamage)
-      const report: VerifyReport = { ...tree, ok: tree.ok && headers.length === 0, damage: [...headers, ...tree.damage] }
+      const report: VerifyReport = {
+        ...tree,
+        ok: tree.ok && headers.length === 0,
+        damage: [...headers, ...tree.damage],
+      }
       if (json) await print(JSON.stringify(report))
       else if (!quiet || !report.ok) await print(verifyLines(report).join('\n'))
       if (!report.ok) throw new Ended(EXIT.CORRUPT)

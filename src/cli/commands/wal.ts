@@ -32,7 +32,9 @@ const PREVIEW_CHARACTERS = 60
 
 export const walCommand = (): Command =>
   new Command('wal')
-    .description('List the segments and frames of the log, and say where and why it ends. Exit code 3 if it is damaged.')
+    .description(
+      'List the segments and frames of the log, and say where and why it ends. Exit code 3 if it is damaged.',
+    )
     .option('--segment <lsn>', 'only frames of this segment: the hexadecimal name of its file')
     .option('--from <lsn>', 'frames from this LSN on', whole(0))
     .option('--limit <n>', 'at most so many frames; 0 for all', whole(0), DEFAULT_LIMIT)
@@ -62,17 +64,32 @@ type EndKind = 'end' | 'torn' | 'rot' | 'in use' | 'segment'
 async function list(db: string, options: WalOptions, json: boolean, lines: Lines): Promise<EndKind> {
   const paths = checkThere(db)
   if (posixStorage.info(paths.wal).kind !== 'directory') {
-    throw new CorruptError(`The log, ${paths.wal}, is missing. Restore the database from a backup.`, { path: paths.wal })
+    throw new CorruptError(`The log, ${paths.wal}, is missing. Restore the database from a backup.`, {
+      path: paths.wal,
+    })
   }
   const checkpointLsn = checkpointOf(paths.data)
   const inUse = posixStorage.info(paths.data).kind === 'file' && isInUse(db)
-  const log = new Log({ storage: posixStorage, directory: paths.wal, uuid: Buffer.alloc(16), segmentBytes: 0, readOnly: true })
+  const log = new Log({
+    storage: posixStorage,
+    directory: paths.wal,
+    uuid: Buffer.alloc(16),
+    segmentBytes: 0,
+    readOnly: true,
+  })
   try {
     const starts = log.starts()
     for (const start of starts) await lines.write(describeSegment(log, start, checkpointLsn, json))
-    if (!json) await lines.write(checkpointLsn === undefined ? 'No header says where the checkpoint is.' : `The tree on disk includes everything before LSN ${checkpointLsn}.`)
+    if (!json)
+      await lines.write(
+        checkpointLsn === undefined
+          ? 'No header says where the checkpoint is.'
+          : `The tree on disk includes everything before LSN ${checkpointLsn}.`,
+      )
     const range = rangeOf(options, starts)
-    const codec = options.ops ? valueCodec(options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING) : undefined
+    const codec = options.ops
+      ? valueCodec(options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING)
+      : undefined
     let shown = 0
     let left = 0
     const walk = new Walk(log, range.from as Lsn, checkpointLsn, inUse)
@@ -91,7 +108,8 @@ async function list(db: string, options: WalOptions, json: boolean, lines: Lines
       const waiting = lines.write(describeFrame(walk.frame, json, codec))
       if (waiting) await waiting
     }
-    const { kind, text } = walk.frame.lsn >= range.until ? { kind: 'segment' as const, text: 'The next segment follows.' } : walk.ending()
+    const { kind, text } =
+      walk.frame.lsn >= range.until ? { kind: 'segment' as const, text: 'The next segment follows.' } : walk.ending()
     if (json) await lines.write(JSON.stringify({ end: { kind, lsn: walk.position, framesNotShown: left, text } }))
     else {
       if (left > 0) await lines.write(`... and ${plural(left, 'more frame')}; --limit 0 shows all of them.`)
@@ -125,12 +143,18 @@ function checkpointOf(data: string): number | undefined {
 /** Where to begin reading, and where to stop. */
 function rangeOf(options: WalOptions, starts: readonly Lsn[]): { from: number; until: number } {
   if (options.segment === undefined) {
-    return { from: starts.findLast((start) => start <= (options.from ?? 0)) ?? starts[0] ?? 0, until: Number.POSITIVE_INFINITY }
+    return {
+      from: starts.findLast((start) => start <= (options.from ?? 0)) ?? starts[0] ?? 0,
+      until: Number.POSITIVE_INFINITY,
+    }
   }
   const name = options.segment.replace(/\.wal$/, '')
   const wanted = /^[0-9a-f]+$/i.test(name) ? Number.parseInt(name, 16) : Number.NaN
   const index = starts.findIndex((start) => start === wanted)
-  if (index < 0) throw new InvalidError(`There is no segment ${options.segment}. There are: ${starts.map(segmentName).join(', ') || 'none'}.`)
+  if (index < 0)
+    throw new InvalidError(
+      `There is no segment ${options.segment}. There are: ${starts.map(segmentName).join(', ') || 'none'}.`,
+    )
   return { from: wanted, until: starts[index + 1] ?? Number.POSITIVE_INFINITY }
 }
 
@@ -189,7 +213,10 @@ class Walk {
       if (this.#inUse) return { kind: 'in use', text: `The log ends at LSN ${lsn} for now: the database is in use.` }
       return tornBytes === 0
         ? { kind: 'end', text: `The log ends at LSN ${lsn}.` }
-        : { kind: 'torn', text: `The log ends at LSN ${lsn}. A torn frame follows it (${plural(tornBytes, 'byte')}): it was never acknowledged, and recovery drops it.` }
+        : {
+            kind: 'torn',
+            text: `The log ends at LSN ${lsn}. A torn frame follows it (${plural(tornBytes, 'byte')}): it was never acknowledged, and recovery drops it.`,
+          }
     } catch (error) {
       if (!(error instanceof CorruptError)) throw error
       // Appended since: what was the end is none any more.
@@ -210,10 +237,22 @@ function describeSegment(log: Log, start: Lsn, checkpointLsn: number | undefined
   if (json) {
     const { limitLsn, salt, uuid, version } = segment?.header ?? {}
     return JSON.stringify({
-      segment: { file: segmentName(start), start, bytes: size, good: segment !== undefined, limit: limitLsn, version, salt, uuid: uuid?.toString('hex') },
+      segment: {
+        file: segmentName(start),
+        start,
+        bytes: size,
+        good: segment !== undefined,
+        limit: limitLsn,
+        version,
+        salt,
+        uuid: uuid?.toString('hex'),
+      },
     })
   }
-  const what = segment === undefined ? 'its header is damaged or was never finished' : `LSN ${start} to at most ${segment.header.limitLsn}`
+  const what =
+    segment === undefined
+      ? 'its header is damaged or was never finished'
+      : `LSN ${start} to at most ${segment.header.limitLsn}`
   return `segment ${lsnToHex(start)}.wal  ${bytes(size).padStart(9)}  ${what}${needed ? '' : ' (no longer needed)'}`
 }
 
@@ -226,11 +265,26 @@ function describeFrame(frame: Frame, json: boolean, codec: ValueCodec | undefine
   const watermark = b.readUIntLE(at + FRAME.WATERMARK, 6)
   if (json) {
     const operations = codec ? decodeOperations(frame, codec) : undefined
-    return JSON.stringify({ frame: { lsn, type, operationCount: count, bytes: lengthBytes, time, watermark, ...(operations ? { operations } : {}) } })
+    return JSON.stringify({
+      frame: {
+        lsn,
+        type,
+        operationCount: count,
+        bytes: lengthBytes,
+        time,
+        watermark,
+        ...(operations ? { operations } : {}),
+      },
+    })
   }
   const line = `${String(lsn).padStart(15)}  ${type.padEnd(10)} ${number(count).padStart(8)} ${number(lengthBytes).padStart(11)}  ${time} ${String(watermark).padStart(15)}`
   if (!codec) return line
-  return [line, ...decodeOperations(frame, codec).map((op) => `${' '.repeat(17)}${op.kind} ${op.keyText}${op.kind === 'put' ? ` = ${op.text}` : ''}`)].join('\n')
+  return [
+    line,
+    ...decodeOperations(frame, codec).map(
+      (op) => `${' '.repeat(17)}${op.kind} ${op.keyText}${op.kind === 'put' ? ` = ${op.text}` : ''}`,
+    ),
+  ].join('\n')
 }
 
 interface Decoded {

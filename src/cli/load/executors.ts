@@ -56,7 +56,9 @@ export class ThreadExecutor implements Executor {
   }
 
   async ready(): Promise<void> {
-    const outcomes = await Promise.all(Array.from({ length: this.lanes }, () => this.#run<{ error?: ErrorMessage }>('ready', {})))
+    const outcomes = await Promise.all(
+      Array.from({ length: this.lanes }, () => this.#run<{ error?: ErrorMessage }>('ready', {})),
+    )
     for (const { error } of outcomes) if (error) throw fromErrorMessage(error)
   }
 
@@ -129,7 +131,11 @@ class Helper {
     this.#child.on('error', (error) => this.#end(new ProcessError(`${name} could not be started: ${error.message}.`)))
     this.#child.on('exit', (code, signal) => {
       const how = signal ? `was killed by ${signal}` : `ended with exit code ${code}`
-      this.#end(new ProcessError(`${name} (pid ${this.#child.pid}) ${how} before it was done. What it had acknowledged is kept.`))
+      this.#end(
+        new ProcessError(
+          `${name} (pid ${this.#child.pid}) ${how} before it was done. What it had acknowledged is kept.`,
+        ),
+      )
     })
     void this.call('plan', 0, plan).catch(() => undefined)
   }

@@ -24,11 +24,21 @@ export interface Bad {
 
 export type Item = Good | Bad
 
-export const readItems = (source: AsyncIterable<Buffer>, format: InputFormat, bigIntegers: BigIntegers): AsyncGenerator<Item[]> =>
-  format === 'ndjson' ? ndjson(source, bigIntegers) : format === 'json' ? jsonArray(source, bigIntegers) : separated(source, format)
+export const readItems = (
+  source: AsyncIterable<Buffer>,
+  format: InputFormat,
+  bigIntegers: BigIntegers,
+): AsyncGenerator<Item[]> =>
+  format === 'ndjson'
+    ? ndjson(source, bigIntegers)
+    : format === 'json'
+      ? jsonArray(source, bigIntegers)
+      : separated(source, format)
 
 /** The format that a file name promises. */
 export function formatOf(path: string): InputFormat | undefined {
   const extension = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase()
-  return ({ ndjson: 'ndjson', jsonl: 'ndjson', json: 'json', csv: 'csv', tsv: 'tsv', tab: 'tsv' } as const)[extension as 'json']
+  return ({ ndjson: 'ndjson', jsonl: 'ndjson', json: 'json', csv: 'csv', tsv: 'tsv', tab: 'tsv' } as const)[
+    extension as 'json'
+  ]
 }

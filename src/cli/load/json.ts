@@ -6,20 +6,14 @@ import { printable } from '../shared/notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
 
 /** The value of a record whose bytes begin in `line`, or why there is none. */
-function jsonValue(
-  bytes: Buffer,
-  line: number,
-  bigIntegers: BigIntegers,
-): { value: unknown } | { why: string } {
+function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { value: unknown } | { why: string } {
   if (!isUtf8(bytes)) return { why: notUtf8(bytes, line) }
   const text = bytes.toString()
   try {
     return { value: parseJson(text, bigIntegers) }
   } catch (error) {
     if (error instanceof NumberError) {
-      const advice = /^-?\d+$/.test(error.literal)
-        ? '; keep such integers with --big-integers bigint or string'
-        : ''
+      const advice = /^-?\d+$/.test(error.literal) ? '; keep such integers with --big-integers bigint or string' : ''
       return { why: `line ${line}: ${error.message}${advice}` }
     }
     if (text.length > MAX_SEARCHED_CHARACTERS) return { why: `line ${line}: ${jsonWhy(error as Error)}` }
@@ -54,9 +48,7 @@ function whereJsonEnds(text: string): number {
     } catch (error) {
       const { message } = error as Error
       const position = /at position (\d+)/.exec(message)?.[1]
-      return (
-        /end of JSON|Unterminated/.test(message) || (position !== undefined && Number(position) >= length)
-      )
+      return /end of JSON|Unterminated/.test(message) || (position !== undefined && Number(position) >= length)
     }
   })
 }
@@ -73,10 +65,7 @@ function jsonWhy(error: Error): string {
 const isBlank = (bytes: Buffer): boolean => bytes.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
 
 /** One JSON value per line. */
-export async function* ndjson(
-  source: AsyncIterable<Buffer>,
-  bigIntegers: BigIntegers,
-): AsyncGenerator<Item[]> {
+export async function* ndjson(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
   const rest = new Gathered()
   let line = 0
   let number = 0
@@ -111,10 +100,7 @@ const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d]
 
 /** An array of JSON values. Only the commas and brackets between them are looked at here. */
-export async function* jsonArray(
-  source: AsyncIterable<Buffer>,
-  bigIntegers: BigIntegers,
-): AsyncGenerator<Item[]> {
+export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
   const record = new Gathered()
   let number = 0
   let line = 1
@@ -146,8 +132,7 @@ export async function* jsonArray(
           : bad(last ? 'nothing follows the last comma' : 'there is nothing before a comma')
       const found = jsonValue(bytes, recordLine, bigIntegers)
       // Where a record ends is not certain if it is not JSON; what lies behind it cannot be told from it.
-      if ('why' in found)
-        return { number: number + 1, why: `record ${number + 1}, ${found.why}`, final: true }
+      if ('why' in found) return { number: number + 1, why: `record ${number + 1}, ${found.why}`, final: true }
       items.push({ number: ++number, line: recordLine, ...found })
       comma = !last
       return undefined

@@ -52,9 +52,7 @@ class KeyFinder {
 /** A field by name; where there is none of that name, by path. */
 function fieldOf(value: unknown, path: string): unknown {
   const own = (x: unknown, name: string): unknown =>
-    typeof x === 'object' && x !== null && Object.hasOwn(x, name)
-      ? (x as Record<string, unknown>)[name]
-      : undefined
+    typeof x === 'object' && x !== null && Object.hasOwn(x, name) ? (x as Record<string, unknown>)[name] : undefined
   const direct = own(value, path)
   return direct !== undefined || !path.includes('.') ? direct : path.split('.').reduce(own, value)
 }
@@ -155,14 +153,13 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
     let bytesRead = 0
     let records = 0
     let isDone = false
-    const progress = startProgress(
-      what,
-      input.sizeBytes,
-      () => ({ done: bytesRead, operations: records }),
-      silent,
-    )
+    const progress = startProgress(what, input.sizeBytes, () => ({ done: bytesRead, operations: records }), silent)
     try {
-      for await (const items of readItems(input.open((bytes) => (bytesRead += bytes)), input.format, options.bigIntegers)) {
+      for await (const items of readItems(
+        input.open((bytes) => (bytesRead += bytes)),
+        input.format,
+        options.bigIntegers,
+      )) {
         for (const item of items) {
           const why = 'why' in item ? item.why : await take(finder, item)
           if (why === undefined) records++
@@ -255,8 +252,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
         skipped++
       })
       await spreader.finish()
-      const error =
-        stoppedAt === undefined ? spreader.error : (spreader.error ?? badInput(stoppedAt, operations))
+      const error = stoppedAt === undefined ? spreader.error : (spreader.error ?? badInput(stoppedAt, operations))
       return {
         operations,
         unknown,
@@ -279,18 +275,13 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
     const check = async (crew: ThreadExecutor): Promise<Checked> => {
       if (!again) return { checked: operations, lost: lostAtOnce, examples }
       let checked = 0
-      const spreader = new Spreader(
-        engine,
-        crew.lanes,
-        Math.max(plan.batch, 1000),
-        async (lane, frame, records) => {
-          const result = await crew.compare(frame, lane.unresolved.size > 0)
-          if (result.error) throw fromErrorMessage(result.error)
-          for (const key of result.same) lane.unresolved.delete(key)
-          for (const key of result.different) lane.unresolved.add(key)
-          checked += records
-        },
-      )
+      const spreader = new Spreader(engine, crew.lanes, Math.max(plan.batch, 1000), async (lane, frame, records) => {
+        const result = await crew.compare(frame, lane.unresolved.size > 0)
+        if (result.error) throw fromErrorMessage(result.error)
+        for (const key of result.same) lane.unresolved.delete(key)
+        for (const key of result.different) lane.unresolved.add(key)
+        checked += records
+      })
       await spread('read back', spreader, () => true)
       await spreader.finish()
       if (spreader.error) throw spreader.error

@@ -42,11 +42,7 @@ export function nothingLine(r: LoadReport, input: string | undefined): string {
 export function reportLines(r: LoadReport, columns: number | undefined): string[] {
   const micro = columns === undefined || showsUnicode() ? 'µs' : 'us'
   const us = (n: number): string =>
-    n < 1000
-      ? `${n}${GLUE}${micro}`
-      : n < 1e6
-        ? `${(n / 1000).toFixed(2)}${GLUE}ms`
-        : `${(n / 1e6).toFixed(2)}${GLUE}s`
+    n < 1000 ? `${n}${GLUE}${micro}` : n < 1e6 ? `${(n / 1000).toFixed(2)}${GLUE}ms` : `${(n / 1e6).toFixed(2)}${GLUE}s`
   const { p50, p90, p99, p999, max } = r.latencyUs
   const where = r.processes > 0 ? `${r.processes} processes of ${r.workers} workers` : `${r.workers} workers`
   const lines: [string, string][] = [

@@ -12,9 +12,7 @@ import { bytes } from '../shared/output.js'
 /** The least that an entry takes up in the data file, lengths in encoded bytes. */
 export function entryBytes(keyLength: number, valueLength: number): number {
   const cell = LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength
-  return isInline(keyLength, valueLength)
-    ? cell + valueLength
-    : cell + overflowSlots(valueLength) * SLOT_BYTES
+  return isInline(keyLength, valueLength) ? cell + valueLength : cell + overflowSlots(valueLength) * SLOT_BYTES
 }
 
 /**

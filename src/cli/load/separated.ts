@@ -4,10 +4,7 @@ import { parse as csvParser, type CsvError } from 'csv-parse'
 import type { Item } from './input.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, newlines, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
 
-export async function* separated(
-  source: AsyncIterable<Buffer>,
-  format: 'csv' | 'tsv',
-): AsyncGenerator<Item[]> {
+export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 'tsv'): AsyncGenerator<Item[]> {
   let items: Item[] = []
   let number = 0
   let header: string[] | undefined
@@ -54,8 +51,7 @@ export async function* separated(
   })
   parser.on('error', (error) => (failure = error as CsvError))
   parser.resume()
-  const write = (chunk: Buffer): Promise<void> =>
-    new Promise((resolve) => parser.write(chunk, () => resolve()))
+  const write = (chunk: Buffer): Promise<void> => new Promise((resolve) => parser.write(chunk, () => resolve()))
   const isFinal = (item: Item): boolean => 'why' in item && item.final === true
 
   for await (const chunk of source) {
@@ -76,8 +72,7 @@ export async function* separated(
       parser.end()
     })
   }
-  if (failure !== undefined)
-    items.push({ number: number + 1, why: explain(failure, linesBefore + 1), final: true })
+  if (failure !== undefined) items.push({ number: number + 1, why: explain(failure, linesBefore + 1), final: true })
   else if (header === undefined)
     items.push({ number: 1, why: 'the file is empty; it must begin with a header line', final: true })
   else {
@@ -159,9 +154,7 @@ const CSV_TEXTS: Partial<Record<CsvError['code'], string>> = {
 function explain(error: CsvError, firstLine: number): string {
   const at = error['column']
   const field =
-    typeof at === 'number' && error.code !== 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH'
-      ? `, field ${at + 1}`
-      : ''
+    typeof at === 'number' && error.code !== 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH' ? `, field ${at + 1}` : ''
   const line = error.code === 'CSV_QUOTE_NOT_CLOSED' ? firstLine : Number(error['lines'])
   return `line ${line}${field}: ${CSV_TEXTS[error.code] ?? error.message}`
 }

@@ -29,9 +29,7 @@ export async function sourceOf(
 ): Promise<Source> {
   if (path === '-') {
     if (format === undefined)
-      throw new InvalidError(
-        'stdin has no file name to tell its format by: give --format ndjson, json, csv or tsv.',
-      )
+      throw new InvalidError('stdin has no file name to tell its format by: give --format ndjson, json, csv or tsv.')
     return piped('stdin', format, process.stdin, encoding, signal)
   }
   let info: Stats
@@ -93,7 +91,12 @@ async function piped(
       yield* chunks
     }
   }
-  return { name, format, sizeBytes: ended ? bytes : undefined, open: (onBytes) => textOf(counted(open(), onBytes), name, encoding) }
+  return {
+    name,
+    format,
+    sizeBytes: ended ? bytes : undefined,
+    open: (onBytes) => textOf(counted(open(), onBytes), name, encoding),
+  }
 }
 
 /** The chunks of a stream; what goes wrong with it is an `InvalidError`, but for its being aborted. */
@@ -130,11 +133,7 @@ export function checkEncoding(encoding: string): void {
 }
 
 /** Chunks in UTF-8 (if that is what they are said to be: whether they are is left to the reader), without a byte order mark. */
-async function* textOf(
-  chunks: AsyncIterable<Buffer>,
-  name: string,
-  encoding: string,
-): AsyncGenerator<Buffer> {
+async function* textOf(chunks: AsyncIterable<Buffer>, name: string, encoding: string): AsyncGenerator<Buffer> {
   if (!UTF8.test(encoding)) {
     const decoder = new TextDecoder(encoding, { fatal: true })
     const decode = (bytes: Buffer | undefined): Buffer => {
@@ -164,21 +163,9 @@ async function* textOf(
 
 const STARTS: readonly [bytes: string, what: string, advice: string][] = [
   ['1f8b', 'compressed by gzip', 'unpack it first, as in: zcat FILE | mmapdb load --input - --format ndjson'],
-  [
-    '28b52ffd',
-    'compressed by zstd',
-    'unpack it first, as in: zstdcat FILE | mmapdb load --input - --format ndjson',
-  ],
-  [
-    'fd377a58',
-    'compressed by xz',
-    'unpack it first, as in: xzcat FILE | mmapdb load --input - --format ndjson',
-  ],
-  [
-    '425a68',
-    'compressed by bzip2',
-    'unpack it first, as in: bzcat FILE | mmapdb load --input - --format ndjson',
-  ],
+  ['28b52ffd', 'compressed by zstd', 'unpack it first, as in: zstdcat FILE | mmapdb load --input - --format ndjson'],
+  ['fd377a58', 'compressed by xz', 'unpack it first, as in: xzcat FILE | mmapdb load --input - --format ndjson'],
+  ['425a68', 'compressed by bzip2', 'unpack it first, as in: bzcat FILE | mmapdb load --input - --format ndjson'],
   ['504b0304', 'a ZIP archive (or a spreadsheet)', 'unpack it, or export it as CSV'],
   ['fffe', 'UTF-16 text', 'give --encoding utf-16le'],
   ['feff', 'UTF-16 text', 'give --encoding utf-16be'],

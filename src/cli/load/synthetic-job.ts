@@ -26,7 +26,9 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
   const valueLength = plan.valueSize + VALUE_OVERHEAD_BYTES[plan.engine.valueEncoding]
   const batchBytes = Math.min(plan.batch, plan.ops) * (valueLength + KEY_BYTES)
   if (batchBytes > MAX_FRAME_BYTES) {
-    throw new InvalidError(`A batch may hold at most ${bytes(MAX_FRAME_BYTES)}, and ${plan.batch} records of ${plan.valueSize} bytes are ${bytes(batchBytes)}: lower --batch or --value-size.`)
+    throw new InvalidError(
+      `A batch may hold at most ${bytes(MAX_FRAME_BYTES)}, and ${plan.batch} records of ${plan.valueSize} bytes are ${bytes(batchBytes)}: lower --batch or --value-size.`,
+    )
   }
   if (!options.force) checkRoom(plan.engine, plan.ops * entryBytes(KEY_BYTES, valueLength))
   /** What has been acknowledged. */
@@ -37,7 +39,12 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
     let operations = 0
     let unknown = 0
     let error: Error | undefined
-    const progress = startProgress('written', plan.ops, () => ({ done: hands.operations(), operations: hands.operations() }), silent)
+    const progress = startProgress(
+      'written',
+      plan.ops,
+      () => ({ done: hands.operations(), operations: hands.operations() }),
+      silent,
+    )
     await Promise.all(
       shares(0, plan.ops, hands.lanes).map(async (part, lane) => {
         try {
@@ -62,7 +69,12 @@ export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise
 
   const check = async (crew: ThreadExecutor): Promise<Checked> => {
     const total = acknowledged.reduce((sum, { from, to }) => sum + to - from, 0)
-    const progress = startProgress('read back', total, () => ({ done: crew.checked(), operations: crew.checked() }), silent)
+    const progress = startProgress(
+      'read back',
+      total,
+      () => ({ done: crew.checked(), operations: crew.checked() }),
+      silent,
+    )
     try {
       const pieces = acknowledged.flatMap(({ from, to }) => shares(from, to, Math.ceil((to - from) / 50_000)))
       const results = await Promise.all(pieces.map((part) => crew.check(part)))

@@ -53,7 +53,7 @@ export function syntheticValue(key: string, seed: number, sizeBytes: number, bin
   for (let i = 0; i < key.length; i++) state = Math.imul(state ^ key.charCodeAt(i), 0x01000193)
   state = mix(state) | 1
   if (scratch.length < sizeBytes) scratch = Buffer.alloc(sizeBytes)
-  for (let i = 0; i < sizeBytes; ) {
+  for (let i = 0; i < sizeBytes;) {
     // xorshift32
     state ^= state << 13
     state ^= state >>> 17

@@ -36,9 +36,12 @@ function acknowledge(keys: readonly string[]): void {
   const line = Buffer.from(`${keys.join('\t')}\n`)
   try {
     ackFile ??= openSync(plan.ackLog!, 'a')
-    for (let at = 0; at < line.length; ) at += writeSync(ackFile, line, at)
+    for (let at = 0; at < line.length;) at += writeSync(ackFile, line, at)
   } catch (cause) {
-    throw new IoError(`The ack log ${plan.ackLog!} cannot be written: ${(cause as Error).message}. The load stops; what it committed is in the database.`, { cause })
+    throw new IoError(
+      `The ack log ${plan.ackLog!} cannot be written: ${(cause as Error).message}. The load stops; what it committed is in the database.`,
+      { cause },
+    )
   }
 }
 
@@ -119,7 +122,8 @@ export function check({ from, to }: Part): CheckResult {
       const key = syntheticKey(permutation.at(i))
       const expected = syntheticValue(key, plan.seed, plan.valueSize, binary)
       const found = db.get(key)
-      const same = typeof expected === 'string' ? found === expected : found instanceof Uint8Array && expected.equals(found)
+      const same =
+        typeof expected === 'string' ? found === expected : found instanceof Uint8Array && expected.equals(found)
       if (!same) {
         lost++
         if (examples.length < MAX_EXAMPLES) examples.push(key)
@@ -175,7 +179,10 @@ function puts(frame: Buffer): Put[] {
   const list: Put[] = []
   forEachOperation(frame, 0, frame.length, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
     if (kind === OP_PUT) {
-      list.push({ key: bytes.subarray(keyAt, keyAt + keyLength), value: bytes.subarray(valueAt, valueAt + valueLength) })
+      list.push({
+        key: bytes.subarray(keyAt, keyAt + keyLength),
+        value: bytes.subarray(valueAt, valueAt + valueLength),
+      })
     }
   })
   return list

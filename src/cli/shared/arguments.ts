@@ -21,9 +21,7 @@ export function checkArguments(): void {
   }
   if (process.env['MMAPDB_PATH']?.includes(REPLACED)) {
     const name = Buffer.from('MMAPDB_PATH=')
-    const given = zeroTerminated('/proc/self/environ').find((bytes) =>
-      bytes.subarray(0, name.length).equals(name),
-    )
+    const given = zeroTerminated('/proc/self/environ').find((bytes) => bytes.subarray(0, name.length).equals(name))
     if (given && !isUtf8(given)) throw new InvalidError('$MMAPDB_PATH is not UTF-8 text. Use a path that is.')
   }
 }

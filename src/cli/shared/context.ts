@@ -49,7 +49,10 @@ export const jsonKeyOption = (): Option =>
   new Option('--json-key', 'keys are JSON: 5, "text", [1,"a"], true, null, {"base64":"..."}, {"bigint":"..."}')
 
 export const valueEncodingOption = (): Option =>
-  new Option('--value-encoding <name>', 'how values are stored: said on creation (default: msgpack) and remembered; needless afterwards').choices(VALUE_ENCODINGS)
+  new Option(
+    '--value-encoding <name>',
+    'how values are stored: said on creation (default: msgpack) and remembered; needless afterwards',
+  ).choices(VALUE_ENCODINGS)
 
 export interface KeyOptions {
   readonly jsonKey?: boolean
@@ -77,7 +80,8 @@ export const openToWrite = (path: string, options: OpenOptions = {}): Engine =>
 export const openToInspect = (path: string, options: OpenOptions = {}): Engine =>
   Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
-export const engineOptions = (path: string, options: OpenOptions = {}): EngineOptions => resolveOptions(path, { workers: 0, ...everywhere, ...options })
+export const engineOptions = (path: string, options: OpenOptions = {}): EngineOptions =>
+  resolveOptions(path, { workers: 0, ...everywhere, ...options })
 
 /** Closes the engine whatever `act` does. */
 export async function using<T>(engine: Engine, act: (engine: Engine) => T | Promise<T>): Promise<T> {
@@ -90,7 +94,8 @@ export async function using<T>(engine: Engine, act: (engine: Engine) => T | Prom
 
 /** All of stdin. */
 export async function readStdin(): Promise<Buffer> {
-  if (process.stdin.isTTY) throw new InvalidError('Nothing is piped into stdin. Give the value as an argument, or pipe it in.')
+  if (process.stdin.isTTY)
+    throw new InvalidError('Nothing is piped into stdin. Give the value as an argument, or pipe it in.')
   const parts: Buffer[] = []
   for await (const part of process.stdin) parts.push(part as Buffer)
   return Buffer.concat(parts)

@@ -49,8 +49,10 @@ const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
 export function failureOf(error: unknown): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
   if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
-  if (error instanceof ProcessError || error instanceof OutputError) return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
-  if (error instanceof MmapdbError) return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
+  if (error instanceof ProcessError || error instanceof OutputError)
+    return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
+  if (error instanceof MmapdbError)
+    return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
     const end = /[.?!)]$/.test(message) ? '' : '.'
@@ -76,6 +78,7 @@ export function reportFailure(error: unknown, globals: { json?: boolean; verbose
   process.exitCode = exitCode
   if (error instanceof Ended) return
   const stack = globals.verbose && error instanceof Error ? error.stack : undefined
-  if (globals.json) process.stderr.write(`${JSON.stringify({ error: { code, message, ...(stack ? { stack } : {}) } })}\n`)
+  if (globals.json)
+    process.stderr.write(`${JSON.stringify({ error: { code, message, ...(stack ? { stack } : {}) } })}\n`)
   else process.stderr.write(`mmapdb: ${printable(message.replace(/\s*\n\s*/g, ' '))}\n${stack ? `${stack}\n` : ''}`)
 }

@@ -36,8 +36,7 @@ export function parseJson(text: string, bigIntegers: BigIntegers): unknown {
     const n = Number(literal)
     if (/^-?\d+$/.test(literal)) {
       if (Number.isSafeInteger(n)) continue
-      if (bigIntegers === 'refuse')
-        throw new NumberError(literal, place(), 'is too large for a number to hold exactly')
+      if (bigIntegers === 'refuse') throw new NumberError(literal, place(), 'is too large for a number to hold exactly')
       marked += `${text.slice(copied, at)}"${MARK}${literal}"`
       copied = at + literal.length
     } else if (!Number.isFinite(n)) throw new NumberError(literal, place(), 'is too large for a number')

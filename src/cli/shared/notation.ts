@@ -29,9 +29,7 @@ function parsed(text: string, what: string, bigIntegers: BigIntegers): unknown {
     return parseJson(text, bigIntegers)
   } catch (cause) {
     if (cause instanceof NumberError) {
-      const advice = /^-?\d+$/.test(cause.literal)
-        ? ` Write {"$bigint":"${cause.literal}"}, or a string.`
-        : ''
+      const advice = /^-?\d+$/.test(cause.literal) ? ` Write {"$bigint":"${cause.literal}"}, or a string.` : ''
       throw new InvalidError(`${what} cannot be kept: ${cause.message}.${advice}`, { cause })
     }
     throw new InvalidError(
@@ -48,8 +46,7 @@ function onlyField(x: unknown): [name: string, content: unknown] | undefined {
   return names.length === 1 ? [names[0]!, (x as Record<string, unknown>)[names[0]!]] : undefined
 }
 
-const isBigint = (content: unknown): content is string =>
-  typeof content === 'string' && /^-?\d+$/.test(content)
+const isBigint = (content: unknown): content is string => typeof content === 'string' && /^-?\d+$/.test(content)
 const isBase64 = (content: unknown): content is string =>
   typeof content === 'string' && content.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(content)
 
@@ -88,7 +85,9 @@ const NUMBERS = ['NaN', 'Infinity', '-Infinity', '-0']
 function valueOf(x: unknown, depth = 0): unknown {
   if (typeof x !== 'object' || x === null) return x
   if (depth > MAX_DEPTH) {
-    throw new InvalidError(`The value is nested more than ${MAX_DEPTH} levels deep. Store parts of it under keys of their own.`)
+    throw new InvalidError(
+      `The value is nested more than ${MAX_DEPTH} levels deep. Store parts of it under keys of their own.`,
+    )
   }
   const inner = (content: unknown): unknown => valueOf(content, depth + 1)
   if (Array.isArray(x)) return x.map(inner)
@@ -96,25 +95,21 @@ function valueOf(x: unknown, depth = 0): unknown {
   if (name === '$base64' && isBase64(content)) return Buffer.from(content, 'base64')
   if (name === '$bigint' && isBigint(content)) return BigInt(content)
   if (name === '$number' && NUMBERS.includes(content as string)) return Number(content)
-  if (
-    name === '$date' &&
-    (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content))))
-  )
+  if (name === '$date' && (content === null || (typeof content === 'string' && !Number.isNaN(Date.parse(content)))))
     return new Date(content ?? Number.NaN)
   if (name === '$set' && Array.isArray(content)) return new Set(content.map(inner))
-  if (
-    name === '$map' &&
-    Array.isArray(content) &&
-    content.every((pair) => Array.isArray(pair) && pair.length === 2)
-  ) {
+  if (name === '$map' && Array.isArray(content) && content.every((pair) => Array.isArray(pair) && pair.length === 2)) {
     return new Map((content as [unknown, unknown][]).map(([key, value]) => [inner(key), inner(value)]))
   }
   if (name === '$undefined' && content === true) return undefined
   if (name === '$ArrayBuffer' && isBase64(content)) return memoryOf(content)
   if (name === '$DataView' && isBase64(content)) return new DataView(memoryOf(content))
-  const made = !Array.isArray(content) ? undefined
-    : name === '$regexp' ? regExpOf(content)
-      : name === '$holes' ? arrayOf(content, inner)
+  const made = !Array.isArray(content)
+    ? undefined
+    : name === '$regexp'
+      ? regExpOf(content)
+      : name === '$holes'
+        ? arrayOf(content, inner)
         : undefined
   if (made !== undefined) return made
   const typedArray = name?.startsWith('$') && Array.isArray(content) ? TYPED_ARRAYS[name.slice(1)] : undefined
@@ -127,7 +122,8 @@ const memoryOf = (content: string): ArrayBuffer => new Uint8Array(Buffer.from(co
 
 /** Undefined if that is none. */
 function regExpOf([source, flags, lastIndex = 0, ...rest]: readonly unknown[]): RegExp | undefined {
-  if (typeof source !== 'string' || typeof flags !== 'string' || !isLength(lastIndex) || rest.length > 0) return undefined
+  if (typeof source !== 'string' || typeof flags !== 'string' || !isLength(lastIndex) || rest.length > 0)
+    return undefined
   try {
     return Object.assign(new RegExp(source, flags), { lastIndex })
   } catch {
@@ -136,7 +132,10 @@ function regExpOf([source, flags, lastIndex = 0, ...rest]: readonly unknown[]): 
 }
 
 /** The array of so many elements, some of which are there; undefined if that is none. */
-function arrayOf([length, elements, ...rest]: readonly unknown[], inner: (content: unknown) => unknown): unknown[] | undefined {
+function arrayOf(
+  [length, elements, ...rest]: readonly unknown[],
+  inner: (content: unknown) => unknown,
+): unknown[] | undefined {
   if (!isLength(length) || length >= 2 ** 32 || !Array.isArray(elements) || rest.length > 0) return undefined
   const array = new Array<unknown>(length)
   for (const pair of elements as unknown[]) {
@@ -215,7 +214,10 @@ function inside(value: unknown): unknown {
       : { $number: Object.is(value, -0) ? '-0' : String(value) }
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Uint8Array) return { $base64: base64(value) }
-  if (Array.isArray(value)) return hasHoles(value) ? { $holes: [value.length, Object.entries(value).map(([i, element]) => [Number(i), inside(element)])] } : value.map(inside)
+  if (Array.isArray(value))
+    return hasHoles(value)
+      ? { $holes: [value.length, Object.entries(value).map(([i, element]) => [Number(i), inside(element)])] }
+      : value.map(inside)
   if (value instanceof Date) return { $date: Number.isNaN(value.getTime()) ? null : value.toISOString() }
   if (value instanceof Map) return { $map: [...value].map((pair) => pair.map(inside)) }
   if (value instanceof Set) return { $set: [...value].map(inside) }
@@ -223,7 +225,8 @@ function inside(value: unknown): unknown {
   if (value instanceof DataView) return { $DataView: base64(value) }
   if (ArrayBuffer.isView(value))
     return { [`$${value.constructor.name}`]: Array.from(value as unknown as ArrayLike<unknown>, inside) }
-  if (value instanceof RegExp) return { $regexp: [value.source, value.flags, ...(value.lastIndex === 0 ? [] : [value.lastIndex])] }
+  if (value instanceof RegExp)
+    return { $regexp: [value.source, value.flags, ...(value.lastIndex === 0 ? [] : [value.lastIndex])] }
   if (value instanceof Error) return String(value)
   const object = mapped(value, inside)
   return onlyField(value)?.[0].startsWith('$') ? { $object: object } : object

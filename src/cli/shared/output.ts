@@ -23,7 +23,8 @@ export function checkOutput(): void {
     writeSync(1, '')
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
-    if (code === 'ENOSPC' || code === 'EIO') throw new OutputError(`The output cannot be written: ${message}. Nothing was done.`, { cause })
+    if (code === 'ENOSPC' || code === 'EIO')
+      throw new OutputError(`The output cannot be written: ${message}. Nothing was done.`, { cause })
   }
 }
 

@@ -18,7 +18,9 @@ export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
     `${dry ? 'Recovery would go' : 'Recovered'} from checkpoint ${report.checkpointNumber}, LSN ${report.fromLsn}, to LSN ${report.toLsn}` +
       `${dry ? '' : ` in ${report.durationMs.toFixed(1)} ms`}.`,
     ...rows.map(([name, n]) => `  ${name.padEnd(25)} ${number(n).padStart(12)}`),
-    ...(report.freeListDamage === undefined ? [] : [`  The free list was damaged and has been made again from the tree. It said: ${report.freeListDamage.why}`]),
+    ...(report.freeListDamage === undefined
+      ? []
+      : [`  The free list was damaged and has been made again from the tree. It said: ${report.freeListDamage.why}`]),
   ]
 }
 

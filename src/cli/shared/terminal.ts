@@ -28,9 +28,7 @@ export function labelled(
     if (columns === undefined || line.length <= columns) return [line.replaceAll(GLUE, ' ')]
     const room = columns - labelColumns
     const beside = room >= longestWord(text)
-    const pieces = wrapped(text, beside ? room : columns - INDENT.length).map((piece) =>
-      piece.replaceAll(GLUE, ' '),
-    )
+    const pieces = wrapped(text, beside ? room : columns - INDENT.length).map((piece) => piece.replaceAll(GLUE, ' '))
     if (!beside)
       return [
         ...wrapped(label.trim(), columns),

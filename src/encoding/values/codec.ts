@@ -24,7 +24,10 @@ export const encodingNumber = (encoding: ValueEncoding): number => VALUE_ENCODIN
 export const encodingOf = (number: number): ValueEncoding | undefined => VALUE_ENCODINGS[number - 1]
 
 /** The encoding of a database. Throws `InvalidError` if whoever opens it has named another one. */
-export function storedEncoding(number: number, { path, valueEncoding: named }: { path: string; valueEncoding: ValueEncoding | undefined }): ValueEncoding {
+export function storedEncoding(
+  number: number,
+  { path, valueEncoding: named }: { path: string; valueEncoding: ValueEncoding | undefined },
+): ValueEncoding {
   const stored = encodingOf(number)!
   if (named === undefined || named === stored) return stored
   throw new InvalidError(
@@ -107,7 +110,11 @@ const utf8: ValueCodec = {
   encode(value) {
     if (typeof value !== 'string') {
       const isBytes = types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)
-      throw wrongKind(value, 'valueEncoding "utf8" takes a string', isBytes ? 'Bytes need valueEncoding "binary" or "msgpack".' : OTHERS)
+      throw wrongKind(
+        value,
+        'valueEncoding "utf8" takes a string',
+        isBytes ? 'Bytes need valueEncoding "binary" or "msgpack".' : OTHERS,
+      )
     }
     if (!value.isWellFormed()) {
       throw new InvalidError(
@@ -136,7 +143,9 @@ function decodeText(bytes: Buffer, at: number, end: number): string {
   return text
 }
 
-const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get! as (this: Uint8Array) => number
+const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get! as (
+  this: Uint8Array,
+) => number
 
 function isOrdinary(value: Uint8Array): boolean {
   const prototype = Object.getPrototypeOf(value) as unknown
@@ -150,9 +159,13 @@ const binary: ValueCodec = {
   name: 'binary',
   encode(value) {
     if (!types.isUint8Array(value)) {
-      const advice = types.isAnyArrayBuffer(value) ? 'Store new Uint8Array(it).'
-        : ArrayBuffer.isView(value) ? 'Store new Uint8Array(it.buffer, it.byteOffset, it.byteLength).'
-          : typeof value === 'string' ? 'Store Buffer.from(it).' : OTHERS
+      const advice = types.isAnyArrayBuffer(value)
+        ? 'Store new Uint8Array(it).'
+        : ArrayBuffer.isView(value)
+          ? 'Store new Uint8Array(it.buffer, it.byteOffset, it.byteLength).'
+          : typeof value === 'string'
+            ? 'Store Buffer.from(it).'
+            : OTHERS
       throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array', advice)
     }
     const length = lengthOf.call(value)
@@ -177,7 +190,9 @@ const binary: ValueCodec = {
 const OTHERS = 'Other data needs valueEncoding "msgpack" or "json".'
 
 function wrongKind(value: unknown, needs: string, advice: string): InvalidError {
-  return new InvalidError(`This value cannot be stored: ${needs}, not ${describe(value)}. ${value === undefined ? 'Delete the key instead.' : advice}`)
+  return new InvalidError(
+    `This value cannot be stored: ${needs}, not ${describe(value)}. ${value === undefined ? 'Delete the key instead.' : advice}`,
+  )
 }
 
 export function valueCodec(encoding: ValueEncoding): ValueCodec {

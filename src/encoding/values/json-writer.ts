@@ -63,11 +63,15 @@ function quoted(text: string): string {
 function array(value: readonly unknown[], depth: number, step: Step): string {
   const prototype = Object.getPrototypeOf(value) as object | null
   if (prototype !== Array.prototype && (prototype === null || builtInName(prototype) !== 'Array')) {
-    return hasJson(value) ? write(jsonOf(value, step), depth, step) : refuse(`is ${describe(value)}`, 'Store Array.from(it).')
+    return hasJson(value)
+      ? write(jsonOf(value, step), depth, step)
+      : refuse(`is ${describe(value)}`, 'Store Array.from(it).')
   }
   if (depth >= MAX_DEPTH) tooDeep(value)
   if (hasNamedFields(value)) {
-    return hasJson(value) ? write(jsonOf(value, step), depth, step) : refuse('is an array with fields beside its elements', NAMED)
+    return hasJson(value)
+      ? write(jsonOf(value, step), depth, step)
+      : refuse('is an array with fields beside its elements', NAMED)
   }
   let text = '['
   let i = 0

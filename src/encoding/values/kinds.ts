@@ -8,7 +8,9 @@ const nativeSource = /^function (\w+)\(\) \{ \[native code\] \}$/
 /** The name of the built-in class that `prototype` belongs to, of whichever realm; undefined if it is no such prototype. */
 export function builtInName(prototype: object): string | undefined {
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
-  return typeof constructor === 'function' ? nativeSource.exec(Function.prototype.toString.call(constructor))?.[1] : undefined
+  return typeof constructor === 'function'
+    ? nativeSource.exec(Function.prototype.toString.call(constructor))?.[1]
+    : undefined
 }
 
 /** True if `value` is of the built-in class `name` itself, not of a subclass. */
@@ -22,12 +24,18 @@ export const isForeignObjectPrototype = (prototype: object): boolean =>
   Object.getPrototypeOf(prototype) === null && builtInName(prototype) === 'Object'
 
 /** False for what has the prototype of a plain object and is none: `arguments`, Math, a module. */
-export const isPlainWithin = (value: object): boolean => Object.prototype.toString.call(value) === '[object Object]' && !hasContents(value)
+export const isPlainWithin = (value: object): boolean =>
+  Object.prototype.toString.call(value) === '[object Object]' && !hasContents(value)
 
 /** True for what keeps its contents where no field shows them, also if it was given another prototype. */
 const hasContents = (value: object): boolean =>
-  types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isWeakMap(value) || types.isWeakSet(value) ||
-  types.isArrayBufferView(value) || types.isAnyArrayBuffer(value)
+  types.isMap(value) ||
+  types.isSet(value) ||
+  types.isPromise(value) ||
+  types.isWeakMap(value) ||
+  types.isWeakSet(value) ||
+  types.isArrayBufferView(value) ||
+  types.isAnyArrayBuffer(value)
 
 /**
  * True if an array or typed array has fields of its own beside its elements. Listing all keys costs as much
@@ -41,7 +49,13 @@ export function hasNamedFields(list: readonly unknown[] | NodeJS.TypedArray): bo
   return !shown.endsWith(` ${list.length} more items ]`)
 }
 const FEW_ELEMENTS = 64
-const NO_ELEMENTS = { maxArrayLength: 0, customInspect: false, showHidden: false, compact: 3, breakLength: 128 } as const
+const NO_ELEMENTS = {
+  maxArrayLength: 0,
+  customInspect: false,
+  showHidden: false,
+  compact: 3,
+  breakLength: 128,
+} as const
 
 /** What to call a value in a message: `a function`, `a Promise`, `an instance of Registry`. */
 export function describe(value: unknown): string {
@@ -62,10 +76,14 @@ function describeObject(value: object): string {
   if (types.isModuleNamespaceObject(value)) return 'a module'
   const prototype = Object.getPrototypeOf(value) as object | null
   if (prototype === null) return 'an object without a prototype'
-  if (prototype === Object.prototype) return isPlainWithin(value) ? 'an object' : `an object of the kind ${Object.prototype.toString.call(value).slice(8, -1)}`
+  if (prototype === Object.prototype)
+    return isPlainWithin(value)
+      ? 'an object'
+      : `an object of the kind ${Object.prototype.toString.call(value).slice(8, -1)}`
   const builtIn = builtInName(prototype)
   if (builtIn !== undefined) return `${/^[AEIO]/.test(builtIn) ? 'an' : 'a'} ${builtIn}`
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
-  const name: unknown = typeof constructor === 'function' ? Object.getOwnPropertyDescriptor(constructor, 'name')?.value : undefined
+  const name: unknown =
+    typeof constructor === 'function' ? Object.getOwnPropertyDescriptor(constructor, 'name')?.value : undefined
   return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an instance of a class'
 }

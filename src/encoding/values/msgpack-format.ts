@@ -33,8 +33,17 @@ export const EXT = {
 
 /** Kinds of an extension 74, by their numbers. */
 export const TYPED_ARRAYS = [
-  'Int8Array', 'Uint8Array', 'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array',
-  'Float32Array', 'Float64Array', 'BigInt64Array', 'BigUint64Array',
+  'Int8Array',
+  'Uint8Array',
+  'Uint8ClampedArray',
+  'Int16Array',
+  'Uint16Array',
+  'Int32Array',
+  'Uint32Array',
+  'Float32Array',
+  'Float64Array',
+  'BigInt64Array',
+  'BigUint64Array',
 ] as const
 export const ARRAY_BUFFER = 16
 export const DATA_VIEW = 17
@@ -43,7 +52,13 @@ export const FLOAT16_ARRAY = 18
 
 /** Classes of errors that come back as what they are. */
 export const ERRORS = {
-  Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
+  Error,
+  EvalError,
+  RangeError,
+  ReferenceError,
+  SyntaxError,
+  TypeError,
+  URIError,
 } as const
 export type ErrorName = keyof typeof ERRORS
 export const isErrorName = (name: unknown): name is ErrorName => typeof name === 'string' && Object.hasOwn(ERRORS, name)

@@ -165,7 +165,9 @@ export class MsgpackReader {
       if (length > this.end - at - 1) cutShort()
       this.at = at + 1 + length
       const first = at + 1
-      const hash = (length * 37 + bytes[first]! * 11 + bytes[at + length]! * 59 + bytes[first + (length >> 1)]! * 131) & (NAMES - 1)
+      const hash =
+        (length * 37 + bytes[first]! * 11 + bytes[at + length]! * 59 + bytes[first + (length >> 1)]! * 131) &
+        (NAMES - 1)
       const known = this.names[hash]
       if (known !== undefined && known.bytes.length === length) {
         const its = known.bytes
@@ -284,11 +286,13 @@ export class MsgpackReader {
     const count = this.count(0x90, 0xdc)
     this.enter(count, depth)
     const length = this.read(depth + 1)
-    if (count % 2 === 0 || typeof length !== 'number' || length >>> 0 !== length) return malformed('an array in it has no length')
+    if (count % 2 === 0 || typeof length !== 'number' || length >>> 0 !== length)
+      return malformed('an array in it has no length')
     const array = emptyArray(length)
     for (let i = 1; i < count; i += 2) {
       const index = this.read(depth + 1)
-      if (typeof index !== 'number' || index >>> 0 !== index || index >= length) return malformed('an array in it has no such element')
+      if (typeof index !== 'number' || index >>> 0 !== index || index >= length)
+        return malformed('an array in it has no such element')
       array[index] = this.read(depth + 1)
     }
     return array
@@ -304,7 +308,8 @@ const AS_BIGUINT64 = new BigUint64Array(EIGHT.buffer)
 
 const FIELD = { writable: true, enumerable: true, configurable: true } as const
 
-const plain = (bytes: Buffer, at: number, end: number): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset + at, end - at)
+const plain = (bytes: Buffer, at: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + at, end - at)
 
 /** Longer arrays are not set aside at once: it may be that next to nothing is in them. */
 const LONGEST_AT_ONCE = 1024
@@ -330,8 +335,11 @@ function binary(kind: number, bytes: Uint8Array): unknown {
   if (kind === ARRAY_BUFFER) return buffer
   if (kind === DATA_VIEW) return new DataView(buffer)
   const name = kind === FLOAT16_ARRAY ? 'Float16Array' : TYPED_ARRAYS[kind]
-  const Class = name === undefined ? undefined : (globalThis as unknown as Record<string, new (of: ArrayBuffer) => unknown>)[name]
-  return Class === undefined ? malformed(`it has typed arrays of a kind (${kind}) that is not known here`) : new Class(buffer)
+  const Class =
+    name === undefined ? undefined : (globalThis as unknown as Record<string, new (of: ArrayBuffer) => unknown>)[name]
+  return Class === undefined
+    ? malformed(`it has typed arrays of a kind (${kind}) that is not known here`)
+    : new Class(buffer)
 }
 
 function timestamp(bytes: Buffer, at: number, length: number): Date {
@@ -364,11 +372,13 @@ const isFields = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
 function error([name, hidden, shown, ...rest]: unknown[]): Error {
-  if (!isErrorName(name) || !isFields(hidden) || !isFields(shown) || rest.length > 0) return malformed('an error in it is none')
+  if (!isErrorName(name) || !isFields(hidden) || !isFields(shown) || rest.length > 0)
+    return malformed('an error in it is none')
   const made = new ERRORS[name]()
   // What was not there when it was put is not there now.
   for (const own of Object.getOwnPropertyNames(made)) delete (made as unknown as Record<string, unknown>)[own]
-  for (const field of Object.keys(hidden)) Object.defineProperty(made, field, { value: hidden[field], ...FIELD, enumerable: false })
+  for (const field of Object.keys(hidden))
+    Object.defineProperty(made, field, { value: hidden[field], ...FIELD, enumerable: false })
   for (const field of Object.keys(shown)) Object.defineProperty(made, field, { value: shown[field], ...FIELD })
   return made
 }

@@ -4,7 +4,15 @@
 // nested call has a writer of its own (codec.ts).
 import types from 'node:util/types'
 import { builtInName, describe, hasNamedFields, isForeignObjectPrototype, isPlainWithin } from './kinds.js'
-import { ARRAY_BUFFER, DATA_VIEW, ERROR_FIELDS, EXT, FLOAT16_ARRAY, isErrorName, TYPED_ARRAYS } from './msgpack-format.js'
+import {
+  ARRAY_BUFFER,
+  DATA_VIEW,
+  ERROR_FIELDS,
+  EXT,
+  FLOAT16_ARRAY,
+  isErrorName,
+  TYPED_ARRAYS,
+} from './msgpack-format.js'
 import { MsgpackReader } from './msgpack-reader.js'
 import { at, MAX_DEPTH, refuse, tooDeep, type Step } from './refusal.js'
 import { binaryOf, hasJson, jsonOf, noFields, NOT_DATA, refuseNames, refuseSymbols, tooLong } from './unusual.js'
@@ -136,7 +144,9 @@ export class MsgpackWriter {
       // One digit more than the magnitude has leaves room for the sign.
       const digits = value.toString(16).length + 1
       const length = Math.ceil(digits / 2)
-      const hex = BigInt.asUintN(length * 8, value).toString(16).padStart(length * 2, '0')
+      const hex = BigInt.asUintN(length * 8, value)
+        .toString(16)
+        .padStart(length * 2, '0')
       this.extension(EXT.BIGINT, length)
       this.at += this.bytes.write(hex, this.at, 'hex')
     }
@@ -242,7 +252,8 @@ export class MsgpackWriter {
   private withHoles(array: readonly unknown[], depth: number): void {
     const { length } = array
     const indexes = Object.keys(array)
-    if (indexes.some((index) => !isIndex(index))) refuse('is an array with fields beside its elements', 'Store an object that has both.')
+    if (indexes.some((index) => !isIndex(index)))
+      refuse('is an array with fields beside its elements', 'Store an object that has both.')
     this.mark(EXT.HOLES)
     this.arrayHead(1 + 2 * indexes.length)
     this.number(length)
@@ -366,7 +377,13 @@ export class MsgpackWriter {
       }
     } catch (error) {
       const key = entries[i]![0]
-      throw at(error, map, { text: step ?? (typeof key === 'string' || typeof key === 'number' ? `.get(${typeof key === 'string' ? JSON.stringify(key.slice(0, 40)) : key})` : `.values() no. ${i}`) })
+      throw at(error, map, {
+        text:
+          step ??
+          (typeof key === 'string' || typeof key === 'number'
+            ? `.get(${typeof key === 'string' ? JSON.stringify(key.slice(0, 40)) : key})`
+            : `.values() no. ${i}`),
+      })
     }
     if (areReplaced) this.refuseTwins(begin, 'is a Map of which a toJSON makes two keys the same')
   }
@@ -407,7 +424,8 @@ export class MsgpackWriter {
   private regExp(regExp: RegExp): void {
     noFields(regExp)
     const { lastIndex } = regExp
-    if (!Number.isSafeInteger(lastIndex) || lastIndex < 0) refuse('is a RegExp whose lastIndex is no whole number', 'Set it to 0.')
+    if (!Number.isSafeInteger(lastIndex) || lastIndex < 0)
+      refuse('is a RegExp whose lastIndex is no whole number', 'Set it to 0.')
     this.mark(EXT.REGEXP)
     this.arrayHead(lastIndex === 0 ? 2 : 3)
     this.string(regExp.source)
@@ -493,7 +511,10 @@ const isIndex = (name: string): boolean => {
 }
 
 const kindNumber = (name: string): number =>
-  name === 'ArrayBuffer' ? ARRAY_BUFFER
-  : name === 'DataView' ? DATA_VIEW
-  : name === 'Float16Array' ? FLOAT16_ARRAY
-  : TYPED_ARRAYS.indexOf(name as never)
+  name === 'ArrayBuffer'
+    ? ARRAY_BUFFER
+    : name === 'DataView'
+      ? DATA_VIEW
+      : name === 'Float16Array'
+        ? FLOAT16_ARRAY
+        : TYPED_ARRAYS.indexOf(name as never)

@@ -52,7 +52,8 @@ const SHOWN_NAME = 40
 
 const isPlainName = (name: string): boolean => /^[\p{ID_Start}$_][\p{ID_Continue}$]{0,39}$/u.test(name)
 
-export const shortened = (text: string): string => JSON.stringify(text.length > SHOWN_NAME ? `${text.slice(0, SHOWN_NAME)}…` : text)
+export const shortened = (text: string): string =>
+  JSON.stringify(text.length > SHOWN_NAME ? `${text.slice(0, SHOWN_NAME)}…` : text)
 
 const textOf = (step: Step): string => {
   if (typeof step === 'object') return step.text
@@ -74,7 +75,12 @@ export function invalid(encoding: string, error: unknown): InvalidError {
   if (refusal.thrown !== undefined) {
     return new InvalidError(`This value cannot be stored: reading ${place} failed: ${reason(cause)}`, { cause })
   }
-  if (refusal.isCircular) return new InvalidError(`This value cannot be stored: ${place} contains itself. Store what it refers to under a key of its own.`)
-  return new InvalidError(`This value cannot be stored as ${encoding}: ${place} ${refusal.what}. ${refusal.advice}`.trimEnd())
+  if (refusal.isCircular)
+    return new InvalidError(
+      `This value cannot be stored: ${place} contains itself. Store what it refers to under a key of its own.`,
+    )
+  return new InvalidError(
+    `This value cannot be stored as ${encoding}: ${place} ${refusal.what}. ${refusal.advice}`.trimEnd(),
+  )
 }
 const NOTHING = {}

@@ -5,7 +5,8 @@ import { TYPED_ARRAYS } from './msgpack-format.js'
 import { refuse, shortened, type Step } from './refusal.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
 
-export const NOT_DATA = 'Store plain data, such as { ...it } of an object, or give its class a toJSON that returns plain data.'
+export const NOT_DATA =
+  'Store plain data, such as { ...it } of an object, or give its class a toJSON that returns plain data.'
 
 /**
  * True if whoever made this object says what is to be stored in its place. Classes of the platform that
@@ -39,11 +40,13 @@ const bufferOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Arra
 
 /** The bytes of a typed array, DataView or ArrayBuffer that comes back as what it is; `name` is that of its class. */
 export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string | undefined): Uint8Array {
-  if (types.isSharedArrayBuffer(value)) return refuse('is a SharedArrayBuffer', 'Store new Uint8Array(it), which is copied.')
+  if (types.isSharedArrayBuffer(value))
+    return refuse('is a SharedArrayBuffer', 'Store new Uint8Array(it), which is copied.')
   if (types.isArrayBuffer(value)) {
     if (name !== 'ArrayBuffer') refuse(`is ${describe(value)}`, 'Store an ArrayBuffer or a Uint8Array.')
     noFields(value)
-    if ((value as { resizable?: boolean }).resizable === true) refuse('is an ArrayBuffer that can be resized', 'Store it.slice().')
+    if ((value as { resizable?: boolean }).resizable === true)
+      refuse('is an ArrayBuffer that can be resized', 'Store it.slice().')
     try {
       return new Uint8Array(value)
     } catch {
@@ -60,9 +63,11 @@ export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string 
       return refuse('is a DataView whose buffer is detached or too small', 'Store it before that.')
     }
   }
-  const isKnown = name === 'Buffer' || name === 'Float16Array' || (name !== undefined && TYPED_ARRAYS.includes(name as never))
+  const isKnown =
+    name === 'Buffer' || name === 'Float16Array' || (name !== undefined && TYPED_ARRAYS.includes(name as never))
   if (!isKnown) refuse(`is ${describe(value)}`, 'Store Uint8Array.from(it), or a Buffer.')
-  if (hasNamedFields(value as NodeJS.TypedArray)) refuse('has fields beside its elements', 'Store an object that has both.')
+  if (hasNamedFields(value as NodeJS.TypedArray))
+    refuse('has fields beside its elements', 'Store an object that has both.')
   return bytesOf(value as NodeJS.TypedArray)
 }
 
@@ -79,7 +84,10 @@ export function bytesOf(array: NodeJS.TypedArray): Uint8Array {
 }
 
 export const tooLong = (length: number): never =>
-  refuse(`is ${length} bytes long with what comes before it; a value may have ${MAX_VALUE_BYTES}`, 'Store parts of it under keys of their own.')
+  refuse(
+    `is ${length} bytes long with what comes before it; a value may have ${MAX_VALUE_BYTES}`,
+    'Store parts of it under keys of their own.',
+  )
 
 /** For an object that has symbols: these must be of no account, and it must be a plain one all the same. */
 export function refuseSymbols(object: object): void {
@@ -91,7 +99,8 @@ export function refuseSymbols(object: object): void {
 export function refuseNames(object: object, [name]: readonly string[]): void {
   if (name !== undefined) refuse(`has a field of its own (${shortened(name)})`, 'Store an object that has both.')
   for (const symbol of Object.getOwnPropertySymbols(object)) {
-    if (Object.prototype.propertyIsEnumerable.call(object, symbol)) refuse(`has a field whose name is ${String(symbol).slice(0, 60)}`, 'Names of fields are strings.')
+    if (Object.prototype.propertyIsEnumerable.call(object, symbol))
+      refuse(`has a field whose name is ${String(symbol).slice(0, 60)}`, 'Names of fields are strings.')
   }
 }
 

@@ -133,7 +133,8 @@ export class Checkpointer {
     allocator.begin(state, lsn)
     // Left by a checkpoint that was not finished. Its header may have reached the disk all the same, so
     // these slots wait for the next one like any that a checkpoint reaches.
-    for (const slot of slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)) allocator.freeCheckpointed(slot)
+    for (const slot of slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots))
+      allocator.freeCheckpointed(slot)
     const oldChain = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
     const runs = withSlots(allocator.waitingRuns(), oldChain)
     // Writers wait: what fits into one slot as it is need not be merged to be counted.
@@ -159,7 +160,8 @@ export class Checkpointer {
   #chainSlotsToHave(wanted: number, state: StateFields): number {
     const { control, allocator, space } = this.#parts
     const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
-    const available = (): number => Math.max(0, control.fileSlots - state[STATE.NEXT_SLOT]! + allocator.reusableSlots - promised)
+    const available = (): number =>
+      Math.max(0, control.fileSlots - state[STATE.NEXT_SLOT]! + allocator.reusableSlots - promised)
     if (available() >= wanted) return wanted
     try {
       growDataFile(space, control, control.fileSlots + wanted - available())
@@ -247,8 +249,7 @@ export class Checkpointer {
           readAhead.ask()
         }
         for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
-      }
-      else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
+      } else if (hasOverflows) for (let i = 0; i < count; i++) if (node.overflows(i)) sealOverflow(node, i)
       sealSlot(space, slot)
       sealed.push(slot)
     }

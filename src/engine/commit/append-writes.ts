@@ -43,7 +43,7 @@ export function appendWrites(
   const refused: FailedWrites[] = []
   const left: (readonly [first: number, end: number])[] = [[0, count]]
   let split: Splitter | undefined
-  for (let range; (range = left.pop()) !== undefined; ) {
+  for (let range; (range = left.pop()) !== undefined;) {
     const [first, end] = range
     try {
       const bytes = end - first === count ? frame : (split ??= new Splitter(frame, sizes)).part(first, end)

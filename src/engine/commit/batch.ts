@@ -6,8 +6,7 @@ import type { Key } from '../../encoding/keys.js'
 
 /** One operation of a batch. */
 export type BatchOperation<V = unknown> =
-  | { readonly type: 'put'; readonly key: Key; readonly value: V }
-  | { readonly type: 'del'; readonly key: Key }
+  { readonly type: 'put'; readonly key: Key; readonly value: V } | { readonly type: 'del'; readonly key: Key }
 
 type Take = (type: 'put' | 'del', key: Key, value: unknown) => void
 
@@ -44,7 +43,10 @@ function takeOne(operation: unknown, i: number, take: Take): void {
     take(type, key as Key, value)
   } catch (error) {
     if (!(error instanceof InvalidError)) throw error
-    throw new InvalidError(`Operation ${i} of the batch: ${error.message}`, error.cause === undefined ? undefined : { cause: error.cause })
+    throw new InvalidError(
+      `Operation ${i} of the batch: ${error.message}`,
+      error.cause === undefined ? undefined : { cause: error.cause },
+    )
   }
 }
 

@@ -42,7 +42,15 @@
 // CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
 // here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../../crash-points.js'
-import { CorruptError, foreseen, FullError, IoError, LockedError, MmapdbError, OutcomeUnknownError } from '../../errors.js'
+import {
+  CorruptError,
+  foreseen,
+  FullError,
+  IoError,
+  LockedError,
+  MmapdbError,
+  OutcomeUnknownError,
+} from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { forEachOperation, FRAME, frameStride, OP_DEL, OP_PUT, sealFrame } from '../../wal/frame.js'
@@ -56,7 +64,13 @@ import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../sh
 import { cutDataFile, growDataFile } from '../space/growth.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { hasPut, slotsFor, slotsForDeletes } from './slot-budget.js'
-import { LOOK_AGAIN_MS, Patience, underAppendLock, underLeaderLock, type SharedLockParts } from '../shared/writer-locks.js'
+import {
+  LOOK_AGAIN_MS,
+  Patience,
+  underAppendLock,
+  underLeaderLock,
+  type SharedLockParts,
+} from '../shared/writer-locks.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { TreeWriter } from '../tree/writer.js'
@@ -109,7 +123,9 @@ export class Committer {
     } catch (error) {
       const typed = this.#foreseen(typedError(error, 'Appending to the log'))
       if (end !== undefined) throw outcomeUnknown(typed, (end - frameStride(frame.length)) as Lsn)
-      throw typed instanceof FullError ? new FullError(`${typed.message} Nothing was written.`, { cause: typed }) : typed
+      throw typed instanceof FullError
+        ? new FullError(`${typed.message} Nothing was written.`, { cause: typed })
+        : typed
     }
   }
 
@@ -196,7 +212,11 @@ export class Committer {
     const { control, log } = this.#parts
     const reuse = (): boolean => {
       const a = control.append.read(this.#fields)
-      if (control.readState(this.#published)[STATE.CHECKPOINT_DURABLE_LSN] !== a.tailLsn || a.segmentStartLsn === a.tailLsn) return false
+      if (
+        control.readState(this.#published)[STATE.CHECKPOINT_DURABLE_LSN] !== a.tailLsn ||
+        a.segmentStartLsn === a.tailLsn
+      )
+        return false
       // Whoever appends after a crash in between goes on where this leaves off.
       a.segmentLimitLsn = a.tailLsn
       control.append.publish(a)
@@ -405,20 +425,28 @@ export class Committer {
     let operations = 0
     while (reader.next(end)) {
       const lsn = reader.lsn
-      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-        const key = this.#key
-        for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
-        if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
-        else if (kind === OP_DEL) writer.del(key, keyLength)
-        operations++
-      })
+      forEachOperation(
+        reader.bytes,
+        reader.at,
+        reader.lengthBytes,
+        (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
+          const key = this.#key
+          for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+          if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+          else if (kind === OP_DEL) writer.del(key, keyLength)
+          operations++
+        },
+      )
       state[STATE.FRAMES]!++
       crashPoint('mid-apply')
     }
     if (reader.position !== end) {
-      throw new CorruptError(`The log is damaged at LSN ${reader.position}: a frame that had been appended is not there.`, {
-        lsn: reader.position,
-      })
+      throw new CorruptError(
+        `The log is damaged at LSN ${reader.position}: a frame that had been appended is not there.`,
+        {
+          lsn: reader.position,
+        },
+      )
     }
     allocator.finish()
     state[STATE.OPERATIONS]! += operations
@@ -437,9 +465,13 @@ export class Committer {
 }
 
 const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
-  new OutcomeUnknownError(`${why.message} The write is in the log and may still take effect: read it back, or write it again.`, lsn, {
-    cause: why,
-  })
+  new OutcomeUnknownError(
+    `${why.message} The write is in the log and may still take effect: read it back, or write it again.`,
+    lsn,
+    {
+      cause: why,
+    },
+  )
 
 const logUsedUp = (tail: number): FullError =>
   new FullError(

@@ -40,7 +40,9 @@ export class OperationWriter {
     const taken = takenKey(key)
     const bytes = this.#values.encode(value)
     if (bytes.length > MAX_VALUE_BYTES) {
-      throw new InvalidError(`A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`)
+      throw new InvalidError(
+        `A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`,
+      )
     }
     frame.put(this.#key, writeKey(taken, this.#key), bytes)
   }

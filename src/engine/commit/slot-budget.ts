@@ -39,7 +39,7 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
 
 /** True if a frame does not only delete. Looks no further than the first put. */
 export function hasPut(frame: Buffer): boolean {
-  for (let at: number = FRAME.HEADER_BYTES; at < frame.length; ) {
+  for (let at: number = FRAME.HEADER_BYTES; at < frame.length;) {
     if (frame[at + OP.KIND] !== OP_DEL) return true
     at += OP.HEADER_BYTES + frame.readUInt16LE(at + OP.KEY_LENGTH)
   }
@@ -55,4 +55,5 @@ export function slotsForDeletes(state: StateFields): number {
 }
 
 /** The same in a file that is closed: enough to delete one entry after the other. */
-export const slotsForDeletesWhenClosed = (state: StateFields): number => Math.min(SLOTS_FOR_A_DELETE, slotsForDeletes(state))
+export const slotsForDeletesWhenClosed = (state: StateFields): number =>
+  Math.min(SLOTS_FOR_A_DELETE, slotsForDeletes(state))

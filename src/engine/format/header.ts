@@ -99,8 +99,10 @@ export const NO_HEADER = 'there is no header in it'
 
 /** The header in these 4096 bytes, or what is wrong with them. */
 export function decodeHeader(b: Buffer, slotNo: number): Header | string {
-  if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC)) return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : NO_HEADER
-  if (crc32c(b.subarray(SLOT.TYPE, SLOT_BYTES)) >>> 0 !== b.readUInt32LE(SLOT.CRC)) return 'its CRC does not match its bytes'
+  if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC))
+    return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : NO_HEADER
+  if (crc32c(b.subarray(SLOT.TYPE, SLOT_BYTES)) >>> 0 !== b.readUInt32LE(SLOT.CRC))
+    return 'its CRC does not match its bytes'
   if (b[SLOT.TYPE] !== TYPE.HEADER) return 'it is not of the header type'
   if (b.readUInt32LE(SLOT.NUMBER) !== slotNo) return `it says that it is slot ${b.readUInt32LE(SLOT.NUMBER)}`
   const checkpointNumber = Number(b.readBigUInt64LE(AT.NUMBER))
@@ -138,22 +140,33 @@ function isPossible(h: Header): boolean {
   return (
     tree &&
     h.version > 0 &&
-    h.lsn >= FIRST_LSN && h.lsn <= MAX_LSN && h.lsn % LSN_ALIGNMENT === 0 &&
-    h.nextSlot <= 2 ** 32 && used <= h.nextSlot &&
+    h.lsn >= FIRST_LSN &&
+    h.lsn <= MAX_LSN &&
+    h.lsn % LSN_ALIGNMENT === 0 &&
+    h.nextSlot <= 2 ** 32 &&
+    used <= h.nextSlot &&
     (h.freeListSlots === 0 ? h.freeListHead === 0 : within(h.freeListHead)) &&
-    Number.isSafeInteger(h.checkpointNumber) && Number.isSafeInteger(h.entries) &&
+    Number.isSafeInteger(h.checkpointNumber) &&
+    Number.isSafeInteger(h.entries) &&
     // What a Date can hold.
     Math.abs(h.createdMs) <= 8.64e15
   )
 }
 
 /** Fields of a header that are different for each database, and its CRC. */
-const ITS_OWN = [[SLOT.CRC, SLOT.CRC + 4], [AT.ENCODING, AT.ENCODING + 4], [AT.UUID, AT.UUID + 16], [AT.CREATED, AT.CREATED + 8]] as const
+const ITS_OWN = [
+  [SLOT.CRC, SLOT.CRC + 4],
+  [AT.ENCODING, AT.ENCODING + 4],
+  [AT.UUID, AT.UUID + 16],
+  [AT.CREATED, AT.CREATED + 8],
+] as const
 
 /** True if nothing but parts of `header`, as some database has it, were ever written to these bytes of `slotNo`. */
 export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean {
   const whole = encodeHeader(header, slotNo)
-  return bytes.every((byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end))
+  return bytes.every(
+    (byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end),
+  )
 }
 
 /** True if header slot `slot` is of that database (`uuid`, four words) and checkpoint. `words`: of the first window. */

@@ -2,7 +2,17 @@
 import { CorruptError } from '../../errors.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
-import { HEADER_SLOTS, isInline, LEAF_CELL_HEADER, OVERFLOW_POINTER_BYTES, SLOT, SLOT_BODY_BYTES, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
+import {
+  HEADER_SLOTS,
+  isInline,
+  LEAF_CELL_HEADER,
+  OVERFLOW_POINTER_BYTES,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
+} from './layout.js'
 import type { Node } from './node.js'
 import { commonPrefix, compareKeys, headOf } from './search.js'
 import type { SlotSpace } from './slot-space.js'
@@ -15,8 +25,7 @@ export interface TreeBounds {
   leadsTo(slot: number): boolean
 }
 
-const ADVICE =
-  'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
+const ADVICE = 'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
 
 export const damagedError = (slot: number, why: string): CorruptError =>
   new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${ADVICE}`, { slotNo: slot })
@@ -42,25 +51,41 @@ export function slotLsn(space: SlotSpace, slot: number): number {
   return (i32[w + 1]! >>> 0) * 2 ** 32 + (i32[w]! >>> 0)
 }
 
-const slotLsnOf = ({ i32, base }: Node): number => (i32[(base + SLOT.LSN + 4) >> 2]! >>> 0) * 2 ** 32 + (i32[(base + SLOT.LSN) >> 2]! >>> 0)
+const slotLsnOf = ({ i32, base }: Node): number =>
+  (i32[(base + SLOT.LSN + 4) >> 2]! >>> 0) * 2 ** 32 + (i32[(base + SLOT.LSN) >> 2]! >>> 0)
 
 /** What is wrong with a sealed slot, or undefined if nothing is. */
-export function slotDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
+export function slotDamage(
+  space: SlotSpace,
+  slot: SlotNo,
+  scratch: Node,
+  bounds: TreeBounds = UNBOUNDED,
+): string | undefined {
   return nodeViewDamage(scratch.at(space, slot), bounds)
 }
 
 /** The same for a slot of any type that `view` shows, or has copied. */
 export function nodeViewDamage(view: Node, bounds: TreeBounds): string | undefined {
   const { i32, base } = view
-  const bytes = Buffer.from(view.u8.buffer as ArrayBuffer, view.u8.byteOffset + base + SLOT.TYPE, SLOT_BYTES - SLOT.TYPE)
+  const bytes = Buffer.from(
+    view.u8.buffer as ArrayBuffer,
+    view.u8.byteOffset + base + SLOT.TYPE,
+    SLOT_BYTES - SLOT.TYPE,
+  )
   if (i32[base >> 2]! >>> 0 !== crc32c(bytes) >>> 0) return 'its CRC does not match its bytes'
-  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== view.slot) return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
+  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== view.slot)
+    return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
   if (slotLsnOf(view) > bounds.lsn) return 'it is newer than the tree that leads to it'
   return insideDamage(view, bounds)
 }
 
 /** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not looked at. */
-export function structureDamage(space: SlotSpace, slot: SlotNo, scratch: Node, bounds: TreeBounds = UNBOUNDED): string | undefined {
+export function structureDamage(
+  space: SlotSpace,
+  slot: SlotNo,
+  scratch: Node,
+  bounds: TreeBounds = UNBOUNDED,
+): string | undefined {
   return insideDamage(scratch.at(space, slot), bounds)
 }
 
@@ -74,12 +99,17 @@ function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
       return nodeDamage(view) ?? leadingDamage(view, slotLsnOf(view), bounds)
     case TYPE.OVERFLOW: {
       const used = i32[(base + SLOT.USED) >> 2]! >>> 0
-      if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES)) return 'its length is out of range'
-      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
+      if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES))
+        return 'its length is out of range'
+      return next !== 0 && (!bounds.leadsTo(next) || next === slot)
+        ? `it goes on in slot ${next}, which cannot be`
+        : undefined
     }
     case TYPE.FREE_LIST:
       if (u16[(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
-      return next !== 0 && (!bounds.leadsTo(next) || next === slot) ? `it goes on in slot ${next}, which cannot be` : undefined
+      return next !== 0 && (!bounds.leadsTo(next) || next === slot)
+        ? `it goes on in slot ${next}, which cannot be`
+        : undefined
     case TYPE.HEADER:
       return undefined
     default:
@@ -107,7 +137,8 @@ function nodeDamage(node: Node): string | undefined {
       const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + payload(node, i) : keyLength
       if (offset + bytes > SLOT_BYTES) return `cell ${i} reaches outside`
       if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
-      if (isLeaf && !node.overflows(i) && !isInline(keyLength, payload(node, i))) return `the value of entry ${i} is too long to lie there`
+      if (isLeaf && !node.overflows(i) && !isInline(keyLength, payload(node, i)))
+        return `the value of entry ${i} is too long to lie there`
       live += (bytes + 1) & ~1
     }
     if (!compared) continue
@@ -117,12 +148,20 @@ function nodeDamage(node: Node): string | undefined {
       const before = i - 1
       const at = node.keyAt(before)
       const length = node.keyLength(before)
-      if (compareKeys(u8, at, length, u8, node.keyAt(i), keyLength, 0) >= 0) return `keys ${before} and ${i} are out of order`
+      if (compareKeys(u8, at, length, u8, node.keyAt(i), keyLength, 0) >= 0)
+        return `keys ${before} and ${i} are out of order`
     }
   }
   if (count > first) {
     const last = count - 1
-    const shared = commonPrefix(u8, node.keyAt(first), node.keyLength(first), u8, node.keyAt(last), node.keyLength(last))
+    const shared = commonPrefix(
+      u8,
+      node.keyAt(first),
+      node.keyLength(first),
+      u8,
+      node.keyAt(last),
+      node.keyLength(last),
+    )
     if (shared < node.prefix) return 'its keys do not share its prefix'
   }
   if (live + node.garbage !== SLOT_BYTES - node.heap) return 'its cells and its garbage do not fill its heap'
@@ -155,9 +194,11 @@ function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | un
     const at = node.keyAt(i) + node.keyLength(i)
     const first = readU32(u8, at)
     const lengthBytes = readU32(u8, at + 4)
-    if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first))) return `the value of entry ${i} lies where it cannot be`
+    if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first)))
+      return `the value of entry ${i} lies where it cannot be`
   }
   return undefined
 }
 
-const readU32 = (u8: Uint8Array, at: number): number => (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0
+const readU32 = (u8: Uint8Array, at: number): number =>
+  (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0

@@ -18,7 +18,10 @@ export function isFirstOpener({ locks, isPrivate, isOnlooker }: OpenedFiles): bo
 }
 
 /** The `control` of those who have the database open. Undefined if they ended this moment: then this is the first opener. */
-export function joinOthers({ storage, paths, locks, region, isOnlooker }: OpenedFiles, cleanup: Cleanup): Region | undefined {
+export function joinOthers(
+  { storage, paths, locks, region, isOnlooker }: OpenedFiles,
+  cleanup: Cleanup,
+): Region | undefined {
   const control = joinControl(storage, paths, locks, region.sizeBytes(), isOnlooker)
   cleanup.defer(() => control.close())
   if (isOnlooker || isOfThisLife(control, locks) || !locks.tryLock(LOCK.ATTACHED, 'exclusive')) return control
@@ -35,9 +38,12 @@ function isOfThisLife(region: Region, locks: LockTable): boolean {
 /** Takes part in the life of the database that others have open, if this `control` is theirs. */
 export function joinTheirLife(control: Control, controlRegion: Region, { paths, locks }: OpenedFiles): void {
   if (control.isForeign) {
-    throw new LockedError('The database is open in a process that runs another version of mmapdb; use the same everywhere.')
+    throw new LockedError(
+      'The database is open in a process that runs another version of mmapdb; use the same everywhere.',
+    )
   }
-  const isTheirs = control.isOpened && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
+  const isTheirs =
+    control.isOpened && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
   if (!isTheirs) throw controlGone(paths.control)
   joinLife(locks, control.life)
 }

@@ -107,7 +107,8 @@ function leaveNothingToDo(parts: EngineParts): void {
   const state = control.readState(newState())
   checker.assertWhole()
   // The first pass leaves its free list where the last free slots are, and that is far behind.
-  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthCompacting(state, report?.nextSlot); pass++) report = trim(parts) ?? report
+  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthCompacting(state, report?.nextSlot); pass++)
+    report = trim(parts) ?? report
   log.restartAt(tailOf(parts))
   crashPoint('before-truncate')
   checker.assertWhole()

@@ -38,7 +38,13 @@ export function sizeOfControl(header: Header, dataBytes: number): number {
  * old one (their data file was replaced, or else this would not be the first opener), nothing changes beneath
  * them. Where there is no room for it, it leaves no file, and lies in memory.
  */
-export function newControl(storage: Storage, paths: DatabasePaths, locks: LockTable, dataBytes: number, sizeBytes: number): Region {
+export function newControl(
+  storage: Storage,
+  paths: DatabasePaths,
+  locks: LockTable,
+  dataBytes: number,
+  sizeBytes: number,
+): Region {
   const { control: path, data } = paths
   let region: Region | undefined
   try {
@@ -72,16 +78,32 @@ const MEMORY = { mode: 'process', reserveBytes: CONTROL_RESERVE_BYTES, windowByt
 
 /** A `control` that nobody shares, to look at a database from outside. */
 export const privateControl = (storage: Storage, dataBytes: number): Region =>
-  storage.openRegion('', { mode: 'anonymous', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: controlWindowBytes(dataBytes) })
+  storage.openRegion('', {
+    mode: 'anonymous',
+    reserveBytes: CONTROL_RESERVE_BYTES,
+    windowBytes: controlWindowBytes(dataBytes),
+  })
 
 /** The `control` of those who have the database open already. `readOnly`: it is mapped to be read. */
-export function joinControl(storage: Storage, paths: DatabasePaths, locks: LockTable, dataBytes: number, readOnly: boolean): Region {
+export function joinControl(
+  storage: Storage,
+  paths: DatabasePaths,
+  locks: LockTable,
+  dataBytes: number,
+  readOnly: boolean,
+): Region {
   const { control: path, data, directory } = paths
   const isInMemory = locks.isHeldByOther(LOCK.IN_MEMORY, 'exclusive')
   try {
     if (!isInMemory) {
       const windowBytes = controlWindowBytes(dataBytes)
-      return storage.openRegion(path, { mode: 'shared', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes, readOnly, like: data })
+      return storage.openRegion(path, {
+        mode: 'shared',
+        reserveBytes: CONTROL_RESERVE_BYTES,
+        windowBytes,
+        readOnly,
+        like: data,
+      })
     }
     const region = storage.openRegion(data, MEMORY)
     // What an earlier life has left in this process is not it.

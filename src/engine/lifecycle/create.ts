@@ -21,11 +21,23 @@ import type { DatabasePaths } from './paths.js'
  * it count: so the names of all that they stand for are flushed first. A crash before the last
  * flush leaves blank or torn headers and a log without frames: the next opener begins anew.
  */
-export function createDatabase(storage: Storage, { directory, data, wal }: DatabasePaths, region: Region, options: EngineOptions): void {
+export function createDatabase(
+  storage: Storage,
+  { directory, data, wal }: DatabasePaths,
+  region: Region,
+  options: EngineOptions,
+): void {
   guarded('Creating the database', () => {
     storage.makeDirectory(wal, directory)
     const uuid = Buffer.from(storage.randomBytes(16))
-    const log = new Log({ storage, directory: wal, like: data, uuid, segmentBytes: options.segmentBytes, readOnly: false })
+    const log = new Log({
+      storage,
+      directory: wal,
+      like: data,
+      uuid,
+      segmentBytes: options.segmentBytes,
+      readOnly: false,
+    })
     log.createSegment(FIRST_LSN, 0)
     log.close()
     storage.flushDirectory(directory)
@@ -39,7 +51,10 @@ export function createDatabase(storage: Storage, { directory, data, wal }: Datab
       }
       throw error
     }
-    writeHeaders(new SlotSpace(region), emptyHeader(uuid, storage.now(), encodingNumber(options.valueEncoding ?? DEFAULT_ENCODING)))
+    writeHeaders(
+      new SlotSpace(region),
+      emptyHeader(uuid, storage.now(), encodingNumber(options.valueEncoding ?? DEFAULT_ENCODING)),
+    )
   })
 }
 

@@ -5,7 +5,15 @@ import { FIRST_LSN } from '../../wal/lsn.js'
 import { segmentName } from '../../wal/segment.js'
 import { encodingOf } from '../../encoding/values/codec.js'
 import type { Damage } from '../format/damage.js'
-import { decodeHeader, emptyHeader, FORMAT_VERSION, headerSlots, isPartOf, looksLikeHeader, type Header } from '../format/header.js'
+import {
+  decodeHeader,
+  emptyHeader,
+  FORMAT_VERSION,
+  headerSlots,
+  isPartOf,
+  looksLikeHeader,
+  type Header,
+} from '../format/header.js'
 import { HEADER_SLOTS, SLOT_BYTES } from '../format/layout.js'
 import { INITIAL_SLOTS } from '../space/growth.js'
 import type { DatabasePaths } from './paths.js'
@@ -13,7 +21,9 @@ import type { DatabasePaths } from './paths.js'
 /** Throws `VersionError` for what this version of mmapdb cannot read. */
 function checkFormat({ version, encodingNo }: Header): void {
   if (version > FORMAT_VERSION) {
-    throw new VersionError(`The database was written in format ${version}; this version of mmapdb reads format ${FORMAT_VERSION}. Update mmapdb.`)
+    throw new VersionError(
+      `The database was written in format ${version}; this version of mmapdb reads format ${FORMAT_VERSION}. Update mmapdb.`,
+    )
   }
   if (version < FORMAT_VERSION) {
     throw new VersionError(
@@ -22,7 +32,9 @@ function checkFormat({ version, encodingNo }: Header): void {
     )
   }
   if (encodingOf(encodingNo) === undefined) {
-    throw new VersionError(`The values of the database are encoded in a way (number ${encodingNo}) that this version of mmapdb does not know. Update mmapdb.`)
+    throw new VersionError(
+      `The values of the database are encoded in a way (number ${encodingNo}) that this version of mmapdb does not know. Update mmapdb.`,
+    )
   }
 }
 
@@ -63,7 +75,6 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
   return { header, damage, blank }
 }
 
-
 /** The same of a data file that is mapped. A database that was left in the middle of its first headers has none. */
 export function findHeaderIn(region: Region, storage: Storage, paths: DatabasePaths): HeaderSearch {
   const read = slotReader(region)
@@ -96,7 +107,8 @@ function isUnborn(region: Region, storage: Storage, { wal }: DatabasePaths, read
   const [first, second] = headerSlots(empty.checkpointNumber)
   for (let slotNo = 0; slotNo < slots; slotNo++) {
     const bytes = read(slotNo)
-    const fits = slotNo === first || slotNo === second ? isPartOf(empty, slotNo, bytes) : bytes.every((byte) => byte === 0)
+    const fits =
+      slotNo === first || slotNo === second ? isPartOf(empty, slotNo, bytes) : bytes.every((byte) => byte === 0)
     if (!fits) return false
   }
   const names = storage.info(wal).kind === 'directory' ? storage.list(wal) : []

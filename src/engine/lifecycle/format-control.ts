@@ -76,7 +76,12 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
 /** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
 function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
   try {
-    return deriveFreeList(space, checker, header, slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots))
+    return deriveFreeList(
+      space,
+      checker,
+      header,
+      slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots),
+    )
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     return undefined

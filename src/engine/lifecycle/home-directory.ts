@@ -74,8 +74,11 @@ function makeHome(storage: Storage, path: string): void {
     try {
       storage.makeDirectory(path)
     } catch (error) {
-      if (!(error instanceof StorageError) || error.code !== 'EEXIST' || storage.info(path).kind !== 'missing') throw error
-      throw new NotFoundError(`${path} is a symbolic link to something that does not exist; create that first.`, { cause: error })
+      if (!(error instanceof StorageError) || error.code !== 'EEXIST' || storage.info(path).kind !== 'missing')
+        throw error
+      throw new NotFoundError(`${path} is a symbolic link to something that does not exist; create that first.`, {
+        cause: error,
+      })
     }
   })
 }
@@ -85,7 +88,8 @@ function notADirectory(storage: Storage, parent: string): Error {
   for (let path = parent; dirname(path) !== path; path = dirname(path)) {
     const { kind } = storage.info(path)
     if (kind === 'directory') break
-    if (kind !== 'missing') return new NotADatabaseError(`${path} is a file, so nothing can lie below it. Give another path.`)
+    if (kind !== 'missing')
+      return new NotADatabaseError(`${path} is a file, so nothing can lie below it. Give another path.`)
   }
   return new NotFoundError(`${parent} does not exist; create it first.`)
 }

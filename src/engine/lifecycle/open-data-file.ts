@@ -1,7 +1,15 @@
 // Opening the data file, so that mapping, locks and identity are those of one file, whatever takes its place meanwhile.
 import { dirname } from 'node:path'
 import { LockedError, UnsupportedError } from '../../errors.js'
-import { isSameFile, StorageError, type FileIdentity, type LockTable, type Region, type RegionOptions, type Storage } from '../../storage/storage.js'
+import {
+  isSameFile,
+  StorageError,
+  type FileIdentity,
+  type LockTable,
+  type Region,
+  type RegionOptions,
+  type Storage,
+} from '../../storage/storage.js'
 import { DataFile, displaced } from '../shared/data-file.js'
 import { noDatabase } from './home-directory.js'
 
@@ -22,12 +30,17 @@ export function openDataFile(storage: Storage, request: DataFileRequest): DataFi
   for (let tries = 1; ; tries++) {
     const file = tryToOpen(storage, request, tries === 1)
     if (file !== undefined) return file
-    if (tries === MAX_TRIES) throw new LockedError(`${request.path} is being replaced again and again; try again later.`)
+    if (tries === MAX_TRIES)
+      throw new LockedError(`${request.path} is being replaced again and again; try again later.`)
   }
 }
 
 /** Undefined if the file was replaced meanwhile. */
-function tryToOpen(storage: Storage, { path, region: options, expected, takeTurn }: DataFileRequest, mayCreate: boolean): DataFile | undefined {
+function tryToOpen(
+  storage: Storage,
+  { path, region: options, expected, takeTurn }: DataFileRequest,
+  mayCreate: boolean,
+): DataFile | undefined {
   let region: Region | undefined
   let locks: LockTable | undefined
   let file: DataFile | undefined

@@ -1,7 +1,15 @@
 // The directory and the data file of a database, opened, with the opener's turn taken.
 import { LockedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
-import { isSameFile, type HeldDirectory, type LockMode, type LockTable, type Region, type RegionOptions, type Storage } from '../../storage/storage.js'
+import {
+  isSameFile,
+  type HeldDirectory,
+  type LockMode,
+  type LockTable,
+  type Region,
+  type RegionOptions,
+  type Storage,
+} from '../../storage/storage.js'
 import type { EngineOptions } from '../options.js'
 import type { DataFile } from '../shared/data-file.js'
 import { LOCK } from '../shared/lock-bytes.js'
@@ -46,22 +54,29 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
   const home = guarded('Opening the database', () => openHome(world, options, expected))
   cleanup.defer(() => home.close())
   const { storage } = home
-  const found = expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
+  const found =
+    expected?.data !== undefined ? 'exists' : guarded('Opening the database', () => checkPath(storage, paths, options))
   const onlyReads = purpose !== 'as it may be' || (options.readOnly && !mayWriteAll(storage, paths))
-  const mapping: MappingOptions = { reserveBytes: options.reserveBytes, windowBytes: options.windowBytes, readAheadBytes: options.readAheadBytes }
+  const mapping: MappingOptions = {
+    reserveBytes: options.reserveBytes,
+    windowBytes: options.windowBytes,
+    readAheadBytes: options.readAheadBytes,
+  }
   if (found === 'missing') flushHome(world, paths.directory)
   const dataFile = guarded('Opening the data file', () =>
     openDataFile(storage, {
       path: paths.data,
       region: { ...mapping, mode: 'shared', create: found === 'missing' && !onlyReads, readOnly: onlyReads },
       expected: expected?.data,
-      takeTurn: (locks) => takeTurn(locks, onlyReads ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0, options),
+      takeTurn: (locks) =>
+        takeTurn(locks, onlyReads ? 'shared' : 'exclusive', patience.forOthers ? options.timeoutMs : 0, options),
     }),
   )
   cleanup.defer(() => dataFile.close())
   const { locks } = dataFile
   const isInUse = onlyReads && locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
-  if (purpose === 'inspecting' && isInUse) throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
+  if (purpose === 'inspecting' && isInUse)
+    throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
   const isPrivate = onlyReads && !isInUse
   const region = isPrivate ? openPrivately(storage, dataFile, mapping) : dataFile.region
   cleanup.defer(() => region.close())

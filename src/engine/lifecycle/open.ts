@@ -90,7 +90,10 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
 }
 
 /** Throws if what the first opener would do is more than it is asked for. */
-function assertMayBegin({ storage, paths, isPrivate }: OpenedFiles, { options, expected, patience }: OpenRequest): void {
+function assertMayBegin(
+  { storage, paths, isPrivate }: OpenedFiles,
+  { options, expected, patience }: OpenRequest,
+): void {
   if (expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
   if (isPrivate) return
   refuseHardLinks(storage, paths.data)
@@ -100,12 +103,18 @@ function assertMayBegin({ storage, paths, isPrivate }: OpenedFiles, { options, e
 }
 
 /** What the headers say; the first opener makes an empty database of a file without any. */
-function headerOrNew({ storage, paths, region, isPrivate }: OpenedFiles, options: EngineOptions, isFirst: boolean): HeaderSearch {
+function headerOrNew(
+  { storage, paths, region, isPrivate }: OpenedFiles,
+  options: EngineOptions,
+  isFirst: boolean,
+): HeaderSearch {
   const search = findHeaderIn(region, storage, paths)
   if (search.header !== undefined) return search
   refuseFrames(storage, paths, options.segmentBytes)
   if (isPrivate || !options.createIfMissing || !isFirst) {
-    throw new NotFoundError(`There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`)
+    throw new NotFoundError(
+      `There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`,
+    )
   }
   createDatabase(storage, paths, region, options)
   return findHeaderIn(region, storage, paths)
@@ -120,14 +129,27 @@ function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions
   const control = new Control(attached.controlRegion)
   const space = new SlotSpace(region)
   const checker = new SlotChecker(space, control, !isOnlooker)
-  const log = new Log({ storage, directory: paths.wal, like: paths.data, uuid, segmentBytes, readOnly: files.onlyReads })
+  const log = new Log({
+    storage,
+    directory: paths.wal,
+    like: paths.data,
+    uuid,
+    segmentBytes,
+    readOnly: files.onlyReads,
+  })
   cleanup.defer(() => log.close())
   const pins = new Pins(control, isPrivate ? undefined : locks)
   const lockPins = new LockPins(locks)
   const sharedPins = new SharedPins(control, isOnlooker ? new LockPinSource(control, lockPins) : pins)
   const reader = new TreeReader(space, control, checker)
   const shared = { storage, control, locks, timeoutMs }
-  const allocator = new Allocator(control, space, pins, (slots) => growUnderLock(shared, space, slots), options.maxHeldBytes)
+  const allocator = new Allocator(
+    control,
+    space,
+    pins,
+    (slots) => growUnderLock(shared, space, slots),
+    options.maxHeldBytes,
+  )
   const writer = new TreeWriter(space, allocator, checker)
   const common = { ...shared, log, space, allocator, checker, dataFile }
   return {

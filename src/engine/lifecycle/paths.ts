@@ -27,7 +27,11 @@ export const mayWriteAll = (storage: Storage, { directory, data, wal, control }:
   [directory, data, wal, control].every((path) => storage.info(path).kind === 'missing' || storage.mayWrite(path))
 
 /** Throws if what lies in the directory cannot be a database, or is none and may not become one. */
-export function checkPath(storage: Storage, paths: DatabasePaths, options: { createIfMissing: boolean }): 'exists' | 'missing' {
+export function checkPath(
+  storage: Storage,
+  paths: DatabasePaths,
+  options: { createIfMissing: boolean },
+): 'exists' | 'missing' {
   const { directory, data } = paths
   const { kind } = storage.info(data)
   if (kind === 'file') return 'exists'
@@ -43,19 +47,22 @@ export function checkPath(storage: Storage, paths: DatabasePaths, options: { cre
 function whyNoneMayBegin(storage: Storage, { directory, data, wal, control }: DatabasePaths): MmapdbError | undefined {
   const names = storage.list(directory)
   // Whoever created what it leads to would do so in a place of somebody else's choice.
-  const link = [data, wal, control].map((path) => basename(path)).find((name) => names.includes(name) && storage.info(join(directory, name)).kind === 'missing')
-  if (link !== undefined) return new NotADatabaseError(`${directory} is not a database: "${link}" in it is a link that leads nowhere.`)
+  const link = [data, wal, control]
+    .map((path) => basename(path))
+    .find((name) => names.includes(name) && storage.info(join(directory, name)).kind === 'missing')
+  if (link !== undefined)
+    return new NotADatabaseError(`${directory} is not a database: "${link}" in it is a link that leads nowhere.`)
   const others = names.filter((name) => !OURS.has(name))
   if (others.length > 0) {
     return new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
   }
   const { kind } = storage.info(wal)
-  if (kind === 'file' || kind === 'other') return new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
+  if (kind === 'file' || kind === 'other')
+    return new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
   if (kind === 'directory' && storage.list(wal).length > 0) {
-    return new CorruptError(
-      `${directory} has a log but no data file. Restore the database from a backup.`,
-      { path: data },
-    )
+    return new CorruptError(`${directory} has a log but no data file. Restore the database from a backup.`, {
+      path: data,
+    })
   }
   return undefined
 }

@@ -60,7 +60,9 @@ function settleHeader({ storage, dataFile: { path, identity } }: EngineParts, he
 function checkLogBelongs({ storage, log }: EngineParts, { uuid }: Header): void {
   const { directory } = log
   if (storage.info(directory).kind !== 'directory') {
-    throw new CorruptError(`The log, ${directory}, is missing. Restore the database from a backup.`, { path: directory })
+    throw new CorruptError(`The log, ${directory}, is missing. Restore the database from a backup.`, {
+      path: directory,
+    })
   }
   for (const start of log.starts()) {
     const segment = log.segment(start)

@@ -105,7 +105,10 @@ export class PointReads {
     const pin = this.#pin
     if (pin === undefined) {
       const values = this.#glimpse((snapshot) => keys.map((key) => snapshot.getEncoded(key)))
-      return { bytes: concatenated(values.filter((value) => value !== undefined)), lengths: Int32Array.from(values, (value) => value?.length ?? -1) }
+      return {
+        bytes: concatenated(values.filter((value) => value !== undefined)),
+        lengths: Int32Array.from(values, (value) => value?.length ?? -1),
+      }
     }
     const parts: Uint8Array[] = []
     const found = new Int32Array(lengths.length)
@@ -176,7 +179,9 @@ export class PointReads {
   /** Copied here and now: once the pin is released it may change. */
   #copyOfValue(): Uint8Array {
     const { overflows, buffer, valueAt, valueLength } = this.#reader
-    return overflows ? this.#reader.overflowValue() : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
+    return overflows
+      ? this.#reader.overflowValue()
+      : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
   }
 
   /**
@@ -185,7 +190,8 @@ export class PointReads {
    */
   #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
     const { control, pins, isOnlooker } = this.#parts
-    if (!isOnlooker && this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1) this.#pin = pins.tryAcquire()
+    if (!isOnlooker && this.#glimpses++ % GLIMPSES_BETWEEN_TRIES === GLIMPSES_BETWEEN_TRIES - 1)
+      this.#pin = pins.tryAcquire()
     const glimpse = new UnpinnedRead(control)
     const state = newState()
     for (let i = 0; i < (isOnlooker ? MAX_ONLOOKER_GLIMPSES : MAX_GLIMPSES); i++) {
@@ -197,6 +203,8 @@ export class PointReads {
       }
     }
     if (isOnlooker) return this.#pinned.insist(read)
-    throw new TooManyReadersError('All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.')
+    throw new TooManyReadersError(
+      'All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.',
+    )
   }
 }

@@ -64,7 +64,12 @@ export function boundsOf(range: Range = {}): Bounds {
   const limit = given.limit ?? Number.POSITIVE_INFINITY
   if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
   if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
-  if (typeof limit !== 'number' || limit < 0 || Number.isNaN(limit) || (Number.isFinite(limit) && !Number.isInteger(limit))) {
+  if (
+    typeof limit !== 'number' ||
+    limit < 0 ||
+    Number.isNaN(limit) ||
+    (Number.isFinite(limit) && !Number.isInteger(limit))
+  ) {
     throw new InvalidError(`limit must be a whole number from 0, not ${quoted(limit)}.`)
   }
   if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
@@ -280,7 +285,10 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** True if it is known, without a look at another leaf, that this is the last one of the range. */
   #isLastLeaf(): boolean {
     const { from, to, toInclusive, reverse } = this.#bounds
-    return this.#endsInLeaf() || (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingBehind(to, toInclusive))
+    return (
+      this.#endsInLeaf() ||
+      (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingBehind(to, toInclusive))
+    )
   }
 
   #nextLeaf(): boolean {

@@ -2,7 +2,16 @@
 import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
-import { boundsOf, copiedBytes, errorUnlessExpired, copiedValue, RangeIterator, type Range, type RangeSource, type Selection } from './range-iterator.js'
+import {
+  boundsOf,
+  copiedBytes,
+  errorUnlessExpired,
+  copiedValue,
+  RangeIterator,
+  type Range,
+  type RangeSource,
+  type Selection,
+} from './range-iterator.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 
 /** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
@@ -101,7 +110,13 @@ export class EngineSnapshot {
     this.#assertOpen()
     const { reader, values, guard: hold } = this.#source
     // It keeps this snapshot, and so what is held, from being collected.
-    const source: RangeSource = { reader, values, guard: hold, assertOpen: () => this.#assertOpen(), release: () => undefined }
+    const source: RangeSource = {
+      reader,
+      values,
+      guard: hold,
+      assertOpen: () => this.#assertOpen(),
+      release: () => undefined,
+    }
     return new RangeIterator(source, this.#state, bounds, selection)
   }
 

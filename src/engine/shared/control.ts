@@ -306,7 +306,10 @@ export class Control {
   }
   /** True if `slot` came from disk, was not free there, and nobody has verified it or handed it out yet. */
   isUnverified(slot: number): boolean {
-    return slot < this.unverifiedLimit && (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+    return (
+      slot < this.unverifiedLimit &&
+      (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+    )
   }
   /** Says that `slot` need not be verified any more. */
   setVerified(slot: number): void {
@@ -315,7 +318,7 @@ export class Control {
   /** The same of a run of slots. For sole use only. */
   setRunVerified(first: number, length: number): void {
     const end = Math.min(first + length, this.unverifiedLimit)
-    for (let slot = first; slot < end; ) {
+    for (let slot = first; slot < end;) {
       if ((slot & 31) === 0 && end - slot >= 32) {
         const words = Math.floor((end - slot) / 32)
         this.i32.fill(0, Control.BITMAP_WORD + (slot >>> 5), Control.BITMAP_WORD + (slot >>> 5) + words)
@@ -434,7 +437,8 @@ export class Control {
     try {
       return act()
     } catch (error) {
-      if (error instanceof FlushFailure) this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tailLsn })
+      if (error instanceof FlushFailure)
+        this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tailLsn })
       throw error
     }
   }

@@ -39,7 +39,8 @@ export class DisplacedError extends CorruptError {
     super(`Writes are refused: ${path} was ${whatHappened} while the database is open. ${whatToDo}`, { path })
   }
 }
-export const displaced = (path: string): DisplacedError => new DisplacedError(path, 'removed or replaced', PUT_DATA_BACK)
+export const displaced = (path: string): DisplacedError =>
+  new DisplacedError(path, 'removed or replaced', PUT_DATA_BACK)
 
 export const PUT_DATA_BACK =
   'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.'

@@ -9,7 +9,8 @@ import { DisplacedError, PUT_DATA_BACK, type DataFile } from './data-file.js'
 import { headerSlots, isHeaderOf } from '../format/header.js'
 import type { SlotSpace } from '../format/slot-space.js'
 
-const SEGMENT_IS_SAVED = 'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
+const SEGMENT_IS_SAVED =
+  'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
 export const RESTORED = 'Close the database everywhere before anything is put in its place; then open it again.'
 
 export interface FilesParts {
@@ -22,7 +23,9 @@ export interface FilesParts {
 /** Throws `DisplacedError` if the data file is not where others look for it, or is another by its contents. */
 export function assertDataInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
   if (!dataFile.isInPlace()) throw new DisplacedError(dataFile.path, 'removed or replaced', PUT_DATA_BACK)
-  if (!headerSlots(checkpointNumber).some((slot) => isHeaderOf(space.i32[0]!, slot, control.uuidWords, checkpointNumber))) {
+  if (
+    !headerSlots(checkpointNumber).some((slot) => isHeaderOf(space.i32[0]!, slot, control.uuidWords, checkpointNumber))
+  ) {
     throw new DisplacedError(dataFile.path, 'written over', RESTORED)
   }
 }
@@ -66,7 +69,8 @@ export class SegmentWatch {
     const segment = segmentInPlace(this.#log, append)
     const nowMs = this.#nowMs()
     if (segment !== undefined && segment === this.#seen && nowMs === this.#seenMs) return
-    if (segment === undefined || !this.#log.isWhole(segment)) throw segmentGone(this.#log, append.segmentStartLsn as Lsn)
+    if (segment === undefined || !this.#log.isWhole(segment))
+      throw segmentGone(this.#log, append.segmentStartLsn as Lsn)
     this.#seen = segment
     this.#seenMs = nowMs
   }

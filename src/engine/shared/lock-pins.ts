@@ -123,7 +123,7 @@ export function lockPinned(locks: LockTable, endedUpTo: number, below: number): 
   if (locks.heldByOther(LOCK.LSN_PINS, end) < 0) return NONE
   const found = new Set<number>()
   const ranges = [[LOCK.LSN_PINS, end] as const]
-  for (let range; (range = ranges.pop()) !== undefined; ) {
+  for (let range; (range = ranges.pop()) !== undefined;) {
     const byte = locks.heldByOther(...range)
     if (byte < 0) continue
     const lsn = Math.floor((byte - LOCK.LSN_PINS) / 2)
@@ -140,7 +140,8 @@ export const isEndable = (locks: LockTable, lsn: number): boolean => {
 }
 
 /** How many trees others hold by locks. */
-export const countLockPins = (locks: LockTable, endedUpTo: number): number => lockPinned(locks, endedUpTo, MAX_LSN).length
+export const countLockPins = (locks: LockTable, endedUpTo: number): number =>
+  lockPinned(locks, endedUpTo, MAX_LSN).length
 
 /** True if anybody else holds any tree by a lock. */
 export const anyLockPin = (locks: LockTable): boolean => locks.heldByOther(LOCK.LSN_PINS, Number.MAX_SAFE_INTEGER) >= 0

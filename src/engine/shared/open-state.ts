@@ -24,6 +24,7 @@ export class OpenState {
 
   assertWritable(): void {
     this.assertOpen()
-    if (this.#readOnly) throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+    if (this.#readOnly)
+      throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
   }
 }

@@ -184,7 +184,8 @@ export class Pins {
       if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
       lsns.push(lsn)
     }
-    if (this.#locks !== undefined) for (const lsn of lockPinned(this.#locks, this.#control.expiredUpToLsn, visible)) lsns.push(lsn)
+    if (this.#locks !== undefined)
+      for (const lsn of lockPinned(this.#locks, this.#control.expiredUpToLsn, visible)) lsns.push(lsn)
     return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 

@@ -81,7 +81,8 @@ export class SharedPins {
   /** SharedPins the newest tree. Throws `TooManyReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
   take(nowMs: number): PinShare {
     const newest = this.#newest
-    if (newest !== undefined && newest.state[STATE.VISIBLE_LSN] === this.#control.visibleLsn() && !newest.pin.isExpired) return this.#join(newest, nowMs)
+    if (newest !== undefined && newest.state[STATE.VISIBLE_LSN] === this.#control.visibleLsn() && !newest.pin.isExpired)
+      return this.#join(newest, nowMs)
     const pin = this.#pins.acquire()
     const state = newState()
     pin.pinNewest(state, nowMs)

@@ -82,7 +82,9 @@ export function underLeaderLock<T>({ control, locks, storage, timeoutMs }: Share
     const seen = control.leaderTurn()
     if (locks.tryLock(LOCK.LEADER, 'exclusive')) break
     if (patience.isOver()) {
-      throw new LockedError(`The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`)
+      throw new LockedError(
+        `The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`,
+      )
     }
     control.awaitLeaderTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
   }

@@ -100,9 +100,11 @@ export class Allocator {
     const rings = this.#rings
     if (rings.slots(STATE.RING_REUSABLE) > 0) return rings.take(STATE.RING_REUSABLE)
     const oldest = this.#readers[0] ?? s[STATE.VISIBLE_LSN]!
-    if (rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_NOT_CHECKPOINTED) <= oldest) return rings.take(STATE.RING_NOT_CHECKPOINTED)
+    if (rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_NOT_CHECKPOINTED) <= oldest)
+      return rings.take(STATE.RING_NOT_CHECKPOINTED)
     const limit = Math.min(oldest, s[STATE.CHECKPOINT_DURABLE_LSN]!)
-    if (rings.slots(STATE.RING_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_CHECKPOINTED) <= limit) return rings.take(STATE.RING_CHECKPOINTED)
+    if (rings.slots(STATE.RING_CHECKPOINTED) > 0 && rings.freedAtLsn(STATE.RING_CHECKPOINTED) <= limit)
+      return rings.take(STATE.RING_CHECKPOINTED)
     while (s[STATE.PINNED_DUE]! > 0 && rings.slots(STATE.RING_REUSABLE) === 0) this.#sweepPinned(SWEPT_IN_A_GROUP)
     if (rings.slots(STATE.RING_REUSABLE) === 0 && this.#readers.length > 0 && !this.#sorted) this.#sortOut()
     return rings.slots(STATE.RING_REUSABLE) > 0 ? rings.take(STATE.RING_REUSABLE) : 0
@@ -120,7 +122,8 @@ export class Allocator {
   /** Gives up a slot that was made at `madeAtLsn` and that the tree being built no longer reaches. */
   free(slot: SlotNo, madeAtLsn: number): void {
     if (madeAtLsn === this.#lsn) this.#own.push(slot)
-    else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN]!) this.#rings.push(STATE.RING_NOT_CHECKPOINTED, slot, this.#lsn)
+    else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN]!)
+      this.#rings.push(STATE.RING_NOT_CHECKPOINTED, slot, this.#lsn)
     else this.#rings.push(STATE.RING_CHECKPOINTED, slot, this.#lsn)
   }
 

@@ -51,7 +51,7 @@ export function writeFreeList(space: SlotSpace, chain: readonly SlotNo[], runs: 
 /** Slots of a chain, at most `limit`; follows the links as they stand in memory. */
 export function slotsOfFreeList(space: SlotSpace, checker: SlotChecker, first: number, limit: number): SlotNo[] {
   const chain: SlotNo[] = []
-  for (let slot = first; slot !== 0; ) {
+  for (let slot = first; slot !== 0;) {
     if (chain.length >= limit) {
       throw new CorruptError(`The free list that begins in slot ${first} is longer than it can be.`, { slotNo: first })
     }
@@ -74,7 +74,9 @@ export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: n
       const length = space.i32[window]![w + 1]! >>> 0
       const end = runs.length === 0 ? HEADER_SLOTS : runs[runs.length - 2]! + runs[runs.length - 1]!
       if (first < end || length === 0 || first + length > nextSlot) {
-        throw new CorruptError(`Slot ${slot} of the data file is damaged: its run ${n} of free slots cannot be.`, { slotNo: slot })
+        throw new CorruptError(`Slot ${slot} of the data file is damaged: its run ${n} of free slots cannot be.`, {
+          slotNo: slot,
+        })
       }
       runs.push(first, length)
     }
@@ -86,21 +88,33 @@ export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: n
 export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
   const chain = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
   if (chain.length !== header.freeListSlots) {
-    throw new CorruptError(`The free list has ${chain.length} slots and not ${header.freeListSlots} as the header says.`, { slotNo: header.freeListHead })
+    throw new CorruptError(
+      `The free list has ${chain.length} slots and not ${header.freeListSlots} as the header says.`,
+      { slotNo: header.freeListHead },
+    )
   }
-  for (const slot of chain) if (slotLsn(space, slot) !== header.lsn) throw damagedError(slot, 'it is of the free list of another checkpoint')
+  for (const slot of chain)
+    if (slotLsn(space, slot) !== header.lsn) throw damagedError(slot, 'it is of the free list of another checkpoint')
   const free = readRuns(space, chain, header.nextSlot)
   const lost = lostSlots(header, free)
   if (lost < 0) {
     const named = slotsIn(free)
-    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, { slotNo: header.freeListHead })
+    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, {
+      slotNo: header.freeListHead,
+    })
   }
   return free
 }
 
 /** Slots that neither the tree nor the free list of `header` name: a full disk had no room to list them. */
 export const lostSlots = (header: Header, free: Runs): number =>
-  header.nextSlot - HEADER_SLOTS - header.leaves - header.branches - header.overflows - header.freeListSlots - slotsIn(free)
+  header.nextSlot -
+  HEADER_SLOTS -
+  header.leaves -
+  header.branches -
+  header.overflows -
+  header.freeListSlots -
+  slotsIn(free)
 
 /** What it takes to find the free slots: a tree and where its file ends. */
 export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
@@ -120,11 +134,17 @@ export function keepFreeList(space: SlotSpace, checker: SlotChecker, header: Hea
  * The same from the tree: every slot that it does not reach, but for those of `chain`. Reads all of it but leaves
  * that hold no long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
  */
-export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: TreeOf, chain: readonly SlotNo[] = []): Runs {
+export function deriveFreeList(
+  space: SlotSpace,
+  checker: SlotChecker,
+  header: TreeOf,
+  chain: readonly SlotNo[] = [],
+): Runs {
   const reached = new Uint8Array(header.nextSlot)
   let count = 0
   const mark = (slot: number): void => {
-    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0) throw damagedError(slot, 'more than one slot leads to it')
+    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0)
+      throw damagedError(slot, 'more than one slot leads to it')
     reached[slot] = 1
     count++
   }
@@ -140,7 +160,9 @@ export function deriveFreeList(space: SlotSpace, checker: SlotChecker, header: T
   }
   if (header.height > 0) visit(header.root, header.height - 1)
   if (count !== header.leaves + header.branches + header.overflows) {
-    throw new CorruptError(`The tree has ${count} slots, which are not as many as the header counts.`, { slotNo: header.root })
+    throw new CorruptError(`The tree has ${count} slots, which are not as many as the header counts.`, {
+      slotNo: header.root,
+    })
   }
   for (const slot of chain) mark(slot)
   const free: number[] = []

@@ -39,7 +39,7 @@ export function writeOverflow(
   // An empty value beside a long key has a pointer, but nothing to point to.
   const first = length === 0 ? (0 as SlotNo) : allocator.allocate()
   let slot = first
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const bytes = Math.min(SLOT_BODY_BYTES, length - done)
     const next = done + bytes < length ? allocator.allocate() : 0
     const window = space.windowOf(slot)
@@ -72,9 +72,15 @@ const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
  * Copies a value out of its chain. Throws `CorruptError` if a byte of it is not what was written. `hold`: of a
  * reader that can be ended (read-guard.ts), which has found `pointer` to be held; what comes back is, too.
  */
-export function readOverflow(space: SlotSpace, checker: SlotChecker, pointer: OverflowPointer, hold?: ReadGuard): Buffer {
+export function readOverflow(
+  space: SlotSpace,
+  checker: SlotChecker,
+  pointer: OverflowPointer,
+  hold?: ReadGuard,
+): Buffer {
   // A wrong length must not cost memory: no value is longer than the file.
-  if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES)) throw wrongValue(pointer, 'its length is out of range')
+  if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES))
+    throw wrongValue(pointer, 'its length is out of range')
   const value = memoryFor(pointer.lengthBytes)
   let done = 0
   const copy = (slot: SlotNo, bytes: number): void => {
@@ -118,7 +124,7 @@ export function forEachOverflowSlot(
   hold?: ReadGuard,
 ): void {
   let slot = pointer.first
-  for (let left = pointer.lengthBytes; left > 0; ) {
+  for (let left = pointer.lengthBytes; left > 0;) {
     checker.require(slot, TYPE.OVERFLOW, 0, hold)
     if (hold !== undefined) readStep()
     const w = space.byteOf(slot) >> 2
@@ -129,7 +135,10 @@ export function forEachOverflowSlot(
     if (hold !== undefined) readStep()
     if (fits) visit(slot, bytes)
     hold?.assertNotExpired()
-    if (!fits) throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, { slotNo: slot })
+    if (!fits)
+      throw new CorruptError(`Slot ${slot} of the data file is damaged: it holds another part of a value.`, {
+        slotNo: slot,
+      })
     left -= bytes
     slot = next as SlotNo
   }

@@ -19,8 +19,17 @@ export const RING_ENTRY_BYTES = 16
 /** A page or more each, so that a full disk does not meet rings that have no room at all. */
 export const MIN_RING_ENTRIES = 512
 
-export type Ring = typeof STATE.RING_REUSABLE | typeof STATE.RING_NOT_CHECKPOINTED | typeof STATE.RING_CHECKPOINTED | typeof STATE.RING_PINNED
-export const RINGS: readonly Ring[] = [STATE.RING_REUSABLE, STATE.RING_NOT_CHECKPOINTED, STATE.RING_CHECKPOINTED, STATE.RING_PINNED]
+export type Ring =
+  | typeof STATE.RING_REUSABLE
+  | typeof STATE.RING_NOT_CHECKPOINTED
+  | typeof STATE.RING_CHECKPOINTED
+  | typeof STATE.RING_PINNED
+export const RINGS: readonly Ring[] = [
+  STATE.RING_REUSABLE,
+  STATE.RING_NOT_CHECKPOINTED,
+  STATE.RING_CHECKPOINTED,
+  STATE.RING_PINNED,
+]
 
 /** Fields of a ring in the tree state, behind its first, which says where in `control` it begins. */
 const CAPACITY = 1
@@ -83,7 +92,7 @@ export class Rings {
     const slot = this.first(ring)
     const s = this.#state
     s[ring + TAKEN]!++
-    if (((this.#endOf(ring, s[ring + HEAD]!) - s[ring + TAKEN]!) >>> 0) === 0) s[ring + HEAD]!++
+    if ((this.#endOf(ring, s[ring + HEAD]!) - s[ring + TAKEN]!) >>> 0 === 0) s[ring + HEAD]!++
     return slot
   }
 
@@ -198,7 +207,9 @@ export class Rings {
   }
   /** Slots pushed up to the end of the entry at `position`; modulo 2^32 it is what counts. */
   #endOf(ring: Ring, position: number): number {
-    return position + 1 < this.#state[ring + TAIL]! ? this.#before(this.#entry(ring, position + 1)) : this.#state[ring + PUSHED]!
+    return position + 1 < this.#state[ring + TAIL]!
+      ? this.#before(this.#entry(ring, position + 1))
+      : this.#state[ring + PUSHED]!
   }
   #write(at: number, slot: number, before: number, lsn: number): void {
     const words = this.#wordsOf(at)

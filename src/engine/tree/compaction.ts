@@ -28,13 +28,7 @@ export class Compactor {
   readonly #path: Node[] = []
   readonly #taken: number[] = []
 
-  constructor(
-    space: SlotSpace,
-    checker: SlotChecker,
-    allocator: Allocator,
-    state: StateFields,
-    lsn: number,
-  ) {
+  constructor(space: SlotSpace, checker: SlotChecker, allocator: Allocator, state: StateFields, lsn: number) {
     this.#space = space
     this.#checker = checker
     this.#allocator = allocator

@@ -10,7 +10,12 @@ import type { SlotChecker } from '../space/slot-checker.js'
  * Throws `CorruptError` if a key of the leaf `path[0]` is not one that the branches above it lead to
  * it for. `taken[level]` is the entry that was taken in `path[level]`. Cost: two keys compared.
  */
-export function checkLeafBounds(checker: SlotChecker, path: readonly Node[], taken: ArrayLike<number>, height: number): void {
+export function checkLeafBounds(
+  checker: SlotChecker,
+  path: readonly Node[],
+  taken: ArrayLike<number>,
+  height: number,
+): void {
   const leaf = path[0]!
   const last = leaf.count - 1
   let low = false
@@ -20,12 +25,16 @@ export function checkLeafBounds(checker: SlotChecker, path: readonly Node[], tak
     const i = taken[level]!
     if (!low && i > 0) {
       low = true
-      if (compareKeys(leaf.u8, leaf.keyAt(0), leaf.keyLength(0), branch.u8, branch.keyAt(i), branch.keyLength(i), 0) < 0) throw checker.misplacedError(leaf.slot)
+      if (
+        compareKeys(leaf.u8, leaf.keyAt(0), leaf.keyLength(0), branch.u8, branch.keyAt(i), branch.keyLength(i), 0) < 0
+      )
+        throw checker.misplacedError(leaf.slot)
     }
     if (!high && i + 1 < branch.count) {
       high = true
       const at = branch.keyAt(i + 1)
-      if (compareKeys(leaf.u8, leaf.keyAt(last), leaf.keyLength(last), branch.u8, at, branch.keyLength(i + 1), 0) >= 0) throw checker.misplacedError(leaf.slot)
+      if (compareKeys(leaf.u8, leaf.keyAt(last), leaf.keyLength(last), branch.u8, at, branch.keyLength(i + 1), 0) >= 0)
+        throw checker.misplacedError(leaf.slot)
     }
   }
 }
@@ -35,6 +44,8 @@ export function checkNeighbours(checker: SlotChecker, left: Node, right: Node, b
   const at = branch.keyAt(i)
   const length = branch.keyLength(i)
   const last = left.count - 1
-  if (compareKeys(left.u8, left.keyAt(last), left.keyLength(last), branch.u8, at, length, 0) >= 0) throw checker.misplacedError(left.slot)
-  if (compareKeys(right.u8, right.keyAt(0), right.keyLength(0), branch.u8, at, length, 0) < 0) throw checker.misplacedError(right.slot)
+  if (compareKeys(left.u8, left.keyAt(last), left.keyLength(last), branch.u8, at, length, 0) >= 0)
+    throw checker.misplacedError(left.slot)
+  if (compareKeys(right.u8, right.keyAt(0), right.keyLength(0), branch.u8, at, length, 0) < 0)
+    throw checker.misplacedError(right.slot)
 }

@@ -105,7 +105,8 @@ export class TreeReader {
       if (isReachable(slot, fileSlots) && checker.isPlain(slot, type, level)) node.at(space, slot as SlotNo)
       else {
         node = this.#copy ??= Node.scratch()
-        if (checker.take(node, slot, type, level, hold) && level === 0) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+        if (checker.take(node, slot, type, level, hold) && level === 0)
+          new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
       }
       readStep()
       const { u8, u16, i32, base, count } = node
@@ -162,7 +163,15 @@ export class TreeReader {
     const leaf = boundedLeaf.at(this.space, slot as SlotNo)
     const above = boundingBranch.at(this.space, branch as SlotNo)
     const i = which === 'first' ? 0 : leaf.count - 1
-    const order = compareKeys(leaf.u8, leaf.keyAt(i), leaf.keyLength(i), above.u8, above.keyAt(entry), above.keyLength(entry), 0)
+    const order = compareKeys(
+      leaf.u8,
+      leaf.keyAt(i),
+      leaf.keyLength(i),
+      above.u8,
+      above.keyAt(entry),
+      above.keyLength(entry),
+      0,
+    )
     if (which === 'first' ? order < 0 : order >= 0) throw this.checker.misplacedError(slot)
   }
 
@@ -259,7 +268,8 @@ export class Cursor {
   close(): void {
     if (this.#hold === undefined) return
     this.#endGlance()
-    for (const copy of this.#path) if (copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(copy)
+    for (const copy of this.#path)
+      if (copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(copy)
     this.#path.length = 0
     this.valid = false
   }
@@ -356,7 +366,8 @@ export class Cursor {
       this.#taken[level] = i
       if (level > 1) this.#askedAhead = 0
       else if (this.#askedAhead-- === 0) this.#askAhead(node, i, direction)
-      if (level > 1 || !isGlance || !this.#glance(node.child(i))) this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
+      if (level > 1 || !isGlance || !this.#glance(node.child(i)))
+        this.#fall(level - 1, node.child(i), direction === 1 ? 0 : -1)
       return (this.valid = true)
     }
     return (this.valid = false)

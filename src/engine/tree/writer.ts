@@ -72,18 +72,12 @@ export class TreeWriter {
   }
 
   /** Sets `key` to the value at [valueAt, valueAt + valueLength) of `source`. */
-  put(
-    key: Uint8Array,
-    keyLength: number,
-    source: Buffer,
-    valueAt: number,
-    valueLength: number,
-    version: number,
-  ): void {
+  put(key: Uint8Array, keyLength: number, source: Buffer, valueAt: number, valueLength: number, version: number): void {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
     // A key before or behind all of a leaf's may be another leaf's.
-    if (this.#isLeafNew && (i === -1 || i === ~leaf.count)) checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+    if (this.#isLeafNew && (i === -1 || i === ~leaf.count))
+      checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 
     // The cell behind the key, built aside: version and length in front, then value or pointer.
     let payload = source
@@ -91,7 +85,15 @@ export class TreeWriter {
     let payloadBytes = valueLength
     let flags = 0
     if (!isInline(keyLength, valueLength)) {
-      const pointer = writeOverflow(this.#space, this.#allocator, this.#lsnLow, this.#lsnHigh, source, valueAt, valueLength)
+      const pointer = writeOverflow(
+        this.#space,
+        this.#allocator,
+        this.#lsnLow,
+        this.#lsnHigh,
+        source,
+        valueAt,
+        valueLength,
+      )
       this.#cell.writeUInt32LE(pointer.first, 0)
       this.#cell.writeUInt32LE(pointer.lengthBytes, 4)
       this.#cell.writeUInt32LE(pointer.crc >>> 0, 8)
@@ -171,7 +173,8 @@ export class TreeWriter {
       const node = this.#path[level]!.at(this.#space, slot as SlotNo)
       if (level === 0) {
         const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
-        if (first || i === -1 || i === ~node.count) checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
+        if (first || i === -1 || i === ~node.count)
+          checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
         if (first) this.#checker.accept(slot)
         return i >= 0
       }
@@ -278,7 +281,8 @@ export class TreeWriter {
     const first = readU32(u8, at) as SlotNo
     const lengthBytes = readU32(u8, at + 4)
     const pointer = { first, lengthBytes, crc: readU32(u8, at + 8) }
-    for (const slot of overflowChain(this.#space, this.#checker, pointer)) this.#allocator.free(slot, slotLsn(this.#space, slot))
+    for (const slot of overflowChain(this.#space, this.#checker, pointer))
+      this.#allocator.free(slot, slotLsn(this.#space, slot))
     this.#state[STATE.OVERFLOWS]! -= overflowSlots(lengthBytes)
   }
 
@@ -330,8 +334,12 @@ export class TreeWriter {
       // The shortest key above everything on the left.
       const last = left.count - 1
       const shared = commonPrefix(
-        left.u8, left.keyAt(last), left.keyLength(last),
-        right.u8, right.keyAt(0), right.keyLength(0),
+        left.u8,
+        left.keyAt(last),
+        left.keyLength(last),
+        right.u8,
+        right.keyAt(0),
+        right.keyLength(0),
       )
       length = shared + 1
       separator.set(right.u8.subarray(right.keyAt(0), right.keyAt(0) + length))
@@ -420,7 +428,12 @@ export class TreeWriter {
       node.at(space, slot)
       if (!first || !leaf) continue
       // Before anybody goes on to the values that it leads to.
-      checkLeafBounds(this.#checker, [node, ...this.#path.slice(1)], [0, i + n, ...this.#taken.slice(2)], this.#state[STATE.HEIGHT]!)
+      checkLeafBounds(
+        this.#checker,
+        [node, ...this.#path.slice(1)],
+        [0, i + n, ...this.#taken.slice(2)],
+        this.#state[STATE.HEIGHT]!,
+      )
       this.#checker.accept(slot)
     }
     if (leaf) checkNeighbours(this.#checker, left, right, parent, i + 1)

@@ -32,7 +32,9 @@ function lookedAt(engine: Engine, act: () => void): number {
 
 function fill(engine: Engine, entries: number, bytes: number): void {
   for (let n = 0; n < entries; n += 100) {
-    engine.batch(Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: key(n + i), value: Buffer.alloc(bytes, n) })))
+    engine.batch(
+      Array.from({ length: 100 }, (_, i) => ({ type: 'put' as const, key: key(n + i), value: Buffer.alloc(bytes, n) })),
+    )
   }
 }
 

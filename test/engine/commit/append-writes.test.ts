@@ -41,7 +41,9 @@ class FakeLog {
   readonly append = (frame: Buffer): Lsn => {
     if (++this.calls === this.failAt) throw new IoError('the disk is gone')
     if (frame.length > this.roomBytes) throw new FullError('no room')
-    forEachOperation(frame, 0, frame.length, (bytes, _kind, at, length) => this.keys.push(bytes.toString('latin1', at, at + length)))
+    forEachOperation(frame, 0, frame.length, (bytes, _kind, at, length) =>
+      this.keys.push(bytes.toString('latin1', at, at + length)),
+    )
     return (this.end += frameStride(frame.length)) as Lsn
   }
 }
@@ -54,9 +56,15 @@ describe('writes that share a frame', () => {
       fc.property(writes, fc.integer({ min: 40, max: 2000 }), (list, roomBytes) => {
         const { frame, keys } = frameOf(list)
         const log = new FakeLog(roomBytes)
-        const { parts, refused } = appendWrites(frame, list.map((write) => write.length), log.append)
+        const { parts, refused } = appendWrites(
+          frame,
+          list.map((write) => write.length),
+          log.append,
+        )
         const taken = list.map((write) => frameOf([write]).frame.length <= roomBytes)
-        const refusedNow = new Set(refused.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)))
+        const refusedNow = new Set(
+          refused.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
+        )
         expect([...refusedNow]).to.have.length(refused.reduce((sum, { count }) => sum + count, 0))
         if (frame.length > roomBytes) expect(list.map((_, i) => !refusedNow.has(i))).to.deep.equal(taken)
         else expect(refusedNow.size).to.equal(0)
@@ -95,20 +103,35 @@ describe('writes of one tick', function () {
   for (const workers of [0, 2]) {
     it(`do not share the fate of one that has no room, nor is a batch torn by it (${workers} workers)`, async () => {
       const path = scratchPath()
-      const db = await open(path, { workers, valueEncoding: 'binary', segmentBytes: 1 << 20, reserveBytes: 2 << 20, windowBytes: 1 << 16 })
+      const db = await open(path, {
+        workers,
+        valueEncoding: 'binary',
+        segmentBytes: 1 << 20,
+        reserveBytes: 2 << 20,
+        windowBytes: 1 << 16,
+      })
       const small = Buffer.alloc(10, 1)
       // Short enough to share a frame.
       const huge = Buffer.alloc(3 << 20)
       const outcomes = await Promise.allSettled([
         db.put('a', small),
         db.put('huge', huge),
-        db.batch([{ type: 'put', key: 'b', value: small }, { type: 'put', key: 'c', value: small }]),
-        db.batch([{ type: 'put', key: 'torn', value: small }, { type: 'put', key: 'huge', value: huge }, { type: 'del', key: 'a' }]),
+        db.batch([
+          { type: 'put', key: 'b', value: small },
+          { type: 'put', key: 'c', value: small },
+        ]),
+        db.batch([
+          { type: 'put', key: 'torn', value: small },
+          { type: 'put', key: 'huge', value: huge },
+          { type: 'del', key: 'a' },
+        ]),
         db.put('d', small),
         db.del('d'),
         db.put('d', Buffer.alloc(10, 2)),
       ])
-      const codes = outcomes.map((outcome) => (outcome.status === 'rejected' ? (outcome.reason as MmapdbError).code : 'done'))
+      const codes = outcomes.map((outcome) =>
+        outcome.status === 'rejected' ? (outcome.reason as MmapdbError).code : 'done',
+      )
       expect(codes).to.deep.equal(['done', 'ERR_MMAPDB_FULL', 'done', 'ERR_MMAPDB_FULL', 'done', 'done', 'done'])
       const { frames, operations } = db.stats().commits
       expect(operations, 'each written once').to.equal(6)

@@ -24,7 +24,9 @@ function measure(engine: Engine, write: () => void): { reserved: number; taken: 
   return { reserved: released() - before, taken }
 }
 
-const key = fc.tuple(fc.nat({ max: 150 }), fc.constantFrom(3, 300, 900)).map(([n, length]) => `${n} `.padEnd(length, 'k'))
+const key = fc
+  .tuple(fc.nat({ max: 150 }), fc.constantFrom(3, 300, 900))
+  .map(([n, length]) => `${n} `.padEnd(length, 'k'))
 const value = fc.constantFrom(0, 500, 1500, 100_000).map((length) => Buffer.alloc(length))
 const put = fc.record({ type: fc.constant('put' as const), key, value })
 const del = fc.record({ type: fc.constant('del' as const), key })

@@ -21,7 +21,8 @@ function listening(asked: Set<number>): Storage {
     if (!path.endsWith('data')) return region
     return new Proxy(region, {
       get: (target, name) => {
-        if (name === 'willNeed') return (pages: Uint32Array) => (pages.forEach((page) => asked.add(page)), target.willNeed(pages))
+        if (name === 'willNeed')
+          return (pages: Uint32Array) => (pages.forEach((page) => asked.add(page)), target.willNeed(pages))
         const value = Reflect.get(target, name, target) as unknown
         return typeof value === 'function' ? (value as () => unknown).bind(target) : value
       },
@@ -34,7 +35,8 @@ function listening(asked: Set<number>): Storage {
       identity: held.identity,
       storage: new Proxy(storage, {
         get: (target, name) => {
-          if (name === 'openRegion') return (inside: string, options: RegionOptions) => openRegion(storage, inside, options)
+          if (name === 'openRegion')
+            return (inside: string, options: RegionOptions) => openRegion(storage, inside, options)
           return (Reflect.get(target, name, target) as () => unknown).bind(target)
         },
       }),
@@ -63,9 +65,9 @@ function leaves(engine: Engine): Set<number> {
   const { space, control, checker } = engine.parts
   const found = new Set<number>()
   const cursor = new Cursor(new TreeReader(space, control, checker), control.readState(newState()))
-  for (cursor.first(); cursor.valid; ) {
+  for (cursor.first(); cursor.valid;) {
     found.add(cursor.leaf.slot)
-    for (const leaf = cursor.leaf.slot; cursor.valid && cursor.leaf.slot === leaf; ) cursor.next()
+    for (const leaf = cursor.leaf.slot; cursor.valid && cursor.leaf.slot === leaf;) cursor.next()
   }
   return found
 }
@@ -105,14 +107,23 @@ describe('a database longer than the system reads ahead', () => {
     })
 
     asked.clear()
-    engine.getEncoded({ bytes: new Uint8Array(Buffer.concat(keys)), lengths: Int32Array.from(keys, (key) => key.length) })
-    expect([...all].filter((page) => !asked.has(page)), 'of a list').to.deep.equal([])
+    engine.getEncoded({
+      bytes: new Uint8Array(Buffer.concat(keys)),
+      lengths: Int32Array.from(keys, (key) => key.length),
+    })
+    expect(
+      [...all].filter((page) => !asked.has(page)),
+      'of a list',
+    ).to.deep.equal([])
 
     asked.clear()
     const frame = new FrameBuilder()
     for (const key of keys) frame.del(key, key.length)
     engine.prepareCommit(frame.frame())
-    expect([...all].filter((page) => !asked.has(page)), 'of a frame').to.deep.equal([])
+    expect(
+      [...all].filter((page) => !asked.has(page)),
+      'of a frame',
+    ).to.deep.equal([])
 
     for (const reverse of [false, true]) {
       asked.clear()

@@ -4,10 +4,23 @@ import fc from 'fast-check'
 import type { Engine } from '../../../src/engine/engine.js'
 import { newState, STATE } from '../../../src/engine/shared/control.js'
 import { findHeader } from '../../../src/engine/lifecycle/find-header.js'
-import { decodeHeader, encodeHeader, FORMAT_VERSION, headerSlots, looksLikeHeader, type Header } from '../../../src/engine/format/header.js'
+import {
+  decodeHeader,
+  encodeHeader,
+  FORMAT_VERSION,
+  headerSlots,
+  looksLikeHeader,
+  type Header,
+} from '../../../src/engine/format/header.js'
 import { SLOT, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
-import { freeListSlotsFor, linkFreeList, readRuns, RUNS_PER_SLOT, writeFreeList } from '../../../src/engine/space/free-list.js'
+import {
+  freeListSlotsFor,
+  linkFreeList,
+  readRuns,
+  RUNS_PER_SLOT,
+  writeFreeList,
+} from '../../../src/engine/space/free-list.js'
 import { eachSlot, mergedRuns, type Runs } from '../../../src/engine/format/runs.js'
 import { SlotChecker } from '../../../src/engine/space/slot-checker.js'
 import { SlotSpace } from '../../../src/engine/format/slot-space.js'
@@ -81,25 +94,34 @@ describe('the header of the data file', () => {
   const pair = (older: number, newer: number): Buffer[] => {
     const slots: Buffer[] = Array.from({ length: 4 }, () => Buffer.alloc(SLOT_BYTES))
     for (const number of [older, newer]) {
-      for (const slotNo of headerSlots(number)) slots[slotNo] = encodeHeader(header({ checkpointNumber: number }), slotNo)
+      for (const slotNo of headerSlots(number))
+        slots[slotNo] = encodeHeader(header({ checkpointNumber: number }), slotNo)
     }
     return slots
   }
 
   it('is the newest good one, whichever of the four slots are destroyed', () => {
-    for (const [older, newer] of [[6, 7], [7, 8], [8, 9], [0, 1]] as const) {
+    for (const [older, newer] of [
+      [6, 7],
+      [7, 8],
+      [8, 9],
+      [0, 1],
+    ] as const) {
       for (let destroyed = 0; destroyed < 16; destroyed++) {
         const slots = pair(older, newer).map((bytes, slotNo) => {
           if ((destroyed & (1 << slotNo)) !== 0) bytes[200 + slotNo]! ^= 1
           return bytes
         })
-        const gone = (number: number): boolean => headerSlots(number).every((slotNo) => (destroyed & (1 << slotNo)) !== 0)
+        const gone = (number: number): boolean =>
+          headerSlots(number).every((slotNo) => (destroyed & (1 << slotNo)) !== 0)
         const read = () => findHeader((slotNo) => slots[slotNo]!, 'data')
         if (gone(newer) && gone(older)) {
           expectError(read, 'ERR_MMAPDB_CORRUPT')
         } else {
           expect(read().header!.checkpointNumber).to.equal(gone(newer) ? older : newer)
-          expect(read().damage.length).to.equal([0, 1, 2, 3].filter((slotNo) => (destroyed & (1 << slotNo)) !== 0).length)
+          expect(read().damage.length).to.equal(
+            [0, 1, 2, 3].filter((slotNo) => (destroyed & (1 << slotNo)) !== 0).length,
+          )
         }
       }
     }
@@ -120,7 +142,11 @@ describe('the header of the data file', () => {
     ]
     for (const [over, message] of others) {
       const bytes = encodeHeader(header(over), 1)
-      expectError(() => findHeader((n) => (n === 1 ? bytes : Buffer.alloc(SLOT_BYTES)), 'data'), 'ERR_MMAPDB_VERSION', message)
+      expectError(
+        () => findHeader((n) => (n === 1 ? bytes : Buffer.alloc(SLOT_BYTES)), 'data'),
+        'ERR_MMAPDB_VERSION',
+        message,
+      )
     }
   })
 })
@@ -139,14 +165,18 @@ describe('the free list', () => {
   it('gives back the slots that were written into it', () => {
     const space = memory(256)
     fc.assert(
-      fc.property(fc.uniqueArray(fc.integer({ min: 20, max: 5000 }), { maxLength: 3000 }), fc.boolean(), (list, dense) => {
-        const slots = dense ? list.map((_, i) => 100 + i) : list
-        const listed = single(slots)
-        const chain = Array.from({ length: freeListSlotsFor(listed.length / 2) }, (_, i) => (4 + i) as SlotNo)
-        linkFreeList(space, chain, 88)
-        writeFreeList(space, chain, listed)
-        expect([...eachSlot(readRuns(space, chain, 6000))]).to.deep.equal(slots.sort((a, b) => a - b))
-      }),
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 20, max: 5000 }), { maxLength: 3000 }),
+        fc.boolean(),
+        (list, dense) => {
+          const slots = dense ? list.map((_, i) => 100 + i) : list
+          const listed = single(slots)
+          const chain = Array.from({ length: freeListSlotsFor(listed.length / 2) }, (_, i) => (4 + i) as SlotNo)
+          linkFreeList(space, chain, 88)
+          writeFreeList(space, chain, listed)
+          expect([...eachSlot(readRuns(space, chain, 6000))]).to.deep.equal(slots.sort((a, b) => a - b))
+        },
+      ),
       runs(100),
     )
     const every = single(Array.from({ length: RUNS_PER_SLOT * 2 }, (_, i) => 100 + 2 * i))
@@ -154,14 +184,22 @@ describe('the free list', () => {
     linkFreeList(space, two, 88)
     writeFreeList(space, two, every)
     expect([...readRuns(space, two, 6000)]).to.deep.equal([...every])
-    expect(() => writeFreeList(space, two, single(Array.from({ length: RUNS_PER_SLOT * 2 + 1 }, (_, i) => 100 + 2 * i)))).to.throw(/fit/)
+    expect(() =>
+      writeFreeList(space, two, single(Array.from({ length: RUNS_PER_SLOT * 2 + 1 }, (_, i) => 100 + 2 * i))),
+    ).to.throw(/fit/)
     space.region.close()
   })
 
   it('is refused if a slot in it is out of range, a header, or there twice', () => {
     const space = memory(16)
     const chain = [4 as SlotNo]
-    for (const [first, length] of [[3, 1], [0, 5], [90, 11], [50, 0], [2 ** 31, 2 ** 31 - 1]] as const) {
+    for (const [first, length] of [
+      [3, 1],
+      [0, 5],
+      [90, 11],
+      [50, 0],
+      [2 ** 31, 2 ** 31 - 1],
+    ] as const) {
       linkFreeList(space, chain, 88)
       writeFreeList(space, chain, single([20]))
       const w = (space.byteOf(4) + SLOT.BODY) >> 2
@@ -238,7 +276,7 @@ describe('a slot of the data file', function () {
     }
   })
 
-  it('is noticed as damaged when it is another slot\'s sound bytes', () => {
+  it("is noticed as damaged when it is another slot's sound bytes", () => {
     const engine = openEngine(varied().path)
     const { space } = engine.parts
     const [one, other] = slotsByType(engine).get(TYPE.LEAF)!
@@ -292,12 +330,19 @@ describe('a slot of the data file', function () {
       for (let i = 0; i < 60; i++) {
         const copy = crashCopy(path)
         // Damage, and a CRC to go with it.
-        const space = new SlotSpace(posixStorage.openRegion(dataFile(copy), { mode: 'shared', reserveBytes: 4 * 1024 * 1024, windowBytes: 65536 }))
+        const space = new SlotSpace(
+          posixStorage.openRegion(dataFile(copy), {
+            mode: 'shared',
+            reserveBytes: 4 * 1024 * 1024,
+            windowBytes: 65536,
+          }),
+        )
         for (let n = 0; n < 3; n++) {
           const slot = slots[Math.floor(random() * slots.length)]!
           const u8 = space.u8[space.windowOf(slot)]!
           const span = random() < 0.7 ? 300 : SLOT_BYTES
-          for (let k = 0; k < 4; k++) u8[space.byteOf(slot) + 4 + Math.floor(random() * (span - 4))] = Math.floor(random() * 256)
+          for (let k = 0; k < 4; k++)
+            u8[space.byteOf(slot) + 4 + Math.floor(random() * (span - 4))] = Math.floor(random() * 256)
           sealSlot(space, slot)
         }
         space.region.close()
@@ -318,7 +363,8 @@ describe('a slot of the data file', function () {
         attempt((e) => contents(e), engine)
         attempt((e) => [...e.range({ reverse: true }, 'entries')], engine)
         attempt((e) => e.range(undefined, 'keys').count(), engine)
-        for (let k = 0; k < 5000; k += 250) attempt((e) => e.get(`key ${String(k).padStart(4, '0')} xxxxxxxxxx`), engine)
+        for (let k = 0; k < 5000; k += 250)
+          attempt((e) => e.get(`key ${String(k).padStart(4, '0')} xxxxxxxxxx`), engine)
         cleanUpOf(engine)
       }
     })
@@ -387,7 +433,8 @@ describe('a slot of the data file', function () {
       expect(contents(openEngine(copy))).to.deep.equal(expected)
       // The twin of the newest was written anew; a second accident would not be the last.
       const number = openEngine(copy).stats().checkpoint.number
-      for (const n of headerSlots(number)) expect(decodeHeader(readBytes(dataFile(copy), n * SLOT_BYTES, SLOT_BYTES), n)).to.be.an('object')
+      for (const n of headerSlots(number))
+        expect(decodeHeader(readBytes(dataFile(copy), n * SLOT_BYTES, SLOT_BYTES), n)).to.be.an('object')
     }
   })
 })

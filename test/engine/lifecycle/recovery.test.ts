@@ -1,5 +1,15 @@
 // What an opener makes of what a crash, a power cut or an accident left.
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import type { Engine } from '../../../src/engine/engine.js'
@@ -44,7 +54,7 @@ function abandoned(puts: number, options = TINY): { path: string; engine: Engine
 function framesOf(path: string, start: number): { lsn: number; length: number }[] {
   const bytes = readFileSync(walFile(path, start))
   const frames: { lsn: number; length: number }[] = []
-  for (let lsn = start; ; ) {
+  for (let lsn = start; ;) {
     const at = filePosition(start as Lsn, lsn as Lsn)
     if (at + FRAME.HEADER_BYTES > bytes.length || bytes.readUIntLE(at + FRAME.LSN, 6) !== lsn) return frames
     const length = bytes.readUInt32LE(at + FRAME.LENGTH)
@@ -72,7 +82,13 @@ describe('recovery', function () {
   it('brings back every acknowledged write, says what it did, and has nothing to do the next time', () => {
     const { path } = abandoned(100)
     const engine = openEngine(path)
-    expect(engine.recovery).to.include({ needed: true, framesReplayed: 100, operationsReplayed: 100, tornTailBytes: 0, headersDamaged: 0 })
+    expect(engine.recovery).to.include({
+      needed: true,
+      framesReplayed: 100,
+      operationsReplayed: 100,
+      tornTailBytes: 0,
+      headersDamaged: 0,
+    })
     for (let i = 0; i < 100; i++) expect(engine.get(`key ${i}`)).to.deep.equal(value(i))
     expectSound(engine)
     engine.close()
@@ -191,7 +207,9 @@ describe('recovery', function () {
       const path = scratchPath()
       const engine = openEngine(path)
       for (let i = 0; i < 10; i++) engine.put(`key ${i}`, value(i))
-      expect(await inProcess(path, `open().put('long', Buffer.alloc(5000))`, TINY, { MMAPDB_CRASH_AT: point }).ended).to.equal('SIGKILL')
+      expect(
+        await inProcess(path, `open().put('long', Buffer.alloc(5000))`, TINY, { MMAPDB_CRASH_AT: point }).ended,
+      ).to.equal('SIGKILL')
       engine.close()
       const again = openEngine(path)
       expect(again.recovery!.needed).to.equal(false)
@@ -249,7 +267,8 @@ describe('recovery', function () {
     engine.checkpoint(true)
     const number = engine.stats().checkpoint.number
     copyFileSync(dataFile(path), dataFile(before))
-    for (const slot of [number % 2, 2 + (number % 2)]) writeBytes(dataFile(before), slot * SLOT_BYTES + 100, Buffer.alloc(2000, 9))
+    for (const slot of [number % 2, 2 + (number % 2)])
+      writeBytes(dataFile(before), slot * SLOT_BYTES + 100, Buffer.alloc(2000, 9))
     const recovered = openEngine(before)
     expect(recovered.recovery!.checkpointNumber).to.equal(number - 1)
     expect(recovered.stats().entries).to.equal(150)
@@ -257,7 +276,11 @@ describe('recovery', function () {
   })
 
   it('does not take a database whose headers are all gone for a new one', () => {
-    for (const [puts, close] of [[3, false], [200, false], [3, true]] as const) {
+    for (const [puts, close] of [
+      [3, false],
+      [200, false],
+      [3, true],
+    ] as const) {
       const { path, engine } = abandoned(puts)
       const at = close ? (engine.close(), engine.options.path) : path
       writeBytes(dataFile(at), 0, Buffer.alloc(4 * SLOT_BYTES))
@@ -285,8 +308,16 @@ describe('recovery', function () {
       (path) => writeFileSync(dataFile(path), ''),
       (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal'))),
       (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal')), writeFileSync(walFile(path, 8), '')),
-      (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal')), copyFileSync(walFile(whole, 8), walFile(path, 8))),
-      (path) => (writeFileSync(dataFile(path), Buffer.alloc(1 << 20)), mkdirSync(join(path, 'wal')), copyFileSync(walFile(whole, 8), walFile(path, 8))),
+      (path) => (
+        writeFileSync(dataFile(path), ''),
+        mkdirSync(join(path, 'wal')),
+        copyFileSync(walFile(whole, 8), walFile(path, 8))
+      ),
+      (path) => (
+        writeFileSync(dataFile(path), Buffer.alloc(1 << 20)),
+        mkdirSync(join(path, 'wal')),
+        copyFileSync(walFile(whole, 8), walFile(path, 8))
+      ),
     ]
     for (const step of steps) {
       const path = scratchPath()
@@ -347,7 +378,8 @@ describe('recovery', function () {
     expectError(() => openEngine(swapped), 'ERR_MMAPDB_CORRUPT')
     mkdirSync(join(swapped, 'wal'))
     expectError(() => openEngine(swapped), 'ERR_MMAPDB_CORRUPT')
-    for (const name of readdirSync(join(other, 'wal'))) copyFileSync(join(other, 'wal', name), join(swapped, 'wal', name))
+    for (const name of readdirSync(join(other, 'wal')))
+      copyFileSync(join(other, 'wal', name), join(swapped, 'wal', name))
     expectError(() => openEngine(swapped), 'ERR_MMAPDB_CORRUPT', /does not belong/)
     const withoutData = crashCopy(mine)
     renameSync(dataFile(withoutData), join(withoutData, '..', 'elsewhere'))

@@ -14,7 +14,10 @@ setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
 const fill = (engine: Engine): void => {
-  for (let n = 0; n < KEYS; n += 500) engine.batch(Array.from({ length: 500 }, (_, i) => ({ type: 'put' as const, key: n + i, value: Buffer.alloc(400) })))
+  for (let n = 0; n < KEYS; n += 500)
+    engine.batch(
+      Array.from({ length: 500 }, (_, i) => ({ type: 'put' as const, key: n + i, value: Buffer.alloc(400) })),
+    )
 }
 
 describe('readers that are forgotten', function () {
@@ -76,20 +79,30 @@ describe('many snapshots', function () {
       const held = (): number => engine.parts.allocator.pinnedSlots
       const snapshots = Array.from({ length: 60 }, (_, round) => {
         const snapshot = engine.snapshot()
-        engine.batch(Array.from({ length: 200 }, (_, i) => ({ type: 'put' as const, key: (i * 31 + round) % KEYS, value: Buffer.alloc(400, round) })))
+        engine.batch(
+          Array.from({ length: 200 }, (_, i) => ({
+            type: 'put' as const,
+            key: (i * 31 + round) % KEYS,
+            value: Buffer.alloc(400, round),
+          })),
+        )
         return snapshot
       })
       const random = randomFrom(7)
       expect(held()).to.be.greaterThan(5000)
       while (snapshots.length > 0) {
-        const i = order === 'first' ? 0 : order === 'last' ? snapshots.length - 1 : Math.floor(random() * snapshots.length)
+        const i =
+          order === 'first' ? 0 : order === 'last' ? snapshots.length - 1 : Math.floor(random() * snapshots.length)
         snapshots.splice(i, 1)[0]!.close()
         const [before, dueBefore] = [held(), field('PINNED_DUE')]
         engine.put(1, Buffer.alloc(10))
         if (snapshots.length === 0) break
         // All are due for another look, or none but those that were; and this group has taken no more than its part.
         const due = field('PINNED_DUE')
-        expect(due >= before - 1024 || due === Math.max(0, dueBefore - 1024), `${due} of ${before}, ${dueBefore} before`).to.equal(true)
+        expect(
+          due >= before - 1024 || due === Math.max(0, dueBefore - 1024),
+          `${due} of ${before}, ${dueBefore} before`,
+        ).to.equal(true)
       }
       for (let i = 0; i < 20; i++) engine.put(1, Buffer.alloc(10))
       expect(held(), 'slots that wait for nobody').to.equal(0)

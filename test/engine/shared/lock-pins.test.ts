@@ -5,7 +5,16 @@ import { Engine } from '../../../src/engine/engine.js'
 import { LockPins, lockPinned } from '../../../src/engine/shared/lock-pins.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import { cleanUp, contents, dataFile, expectSound, inThread, openEngine, scratchPath, TINY } from '../../support/engine.js'
+import {
+  cleanUp,
+  contents,
+  dataFile,
+  expectSound,
+  inThread,
+  openEngine,
+  scratchPath,
+  TINY,
+} from '../../support/engine.js'
 
 const value = (text: string): Buffer => Buffer.from(text.repeat(40))
 
@@ -92,7 +101,8 @@ describe('pins by locks', function () {
     for (const lsn of [80, 88, 96]) b.hold(lsn, 'endable')
     c.hold(16, 'firm')
     c.hold(2 ** 48, 'firm')
-    const found = (endedUpTo: number, below: number): number[] => [...lockPinned(asking, endedUpTo, below)].sort((x, y) => x - y)
+    const found = (endedUpTo: number, below: number): number[] =>
+      [...lockPinned(asking, endedUpTo, below)].sort((x, y) => x - y)
     expect(found(0, 2 ** 49)).to.deep.equal([8, 16, 80, 88, 96, 800, 2 ** 48])
     expect(found(0, 96)).to.deep.equal([8, 16, 80, 88])
     expect(found(88, 2 ** 49)).to.deep.equal([16, 96, 800, 2 ** 48])

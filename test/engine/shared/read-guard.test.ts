@@ -6,7 +6,16 @@ import type { Engine } from '../../../src/engine/engine.js'
 import { observeReads } from '../../../src/engine/shared/read-guard.js'
 import { HEADER_SLOTS, SLOT, TYPE } from '../../../src/engine/format/layout.js'
 import type { EngineSnapshot } from '../../../src/engine/read/snapshot.js'
-import { cleanUp, expectError, expectSound, openEngine, randomFrom, scratchPath, SLOT_BYTES, TINY } from '../../support/engine.js'
+import {
+  cleanUp,
+  expectError,
+  expectSound,
+  openEngine,
+  randomFrom,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+} from '../../support/engine.js'
 
 const KEYS = 400
 /** Kinds of garbage that are tried at each step. */
@@ -16,7 +25,13 @@ const key = (n: number): string => `key:${String(n).padStart(6, '0')}`
 const OPTIONS = { ...TINY, windowBytes: 64 * 1024 * 1024, segmentBytes: 1 << 20, checkpointBytes: 1 << 20 }
 
 const fill = (engine: Engine, round: number): void =>
-  engine.batch(Array.from({ length: KEYS }, (_, n) => ({ type: 'put' as const, key: key(n), value: Buffer.alloc(n % 50 === 7 ? 9000 : 180, round) })))
+  engine.batch(
+    Array.from({ length: KEYS }, (_, n) => ({
+      type: 'put' as const,
+      key: key(n),
+      value: Buffer.alloc(n % 50 === 7 ? 9000 : 180, round),
+    })),
+  )
 
 /** Every way to read, each with what it must come to. */
 const READS: [string, (snapshot: EngineSnapshot) => unknown, unknown][] = [
@@ -27,7 +42,11 @@ const READS: [string, (snapshot: EngineSnapshot) => unknown, unknown][] = [
   ['getEntry', (s) => (s.getEntry(key(107))!.value as Buffer).length, 9000],
   ['has', (s) => [s.has(key(9)), s.has('no')].join(), 'true,false'],
   ['entries', (s) => [...s.range({ limit: 60 }, 'entries')].length, 60],
-  ['entries, backwards', (s) => [...s.range({ reverse: true, limit: 60 }, 'values')].map((v) => (v as Buffer)[0]).join(''), '1'.repeat(60)],
+  [
+    'entries, backwards',
+    (s) => [...s.range({ reverse: true, limit: 60 }, 'values')].map((v) => (v as Buffer)[0]).join(''),
+    '1'.repeat(60),
+  ],
   ['keys', (s) => [...s.range({ gte: key(100), lt: key(160) }, 'keys')].length, 60],
   ['count', (s) => s.range({}, 'keys').count(), KEYS],
   ['count, with bounds', (s) => s.range({ gt: key(20), lte: key(300) }, 'keys').count(), 280],
@@ -39,7 +58,8 @@ function garbage(slot: Buffer, random: () => number): void {
   const word = slot.readInt32LE(SLOT.TYPE)
   const how = Math.floor(random() * 6)
   const from = how === 0 ? 0 : SLOT.PREFIX
-  for (let i = from; i < slot.length; i += 4) slot.writeInt32LE(how === 1 ? -1 : how === 2 ? 0 : (random() * 2 ** 32) | 0, i)
+  for (let i = from; i < slot.length; i += 4)
+    slot.writeInt32LE(how === 1 ? -1 : how === 2 ? 0 : (random() * 2 ** 32) | 0, i)
   if (how === 0) return
   // What a hurried look takes for what it should be, with as many entries as the field can say.
   slot.writeInt32LE(word, SLOT.TYPE)
@@ -54,7 +74,10 @@ describe('a reader that is ended while it reads', function () {
     cleanUp()
   })
 
-  for (const [isFresh, what] of [[true, 'as it came from disk'], [false, 'made since']] as const) {
+  for (const [isFresh, what] of [
+    [true, 'as it came from disk'],
+    [false, 'made since'],
+  ] as const) {
     it(`hands out nothing wrong, judges nothing, and changes nothing, at whatever step: of a tree ${what}`, () => {
       const path = scratchPath()
       let engine = openEngine(path, OPTIONS)
@@ -96,7 +119,11 @@ describe('a reader that is ended while it reads', function () {
           observeReads(undefined)
           expect(got, `${name}, step ${step}`).to.equal(expected)
           // It may say of the one slot that it had copied before, and found to be held, that this was sound.
-          const changes = isOver ? [] : bits().map((bit, slot) => bit - bitsThen[slot]!).filter((change) => change !== 0)
+          const changes = isOver
+            ? []
+            : bits()
+                .map((bit, slot) => bit - bitsThen[slot]!)
+                .filter((change) => change !== 0)
           if (changes.length > 0) expect(changes, `${name}, step ${step}: what has been verified`).to.deep.equal([-1])
           expect(engine.stats().failure).to.equal(undefined)
           expect(space.region.faultCount(), `${name}, step ${step}: pages lost`).to.equal(0)

@@ -2,7 +2,13 @@
 // again, or while somebody still reads it; and a long free list would cost memory, disk and time.
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes, newState, STATE } from '../../../src/engine/shared/control.js'
+import {
+  Control,
+  CONTROL_RESERVE_BYTES,
+  controlWindowBytes,
+  newState,
+  STATE,
+} from '../../../src/engine/shared/control.js'
 import { MIN_RING_ENTRIES, Rings, type Ring } from '../../../src/engine/space/rings.js'
 import { eachSlot, longestRuns, mergedRuns, runsBelow, slotsIn } from '../../../src/engine/format/runs.js'
 import { posixStorage } from '../../../src/storage/posix.js'
@@ -37,8 +43,18 @@ const fill = (region: Region): void => {
 
 describe('a ring of freed slots', () => {
   it('gives slots back in their order, and counts those freed up to an LSN, through groups that are given up', () => {
-    const push = fc.record({ slot: fc.integer({ min: 4, max: 60 }), length: fc.integer({ min: 1, max: 5 }), newer: fc.boolean() })
-    const step = fc.oneof(push, push, fc.record({ take: fc.integer({ min: 1, max: 12 }) }), fc.constant('publish'), fc.constant('give up'))
+    const push = fc.record({
+      slot: fc.integer({ min: 4, max: 60 }),
+      length: fc.integer({ min: 1, max: 5 }),
+      newer: fc.boolean(),
+    })
+    const step = fc.oneof(
+      push,
+      push,
+      fc.record({ take: fc.integer({ min: 1, max: 12 }) }),
+      fc.constant('publish'),
+      fc.constant('give up'),
+    )
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 400 }), (steps) => {
         withRings((rings) => {
@@ -67,9 +83,13 @@ describe('a ring of freed slots', () => {
             }
             expect(rings.slots(STATE.RING_CHECKPOINTED)).to.equal(model.length)
             const upTo = lsn - 24
-            expect(rings.slotsUpTo(STATE.RING_CHECKPOINTED, upTo)).to.equal(model.filter(([, freed]) => freed <= upTo).length)
+            expect(rings.slotsUpTo(STATE.RING_CHECKPOINTED, upTo)).to.equal(
+              model.filter(([, freed]) => freed <= upTo).length,
+            )
             const seen: number[] = []
-            rings.forEachRun(STATE.RING_CHECKPOINTED, upTo, (first, length) => seen.push(...Array.from({ length }, (_, n) => first + n)))
+            rings.forEachRun(STATE.RING_CHECKPOINTED, upTo, (first, length) =>
+              seen.push(...Array.from({ length }, (_, n) => first + n)),
+            )
             expect(seen).to.deep.equal(model.filter(([, freed]) => freed <= upTo).map(([slot]) => slot))
           }
           expect(state[STATE.LOST]).to.equal(0)
@@ -123,7 +143,13 @@ describe('a ring of freed slots', () => {
     withRings((rings, region) => {
       const state = freshState()
       rings.begin(state)
-      for (const ring of [STATE.RING_REUSABLE, STATE.RING_NOT_CHECKPOINTED, STATE.RING_CHECKPOINTED, STATE.RING_PINNED] as Ring[]) rings.enlargeFor(ring, 0)
+      for (const ring of [
+        STATE.RING_REUSABLE,
+        STATE.RING_NOT_CHECKPOINTED,
+        STATE.RING_CHECKPOINTED,
+        STATE.RING_PINNED,
+      ] as Ring[])
+        rings.enlargeFor(ring, 0)
       fill(region)
       for (let n = 0; n < 10; n++) rings.push(STATE.RING_NOT_CHECKPOINTED, 10 + 2 * n, 8)
       expect(rings.keepRoom(STATE.RING_NOT_CHECKPOINTED), 'no need to grow yet').to.equal(true)
@@ -131,7 +157,8 @@ describe('a ring of freed slots', () => {
       expect(rings.keepRoom(STATE.RING_NOT_CHECKPOINTED)).to.equal(false)
       expect(state[STATE.LOST]! + rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.equal(MIN_RING_ENTRIES * 2)
       expect(rings.slots(STATE.RING_NOT_CHECKPOINTED)).to.be.at.least(MIN_RING_ENTRIES)
-      for (let n = 0; rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0; n++) expect(rings.take(STATE.RING_NOT_CHECKPOINTED)).to.equal(10 + 2 * n)
+      for (let n = 0; rings.slots(STATE.RING_NOT_CHECKPOINTED) > 0; n++)
+        expect(rings.take(STATE.RING_NOT_CHECKPOINTED)).to.equal(10 + 2 * n)
     })
   })
 })
@@ -139,19 +166,24 @@ describe('a ring of freed slots', () => {
 describe('runs of slots', () => {
   it('name the same slots merged, and part of them when they are cut', () => {
     fc.assert(
-      fc.property(fc.uniqueArray(fc.integer({ min: 4, max: 300 }), { maxLength: 150 }), fc.integer({ min: 0, max: 310 }), (slots, end) => {
-        const merged = mergedRuns(Float64Array.from(slots.flatMap((slot) => [slot, 1])))
-        const sorted = [...slots].sort((a, b) => a - b)
-        expect([...eachSlot(merged)]).to.deep.equal(sorted)
-        expect(slotsIn(merged)).to.equal(slots.length)
-        for (let i = 2; i < merged.length; i += 2) expect(merged[i]!).to.be.greaterThan(merged[i - 2]! + merged[i - 1]!)
-        expect([...eachSlot(runsBelow(merged, end))]).to.deep.equal(sorted.filter((slot) => slot < end))
-        const longest = longestRuns(merged, 3)
-        expect(longest.length).to.equal(Math.min(6, merged.length))
-        const lengths = [...merged].filter((_, i) => i % 2 === 1).sort((a, b) => b - a)
-        expect(slotsIn(longest)).to.equal(lengths.slice(0, 3).reduce((sum, length) => sum + length, 0))
-        expect([...eachSlot(longest)]).to.deep.equal([...eachSlot(longest)].sort((a, b) => a - b))
-      }),
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 4, max: 300 }), { maxLength: 150 }),
+        fc.integer({ min: 0, max: 310 }),
+        (slots, end) => {
+          const merged = mergedRuns(Float64Array.from(slots.flatMap((slot) => [slot, 1])))
+          const sorted = [...slots].sort((a, b) => a - b)
+          expect([...eachSlot(merged)]).to.deep.equal(sorted)
+          expect(slotsIn(merged)).to.equal(slots.length)
+          for (let i = 2; i < merged.length; i += 2)
+            expect(merged[i]!).to.be.greaterThan(merged[i - 2]! + merged[i - 1]!)
+          expect([...eachSlot(runsBelow(merged, end))]).to.deep.equal(sorted.filter((slot) => slot < end))
+          const longest = longestRuns(merged, 3)
+          expect(longest.length).to.equal(Math.min(6, merged.length))
+          const lengths = [...merged].filter((_, i) => i % 2 === 1).sort((a, b) => b - a)
+          expect(slotsIn(longest)).to.equal(lengths.slice(0, 3).reduce((sum, length) => sum + length, 0))
+          expect([...eachSlot(longest)]).to.deep.equal([...eachSlot(longest)].sort((a, b) => a - b))
+        },
+      ),
       runs(200),
     )
   })

@@ -6,9 +6,24 @@ import { STATE, newState } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
-import { cleanUp, dataFile, expectSound, openEngine, randomFrom, scratchPath, seeded, statSync, TINY } from '../../support/engine.js'
+import {
+  cleanUp,
+  dataFile,
+  expectSound,
+  openEngine,
+  randomFrom,
+  scratchPath,
+  seeded,
+  statSync,
+  TINY,
+} from '../../support/engine.js'
 
-const OPTIONS = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 8 * 1024 * 1024, reserveBytes: 256 * 1024 * 1024 }
+const OPTIONS = {
+  ...TINY,
+  segmentBytes: 4 * 1024 * 1024,
+  checkpointBytes: 8 * 1024 * 1024,
+  reserveBytes: 256 * 1024 * 1024,
+}
 
 /** Share of the leaves' bytes that entries and cells take up. */
 function leafFill(engine: Engine): number {
@@ -118,7 +133,9 @@ describe('the room that a tree takes', function () {
       const random = randomFrom(3)
       if (order === 'random') gone.sort(() => random() - 0.5)
       if (order === 'batch') engine.batch(gone.map((key) => ({ type: 'del', key })))
-      else for (let i = 0; i < gone.length; i += 100) engine.batch(gone.slice(i, i + 100).map((key) => ({ type: 'del', key })))
+      else
+        for (let i = 0; i < gone.length; i += 100)
+          engine.batch(gone.slice(i, i + 100).map((key) => ({ type: 'del', key })))
       expect(engine.stats().entries).to.equal(0)
       expect(engine.stats().height).to.equal(0)
       expectSound(engine)
@@ -141,7 +158,12 @@ describe('the room that a tree takes', function () {
     for (let i = 0; i < 20; i++) engine.put(`large ${i}`, Buffer.alloc(30_000, i))
     const all = [...engine.range(undefined, 'keys')] as string[]
     for (let i = 0; i < all.length; i += 200) {
-      engine.batch(all.slice(i, i + 200).filter((_, k) => k % 10 !== 0).map((key) => ({ type: 'del', key })))
+      engine.batch(
+        all
+          .slice(i, i + 200)
+          .filter((_, k) => k % 10 !== 0)
+          .map((key) => ({ type: 'del', key })),
+      )
     }
     const left = [...engine.range(undefined, 'entries')]
     // Joining neighbours keeps the leaves from being left nearly empty.
@@ -164,7 +186,9 @@ describe('the room that a tree takes', function () {
       const keys = Array.from({ length: valueBytes === 100 ? 3000 : 150 }, (_, i) => number((i * 7919) % 100_003))
       const overwrite = (round: number): void => {
         for (let i = 0; i < keys.length; i += 25) {
-          engine.batch(keys.slice(i, i + 25).map((key) => ({ type: 'put', key, value: Buffer.alloc(valueBytes, round + 1) })))
+          engine.batch(
+            keys.slice(i, i + 25).map((key) => ({ type: 'put', key, value: Buffer.alloc(valueBytes, round + 1) })),
+          )
         }
       }
       overwrite(0)
@@ -227,7 +251,8 @@ describe('the room that a tree takes', function () {
       const count = 500 + random(2000)
       const every = 2 + random(6)
       let engine = openEngine(path, options)
-      for (let i = 0; i < count; i++) engine.put(i, Buffer.alloc(i % every === 0 ? 1000 + random(20_000) : 50 + random(200), i))
+      for (let i = 0; i < count; i++)
+        engine.put(i, Buffer.alloc(i % every === 0 ? 1000 + random(20_000) : 50 + random(200), i))
       engine.close()
       for (let life = 0; life < 3; life++) {
         engine = openEngine(path, options)
