@@ -22,11 +22,11 @@
 #include <thread>
 #include <vector>
 
-#include "../../native/allocate.h"
-#include "../../native/descriptor.h"
-#include "../../native/system_error.h"
-#include "../../native/futex.h"
-#include "../../native/mapping.h"
+#include "../../native/core/allocate.h"
+#include "../../native/core/descriptor.h"
+#include "../../native/core/system_error.h"
+#include "../../native/core/futex.h"
+#include "../../native/core/mapping.h"
 
 namespace {
 
@@ -47,9 +47,7 @@ std::string directory;
   std::abort();
 }
 
-std::string FileName(const char* kind, int n) {
-  return directory + "/" + kind + std::to_string(n);
-}
+std::string FileName(const char* kind, int n) { return directory + "/" + kind + std::to_string(n); }
 
 // Words in the map are shared with others by intent: atomics, as JavaScript's.
 uint32_t Load(const uint32_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
@@ -106,8 +104,8 @@ void OwnMemory(int thread) {
   mmapdb::Allocate(file.get(), 3 * kPageBytes + 100);
   while (!over) {
     const bool anonymous = random() % 2 == 0;
-    const auto mapping = Mapping::Open(anonymous ? MappingMode::kAnonymous : MappingMode::kPrivate,
-                                       path, kWindowBytes, false, false);
+    const auto mapping =
+        Mapping::Open(anonymous ? MappingMode::kAnonymous : MappingMode::kPrivate, path, kWindowBytes, false, false);
     for (int64_t bytes = mapping->SizeBytes(); bytes < 64 * kPageBytes; bytes += 1 + random() % 20000) {
       mapping->Grow(bytes);
       if (bytes > 0) mapping->Window(0)[bytes - 1] = static_cast<char>(bytes);
@@ -129,13 +127,15 @@ void LosePages(int thread) {
     std::thread reader([&] {
       const auto again = Mapping::Open(MappingMode::kShared, path, kWindowBytes, false, false);
       for (int page = 0; page < 16; page++) {
-        if (Load(reinterpret_cast<uint32_t*>(again->Window(0) + page * kPageBytes)) > 1) Fail("a lost page does not read as zeros");
+        if (Load(reinterpret_cast<uint32_t*>(again->Window(0) + page * kPageBytes)) > 1)
+          Fail("a lost page does not read as zeros");
       }
     });
     if (truncate(path.c_str(), kPageBytes * (random() % 2)) != 0) Fail("truncate failed");
     reader.join();
     for (int page = 2; page < 16; page++) {
-      if (Load(reinterpret_cast<uint32_t*>(mapping->Window(0) + page * kPageBytes)) != 0) Fail("a lost page does not read as zeros");
+      if (Load(reinterpret_cast<uint32_t*>(mapping->Window(0) + page * kPageBytes)) != 0)
+        Fail("a lost page does not read as zeros");
     }
     const int32_t faults = mapping->faultCount()->load();
     if (faults < 14) Fail("lost pages were not counted");
@@ -186,6 +186,6 @@ int main(int argc, char** argv) {
   std::this_thread::sleep_for(std::chrono::seconds(seconds));
   over = true;
   for (auto& thread : threads) thread.join();
-  std::printf("stress: %d threads, %lld rounds, %lld lost pages\n", threadCount,
-              static_cast<long long>(rounds), static_cast<long long>(lostPages));
+  std::printf("stress: %d threads, %lld rounds, %lld lost pages\n", threadCount, static_cast<long long>(rounds),
+              static_cast<long long>(lostPages));
 }

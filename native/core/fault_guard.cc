@@ -39,8 +39,8 @@ bool ReplaceIn(GuardedRange* range, uintptr_t address) {
   const uintptr_t end = range->end.load(std::memory_order_relaxed);
   const uintptr_t page = address & ~(static_cast<uintptr_t>(pageBytes) - 1);
   const int prot = range->prot.load(std::memory_order_relaxed);
-  const bool single = pagesReplaced.load(std::memory_order_relaxed) < kMaxPagesReplaced &&
-                      MapZeros(page, page + pageBytes, prot);
+  const bool single =
+      pagesReplaced.load(std::memory_order_relaxed) < kMaxPagesReplaced && MapZeros(page, page + pageBytes, prot);
   if (!single && !MapZeros(begin, end, prot)) return false;
   if (single) {
     pagesReplaced.fetch_add(1, std::memory_order_relaxed);
@@ -117,8 +117,7 @@ GuardedRange* Guard(void* base, size_t lengthBytes, int prot, std::atomic<int32_
   InstallOnce();
   for (Block* block = &firstBlock;;) {
     for (GuardedRange& range : block->ranges) {
-      if (range.taken.load(std::memory_order_relaxed) ||
-          range.taken.exchange(true, std::memory_order_acq_rel)) {
+      if (range.taken.load(std::memory_order_relaxed) || range.taken.exchange(true, std::memory_order_acq_rel)) {
         continue;
       }
       const uintptr_t begin = reinterpret_cast<uintptr_t>(base);
@@ -133,8 +132,10 @@ GuardedRange* Guard(void* base, size_t lengthBytes, int prot, std::atomic<int32_
     if (next == nullptr) {
       Block* fresh = new Block();
       // Whoever comes second uses the first one's.
-      if (block->next.compare_exchange_strong(next, fresh)) next = fresh;
-      else delete fresh;
+      if (block->next.compare_exchange_strong(next, fresh))
+        next = fresh;
+      else
+        delete fresh;
     }
     block = next;
   }

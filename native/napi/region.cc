@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "file_id_value.h"
-#include "futex.h"
+#include "../core/futex.h"
 
 namespace mmapdb {
 
@@ -38,13 +38,11 @@ Napi::Function Region::Define(Napi::Env env) {
                      });
 }
 
-Region::Region(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Region>(info), brand_(kBrand), env_(info.Env()) {
+Region::Region(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Region>(info), brand_(kBrand), env_(info.Env()) {
   AtBorder(info.Env(), [&] {
     const Arguments arguments(info);
     const auto mode = static_cast<MappingMode>(arguments.Integer(0, "mode", 0, 3));
-    const std::string path =
-        mode == MappingMode::kAnonymous ? std::string() : arguments.Path(1, "path");
+    const std::string path = mode == MappingMode::kAnonymous ? std::string() : arguments.Path(1, "path");
     windowBytes_ = arguments.Integer(2, "windowBytes", kWindowUnitBytes, kMaxBytes);
     const bool create = arguments.Boolean(3, "create");
     const bool readOnly = arguments.Boolean(4, "readOnly");
@@ -89,9 +87,8 @@ napi_value Region::MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buf
   auto share = std::make_unique<Share>(Share{mapping_});
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
-      env, data, lengthBytes,
-      [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); },
-      share.get(), &buffer);
+      env, data, lengthBytes, [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); }, share.get(),
+      &buffer);
   if (status != napi_ok) {
     if (env.IsExceptionPending()) throw env.GetAndClearPendingException();
     throw Napi::Error::New(env, "this JavaScript runtime allows no ArrayBuffer over external memory");
@@ -152,8 +149,7 @@ Napi::Value Region::FaultWords(const Napi::CallbackInfo& info) {
   Check(info.Env(), "faultWords");
   napi_value buffer;
   if (faultWords_.reference == nullptr) {
-    buffer = MakeBuffer(info.Env(), mapping_->faultCount(), sizeof(int32_t),
-                        &faultWords_);
+    buffer = MakeBuffer(info.Env(), mapping_->faultCount(), sizeof(int32_t), &faultWords_);
   } else if (napi_get_reference_value(env_, faultWords_.reference, &buffer) != napi_ok) {
     throw Napi::Error::New(info.Env(), "fault words are lost");
   }
@@ -162,15 +158,13 @@ Napi::Value Region::FaultWords(const Napi::CallbackInfo& info) {
 
 void Region::Grow(const Napi::CallbackInfo& info) {
   Check(info.Env(), "grow");
-  const int64_t sizeBytes =
-      Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
+  const int64_t sizeBytes = Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
   AtBorder(info.Env(), [&] { mapping_->Grow(sizeBytes); });
 }
 
 void Region::Truncate(const Napi::CallbackInfo& info) {
   Check(info.Env(), "truncate");
-  const int64_t sizeBytes =
-      Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
+  const int64_t sizeBytes = Arguments(info).Integer(0, "sizeBytes", 0, kMaxBytes);
   AtBorder(info.Env(), [&] { mapping_->Truncate(sizeBytes); });
 }
 
@@ -216,8 +210,8 @@ Napi::Value Region::Wait(const Napi::CallbackInfo& info) {
   // As an Int32Array or as a Uint32Array reads it.
   const int64_t expected = arguments.Integer(1, "expected", INT32_MIN, UINT32_MAX);
   const double timeoutMs = arguments.Milliseconds(2, "timeoutMs");
-  const FutexResult result = AtBorder(
-      info.Env(), [&] { return FutexWait(word, static_cast<uint32_t>(expected), timeoutMs); });
+  const FutexResult result =
+      AtBorder(info.Env(), [&] { return FutexWait(word, static_cast<uint32_t>(expected), timeoutMs); });
   return Napi::Number::New(info.Env(), static_cast<int>(result));
 }
 
@@ -226,8 +220,7 @@ Napi::Value Region::Wake(const Napi::CallbackInfo& info) {
   const Arguments arguments(info);
   uint32_t* word = Word(arguments, info.Env());
   const int count = static_cast<int>(arguments.Integer(1, "count", 0, INT_MAX));
-  return Napi::Number::New(info.Env(),
-                           AtBorder(info.Env(), [&] { return FutexWake(word, count); }));
+  return Napi::Number::New(info.Env(), AtBorder(info.Env(), [&] { return FutexWake(word, count); }));
 }
 
 void Region::Close(const Napi::CallbackInfo& info) {

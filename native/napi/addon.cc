@@ -5,15 +5,15 @@
 
 #include <climits>
 
-#include "allocate.h"
-#include "crc32c.h"
+#include "../core/allocate.h"
+#include "../core/crc32c.h"
 #include "directory.h"
 #include "errors.h"
-#include "file_id.h"
+#include "../core/file_id.h"
 #include "file_id_value.h"
 #include "locks.h"
 #include "region.h"
-#include "take_after.h"
+#include "../core/take_after.h"
 
 namespace mmapdb {
 
@@ -59,9 +59,8 @@ napi_value CrcOf(napi_env env, napi_callback_info info) {
   size_t lengthBytes;
   uint32_t initial = 0;
   if (napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr) != napi_ok) return nullptr;
-  const bool right =
-      count > 0 && napi_get_buffer_info(env, arguments[0], &data, &lengthBytes) == napi_ok &&
-      (count < 2 || napi_get_value_uint32(env, arguments[1], &initial) == napi_ok);
+  const bool right = count > 0 && napi_get_buffer_info(env, arguments[0], &data, &lengthBytes) == napi_ok &&
+                     (count < 2 || napi_get_value_uint32(env, arguments[1], &initial) == napi_ok);
   if (!right) {
     napi_throw_type_error(env, nullptr, "crc32c takes a Uint8Array and a number");
     return nullptr;

@@ -7,7 +7,7 @@
 
 #include <napi.h>
 
-#include "descriptor.h"
+#include "../core/descriptor.h"
 
 namespace mmapdb {
 

@@ -149,8 +149,7 @@ Napi::Value LockFile::Lock(const Napi::CallbackInfo& info) {
     const Clock::time_point start = Clock::now();
     long pauseNs = kFirstPauseNs;
     for (int round = 0;; round++) {
-      const double leftMs =
-          timeoutMs - std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+      const double leftMs = timeoutMs - std::chrono::duration<double, std::milli>(Clock::now() - start).count();
       if (leftMs <= 0) return false;
       if (round < kYields) {
         sched_yield();

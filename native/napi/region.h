@@ -11,7 +11,7 @@
 #include <unordered_map>
 
 #include "errors.h"
-#include "mapping.h"
+#include "../core/mapping.h"
 
 namespace mmapdb {
 
@@ -46,9 +46,9 @@ class Region : public Napi::ObjectWrap<Region> {
   void ReadRandomly(const Napi::CallbackInfo& info);       // ()
   void WillNeed(const Napi::CallbackInfo& info);           // (pages: Uint32Array)
   void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
-  Napi::Value Wait(const Napi::CallbackInfo& info);  // (offset, expected, timeoutMs): 0, 1 or 2
-  Napi::Value Wake(const Napi::CallbackInfo& info);  // (offset, count): how many were woken
-  void Close(const Napi::CallbackInfo& info);        // ()
+  Napi::Value Wait(const Napi::CallbackInfo& info);        // (offset, expected, timeoutMs): 0, 1 or 2
+  Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many were woken
+  void Close(const Napi::CallbackInfo& info);              // ()
 
   static void OnEnvironmentExit(void* self);
   // Throws unless `this` is really one of these, and open.

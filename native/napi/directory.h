@@ -9,8 +9,8 @@
 
 #include <memory>
 
-#include "descriptor.h"
-#include "file_id.h"
+#include "../core/descriptor.h"
+#include "../core/file_id.h"
 
 namespace mmapdb {
 

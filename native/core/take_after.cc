@@ -33,8 +33,8 @@ void TakeAfter(int fd, const std::string& model) {
   if (fstat(fd, &own) != 0) throw SystemError(errno, "fstat");
   if (own.st_uid != wanted.st_uid || own.st_gid != wanted.st_gid) {
     // Only root may give a file away; others may give it to a group that they are in.
-    if (fchown(fd, wanted.st_uid, wanted.st_gid) != 0 &&
-        fchown(fd, static_cast<uid_t>(-1), wanted.st_gid) != 0 && errno != EPERM) {
+    if (fchown(fd, wanted.st_uid, wanted.st_gid) != 0 && fchown(fd, static_cast<uid_t>(-1), wanted.st_gid) != 0 &&
+        errno != EPERM) {
       throw SystemError(errno, "fchown");
     }
     if (fstat(fd, &own) != 0) throw SystemError(errno, "fstat");

@@ -64,8 +64,7 @@ Directory::Directory(const Napi::CallbackInfo& info)
     Registry& registry = TheRegistry();
     std::lock_guard<std::mutex> guard(registry.mutex);
     auto& all = registry.held;
-    all.erase(std::remove_if(all.begin(), all.end(), [](const auto& held) { return held.expired(); }),
-              all.end());
+    all.erase(std::remove_if(all.begin(), all.end(), [](const auto& held) { return held.expired(); }), all.end());
     for (const auto& candidate : all) {
       std::shared_ptr<Held> held = candidate.lock();
       if (held && held->identity == opened.identity) held_ = std::move(held);

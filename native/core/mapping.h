@@ -28,8 +28,8 @@ class Mapping {
   // Shared: finds the process's mapping of the file or makes it. `path` is unused if anonymous.
   // Process: memory that the process's threads share under the name of a file; `create` makes it anew.
   // `windowBytes`: a multiple of the page size. Maps no window.
-  static std::shared_ptr<Mapping> Open(MappingMode mode, const std::string& path,
-                                       int64_t windowBytes, bool create, bool readOnly);
+  static std::shared_ptr<Mapping> Open(MappingMode mode, const std::string& path, int64_t windowBytes, bool create,
+                                       bool readOnly);
   ~Mapping();
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;

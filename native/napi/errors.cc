@@ -11,16 +11,14 @@ const char* ErrnoName(int err) {
   case e:       \
     return #e;
   switch (err) {
-    NAME(E2BIG) NAME(EACCES) NAME(EAGAIN) NAME(EBADF) NAME(EBUSY) NAME(EDEADLK) NAME(EDQUOT)
-    NAME(EEXIST) NAME(EFAULT) NAME(EFBIG) NAME(EINTR) NAME(EINVAL) NAME(EIO) NAME(EISDIR)
-    NAME(ELOOP) NAME(EMFILE) NAME(EMLINK) NAME(ENAMETOOLONG) NAME(ENFILE) NAME(ENODEV)
-    NAME(ENOENT) NAME(ENOLCK) NAME(ENOMEM) NAME(ENOSPC) NAME(ENOSYS) NAME(ENOTDIR) NAME(ENXIO)
-    NAME(EOPNOTSUPP) NAME(EOVERFLOW) NAME(EPERM) NAME(EPIPE) NAME(EROFS) NAME(ESPIPE)
-    NAME(ESTALE) NAME(ETIMEDOUT) NAME(ETXTBSY) NAME(EUCLEAN) NAME(EXDEV) NAME(EREMOTEIO)
-    NAME(ENOTCONN) NAME(EHOSTDOWN) NAME(ESHUTDOWN) NAME(ENOTRECOVERABLE) NAME(ENODATA)
-    NAME(EBADMSG) NAME(EILSEQ)
-    default:
-      return "EUNKNOWN";
+    NAME(E2BIG)
+    NAME(EACCES) NAME(EAGAIN) NAME(EBADF) NAME(EBUSY) NAME(EDEADLK) NAME(EDQUOT) NAME(EEXIST) NAME(EFAULT) NAME(EFBIG)
+        NAME(EINTR) NAME(EINVAL) NAME(EIO) NAME(EISDIR) NAME(ELOOP) NAME(EMFILE) NAME(EMLINK) NAME(ENAMETOOLONG)
+            NAME(ENFILE) NAME(ENODEV) NAME(ENOENT) NAME(ENOLCK) NAME(ENOMEM) NAME(ENOSPC) NAME(ENOSYS) NAME(ENOTDIR)
+                NAME(ENXIO) NAME(EOPNOTSUPP) NAME(EOVERFLOW) NAME(EPERM) NAME(EPIPE) NAME(EROFS) NAME(ESPIPE)
+                    NAME(ESTALE) NAME(ETIMEDOUT) NAME(ETXTBSY) NAME(EUCLEAN) NAME(EXDEV) NAME(EREMOTEIO) NAME(ENOTCONN)
+                        NAME(EHOSTDOWN) NAME(ESHUTDOWN) NAME(ENOTRECOVERABLE) NAME(ENODATA) NAME(EBADMSG)
+                            NAME(EILSEQ) default : return "EUNKNOWN";
   }
 #undef NAME
 }
@@ -85,8 +83,7 @@ std::string Arguments::Path(size_t index, const char* name) const {
 
 Napi::Uint32Array Arguments::Words(size_t index, const char* name) const {
   Napi::Value value = info_[index];
-  if (!value.IsTypedArray() ||
-      value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
     throw Napi::TypeError::New(env_, std::string(name) + " must be a Uint32Array");
   }
   return value.As<Napi::Uint32Array>();

@@ -25,8 +25,7 @@ struct GuardedRange {
   std::atomic<std::atomic<int32_t>*> faultCount;
   std::atomic<int32_t> pagesReplaced;
 };
-static_assert(std::atomic<uintptr_t>::is_always_lock_free,
-              "the handler may only touch what needs no lock");
+static_assert(std::atomic<uintptr_t>::is_always_lock_free, "the handler may only touch what needs no lock");
 static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t), "JavaScript reads it as a plain word");
 
 // Guards [base, base + lengthBytes), counting the pages lost there in `faultCount`. Throws std::bad_alloc.

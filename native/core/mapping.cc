@@ -63,8 +63,8 @@ int64_t RoundUpToPage(int64_t bytes) {
 
 }  // namespace
 
-std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path,
-                                       int64_t windowBytes, bool create, bool readOnly) {
+std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path, int64_t windowBytes, bool create,
+                                       bool readOnly) {
   if (mode == MappingMode::kAnonymous) {
     return std::shared_ptr<Mapping>(new Mapping(mode, Descriptor(), windowBytes, readOnly));
   }
@@ -107,8 +107,7 @@ std::shared_ptr<Mapping> Mapping::OpenMemory(Descriptor file, int64_t windowByte
     if (memory->windowBytes_ != windowBytes) throw SystemError(ENOMEM, "mmap");
     return memory;
   }
-  std::shared_ptr<Mapping> memory(
-      new Mapping(MappingMode::kProcess, std::move(file), windowBytes, false));
+  std::shared_ptr<Mapping> memory(new Mapping(MappingMode::kProcess, std::move(file), windowBytes, false));
   registry.memories[key] = memory;
   return memory;
 }
@@ -150,8 +149,8 @@ char* Mapping::MapWindow(int64_t index) const {
   const int prot = PROT_READ | (readOnly_ ? 0 : PROT_WRITE);
   // Private: only what the file held when it was opened is the file's.
   const bool ofFile = mode_ == MappingMode::kShared || (file_.open() && offset < ownFromBytes_);
-  const int flags = (mode_ == MappingMode::kShared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE |
-                    (ofFile ? 0 : MAP_ANONYMOUS);
+  const int flags =
+      (mode_ == MappingMode::kShared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (ofFile ? 0 : MAP_ANONYMOUS);
   void* base = mmap(nullptr, length, prot, flags, ofFile ? file_.get() : -1, ofFile ? offset : 0);
   if (base == MAP_FAILED) throw SystemError(errno, "mmap");
   const int64_t own = ownFromBytes_ - offset;
@@ -229,8 +228,8 @@ void Mapping::WillNeed(std::vector<uint32_t>* pages) {
     }
     const auto window = windows_.find(index);
     if (window == windows_.end()) continue;
-    madvise(window->second.base + (from - index * windowBytes_),
-            static_cast<size_t>(std::min(to, end) - from), MADV_WILLNEED);
+    madvise(window->second.base + (from - index * windowBytes_), static_cast<size_t>(std::min(to, end) - from),
+            MADV_WILLNEED);
   }
 }
 

@@ -11,9 +11,7 @@ namespace mmapdb {
 struct FileIdentity {
   double device;
   double inode;
-  bool operator==(const FileIdentity& other) const {
-    return device == other.device && inode == other.inode;
-  }
+  bool operator==(const FileIdentity& other) const { return device == other.device && inode == other.inode; }
 };
 
 // Throws SystemError.

@@ -13,8 +13,7 @@ namespace {
 
 FileIdentity Identity(const struct statx& status) {
   constexpr double kMinors = 1 << 20;
-  return {status.stx_dev_major * kMinors + status.stx_dev_minor,
-          static_cast<double>(status.stx_ino)};
+  return {status.stx_dev_major * kMinors + status.stx_dev_minor, static_cast<double>(status.stx_ino)};
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string>
 
-#include "system_error.h"
+#include "../core/system_error.h"
 
 namespace mmapdb {
 
@@ -37,8 +37,7 @@ class Arguments {
 
   static constexpr double kMaxSafeInteger = 9007199254740991.0;
 
-  int64_t Integer(size_t index, const char* name, double min = 0,
-                  double max = kMaxSafeInteger) const;
+  int64_t Integer(size_t index, const char* name, double min = 0, double max = kMaxSafeInteger) const;
   // A waiting time: any number from 0, Infinity included.
   double Milliseconds(size_t index, const char* name) const;
   bool Boolean(size_t index, const char* name) const;

@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-#include "file_id.h"
+#include "../core/file_id.h"
 
 namespace mmapdb {
 

@@ -24,8 +24,7 @@ void AppendZeros(int fd, int64_t sizeBytes) {
   for (;;) {
     const int64_t missing = sizeBytes - FileSizeBytes(fd);
     if (missing <= 0) return;
-    iovec part = {const_cast<char*>(kZeros),
-                  static_cast<size_t>(std::min<int64_t>(missing, kZerosBytes))};
+    iovec part = {const_cast<char*>(kZeros), static_cast<size_t>(std::min<int64_t>(missing, kZerosBytes))};
     const ssize_t written = pwritev2(fd, &part, 1, 0, RWF_APPEND);
     if (written < 0 && errno != EINTR) throw SystemError(errno, "pwritev2");
     if (written == 0) throw SystemError(EIO, "pwritev2");
