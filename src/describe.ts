@@ -5,7 +5,7 @@
 export const isLength = (length: unknown): length is number => Number.isSafeInteger(length) && (length as number) >= 0
 
 /** A value as text, for messages. Never throws. */
-export function said(value: unknown): string {
+function said(value: unknown): string {
   try {
     return String(value)
   } catch {

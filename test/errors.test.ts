@@ -3,16 +3,16 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import {
-  CorruptError,
-  EncodingError,
-  ERROR_CLASSES,
-  EXIT_CODES,
-  fromErrorMessage,
-  InvalidError,
-  MmapdbError,
-  OutcomeUnknownError,
-  toErrorMessage,
-  type MmapdbErrorCode,
+CorruptError,
+EncodingError,
+ERROR_CLASSES,
+EXIT_CODES,
+fromErrorMessage,
+InvalidError,
+MmapdbError,
+OutcomeUnknownError,
+toErrorMessage,
+type MmapdbErrorCode,
 } from '../src/errors.js'
 import * as mmapdb from '../src/index.js'
 import { StorageError } from '../src/storage/storage.js'

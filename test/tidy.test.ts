@@ -1,13 +1,14 @@
-// The house itself: who may know whom, how long files and functions may be, and that nothing is exported in vain. If one
-// of these fails, either the code has gone into the wrong room, or the plan (docs/architecture.md) has changed: then say
-// so there, and here.
+// The house itself: who may know whom, how long files and functions may be, and that nothing is exported in vain. If
+// one of these fails, either the code has gone into the wrong room, or the plan (docs/architecture.md) has changed:
+// then say so there, and here.
 import { expect } from 'chai'
-import { circlesOf, sourceFiles, type SourceFile } from './support/source-files.js'
+import { circlesOf,sourceFiles,type SourceFile } from './support/source-files.js'
 
 const MAX_FILE_LINES = 600
 const MAX_ENGINE_LINES = 300
 const MAX_FUNCTION_LINES = 70
-const MAX_LINE_LENGTH = 160
+/** Of comments; the formatter sees to code, and leaves long texts whole. */
+const MAX_COMMENT_LENGTH = 120
 
 /**
  * Floors, from the ground up: a file may import from its own floor and from those below. The longest name that a file's
@@ -54,22 +55,27 @@ function floorOf(name: string): number {
   return floor
 }
 
+const isComment = (line: string): boolean => /^\s*(\/\/|\/?\*)/.test(line)
 const isProductFile = ({ name }: SourceFile): boolean => name.startsWith('src/')
+
+const expectNone = (found: readonly string[]): void => {
+  if (found.length > 0) expect.fail(found.join('\n'))
+}
 
 describe('the house', () => {
   it('has a floor for every file', () => {
-    expect(files.filter(({ name }) => floorOf(name) < 0).map(({ name }) => name)).to.deep.equal([])
+    expectNone(files.filter(({ name }) => floorOf(name) < 0).map(({ name }) => name))
   })
 
   it('has no arrow upwards', () => {
     const upwards = files.flatMap(({ name, imports }) =>
       imports.filter(({ from }) => floorOf(from) > floorOf(name)).map(({ from }) => `${name} -> ${from}`),
     )
-    expect(upwards).to.deep.equal([])
+    expectNone(upwards)
   })
 
   it('has no circle of imports', () => {
-    expect(circlesOf(everything).map((circle) => circle.join(' -> '))).to.deep.equal([])
+    expectNone(circlesOf(everything).map((circle) => circle.join(' -> ')))
   })
 
   it('keeps files, functions and lines short', () => {
@@ -82,21 +88,24 @@ describe('the house', () => {
             .map(({ name, lines }) => `${name} in ${file.name} has ${lines} lines`)
         : []),
       ...file.lines.flatMap((line, i) =>
-        line.length > MAX_LINE_LENGTH ? [`${file.name}:${i + 1} is ${line.length} characters long`] : [],
+        isComment(line) && line.length > MAX_COMMENT_LENGTH
+          ? [`${file.name}:${i + 1} is ${line.length} characters long`]
+          : [],
       ),
     ])
-    expect(tooLong).to.deep.equal([])
+    expectNone(tooLong)
   })
 
   it('exports nothing that no other file uses', () => {
-    const used = new Set(
-      everything.flatMap(({ imports }) => imports.flatMap(({ from, names }) => names.map((name) => `${from}#${name}`))),
-    )
+    const all = everything.flatMap(({ imports }) => imports)
+    const used = new Set(all.flatMap(({ from, names }) => names.map((name) => `${from}#${name}`)))
+    // Of what is imported as a whole anything may be used.
+    const usedWhole = new Set(all.filter(({ isWhole }) => isWhole).map(({ from }) => from))
     const idle = everything
-      .filter(({ name }) => name !== 'src/index')
+      .filter(({ name }) => name !== 'src/index' && !usedWhole.has(name))
       .flatMap(({ name, exports }) =>
         exports.filter((exported) => !used.has(`${name}#${exported}`)).map((exported) => `${exported} of ${name}`),
       )
-    expect(idle).to.deep.equal([])
+    expectNone(idle)
   })
 })

@@ -10,9 +10,9 @@
 //     followed each other.
 import type { Database } from '../../src/index.js'
 import type { Journal } from './journal.js'
-import { identify, stepsOf, type ValueIdentity, type WriterSpec } from './workload.js'
+import { identify,stepsOf,type ValueIdentity,type WriterSpec } from './workload.js'
 
-export interface Held extends ValueIdentity {
+interface Held extends ValueIdentity {
   readonly version: number
 }
 /** What a database holds. */

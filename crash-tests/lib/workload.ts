@@ -3,7 +3,7 @@
 //
 // A writer has keys of its own (those of its lane; no two writers of one life have the same lane)
 // and shares a few with all others.
-import { mix, Random } from './random.js'
+import { mix,Random } from './random.js'
 
 export interface WriterSpec {
   /** Unlike that of every other writer of the round. */
@@ -19,12 +19,12 @@ export interface WriterSpec {
 }
 
 /** One step of an operation. `lengthBytes` undefined: the key is deleted. */
-export interface Step {
+interface Step {
   readonly key: string
   readonly lengthBytes: number | undefined
 }
 
-export const MIN_VALUE_BYTES = 16
+const MIN_VALUE_BYTES = 16
 const MAX_BATCH = 12
 
 export const ownKey = (lane: number, n: number): string => {

@@ -5,13 +5,13 @@
 //
 // After a cut the image alone is mounted, over a loop device of its own, and the file system repairs
 // itself from its journal as it would at boot.
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { spawn,type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { mkdirSync,readdirSync,readFileSync,rmSync,truncateSync,writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { monotonicMs } from '../lib/journal.js'
 import { sleep } from '../lib/processes.js'
-import { run, type FileSystem, type Tools } from './tools.js'
+import { run,type FileSystem,type Tools } from './tools.js'
 
 /** What survives of the writes that no flush has covered; see disk.c. */
 export type CutMode = 'none' | 'all' | 'prefix' | 'requests' | 'sectors' | 'any'
@@ -34,7 +34,7 @@ export interface CutReport {
   readonly lost: number
 }
 
-export interface DiskCounters {
+interface DiskCounters {
   readonly off: boolean
   readonly writes: number
   readonly sectorsWritten: number
@@ -46,7 +46,7 @@ export interface DiskCounters {
 }
 
 /** The file system itself did not come through: nothing can be said of what lies in it. */
-export class FileSystemFailure extends Error {}
+class FileSystemFailure extends Error {}
 
 /** xfs wants 300 MiB at least. */
 const IMAGE_BYTES = 320 * 1024 * 1024

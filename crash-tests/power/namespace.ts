@@ -1,15 +1,15 @@
 // Runs a program in mount and process namespaces of its own. Whatever it mounts is seen by nobody else,
 // and when it ends, however it ends, the kernel kills what it has started and takes its mounts and
 // loop devices away.
-import { spawn, spawnSync } from 'node:child_process'
-import { readdirSync, rmSync } from 'node:fs'
+import { spawn,spawnSync } from 'node:child_process'
+import { readdirSync,rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { sleep } from '../lib/processes.js'
 import { loopsOver } from './disk.js'
 
 const MARK = 'MMAPDB_POWER_INSIDE'
 /** Exit code for having been interrupted. */
-export const INTERRUPTED = 130
+const INTERRUPTED = 130
 const GONE_MS = 20_000
 
 export const isInside = (): boolean => process.env[MARK] !== undefined

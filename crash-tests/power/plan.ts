@@ -4,9 +4,9 @@
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
-import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from '../kill/plan.js'
-import { mix, Random } from '../lib/random.js'
-import type { CutEvent, CutMode } from './disk.js'
+import { atPoint,RECOVERY_POINTS,WRITING_POINTS,type Strike } from '../kill/plan.js'
+import { mix,Random } from '../lib/random.js'
+import type { CutEvent,CutMode } from './disk.js'
 
 type DiskEvent = Exclude<CutEvent, 'now'>
 
@@ -27,7 +27,9 @@ export interface LifePlan {
   readonly reopeningsAfterMs: readonly number[]
   /** The first process is killed beforehand, after so many ms, and the others go on. */
   readonly killAfterMs: number | undefined
-  /** From when events are counted and time runs: the processes are started; all of them write; they are told to close. */
+  /**
+   * From when events are counted and time runs: the processes are started; all of them write; they are told to close.
+   */
   readonly from: 'start' | 'writing' | 'closing'
   readonly fromMs: number
   readonly cut: Cut

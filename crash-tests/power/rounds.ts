@@ -1,8 +1,8 @@
 // Rounds of power cuts, one after another, until there have been enough cuts or something is wrong.
 import { Disk } from './disk.js'
 import { planRound } from './plan.js'
-import { newTally, PowerRound, type Environment, type Tally } from './round.js'
-import type { FileSystem, Tools } from './tools.js'
+import { newTally,PowerRound,type Environment,type Tally } from './round.js'
+import type { FileSystem,Tools } from './tools.js'
 
 export interface RunOptions {
   readonly fileSystem: FileSystem
@@ -15,7 +15,7 @@ export interface RunOptions {
   readonly onRound?: (round: number, story: string, tally: Tally) => void
 }
 
-export interface Outcome {
+interface Outcome {
   readonly tally: Tally
   /** What went wrong, and how it had come to that. */
   readonly failure: { readonly round: number; readonly story: string; readonly error: unknown } | undefined

@@ -8,7 +8,7 @@
 // disk, some stay dirty, and some are given up: they count as clean, and no later flush writes them
 // unless somebody writes to them again. Programs go on seeing them until they are evicted; then what
 // the disk has comes back.
-import { mix, Random } from '../lib/random.js'
+import { mix,Random } from '../lib/random.js'
 import { HEADER_SLOTS } from '../../src/engine/format/layout.js'
 import { Bytes } from './bytes.js'
 
@@ -218,7 +218,10 @@ export class SimFile {
     this.#memory.write(this.#durable.slice(at, length), 0, length, at)
   }
 
-  /** Which part of a sector's new contents is on the disk if it is torn: somewhere among the bytes in which old and new differ. */
+  /**
+   * Which part of a sector's new contents is on the disk if it is torn: somewhere among the bytes in which old and
+   * new differ.
+   */
   #tear(index: number, bytes: Uint8Array, seed: number): [from: number, to: number] {
     const durable = this.#durable.slice(index * SECTOR_BYTES, SECTOR_BYTES)
     let first = 0
@@ -264,7 +267,7 @@ export class SimFile {
   }
 }
 
-export interface FlushInProgress {
+interface FlushInProgress {
   readonly sectors: Map<number, Uint8Array>
   readonly sizeBytes: number
   readonly order: number

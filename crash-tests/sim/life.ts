@@ -15,15 +15,15 @@ import { SLOT_BYTES } from '../../src/engine/format/layout.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
-import { FRAME, frameStride, OP } from '../../src/wal/frame.js'
-import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
-import { filePosition, segmentName, segmentStart } from '../../src/wal/segment.js'
+import { encodeKey,KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
+import { FRAME,frameStride,OP } from '../../src/wal/frame.js'
+import { FIRST_LSN,type Lsn } from '../../src/wal/lsn.js'
+import { filePosition,segmentName,segmentStart } from '../../src/wal/segment.js'
 import { SECTOR_BYTES } from './disk.js'
 import { Schedule } from './schedule.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
-import { frameOf, stateAt, type ModelFrame } from './frames.js'
-import { CALM, Killed, Outage, READING, World, type Process, type WorldRates } from './world.js'
+import { frameOf,stateAt,type ModelFrame } from './frames.js'
+import { CALM,Killed,Outage,READING,World,type Process,type WorldRates } from './world.js'
 
 /** What was wrong, with the seed that shows it again. */
 export class Failure extends Error {}
@@ -90,7 +90,10 @@ export class Simulation {
   /** Puts right what was damaged in the log, while it is. */
   #undoRot: (() => void) | undefined
   #headerRot = false
-  /** Where frames begin that the last power cut left out of the log, because something before them is missing, and left there whole. */
+  /**
+   * Where frames begin that the last power cut left out of the log, because something before them is missing, and
+   * left there whole.
+   */
   #stranded: number[] = []
   #powerWasCut = false
   /** Somebody has died in the middle of something since everything was verified last. */
@@ -236,7 +239,10 @@ export class Simulation {
     else this.#endAllProcesses()
   }
 
-  /** Writes more than the segment may hold that the log goes on in: once; or a few times, most of which fail, and then it is over. */
+  /**
+   * Writes more than the segment may hold that the log goes on in: once; or a few times, most of which fail, and then
+   * it is over.
+   */
   #beginLarge(): void {
     const isTroubled = this.#random.chance(0.4)
     if (isTroubled) this.#world.rates = { ...CALM, fault: 0.2 }

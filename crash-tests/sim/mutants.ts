@@ -164,7 +164,7 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a segment that was begun and not finished is gone on in',
     'engine/lifecycle/recovery.js',
-    'if (unfinished && parts.checkpoint !== undefined)',
+    'if (unfinished && checkpoint !== undefined)',
     'if (false)',
   ),
   // ---- reading the log back
@@ -176,7 +176,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   one('rot passes for a torn tail: the watermark is ignored', 'wal/log-end.js', 'if (watermark > end)', 'if (false)'),
   one('rot passes for a torn tail: later segments are ignored', 'wal/log-end.js', 'if (start > end)', 'if (false)'),
-  one('a torn tail is not erased', 'engine/lifecycle/recovery.js', 'if (end.tornBytes > 0)', 'if (false)'),
+  one('a torn tail is not erased', 'engine/lifecycle/recovery.js', 'if (tornBytes > 0)', 'if (false)'),
   one(
     'the erasure of a torn tail is not flushed',
     'wal/log.js',

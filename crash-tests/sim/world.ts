@@ -7,25 +7,25 @@
 // is done before this one goes on. A lock that a process further down holds is not to be had; the
 // operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
 import {
-  StorageError,
-  type FileAccess,
-  type FileIdentity,
-  type FileSystemInfo,
-  type HeldDirectory,
-  type LockMode,
-  type LockTable,
-  type PathInfo,
-  type RandomFile,
-  type Region,
-  type RegionOptions,
-  type Storage,
-  type WaitResult,
+StorageError,
+type FileAccess,
+type FileIdentity,
+type FileSystemInfo,
+type HeldDirectory,
+type LockMode,
+type LockTable,
+type PathInfo,
+type RandomFile,
+type Region,
+type RegionOptions,
+type Storage,
+type WaitResult,
 } from '../../src/storage/storage.js'
-import { basename, dirname } from 'node:path'
+import { basename,dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
-import { mix, Random } from '../lib/random.js'
-import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
-import { hash, type Schedule } from './schedule.js'
+import { mix,Random } from '../lib/random.js'
+import { PAGE_BYTES,SimDirectory,SimFile } from './disk.js'
+import { hash,type Schedule } from './schedule.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
 export class Killed extends Error {}
@@ -42,7 +42,7 @@ export interface Process {
   dead: boolean
 }
 
-export interface Turns {
+interface Turns {
   /** Something that another process could do now. */
   interrupt(): void
   /** What others could do to a reader that can be ended: end it, and use what it reads for something else. */

@@ -1,23 +1,23 @@
 // The operations of a soak, one entry in a table each. What is new in the public API becomes an entry
 // here; what an operation reads it compares with the model of its lane (lane.ts), and with what must
 // hold of keys that all share.
-import { mix, Random } from '../lib/random.js'
-import { identify, sharedKey, valueLength, valueOf, type Operation } from '../lib/workload.js'
-import { open, type BatchOperation, type Database, type OpenOptions, type Snapshot } from '../../src/index.js'
-import { LANE_KEYS, WrongContents, type Change, type Held, type Lane } from './lane.js'
+import { mix,Random } from '../lib/random.js'
+import { identify,sharedKey,valueLength,valueOf,type Operation } from '../lib/workload.js'
+import { open,type BatchOperation,type Database,type OpenOptions,type Snapshot } from '../../src/index.js'
+import { LANE_KEYS,WrongContents,type Change,type Held,type Lane } from './lane.js'
 
 export const LANES = 6
 const ACCOUNTS = 6
 const BALANCE = 1000
-export const TOTAL = LANES * ACCOUNTS * BALANCE
+const TOTAL = LANES * ACCOUNTS * BALANCE
 const SHARED_KEYS = 12
 /** Values of shared keys say so where those of a lane's own keys name the key. */
 const SHARED_STEP = 1_000_000
 
 export const accountKey = (lane: number, n: number): string[] => ['account', String(lane), String(n)]
-export const counterKey = (lane: number): string => `counter/${lane}`
+const counterKey = (lane: number): string => `counter/${lane}`
 /** Written in one batch with the counter: never differs from it. */
-export const twinKey = (lane: number): string => `twin/${lane}`
+const twinKey = (lane: number): string => `twin/${lane}`
 
 const word = (n: number): Buffer => {
   const bytes = Buffer.alloc(4)
@@ -147,7 +147,7 @@ export class Actor {
   }
 }
 
-export interface Entry {
+interface Entry {
   readonly name: string
   /** How often, relative to the others. */
   readonly weight: number
@@ -285,7 +285,7 @@ export function checkLastWriter(db: Database<Buffer>, watcher: Watcher, n: numbe
 
 const later = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-export const OPERATIONS: readonly Entry[] = [
+const OPERATIONS: readonly Entry[] = [
   // ---- writing
   {
     name: 'put',

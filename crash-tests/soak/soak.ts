@@ -6,37 +6,37 @@
 // model completely, and what long-lived processes and files take is sampled. How a spell ends is drawn:
 // everybody closes; some close and the rest are killed, so that the next opener recovers; or the
 // database stays open and is checked beside its users.
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync,rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { sleep } from '../lib/processes.js'
-import { mix, Random } from '../lib/random.js'
-import { open, type OpenOptions } from '../../src/index.js'
+import { mix,Random } from '../lib/random.js'
+import { open,type OpenOptions } from '../../src/index.js'
 import { Child } from './children.js'
-import { Lane, WrongContents } from './lane.js'
+import { Lane,WrongContents } from './lane.js'
 import {
-  accountKey,
-  checkLastWriter,
-  checkShared,
-  decide,
-  firstOperations,
-  LANES,
-  Watcher,
-  type Temper,
+accountKey,
+checkLastWriter,
+checkShared,
+decide,
+firstOperations,
+LANES,
+Watcher,
+type Temper,
 } from './operations.js'
-import { add, type SpellReport, type Spell } from './orders.js'
+import { add,type SpellReport,type Spell } from './orders.js'
 import {
-  fileBytes,
-  judge,
-  LEAST_SAMPLES,
-  locksOn,
-  sampleSelf,
-  type Judgement,
-  type Leak,
-  type Sample,
-  type Series,
+fileBytes,
+judge,
+LEAST_SAMPLES,
+locksOn,
+sampleSelf,
+type Judgement,
+type Leak,
+type Sample,
+type Series,
 } from './resources.js'
 
-export interface SoakOptions {
+interface SoakOptions {
   readonly directory: string
   readonly durationMs: number
   readonly seed: number
@@ -53,7 +53,7 @@ export interface SoakOptions {
   readonly tamperAfter?: number
 }
 
-export interface Outcome {
+interface Outcome {
   readonly problems: string[]
   readonly judgements: { readonly series: Series; readonly judgement: Judgement }[]
 }
@@ -90,8 +90,8 @@ const BOUNDS: Record<keyof Sample, { unit: string; slack: number; most: number }
   databaseMappings: { unit: 'mappings of the database', slack: 0, most: 0 },
 }
 /**
- * With mappings for the windows onto data, which are not counted here, and onto control; and up to eight threads, by what
- * they are needed for, which keep locks and up to eight segments of the log each, as they come.
+ * With mappings for the windows onto data, which are not counted here, and onto control; and up to eight threads, by
+ * what they are needed for, which keep locks and up to eight segments of the log each, as they come.
  */
 const BOUNDS_OPEN: typeof BOUNDS = {
   ...BOUNDS,

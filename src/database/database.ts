@@ -373,8 +373,8 @@ export class Snapshot<V = Anything> {
  * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
  * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),
  * `LockedError` (somebody else opens or recovers it for longer than `timeoutMs`), `FullError`,
- * `IoError`. Nothing that was there has been changed then; a creation that was cut short takes no room, and is begun anew
- * by the next one.
+ * `IoError`. Nothing that was there has been changed then; a creation that was cut short takes no room, and is begun
+ * anew by the next one.
  */
 export async function open<const E extends ValueEncoding | undefined = undefined, V = ValueOf<E>>(
   path: string,

@@ -33,7 +33,7 @@ export interface Committed {
   readonly failed: readonly FailedWrites[]
 }
 
-export interface WriteQueueOptions {
+interface WriteQueueOptions {
   /** Bytes under way at a time; one longer frame is let through alone. */
   readonly maxInFlightBytes: number
   /** Frames under way at a time. */

@@ -29,7 +29,10 @@ import type { EngineSnapshot, Entry } from './read/snapshot.js'
 import { statsOf, type Stats } from './stats.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 
-/** True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full disk does not have. */
+/**
+ * True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full
+ * disk does not have.
+ */
 export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean =>
   readOnly && error instanceof FullError
 

@@ -3,7 +3,6 @@ import { InvalidError, MmapdbError } from '../errors.js'
 import { quoted, reason } from '../describe.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { isAddressSpaceLimited, memoryBytes } from '../storage/memory.js'
-import type { Storage } from '../storage/storage.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { VALUE_ENCODINGS } from '../encoding/values/codec.js'
 
@@ -94,11 +93,6 @@ export interface ResolvedOptions extends Required<Omit<OpenOptions, 'valueEncodi
 
 /** What the engine itself needs; everything in it can be sent to a worker. */
 export type EngineOptions = ResolvedOptions
-
-/** Where the world is reached; tests put a simulated one here. */
-export interface EngineWorld {
-  readonly storage: Storage
-}
 
 const KiB = 1024
 const MiB = 1024 * KiB

@@ -11,7 +11,7 @@ import { SlotSpace } from '../engine/format/slot-space.js'
 import { encodingOf, type ValueEncoding } from '../encoding/values/codec.js'
 import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
-import { engineOptions } from '../cli/shared/context.js'
+import type { EngineOptions } from '../engine/options.js'
 
 export interface DataFile {
   readonly path: string
@@ -52,10 +52,9 @@ function there(paths: DatabasePaths): DatabasePaths {
   return paths
 }
 
-/** Looks at the data file of the database at `db`. Throws `NotFoundError`, `NotADatabaseError`, ... */
-export function withFile<T>(db: string, look: (file: DataFile) => T): T {
-  const { data } = checkThere(db)
-  const { reserveBytes, windowBytes } = engineOptions(db)
+/** Looks at the data file of a database. Throws `NotFoundError`, `NotADatabaseError`, ... */
+export function withFile<T>({ path, reserveBytes, windowBytes }: EngineOptions, look: (file: DataFile) => T): T {
+  const { data } = checkThere(path)
   const region = posixStorage.openRegion(data, { mode: 'private', reserveBytes, windowBytes, create: false })
   try {
     const space = new SlotSpace(region)
@@ -64,16 +63,16 @@ export function withFile<T>(db: string, look: (file: DataFile) => T): T {
       (slotNo) => (slotNo < slots ? Buffer.from(slotBytes(space, slotNo)) : Buffer.alloc(0)),
       data,
     )
-    return look({ path: data, space, slots, headers, inUse: isInUse(db) })
+    return look({ path: data, space, slots, headers, inUse: isInUse(path) })
   } finally {
     region.close()
   }
 }
 
 /** The encoding that the headers name; undefined where there is no database, or no good header. */
-export function encodingInHeader(db: string): ValueEncoding | undefined {
+export function encodingInHeader(options: EngineOptions): ValueEncoding | undefined {
   try {
-    return withFile(db, ({ headers: { header } }) => header && encodingOf(header.encodingNo))
+    return withFile(options, ({ headers: { header } }) => header && encodingOf(header.encodingNo))
   } catch {
     // Whoever opens it meets the reason.
     return undefined

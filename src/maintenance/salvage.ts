@@ -29,6 +29,7 @@ import {
   SLOT_BODY_BYTES,
   SLOT_BYTES,
   TYPE,
+  typeAt,
   type SlotNo,
 } from '../engine/format/layout.js'
 import { isKey } from '../encoding/keys.js'
@@ -44,7 +45,7 @@ import { classifyEnd } from '../wal/log-end.js'
 import { slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
 
 /** Keys from `from` on and below `to`, encoded; undefined is no bound. */
-export interface LostRange {
+interface LostRange {
   readonly from: Uint8Array | undefined
   readonly to: Uint8Array | undefined
 }
@@ -220,7 +221,7 @@ class Salvage {
 
   #visit(slotNo: number, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void {
     const again = slotNo < this.#slots && this.#reached[slotNo] !== 0
-    const why = again ? 'two slots lead to it' : this.#problem(slotNo, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    const why = again ? 'two slots lead to it' : this.#problem(slotNo, typeAt(level), level)
     if (!again && slotNo < this.#slots) this.#reached[slotNo] = 1
     if (why !== undefined) {
       this.#note(slotNo, why)

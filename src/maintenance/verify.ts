@@ -1,14 +1,18 @@
 // Verification of everything that a read could meet: every slot the tree reaches, its CRC if it has
 // been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
 // the file is either reached once or free, never both and never neither.
+import type { EngineParts } from '../engine/parts.js'
+import type { SlotSpace } from '../engine/format/slot-space.js'
+import type { SlotChecker } from '../engine/space/slot-checker.js'
+import type { Runs } from '../engine/format/runs.js'
 import { CorruptError } from '../errors.js'
 import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
 import { guarded } from '../storage/errors.js'
 import { isKey } from '../encoding/keys.js'
-import { HEADER_SLOTS, TYPE, type SlotNo } from '../engine/format/layout.js'
-import { takeMoment } from './moment.js'
+import { HEADER_SLOTS, TYPE, typeAt, type SlotNo } from '../engine/format/layout.js'
+import { takeMoment, type Moment } from './moment.js'
 import { Node } from '../engine/format/node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/space/overflow.js'
 import { eachSlot, slotsIn } from '../engine/format/runs.js'
@@ -35,126 +39,169 @@ export function verify(engine: Engine): VerifyReport {
 }
 
 function verifyTree(engine: Engine): VerifyReport {
-  const { space, checker, openState } = engine.parts
-  openState.assertOpen()
-  const list = new DamageList()
-  const note = (slotNo: number, why: string): void => list.note(slotNo, why)
+  engine.parts.openState.assertOpen()
+  const damage = new DamageList()
   // It has been made again, but the file is as it was.
   const { freeListDamage } = engine.recovery ?? {}
-  if (engine.isPrivate && freeListDamage !== undefined) note(freeListDamage.slotNo, freeListDamage.why)
-  const { state, waiting, chain, pending, damage: freeDamage, release } = takeMoment(engine)
-  list.noteAll(freeDamage)
+  if (engine.isPrivate && freeListDamage !== undefined) damage.noteAll([freeListDamage])
+  const moment = takeMoment(engine)
+  damage.noteAll(moment.damage)
   try {
-    const nextSlot = state[STATE.NEXT_SLOT]!
-    const reached = new Uint8Array(nextSlot)
-    const mark = (slot: number, what: string): boolean => {
-      if (slot < HEADER_SLOTS || slot >= nextSlot) {
-        note(slot, `${what} refers to it, and it is out of range`)
-        return false
-      }
-      if (reached[slot] !== 0) {
-        note(slot, `it is used twice, the second time as ${what}`)
-        return false
-      }
-      reached[slot] = 1
-      return true
-    }
-    const counts = { branch: 0, leaf: 0, overflow: 0 }
-    let entries = 0
-    const scratch = new Node()
-    const durable = state[STATE.CHECKPOINT_DURABLE_LSN]!
-
-    const sound = (slot: SlotNo, type: number, level: number): boolean => {
-      const unfit = checker.damageOf(slot, type, level)
-      if (unfit !== undefined) {
-        note(slot, unfit)
-        return false
-      }
-      // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
-      const why =
-        slotLsn(space, slot) <= durable ? slotDamage(space, slot, scratch) : structureDamage(space, slot, scratch)
-      if (why !== undefined) note(slot, why)
-      return why === undefined
-    }
-
-    const visit = (slot: SlotNo, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void => {
-      if (!mark(slot, level === 0 ? 'a leaf' : 'a branch')) return
-      if (!sound(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)) return
-      const node = new Node().at(space, slot)
-      const count = node.count
-      let fits = true
-      const misfit = (why: string): void => {
-        fits = false
-        note(slot, why)
-      }
-      for (let i = node.firstCompared; i < count; i++) {
-        const at = node.keyAt(i)
-        const length = node.keyLength(i)
-        if (low !== undefined && compareKeys(node.u8, at, length, low, 0, low.length, 0) < 0)
-          misfit(`key ${i} is below its slot's range`)
-        if (high !== undefined && compareKeys(node.u8, at, length, high, 0, high.length, 0) >= 0)
-          misfit(`key ${i} is above its slot's range`)
-      }
-      // Else whoever comes to it finds the same, and what it leads to stays untouched.
-      if (!fits) return
-      checker.accept(slot)
-      if (level === 0) {
-        counts.leaf++
-        entries += count
-        for (let i = 0; i < count; i++)
-          if (!isKey(node.u8, node.keyAt(i), node.keyAt(i) + node.keyLength(i)))
-            note(slot, `key ${i} is none that can be read back`)
-        for (let i = 0; i < count; i++) if (node.overflows(i)) visitOverflow(node, i)
-        return
-      }
-      counts.branch++
-      const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
-      for (let i = 0; i < count; i++) {
-        visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
-      }
-    }
-
-    const visitOverflow = (leaf: Node, i: number): void => {
-      const pointer = overflowPointer(leaf, i)
-      try {
-        let whole = true
-        forEachOverflowSlot(space, checker, pointer, (slot) => {
-          if (!whole) return
-          counts.overflow++
-          whole = mark(slot, 'part of a value') && sound(slot, TYPE.OVERFLOW, 0)
-        })
-        if (whole) readOverflow(space, checker, pointer)
-      } catch (error) {
-        if (!(error instanceof CorruptError)) throw error
-        note(error.site.slotNo ?? pointer.first, error.message)
-      }
-    }
-
-    if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1, undefined, undefined)
-    for (const slot of chain) mark(slot, 'part of the free list')
-    for (const slot of pending) mark(slot, 'part of the next free list')
-    if (waiting !== undefined) {
-      for (const slot of eachSlot(waiting)) mark(slot, 'a free slot')
-      let lost = state[STATE.LOST]!
-      for (let slot = HEADER_SLOTS; slot < nextSlot; slot++) {
-        if (reached[slot] === 0 && lost-- <= 0) note(slot, 'it is neither used nor free: it has leaked')
-      }
-    }
-    const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
-    for (const kind of ['leaf', 'branch', 'overflow'] as const) {
-      if (counts[kind] !== expected[kind])
-        note(0, `there are ${counts[kind]} ${kind} slots, and the header counts ${expected[kind]}`)
-    }
-    if (entries !== state[STATE.ENTRIES]!)
-      note(0, `there are ${entries} entries, and the header counts ${state[STATE.ENTRIES]!}`)
+    const walk = new TreeWalk(engine.parts, moment, damage)
+    walk.run()
+    const { state, waiting } = moment
     return {
-      ok: list.found.length === 0,
+      ok: damage.found.length === 0,
       lsn: state[STATE.VISIBLE_LSN]!,
-      entries,
-      slots: { ...counts, free: waiting === undefined ? nextSlot - usedSlots(state) : slotsIn(waiting) },
-      damage: list.found,
+      entries: walk.entries,
+      slots: {
+        ...walk.counts,
+        free: waiting === undefined ? state[STATE.NEXT_SLOT]! - usedSlots(state) : slotsIn(waiting),
+      },
+      damage: damage.found,
     }
   } finally {
-    release()
+    moment.release()
+  }
+}
+
+type Key = Uint8Array | undefined
+
+/** A walk over all that a tree reaches, and over what is free beside it. */
+class TreeWalk {
+  readonly #space: SlotSpace
+  readonly #checker: SlotChecker
+  readonly #moment: Moment
+  readonly #damage: DamageList
+  readonly #scratch = new Node()
+  /** One byte for each slot: 1 if something leads to it. */
+  readonly #reached: Uint8Array
+  readonly counts = { branch: 0, leaf: 0, overflow: 0 }
+  entries = 0
+
+  constructor(parts: Pick<EngineParts, 'space' | 'checker'>, moment: Moment, damage: DamageList) {
+    this.#space = parts.space
+    this.#checker = parts.checker
+    this.#moment = moment
+    this.#damage = damage
+    this.#reached = new Uint8Array(moment.state[STATE.NEXT_SLOT]!)
+  }
+
+  run(): void {
+    const { state, chain, pending, waiting } = this.#moment
+    const height = state[STATE.HEIGHT]!
+    if (height > 0) this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
+    for (const slot of chain) this.#mark(slot, 'part of the free list')
+    for (const slot of pending) this.#mark(slot, 'part of the next free list')
+    if (waiting !== undefined) this.#checkFree(waiting)
+    this.#checkCounts()
+  }
+
+  /** Notes that something leads to a slot. False if nothing may. */
+  #mark(slot: number, what: string): boolean {
+    if (slot < HEADER_SLOTS || slot >= this.#reached.length) {
+      this.#damage.note(slot, `${what} refers to it, and it is out of range`)
+      return false
+    }
+    if (this.#reached[slot] !== 0) {
+      this.#damage.note(slot, `it is used twice, the second time as ${what}`)
+      return false
+    }
+    this.#reached[slot] = 1
+    return true
+  }
+
+  #isSound(slot: SlotNo, type: number, level: number): boolean {
+    const unfit = this.#checker.damageOf(slot, type, level)
+    if (unfit !== undefined) {
+      this.#damage.note(slot, unfit)
+      return false
+    }
+    // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
+    const isSealed = slotLsn(this.#space, slot) <= this.#moment.state[STATE.CHECKPOINT_DURABLE_LSN]!
+    const why = (isSealed ? slotDamage : structureDamage)(this.#space, slot, this.#scratch)
+    if (why !== undefined) this.#damage.note(slot, why)
+    return why === undefined
+  }
+
+  #visit(slot: SlotNo, level: number, low: Key, high: Key): void {
+    if (!this.#mark(slot, level === 0 ? 'a leaf' : 'a branch')) return
+    if (!this.#isSound(slot, typeAt(level), level)) return
+    const node = new Node().at(this.#space, slot)
+    // Else the next reader finds the same, and what it leads to stays untouched.
+    if (!this.#liesWithin(node, low, high)) return
+    this.#checker.accept(slot)
+    if (level === 0) return this.#visitEntries(node)
+    this.counts.branch++
+    const { count } = node
+    const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
+    for (let i = 0; i < count; i++) {
+      this.#visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
+    }
+  }
+
+  /** True if all keys of a node are from `low` on and below `high`. */
+  #liesWithin(node: Node, low: Key, high: Key): boolean {
+    let fits = true
+    const check = (isOutside: boolean, what: string): void => {
+      if (!isOutside) return
+      fits = false
+      this.#damage.note(node.slot, what)
+    }
+    for (let i = node.firstCompared; i < node.count; i++) {
+      const order = (bound: Uint8Array): number =>
+        compareKeys(node.u8, node.keyAt(i), node.keyLength(i), bound, 0, bound.length, 0)
+      check(low !== undefined && order(low) < 0, `key ${i} is below its slot's range`)
+      check(high !== undefined && order(high) >= 0, `key ${i} is above its slot's range`)
+    }
+    return fits
+  }
+
+  #visitEntries(leaf: Node): void {
+    const { count } = leaf
+    this.counts.leaf++
+    this.entries += count
+    for (let i = 0; i < count; i++) {
+      const at = leaf.keyAt(i)
+      if (!isKey(leaf.u8, at, at + leaf.keyLength(i))) this.#damage.note(leaf.slot, `key ${i} cannot be decoded`)
+    }
+    for (let i = 0; i < count; i++) if (leaf.overflows(i)) this.#visitOverflow(leaf, i)
+  }
+
+  #visitOverflow(leaf: Node, i: number): void {
+    const pointer = overflowPointer(leaf, i)
+    try {
+      let whole = true
+      forEachOverflowSlot(this.#space, this.#checker, pointer, (slot) => {
+        if (!whole) return
+        this.counts.overflow++
+        whole = this.#mark(slot, 'part of a value') && this.#isSound(slot, TYPE.OVERFLOW, 0)
+      })
+      if (whole) readOverflow(this.#space, this.#checker, pointer)
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+      this.#damage.note(error.site.slotNo ?? pointer.first, error.message)
+    }
+  }
+
+  #checkFree(waiting: Runs): void {
+    for (const slot of eachSlot(waiting)) this.#mark(slot, 'a free slot')
+    let lost = this.#moment.state[STATE.LOST]!
+    for (let slot = HEADER_SLOTS; slot < this.#reached.length; slot++) {
+      if (this.#reached[slot] === 0 && lost-- <= 0)
+        this.#damage.note(slot, 'it is neither used nor free: it has leaked')
+    }
+  }
+
+  #checkCounts(): void {
+    const { state } = this.#moment
+    const expected = { leaf: state[STATE.LEAVES]!, branch: state[STATE.BRANCHES]!, overflow: state[STATE.OVERFLOWS]! }
+    for (const kind of ['leaf', 'branch', 'overflow'] as const) {
+      if (this.counts[kind] === expected[kind]) continue
+      this.#damage.note(0, `there are ${this.counts[kind]} ${kind} slots, and the header counts ${expected[kind]}`)
+    }
+    const entries = state[STATE.ENTRIES]!
+    if (this.entries !== entries)
+      this.#damage.note(0, `there are ${this.entries} entries, and the header counts ${entries}`)
   }
 }

@@ -70,7 +70,7 @@ const NETWORKED_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
 const NETWORKED_TYPES =
   /^(nfs|nfs4|cifs|smb3|smbfs|ceph|9p|afs|coda|ncpfs|lustre|gpfs|gfs2|ocfs2|beegfs|orangefs|pvfs2|glusterfs|panfs|vboxsf|virtiofs|acfs)$/
 
-export interface FileSystemJudgement {
+interface FileSystemJudgement {
   readonly name: string
   readonly networked: boolean
 }

@@ -10,10 +10,9 @@ export const NATIVE_PRIVATE = 1
 export const NATIVE_ANONYMOUS = 2
 export const NATIVE_PROCESS = 3
 
-/** What `NativeRegion.wait` returns. */
+/** What `NativeRegion.wait` returns; 2 if the time was over. */
 export const NATIVE_WOKEN = 0
 export const NATIVE_CHANGED = 1
-export const NATIVE_TIMED_OUT = 2
 
 /** Device and inode of a file. */
 export type NativeIdentity = readonly [device: number, inode: number]
@@ -66,7 +65,7 @@ export interface NativeDirectory {
   close(): void
 }
 
-export interface Native {
+interface Native {
   readonly Region: new (
     mode: number,
     path: string,

@@ -444,7 +444,7 @@ class PosixLocks implements LockTable {
   }
 }
 
-export class PosixStorage implements Storage {
+class PosixStorage implements Storage {
   // Nobody ever notifies it: waiting on it is sleeping.
   readonly #sleepWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 

@@ -54,7 +54,10 @@ export interface RegionOptions {
   readonly mode: RegionMode
   /** The most that this opener lets the region grow to. Others may let it grow further, and then it reads on. */
   readonly reserveBytes: number
-  /** Bytes of one window; a multiple of the 4096-byte page. A region may get smaller ones where address space is limited. */
+  /**
+   * Bytes of one window; a multiple of the 4096-byte page. A region may get smaller ones where address space is
+   * limited.
+   */
   readonly windowBytes: number
   /** Create the file if it is missing (`shared`, `process`). Its directory entry is not flushed. */
   readonly create?: boolean
@@ -184,7 +187,10 @@ export interface Storage {
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
   info(path: string): PathInfo
-  /** False if this user, or the file system, does not allow writing to a file, replacing it, or making files in a directory. */
+  /**
+   * False if this user, or the file system, does not allow writing to a file, replacing it, or making files in a
+   * directory.
+   */
   mayWrite(path: string): boolean
   /**
    * True if `path` leads to this very file. Cheap enough to be asked after every flush. `directory`: the

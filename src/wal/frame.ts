@@ -69,15 +69,6 @@ export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt
   return crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)
 }
 
-/** One operation of a frame, as positions in the buffer that holds it. Reused; read it at once. */
-export interface Operation {
-  kind: number
-  keyAt: number
-  keyLength: number
-  valueAt: number
-  valueLength: number
-}
-
 /**
  * Walks the operations of the frame at [at, at + length). Calls `visit` for each; throws
  * `CorruptError` if they do not fill the frame exactly, which a frame with a good CRC only shows if

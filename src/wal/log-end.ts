@@ -15,7 +15,7 @@ import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 const CHUNK_BYTES = 1024 * 1024
 
 /** What lies behind the last good frame. */
-export interface LogEnd {
+interface LogEnd {
   /** LSN behind the last good frame. */
   readonly lsn: Lsn
   /** Bytes of frames behind it that were begun, and never acknowledged. */

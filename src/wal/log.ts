@@ -44,7 +44,10 @@ const SPARE_PREFIX = 'spare-'
 const MAX_OPEN = 8
 /** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
 const FIRST_CAPACITY_BYTES = 1024 * 1024
-/** On a full disk a segment may be this short, if its first frame is not longer; what is shorter is only used if it is there. */
+/**
+ * On a full disk a segment may be this short, if its first frame is not longer; what is shorter is only used if it is
+ * there.
+ */
 const WORTHWHILE_BYTES = 64 * 1024
 /** What a clean close leaves of a segment: so entries can be deleted on a disk that is full when it is opened again. */
 const CLOSED_BYTES = 16 * 1024
@@ -60,7 +63,7 @@ export interface OpenSegment {
   readonly header: SegmentHeader
 }
 
-export interface LogOptions {
+interface LogOptions {
   readonly storage: Storage
   /** The directory of the segments. */
   readonly directory: string
@@ -171,8 +174,8 @@ export class Log {
   #newest = 0
 
   /**
-   * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. On a full
-   * disk it is shorter, or a spare; if not even `frameBytes` can be had, nothing is left of it. Everything
+   * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. On a
+   * full disk it is shorter, or a spare; if not even `frameBytes` can be had, nothing is left of it. Everything
    * appended before must be flushed. The append lock (or the sole use of the database) is held.
    */
   createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {

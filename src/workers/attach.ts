@@ -17,7 +17,7 @@ import { Lane } from './lane.js'
 const FIRST_PAUSE_MS = 1
 const LAST_PAUSE_MS = 20
 
-export interface Attached {
+interface Attached {
   readonly attachment: Attachment
   readonly recovery: RecoveryReport | undefined
 }

@@ -1,6 +1,6 @@
 // What a Database stands on: the engine of the calling thread, and the lanes of worker threads. It is apart from the
-// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the pool of threads
-// or a worker, leads back to it.
+// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the pool
+// of threads or a worker, leads back to it.
 import { LockedError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import { threadPool } from './thread-pool.js'

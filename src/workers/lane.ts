@@ -142,7 +142,10 @@ export class Lane {
     this.#bound.delete(thread)
   }
 
-  /** Waits until threads that let go of the database have done so, and gives all of them back. No tasks may be under way. */
+  /**
+   * Waits until threads that let go of the database have done so, and gives all of them back. No tasks may be under
+   * way.
+   */
   async close(): Promise<void> {
     this.#isClosed = true
     while (this.#pool.cancel(this)) this.#requested--

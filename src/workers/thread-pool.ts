@@ -11,7 +11,7 @@ import { WorkerThread } from './thread.js'
 /** Threads that each kind of work may have, over all databases; a database that may have more alone gets them. */
 export const THREADS_OF_A_KIND = 16
 /** A thread that has had nothing to do for so long ends. */
-export const IDLE_MS = 10_000
+const IDLE_MS = 10_000
 
 interface KindState {
   /** Threads in the hands of lanes of this kind, or on their way there. */
@@ -36,7 +36,10 @@ export class ThreadPool implements ThreadSource {
     this.#idleMs = idleMs
   }
 
-  /** Brings `lane` one more thread, with `take`, as soon as there is one; or tells it with `failed` why there will be none. */
+  /**
+   * Brings `lane` one more thread, with `take`, as soon as there is one; or tells it with `failed` why there will be
+   * none.
+   */
   request(lane: Lane): void {
     const kind = this.#kinds[lane.kind]
     if (kind.used < Math.max(THREADS_OF_A_KIND, lane.limit + 1)) {

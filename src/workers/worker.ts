@@ -14,7 +14,10 @@ import { posixStorage } from '../storage/posix.js'
 import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js'
 import { passTicket } from './append-order.js'
 
-/** What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended next. */
+/**
+ * What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended
+ * next.
+ */
 export interface WorkData {
   readonly options: EngineOptions
   readonly expected: ExpectedDatabase

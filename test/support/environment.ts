@@ -4,8 +4,8 @@
 // come of it: a value, or the code of an error. One with `goesOn` runs beside the steps after it and must come
 // to its result undisturbed when the row ends. To add a row, add one object to a table in this folder.
 import { expect } from 'chai'
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { spawn,spawnSync,type ChildProcess } from 'node:child_process'
+import { chmodSync,mkdirSync,mkdtempSync,realpathSync,rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OpenOptions } from '../../src/engine/options.js'
@@ -48,7 +48,7 @@ export interface Step {
 }
 
 /** Commands for the shell, run by whoever runs the tests, with $DB and $PLACE. */
-export interface Preparation {
+interface Preparation {
   readonly sh: string
 }
 
@@ -126,7 +126,7 @@ function start(place: string, path: string, step: Step): Running {
 }
 
 /** Carries out a row in a place of its own, and leaves nothing behind. */
-export async function carryOut(row: Row): Promise<void> {
+async function carryOut(row: Row): Promise<void> {
   const base = mkdtempSync(join(realpathSync(tmpdir()), 'mmapdb-place-'))
   chmodSync(base, 0o755)
   const place = join(base, 'place')

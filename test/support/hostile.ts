@@ -7,21 +7,20 @@
 //
 // Files lie in memory, which makes whole sweeps possible. `writeOut` brings them to disk for tests of
 // the command line and of the kernel's part.
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { mkdirSync,writeFileSync } from 'node:fs'
+import { basename,join } from 'node:path'
 import { expect } from 'chai'
 import { MemoryStorage } from '../../crash-tests/fuzz/memory-storage.js'
-import { headerDamage, type DataFile } from '../../src/inspect/offline-files.js'
-import { newState, STATE } from '../../src/engine/shared/control.js'
+import { headerDamage,type DataFile } from '../../src/inspect/offline-files.js'
 import { Engine } from '../../src/engine/engine.js'
 import { findHeader } from '../../src/engine/lifecycle/find-header.js'
 import { readFreeList } from '../../src/engine/space/free-list.js'
 import { eachSlot } from '../../src/engine/format/runs.js'
 import type { Key } from '../../src/encoding/keys.js'
-import { SLOT, SLOT_BYTES } from '../../src/engine/format/layout.js'
-import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
+import { SLOT,SLOT_BYTES } from '../../src/engine/format/layout.js'
+import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
-import { CorruptError, MmapdbError } from '../../src/errors.js'
+import { CorruptError,MmapdbError } from '../../src/errors.js'
 import { crc32c } from '../../src/encoding/crc32c.js'
 import { segmentStart } from '../../src/wal/segment.js'
 import { TINY } from './engine.js'
@@ -32,9 +31,9 @@ export { randomFrom, TINY } from './engine.js'
 /** The whole of each sweep instead of a sample; minutes instead of seconds. */
 export const FULL = process.env['MMAPDB_HOSTILE'] === 'full'
 
-export type Model = ReadonlyMap<Key, Buffer>
+type Model = ReadonlyMap<Key, Buffer>
 
-export interface Moment {
+interface Moment {
   readonly storage: MemoryStorage
   readonly model: Model
 }
@@ -51,12 +50,12 @@ export const DATA = '/db/data'
 
 export const openIn = (storage: MemoryStorage, options: OpenOptions = {}): Engine =>
   Engine.open(resolveOptions(DB, { ...TINY, ...options }), storage)
-export const inspectIn = (storage: MemoryStorage, options: OpenOptions = {}): Engine =>
+const inspectIn = (storage: MemoryStorage, options: OpenOptions = {}): Engine =>
   Engine.inspect(resolveOptions(DB, { ...TINY, ...options }), storage)
 
 const LONG = 'x'.repeat(300)
-export const keyOf = (i: number): string => `key ${String(i).padStart(3, '0')} ${LONG}`
-export const valueOf = (i: number, lengthBytes: number): Buffer => Buffer.alloc(lengthBytes, `${i};`)
+const keyOf = (i: number): string => `key ${String(i).padStart(3, '0')} ${LONG}`
+const valueOf = (i: number, lengthBytes: number): Buffer => Buffer.alloc(lengthBytes, `${i};`)
 
 /**
  * A database of some 64 slots, three levels high, with values that overflow, a free list, two
@@ -189,14 +188,9 @@ export function writeOut(storage: MemoryStorage, to: string): void {
   for (const [path, bytes] of storage.files()) writeFileSync(join(to, path.slice(DB.length)), bytes)
 }
 
-export function stateOf(engine: Engine): Float64Array {
-  return engine.parts.control.readState(newState())
-}
-export { STATE }
-
 // ---- the oracle --------------------------------------------------------------------------------
 
-export interface Verdict {
+interface Verdict {
   /** Why it could not be opened, or what the first read that threw said. */
   readonly error: MmapdbError | undefined
   readonly opened: boolean
@@ -296,7 +290,7 @@ export function examineOpen(
 
 const isAssertion = (error: unknown): boolean => error instanceof Error && error.name === 'AssertionError'
 
-export function expectTyped(error: unknown, codes: readonly string[], what: string): void {
+function expectTyped(error: unknown, codes: readonly string[], what: string): void {
   if (isAssertion(error)) throw error
   if (!(error instanceof MmapdbError)) throw new Error(`${what} threw ${String(error)}`, { cause: error })
   expect(codes, `${what}: ${error.message}`).to.include(error.code)
@@ -369,7 +363,7 @@ export function examineLoosely(
   }
 }
 
-export const OPENING_CODES = [
+const OPENING_CODES = [
   'ERR_MMAPDB_CORRUPT',
   'ERR_MMAPDB_NOT_A_DATABASE',
   'ERR_MMAPDB_VERSION',

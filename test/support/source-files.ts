@@ -1,6 +1,7 @@
-// The project's TypeScript as the compiler parses it: who imports what from whom, what is exported, how long things are.
-import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+// The project's TypeScript as the compiler parses it: who imports what from whom, what is exported, how long things
+// are.
+import { readdirSync,readFileSync } from 'node:fs'
+import { dirname,join,relative } from 'node:path'
 import ts from 'typescript'
 import { inPackage } from '../../src/package-root.js'
 
@@ -14,11 +15,12 @@ export interface SourceFile {
   readonly functions: readonly { readonly name: string; readonly lines: number }[]
 }
 
-export interface Import {
+interface Import {
   /** As `SourceFile.name`. */
   readonly from: string
-  /** Empty for `import * as` and for `import()`. */
   readonly names: readonly string[]
+  /** By `import * as` or `import()`, as a worker's file, or for what it does. */
+  readonly isWhole: boolean
 }
 
 const ROOT = inPackage('.')
@@ -41,18 +43,23 @@ function parse(path: string): SourceFile {
   const functions: { name: string; lines: number }[] = []
   const target = (specifier: string): string =>
     relative(ROOT, join(ROOT, dirname(path), specifier)).replace(/\.js$/, '')
+  const imported = (specifier: string, names: readonly string[]): Import => ({
+    from: target(specifier),
+    names,
+    isWhole: names.length === 0,
+  })
   const lineOf = (at: number): number => source.getLineAndCharacterOfPosition(at).line
 
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) || (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined)) {
       const { text: specifier } = node.moduleSpecifier as ts.StringLiteral
-      if (specifier.startsWith('.')) imports.push({ from: target(specifier), names: namesOf(node) })
+      if (specifier.startsWith('.')) imports.push(imported(specifier, namesOf(node)))
     } else if (
       ts.isCallExpression(node) &&
       node.expression.kind === ts.SyntaxKind.ImportKeyword &&
       ts.isStringLiteral(node.arguments[0]!)
     ) {
-      if (node.arguments[0].text.startsWith('.')) imports.push({ from: target(node.arguments[0].text), names: [] })
+      if (node.arguments[0].text.startsWith('.')) imports.push(imported(node.arguments[0].text, []))
     }
     if (ts.canHaveModifiers(node) && ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword))
       exports.push(...declared(node))

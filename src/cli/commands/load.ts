@@ -1,16 +1,15 @@
 // mmapdb load: writes many records from many threads and processes at once, says how fast that went,
 // and reads every one of them back.
+import type { Checked, LoadOptions } from '../load/job.js'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { closeSync, openSync, statSync, writeSync } from 'node:fs'
 import { FullError, InvalidError } from '../../errors.js'
-import type { Engine } from '../../engine/engine.js'
 import type { OpenOptions } from '../../engine/options.js'
-import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/codec.js'
+import { DEFAULT_ENCODING } from '../../encoding/values/codec.js'
 import { engineOptions, globalsOf, openToWrite, valueEncodingOption, whole, type Globals } from '../shared/context.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { BIG_INTEGERS, type BigIntegers } from '../shared/json-text.js'
-import type { InputFormat } from '../load/input.js'
+import { BIG_INTEGERS } from '../shared/json-text.js'
 import type { Executor } from '../load/executors.js'
 import type { LoadPlan } from '../load/plan.js'
 import { printable } from '../shared/notation.js'
@@ -18,28 +17,6 @@ import { nothingLine, reportLines, type LoadReport } from '../load/report.js'
 import { plural, print, tell } from '../shared/output.js'
 import { MAX_SYNTHETIC_OPS } from '../load/synthetic-records.js'
 import { columnsOf } from '../shared/terminal.js'
-
-export interface LoadOptions {
-  readonly ops?: number
-  readonly workers: number
-  readonly processes?: number
-  readonly batch?: number
-  readonly valueSize: number
-  readonly seed: number
-  readonly input?: string
-  readonly format?: InputFormat
-  readonly encoding: string
-  readonly bigIntegers: BigIntegers
-  readonly keyField?: string
-  readonly onError: 'stop' | 'skip'
-  readonly verify: boolean
-  readonly ackLog?: string
-  readonly force?: boolean
-  readonly valueEncoding?: ValueEncoding
-  readonly checkpointBytes?: number
-  readonly segmentBytes?: number
-  readonly helper?: boolean
-}
 
 const DEFAULT_OPS = 10_000
 const INPUT_BATCH = 1000
@@ -138,45 +115,10 @@ function fieldPath(text: string): string {
   return text
 }
 
-/** What is known when the writing is over, however it ended. */
-export interface Written {
-  readonly operations: number
-  /** Operations of which it is not known whether they take effect. */
-  readonly unknown: number
-  readonly skipped: number
-  readonly commits: number
-  readonly latencies: import('../load/latency.js').Latencies
-  /** The first thing that went wrong. */
-  readonly error: Error | undefined
-}
-
-export interface Checked {
-  readonly checked: number
-  readonly lost: number
-  readonly examples: string[]
-}
-
-/** A kind of load: how it writes and how it reads back. */
-export interface Job {
-  write(executor: Executor): Promise<Written>
-  check(threads: import('../load/executors.js').ThreadExecutor): Promise<Checked>
-}
-
-export interface JobContext {
-  readonly options: LoadOptions
-  readonly plan: LoadPlan
-  readonly engine: Engine
-  readonly silent: boolean
-  readonly warn: (message: string) => void
-  readonly interrupted: () => boolean
-  /** Aborted on Ctrl-C: waiting for more input ends. */
-  readonly signal: AbortSignal
-}
-
 async function load(options: LoadOptions, globals: Globals): Promise<void> {
   const { ThreadExecutor, ProcessExecutor } = await import('../load/executors.js')
   const fromInput = options.input !== undefined
-  const valueEncoding = options.valueEncoding ?? encodingInHeader(globals.db) ?? DEFAULT_ENCODING
+  const valueEncoding = options.valueEncoding ?? encodingInHeader(engineOptions(globals.db)) ?? DEFAULT_ENCODING
   const engineChoice: OpenOptions = {
     valueEncoding,
     ...(options.checkpointBytes === undefined ? {} : { checkpointBytes: options.checkpointBytes }),

@@ -10,6 +10,7 @@ import {
   using,
   valueEncodingOption,
   type KeyOptions,
+  engineOptions,
 } from '../shared/context.js'
 import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/codec.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
@@ -43,7 +44,7 @@ ${NOTATION_HELP}`,
       const { db, json } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
       const given = valueText === '-' ? await readStdin() : valueText
-      const valueEncoding = options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING
+      const valueEncoding = options.valueEncoding ?? encodingInHeader(engineOptions(db)) ?? DEFAULT_ENCODING
       const value = valueOf(given, valueEncoding, options.jsonValue ?? false)
       const version = await using(openToWrite(db, { valueEncoding }), (engine) => {
         engine.put(key, value)

@@ -26,7 +26,7 @@ import {
   type ValueCodec,
   type ValueEncoding,
 } from '../../encoding/values/codec.js'
-import { attempt, globalsOf, valueEncodingOption, whole } from '../shared/context.js'
+import { attempt, globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { slotBytes, withFile, type DataFile } from '../../inspect/offline-files.js'
 import { plain, plainKey, preview, printable, showKey } from '../shared/notation.js'
@@ -60,7 +60,7 @@ kind that most of them are, or ! if any is damaged.`,
     )
     .action(async (slotNo: number | undefined, options: SlotsOptions, command: Command) => {
       const { db, json } = globalsOf(command)
-      const { text, damaged } = withFile(db, (file) =>
+      const { text, damaged } = withFile(engineOptions(db), (file) =>
         slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json),
       )
       await print(text)

@@ -4,7 +4,7 @@ import { Command } from 'commander'
 import { LockedError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
 import { verify, type VerifyReport } from '../../maintenance/verify.js'
-import { globalsOf, openToInspect, openToRead, using } from '../shared/context.js'
+import { globalsOf, openToInspect, openToRead, using, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { headerDamage, isInUse, withFile } from '../../inspect/offline-files.js'
 import { print } from '../shared/output.js'
@@ -23,7 +23,7 @@ the log is not damage. Nothing is changed: "mmapdb recover" does that.`,
       const { db, json, quiet } = globalsOf(command)
       const tree = (await verifyAlone(db)) ?? (await using(openToRead(db), verify))
       // The other copies of the header: one is enough to open, and the loss of one is damage nevertheless.
-      const headers = withFile(db, headerDamage)
+      const headers = withFile(engineOptions(db), headerDamage)
       const report: VerifyReport = {
         ...tree,
         ok: tree.ok && headers.length === 0,

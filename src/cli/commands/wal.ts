@@ -12,7 +12,7 @@ import { Log } from '../../wal/log.js'
 import { lsnToHex, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { segmentName } from '../../wal/segment.js'
-import { attempt, globalsOf, valueEncodingOption, whole } from '../shared/context.js'
+import { attempt, globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { checkThere, encodingInHeader, isInUse } from '../../inspect/offline-files.js'
 import { plain, plainKey, preview, showKey } from '../shared/notation.js'
@@ -88,7 +88,7 @@ async function list(db: string, options: WalOptions, json: boolean, lines: Lines
       )
     const range = rangeOf(options, starts)
     const codec = options.ops
-      ? valueCodec(options.valueEncoding ?? encodingInHeader(db) ?? DEFAULT_ENCODING)
+      ? valueCodec(options.valueEncoding ?? encodingInHeader(engineOptions(db)) ?? DEFAULT_ENCODING)
       : undefined
     let shown = 0
     let left = 0

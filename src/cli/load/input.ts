@@ -4,25 +4,7 @@ import type { BigIntegers } from '../shared/json-text.js'
 import { jsonArray, ndjson } from './json.js'
 import { separated } from './separated.js'
 
-export type InputFormat = 'ndjson' | 'json' | 'csv' | 'tsv'
-
-export interface Good {
-  /** Position among all records of the input, bad ones included, from 1. */
-  readonly number: number
-  /** Line that it begins in, from 1. */
-  readonly line: number
-  readonly value: unknown
-}
-
-export interface Bad {
-  readonly number: number
-  /** Where and why, for people: "line 3, column 7: ...". */
-  readonly why: string
-  /** Nothing behind it can be read. */
-  readonly final?: boolean
-}
-
-export type Item = Good | Bad
+import type { InputFormat, Item } from './item.js'
 
 export const readItems = (
   source: AsyncIterable<Buffer>,

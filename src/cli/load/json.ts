@@ -1,9 +1,9 @@
 // Records in JSON: one value per line, or the elements of an array. Numbers are kept, or refused by name.
 import { isUtf8 } from 'node:buffer'
 import { NumberError, parseJson, type BigIntegers } from '../shared/json-text.js'
-import type { Bad, Item } from './input.js'
 import { printable } from '../shared/notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
+import type { Bad, Item } from './item.js'
 
 /** The value of a record whose bytes begin in `line`, or why there is none. */
 function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { value: unknown } | { why: string } {

@@ -8,13 +8,13 @@ const INTERVAL_MS = 100
 /** Without a known end: a line this often. */
 const LINE_EVERY_MS = 5000
 
-export interface Progress {
+interface Progress {
   /** `isDone`: the end was reached. */
   stop(isDone?: boolean): void
 }
 
 /** Where things stand: how much of `total` is done, and the operations to show. */
-export interface ProgressState {
+interface ProgressState {
   readonly done: number
   readonly operations: number
 }

@@ -7,15 +7,16 @@ import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding
 import { valueCodec } from '../../encoding/values/codec.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import { Latencies } from './latency.js'
-import { readItems, type Good } from './input.js'
+import { readItems } from './input.js'
 import { checkEncoding, sourceOf } from './source.js'
-import type { Checked, Job, JobContext, Written } from '../commands/load.js'
 import type { ThreadExecutor, Executor } from './executors.js'
 import { showKey } from '../shared/notation.js'
 import { number, plural } from '../shared/output.js'
 import { startProgress } from './progress.js'
 import { checkRoom, entryBytes } from './room.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
+import type { Checked, Job, JobContext, Written } from './job.js'
+import { type Good } from './item.js'
 
 /** A frame is sent off at this size, however few records it holds. */
 const FRAME_BYTES = 4 * 1024 * 1024

@@ -1,8 +1,8 @@
 // Records in CSV or TSV: a header line, then one record per line or, with quotes, several lines.
 import { isUtf8 } from 'node:buffer'
 import { parse as csvParser, type CsvError } from 'csv-parse'
-import type { Item } from './input.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, newlines, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
+import type { Item } from './item.js'
 
 export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 'tsv'): AsyncGenerator<Item[]> {
   let items: Item[] = []

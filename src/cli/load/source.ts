@@ -3,15 +3,16 @@
 import { createReadStream, statSync, type Stats } from 'node:fs'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { InvalidError } from '../../errors.js'
-import { formatOf, type InputFormat } from './input.js'
+import { formatOf } from './input.js'
+import { type InputFormat } from './item.js'
 
 const CHUNK_BYTES = 256 * 1024
 /** What comes from a pipe is checked whole before anything is written if it is not longer than this. */
 const HELD_BYTES = 64 * 1024 * 1024
 
-export type Chunks = AsyncIterable<Buffer>
+type Chunks = AsyncIterable<Buffer>
 
-export interface Source {
+interface Source {
   readonly name: string
   readonly format: InputFormat
   /** Undefined if it cannot be known, and the input cannot be read a second time. */
@@ -132,7 +133,10 @@ export function checkEncoding(encoding: string): void {
   }
 }
 
-/** Chunks in UTF-8 (if that is what they are said to be: whether they are is left to the reader), without a byte order mark. */
+/**
+ * Chunks in UTF-8 (if that is what they are said to be: whether they are is left to the reader), without a byte order
+ * mark.
+ */
 async function* textOf(chunks: AsyncIterable<Buffer>, name: string, encoding: string): AsyncGenerator<Buffer> {
   if (!UTF8.test(encoding)) {
     const decoder = new TextDecoder(encoding, { fatal: true })

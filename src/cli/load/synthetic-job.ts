@@ -3,7 +3,6 @@
 import { fromErrorMessage, InvalidError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
 import { Latencies } from './latency.js'
-import type { Checked, Job, JobContext, Written } from '../commands/load.js'
 import type { ThreadExecutor, Executor } from './executors.js'
 import type { Part } from './plan.js'
 import { bytes } from '../shared/output.js'
@@ -11,6 +10,7 @@ import { startProgress } from './progress.js'
 import { checkRoom, entryBytes } from './room.js'
 import { syntheticKey } from './synthetic-records.js'
 import { MAX_FRAME_BYTES } from '../../limits.js'
+import type { Checked, Job, JobContext, Written } from './job.js'
 
 const KEY_BYTES = syntheticKey(0).length + 1
 /** What an encoding puts before text or bytes, at least. */

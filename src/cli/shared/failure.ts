@@ -28,7 +28,7 @@ export class OutputError extends Error {
   readonly code = 'ERR_MMAPDB_IO'
 }
 
-export interface Failure {
+interface Failure {
   readonly code: string
   readonly message: string
   readonly exitCode: number
@@ -46,7 +46,7 @@ const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
   EISDIR: 'ERR_MMAPDB_INVALID',
 }
 
-export function failureOf(error: unknown): Failure {
+function failureOf(error: unknown): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
   if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
   if (error instanceof ProcessError || error instanceof OutputError)

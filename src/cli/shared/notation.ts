@@ -8,8 +8,9 @@
 //   {"$regexp":[source,flags,lastIndex]} {"$holes":[length,[[index,element],...]]}   anywhere in a value
 //   {"$object":{...}}                    an object that would be taken for one of these
 //
-// What is printed can be given back: with --json as it stands, without it whatever is not a plain string. But for errors,
-// which are printed as text, and for what tells objects of one kind apart: bytes come back as a Buffer, objects with a prototype.
+// What is printed can be given back: with --json as it stands, without it whatever is not a plain string. But for
+// errors, which are printed as text, and for what tells objects of one kind apart: bytes come back as a Buffer,
+// objects with a prototype.
 import { randomUUID } from 'node:crypto'
 import { InvalidError } from '../../errors.js'
 import type { Key, KeyPart } from '../../encoding/keys.js'

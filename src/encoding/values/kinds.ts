@@ -5,7 +5,10 @@ import { inspect } from 'node:util'
 
 const nativeSource = /^function (\w+)\(\) \{ \[native code\] \}$/
 
-/** The name of the built-in class that `prototype` belongs to, of whichever realm; undefined if it is no such prototype. */
+/**
+ * The name of the built-in class that `prototype` belongs to, of whichever realm; undefined if it is no such
+ * prototype.
+ */
 export function builtInName(prototype: object): string | undefined {
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
   return typeof constructor === 'function'
@@ -14,7 +17,7 @@ export function builtInName(prototype: object): string | undefined {
 }
 
 /** True if `value` is of the built-in class `name` itself, not of a subclass. */
-export const isExactly = (value: object, name: string): boolean => {
+const isExactly = (value: object, name: string): boolean => {
   const prototype = Object.getPrototypeOf(value) as object | null
   return prototype !== null && builtInName(prototype) === name
 }

@@ -60,7 +60,7 @@ export const ERRORS = {
   TypeError,
   URIError,
 } as const
-export type ErrorName = keyof typeof ERRORS
+type ErrorName = keyof typeof ERRORS
 export const isErrorName = (name: unknown): name is ErrorName => typeof name === 'string' && Object.hasOwn(ERRORS, name)
 
 /** Fields of an error that are not enumerable where the language sets them. */

@@ -9,7 +9,7 @@ export const MAX_DEPTH = 1000
 /** A field by its name, an element by its number, or how else to come by it: `.get("x")`. */
 export type Step = string | number | { readonly text: string }
 
-export class Refusal extends Error {
+class Refusal extends Error {
   /** From the outside in. */
   readonly steps: Step[] = []
 

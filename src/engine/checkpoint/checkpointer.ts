@@ -40,7 +40,7 @@ import { assertDataInPlace } from '../shared/files-in-place.js'
 import { growDataFile } from '../space/growth.js'
 import { FORMAT_VERSION, type Header } from '../format/header.js'
 import { writeHeaders } from '../format/header-slots.js'
-import { TYPE, type SlotNo } from '../format/layout.js'
+import { typeAt, type SlotNo } from '../format/layout.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { Node } from '../format/node.js'
 import { underAppendLock, underLeaderLock, type SharedLockParts } from '../shared/writer-locks.js'
@@ -50,7 +50,7 @@ import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { slotLsn, sealSlot } from '../format/slot-damage.js'
 
-export interface CheckpointParts extends SharedLockParts {
+interface CheckpointParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
@@ -71,7 +71,7 @@ export interface CheckpointReport {
   readonly segmentsReleased: number
 }
 
-export interface CheckpointRequest {
+interface CheckpointRequest {
   /** Wait for a checkpoint that somebody else is making, and make another. */
   readonly wait: boolean
   /** Leave the free slots at the end of the file out of the header: only for a closer who is alone. */
@@ -239,7 +239,7 @@ export class Checkpointer {
     const hasOverflows = state[STATE.OVERFLOWS]! > 0
     const visit = (slot: SlotNo, level: number): void => {
       if (!control.mayBeUnsealed(slot)) return
-      checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      checker.require(slot, typeAt(level), level)
       if (!madeSince(slot)) return
       const node = new Node().at(space, slot)
       const count = node.count

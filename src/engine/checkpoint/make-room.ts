@@ -16,7 +16,7 @@ import type { Checkpointer } from './checkpointer.js'
 /** How often others may be faster to take what room was made. */
 const TRIES = 3
 
-export interface RoomParts {
+interface RoomParts {
   readonly committer: Committer
   readonly checkpointer: Checkpointer
   readonly log: Log

@@ -7,7 +7,7 @@ import type { Lsn } from '../../wal/lsn.js'
 import { newFrame } from '../../wal/frame-builder.js'
 
 /** Writes of a frame that went into the log together, as a frame of their own. */
-export interface Part {
+interface Part {
   readonly first: number
   readonly count: number
   readonly lsn: Lsn

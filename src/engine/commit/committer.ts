@@ -79,7 +79,7 @@ import { MAX_KEY_BYTES } from '../../limits.js'
 /** Groups that a leader commits before it lets somebody else lead. */
 const MAX_ROUNDS = 4
 
-export interface CommitParts extends SharedLockParts {
+interface CommitParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator

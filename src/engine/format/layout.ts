@@ -41,6 +41,8 @@ export type SlotNo = number & { readonly [brand]: 'SlotNo' }
 export const HEADER_SLOTS = 4
 
 export const TYPE = { UNUSED: 0, HEADER: 1, BRANCH: 2, LEAF: 3, OVERFLOW: 4, FREE_LIST: 5 } as const
+/** Of a node of the tree. */
+export const typeAt = (level: number): number => (level === 0 ? TYPE.LEAF : TYPE.BRANCH)
 export const TYPE_NAMES = ['unused', 'header', 'branch', 'leaf', 'overflow', 'free list'] as const
 
 export const SLOT = {
@@ -75,7 +77,7 @@ export const OVERFLOW_FLAG = 0x8000
 export const LEAF_CELL_HEADER = 8
 export const OVERFLOW_POINTER_BYTES = 12
 /** An entry and its cell may take this much of a leaf; a longer value goes to overflow slots. */
-export const MAX_INLINE_BYTES = Math.floor(SLOT_BODY_BYTES / 4)
+const MAX_INLINE_BYTES = Math.floor(SLOT_BODY_BYTES / 4)
 
 /** A leaf keeps a value of this length beside its key. */
 export const isInline = (keyLength: number, valueLength: number): boolean =>

@@ -294,7 +294,7 @@ export class Node {
 export const even = (n: number): number => (n + 1) & ~1
 
 /** Copies a few hundred bytes; faster than `set` and `subarray`, which allocate. */
-export function copyBytes(from: Uint8Array, fromAt: number, to: Uint8Array, toAt: number, length: number): void {
+function copyBytes(from: Uint8Array, fromAt: number, to: Uint8Array, toAt: number, length: number): void {
   if (from === to) {
     to.copyWithin(toAt, fromAt, fromAt + length)
   } else if (length < 64) {

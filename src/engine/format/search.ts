@@ -55,7 +55,7 @@ export function commonPrefix(
  * entry; `keySkip`: bytes of a cell before its key. Returns its index, or ~index of the first
  * entry above it. Right only if the key begins with the slot's common prefix: see `prefixOrder`.
  */
-export function findEntry(
+function findEntry(
   u8: Uint8Array,
   u16: Uint16Array,
   i32: Int32Array,
@@ -96,7 +96,7 @@ export function findEntry(
  * Where `key` stands relative to the common prefix of the slot's compared keys: 0 if it begins
  * with it, below 0 if the key is below all of them, above 0 if above. `sample`: one of them.
  */
-export function prefixOrder(
+function prefixOrder(
   u8: Uint8Array,
   u16: Uint16Array,
   i32: Int32Array,

@@ -31,7 +31,7 @@ export const damagedError = (slot: number, why: string): CorruptError =>
   new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${ADVICE}`, { slotNo: slot })
 
 /** CRC-32C of a slot as it should stand in its first four bytes. */
-export function slotCrc(space: SlotSpace, slot: number): number {
+function slotCrc(space: SlotSpace, slot: number): number {
   const base = space.byteOf(slot)
   return crc32c(space.buffers[space.windowOf(slot)]!.subarray(base + SLOT.TYPE, base + SLOT_BYTES))
 }

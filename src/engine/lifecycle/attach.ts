@@ -17,7 +17,10 @@ export function isFirstOpener({ locks, isPrivate, isOnlooker }: OpenedFiles): bo
   throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
 }
 
-/** The `control` of those who have the database open. Undefined if they ended this moment: then this is the first opener. */
+/**
+ * The `control` of those who have the database open. Undefined if they ended this moment: then this is the first
+ * opener.
+ */
 export function joinOthers(
   { storage, paths, locks, region, isOnlooker }: OpenedFiles,
   cleanup: Cleanup,

@@ -1,7 +1,7 @@
 // Letting go of a database. The last to do so, of all threads and processes, makes a checkpoint and cuts the data file
-// back to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached lock,
-// so nobody comes meanwhile. A crash at any step leaves what recovery replays: nothing is cut before the checkpoint that
-// does without it is on disk.
+// back to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached
+// lock, so nobody comes meanwhile. A crash at any step leaves what recovery replays: nothing is cut before the
+// checkpoint that does without it is on disk.
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { guarded, typedError } from '../../storage/errors.js'
@@ -25,7 +25,10 @@ import { FrameBuilder } from '../../wal/frame-builder.js'
 /** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
 const TRIM_PASSES = 3
 
-/** Gives everything back. `finish`: do what the last closer does, if this is the last. Throws what it meets; closed all the same. */
+/**
+ * Gives everything back. `finish`: do what the last closer does, if this is the last. Throws what it meets; closed
+ * all the same.
+ */
 export function closeParts(parts: EngineParts, finish: boolean): void {
   const { openState, pins, log, controlRegion, dataRegion, dataFile, home } = parts
   if (openState.isClosed) return

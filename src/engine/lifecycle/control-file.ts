@@ -1,7 +1,7 @@
 // Where `control` lies: in a file of that name, or, if the disk has no room for it, in the memory of the process
 // that came first. Then its threads share it as they would the file, and other processes are told to stay out.
-// How they know: everybody who has it open in memory holds a lock byte that says so. The life (life.ts) tells this memory from what an earlier one
-// has left in the process.
+// How they know: everybody who has it open in memory holds a lock byte that says so. The life (life.ts) tells this
+// memory from what an earlier one has left in the process.
 import { CorruptError, FullError } from '../../errors.js'
 import { isFullDisk, typedError } from '../../storage/errors.js'
 import { StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'
@@ -27,7 +27,9 @@ class ElsewhereError extends FullError {
   }
 }
 
-/** Bytes of `control` to begin with: where growing it in small steps met a full disk, slots would be lost (rings.ts). */
+/**
+ * Bytes of `control` to begin with: where growing it in small steps met a full disk, slots would be lost (rings.ts).
+ */
 export function sizeOfControl(header: Header, dataBytes: number): number {
   const slots = Math.min(header.nextSlot, dataBytes / SLOT_BYTES)
   return Control.endOfBitmap(slots) + ringBytes(Math.min(header.freeListSlots * RUNS_PER_SLOT, slots))

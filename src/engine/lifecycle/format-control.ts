@@ -10,14 +10,17 @@ import type { Allocator } from '../space/allocator.js'
 import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
-export interface FormatParts {
+interface FormatParts {
   readonly control: Control
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly checker: SlotChecker
 }
 
-/** Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the tree. */
+/**
+ * Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the
+ * tree.
+ */
 export function formatControl({ control, space, allocator, checker }: FormatParts, header: Header): Damage | undefined {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   if (header.nextSlot > sizeSlots) {

@@ -16,7 +16,7 @@ import { noDatabase } from './home-directory.js'
 /** Openings that may find that the file is being replaced, until one gives up. */
 const MAX_TRIES = 5
 
-export interface DataFileRequest {
+interface DataFileRequest {
   readonly path: string
   readonly region: RegionOptions
   /** The file that it must be. */
@@ -66,7 +66,10 @@ function tryToOpen(
   }
 }
 
-/** Throws if the file has another name: what is written by one of them changes what the other stands for, without its log. */
+/**
+ * Throws if the file has another name: what is written by one of them changes what the other stands for, without its
+ * log.
+ */
 export function refuseHardLinks(storage: Storage, path: string): void {
   const { links } = storage.info(path)
   if (links === undefined || links <= 1) return

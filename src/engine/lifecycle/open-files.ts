@@ -20,7 +20,7 @@ import { openDataFile } from './open-data-file.js'
 import { checkPath, databasePaths, mayWriteAll, type DatabasePaths } from './paths.js'
 
 /** What a database is opened for: whatever its options and this user's rights allow, or less. */
-export type Purpose = 'as it may be' | 'reading' | 'inspecting'
+type Purpose = 'as it may be' | 'reading' | 'inspecting'
 
 export interface OpenRequest {
   readonly options: EngineOptions

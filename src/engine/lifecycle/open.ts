@@ -36,7 +36,7 @@ import { isQuickToOpen } from './paths.js'
 import { recoverDatabase } from './recover-database.js'
 import type { RecoveryReport } from './recovery.js'
 
-export interface Opened {
+interface Opened {
   readonly parts: EngineParts
   /** What came of recovery, if this was the first opener. */
   readonly recovery: RecoveryReport | undefined

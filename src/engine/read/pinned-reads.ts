@@ -11,7 +11,7 @@ import type { TreeReader } from '../tree/reader.js'
 import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range-iterator.js'
 import { EngineSnapshot } from './snapshot.js'
 
-export interface PinnedReadParts {
+interface PinnedReadParts {
   readonly openState: OpenState
   readonly storage: Storage
   readonly reader: TreeReader

@@ -1,5 +1,5 @@
-// Reads of single keys, and of lists of them: the newest tree, under a pin that this thread keeps for them. A read costs
-// the way down the tree and the decoding of the value; it takes no lock and allocates nothing but the value.
+// Reads of single keys, and of lists of them: the newest tree, under a pin that this thread keeps for them. A read
+// costs the way down the tree and the decoding of the value; it takes no lock and allocates nothing but the value.
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, type Key } from '../../encoding/keys.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
@@ -15,12 +15,14 @@ import type { TreeReader } from '../tree/reader.js'
 import type { PinnedReads } from './pinned-reads.js'
 import { EngineSnapshot, type Entry, type Wanted } from './snapshot.js'
 
-/** Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next. */
+/**
+ * Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next.
+ */
 const MAX_GLIMPSES = 10_000
 const MAX_ONLOOKER_GLIMPSES = 3
 const GLIMPSES_BETWEEN_TRIES = 256
 
-export interface PointReadParts {
+interface PointReadParts {
   readonly openState: OpenState
   readonly control: Control
   readonly space: SlotSpace
@@ -186,7 +188,8 @@ export class PointReads {
 
   /**
    * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
-   * published in the meantime. Throws `TooManyReadersError` if it never comes to that. An onlooker pins it by a lock then.
+   * published in the meantime. Throws `TooManyReadersError` if it never comes to that. An onlooker pins it by a lock
+   * then.
    */
   #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
     const { control, pins, isOnlooker } = this.#parts

@@ -45,8 +45,8 @@ import { AppendState, newAppendFields } from '../../wal/append-state.js'
 import { FlushFailure } from '../../wal/flush.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
-export const CONTROL_MAGIC = 0x4c54434d
-export const CONTROL_VERSION = 6
+const CONTROL_MAGIC = 0x4c54434d
+const CONTROL_VERSION = 6
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** No `control` is longer. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -142,14 +142,14 @@ export const STATE = {
   /** Slots at the head of the ring of held ones that are due to be looked at again. */
   PINNED_DUE: 50,
 } as const
-export const STATE_FIELDS = 51
+const STATE_FIELDS = 51
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
 
 const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
 
-export interface Failure {
+interface Failure {
   readonly code: MmapdbErrorCode
   readonly message: string
   readonly lsn: number

@@ -13,7 +13,7 @@ const SEGMENT_IS_SAVED =
   'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
 export const RESTORED = 'Close the database everywhere before anything is put in its place; then open it again.'
 
-export interface FilesParts {
+interface FilesParts {
   readonly control: Control
   readonly log: Log
   readonly space: SlotSpace

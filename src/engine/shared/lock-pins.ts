@@ -18,7 +18,7 @@ import { expiredError } from './read-guard.js'
 import type { SharablePin, PinSource } from './shared-pins.js'
 import { LOCK } from './lock-bytes.js'
 
-export type LockPinKind = 'endable' | 'firm'
+type LockPinKind = 'endable' | 'firm'
 
 const byteOf = (lsn: number, kind: LockPinKind): number => LOCK.LSN_PINS + 2 * lsn + (kind === 'firm' ? 1 : 0)
 

@@ -196,7 +196,10 @@ export class Pins {
     return true
   }
 
-  /** Reads, snapshots and iterators at this moment, of anybody; those that pin a tree by locks count as one for each tree. */
+  /**
+   * Reads, snapshots and iterators at this moment, of anybody; those that pin a tree by locks count as one for each
+   * tree.
+   */
   inUse(): number {
     const { i32, pinsUsed } = this.#control
     let n = 0

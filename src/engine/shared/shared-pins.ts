@@ -78,7 +78,10 @@ export class SharedPins {
     this.#pins = pins
   }
 
-  /** SharedPins the newest tree. Throws `TooManyReadersError` if there is no pin for it. `nowMs`: of the monotonic clock. */
+  /**
+   * SharedPins the newest tree. Throws `TooManyReadersError` if there is no pin for it. `nowMs`: of the monotonic
+   * clock.
+   */
   take(nowMs: number): PinShare {
     const newest = this.#newest
     if (newest !== undefined && newest.state[STATE.VISIBLE_LSN] === this.#control.visibleLsn() && !newest.pin.isExpired)

@@ -286,7 +286,10 @@ export class Allocator {
     s[STATE.PINNED_READERS] = readers
   }
 
-  /** Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the ring. */
+  /**
+   * Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the
+   * ring.
+   */
   #sweepPinned(most: number): void {
     const s = this.#state
     const rings = this.#rings

@@ -3,7 +3,7 @@
 // can have for the chain, even none, and lists the longest runs; the others are lost until it is derived anew.
 import { CorruptError } from '../../errors.js'
 import type { Header } from '../format/header.js'
-import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
 import { slotsIn, type Runs } from '../format/runs.js'
@@ -14,7 +14,10 @@ import { damagedError, slotLsn } from '../format/slot-damage.js'
 const RUN_BYTES = 8
 export const RUNS_PER_SLOT = Math.floor(SLOT_BODY_BYTES / RUN_BYTES)
 
-/** Slots that a chain needs to list so many runs, out of which its own slots are taken: each may leave two where one was. */
+/**
+ * Slots that a chain needs to list so many runs, out of which its own slots are taken: each may leave two where one
+ * was.
+ */
 export const freeListSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS_PER_SLOT - 1))
 
 /** Links `chain` together, empty, so that whoever finds its first slot finds all of it. */
@@ -84,7 +87,10 @@ export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: n
   return Float64Array.from(runs)
 }
 
-/** The free slots that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was written with it. */
+/**
+ * The free slots that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was
+ * written with it.
+ */
 export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
   const chain = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
   if (chain.length !== header.freeListSlots) {
@@ -117,7 +123,7 @@ export const lostSlots = (header: Header, free: Runs): number =>
   slotsIn(free)
 
 /** What it takes to find the free slots: a tree and where its file ends. */
-export type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
+type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
 
 /**
  * Makes the chain of `header` this process's own in a region that is private: whoever opens the database
@@ -151,7 +157,7 @@ export function deriveFreeList(
   const visit = (slot: SlotNo, level: number): void => {
     mark(slot)
     if (level === 0 && header.overflows === 0) return
-    checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    checker.require(slot, typeAt(level), level)
     const node = new Node().at(space, slot)
     for (let i = 0; i < node.count; i++) {
       if (level > 0) visit(node.child(i), level - 1)

@@ -14,7 +14,7 @@ export const INITIAL_SLOTS = (1024 * 1024) / SLOT_BYTES
 const STEP_SLOTS = (1024 * 1024 * 1024) / SLOT_BYTES
 
 /** Slots that a file of `current` slots should grow to so as to hold `needed`. */
-export function grownSlots(current: number, needed: number): number {
+function grownSlots(current: number, needed: number): number {
   let slots = Math.max(current, INITIAL_SLOTS)
   while (slots < needed) slots = slots < STEP_SLOTS ? slots * 2 : slots + STEP_SLOTS
   return slots

@@ -15,7 +15,7 @@ import { isFullDisk } from '../../storage/errors.js'
 import { STATE, type Control, type StateFields } from '../shared/control.js'
 import type { SlotNo } from '../format/layout.js'
 
-export const RING_ENTRY_BYTES = 16
+const RING_ENTRY_BYTES = 16
 /** A page or more each, so that a full disk does not meet rings that have no room at all. */
 export const MIN_RING_ENTRIES = 512
 
@@ -172,7 +172,9 @@ export class Rings {
     return this.#state[ring + CAPACITY]! - (this.#state[ring + TAIL]! - this.#publishedHeads.get(ring)!)
   }
 
-  /** Enlarges a ring that is more than half full, so that the next group finds room. False if it had to and could not. */
+  /**
+   * Enlarges a ring that is more than half full, so that the next group finds room. False if it had to and could not.
+   */
   keepRoom(ring: Ring): boolean {
     return this.room(ring) * 2 >= this.#state[ring + CAPACITY]! || this.#enlarge(ring, 0)
   }

@@ -91,7 +91,9 @@ export class SlotChecker {
     return why !== undefined && this.isUnverified(slot) ? why : undefined
   }
 
-  /** True if `slot` lies in the file, says that it is this, and need not be verified: then it may be read where it is. */
+  /**
+   * True if `slot` lies in the file, says that it is this, and need not be verified: then it may be read where it is.
+   */
   isPlain(slot: number, type: number, level: number): boolean {
     return this.#isInFile(slot) && (this.#word(slot) & 0xffff) === kindWord(type, level) && !this.isUnverified(slot)
   }

@@ -5,7 +5,7 @@
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { usedSlots } from '../shared/tree-state.js'
-import { SLOT, TYPE, type SlotNo } from '../format/layout.js'
+import { SLOT, typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from '../space/overflow.js'
 import { checkLeafBounds } from './leaf-bounds.js'
@@ -49,7 +49,7 @@ export class Compactor {
   #visit(slot: SlotNo, level: number): SlotNo {
     // A leaf that stays need not even be read.
     if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
-    const isFirst = this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    const isFirst = this.#checker.require(slot, typeAt(level), level)
     let node = new Node().at(this.#space, slot)
     if (isFirst && level === 0) this.#accept(node)
     const count = node.count

@@ -2,7 +2,7 @@
 // that it names. One that may be expired is a `ReadGuard`: see read-guard.ts for what is done differently then.
 import { Control, STATE, type StateFields } from '../shared/control.js'
 import { isReachable, readStep, type ReadGuard } from '../shared/read-guard.js'
-import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { readOverflow, type OverflowPointer } from '../space/overflow.js'
 import { checkLeafBounds } from './leaf-bounds.js'
@@ -49,13 +49,13 @@ export class TreeReader {
       const window = slot >>> space.shift
       const base = (slot & space.mask) << 12
       const i32 = space.i32[window]
-      const kind = kindWord(level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      const kind = kindWord(typeAt(level), level)
       if (
         i32 === undefined ||
         (i32[(base + SLOT.TYPE) >> 2]! & 0xffff) !== kind ||
         (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0)
       ) {
-        if (this.checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level) && level === 0) {
+        if (this.checker.require(slot, typeAt(level), level) && level === 0) {
           new Cursor(this, state).checkPlaceOf(key, keyLength)
         }
         level++
@@ -100,7 +100,7 @@ export class TreeReader {
     const fileSlots = checker.fileSlots
     let slot = state[STATE.ROOT]!
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
-      const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+      const type = typeAt(level)
       let node = this.#view
       if (isReachable(slot, fileSlots) && checker.isPlain(slot, type, level)) node.at(space, slot as SlotNo)
       else {
@@ -253,7 +253,7 @@ export class Cursor {
 
   #enter(level: number, slot: number): Node {
     const { checker, space } = this.#reader
-    const type = level === 0 ? TYPE.LEAF : TYPE.BRANCH
+    const type = typeAt(level)
     if (this.#hold === undefined) {
       this.#isFirst = checker.require(slot, type, level)
       return (this.#path[level] ??= new Node()).at(space, slot as SlotNo)
@@ -424,7 +424,9 @@ export class Cursor {
     this.#askedAhead = n - 1
   }
 
-  /** Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified. */
+  /**
+   * Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified.
+   */
   #checkPlace(): void {
     const { checker } = this.#reader
     checkLeafBounds(checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)

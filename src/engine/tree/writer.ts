@@ -16,6 +16,7 @@ import {
   SLOT_BODY_BYTES,
   SLOT_BYTES,
   TYPE,
+  typeAt,
   type SlotNo,
 } from '../format/layout.js'
 import { even, Node } from '../format/node.js'
@@ -45,7 +46,10 @@ export class TreeWriter {
   /** The way from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
   readonly #path: Node[] = []
   readonly #taken = new Int32Array(MAX_HEIGHT)
-  /** The slot on the last way down at each level that is this group's own, and so need not be looked at again; 0: none. */
+  /**
+   * The slot on the last way down at each level that is this group's own, and so need not be looked at again; 0:
+   * none.
+   */
   readonly #owned: number[] = new Array<number>(MAX_HEIGHT).fill(0)
   readonly #source = Node.scratch()
   /** Separators on their way up: one buffer for each level. */
@@ -169,7 +173,7 @@ export class TreeWriter {
   #contains(key: Uint8Array, keyLength: number): boolean {
     let slot = this.#state[STATE.ROOT]!
     for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
-      const first = this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+      const first = this.#checker.require(slot, typeAt(level), level)
       const node = this.#path[level]!.at(this.#space, slot as SlotNo)
       if (level === 0) {
         const i = findInLeaf(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
@@ -231,10 +235,13 @@ export class TreeWriter {
     return node
   }
 
-  /** Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by that. */
+  /**
+   * Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by
+   * that.
+   */
   #own(node: Node, slot: number, level: number): Node {
     if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
-    this.#checker.require(slot, level === 0 ? TYPE.LEAF : TYPE.BRANCH, level)
+    this.#checker.require(slot, typeAt(level), level)
     node.at(this.#space, slot as SlotNo)
     const w = (node.base + SLOT.LSN) >> 2
     const low = node.i32[w]!

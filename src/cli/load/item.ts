@@ -1,0 +1,20 @@
+// A record of an input, or what cannot be read as one.
+export type InputFormat = 'ndjson' | 'json' | 'csv' | 'tsv'
+
+export interface Good {
+  /** Position among all records of the input, bad ones included, from 1. */
+  readonly number: number
+  /** Line that it begins in, from 1. */
+  readonly line: number
+  readonly value: unknown
+}
+
+export interface Bad {
+  readonly number: number
+  /** Where and why, for people: "line 3, column 7: ...". */
+  readonly why: string
+  /** Nothing behind it can be read. */
+  readonly final?: boolean
+}
+
+export type Item = Good | Bad

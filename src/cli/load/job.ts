@@ -1,0 +1,65 @@
+// What a load is asked for, and what a job is: it writes records, and reads them back.
+import type { Engine } from '../../engine/engine.js'
+import type { ValueEncoding } from '../../encoding/values/codec.js'
+import type { BigIntegers } from '../shared/json-text.js'
+import type { Executor, ThreadExecutor } from './executors.js'
+import type { InputFormat } from './item.js'
+import type { Latencies } from './latency.js'
+import type { LoadPlan } from './plan.js'
+
+export interface LoadOptions {
+  readonly ops?: number
+  readonly workers: number
+  readonly processes?: number
+  readonly batch?: number
+  readonly valueSize: number
+  readonly seed: number
+  readonly input?: string
+  readonly format?: InputFormat
+  readonly encoding: string
+  readonly bigIntegers: BigIntegers
+  readonly keyField?: string
+  readonly onError: 'stop' | 'skip'
+  readonly verify: boolean
+  readonly ackLog?: string
+  readonly force?: boolean
+  readonly valueEncoding?: ValueEncoding
+  readonly checkpointBytes?: number
+  readonly segmentBytes?: number
+  readonly helper?: boolean
+}
+
+/** What is known when the writing is over, however it ended. */
+export interface Written {
+  readonly operations: number
+  /** Operations of which it is not known whether they take effect. */
+  readonly unknown: number
+  readonly skipped: number
+  readonly commits: number
+  readonly latencies: Latencies
+  /** The first thing that went wrong. */
+  readonly error: Error | undefined
+}
+
+export interface Checked {
+  readonly checked: number
+  readonly lost: number
+  readonly examples: string[]
+}
+
+/** A kind of load: how it writes and how it reads back. */
+export interface Job {
+  write(executor: Executor): Promise<Written>
+  check(threads: ThreadExecutor): Promise<Checked>
+}
+
+export interface JobContext {
+  readonly options: LoadOptions
+  readonly plan: LoadPlan
+  readonly engine: Engine
+  readonly silent: boolean
+  readonly warn: (message: string) => void
+  readonly interrupted: () => boolean
+  /** Aborted on Ctrl-C: waiting for more input ends. */
+  readonly signal: AbortSignal
+}
