@@ -1,0 +1,14 @@
+// What a failed call of the system becomes.
+import { StorageError } from './storage.js'
+
+/** What a failed call becomes: StorageError if the system refused, else the error itself. */
+export function storageError(error: unknown, path: string): unknown {
+  // Node's own argument errors have a code, too, but no errno.
+  if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return error
+  const syscall = 'syscall' in error ? String(error.syscall) : 'call'
+  return new StorageError(syscall, String(error.code), path, { cause: error })
+}
+
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
