@@ -265,7 +265,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one(
     'a new file gets what the umask leaves',
     ['storage/ownership', 'gives a new file mode'],
-    'storage/posix.js',
+    'storage/ownership.js',
     'native.takeAfter(fd, like);\n        return fd;',
     'return fd;',
   ),
