@@ -1,8 +1,7 @@
 // The public interface of mmapdb. Everything else is internal.
-export { open, Database, Snapshot, type Stored, type ValueOf } from './database/database.js'
+export { Database } from './database/database.js'
 export type { OpenOptions } from './engine/options.js'
 export type { Key, KeyPart } from './encoding/keys.js'
-export type { Range } from './engine/read/range-iterator.js'
 export type { BatchOperation } from './engine/commit/batch.js'
 export type { Stats } from './engine/stats.js'
 export type { CheckpointReport } from './engine/checkpoint/checkpointer.js'
@@ -25,7 +24,7 @@ export {
   NotFoundError,
   OutcomeUnknownError,
   PermissionError,
-  TooManyReadersError as TooManyReadersError,
+  TooManyReadersError,
   ReadOnlyError,
   UnsupportedError,
   VersionError,
@@ -34,3 +33,7 @@ export {
   type MmapdbErrorCode,
   type ValueSite,
 } from './errors.js'
+export type { Range } from './engine/read/bounds.js'
+export { type Stored, type ValueOf } from './database/types.js'
+export { Snapshot } from './database/snapshot.js'
+export { open } from './database/open.js'

@@ -3,20 +3,19 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import {
-CorruptError,
-EncodingError,
-ERROR_CLASSES,
-EXIT_CODES,
-fromErrorMessage,
-InvalidError,
-MmapdbError,
-OutcomeUnknownError,
-toErrorMessage,
-type MmapdbErrorCode,
+  CorruptError,
+  EncodingError,
+  ERROR_CLASSES,
+  EXIT_CODES,
+  InvalidError,
+  MmapdbError,
+  OutcomeUnknownError,
+  type MmapdbErrorCode,
 } from '../src/errors.js'
 import * as mmapdb from '../src/index.js'
 import { StorageError } from '../src/storage/storage.js'
 import { inPackage } from '../src/package-root.js'
+import { fromErrorMessage, toErrorMessage } from '../src/workers/error-transport.js'
 
 const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
 

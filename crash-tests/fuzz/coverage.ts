@@ -1,6 +1,6 @@
 // Which blocks of the code under test have run, from V8 itself. Blocks are counted by how often they
 // ran, in powers of two, so that a loop that goes round more often than ever is news as well.
-import { Session,type Profiler } from 'node:inspector'
+import { Session, type Profiler } from 'node:inspector'
 
 export class Coverage {
   readonly #session = new Session()

@@ -2,12 +2,12 @@
 // aimed at, and CRCs mended, so that what is wrong gets past the first check.
 import { basename } from 'node:path'
 import { crc32c } from '../../src/encoding/crc32c.js'
-import { FRAME,frameStride } from '../../src/wal/frame.js'
-import { decodeSegmentHeader,SEGMENT_HEADER_BYTES,segmentStart } from '../../src/wal/segment.js'
+import { FRAME, frameStride } from '../../src/wal/frame.js'
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import { Engine } from '../../src/engine/engine.js'
-import { SLOT,SLOT_BYTES,TYPE } from '../../src/engine/format/layout.js'
-import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
-import { EXTREMES,type Input } from './input.js'
+import { SLOT, SLOT_BYTES, TYPE } from '../../src/engine/format/layout.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
+import { EXTREMES, type Input } from './input.js'
 import { MemoryStorage } from './memory-storage.js'
 
 export const DB = '/db'

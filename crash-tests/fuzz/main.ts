@@ -7,21 +7,21 @@
 import { fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
-closeSync,
-ftruncateSync,
-mkdirSync,
-mkdtempSync,
-openSync,
-readFileSync,
-rmSync,
-writeFileSync,
-writeSync,
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import { mix,Random } from '../lib/random.js'
+import { mix, Random } from '../lib/random.js'
 import { Coverage } from './coverage.js'
 import { mutate } from './mutate.js'
 import { TARGETS } from './targets.js'

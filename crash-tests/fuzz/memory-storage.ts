@@ -1,22 +1,22 @@
 // A file system in memory, for one process and one thread: a database in it opens in a fraction of
 // the time that mapping and unmapping files takes, and damage to it costs a store. Nothing is ever
 // flushed, locked or waited for. What it refuses it refuses as the kernel would.
-import { lstatSync,readdirSync,readFileSync } from 'node:fs'
-import { basename,dirname,join } from 'node:path'
+import { lstatSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import {
-isSameFile,
-StorageError,
-type FileAccess,
-type FileIdentity,
-type FileSystemInfo,
-type HeldDirectory,
-type LockTable,
-type PathInfo,
-type RandomFile,
-type Region,
-type RegionOptions,
-type Storage,
-type WaitResult,
+  isSameFile,
+  StorageError,
+  type FileAccess,
+  type FileIdentity,
+  type FileSystemInfo,
+  type HeldDirectory,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
 } from '../../src/storage/storage.js'
 
 const CHUNK_BYTES = 65536

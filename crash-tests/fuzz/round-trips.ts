@@ -2,16 +2,16 @@
 // an encoding takes must come back equal, in kind and in content; what it cannot carry it must refuse, and say where
 // in the value that is. A failure is made as small as can be, and repeated by its seed and path. Of every 20,000
 // values some also go through a database, and are read in all the ways there are, by itself and once more opened.
-import { mkdtempSync,rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
-import { EncodingError,InvalidError } from '../../src/errors.js'
-import { valueCodec,VALUE_ENCODINGS,type ValueEncoding } from '../../src/encoding/values/codec.js'
+import { EncodingError, InvalidError } from '../../src/errors.js'
+import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
 import { open } from '../../src/index.js'
-import { anyValue,isCarried,isSame } from './any-value.js'
+import { anyValue, isCarried, isSame } from './any-value.js'
 
 const codecs = VALUE_ENCODINGS.map(valueCodec)
 const AROUND = 8

@@ -4,36 +4,36 @@ import { Readable } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
 import { BIG_INTEGERS } from '../../src/cli/shared/json-text.js'
 import { readItems } from '../../src/cli/load/input.js'
-import { parseKey,parseValue,plain,preview,showKey,toJson } from '../../src/cli/shared/notation.js'
+import { parseKey, parseValue, plain, preview, showKey, toJson } from '../../src/cli/shared/notation.js'
 import { Engine } from '../../src/engine/engine.js'
-import { decodeHeader,encodeHeader,FORMAT_VERSION } from '../../src/engine/format/header.js'
-import { decodeKey,encodeKey,KEY_BUFFER_BYTES,prefixBounds,type Key } from '../../src/encoding/keys.js'
+import { decodeHeader, encodeHeader, FORMAT_VERSION } from '../../src/engine/format/header.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../src/encoding/keys.js'
 import {
-LEAF_CELL_HEADER,
-SLOT,
-SLOT_BODY_BYTES,
-SLOT_BYTES,
-TYPE,
-type SlotNo,
+  LEAF_CELL_HEADER,
+  SLOT,
+  SLOT_BODY_BYTES,
+  SLOT_BYTES,
+  TYPE,
+  type SlotNo,
 } from '../../src/engine/format/layout.js'
 import { Node } from '../../src/engine/format/node.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { overflowPointer } from '../../src/engine/space/overflow.js'
 import { salvage } from '../../src/maintenance/salvage.js'
-import { findChild,findInLeaf } from '../../src/engine/format/search.js'
+import { findChild, findInLeaf } from '../../src/engine/format/search.js'
 import { SlotSpace } from '../../src/engine/format/slot-space.js'
-import { valueCodec,VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
+import { valueCodec, VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { forEachOperation,FRAME,isFrameAt } from '../../src/wal/frame.js'
+import { forEachOperation, FRAME, isFrameAt } from '../../src/wal/frame.js'
 import { Log } from '../../src/wal/log.js'
-import { MAX_LSN,type Lsn } from '../../src/wal/lsn.js'
+import { MAX_LSN, type Lsn } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
-import { decodeSegmentHeader,encodeSegmentHeader } from '../../src/wal/segment.js'
-import { damage,DATA,DB,OPTIONS,sample,sealSlot } from './database.js'
+import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/wal/segment.js'
+import { damage, DATA, DB, OPTIONS, sample, sealSlot } from './database.js'
 import { Input } from './input.js'
 import type { MemoryStorage } from './memory-storage.js'
-import { classifyEnd,isUnfinished } from '../../src/wal/log-end.js'
+import { classifyEnd, isUnfinished } from '../../src/wal/log-end.js'
 import { slotDamage } from '../../src/engine/format/slot-damage.js'
 import { type InputFormat } from '../../src/cli/load/item.js'
 

@@ -4,8 +4,8 @@
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
-import { arrivals,atPoint,RECOVERY_POINTS,WRITING_POINTS,type Strike } from './plan.js'
-import { mix,Random } from '../lib/random.js'
+import { arrivals, atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from './plan.js'
+import { mix, Random } from '../lib/random.js'
 
 export interface VictimPlan {
   readonly habits: WorkloadProfile

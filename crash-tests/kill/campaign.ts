@@ -1,23 +1,23 @@
 // One campaign: its waves. When a process has died and others go on, what its writers had acknowledged
 // under their own keys must be there at once; when all have died, everything is compared.
-import { cpSync,existsSync,mkdirSync,rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { open,type Database } from '../../src/index.js'
-import type { CampaignPlan,VictimPlan,WavePlan } from './campaign-plan.js'
-import { checkDatabase,checkOwnKeys,readContents,type Contents,type Written } from '../lib/check.js'
-import { acknowledgedBy,WriterFleet,written,type WriterProcess } from '../lib/writer-fleet.js'
+import { open, type Database } from '../../src/index.js'
+import type { CampaignPlan, VictimPlan, WavePlan } from './campaign-plan.js'
+import { checkDatabase, checkOwnKeys, readContents, type Contents, type Written } from '../lib/check.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { sleep } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
 import {
-add,
-armedWith,
-breakRecoveries,
-describeStrike,
-END_MS,
-expectNoError,
-killsOf,
-RoundFailure,
-type RoundOptions,
+  add,
+  armedWith,
+  breakRecoveries,
+  describeStrike,
+  END_MS,
+  expectNoError,
+  killsOf,
+  RoundFailure,
+  type RoundOptions,
 } from './round.js'
 
 export interface CampaignOptions extends RoundOptions {

@@ -2,15 +2,15 @@
 // and what the load had put on its acknowledgement log must be there. Several loads on the same
 // database write the same keys, each with values of its own.
 import { spawn } from 'node:child_process'
-import { existsSync,mkdirSync,readdirSync,readFileSync,rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
-import { Permutation,syntheticKey,syntheticValue } from '../../src/cli/load/synthetic-records.js'
+import { Permutation, syntheticKey, syntheticValue } from '../../src/cli/load/synthetic-records.js'
 import { open } from '../../src/index.js'
-import { atPoint,type Strike } from './plan.js'
-import { Child,sleep } from '../lib/processes.js'
-import { mix,Random } from '../lib/random.js'
-import { add,armedWith,describeStrike,END_MS,RoundFailure,type RoundOptions } from './round.js'
+import { atPoint, type Strike } from './plan.js'
+import { Child, sleep } from '../lib/processes.js'
+import { mix, Random } from '../lib/random.js'
+import { add, armedWith, describeStrike, END_MS, RoundFailure, type RoundOptions } from './round.js'
 import { BIN } from '../../src/package-root.js'
 
 interface Load {

@@ -9,8 +9,8 @@ import { CRASH_POINTS } from '../../src/crash-points.js'
 import { Campaign } from './campaign.js'
 import { planCampaign } from './campaign-plan.js'
 import { LoadRound } from './load-round.js'
-import { LOAD_EVERY,planRound } from './plan.js'
-import { killsAtPoints,killsOf,newTally,Round,type RoundOptions,type Tally } from './round.js'
+import { LOAD_EVERY, planRound } from './plan.js'
+import { killsAtPoints, killsOf, newTally, Round, type RoundOptions, type Tally } from './round.js'
 import { selfTest } from './self-test.js'
 
 const USAGE = `Usage: npm run prove:kill -- [options]

@@ -1,9 +1,9 @@
 // What happens in a round, all of it from the seed and the round's number. A round is a few lives of
 // one database; a life ends in the death of all or some of its processes.
-import { CRASH_POINTS,type CrashPoint } from '../../src/crash-points.js'
+import { CRASH_POINTS, type CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
-import { mix,Random } from '../lib/random.js'
+import { mix, Random } from '../lib/random.js'
 
 /** Somebody is hit at a named point, at the n-th arrival there, or at a moment. */
 export type Strike =

@@ -1,13 +1,13 @@
 // One round: its lives, its recoveries, and the check after each.
-import { cpSync,existsSync,mkdirSync,rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CrashPoint } from '../../src/crash-points.js'
 import { open } from '../../src/index.js'
-import { checkDatabase,type Contents,type Written } from '../lib/check.js'
-import { acknowledgedBy,WriterFleet,written,type WriterProcess } from '../lib/writer-fleet.js'
+import { checkDatabase, type Contents, type Written } from '../lib/check.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { monotonicMs } from '../lib/journal.js'
-import type { Strike,LifePlan,RoundPlan } from './plan.js'
-import { Child,sleep,type Armed } from '../lib/processes.js'
+import type { Strike, LifePlan, RoundPlan } from './plan.js'
+import { Child, sleep, type Armed } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
 import { BIN } from '../../src/package-root.js'
 

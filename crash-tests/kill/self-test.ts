@@ -1,15 +1,15 @@
 // Proves that the checker can fail. A database is written through the public door; then what a store
 // with a certain fault would have left is made of it through the same door, or of its files. The
 // checker must pass the one and notice each of the others.
-import { closeSync,cpSync,fstatSync,mkdirSync,openSync,rmSync,writeSync } from 'node:fs'
+import { closeSync, cpSync, fstatSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { open,type Database,type OpenOptions } from '../../src/index.js'
-import { Campaign,type CampaignOptions } from './campaign.js'
+import { open, type Database, type OpenOptions } from '../../src/index.js'
+import { Campaign, type CampaignOptions } from './campaign.js'
 import type { CampaignPlan } from './campaign-plan.js'
-import { check,readContents,type Contents,type Written } from '../lib/check.js'
-import { JournalWriter,monotonicMs,readJournal } from '../lib/journal.js'
+import { check, readContents, type Contents, type Written } from '../lib/check.js'
+import { JournalWriter, monotonicMs, readJournal } from '../lib/journal.js'
 import { newTally } from './round.js'
-import { operationsOf,valueOf,type WriterSpec } from '../lib/workload.js'
+import { operationsOf, valueOf, type WriterSpec } from '../lib/workload.js'
 
 const OPTIONS: OpenOptions & { valueEncoding: 'binary' } = { workers: 0, valueEncoding: 'binary' }
 const OPERATIONS = 200

@@ -10,7 +10,7 @@
 //     followed each other.
 import type { Database } from '../../src/index.js'
 import type { Journal } from './journal.js'
-import { identify,stepsOf,type ValueIdentity,type WriterSpec } from './workload.js'
+import { identify, stepsOf, type ValueIdentity, type WriterSpec } from './workload.js'
 
 interface Held extends ValueIdentity {
   readonly version: number

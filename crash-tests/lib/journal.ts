@@ -3,7 +3,7 @@
 // the machine: what has been handed to the kernel is there.
 //
 // A record: 0 8 time, milliseconds of the monotonic clock (float64)   8 4 operation   12 4 kind
-import { closeSync,existsSync,openSync,readFileSync,writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const RECORD_BYTES = 16
 const KIND = { BEGUN: 1, ACKNOWLEDGED: 2, FAILED: 3, ENDED: 4 } as const

@@ -1,8 +1,8 @@
 // Processes that are started to be killed.
-import { spawn,type ChildProcess } from 'node:child_process'
-import { readdirSync,readFileSync } from 'node:fs'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { monotonicMs } from './journal.js'
-import type { Message,ProcessSpec } from './writer.js'
+import type { Message, ProcessSpec } from './writer.js'
 
 /** What is set in the environment of a process that is to be hit at a named point. */
 export type Armed =

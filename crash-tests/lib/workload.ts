@@ -3,7 +3,7 @@
 //
 // A writer has keys of its own (those of its lane; no two writers of one life have the same lane)
 // and shares a few with all others.
-import { mix,Random } from './random.js'
+import { mix, Random } from './random.js'
 
 export interface WriterSpec {
   /** Unlike that of every other writer of the round. */

@@ -5,10 +5,10 @@
 //             and checkpointer by turns
 //   pool      all writers on one event loop, writing asynchronously through the database's own pool
 //   recover   no writers
-import { isMainThread,parentPort,Worker,workerData } from 'node:worker_threads'
-import { open,type Database,type OpenOptions } from '../../src/index.js'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { open, type Database, type OpenOptions } from '../../src/index.js'
 import { JournalWriter } from './journal.js'
-import { operationsOf,type Operation,type WriterSpec } from './workload.js'
+import { operationsOf, type Operation, type WriterSpec } from './workload.js'
 
 export interface ProcessSpec {
   readonly path: string

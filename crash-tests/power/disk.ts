@@ -5,13 +5,13 @@
 //
 // After a cut the image alone is mounted, over a loop device of its own, and the file system repairs
 // itself from its journal as it would at boot.
-import { spawn,type ChildProcessWithoutNullStreams } from 'node:child_process'
-import { mkdirSync,readdirSync,readFileSync,rmSync,truncateSync,writeFileSync } from 'node:fs'
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { monotonicMs } from '../lib/journal.js'
 import { sleep } from '../lib/processes.js'
-import { run,type FileSystem,type Tools } from './tools.js'
+import { run, type FileSystem, type Tools } from './tools.js'
 
 /** What survives of the writes that no flush has covered; see disk.c. */
 export type CutMode = 'none' | 'all' | 'prefix' | 'requests' | 'sectors' | 'any'

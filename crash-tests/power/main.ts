@@ -1,15 +1,15 @@
 // Power cuts: databases on ext4 and xfs, on a disk whose unflushed writes get lost, torn and reordered.
 // `npm run prove:power -- --file-system ext4 --cuts 50 --seed 1`; see README.md.
-import { existsSync,mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { MUTANTS,runMutants } from './mutants.js'
-import { endWithOutside,insideDirectory,isInside,keepDirectory,runInside } from './namespace.js'
+import { MUTANTS, runMutants } from './mutants.js'
+import { endWithOutside, insideDirectory, isInside, keepDirectory, runInside } from './namespace.js'
 import type { Tally } from './round.js'
 import { runRounds } from './rounds.js'
 import { selfTest } from './self-test.js'
-import { FILE_SYSTEMS,Missing,prepareTools,type FileSystem,type Tools } from './tools.js'
+import { FILE_SYSTEMS, Missing, prepareTools, type FileSystem, type Tools } from './tools.js'
 
 const USAGE = `Usage: npm run prove:power -- --file-system ext4|xfs [options]
   --cuts N          power cuts (default 50)

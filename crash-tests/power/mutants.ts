@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { rmSync } from 'node:fs'
 import { RoundFailure } from '../kill/round.js'
-import { runRounds,type RunOptions } from './rounds.js'
+import { runRounds, type RunOptions } from './rounds.js'
 import type { FileSystem } from './tools.js'
 
 interface Mutant {

@@ -1,8 +1,8 @@
 // Runs a program in mount and process namespaces of its own. Whatever it mounts is seen by nobody else,
 // and when it ends, however it ends, the kernel kills what it has started and takes its mounts and
 // loop devices away.
-import { spawn,spawnSync } from 'node:child_process'
-import { readdirSync,rmSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { sleep } from '../lib/processes.js'
 import { loopsOver } from './disk.js'

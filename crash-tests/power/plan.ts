@@ -4,9 +4,9 @@
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
-import { atPoint,RECOVERY_POINTS,WRITING_POINTS,type Strike } from '../kill/plan.js'
-import { mix,Random } from '../lib/random.js'
-import type { CutEvent,CutMode } from './disk.js'
+import { atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from '../kill/plan.js'
+import { mix, Random } from '../lib/random.js'
+import type { CutEvent, CutMode } from './disk.js'
 
 type DiskEvent = Exclude<CutEvent, 'now'>
 

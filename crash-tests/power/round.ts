@@ -1,18 +1,18 @@
 // One round of power cuts: the lives of a database on one file system, the cut at the end of each, and
 // the check of what is left, on the image alone.
-import { spawn,type ChildProcess } from 'node:child_process'
-import { mkdirSync,rmSync,writeFileSync } from 'node:fs'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from '../../src/index.js'
-import { checkDatabase,type Contents,type Written } from '../lib/check.js'
-import { acknowledgedBy,WriterFleet,written,type WriterProcess } from '../lib/writer-fleet.js'
+import { checkDatabase, type Contents, type Written } from '../lib/check.js'
+import { acknowledgedBy, WriterFleet, written, type WriterProcess } from '../lib/writer-fleet.js'
 import { monotonicMs } from '../lib/journal.js'
-import { Child,sleep,type Armed } from '../lib/processes.js'
+import { Child, sleep, type Armed } from '../lib/processes.js'
 import { mix } from '../lib/random.js'
-import { add,armedWith,END_MS,RoundFailure } from '../kill/round.js'
-import type { CutReport,Disk } from './disk.js'
-import { describeCut,type Cut,type LifePlan,type RoundPlan } from './plan.js'
-import { run,type Tools } from './tools.js'
+import { add, armedWith, END_MS, RoundFailure } from '../kill/round.js'
+import type { CutReport, Disk } from './disk.js'
+import { describeCut, type Cut, type LifePlan, type RoundPlan } from './plan.js'
+import { run, type Tools } from './tools.js'
 
 /** What a run adds up. */
 export interface Tally {

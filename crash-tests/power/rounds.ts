@@ -1,8 +1,8 @@
 // Rounds of power cuts, one after another, until there have been enough cuts or something is wrong.
 import { Disk } from './disk.js'
 import { planRound } from './plan.js'
-import { newTally,PowerRound,type Environment,type Tally } from './round.js'
-import type { FileSystem,Tools } from './tools.js'
+import { newTally, PowerRound, type Environment, type Tally } from './round.js'
+import type { FileSystem, Tools } from './tools.js'
 
 export interface RunOptions {
   readonly fileSystem: FileSystem

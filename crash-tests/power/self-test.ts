@@ -3,22 +3,22 @@
 // what the layer takes for a flush is what the kernel sends to the device as one, no more and no less.
 import { spawn } from 'node:child_process'
 import {
-closeSync,
-existsSync,
-fdatasyncSync,
-fsyncSync,
-openSync,
-readFileSync,
-readSync,
-renameSync,
-writeFileSync,
-writeSync,
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { Random } from '../lib/random.js'
 import { sleep } from '../lib/processes.js'
-import { Disk,type CutMode } from './disk.js'
-import type { FileSystem,Tools } from './tools.js'
+import { Disk, type CutMode } from './disk.js'
+import type { FileSystem, Tools } from './tools.js'
 
 const SECTOR_BYTES = 512
 const MODES: readonly Exclude<CutMode, 'any'>[] = ['none', 'all', 'prefix', 'requests', 'sectors']

@@ -1,8 +1,8 @@
 // What the power cuts need of the machine: root, FUSE, loop devices, a few Debian packages; and the
 // programs in C, which are compiled when they are older than their source.
-import { execFile,spawnSync } from 'node:child_process'
-import { accessSync,constants,existsSync,mkdirSync,statSync } from 'node:fs'
-import { delimiter,join } from 'node:path'
+import { execFile, spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { inPackage } from '../../src/package-root.js'
 

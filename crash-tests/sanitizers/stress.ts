@@ -1,16 +1,16 @@
 // The addon inside Node.js, its lifetime above all: threads that open, grow, wait, lock, drop without
 // closing, and are terminated in the middle, first through the storage interface, then with whole
 // databases. Run by ./run under a sanitizer; alone: node dist/crash-tests/sanitizers/stress.js 10
-import { mkdtempSync,rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
-import { isMainThread,parentPort,threadId,Worker,workerData } from 'node:worker_threads'
+import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads'
 import { runInNewContext } from 'node:vm'
-import { mix,Random } from '../lib/random.js'
+import { mix, Random } from '../lib/random.js'
 import { open } from '../../src/index.js'
 import { posixStorage as storage } from '../../src/storage/posix.js'
-import type { LockTable,Region } from '../../src/storage/storage.js'
+import type { LockTable, Region } from '../../src/storage/storage.js'
 
 const FILES = 3
 const MiB = 2 ** 20

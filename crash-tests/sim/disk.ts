@@ -8,7 +8,7 @@
 // disk, some stay dirty, and some are given up: they count as clean, and no later flush writes them
 // unless somebody writes to them again. Programs go on seeing them until they are evicted; then what
 // the disk has comes back.
-import { mix,Random } from '../lib/random.js'
+import { mix, Random } from '../lib/random.js'
 import { HEADER_SLOTS } from '../../src/engine/format/layout.js'
 import { Bytes } from './bytes.js'
 

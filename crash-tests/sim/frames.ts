@@ -1,6 +1,6 @@
 // Frames on their way to the log, and what a database should hold at an LSN by them: every frame
 // before it, applied in order. The model that simulation and fault tests compare with.
-import { forEachOperation,FRAME,frameStride,OP_PUT } from '../../src/wal/frame.js'
+import { forEachOperation, FRAME, frameStride, OP_PUT } from '../../src/wal/frame.js'
 
 export interface ModelFrame {
   readonly lsn: number

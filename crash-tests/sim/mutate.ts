@@ -4,14 +4,14 @@
 //   node dist/crash-tests/sim/mutate.js [--seen-by simulation|tests] [--seeds N] [--only TEXT] [--at-least M]
 // The simulation finds most within a few dozen seeds, the rarest within 1,500 (docs/durability.md). `--at-least` is
 // for a short look whether it still sees: fewer than M versions caught are a failure.
-import { Command,Option } from 'commander'
+import { Command, Option } from 'commander'
 import Table from 'cli-table3'
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { cpSync,mkdtempSync,readFileSync,rmSync,writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { MUTANTS,type Mutant } from './mutants.js'
-import { TESTED_MUTANTS,type TestedMutant } from './tested-mutants.js'
+import { MUTANTS, type Mutant } from './mutants.js'
+import { TESTED_MUTANTS, type TestedMutant } from './tested-mutants.js'
 import { inPackage } from '../../src/package-root.js'
 
 const DIST = inPackage('dist')

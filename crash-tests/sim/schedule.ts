@@ -4,7 +4,7 @@
 // Events form a tree: a life holds operations, an operation takes steps, and at a step another
 // process's operation may begin. Each event draws from numbers of its own, keyed by the seed and the
 // event's place in the tree; leaving one out does not change what the others draw.
-import { mix,Random } from '../lib/random.js'
+import { mix, Random } from '../lib/random.js'
 
 interface Event {
   readonly name: string

@@ -7,25 +7,25 @@
 // is done before this one goes on. A lock that a process further down holds is not to be had; the
 // operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
 import {
-StorageError,
-type FileAccess,
-type FileIdentity,
-type FileSystemInfo,
-type HeldDirectory,
-type LockMode,
-type LockTable,
-type PathInfo,
-type RandomFile,
-type Region,
-type RegionOptions,
-type Storage,
-type WaitResult,
+  StorageError,
+  type FileAccess,
+  type FileIdentity,
+  type FileSystemInfo,
+  type HeldDirectory,
+  type LockMode,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
 } from '../../src/storage/storage.js'
-import { basename,dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
-import { mix,Random } from '../lib/random.js'
-import { PAGE_BYTES,SimDirectory,SimFile } from './disk.js'
-import { hash,type Schedule } from './schedule.js'
+import { mix, Random } from '../lib/random.js'
+import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
+import { hash, type Schedule } from './schedule.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
 export class Killed extends Error {}

@@ -1,7 +1,7 @@
 // The processes of a soak, as their parent sees them.
-import { fork,type ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import type { SpellReport,Order,Report,Spell } from './orders.js'
+import type { SpellReport, Order, Report, Spell } from './orders.js'
 import type { Sample } from './resources.js'
 
 const PROCESS = new URL('./process.js', import.meta.url).pathname

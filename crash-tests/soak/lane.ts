@@ -9,8 +9,8 @@
 // has been acknowledged and the records say so. So whoever finds a slot filled knows that this
 // write may have taken effect or not, and that no other may be missing. These are stores into the
 // page cache: they outlive processes, which is all that is killed here.
-import { closeSync,fstatSync,openSync,readSync,writeSync } from 'node:fs'
-import { identify,ownKey,valueOf,type Operation } from '../lib/workload.js'
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import { identify, ownKey, valueOf, type Operation } from '../lib/workload.js'
 
 export const LANE_KEYS = 160
 /** Writes that one owner may have in flight. */

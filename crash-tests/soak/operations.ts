@@ -1,10 +1,10 @@
 // The operations of a soak, one entry in a table each. What is new in the public API becomes an entry
 // here; what an operation reads it compares with the model of its lane (lane.ts), and with what must
 // hold of keys that all share.
-import { mix,Random } from '../lib/random.js'
-import { identify,sharedKey,valueLength,valueOf,type Operation } from '../lib/workload.js'
-import { open,type BatchOperation,type Database,type OpenOptions,type Snapshot } from '../../src/index.js'
-import { LANE_KEYS,WrongContents,type Change,type Held,type Lane } from './lane.js'
+import { mix, Random } from '../lib/random.js'
+import { identify, sharedKey, valueLength, valueOf, type Operation } from '../lib/workload.js'
+import { open, type BatchOperation, type Database, type OpenOptions, type Snapshot } from '../../src/index.js'
+import { LANE_KEYS, WrongContents, type Change, type Held, type Lane } from './lane.js'
 
 export const LANES = 6
 const ACCOUNTS = 6

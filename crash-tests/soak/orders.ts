@@ -1,7 +1,7 @@
 // What a soak tells its processes, and what they answer.
 import type { OpenOptions } from '../../src/index.js'
 import type { Temper } from './operations.js'
-import type { Leak,Sample } from './resources.js'
+import type { Leak, Sample } from './resources.js'
 
 /** What a process does from one check to the next. */
 export interface Spell {

@@ -3,14 +3,14 @@
 // threads with a database of their own each, some of them terminated in the middle (`threads`).
 import { openSync } from 'node:fs'
 import { join } from 'node:path'
-import { isMainThread,parentPort,Worker,workerData } from 'node:worker_threads'
-import { mix,Random } from '../lib/random.js'
-import { open,type Database } from '../../src/index.js'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { mix, Random } from '../lib/random.js'
+import { open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Lane } from './lane.js'
-import { Actor,pickOperation,Watcher } from './operations.js'
-import { add,type SpellReport,type Order,type Report,type Spell } from './orders.js'
-import { sampleSelf,type Leak } from './resources.js'
+import { Actor, pickOperation, Watcher } from './operations.js'
+import { add, type SpellReport, type Order, type Report, type Spell } from './orders.js'
+import { sampleSelf, type Leak } from './resources.js'
 
 const REST_AFTER_OPERATIONS = 8
 /** How long a thread lives before it ends or is terminated, at the most. */

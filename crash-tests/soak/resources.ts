@@ -1,5 +1,5 @@
 // What a process and a database take, sampled at moments of rest, and whether it has stopped growing.
-import { readdirSync,readFileSync,readlinkSync,statSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'

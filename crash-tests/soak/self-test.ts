@@ -1,7 +1,7 @@
 // Proves that the soak can fail: a process that loses something in every spell, and a database that
 // loses a key, must be noticed, and each for what it is.
 import { rmSync } from 'node:fs'
-import { LEAKS,LEAST_SAMPLES,type Leak } from './resources.js'
+import { LEAKS, LEAST_SAMPLES, type Leak } from './resources.js'
 import { Soak } from './soak.js'
 
 /** What must be said of a process that loses this. */

@@ -6,34 +6,34 @@
 // model completely, and what long-lived processes and files take is sampled. How a spell ends is drawn:
 // everybody closes; some close and the rest are killed, so that the next opener recovers; or the
 // database stays open and is checked beside its users.
-import { mkdirSync,rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { sleep } from '../lib/processes.js'
-import { mix,Random } from '../lib/random.js'
-import { open,type OpenOptions } from '../../src/index.js'
+import { mix, Random } from '../lib/random.js'
+import { open, type OpenOptions } from '../../src/index.js'
 import { Child } from './children.js'
-import { Lane,WrongContents } from './lane.js'
+import { Lane, WrongContents } from './lane.js'
 import {
-accountKey,
-checkLastWriter,
-checkShared,
-decide,
-firstOperations,
-LANES,
-Watcher,
-type Temper,
+  accountKey,
+  checkLastWriter,
+  checkShared,
+  decide,
+  firstOperations,
+  LANES,
+  Watcher,
+  type Temper,
 } from './operations.js'
-import { add,type SpellReport,type Spell } from './orders.js'
+import { add, type SpellReport, type Spell } from './orders.js'
 import {
-fileBytes,
-judge,
-LEAST_SAMPLES,
-locksOn,
-sampleSelf,
-type Judgement,
-type Leak,
-type Sample,
-type Series,
+  fileBytes,
+  judge,
+  LEAST_SAMPLES,
+  locksOn,
+  sampleSelf,
+  type Judgement,
+  type Leak,
+  type Sample,
+  type Series,
 } from './resources.js'
 
 interface SoakOptions {

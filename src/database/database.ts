@@ -1,42 +1,31 @@
 // The public Database: reads on the calling thread, straight from the map; asynchronous writes gathered in
 // frames (write-queue.ts) and committed by worker threads.
-import { ClosedError, foreseen, fromErrorMessage } from '../errors.js'
+import { Snapshot } from './snapshot.js'
+import type { Anything, Stored } from './types.js'
+import { ClosedError, foreseen } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import type { BatchOperation } from '../engine/commit/batch.js'
 import type { Engine } from '../engine/engine.js'
 import type { Key } from '../encoding/keys.js'
-import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
-import { boundsOf, type Range, type RangeIterator } from '../engine/read/range-iterator.js'
+import { type ResolvedOptions } from '../engine/options.js'
+import { type RangeIterator } from '../engine/read/range-iterator.js'
 import type { Stats } from '../engine/stats.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
-import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
+import type { Entry } from '../engine/read/snapshot.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
-import { attach } from '../workers/attach.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
 import { encodeKeys, LookupQueue, type KeyList } from './lookup-queue.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
+import { fromErrorMessage } from '../workers/error-transport.js'
+import { boundsOf, type Range } from '../engine/read/bounds.js'
 
 /** Values are decoded for so long at a time, and so many before a look at the clock. */
 const SLICE_MS = 5
 const SLICE_LOOKS = 256
-
-// What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
-type Anything = any
-
-/** The type of values that goes with a value encoding. */
-export type ValueOf<E extends ValueEncoding | undefined> = E extends 'utf8'
-  ? string
-  : E extends 'binary'
-    ? Uint8Array
-    : Anything
-
-/** What `get` hands out: a Buffer where a Uint8Array was put. */
-export type Stored<V> = V extends Uint8Array ? Buffer : V
 
 /** An open database. See `open`. */
 export class Database<V = Anything> {
@@ -310,82 +299,6 @@ export class Database<V = Anything> {
     } finally {
       this.#tasks.delete(task)
     }
-  }
-}
-
-/** One moment of a database, until closed. Use it with `using`, or call `close`. */
-export class Snapshot<V = Anything> {
-  readonly #snapshot: EngineSnapshot
-  /** Is not given back while somebody has this. */
-  readonly #database: unknown
-
-  /** @internal Use `Database.snapshot`. */
-  constructor(snapshot: EngineSnapshot, database: unknown) {
-    this.#snapshot = snapshot
-    this.#database = database
-  }
-
-  /** LSN of this moment: every write up to it is in, none behind it. */
-  get lsn(): number {
-    return this.#snapshot.lsn
-  }
-  get(key: Key): Stored<V> | undefined {
-    return this.#snapshot.get(key) as Stored<V> | undefined
-  }
-  getEntry(key: Key): Entry<Stored<V>> | undefined {
-    return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
-  }
-  has(key: Key): boolean {
-    return this.#snapshot.has(key)
-  }
-  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
-    return this.#owned(this.#snapshot.range(range, 'entries')) as never
-  }
-  keys(range?: Range): IterableIterator<Key> & Disposable {
-    return this.#owned(this.#snapshot.range(range, 'keys')) as never
-  }
-  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
-    return this.#owned(this.#snapshot.range(range, 'values')) as never
-  }
-  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
-    iterator.owner = this.#database
-    return iterator
-  }
-  count(range?: Range): number {
-    return this.#snapshot.range(range, 'keys').count()
-  }
-  /** Lets the moment go. Idempotent. */
-  close(): void {
-    this.#snapshot.close()
-  }
-  [Symbol.dispose](): void {
-    this.close()
-  }
-}
-
-/**
- * Opens the database in the directory `path`, creating it if need be, and repairs what a crash left
- * behind. Any number of threads and processes may have it open at once. A relative path is taken from the current
- * directory of the process.
- *
- * The type of the values can be named: `const db: Database<Session> = await open('./my.db')`.
- *
- * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
- * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),
- * `LockedError` (somebody else opens or recovers it for longer than `timeoutMs`), `FullError`,
- * `IoError`. Nothing that was there has been changed then; a creation that was cut short takes no room, and is begun
- * anew by the next one.
- */
-export async function open<const E extends ValueEncoding | undefined = undefined, V = ValueOf<E>>(
-  path: string,
-  options: OpenOptions & { valueEncoding?: E } = {},
-): Promise<Database<V>> {
-  const resolved = resolveOptions(path, options)
-  try {
-    const { attachment, recovery } = await attach(resolved)
-    return new Database<V>(attachment, resolved, recovery)
-  } catch (error) {
-    throw foreseen(error)
   }
 }
 

@@ -24,10 +24,11 @@ import type { EngineOptions } from './options.js'
 import type { EngineParts } from './parts.js'
 import { PinnedReads } from './read/pinned-reads.js'
 import { PointReads } from './read/point-reads.js'
-import type { Bounds, Range, RangeIterator, Selection } from './read/range-iterator.js'
+import type { RangeIterator, Selection } from './read/range-iterator.js'
 import type { EngineSnapshot, Entry } from './read/snapshot.js'
 import { statsOf, type Stats } from './stats.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
+import type { Bounds, Range } from './read/bounds.js'
 
 /**
  * True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full

@@ -1,9 +1,10 @@
 // A lane is a queue for one kind of work on one database, with worker threads of its own, so that short work never
 // stands behind long work of another kind: writes do not wait for verification, nor lists of keys for a checkpoint.
-import { fromErrorMessage, IoError, LockedError, OutcomeUnknownError } from '../errors.js'
+import { IoError, LockedError, OutcomeUnknownError } from '../errors.js'
 import { ThreadGoneError, type Outcome, type WorkerThread } from './thread.js'
 import { WaitWatch } from './wait-watch.js'
 import type { WorkData } from './worker.js'
+import { fromErrorMessage } from './error-transport.js'
 
 interface Task {
   readonly name: string

@@ -3,7 +3,7 @@
 // It is never terminated: an add-on that is being loaded, or V8, may take that amiss and abort the process. It
 // ends by itself when it is told to, and a thread that is still loading is told the same.
 import { Worker } from 'node:worker_threads'
-import type { ErrorMessage } from '../errors.js'
+import type { ErrorMessage } from './error-transport.js'
 
 /** A result or an error, in a form that survives the way between threads. */
 export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorMessage }

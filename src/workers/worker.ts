@@ -1,18 +1,18 @@
 // What runs in a worker thread. It works for one database at a time, with an engine of its own on the same files;
 // it commits independently of the others.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { toErrorMessage, type ErrorMessage } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
 import type { EngineOptions } from '../engine/options.js'
-import type { Bounds } from '../engine/read/range-iterator.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js'
 import { passTicket } from './append-order.js'
+import { toErrorMessage, type ErrorMessage } from './error-transport.js'
+import type { Bounds } from '../engine/read/bounds.js'
 
 /**
  * What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended

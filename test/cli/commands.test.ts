@@ -1,7 +1,7 @@
 // put, get, del and scan, and what every command does alike: exit codes, messages, --json, pipes.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync,existsSync,mkdirSync,readFileSync,writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
@@ -9,18 +9,18 @@ import { resolveOptions } from '../../src/engine/options.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import {
-BIN,
-cleanEnv,
-fails,
-failsInJsonToo,
-hosted,
-json,
-mmapdb,
-ok,
-real,
-removeScratch,
-scratch,
-scratchDb,
+  BIN,
+  cleanEnv,
+  fails,
+  failsInJsonToo,
+  hosted,
+  json,
+  mmapdb,
+  ok,
+  real,
+  removeScratch,
+  scratch,
+  scratchDb,
 } from '../support/cli.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 

@@ -1,22 +1,22 @@
 // recover, verify, stats, wal and slots: on databases that are whole, that a
 // crash left behind, that are in use, and that are damaged.
-import { appendFileSync,cpSync,readFileSync,rmSync,statSync,truncateSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
 import {
-crashed,
-fails,
-failsInJsonToo,
-flip,
-hosted,
-json,
-mmapdb,
-ok,
-real,
-removeScratch,
-scratchDb,
-segments,
+  crashed,
+  fails,
+  failsInJsonToo,
+  flip,
+  hosted,
+  json,
+  mmapdb,
+  ok,
+  real,
+  removeScratch,
+  scratchDb,
+  segments,
 } from '../support/cli.js'
 
 interface Recovered {

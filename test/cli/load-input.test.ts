@@ -1,15 +1,15 @@
 // What a load does not take for what it is not: text that is not UTF-8, numbers that would be rounded,
 // compressed files, disks that are too small. It is told with its place, before anything is written.
-import { execFileSync,spawn } from 'node:child_process'
-import { existsSync,mkdirSync,writeFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { NumberError,parseJson } from '../../src/cli/shared/json-text.js'
+import { NumberError, parseJson } from '../../src/cli/shared/json-text.js'
 import { readItems } from '../../src/cli/load/input.js'
-import { fails,hosted,json,mmapdb,ok,real,removeScratch,scratch,scratchDb } from '../support/cli.js'
-import { type InputFormat,type Item } from '../../src/cli/load/item.js'
+import { fails, hosted, json, mmapdb, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
+import { type InputFormat, type Item } from '../../src/cli/load/item.js'
 
 /** The items of an input that comes in pieces of `step` bytes. */
 async function items(text: string | Buffer, format: InputFormat, step = 1 << 20): Promise<Item[]> {

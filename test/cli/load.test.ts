@@ -2,25 +2,25 @@
 // whatever was killed; what is bad in an input is named.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync,readFileSync,writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
 import { syntheticValue } from '../../src/cli/load/synthetic-records.js'
 import {
-BIN,
-CITIES,
-cleanEnv,
-fails,
-hosted,
-json,
-mmapdb,
-ok,
-real,
-removeScratch,
-scratch,
-scratchDb,
+  BIN,
+  CITIES,
+  cleanEnv,
+  fails,
+  hosted,
+  json,
+  mmapdb,
+  ok,
+  real,
+  removeScratch,
+  scratch,
+  scratchDb,
 } from '../support/cli.js'
 
 interface Report {

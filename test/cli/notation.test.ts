@@ -3,16 +3,16 @@ import { expect } from 'chai'
 import type { Key } from '../../src/encoding/keys.js'
 import { InvalidError } from '../../src/errors.js'
 import {
-jsonText,
-parseKey,
-parseValue,
-plain,
-plainKey,
-showKey,
-shownText,
-toJson,
+  jsonText,
+  parseKey,
+  parseValue,
+  plain,
+  plainKey,
+  showKey,
+  shownText,
+  toJson,
 } from '../../src/cli/shared/notation.js'
-import { fails,ok,removeScratch,scratchDb } from '../support/cli.js'
+import { fails, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** The key that a person would give back who sees this text. */
 const givenBack = (text: string): Key =>

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { BIN,cleanEnv,mmapdb,ok,removeScratch,scratchDb,type Outcome } from '../support/cli.js'
+import { BIN, cleanEnv, mmapdb, ok, removeScratch, scratchDb, type Outcome } from '../support/cli.js'
 
 /** Runs a shell command in which $M is the command line. */
 async function shell(command: string): Promise<Outcome> {

@@ -1,10 +1,10 @@
 // recover --salvage: what damage leaves readable comes out, what does not is named, and nothing that
 // was never written appears.
-import { cpSync,existsSync,readFileSync,writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { crashed,fails,flip,hosted,json,mmapdb,ok,removeScratch,scratchDb,segments } from '../support/cli.js'
+import { crashed, fails, flip, hosted, json, mmapdb, ok, removeScratch, scratchDb, segments } from '../support/cli.js'
 
 interface Report {
   complete: boolean

@@ -1,9 +1,9 @@
 // What people see in a terminal: no line is wider than it, and nothing in keys and values steers it.
-import { spawn,spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { expect } from 'chai'
 import { progressLine } from '../../src/cli/load/progress.js'
-import { BIN,cleanEnv,ok,removeScratch,scratchDb } from '../support/cli.js'
+import { BIN, cleanEnv, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** Runs a command in a terminal of so many columns; ends with what the terminal was sent. */
 const IN_TERMINAL = `

@@ -1,11 +1,11 @@
 // A process that dies while it makes a database leaves nothing that anybody has to repair.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
-import { existsSync,readFileSync,writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CrashPoint } from '../../src/crash-points.js'
 import { SLOT_BYTES } from '../../src/engine/format/layout.js'
-import { cleanUp,expectError,expectSound,inProcess,openEngine,scratchPath,TINY } from '../support/engine.js'
+import { cleanUp, expectError, expectSound, inProcess, openEngine, scratchPath, TINY } from '../support/engine.js'
 import { BIN } from '../../src/package-root.js'
 
 describe('a creation that was cut short', function () {

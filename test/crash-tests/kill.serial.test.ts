@@ -1,14 +1,14 @@
 // A short turn of the crash tests; the long one is `npm run prove:kill`. If it failed, a write that
 // was acknowledged would be lost, or half of one be there, once a process has been killed.
 import { expect } from 'chai'
-import { mkdtempSync,rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Campaign } from '../../crash-tests/kill/campaign.js'
 import { planCampaign } from '../../crash-tests/kill/campaign-plan.js'
 import { LoadRound } from '../../crash-tests/kill/load-round.js'
 import { planRound } from '../../crash-tests/kill/plan.js'
-import { killsOf,newTally,Round } from '../../crash-tests/kill/round.js'
+import { killsOf, newTally, Round } from '../../crash-tests/kill/round.js'
 import { selfTest } from '../../crash-tests/kill/self-test.js'
 
 describe('crashes', function () {

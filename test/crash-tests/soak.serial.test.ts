@@ -1,11 +1,11 @@
 // The soak itself: that its parts can fail, and a few spells of it.
-import { mkdtempSync,realpathSync,rmSync } from 'node:fs'
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { valueOf } from '../../crash-tests/lib/workload.js'
-import { Lane,WrongContents,type Flight } from '../../crash-tests/soak/lane.js'
-import { judge,LEAST_SAMPLES } from '../../crash-tests/soak/resources.js'
+import { Lane, WrongContents, type Flight } from '../../crash-tests/soak/lane.js'
+import { judge, LEAST_SAMPLES } from '../../crash-tests/soak/resources.js'
 import { Soak } from '../../crash-tests/soak/soak.js'
 
 const series = (values: number[], slack = 3) => ({ name: 'heap', unit: 'MiB', slack, most: 100, values })

@@ -1,12 +1,12 @@
 // If these fail, an argument, a path or a file makes the database throw something that is not an error of its
 // own, throw where it promises to reject, or crash.
 import { execFileSync } from 'node:child_process'
-import { existsSync,mkdirSync,symlinkSync,writeFileSync } from 'node:fs'
-import { basename,join } from 'node:path'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { expect } from 'chai'
-import { InvalidError,MmapdbError } from '../../src/errors.js'
-import { open,type Database,type Snapshot } from '../../src/index.js'
-import { cleanUp,scratchDirectory,scratchPath } from '../support/engine.js'
+import { InvalidError, MmapdbError } from '../../src/errors.js'
+import { open, type Database, type Snapshot } from '../../src/index.js'
+import { cleanUp, scratchDirectory, scratchPath } from '../support/engine.js'
 
 const revoked = (target: object): unknown => {
   const { proxy, revoke } = Proxy.revocable(target, {})

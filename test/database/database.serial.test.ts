@@ -1,12 +1,12 @@
 // The public Database: what `open` gives to those who embed it.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync,rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
-import { ClosedError,InvalidError,MmapdbError,open,ReadOnlyError,type Database } from '../../src/index.js'
+import { ClosedError, InvalidError, MmapdbError, open, ReadOnlyError, type Database } from '../../src/index.js'
 import { inPackage } from '../../src/package-root.js'
 
 const root = inPackage('.')

@@ -5,9 +5,9 @@ import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
-import { LockedError,open,type Database } from '../../src/index.js'
+import { LockedError, open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { cleanUp,crashCopy,dataFile,openEngine,scratchPath,TINY } from '../support/engine.js'
+import { cleanUp, crashCopy, dataFile, openEngine, scratchPath, TINY } from '../support/engine.js'
 import { compiledUrl } from '../../src/package-root.js'
 
 const LIMIT_MS = 20_000

@@ -1,7 +1,7 @@
 // How lists of keys share tasks: few for few, and all workers for many.
 import { expect } from 'chai'
-import { concatenated,type Encoded } from '../../src/encoding/packed-list.js'
-import { encodeKeys,ENOUGH_KEYS,LookupQueue } from '../../src/database/lookup-queue.js'
+import { concatenated, type Encoded } from '../../src/encoding/packed-list.js'
+import { encodeKeys, ENOUGH_KEYS, LookupQueue } from '../../src/database/lookup-queue.js'
 
 const LIST = 10
 

@@ -4,11 +4,11 @@
 //
 // A write takes its place when its call returns: what was written inside it comes before it.
 import { expect } from 'chai'
-import { mix,Random } from '../../crash-tests/lib/random.js'
-import { encodeKey,KEY_BUFFER_BYTES,type Key } from '../../src/encoding/keys.js'
-import { ClosedError,InvalidError } from '../../src/errors.js'
-import { open,type BatchOperation,type Database,type Range,type ValueEncoding } from '../../src/index.js'
-import { cleanUp,scratchPath } from '../support/engine.js'
+import { mix, Random } from '../../crash-tests/lib/random.js'
+import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
+import { ClosedError, InvalidError } from '../../src/errors.js'
+import { open, type BatchOperation, type Database, type Range, type ValueEncoding } from '../../src/index.js'
+import { cleanUp, scratchPath } from '../support/engine.js'
 
 const MAX_DEPTH = 3
 const STEPS = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1) * 80

@@ -1,7 +1,7 @@
 // Frames of writes whose workers are lost. If this failed, all later writes would wait for a turn that never comes.
 import { expect } from 'chai'
-import { nextTicket,passTicket } from '../../src/workers/append-order.js'
-import { WriteQueue,type Committed,type Frame } from '../../src/database/write-queue.js'
+import { nextTicket, passTicket } from '../../src/workers/append-order.js'
+import { WriteQueue, type Committed, type Frame } from '../../src/database/write-queue.js'
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 

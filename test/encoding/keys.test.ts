@@ -1,8 +1,8 @@
 import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { decodeKey,encodeKey,KEY_BUFFER_BYTES,prefixBounds,type Key } from '../../src/encoding/keys.js'
-import { expectError,runs } from '../support/engine.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../src/encoding/keys.js'
+import { expectError, runs } from '../support/engine.js'
 
 type Part = string | number | bigint | boolean | null | Uint8Array
 

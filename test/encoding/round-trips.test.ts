@@ -1,12 +1,12 @@
 import { expect } from 'chai'
-import { mkdtempSync,rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { InvalidError } from '../../src/errors.js'
-import { valueCodec,VALUE_ENCODINGS,type ValueEncoding } from '../../src/encoding/values/codec.js'
+import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
 import { isSame } from '../../crash-tests/fuzz/any-value.js'
-import { checkDatabase,checkRoundTrips } from '../../crash-tests/fuzz/round-trips.js'
+import { checkDatabase, checkRoundTrips } from '../../crash-tests/fuzz/round-trips.js'
 
 function through(value: unknown, encoding: ValueEncoding = 'msgpack'): unknown {
   const codec = valueCodec(encoding)

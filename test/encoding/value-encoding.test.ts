@@ -2,8 +2,8 @@
 import { expect } from 'chai'
 import { readdirSync } from 'node:fs'
 import { Engine } from '../../src/engine/engine.js'
-import { encodeHeader,decodeHeader,type Header } from '../../src/engine/format/header.js'
-import { encodeKey,KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
+import { encodeHeader, decodeHeader, type Header } from '../../src/engine/format/header.js'
+import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { salvage } from '../../src/maintenance/salvage.js'
 import { VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
@@ -12,16 +12,16 @@ import { EncodingError } from '../../src/errors.js'
 import { open } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import {
-cleanUp,
-crashCopy,
-dataFile,
-expectError,
-openEngine,
-readBytes,
-scratchPath,
-SLOT_BYTES,
-TINY,
-writeBytes,
+  cleanUp,
+  crashCopy,
+  dataFile,
+  expectError,
+  openEngine,
+  readBytes,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+  writeBytes,
 } from '../support/engine.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 

@@ -6,19 +6,19 @@ import { CRASH_POINTS } from '../../src/crash-points.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import type { HeldDirectory,Storage } from '../../src/storage/storage.js'
+import type { HeldDirectory, Storage } from '../../src/storage/storage.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-expectSound,
-heard,
-inProcess,
-inThread,
-openEngine,
-scratchPath,
-TINY,
-type Peer,
+  cleanUp,
+  contents,
+  crashCopy,
+  expectSound,
+  heard,
+  inProcess,
+  inThread,
+  openEngine,
+  scratchPath,
+  TINY,
+  type Peer,
 } from '../support/engine.js'
 
 /** Writes `count` keys of its own, each acknowledged on its own, and says so. */

@@ -1,14 +1,14 @@
 // What is refused, with which error, and that nothing has changed afterwards.
 import {
-chmodSync,
-cpSync,
-mkdirSync,
-readdirSync,
-readFileSync,
-rmSync,
-symlinkSync,
-truncateSync,
-writeFileSync,
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { verify } from '../../src/maintenance/verify.js'
@@ -17,28 +17,28 @@ import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { SLOTS_FOR_A_DELETE } from '../../src/engine/commit/slot-budget.js'
-import { encodeHeader,decodeHeader,type Header } from '../../src/engine/format/header.js'
+import { encodeHeader, decodeHeader, type Header } from '../../src/engine/format/header.js'
 import type { Key } from '../../src/encoding/keys.js'
-import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
-import type { Range } from '../../src/engine/read/range-iterator.js'
-import { InvalidError,MmapdbError,type MmapdbErrorCode } from '../../src/errors.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
+import { InvalidError, MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-dataFile,
-expectError,
-expectSound,
-mountScratch,
-openEngine,
-readBytes,
-remount,
-scratchDirectory,
-scratchPath,
-SLOT_BYTES,
-TINY,
-writeBytes,
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  mountScratch,
+  openEngine,
+  readBytes,
+  remount,
+  scratchDirectory,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+  writeBytes,
 } from '../support/engine.js'
+import type { Range } from '../../src/engine/read/bounds.js'
 
 const some = Buffer.from('some value')
 

@@ -5,21 +5,21 @@ import fc from 'fast-check'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
-import { decodeKey,encodeKey,KEY_BUFFER_BYTES,type Key } from '../../src/encoding/keys.js'
-import type { Range } from '../../src/engine/read/range-iterator.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import {
-cleanUp,
-crashCopy,
-dataFile,
-expectSound,
-openEngine,
-powerCutCopy,
-randomFrom,
-runs,
-scratchPath,
-seeded,
+  cleanUp,
+  crashCopy,
+  dataFile,
+  expectSound,
+  openEngine,
+  powerCutCopy,
+  randomFrom,
+  runs,
+  scratchPath,
+  seeded,
 } from '../support/engine.js'
+import type { Range } from '../../src/engine/read/bounds.js'
 
 const keyBuffer = Buffer.alloc(KEY_BUFFER_BYTES)
 /** The encoded key, a character for each byte: strings compare as the bytes do. */

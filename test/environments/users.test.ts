@@ -1,14 +1,14 @@
 // Who may do what with whose database, and whom it must not disturb. `npm run test:environments` runs it as root.
 import {
-describeRows,
-MEMBER,
-OTHER,
-OWNER,
-ROOT,
-type CommandStep,
-type Row,
-type Step,
-type User,
+  describeRows,
+  MEMBER,
+  OTHER,
+  OWNER,
+  ROOT,
+  type CommandStep,
+  type Row,
+  type Step,
+  type User,
 } from '../support/environment.js'
 
 const PUT = `const db = await open(); await db.put('key', 'value'); await db.close(); return 'put'`

@@ -2,23 +2,23 @@
 // acknowledged that nobody can find again, a value be read that was never written, or an opener who
 // knows nothing of those who run on would do them harm.
 import { expect } from 'chai'
-import { copyFileSync,readdirSync,renameSync,rmSync,statSync,truncateSync,writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Engine } from '../../src/engine/engine.js'
-import { MmapdbError,type MmapdbErrorCode } from '../../src/errors.js'
+import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import {
-cleanUp,
-crashCopy,
-dataFile,
-expectError,
-expectSound,
-heard,
-inProcess,
-openEngine,
-scratchPath,
-segmentStarts,
-TINY,
-walFile,
+  cleanUp,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  openEngine,
+  scratchPath,
+  segmentStarts,
+  TINY,
+  walFile,
 } from '../support/engine.js'
 
 const OPTIONS = { ...TINY, timeoutMs: 500 }

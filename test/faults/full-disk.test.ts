@@ -1,12 +1,12 @@
 // Full disks and small ones. If this failed, a database could not be opened or read because the disk is full,
 // or nothing could be deleted any more, or a write that was refused would leave the disk full.
 import { expect } from 'chai'
-import { mix,Random } from '../../crash-tests/lib/random.js'
+import { mix, Random } from '../../crash-tests/lib/random.js'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
 import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
 import { encodeKey } from '../../src/encoding/keys.js'
-import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
 import { SmallDisk } from '../support/small-disk.js'

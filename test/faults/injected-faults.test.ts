@@ -3,7 +3,7 @@
 // error or a lack of descriptors at some place would lose a write that was acknowledged, leave the
 // database unreadable, stop it for good, or leak what it had open.
 import { expect } from 'chai'
-import { mix,Random } from '../../crash-tests/lib/random.js'
+import { mix, Random } from '../../crash-tests/lib/random.js'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
 import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
@@ -11,9 +11,9 @@ import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
-import { MmapdbError,OutcomeUnknownError,type MmapdbErrorCode } from '../../src/errors.js'
-import { Faults,FaultyStorage,type Call,type Plan } from '../support/faulty-storage.js'
-import { encodedName,LogModel } from '../support/log-model.js'
+import { MmapdbError, OutcomeUnknownError, type MmapdbErrorCode } from '../../src/errors.js'
+import { Faults, FaultyStorage, type Call, type Plan } from '../support/faulty-storage.js'
+import { encodedName, LogModel } from '../support/log-model.js'
 
 const OPTIONS = resolveOptions('/db', {
   workers: 0,

@@ -3,15 +3,15 @@
 import { expect } from 'chai'
 import type { Engine } from '../../src/engine/engine.js'
 import {
-cleanUp,
-expectError,
-expectSound,
-heard,
-inProcess,
-inThread,
-openEngine,
-scratchPath,
-TINY,
+  cleanUp,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  inThread,
+  openEngine,
+  scratchPath,
+  TINY,
 } from '../support/engine.js'
 
 const KEYS = 600

@@ -3,24 +3,24 @@
 // system would reach a caller untyped, cost something acknowledged, or outlast its cause.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
-import { chmodSync,chownSync,mkdtempSync,readdirSync,readFileSync,rmSync,statSync,writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname,join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
 import type { OpenOptions } from '../../src/engine/options.js'
 import {
-cleanUp,
-expectError,
-expectSound,
-inProcess,
-openEngine,
-scratchDirectory,
-scratchPath,
-TINY,
-type ProcessPeer,
+  cleanUp,
+  expectError,
+  expectSound,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
+  type ProcessPeer,
 } from '../support/engine.js'
-import { compiledFile,compiledUrl,inPackage } from '../../src/package-root.js'
+import { compiledFile, compiledUrl, inPackage } from '../../src/package-root.js'
 
 const SHIM_SOURCE = inPackage('test/support/failing-calls.c')
 const OPTIONS = { ...TINY, timeoutMs: 3000 }

@@ -4,26 +4,26 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import type { CrashPoint } from '../../src/crash-points.js'
-import { newState,STATE } from '../../src/engine/shared/control.js'
+import { newState, STATE } from '../../src/engine/shared/control.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { Patience } from '../../src/engine/shared/writer-locks.js'
-import { MmapdbError,OutcomeUnknownError } from '../../src/errors.js'
+import { MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
 import { frameStride } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import {
-cleanUp,
-expectError,
-expectSound,
-heard,
-inProcess,
-openEngine,
-scratchPath,
-TINY,
+  cleanUp,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  openEngine,
+  scratchPath,
+  TINY,
 } from '../support/engine.js'
-import { Faults,FaultyStorage } from '../support/faulty-storage.js'
+import { Faults, FaultyStorage } from '../support/faulty-storage.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const TIMEOUT_MS = 250

@@ -4,8 +4,8 @@ import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { MmapdbError } from '../../src/errors.js'
-import { open,type Database } from '../../src/index.js'
-import { cleanUp,expectSound,heard,inThread,openEngine,randomFrom,scratchPath,TINY } from '../support/engine.js'
+import { open, type Database } from '../../src/index.js'
+import { cleanUp, expectSound, heard, inThread, openEngine, randomFrom, scratchPath, TINY } from '../support/engine.js'
 
 const seed = Number(process.env['MMAPDB_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const BOUND_MS = 10_000

@@ -2,15 +2,15 @@
 // and `verify` finds what a read could meet.
 import { expect } from 'chai'
 import {
-DATA,
-examine,
-FULL,
-makeFixture,
-randomFrom,
-segmentsIn,
-slotCount,
-SLOT_BYTES,
-type Fixture,
+  DATA,
+  examine,
+  FULL,
+  makeFixture,
+  randomFrom,
+  segmentsIn,
+  slotCount,
+  SLOT_BYTES,
+  type Fixture,
 } from '../support/hostile.js'
 
 const HEADER_BYTES = 4 * SLOT_BYTES

@@ -1,28 +1,28 @@
 // Files of a database that are missing, empty, or no files at all: each is refused with a typed error
 // or made again, and nothing waits for ever. On a real file system, and through the real commands.
 import { spawnSync } from 'node:child_process'
-import { existsSync,mkdirSync,readdirSync,rmSync,symlinkSync,writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { MmapdbError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { BIN,cleanEnv } from '../support/cli.js'
-import { cleanUp,scratchPath } from '../support/engine.js'
+import { BIN, cleanEnv } from '../support/cli.js'
+import { cleanUp, scratchPath } from '../support/engine.js'
 import {
-agreesWithItself,
-DATA,
-freeSlots,
-FULL,
-makeFixture,
-openIn,
-examineOpen,
-slotIn,
-SLOT_BYTES,
-TINY,
-writeOut,
-type Fixture,
+  agreesWithItself,
+  DATA,
+  freeSlots,
+  FULL,
+  makeFixture,
+  openIn,
+  examineOpen,
+  slotIn,
+  SLOT_BYTES,
+  TINY,
+  writeOut,
+  type Fixture,
 } from '../support/hostile.js'
 
 const LIMIT_MS = 20_000

@@ -2,19 +2,19 @@
 // that say what cannot be under CRCs that hold; and files of different moments put together.
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
-import { FRAME,frameStride } from '../../src/wal/frame.js'
-import { SEGMENT_HEADER_BYTES,decodeSegmentHeader,segmentStart } from '../../src/wal/segment.js'
+import { FRAME, frameStride } from '../../src/wal/frame.js'
+import { SEGMENT_HEADER_BYTES, decodeSegmentHeader, segmentStart } from '../../src/wal/segment.js'
 import {
-DATA,
-examine,
-examineLoosely,
-FULL,
-makeFixture,
-MemoryStorage,
-randomFrom,
-segmentsIn,
-SLOT_BYTES,
-type Fixture,
+  DATA,
+  examine,
+  examineLoosely,
+  FULL,
+  makeFixture,
+  MemoryStorage,
+  randomFrom,
+  segmentsIn,
+  SLOT_BYTES,
+  type Fixture,
 } from '../support/hostile.js'
 
 describe('a log', function () {

@@ -1,24 +1,24 @@
 // Salvage: whatever does not lie in a damaged part comes out, what is missing is covered by the list of
 // losses, and nothing comes out that was never there.
 import { expect } from 'chai'
-import { decodeKey,encodeKey,KEY_BUFFER_BYTES,type Key } from '../../src/encoding/keys.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
-import { salvage,type SalvageReport } from '../../src/maintenance/salvage.js'
-import { FRAME,forEachOperation,frameStride } from '../../src/wal/frame.js'
-import { SEGMENT_HEADER_BYTES,segmentStart } from '../../src/wal/segment.js'
+import { salvage, type SalvageReport } from '../../src/maintenance/salvage.js'
+import { FRAME, forEachOperation, frameStride } from '../../src/wal/frame.js'
+import { SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import {
-DATA,
-DB,
-FULL,
-makeFixture,
-MemoryStorage,
-openIn,
-randomFrom,
-segmentsIn,
-slotCount,
-SLOT_BYTES,
-TINY,
-type Fixture,
+  DATA,
+  DB,
+  FULL,
+  makeFixture,
+  MemoryStorage,
+  openIn,
+  randomFrom,
+  segmentsIn,
+  slotCount,
+  SLOT_BYTES,
+  TINY,
+  type Fixture,
 } from '../support/hostile.js'
 
 const buffer = Buffer.alloc(KEY_BUFFER_BYTES)

@@ -2,20 +2,20 @@
 // that holds, as a bug or an attacker would leave them. What a CRC cannot find, the structure must.
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
-import { SLOT,TYPE } from '../../src/engine/format/layout.js'
+import { SLOT, TYPE } from '../../src/engine/format/layout.js'
 import {
-DATA,
-examine,
-examineLoosely,
-freeSlots,
-FULL,
-makeFixture,
-randomFrom,
-resealed,
-slotCount,
-slotIn,
-SLOT_BYTES,
-type Fixture,
+  DATA,
+  examine,
+  examineLoosely,
+  freeSlots,
+  FULL,
+  makeFixture,
+  randomFrom,
+  resealed,
+  slotCount,
+  slotIn,
+  SLOT_BYTES,
+  type Fixture,
 } from '../support/hostile.js'
 
 const EXTREMES_16 = [0, 1, 31, 32, 0x7fff, 0x8000, 0xffff, 4095, 4096]

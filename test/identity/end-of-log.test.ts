@@ -1,25 +1,25 @@
 // The end of the LSNs, which a database that writes 10 MB/s reaches within a year. If this failed, the last segment
 // would be taken for none by the next opener, or frames be written at positions that no field can hold.
 import { expect } from 'chai'
-import { readdirSync,readFileSync,rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { findHeader } from '../../src/engine/lifecycle/find-header.js'
-import { encodeHeader,headerSlots } from '../../src/engine/format/header.js'
+import { encodeHeader, headerSlots } from '../../src/engine/format/header.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { Log } from '../../src/wal/log.js'
-import { MAX_LSN,USERS_LSN_LIMIT,type Lsn } from '../../src/wal/lsn.js'
+import { MAX_LSN, USERS_LSN_LIMIT, type Lsn } from '../../src/wal/lsn.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-dataFile,
-expectError,
-expectSound,
-openEngine,
-scratchPath,
-SLOT_BYTES,
-TINY,
-writeBytes,
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  openEngine,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
+  writeBytes,
 } from '../support/engine.js'
 
 /** An empty database whose log begins at `lsn`. */

@@ -2,23 +2,23 @@
 // another database than the one that was opened, or whoever comes to a database by another way would spoil it.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
-import { cpSync,existsSync,mkdirSync,readdirSync,renameSync,rmSync,symlinkSync,unlinkSync } from 'node:fs'
-import { dirname,join } from 'node:path'
-import { open,type Database } from '../../src/index.js'
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { open, type Database } from '../../src/index.js'
 import { MmapdbError } from '../../src/errors.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
 import {
-cleanUp,
-expectError,
-heard,
-inProcess,
-openEngine,
-scratchDirectory,
-scratchPath,
-TINY,
+  cleanUp,
+  expectError,
+  heard,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
 } from '../support/engine.js'
 
 const OPTIONS = { ...TINY, valueEncoding: 'utf8', workers: 2 } as const

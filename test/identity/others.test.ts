@@ -3,34 +3,34 @@
 // locks of one database guard the log of another.
 import { expect } from 'chai'
 import {
-copyFileSync,
-linkSync,
-mkdirSync,
-readdirSync,
-readFileSync,
-renameSync,
-rmSync,
-writeFileSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { Engine } from '../../src/engine/engine.js'
-import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { TreeWriter } from '../../src/engine/tree/writer.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-dataFile,
-expectError,
-expectSound,
-heard,
-inProcess,
-openEngine,
-scratchDirectory,
-scratchPath,
-TINY,
-writeBytes,
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  heard,
+  inProcess,
+  openEngine,
+  scratchDirectory,
+  scratchPath,
+  TINY,
+  writeBytes,
 } from '../support/engine.js'
 
 const OPTIONS: OpenOptions = { ...TINY, timeoutMs: 500 }

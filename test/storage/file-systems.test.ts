@@ -2,7 +2,7 @@
 // at once and neither notices, or be refused on a disk of this machine.
 import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
-import { judgeFileSystem,mountedType } from '../../src/storage/file-systems.js'
+import { judgeFileSystem, mountedType } from '../../src/storage/file-systems.js'
 import { posixStorage } from '../../src/storage/posix.js'
 
 const FUSE = 0x65735546

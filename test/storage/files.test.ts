@@ -4,16 +4,16 @@ import { join } from 'node:path'
 import { posixStorage as storage } from '../../src/storage/posix.js'
 import { StorageError } from '../../src/storage/storage.js'
 import {
-descriptorCount,
-inProcess,
-inThread,
-mountScratch,
-remountReadOnly,
-removeScratch,
-scratchDirectory,
-scratchFile,
-skip,
-thrownBy,
+  descriptorCount,
+  inProcess,
+  inThread,
+  mountScratch,
+  remountReadOnly,
+  removeScratch,
+  scratchDirectory,
+  scratchFile,
+  skip,
+  thrownBy,
 } from '../support/storage.js'
 
 function expectCode(call: () => unknown, code: string): void {

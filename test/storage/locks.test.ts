@@ -2,20 +2,20 @@ import { expect } from 'chai'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { posixStorage as storage } from '../../src/storage/posix.js'
-import { StorageError,type LockTable } from '../../src/storage/storage.js'
+import { StorageError, type LockTable } from '../../src/storage/storage.js'
 import {
-collectGarbage,
-inProcess,
-inThread,
-mountScratch,
-remountReadOnly,
-removeScratch,
-scratchDirectory,
-scratchFile,
-skip,
-thrownBy,
-until,
-type Peer,
+  collectGarbage,
+  inProcess,
+  inThread,
+  mountScratch,
+  remountReadOnly,
+  removeScratch,
+  scratchDirectory,
+  scratchFile,
+  skip,
+  thrownBy,
+  until,
+  type Peer,
 } from '../support/storage.js'
 
 const BYTE = 7

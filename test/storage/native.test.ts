@@ -1,10 +1,10 @@
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
-import { dirname,join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { native } from '../../src/storage/native.js'
-import { mappingsOf,PAGE_BYTES,removeScratch,scratchDirectory,scratchFile,thrownBy } from '../support/storage.js'
+import { mappingsOf, PAGE_BYTES, removeScratch, scratchDirectory, scratchFile, thrownBy } from '../support/storage.js'
 import { compiledFile } from '../../src/package-root.js'
 
 /** Calls with arguments that TypeScript would not let through. */

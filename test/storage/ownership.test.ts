@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { posixStorage as storage } from '../../src/storage/posix.js'
-import { inProcess,removeScratch,scratchDirectory,skip,thrownBy } from '../support/storage.js'
+import { inProcess, removeScratch, scratchDirectory, skip, thrownBy } from '../support/storage.js'
 
 const NOBODY = 65534
 const OTHERS = 65533

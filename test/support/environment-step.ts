@@ -2,7 +2,7 @@
 // the lines. What comes of them goes back to the test.
 import * as fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MmapdbError,open as openDatabase,type OpenOptions } from '../../src/index.js'
+import { MmapdbError, open as openDatabase, type OpenOptions } from '../../src/index.js'
 import type { Instruction } from './environment.js'
 import { compiledUrl } from '../../src/package-root.js'
 

@@ -4,8 +4,8 @@
 // come of it: a value, or the code of an error. One with `goesOn` runs beside the steps after it and must come
 // to its result undisturbed when the row ends. To add a row, add one object to a table in this folder.
 import { expect } from 'chai'
-import { spawn,spawnSync,type ChildProcess } from 'node:child_process'
-import { chmodSync,mkdirSync,mkdtempSync,realpathSync,rmSync } from 'node:fs'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { OpenOptions } from '../../src/engine/options.js'

@@ -1,19 +1,19 @@
 // A storage that fails where it is told to: the n-th call of some kind, once or from then on. It counts
 // what it has handed out, so that a test sees what was never given back.
 import {
-StorageError,
-type FileIdentity,
-type HeldDirectory,
-type FileAccess,
-type FileSystemInfo,
-type LockMode,
-type LockTable,
-type PathInfo,
-type RandomFile,
-type Region,
-type RegionOptions,
-type Storage,
-type WaitResult,
+  StorageError,
+  type FileIdentity,
+  type HeldDirectory,
+  type FileAccess,
+  type FileSystemInfo,
+  type LockMode,
+  type LockTable,
+  type PathInfo,
+  type RandomFile,
+  type Region,
+  type RegionOptions,
+  type Storage,
+  type WaitResult,
 } from '../../src/storage/storage.js'
 
 /** Kinds of calls that can fail. Those on a path are told apart by what it is a path of. */

@@ -1,9 +1,9 @@
 // A scene for a small file system of its own, given as the argument: three processes write until it is
 // full, go on trying, and go on writing once there is room again. Ends with 0 if all was well.
 import { expect } from 'chai'
-import { rmSync,writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { cleanUp,expectSound,inProcess,openEngine,TINY } from './engine.js'
+import { cleanUp, expectSound, inProcess, openEngine, TINY } from './engine.js'
 
 const mount = process.argv[2]!
 const path = join(mount, 'db')

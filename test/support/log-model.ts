@@ -1,6 +1,6 @@
 // What a database should hold at an LSN: every frame that reached its log, applied in order.
-import { frameOf,stateAt,type ModelFrame } from '../../crash-tests/sim/frames.js'
-import { KEY_BUFFER_BYTES,encodeKey,type Key } from '../../src/encoding/keys.js'
+import { frameOf, stateAt, type ModelFrame } from '../../crash-tests/sim/frames.js'
+import { KEY_BUFFER_BYTES, encodeKey, type Key } from '../../src/encoding/keys.js'
 
 export class LogModel {
   #frames: ModelFrame[] = []

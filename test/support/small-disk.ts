@@ -1,7 +1,7 @@
 // A storage of so many bytes: what would make its files longer than that is refused with ENOSPC, and so it is
 // where others have filled the disk. Some file systems keep what they got before there was no more (`keepsPart`).
 import { join } from 'node:path'
-import { StorageError,type RandomFile,type Region,type Storage } from '../../src/storage/storage.js'
+import { StorageError, type RandomFile, type Region, type Storage } from '../../src/storage/storage.js'
 
 /** Nobody has reason to meet so many. */
 const MOST_REFUSALS = 100_000

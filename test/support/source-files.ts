@@ -1,7 +1,7 @@
 // The project's TypeScript as the compiler parses it: who imports what from whom, what is exported, how long things
 // are.
-import { readdirSync,readFileSync } from 'node:fs'
-import { dirname,join,relative } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import ts from 'typescript'
 import { inPackage } from '../../src/package-root.js'
 
@@ -79,7 +79,11 @@ function namesOf(node: ts.ImportDeclaration | ts.ExportDeclaration): string[] {
 }
 
 function declared(node: ts.Node): string[] {
-  if (ts.isVariableStatement(node)) return node.declarationList.declarations.map(({ name }) => name.getText())
+  if (ts.isVariableStatement(node))
+    return node.declarationList.declarations
+      .map(({ name }) => name)
+      .filter(ts.isIdentifier)
+      .map(({ text }) => text)
   const { name } = node as ts.DeclarationStatement
   return name === undefined ? [] : [name.getText()]
 }

@@ -2,13 +2,13 @@
 // and a look at what this process has mapped and open.
 
 import { spawnSync } from 'node:child_process'
-import { mkdirSync,mkdtempSync,readdirSync,readFileSync,realpathSync,rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { runInNewContext } from 'node:vm'
 import { setFlagsFromString } from 'node:v8'
-import { startProcess,startThread,type Peer } from './peers.js'
+import { startProcess, startThread, type Peer } from './peers.js'
 import { compiledUrl } from '../../src/package-root.js'
 
 export type { Peer }

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { FRAME,forEachOperation,frameStride,isFrameAt,OP_DEL,OP_PUT,sealFrame } from '../../src/wal/frame.js'
+import { FRAME, forEachOperation, frameStride, isFrameAt, OP_DEL, OP_PUT, sealFrame } from '../../src/wal/frame.js'
 import type { Lsn } from '../../src/wal/lsn.js'
-import { expectError,runs } from '../support/engine.js'
+import { expectError, runs } from '../support/engine.js'
 import { MAX_FRAME_BYTES } from '../../src/limits.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 

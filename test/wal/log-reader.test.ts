@@ -1,15 +1,15 @@
 // Where the log ends, and whether that is a torn tail (normal) or rot (damage to what had been
 // acknowledged), after every kind of accident to a small log of four segments.
-import { copyFileSync,mkdirSync,renameSync,statSync,truncateSync,unlinkSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
-import { frameStride,sealFrame } from '../../src/wal/frame.js'
-import { Log,type OpenSegment } from '../../src/wal/log.js'
-import { FIRST_LSN,type Lsn } from '../../src/wal/lsn.js'
+import { frameStride, sealFrame } from '../../src/wal/frame.js'
+import { Log, type OpenSegment } from '../../src/wal/log.js'
+import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
-import { encodeSegmentHeader,filePosition,SEGMENT_HEADER_BYTES,segmentName } from '../../src/wal/segment.js'
-import { cleanUp,expectError,flipByte,scratchDirectory,writeBytes } from '../support/engine.js'
+import { encodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES, segmentName } from '../../src/wal/segment.js'
+import { cleanUp, expectError, flipByte, scratchDirectory, writeBytes } from '../support/engine.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import { classifyEnd } from '../../src/wal/log-end.js'
 

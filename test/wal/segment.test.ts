@@ -1,15 +1,15 @@
 import { expect } from 'chai'
-import { APPEND_STATE_BYTES,AppendState,newAppendFields } from '../../src/wal/append-state.js'
+import { APPEND_STATE_BYTES, AppendState, newAppendFields } from '../../src/wal/append-state.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import {
-decodeSegmentHeader,
-encodeSegmentHeader,
-filePosition,
-SEGMENT_HEADER_BYTES,
-SEGMENT_VERSION,
-segmentName,
-segmentStart,
-type SegmentHeader,
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  filePosition,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  segmentName,
+  segmentStart,
+  type SegmentHeader,
 } from '../../src/wal/segment.js'
 
 const header: SegmentHeader = {

@@ -2,11 +2,11 @@
 // would stand behind long work, wait without end, or take threads away from others for good.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
-import { IoError,LockedError,OutcomeUnknownError } from '../../src/errors.js'
+import { IoError, LockedError, OutcomeUnknownError } from '../../src/errors.js'
 import { resolveOptions } from '../../src/engine/options.js'
-import { ThreadPool,THREADS_OF_A_KIND } from '../../src/workers/thread-pool.js'
-import { type Kind,Lane } from '../../src/workers/lane.js'
-import { ThreadGoneError,type Outcome,type WorkerThread } from '../../src/workers/thread.js'
+import { ThreadPool, THREADS_OF_A_KIND } from '../../src/workers/thread-pool.js'
+import { type Kind, Lane } from '../../src/workers/lane.js'
+import { ThreadGoneError, type Outcome, type WorkerThread } from '../../src/workers/thread.js'
 
 /** Its tasks last until they are finished by the test. */
 class FakeThread {

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { cleanUp,scratchDirectory,scratchPath } from '../support/engine.js'
+import { cleanUp, scratchDirectory, scratchPath } from '../support/engine.js'
 import { compiledUrl } from '../../src/package-root.js'
 
 const INDEX = JSON.stringify(compiledUrl('src/index.js'))

@@ -4,14 +4,14 @@
 // and one process is stopped now and then for longer than it takes others to use what it was reading for something
 // else. Spell by spell: everybody closes, the database is verified, and opened again, so that it comes from disk.
 // Nobody may be told anything but that a reader was ended, and nothing may be wrong afterwards.
-import { fork,type ChildProcess } from 'node:child_process'
-import { mkdirSync,rmSync } from 'node:fs'
+import { fork, type ChildProcess } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { mix,Random } from '../../lib/random.js'
+import { mix, Random } from '../../lib/random.js'
 import { open } from '../../../src/index.js'
-import type { ReaderProcess,ReadReport } from './reader-process.js'
+import type { ReaderProcess, ReadReport } from './reader-process.js'
 import { compiledFile } from '../../../src/package-root.js'
 
 const USAGE = `Usage: npm run prove:readers -- [options]

@@ -1,8 +1,8 @@
 // A process of the readers' test, and its threads: each has the database open for itself, and writes or reads until its
 // time is over. What they have done goes to whoever started them.
-import { isMainThread,parentPort,Worker,workerData } from 'node:worker_threads'
-import { mix,Random } from '../../lib/random.js'
-import { open,type MmapdbError,type OpenOptions } from '../../../src/index.js'
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { mix, Random } from '../../lib/random.js'
+import { open, type MmapdbError, type OpenOptions } from '../../../src/index.js'
 import { operations } from './entries.js'
 import { READS } from './reads.js'
 

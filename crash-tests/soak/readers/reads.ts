@@ -1,7 +1,7 @@
 // Every way to read, each checked against itself: what one moment holds under `a` it holds under `b`.
 import type { Random } from '../../lib/random.js'
-import type { Database,Snapshot } from '../../../src/index.js'
-import { KEYS,versionOf,WrongRead,type ReaderKey,type Side } from './entries.js'
+import type { Database, Snapshot } from '../../../src/index.js'
+import { KEYS, versionOf, WrongRead, type ReaderKey, type Side } from './entries.js'
 
 type Db = Database<Buffer>
 type Moment = Snapshot<Buffer>

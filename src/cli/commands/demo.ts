@@ -15,8 +15,8 @@ import { BIN } from '../../package-root.js'
 type Mode = 'golden' | 'failure'
 
 /** Loaded when needed: no other command wants the pool. */
-const open: typeof import('../../database/database.js').open = async (path, options) =>
-  (await import('../../database/database.js')).open(path, options)
+const open: typeof import('../../database/open.js').open = async (path, options) =>
+  (await import('../../database/open.js')).open(path, options)
 
 export const demoCommand = (): Command =>
   new Command('demo')

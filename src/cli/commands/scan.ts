@@ -12,9 +12,9 @@ import {
   type KeyOptions,
 } from '../shared/context.js'
 import type { Key } from '../../encoding/keys.js'
-import type { Range } from '../../engine/read/range-iterator.js'
 import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../shared/notation.js'
 import { Lines, plural, tell } from '../shared/output.js'
+import type { Range } from '../../engine/read/bounds.js'
 
 interface ScanOptions extends KeyOptions {
   readonly gte?: string

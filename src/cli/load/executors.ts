@@ -3,7 +3,6 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { Piscina } from 'piscina'
-import { fromErrorMessage, toErrorMessage, type ErrorMessage } from '../../errors.js'
 import { ProcessError } from '../shared/failure.js'
 import {
   SHARED,
@@ -17,6 +16,7 @@ import {
   type WorkerData,
 } from './plan.js'
 import { BIN } from '../../package-root.js'
+import { fromErrorMessage, toErrorMessage, type ErrorMessage } from '../../workers/error-transport.js'
 
 /** What writes. */
 export interface Executor {

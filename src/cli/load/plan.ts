@@ -1,7 +1,7 @@
 // What the threads and processes of a load tell each other.
-import type { ErrorMessage } from '../../errors.js'
 import type { EngineOptions } from '../../engine/options.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
+import type { ErrorMessage } from '../../workers/error-transport.js'
 
 /** Words that the threads of one process share. */
 export const SHARED = { STOP: 0, OPERATIONS: 1, READY: 2, CHECKED: 3, WORDS: 4 } as const

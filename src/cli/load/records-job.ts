@@ -1,7 +1,7 @@
 // A load of records from a file or pipe. They are read here, put into frames, and committed by
 // lanes: which one is decided by the key alone, and a lane does one frame at a time, so of records
 // with the same key the last one wins. A lane that is behind holds up the reading.
-import { fromErrorMessage, InvalidError } from '../../errors.js'
+import { InvalidError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
 import { valueCodec } from '../../encoding/values/codec.js'
@@ -17,6 +17,7 @@ import { checkRoom, entryBytes } from './room.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
 import type { Checked, Job, JobContext, Written } from './job.js'
 import { type Good } from './item.js'
+import { fromErrorMessage } from '../../workers/error-transport.js'
 
 /** A frame is sent off at this size, however few records it holds. */
 const FRAME_BYTES = 4 * 1024 * 1024

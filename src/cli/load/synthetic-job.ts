@@ -1,6 +1,6 @@
 // A load of records made up on the spot: each lane writes its share, and they are made up again to
 // compare with what is read back.
-import { fromErrorMessage, InvalidError } from '../../errors.js'
+import { InvalidError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
 import { Latencies } from './latency.js'
 import type { ThreadExecutor, Executor } from './executors.js'
@@ -11,6 +11,7 @@ import { checkRoom, entryBytes } from './room.js'
 import { syntheticKey } from './synthetic-records.js'
 import { MAX_FRAME_BYTES } from '../../limits.js'
 import type { Checked, Job, JobContext, Written } from './job.js'
+import { fromErrorMessage } from '../../workers/error-transport.js'
 
 const KEY_BYTES = syntheticKey(0).length + 1
 /** What an encoding puts before text or bytes, at least. */

@@ -2,7 +2,7 @@
 // synchronously: it returns from a commit when that is on disk, and only then goes on.
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { Piscina } from 'piscina'
-import { IoError, OutcomeUnknownError, toErrorMessage, type ErrorMessage } from '../../errors.js'
+import { IoError, OutcomeUnknownError } from '../../errors.js'
 import { concatenated } from '../../encoding/packed-list.js'
 import { Engine } from '../../engine/engine.js'
 import { decodeKey } from '../../encoding/keys.js'
@@ -21,6 +21,7 @@ import {
 } from './plan.js'
 import { showKey } from '../shared/notation.js'
 import { Permutation, syntheticKey, syntheticValue } from './synthetic-records.js'
+import { toErrorMessage, type ErrorMessage } from '../../workers/error-transport.js'
 
 const { plan, shared } = Piscina.workerData as WorkerData
 const words = new Int32Array(shared)

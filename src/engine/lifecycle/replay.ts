@@ -29,7 +29,7 @@ export interface ReplayParts {
   readonly header: Header
 }
 
-export interface Replayed {
+interface Replayed {
   /** LSN after the last good frame. */
   readonly endLsn: Lsn
   readonly frames: number

@@ -8,8 +8,9 @@ import type { OpenState } from '../shared/open-state.js'
 import type { ReadGuard } from '../shared/read-guard.js'
 import { releaseWhenForgotten, type PinShare, type SharedPins } from '../shared/shared-pins.js'
 import type { TreeReader } from '../tree/reader.js'
-import { boundsOf, RangeIterator, type Bounds, type Range, type RangeSource, type Selection } from './range-iterator.js'
+import { RangeIterator, type RangeSource, type Selection } from './range-iterator.js'
 import { EngineSnapshot } from './snapshot.js'
+import { boundsOf, type Bounds, type Range } from './bounds.js'
 
 interface PinnedReadParts {
   readonly openState: OpenState

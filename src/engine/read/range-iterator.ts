@@ -3,109 +3,18 @@
 // entries are decoded from.
 //
 // An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
-import { ClosedError, EncodingError, InvalidError, MmapdbError } from '../../errors.js'
-import { quoted, reason } from '../../describe.js'
+import type { Bounds } from './bounds.js'
+import { ClosedError, EncodingError, InvalidError } from '../../errors.js'
 import type { StateFields } from '../shared/control.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
+import { decodeKey, type Key } from '../../encoding/keys.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
-import { Cursor, TreeReader } from '../tree/reader.js'
+import { TreeReader } from '../tree/reader.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { damagedError } from '../format/slot-damage.js'
-
-/** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
-export interface Range {
-  /** From this key on. */
-  gte?: Key
-  /** From behind this key on. */
-  gt?: Key
-  /** Up to and with this key. */
-  lte?: Key
-  /** Up to, and without, this key. */
-  lt?: Key
-  /**
-   * An array: only arrays that begin with its elements. A string (or Uint8Array): only strings that begin with it,
-   * and arrays whose first element is such a string, which lie among them: `'a'` covers `'ab'` and
-   * `['ab', 1]`. May be combined with the bounds.
-   */
-  prefix?: Key
-  /** From the last to the first. */
-  reverse?: boolean
-  /** At most this many. */
-  limit?: number
-}
-
-const KNOWN = new Set(['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'])
-
-/** A range as bytes; `undefined` is no bound. */
-export interface Bounds {
-  readonly from: Buffer | undefined
-  /** The first key is behind `from`, not at it. */
-  readonly fromAfter: boolean
-  readonly to: Buffer | undefined
-  readonly toInclusive: boolean
-  readonly reverse: boolean
-  readonly limit: number
-}
-
-const encoded = (key: Key): Buffer => {
-  const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
-  return buffer.subarray(0, encodeKey(key, buffer))
-}
-
-/**
- * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each once, and
- * nothing of the engine's is half done then.
- */
-export function boundsOf(range: Range = {}): Bounds {
-  const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
-  const limit = given.limit ?? Number.POSITIVE_INFINITY
-  if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
-  if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
-  if (
-    typeof limit !== 'number' ||
-    limit < 0 ||
-    Number.isNaN(limit) ||
-    (Number.isFinite(limit) && !Number.isInteger(limit))
-  ) {
-    throw new InvalidError(`limit must be a whole number from 0, not ${quoted(limit)}.`)
-  }
-  if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
-
-  let fromAfter = gt !== undefined
-  let from = gt !== undefined ? encoded(gt) : gte !== undefined ? encoded(gte) : undefined
-  let toInclusive = lte !== undefined
-  let to = lt !== undefined ? encoded(lt) : lte !== undefined ? encoded(lte) : undefined
-  if (prefix !== undefined) {
-    const within = prefixBounds(prefix)
-    if (from === undefined || within.from.compare(from) > 0) {
-      from = within.from
-      fromAfter = false
-    }
-    if (to === undefined || within.to.compare(to) <= 0) {
-      to = within.to
-      toInclusive = false
-    }
-  }
-  return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
-}
-
-/** Each field of a range, read once. */
-function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefined } {
-  if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')
-  try {
-    for (const name of Object.keys(range)) {
-      if (!KNOWN.has(name)) throw new InvalidError(`A range has no "${name}". Known are: ${[...KNOWN].join(', ')}.`)
-    }
-    const { gte, gt, lte, lt, prefix, reverse, limit } = range
-    return { gte, gt, lte, lt, prefix, reverse, limit }
-  } catch (cause) {
-    if (cause instanceof MmapdbError) throw cause
-    throw new InvalidError(`This range cannot be read: ${reason(cause)}`, { cause })
-  }
-}
+import { Cursor } from '../tree/reader.js'
 
 /** What an iterator hands out. */
 export type Selection = 'entries' | 'keys' | 'values'

@@ -3,16 +3,15 @@ import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
 import {
-  boundsOf,
   copiedBytes,
   errorUnlessExpired,
   copiedValue,
   RangeIterator,
-  type Range,
   type RangeSource,
   type Selection,
 } from './range-iterator.js'
 import { ofEntry } from '../../encoding/undecodable.js'
+import { boundsOf, type Range } from './bounds.js'
 
 /** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
 export interface Entry<V = unknown> {

@@ -4,7 +4,7 @@ import { HEADER_SLOTS } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import { eachSlot } from '../../../src/engine/format/runs.js'
-import { cleanUp,openEngine,scratchPath,TINY } from '../../support/engine.js'
+import { cleanUp, openEngine, scratchPath, TINY } from '../../support/engine.js'
 import { slotDamage } from '../../../src/engine/format/slot-damage.js'
 
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 1024 * 1024 * 1024 }

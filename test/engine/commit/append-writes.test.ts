@@ -3,11 +3,11 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { appendWrites } from '../../../src/engine/commit/append-writes.js'
-import { FullError,IoError,MmapdbError } from '../../../src/errors.js'
+import { FullError, IoError, MmapdbError } from '../../../src/errors.js'
 import { open } from '../../../src/index.js'
-import { forEachOperation,frameStride } from '../../../src/wal/frame.js'
+import { forEachOperation, frameStride } from '../../../src/wal/frame.js'
 import type { Lsn } from '../../../src/wal/lsn.js'
-import { cleanUp,runs,scratchPath } from '../../support/engine.js'
+import { cleanUp, runs, scratchPath } from '../../support/engine.js'
 import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
 type Write = readonly number[]

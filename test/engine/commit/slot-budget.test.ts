@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { STATE } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import type { SlotNo } from '../../../src/engine/format/layout.js'
-import { cleanUp,openEngine,runs,scratchPath,TINY } from '../../support/engine.js'
+import { cleanUp, openEngine, runs, scratchPath, TINY } from '../../support/engine.js'
 
 /** What `write` sets aside, and what it then takes. */
 function measure(engine: Engine, write: () => void): { reserved: number; taken: number } {

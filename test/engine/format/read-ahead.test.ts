@@ -2,14 +2,15 @@
 // all else as any other.
 import { expect } from 'chai'
 import { Engine } from '../../../src/engine/engine.js'
-import { encodeKey,KEY_BUFFER_BYTES } from '../../../src/encoding/keys.js'
+import { encodeKey, KEY_BUFFER_BYTES } from '../../../src/encoding/keys.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import type { FileIdentity,HeldDirectory,Region,RegionOptions,Storage } from '../../../src/storage/storage.js'
+import type { FileIdentity, HeldDirectory, Region, RegionOptions, Storage } from '../../../src/storage/storage.js'
 import { newState } from '../../../src/engine/shared/control.js'
-import { Cursor,TreeReader } from '../../../src/engine/tree/reader.js'
-import { cleanUp,contents,crashCopy,expectSound,randomFrom,scratchPath,TINY } from '../../support/engine.js'
+import { TreeReader } from '../../../src/engine/tree/reader.js'
+import { cleanUp, contents, crashCopy, expectSound, randomFrom, scratchPath, TINY } from '../../support/engine.js'
 import { FrameBuilder } from '../../../src/wal/frame-builder.js'
+import { Cursor } from '../../../src/engine/tree/reader.js'
 
 const ENTRIES = 1500
 const keyOf = (n: number): string => `key:${String(n).padStart(6, '0')}`

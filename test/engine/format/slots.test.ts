@@ -2,26 +2,26 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Engine } from '../../../src/engine/engine.js'
-import { newState,STATE } from '../../../src/engine/shared/control.js'
+import { newState, STATE } from '../../../src/engine/shared/control.js'
 import { findHeader } from '../../../src/engine/lifecycle/find-header.js'
 import {
-decodeHeader,
-encodeHeader,
-FORMAT_VERSION,
-headerSlots,
-looksLikeHeader,
-type Header,
+  decodeHeader,
+  encodeHeader,
+  FORMAT_VERSION,
+  headerSlots,
+  looksLikeHeader,
+  type Header,
 } from '../../../src/engine/format/header.js'
-import { SLOT,TYPE,type SlotNo } from '../../../src/engine/format/layout.js'
+import { SLOT, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
 import {
-freeListSlotsFor,
-linkFreeList,
-readRuns,
-RUNS_PER_SLOT,
-writeFreeList,
+  freeListSlotsFor,
+  linkFreeList,
+  readRuns,
+  RUNS_PER_SLOT,
+  writeFreeList,
 } from '../../../src/engine/space/free-list.js'
-import { eachSlot,mergedRuns,type Runs } from '../../../src/engine/format/runs.js'
+import { eachSlot, mergedRuns, type Runs } from '../../../src/engine/format/runs.js'
 import { SlotChecker } from '../../../src/engine/space/slot-checker.js'
 import { SlotSpace } from '../../../src/engine/format/slot-space.js'
 import { verify } from '../../../src/maintenance/verify.js'
@@ -29,21 +29,21 @@ import { MmapdbError } from '../../../src/errors.js'
 import { posixStorage } from '../../../src/storage/posix.js'
 import type { Lsn } from '../../../src/wal/lsn.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-dataFile,
-expectError,
-flipByte,
-openEngine,
-readBytes,
-runs,
-scratchPath,
-seeded,
-SLOT_BYTES,
-writeBytes,
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  flipByte,
+  openEngine,
+  readBytes,
+  runs,
+  scratchPath,
+  seeded,
+  SLOT_BYTES,
+  writeBytes,
 } from '../../support/engine.js'
-import { sealSlot,slotDamage,structureDamage } from '../../../src/engine/format/slot-damage.js'
+import { sealSlot, slotDamage, structureDamage } from '../../../src/engine/format/slot-damage.js'
 
 const header = (over: Partial<Header> = {}): Header => ({
   version: FORMAT_VERSION,

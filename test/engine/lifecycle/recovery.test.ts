@@ -1,14 +1,14 @@
 // What an opener makes of what a crash, a power cut or an accident left.
 import {
-copyFileSync,
-mkdirSync,
-readdirSync,
-readFileSync,
-renameSync,
-rmSync,
-truncateSync,
-unlinkSync,
-writeFileSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -16,27 +16,27 @@ import type { Engine } from '../../../src/engine/engine.js'
 import { Engine as EngineClass } from '../../../src/engine/engine.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import { FRAME,frameStride,sealFrame } from '../../../src/wal/frame.js'
+import { FRAME, frameStride, sealFrame } from '../../../src/wal/frame.js'
 import type { Lsn } from '../../../src/wal/lsn.js'
-import { decodeSegmentHeader,filePosition,SEGMENT_HEADER_BYTES } from '../../../src/wal/segment.js'
+import { decodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES } from '../../../src/wal/segment.js'
 import {
-cleanUp,
-contents,
-crashCopy,
-dataFile,
-expectError,
-expectSound,
-flipByte,
-inProcess,
-openEngine,
-readBytes,
-scratchPath,
-seeded,
-segmentStarts,
-SLOT_BYTES,
-TINY,
-walFile,
-writeBytes,
+  cleanUp,
+  contents,
+  crashCopy,
+  dataFile,
+  expectError,
+  expectSound,
+  flipByte,
+  inProcess,
+  openEngine,
+  readBytes,
+  scratchPath,
+  seeded,
+  segmentStarts,
+  SLOT_BYTES,
+  TINY,
+  walFile,
+  writeBytes,
 } from '../../support/engine.js'
 import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 

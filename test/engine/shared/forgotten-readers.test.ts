@@ -3,9 +3,9 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
-import { STATE,newState } from '../../../src/engine/shared/control.js'
+import { STATE, newState } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
-import { cleanUp,expectSound,openEngine,randomFrom,scratchPath,TINY } from '../../support/engine.js'
+import { cleanUp, expectSound, openEngine, randomFrom, scratchPath, TINY } from '../../support/engine.js'
 
 const OPTIONS = { ...TINY, segmentBytes: 1 << 20, checkpointBytes: 1 << 30, reserveBytes: 512 * 1024 * 1024 }
 const KEYS = 6000

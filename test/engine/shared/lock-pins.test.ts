@@ -2,18 +2,18 @@
 // Were it not heeded, writers that came later would change slots beneath it, and it would read what was never there.
 import { expect } from 'chai'
 import { Engine } from '../../../src/engine/engine.js'
-import { LockPins,lockPinned } from '../../../src/engine/shared/lock-pins.js'
+import { LockPins, lockPinned } from '../../../src/engine/shared/lock-pins.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
 import {
-cleanUp,
-contents,
-dataFile,
-expectSound,
-inThread,
-openEngine,
-scratchPath,
-TINY,
+  cleanUp,
+  contents,
+  dataFile,
+  expectSound,
+  inThread,
+  openEngine,
+  scratchPath,
+  TINY,
 } from '../../support/engine.js'
 
 const value = (text: string): Buffer => Buffer.from(text.repeat(40))

@@ -1,20 +1,20 @@
 // What a reader does that is ended in the middle of a read. If this failed, it would hand out what was never there,
 // call a sound database damaged, lose the process its right to write, or write what others see.
 import { expect } from 'chai'
-import { STATE,newState } from '../../../src/engine/shared/control.js'
+import { STATE, newState } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import { observeReads } from '../../../src/engine/shared/read-guard.js'
-import { HEADER_SLOTS,SLOT,TYPE } from '../../../src/engine/format/layout.js'
+import { HEADER_SLOTS, SLOT, TYPE } from '../../../src/engine/format/layout.js'
 import type { EngineSnapshot } from '../../../src/engine/read/snapshot.js'
 import {
-cleanUp,
-expectError,
-expectSound,
-openEngine,
-randomFrom,
-scratchPath,
-SLOT_BYTES,
-TINY,
+  cleanUp,
+  expectError,
+  expectSound,
+  openEngine,
+  randomFrom,
+  scratchPath,
+  SLOT_BYTES,
+  TINY,
 } from '../../support/engine.js'
 
 const KEYS = 400

@@ -3,16 +3,16 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import {
-Control,
-CONTROL_RESERVE_BYTES,
-controlWindowBytes,
-newState,
-STATE,
+  Control,
+  CONTROL_RESERVE_BYTES,
+  controlWindowBytes,
+  newState,
+  STATE,
 } from '../../../src/engine/shared/control.js'
-import { MIN_RING_ENTRIES,Rings,type Ring } from '../../../src/engine/space/rings.js'
-import { eachSlot,longestRuns,mergedRuns,runsBelow,slotsIn } from '../../../src/engine/format/runs.js'
+import { MIN_RING_ENTRIES, Rings, type Ring } from '../../../src/engine/space/rings.js'
+import { eachSlot, longestRuns, mergedRuns, runsBelow, slotsIn } from '../../../src/engine/format/runs.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import { StorageError,type Region } from '../../../src/storage/storage.js'
+import { StorageError, type Region } from '../../../src/storage/storage.js'
 import { runs } from '../../support/engine.js'
 
 const MEMORY = { mode: 'anonymous', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: controlWindowBytes(0) } as const

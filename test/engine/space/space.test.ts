@@ -2,20 +2,20 @@
 import { expect } from 'chai'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { STATE,newState } from '../../../src/engine/shared/control.js'
+import { STATE, newState } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
-import { SLOT,SLOT_BODY_BYTES,TYPE,type SlotNo } from '../../../src/engine/format/layout.js'
+import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
 import {
-cleanUp,
-dataFile,
-expectSound,
-openEngine,
-randomFrom,
-scratchPath,
-seeded,
-statSync,
-TINY,
+  cleanUp,
+  dataFile,
+  expectSound,
+  openEngine,
+  randomFrom,
+  scratchPath,
+  seeded,
+  statSync,
+  TINY,
 } from '../../support/engine.js'
 
 const OPTIONS = {

@@ -1,0 +1,56 @@
+// The public Snapshot: one moment of a database.
+import type { Key } from '../encoding/keys.js'
+import type { RangeIterator } from '../engine/read/range-iterator.js'
+import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
+import type { Anything, Stored } from './types.js'
+import type { Range } from '../engine/read/bounds.js'
+
+/** One moment of a database, until closed. Use it with `using`, or call `close`. */
+export class Snapshot<V = Anything> {
+  readonly #snapshot: EngineSnapshot
+  /** Is not given back while somebody has this. */
+  readonly #database: unknown
+
+  /** @internal Use `Database.snapshot`. */
+  constructor(snapshot: EngineSnapshot, database: unknown) {
+    this.#snapshot = snapshot
+    this.#database = database
+  }
+
+  /** LSN of this moment: every write up to it is in, none behind it. */
+  get lsn(): number {
+    return this.#snapshot.lsn
+  }
+  get(key: Key): Stored<V> | undefined {
+    return this.#snapshot.get(key) as Stored<V> | undefined
+  }
+  getEntry(key: Key): Entry<Stored<V>> | undefined {
+    return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
+  }
+  has(key: Key): boolean {
+    return this.#snapshot.has(key)
+  }
+  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'entries')) as never
+  }
+  keys(range?: Range): IterableIterator<Key> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'keys')) as never
+  }
+  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+    return this.#owned(this.#snapshot.range(range, 'values')) as never
+  }
+  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+    iterator.owner = this.#database
+    return iterator
+  }
+  count(range?: Range): number {
+    return this.#snapshot.range(range, 'keys').count()
+  }
+  /** Lets the moment go. Idempotent. */
+  close(): void {
+    this.#snapshot.close()
+  }
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}
