@@ -13,6 +13,8 @@ import { MAX_FRAME_BYTES } from '../limits.js'
 
 const MIN_READ_BYTES = 4096
 const MAX_READ_BYTES = 1024 * 1024
+/** Copying a longer frame costs as much as reading it. */
+const MAX_OFFERED_BYTES = 4096
 
 export class LogReader {
   readonly #log: Log
@@ -81,6 +83,17 @@ export class LogReader {
       this.#segment = undefined
       if (!this.#enterSegment()) return false
     }
+  }
+
+  /**
+   * Takes a frame that its own thread has appended at `lsn`. If that is the next one to be read, it is not read from
+   * the file. Nobody writes there any more: the tail has moved on.
+   */
+  offer(lsn: Lsn, frame: Buffer): void {
+    if (lsn !== this.#position || frame.length > MAX_OFFERED_BYTES) return
+    frame.copy(this.#buffer)
+    this.#bufferLsn = lsn
+    this.#bufferBytes = frame.length
   }
 
   #frameHere(limit: Lsn): boolean {

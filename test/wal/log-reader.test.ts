@@ -425,3 +425,43 @@ function writeBytesNew(path: string, bytes: Buffer): void {
   file.write(bytes, 0, bytes.length, 0)
   file.close()
 }
+
+describe('a frame that its own thread has appended', () => {
+  afterEach(cleanUp)
+
+  /** A reader that has read the first of two frames, and the second one with another value than it has in the file. */
+  function betweenTwo(): { reader: LogReader; other: Buffer; second: Lsn; end: Lsn } {
+    const writer = new Writer()
+    writer.append(8)
+    const written = writer.append(8)
+    const reader = new LogReader(writer.log, FIRST_LSN)
+    expect(reader.next(ALL)).to.equal(true)
+    const builder = new FrameBuilder()
+    builder.put(Buffer.from('key 1'), 5, Buffer.alloc(8, 99))
+    const other = builder.take()
+    sealFrame(other, written.lsn as Lsn, written.lsn as Lsn, 0, writer.segment.header.salt)
+    return { reader, other, second: written.lsn as Lsn, end: (written.lsn + frameStride(written.length)) as Lsn }
+  }
+  const valueIn = (reader: LogReader): number => reader.bytes[reader.at + reader.lengthBytes - 1]!
+
+  it('is not read from the file if it is the next one', () => {
+    const { reader, other, second, end } = betweenTwo()
+    reader.offer(second, other)
+    expect(reader.next(ALL)).to.equal(true)
+    expect(valueIn(reader)).to.equal(99)
+    expect(reader.position).to.equal(end)
+    expect(reader.next(ALL)).to.equal(false)
+  })
+
+  it('is read from the file if it is not, or the reader begins again', () => {
+    const { reader, other, second, end } = betweenTwo()
+    reader.offer(end, other)
+    expect(reader.next(ALL)).to.equal(true)
+    expect(valueIn(reader)).to.equal(2)
+    reader.restart(second)
+    reader.offer(second, other)
+    reader.restart(second)
+    expect(reader.next(ALL)).to.equal(true)
+    expect(valueIn(reader)).to.equal(2)
+  })
+})

@@ -152,6 +152,7 @@ export class Committer {
     a.frames++
     a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
     control.append.publish(a)
+    this.#reader.offer(lsn, frame)
     crashPoint('after-append')
     return a.tailLsn as Lsn
   }
