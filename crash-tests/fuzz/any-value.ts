@@ -182,9 +182,9 @@ const refused = fc
     () => new AbortController(),
     () => globalThis,
     () => process.versions.node.split,
-    // eslint-disable-next-line prefer-rest-params
     (...args: unknown[]) =>
       (function (..._: unknown[]) {
+        // eslint-disable-next-line prefer-rest-params
         return arguments
       })(...args, 1, 2),
     () => Object.create({ inherited: 1 }),
