@@ -304,7 +304,8 @@ const OPERATIONS: readonly Entry[] = [
   {
     name: 'several puts in one tick',
     weight: 4,
-    run: (a) => Promise.all([1, 2].map(() => (a.lane.inFlight < 4 ? one(a, (i) => a.change(i), false) : undefined))),
+    run: (a) =>
+      Promise.all([1, 2].map(async () => (a.lane.inFlight < 4 ? one(a, (i) => a.change(i), false) : undefined))),
   },
   { name: 'delete all', weight: 0.05, run: (a) => everything(a, () => undefined) },
   { name: 'refill', weight: 0.2, run: (a) => everything(a, () => valueLength(a.random, 10, a.temper.largeShare)) },

@@ -111,7 +111,7 @@ async function runThreads(spell: Spell, stop: Int32Array): Promise<SpellReport> 
       }
     }
     const code = await gone
-    if (failure !== undefined) throw failure
+    if (failure !== undefined) throw failure as Error
     if (code !== 0 && !terminated) throw new Error(`a thread ended with ${code}`)
   }
   await Promise.all(

@@ -125,6 +125,9 @@ function writePart(part: KeyPart, into: Buffer, at: number): number {
         return at + 1
       }
       if (types.isUint8Array(part)) return writeBytes(part, into, at)
+      break
+    default:
+      break
   }
   throw new InvalidError(
     `A key must be a string, number, bigint, boolean, null, Uint8Array or an array of these, not ${describe(part)}.`,

@@ -211,7 +211,7 @@ export async function recordsJob(context: Omit<JobContext, 'engine'>): Promise<(
       spreader: Spreader,
       onBad: (why: string, final: boolean) => boolean,
     ): Promise<void> => {
-      const failed = Symbol('failed')
+      const failed = new Error('a lane failed')
       const add = (key: Key, value: unknown): Promise<void> | undefined => {
         if (spreader.error !== undefined) throw failed
         return spreader.add(key, value)
