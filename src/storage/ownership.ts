@@ -1,4 +1,5 @@
-// Whose the files of a database are: made with the rights that are asked for, or with owner, group and rights of another.
+// Whose the files of a database are: made with the rights that are asked for, or with owner, group and rights of
+// another.
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { native } from './native.js'

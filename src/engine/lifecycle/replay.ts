@@ -1,6 +1,6 @@
 // Applying the log to the tree of a header, group by group. Each group is read twice: first to find how far good frames
-// go, and that all in them is well-formed, then to apply them as one. So what is malformed stops the replay with nothing
-// of its group changed.
+// go, and that all in them is well-formed, then to apply them as one. So what is malformed stops the replay with
+// nothing of its group changed.
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { FRAME, forEachOperation } from '../../wal/frame.js'

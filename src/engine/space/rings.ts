@@ -3,7 +3,10 @@
 // is long. Taking moves a head, freeing writes behind a tail; entries between the published head and tail
 // are never overwritten, so a leader that dies leaves the rings as they were.
 //
-//   entry  0 4 first slot   4 4 slots pushed before this entry, modulo 2^32   8 8 LSN of the group that freed it (float64)
+//   offset size (of an entry)
+//        0    4  first slot
+//        4    4  slots pushed before this entry, modulo 2^32
+//        8    8  LSN of the group that freed it (float64)
 //
 // An entry's length is the difference to the entry behind it, or, of the last one, to the number of slots
 // ever pushed. So the last run grows by moving that number, and the slots up to an entry are counted with
