@@ -41,6 +41,7 @@ const TABLE = {
   ERR_MMAPDB_ENCODING: ['EncodingError', 2],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
+/** The codes of `MmapdbError`. */
 export type MmapdbErrorCode = keyof typeof TABLE
 
 /** The exit code that the command line gives each code of `MmapdbError`. */

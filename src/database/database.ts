@@ -72,6 +72,7 @@ export class Database<V = Anything> {
   get valueEncoding(): ValueEncoding {
     return this.#engine.valueEncoding
   }
+  /** False once `close` has been called. */
   get isOpen(): boolean {
     return this.#closing === undefined
   }
@@ -92,6 +93,7 @@ export class Database<V = Anything> {
     return this.#engine.getEntry(key) as Entry<Stored<V>> | undefined
   }
 
+  /** True if there is an entry for `key`. Does not read its value. Throws what `get` throws, `EncodingError` excepted. */
   has(key: Key): boolean {
     return this.#engine.has(key)
   }
@@ -136,9 +138,11 @@ export class Database<V = Anything> {
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
     return this.#owned(this.#engine.range(range, 'entries')) as never
   }
+  /** The same without values, which are not read. */
   keys(range?: Range): IterableIterator<Key> & Disposable {
     return this.#owned(this.#engine.range(range, 'keys')) as never
   }
+  /** The same without keys. */
   values(range?: Range): IterableIterator<Stored<V>> & Disposable {
     return this.#owned(this.#engine.range(range, 'values')) as never
   }
@@ -200,9 +204,11 @@ export class Database<V = Anything> {
   putSync(key: Key, value: V): void {
     this.#writeSync((frame) => this.#engine.operations.put(frame, key, value))
   }
+  /** `del` on the calling thread, as `putSync` is `put`. */
   delSync(key: Key): void {
     this.#writeSync((frame) => this.#engine.operations.del(frame, key))
   }
+  /** `batch` on the calling thread, as `putSync` is `put`. */
   batchSync(operations: Iterable<BatchOperation<V>>): void {
     this.#writeSync((frame) => this.#engine.operations.batch(frame, operations))
   }
@@ -281,6 +287,7 @@ export class Database<V = Anything> {
     await this.#attachment.close()
   }
 
+  /** `close`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -21,21 +21,27 @@ export class Snapshot<V = Anything> {
   get lsn(): number {
     return this.#snapshot.lsn
   }
+  /** As `Database.get`, as of this moment. */
   get(key: Key): Stored<V> | undefined {
     return this.#snapshot.get(key) as Stored<V> | undefined
   }
+  /** As `Database.getEntry`, as of this moment. */
   getEntry(key: Key): Entry<Stored<V>> | undefined {
     return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
   }
+  /** As `Database.has`, as of this moment. */
   has(key: Key): boolean {
     return this.#snapshot.has(key)
   }
+  /** As `Database.range`, as of this moment. The iterator ends with the snapshot. */
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
     return this.#owned(this.#snapshot.range(range, 'entries')) as never
   }
+  /** The same without values. */
   keys(range?: Range): IterableIterator<Key> & Disposable {
     return this.#owned(this.#snapshot.range(range, 'keys')) as never
   }
+  /** The same without keys. */
   values(range?: Range): IterableIterator<Stored<V>> & Disposable {
     return this.#owned(this.#snapshot.range(range, 'values')) as never
   }
@@ -43,6 +49,7 @@ export class Snapshot<V = Anything> {
     iterator.owner = this.#database
     return iterator
   }
+  /** How many entries the range had at this moment. */
   count(range?: Range): number {
     return this.#snapshot.range(range, 'keys').count()
   }
@@ -50,6 +57,7 @@ export class Snapshot<V = Anything> {
   close(): void {
     this.#snapshot.close()
   }
+  /** `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close()
   }

@@ -23,6 +23,7 @@ import { shortAscii } from './latin1.js'
 import { bytesOf } from './values/unusual.js'
 import { MAX_KEY_BYTES } from '../limits.js'
 
+/** What a key, or an element of one that is an array, may be. */
 export type KeyPart = string | number | bigint | boolean | null | Uint8Array
 /** A key: 1 to 1024 bytes when encoded. */
 export type Key = KeyPart | readonly KeyPart[]

@@ -20,6 +20,7 @@ import { compareKeys } from '../engine/format/search.js'
 import { usedSlots } from '../engine/shared/tree-state.js'
 import { slotLsn, slotDamage, structureDamage } from '../engine/format/slot-damage.js'
 
+/** What verification found. */
 export interface VerifyReport {
   readonly ok: boolean
   /** LSN of the tree that was verified. */

@@ -12,6 +12,7 @@ import { MsgpackWriter } from './msgpack-writer.js'
 import { invalid } from './refusal.js'
 import { bytesOf } from './unusual.js'
 
+/** How values become bytes: see `valueEncoding` in `OpenOptions`, and docs/values.md. */
 export type ValueEncoding = 'msgpack' | 'json' | 'utf8' | 'binary'
 /** In the order of their numbers in the header, which begin with 1. */
 export const VALUE_ENCODINGS: readonly ValueEncoding[] = ['msgpack', 'json', 'utf8', 'binary']

@@ -60,6 +60,7 @@ interface CheckpointParts extends SharedLockParts {
   readonly dataFile: DataFile
 }
 
+/** What a checkpoint did. */
 export interface CheckpointReport {
   /** LSN up to which the tree on disk includes the log. */
   readonly lsn: Lsn
