@@ -20,7 +20,7 @@ const char* ErrnoName(int err) {
     default: return "EUNKNOWN";
   }
 #undef NAME
-// clang-format on
+  // clang-format on
 }
 
 void ThrowSystemError(Napi::Env env, int err, const char* syscall) {
