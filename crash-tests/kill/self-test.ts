@@ -9,7 +9,7 @@ import type { CampaignPlan } from './campaign-plan.js'
 import { check, readContents, type Contents, type Written } from '../lib/check.js'
 import { JournalWriter, monotonicMs, readJournal } from '../lib/journal.js'
 import { newTally } from './round.js'
-import { operationsOf, valueOf, type WriterSpec } from '../lib/workload.js'
+import { operationsOf, valueOf, type Operation, type WriterSpec } from '../lib/workload.js'
 
 const OPTIONS: OpenOptions & { valueEncoding: 'binary' } = { workers: 0, valueEncoding: 'binary' }
 const OPERATIONS = 200
@@ -75,9 +75,11 @@ const FAULTS: Fault[] = [
     notice: /not the outcome|came after it/,
     make: (db, { spec }) => {
       const batch = operationsOf(spec, OPERATIONS)
-      const distinct = new Set(batch.map((o) => String(o.key)))
-      const put = batch.find((o) => o.type === 'put')
-      if (distinct.size < 2 || put === undefined) return false
+      // Only what is there afterwards shows, key by key, that a batch took effect, or that it did not.
+      const isThere = (o: Operation, i: number): boolean =>
+        o.type === 'put' && !batch.slice(i + 1).some((later) => later.key === o.key)
+      const [put, other] = batch.filter(isThere)
+      if (put === undefined || other === undefined) return false
       db.batchSync(batch.filter((o) => o.key === put.key))
       return true
     },
