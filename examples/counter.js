@@ -24,7 +24,7 @@ async function countHits(path, me) {
   await db.close()
 }
 
-/** What the counter says now, whoever counts meanwhile. */
+/** What the counter says now, also while others count. */
 function total(db) {
   let sum = 0
   for (const hits of db.values({ prefix: ['hits', 'home page'] })) sum += hits
