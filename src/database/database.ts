@@ -93,7 +93,9 @@ export class Database<V = Anything> {
     return this.#engine.getEntry(key) as Entry<Stored<V>> | undefined
   }
 
-  /** True if there is an entry for `key`. Does not read its value. Throws what `get` throws, `EncodingError` excepted. */
+  /**
+   * True if there is an entry for `key`. Does not read its value. Throws what `get` throws, `EncodingError` excepted.
+   */
   has(key: Key): boolean {
     return this.#engine.has(key)
   }
