@@ -92,7 +92,6 @@ const STILL_TOO_LONG = new Set([
   'recordsJob in src/cli/load/records-job',
   'separated in src/cli/load/separated',
   'read in src/encoding/values/msgpack-reader',
-  'test/engine/limits.test',
   'test/storage/region.test',
 ])
 
@@ -220,7 +219,7 @@ describe('what the documents say', () => {
     isRefused(() => encodeKey('k'.repeat(MAX_KEY_BYTES + 1), into))
     expect(resolveOptions('/path', { reserveBytes: maxReserve }).reserveBytes).to.equal(maxReserve)
     isRefused(() => resolveOptions('/path', { reserveBytes: maxReserve + 1 }))
-    // Never touched, so it takes no memory. Too long values and snapshots: limits.test.ts and closed.test.ts.
+    // Never touched, so it takes no memory. Too long values and snapshots: bad-input.test.ts and closed.test.ts.
     const tooMuch = new Uint8Array(MAX_FRAME_BYTES)
     isRefused(() => new FrameBuilder().put(into, 1, tooMuch))
   })

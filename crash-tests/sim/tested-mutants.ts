@@ -180,7 +180,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'every snapshot has a pin of its own',
-    ['engine/limits', 'costs one place for all'],
+    ['engine/shared/shared-pins', 'costs one place for all'],
     'engine/shared/shared-pins.js',
     'if (newest !== undefined && newest',
     'if (false && newest',

@@ -85,6 +85,13 @@ export function openEngine(path: string, options: OpenOptions = TINY): Engine {
   return engine
 }
 
+/** An engine with 20 entries: `key 0` to `key 19`, each with its number as text. */
+export function filled(path = scratchPath(), options: OpenOptions = TINY): Engine {
+  const engine = openEngine(path, options)
+  for (let i = 0; i < 20; i++) engine.put(`key ${i}`, Buffer.from(`${i}`))
+  return engine
+}
+
 /** Mounts a file system on a new directory; undefined if this user may not. */
 export function mountScratch(options: string): string | undefined {
   const path = join(scratchDirectory(), 'mount')
