@@ -1,5 +1,5 @@
-// If these fail, an error that users are promised has no class they can import, no exit code, no line in
-// the README, or loses what it says on its way from a worker.
+// If these fail, an error that users are promised has no class that they can import, no exit code or no line in
+// the README, or it loses a part of its text or fields on its way from a worker.
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import {
@@ -19,7 +19,7 @@ import { fromErrorMessage, toErrorMessage } from '../src/workers/error-transport
 
 const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
 
-/** An error as another thread or process gets it. */
+/** The error as another thread or process receives it. */
 const sent = (error: unknown): Error => fromErrorMessage(structuredClone(toErrorMessage(error)))
 
 describe('the table of errors', () => {

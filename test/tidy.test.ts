@@ -260,6 +260,17 @@ const PLAIN: readonly string[] = [
   'src/limits',
   'src/cli/main',
   'src/maintenance/',
+  'test/encoding/',
+  'test/engine/checkpoint/',
+  'test/engine/shared/',
+  'test/engine/space/',
+  'test/environments/',
+  'test/errors',
+  'test/faults/',
+  'test/hostile/',
+  'test/identity/',
+  'test/tidy',
+  'test/workers/',
 ]
 
 describe('plain English', () => {

@@ -1,4 +1,4 @@
-// If these fail, what was closed can still be used, or keeps what it held.
+// If these fail, something that was closed can still be used, or keeps the slots that it held.
 import { expect } from 'chai'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { verify } from '../../src/maintenance/verify.js'
@@ -76,7 +76,7 @@ describe('what is closed', () => {
     )
     expect(snapshots.length).to.equal(4095)
     expect(engine.get('key 1')).to.deep.equal(Buffer.from('1'))
-    // Who comes now opens, reads and writes.
+    // A new opener can still open, read and write.
     const late = openEngine(engine.options.path)
     const mine = late.get('key 1')
     expect(mine).to.deep.equal(Buffer.from('1'))

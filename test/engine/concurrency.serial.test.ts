@@ -1,5 +1,5 @@
-// Threads and processes with an engine each on one directory: writing at once, reading meanwhile,
-// dying at any point.
+// Threads and processes, each with an engine of its own on one directory. They write at the same time, read
+// meanwhile, and die at any point.
 import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CRASH_POINTS } from '../../src/crash-points.js'
@@ -21,7 +21,7 @@ import {
   type Peer,
 } from '../support/engine.js'
 
-/** Writes `count` keys of its own, each acknowledged on its own, and says so. */
+/** Writes `count` keys of its own, each acknowledged by itself, and reports that it has. */
 const writeOwn = (name: string, count: number): string => `
   const db = open()
   say('open')
@@ -44,7 +44,7 @@ function expectOwn(engine: Pick<Engine, 'get' | 'range'>, name: string, count: n
   }
 }
 
-/** Fails unless `engine` can write within a second, whoever died just before. */
+/** Fails unless `engine` can write within a second, whichever thread or process has just died. */
 function expectGoesOn(engine: Engine, key: string): void {
   const before = performance.now()
   for (let i = 0; i < 5; i++) engine.put([key, i], Buffer.from(key))
@@ -52,7 +52,7 @@ function expectGoesOn(engine: Engine, key: string): void {
   for (let i = 0; i < 5; i++) expect(engine.get([key, i])).to.deep.equal(Buffer.from(key))
 }
 
-/** Everything that `peer` said, until it ends. */
+/** Everything that `peer` says until it ends. */
 async function listen(peer: Peer): Promise<unknown[]> {
   const said: unknown[] = []
   try {
@@ -155,7 +155,7 @@ describe('an engine among others', function () {
     snapshot.close()
     for (const peer of peers) peer.tell('end')
     await Promise.all(peers.map((peer) => peer.ended))
-    // What the snapshot held back is used again.
+    // The slots that the snapshot held back are reused.
     const before = engine.stats().slots.total
     for (let i = 0; i < 300; i++) engine.put('key 0000', Buffer.alloc(500, i))
     expect(engine.stats().slots.total).to.equal(before)
@@ -190,7 +190,7 @@ describe('an engine among others', function () {
         }
         expectSound(engine)
       }
-      // Nothing that the dead had pinned is held back for ever.
+      // The pins of the dead hold nothing back for ever.
       for (const key of [...engine.range({ prefix: ['dying'] }, 'keys')]) engine.del(key as string)
       const total = engine.stats().slots.total
       for (let i = 0; i < 400; i++) engine.put('again', Buffer.alloc(900, i))
@@ -290,7 +290,7 @@ describe('an engine among others', function () {
       expect(firsts.filter((first) => first === true).length, 'first openers').to.equal(1)
       for (const peer of peers) peer.tell('read')
       for (const peer of peers) await heard(peer, names)
-      // All close at once: whoever is last leaves nothing to do.
+      // All close at once: the last closer leaves nothing to recover.
       for (const peer of peers) await heard(peer, 'closed')
       await Promise.all(peers.map((peer) => peer.ended))
       const engine = openEngine(path)
@@ -415,7 +415,7 @@ describe('an engine among others', function () {
         .greaterThan(3)
     await Promise.all(peers.map((peer) => peer.ended))
     expectSound(engine)
-    // A reader that gets no processor for a while holds slots back, and the file grows by doubling.
+    // A reader that gets no processor time for a while holds slots back, and the file grows by doubling.
     expect(engine.stats().slots.total).to.be.at.most(4096)
   })
 })

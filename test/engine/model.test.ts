@@ -1,4 +1,4 @@
-// The engine against a sorted map: whatever is done to both, they must say the same.
+// The engine beside a sorted map: whatever a test does to both, they must give the same answers.
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import fc from 'fast-check'
@@ -22,7 +22,7 @@ import {
 import type { Range } from '../../src/engine/read/bounds.js'
 
 const keyBuffer = Buffer.alloc(KEY_BUFFER_BYTES)
-/** The encoded key, a character for each byte: strings compare as the bytes do. */
+/** The encoded key, with one character for each byte: the strings compare as the bytes do. */
 const encoded = (key: Key): string => keyBuffer.toString('latin1', 0, encodeKey(key, keyBuffer))
 const keyOf = (text: string): Key => {
   const bytes = Buffer.from(text, 'latin1')
@@ -35,7 +35,7 @@ interface Held {
 }
 type Sorted = [string, Held][]
 
-/** Any bytes of a given length, told apart by `n`. */
+/** Some bytes of a given length, different for each `n`. */
 function valueOf(lengthBytes: number, n: number): Buffer {
   const value = Buffer.alloc(lengthBytes, `${n}.`)
   if (lengthBytes > 4) value.writeUInt32LE(n, lengthBytes - 4)
@@ -119,7 +119,7 @@ class Pair {
   }
   #openAt(path: string, crashed: boolean): void {
     const entries = this.model.size
-    // What crashed goes on holding its memory and locks on the old files, which nobody looks at.
+    // The crashed engine keeps its memory, and its locks on the old files; no test uses these files any more.
     this.#snapshots = []
     this.path = path
     this.engine = openEngine(path)
@@ -188,7 +188,7 @@ function checkRange(
   let kept = sorted
   const near = (): [Key, string] => {
     const text = pick()
-    // On an entry, or between two.
+    // On an entry, or between two entries.
     const key = keyOf(text)
     return random() < 0.6 || typeof key !== 'string' || text.length > 1000
       ? [key, text]
@@ -245,10 +245,10 @@ function checkRange(
   expect(values.every((value, i) => value.equals(kept[i]![1].value))).to.equal(true)
 }
 
-// ---- what is done ----------------------------------------------------------------------------------
+// ---- operations ----------------------------------------------------------------------------------
 
 const MAX_INLINE = 1016
-/** Keys of every shape, from a space small enough that they are met again. */
+/** Keys of every shape, from a set small enough that the same keys come up again. */
 const SHAPES: ((n: number) => Key)[] = [
   (n) => `key ${n}`,
   (n) => n - 150,

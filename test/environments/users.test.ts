@@ -1,4 +1,5 @@
-// Who may do what with whose database, and whom it must not disturb. `npm run test:environments` runs it as root.
+// What each user may do with a database of another user, and which users it must not disturb.
+// `npm run test:environments` runs it as root.
 import {
   describeRows,
   MEMBER,
@@ -18,14 +19,14 @@ const puts = (as: User, more: Partial<Step> = {}): Step => ({ as, does: PUT, giv
 const gets = (as: User, more: Partial<Step> = {}): Step => ({ as, does: GET, gives: 'value', ...more })
 const refused = (as: User, code: string, more: Partial<Step> = {}): Step => ({ as, does: PUT, gives: code, ...more })
 
-/** Leaves a log to replay, of small segments: its process ends without closing. */
+/** Leaves a log of small segments to replay: its process ends without closing. */
 const dies = (as: User): Step => ({
   as,
   options: { segmentBytes: 4096, checkpointBytes: 65536 },
   does: `const db = await open(); for (let i = 0; i < 100; i++) await db.put('n' + i, 'x'.repeat(200)); await db.put('key', 'value'); return 'dead'`,
   gives: 'dead',
 })
-/** Writes until the row is over, and finds that all of it is there. */
+/** Writes until the row is over, and checks that all its writes are there. */
 const writesOn = (as: User): Step => ({
   as,
   goesOn: true,
@@ -36,11 +37,11 @@ const writesOn = (as: User): Step => ({
          const { ok } = await db.verify(); const value = db.get('key'); await db.close(); return ok && value`,
   gives: 'value',
 })
-/** What every file looks like: owner, group and mode. */
+/** Owner, group and mode of every file. */
 const looks = (gives: string[]): Step => ({
   does: `const seen = new Set()
          for (const name of fs.readdirSync(path, { recursive: true })) {
-           // What a writer renames or removes meanwhile is gone.
+           // A writer may rename or remove a file meanwhile.
            const s = fs.statSync(path + '/' + name, { throwIfNoEntry: false })
            if (s?.isFile()) seen.add(s.uid + ':' + s.gid + ' ' + (s.mode & 0o777).toString(8))
          }

@@ -1,6 +1,6 @@
-// Files cut short, removed or replaced while the database is open. If this failed, something would be
-// acknowledged that nobody can find again, a value be read that was never written, or an opener who
-// knows nothing of those who run on would do them harm.
+// Files cut short, removed or replaced while the database is open. If this failed, a write would be
+// acknowledged that no reader can find again, a reader would get a value that was never written, or a new
+// opener would harm the processes that still run on the old files.
 import { expect } from 'chai'
 import { copyFileSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -24,7 +24,7 @@ import {
 const OPTIONS = { ...TINY, timeoutMs: 500 }
 const valueOf = (i: number): Buffer => Buffer.alloc(i % 10 === 3 ? 9000 : 120, i)
 
-/** Every key is read as it was written, or refused as lost. Returns how many were read. */
+/** Fails unless each key is read as it was written, or refused as lost. Returns how many were read. */
 function expectNothingWrong(engine: Engine, count: number): number {
   let read = 0
   for (let i = 0; i < count; i++) {
@@ -112,7 +112,7 @@ describe('files changed beneath those who have them open', function () {
       const path = scratchPath()
       const { engine, peer, ask } = await running(path)
       change(path)
-      // Whoever meets it has its write in a log that may come back; nobody else writes any more.
+      // The first writer to notice has its write in a log that may come back; after it, no process writes any more.
       expectError(() => engine.put('mine', Buffer.from('1')), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /Writes are refused|gone/)
       expectError(() => engine.put('mine', Buffer.from('2')), 'ERR_MMAPDB_CORRUPT', /Writes are refused|gone/)
       expect(await ask('put')).to.equal('ERR_MMAPDB_CORRUPT')
@@ -132,7 +132,7 @@ describe('files changed beneath those who have them open', function () {
     const path = scratchPath()
     const { engine, peer, ask } = await running(path)
     truncateSync(walFile(path, segmentStarts(path).at(-1)!), 64)
-    // What is in the tree is safe: whether a write is taken or not, nothing acknowledged is lost by closing.
+    // The tree is safe: whether this write is accepted or not, closing loses nothing that was acknowledged.
     const outcome = await ask('put')
     expect(outcome).to.be.oneOf(['ok', 'ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_IO', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
     expect(expectNothingWrong(engine, 100)).to.equal(100)
@@ -159,7 +159,7 @@ describe('files changed beneath those who have them open', function () {
     expect(await ask('get')).to.equal(true)
     expect(expectNothingWrong(engine, 100)).to.equal(100)
     engine.close()
-    // Put back, it goes on with all that was acknowledged.
+    // With the file back in its place, the database has everything that was acknowledged.
     await peer.kill()
     renameSync(`${path}.elsewhere`, dataFile(path))
     const again = openEngine(path, OPTIONS)
@@ -176,7 +176,7 @@ describe('files changed beneath those who have them open', function () {
     const { engine, peer, ask } = await running(path)
     copyFileSync(dataFile(old), join(path, 'copy'))
     renameSync(join(path, 'copy'), dataFile(path))
-    // The log that the old copy would need has been recycled, or is there and gives back everything.
+    // The log that the old copy needs has been recycled, or it is still there and restores everything.
     const opened = opening(path)
     expect(opened).to.be.oneOf(['ERR_MMAPDB_CORRUPT', 'open'])
     expect(expectNothingWrong(engine, 100)).to.equal(100)
@@ -237,7 +237,7 @@ describe('files changed beneath those who have them open', function () {
       change(join(path, 'control'))
       expect(opening(path)).to.equal('ERR_MMAPDB_CORRUPT')
       expectNothingWrong(engine, 100)
-      // What is cut off is lost to those who have it open; what is removed or replaced is not.
+      // Processes that have the file open lose what is cut off, but not what is removed or replaced.
       const isCut = what.startsWith('cut')
       const outcomes = {
         mine: codeOf(() => engine.put('mine', Buffer.from('1'))),

@@ -1,5 +1,5 @@
 // Full disks and small ones. If this failed, a database could not be opened or read because the disk is full,
-// or nothing could be deleted any more, or a write that was refused would leave the disk full.
+// or no key could be deleted any more, or a refused write would leave the disk full.
 import { expect } from 'chai'
 import { mix, Random } from '../../crash-tests/lib/random.js'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
@@ -45,8 +45,8 @@ class Life {
   }
 
   /**
-   * Opens it again. The power may have taken back what the data file had grown by, and others have filled the disk
-   * before the log was replayed: then that is said, and nothing is lost.
+   * Opens it again. The power cut may have undone the growth of the data file, and others may have filled the disk
+   * before the log was replayed: then opening says that the disk is full, and nothing is lost.
    */
   reopen(ending: (typeof ENDINGS)[number]): void {
     try {
@@ -54,7 +54,7 @@ class Life {
     } catch (error) {
       if (ending !== 'power cut') throw error
       expect((error as MmapdbError).code, (error as Error).stack).to.equal('ERR_MMAPDB_FULL')
-      // To read, it opens all the same.
+      // For reading, it still opens.
       const reader = Engine.open({ ...this.options, readOnly: true, createIfMissing: false }, this.disk.storage())
       expect([...reader.range(undefined, 'entries')].length).to.equal(this.model.size)
       reader.close()
@@ -63,7 +63,7 @@ class Life {
     }
   }
 
-  /** False if it is refused because the disk is full. */
+  /** False if the write is refused because the disk is full. */
   put(key: string, value: string): boolean {
     const { tailLsn } = this.engine.stats().log
     try {
@@ -82,7 +82,7 @@ class Life {
     else this.engine.batch(keys.map((key) => ({ type: 'del', key })))
     for (const key of keys) this.model.delete(key)
   }
-  /** Puts until that is refused a few times. */
+  /** Puts until a few puts have been refused. */
   fillWith(valueBytes: number, prefix = 'k'): void {
     for (let n = 0, refused = 0; refused < 3; n++)
       if (!this.put(`${prefix}${n}`, `${n} `.padEnd(valueBytes, 'v'))) refused++

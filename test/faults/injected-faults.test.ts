@@ -1,7 +1,7 @@
-// Every call into the system fails in its turn: the first, the second, ... up to the last that a piece
-// of work makes; once only, and from then on. If this failed, a full disk, an I/O
-// error or a lack of descriptors at some place would lose a write that was acknowledged, leave the
-// database unreadable, stop it for good, or leak what it had open.
+// Each call into the system fails in its turn: the first, the second, and so on up to the last call that a piece of
+// work makes. It fails once, or it and all later calls fail. If this failed, a full disk, an I/O error or a lack of
+// descriptors at some point would lose an acknowledged write, leave the database unreadable, stop it for good, or
+// leak open files.
 import { expect } from 'chai'
 import { mix, Random } from '../../crash-tests/lib/random.js'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
@@ -70,7 +70,7 @@ const FAMILIES: Record<string, Family> = {
 type Ending = 'closed' | 'closed while it fails' | 'killed' | 'power cut'
 const ENDINGS: readonly Ending[] = ['closed', 'closed while it fails', 'killed', 'power cut']
 
-/** One database, one process that meets the fault, and another that does not. */
+/** One database, one process that the fault hits, and another that it does not hit. */
 class Scene {
   readonly #world: World
   readonly #model = new LogModel()
@@ -92,7 +92,7 @@ class Scene {
     return this.#faults.counts
   }
 
-  /** False if the work was through before the fault was reached. */
+  /** False if the work ended before it reached the fault. */
   run(): boolean {
     const storage = new FaultyStorage(this.#world.storageFor(this.#process), this.#faults)
     if (this.setting.existing) this.#prepare()
@@ -130,7 +130,7 @@ class Scene {
       const typed = error as MmapdbError
       expect(typed.message, 'says what to do or what was being done').to.match(/\w{3,}.*[.:]/)
       if (this.#faults.struck > struck) {
-        // Of a write that is in the log it is not known what becomes of it; the reason is its cause.
+        // The outcome of a write that is in the log is unknown; the cause of the error names the reason.
         const reason = (typed instanceof OutcomeUnknownError ? typed.cause : typed) as MmapdbError
         expect(this.family.expected, `${typed.stack}\nafter ${this.#faults.where.at(-1)}`).to.include(reason.code)
       }
@@ -140,7 +140,7 @@ class Scene {
   }
 
   #work(engine: Engine): void {
-    // Where the first one found the disk full, it may have to stay out.
+    // If the first opener found the disk full, this one may have to stay out.
     const join = (): Engine => Engine.open(OPTIONS, this.#world.storageFor({ name: 'other', dead: false }))
     if (this.setting.withOther) this.#other = this.#refusable(join)
     let snapshot: EngineSnapshot | undefined
@@ -181,14 +181,14 @@ class Scene {
     }
   }
 
-  /** Does something that may be refused, and looks at what is left. */
+  /** Does something that may be refused, and checks what it leaves. */
   #attempt(engine: Engine, act: () => void): void {
     const struck = this.#faults.struck
     this.#refusable(act)
     if (this.#faults.struck > struck) this.#look(engine)
   }
 
-  /** Reads answer, here and elsewhere, and no lock is left held. */
+  /** Reads work, in this process and in others, and no lock is left held. */
   #look(engine: Engine): void {
     for (const reader of [engine, this.#other]) {
       if (reader === undefined) continue
@@ -206,14 +206,14 @@ class Scene {
     }
   }
 
-  /** The fault is gone: without reopening, unless a flush had failed. */
+  /** The fault has passed. Everything must work again without reopening, unless a flush failed. */
   #afterwards(engine: Engine): void {
     const failure = engine.stats().failure
     const flushFailed = this.#faults.where.some((where) => where.startsWith('flush'))
     if (!flushFailed)
       expect(failure, `writes stopped for good after ${this.#faults.where.join(', ')}`).to.equal(undefined)
     else if (failure === undefined) {
-      // Only an opening, or a closing, is excused.
+      // Only a failed opening or closing may leave this unset.
       expect(this.#errors.length, `a failed flush went unnoticed: ${this.#faults.where.join(', ')}`).to.equal(0)
     }
     for (const writer of [engine, this.#other]) {
@@ -277,7 +277,7 @@ const SETTINGS: readonly Setting[] = ENDINGS.flatMap((ending) =>
   [false, true].flatMap((existing) => [false, true].map((withOther) => ({ existing, withOther, ending }))),
 )
 
-/** MMAPDB_TEST_RUNS above 1: every call in every setting. Else some of them, chosen by the seed. */
+/** With MMAPDB_TEST_RUNS above 1, every call in every setting; otherwise some of them, chosen by the seed. */
 const EVERYTHING = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1) > 1
 const CHOSEN = 6
 const seed =
@@ -327,7 +327,7 @@ describe('every call into the system that can fail', function () {
   }
 })
 
-/** The database as one more process of `world` has it open. */
+/** Opens the database as one more process of `world`. */
 const openIn = (world: World, name: string, faults = new Faults()): Engine =>
   Engine.open(OPTIONS, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
 
@@ -346,7 +346,7 @@ describe('a flush of the log that goes well', () => {
       step(what)
       if (!isFirst || !what.startsWith('flush /db/wal')) return
       isFirst = false
-      // The frame has no room in the segment: what the leader is about to flush is flushed first.
+      // The segment has no room for the frame, so the bytes that the leader is about to flush are flushed first.
       faults.arm({ calls: ['flush log'], code: 'EIO', n: 1, lasting: false })
       expect(() => other.put('long', 'x'.repeat(9000)))
         .to.throw()
@@ -367,7 +367,7 @@ describe('a segment that had to be begun again', () => {
     const faults = new Faults()
     const one = openIn(world, 'one')
     const other = openIn(world, 'other', faults)
-    // It is empty and too short for this: it is made anew, and its header is torn meanwhile.
+    // The segment is empty and too short for this frame: it is made again, and meanwhile its header is torn.
     faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
     expect(() => other.put('long', 'x'.repeat(9000)))
       .to.throw()
@@ -380,7 +380,7 @@ describe('a segment that had to be begun again', () => {
       ['b', '2'],
       ['c', '3'],
     ])
-    // All are killed.
+    // All processes are killed.
     world.endAllProcesses()
     expect(contents(openIn(world, 'next'))).to.deep.equal([
       ['a', '1'],
@@ -393,12 +393,12 @@ describe('a segment that had to be begun again', () => {
     const world = new World(new Schedule(1))
     const faults = new Faults()
     const engine = openIn(world, 'one', faults)
-    // Too long for an empty segment, which is made anew: its header, then a part of the frame.
+    // Too long for the empty segment, which is made again: its header is written, then a part of the frame.
     faults.arm({ calls: ['write'], code: 'ENOSPC', n: 2, lasting: false })
     expect(() => engine.put('long', 'x'.repeat(9000)))
       .to.throw()
       .with.property('code', 'ERR_MMAPDB_FULL')
-    // Made anew once more, for a frame of another length: the header is torn.
+    // The segment is made again once more, for a frame of another length: its header is torn.
     faults.arm({ calls: ['write'], code: 'EIO', n: 1, lasting: false })
     expect(() => engine.put('longer', 'x'.repeat(12_000)))
       .to.throw()

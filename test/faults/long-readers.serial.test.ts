@@ -1,5 +1,5 @@
-// Readers that never finish. If this failed, what they cost could not be seen or bounded, or one that
-// was ended would read something that was never there.
+// Readers that never finish. If this failed, their cost could not be seen or limited, or a reader that was
+// ended would read something that was never there.
 import { expect } from 'chai'
 import type { Engine } from '../../src/engine/engine.js'
 import {
@@ -16,13 +16,13 @@ import {
 
 const KEYS = 600
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 512 * 1024, reserveBytes: 256 * 1024 * 1024 }
-/** Less than the tree of all the keys. */
+/** Less than the tree of all keys takes. */
 const LIMITED = { ...OPTIONS, maxHeldBytes: 128 * 1024 }
 const SLOT_BYTES = 4096
-/** More than there can be in one leaf, and a fraction of the whole. */
+/** More than one leaf can hold, and a fraction of the whole. */
 const ENTRIES_OF_A_LEAF = 30
 
-/** All values of a round are alike, and they are written in one batch: whoever sees two rounds sees a wrong tree. */
+/** All values of a round are alike and written in one batch: a reader that sees two rounds sees a wrong tree. */
 const write = (engine: Engine, round: number): void =>
   engine.batch(
     Array.from({ length: KEYS }, (_, i) => ({
@@ -60,7 +60,7 @@ describe('a reader that never finishes', function () {
     expect(readers.pinned).to.equal(2)
     expect(readers.oldestLsn).to.equal(snapshot.lsn)
     expect(readers.oldestMs).to.be.within(30, 60_000)
-    // What it sees takes up this much at least, and all of that has been replaced.
+    // The tree that it sees takes at least this much, and all of it has been replaced.
     expect(readers.heldBytes).to.be.at.least((KEYS * 150 * 9) / 10)
     snapshot.close()
     iterator.return()
@@ -103,7 +103,7 @@ describe('a reader that never finishes', function () {
       expectError(act, 'ERR_MMAPDB_EXPIRED', /maxHeldBytes.*Take a new one/)
     }
     for (const iterator of [...iterators, own]) {
-      // What it has copied already was right, and goes first.
+      // The entries that it has copied already are right, and come first.
       let left = 0
       expectError(
         () => {
@@ -130,7 +130,7 @@ describe('a reader that never finishes', function () {
     for (let round = 2; round < 6; round++) write(engine, round)
     const { leaf, branch, overflow } = engine.stats().slots
     const tree = leaf + branch + overflow
-    // Always another one that is forgotten.
+    // One more snapshot after another is forgotten.
     const snapshots = []
     let afterTen = 0
     for (let round = 6; round < 60; round++) {
@@ -152,7 +152,7 @@ describe('a reader that never finishes', function () {
       const path = scratchPath()
       const engine = openEngine(path, LIMITED)
       write(engine, 1)
-      // Its own process knows of no limit.
+      // The reader's own process has no limit set.
       const peer = start(
         path,
         `${READER}
@@ -183,7 +183,7 @@ describe('a reader that never finishes', function () {
       await heard(peer, 'open')
       const endMs = performance.now() + 1500
       for (let round = 2; performance.now() < endMs; round++) write(engine, (round % 250) + 1)
-      // It gets through some time.
+      // At some time it succeeds.
       await new Promise((resolve) => setTimeout(resolve, 200))
       peer.tell('stop')
       const said = (await peer.next()) as { expired: number; whole: number }

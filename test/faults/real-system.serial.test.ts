@@ -1,6 +1,6 @@
-// What the real system refuses: calls that a shim makes fail, descriptors that have run out, address space
-// that is limited, rights that are taken away, a clock that jumps. If this failed, an error of the
-// system would reach a caller untyped, cost something acknowledged, or outlast its cause.
+// Refusals of the real system: a shim makes calls fail, descriptors run out, address space is limited,
+// permissions are taken away, a clock jumps. If this failed, an error of the system would reach a caller
+// untyped, lose something that was acknowledged, or last longer than its cause.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -28,7 +28,7 @@ const EIO = '5'
 const isRoot = process.getuid?.() === 0
 const NOBODY = 65534
 
-/** Does what it is told, one operation at a time, and says what came of it. */
+/** Does what it is told, one operation after another, and reports the outcome of each. */
 const SERVANT = `
   let db
   const code = (act) => { try { const r = act(); return r === undefined ? 'ok' : r } catch (error) { return error.code ?? String(error.stack) } }
@@ -103,7 +103,7 @@ describe('the system', function () {
     return { path, engine, there, arm: () => writeFileSync(armed, ''), calls: () => readFileSync(log, 'latin1') }
   }
 
-  // A frame that was to be flushed is in the log; one that a new segment was to be made for is not.
+  // When its flush fails, a frame is in the log already; when its new segment cannot be made, it is not.
   const flushes: Record<string, { call: string; path: string; act: string; code: string }> = {
     'of the log': { call: 'fdatasync', path: '.wal', act: 'put', code: 'ERR_MMAPDB_OUTCOME_UNKNOWN' },
     'of the data file': { call: 'fdatasync', path: '/data', act: 'checkpoint', code: 'ERR_MMAPDB_IO' },
@@ -133,7 +133,7 @@ describe('the system', function () {
       expect(await there.ask('get')).to.equal('value')
       expect(engine.get('mine')).to.deep.equal(Buffer.from('value'))
       expectSound(engine)
-      // Another one that opens it now is refused as well.
+      // A process that opens it now is refused as well.
       const late = openEngine(path, OPTIONS)
       expectError(() => late.put('more', Buffer.from('1')), 'ERR_MMAPDB_IO', /Writes are refused/)
       expect(await there.ask('close')).to.equal('ok')
@@ -214,7 +214,7 @@ describe('the system', function () {
       expect(await there.ask('descriptors'), `after an opening with ${free} descriptors`).to.equal(before)
     }
     expect(outcomes.length, outcomes.join(' ')).to.be.greaterThan(2)
-    // It has what it opened; a new segment of the log cannot be had.
+    // It keeps the files that it has open; a new segment of the log cannot be opened.
     await there.ask({ descriptors: 0 })
     let outcome: unknown = 'ok'
     for (let i = 0; i < 30 && outcome === 'ok'; i++) outcome = await there.ask('put')
@@ -303,7 +303,7 @@ describe('the system', function () {
     expect(await there.ask('close')).to.equal('ok')
   })
 
-  /** To whoever `servant` becomes when it has dropped its rights. */
+  /** Gives the database to the user that `servant` becomes when it drops its rights. */
   function giveAway(path: string): void {
     chmodSync(dirname(path), 0o755)
     if (!isRoot) return

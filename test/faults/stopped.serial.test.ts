@@ -1,6 +1,6 @@
-// A process that is stopped (SIGSTOP) in the middle of something, for longer than every time limit, and
-// then goes on. If this failed, others would wait for it without end, read something wrong, or lose or
-// repeat writes once it is back.
+// A process is stopped (SIGSTOP) in the middle of some work, for longer than every time limit, and then goes
+// on. If this failed, other processes would wait for it without end or read something wrong, or writes would
+// be lost or applied twice after it goes on.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import type { CrashPoint } from '../../src/crash-points.js'
@@ -31,10 +31,10 @@ const TIMEOUT_MS = 250
 const BOUND_MS = 3 * TIMEOUT_MS + 3000
 const OPTIONS = { ...TINY, timeoutMs: TIMEOUT_MS }
 
-/** Some values are large, and one so large that the data file must grow. */
+/** Some values are large; one is so large that the data file must grow. */
 const lengthOf = (i: number): number => (i === 30 ? 2_500_000 : i % 10 === 5 ? 30_000 : 200)
 
-/** Writes until it has been through the point, and says which writes it was told are safe. */
+/** Writes until it has passed the point, and reports which writes were acknowledged. */
 const WRITER = `
   const db = open({ timeoutMs: 30000 })
   say('open')
@@ -55,7 +55,7 @@ const WRITER = `
   db.close()
   say('closed')`
 
-/** What becomes of `act`; `lsn`: of a write whose outcome is not known. */
+/** The outcome of `act`; `lsn`: the LSN of a write whose outcome is unknown. */
 function triedOut(act: () => void): { code: string; lsn: number | undefined } {
   const startedMs = performance.now()
   let code = 'ok'
@@ -77,8 +77,8 @@ describe('a process that is stopped', function () {
   this.timeout(60_000)
   afterEach(cleanUp)
 
-  // Where it stops, and what others' writes meet meanwhile. While it appends, nothing of theirs gets into the
-  // log; while it leads, what they append waits there.
+  // Where the process stops, and what other processes' writes get meanwhile. While it appends, their frames do not
+  // get into the log; while it leads, their frames are in the log and wait there.
   const points: [CrashPoint, number, 'ok' | 'ERR_MMAPDB_LOCKED' | 'ERR_MMAPDB_OUTCOME_UNKNOWN'][] = [
     ['before-append', 20, 'ERR_MMAPDB_LOCKED'],
     ['after-append', 20, 'ERR_MMAPDB_LOCKED'],
@@ -101,7 +101,7 @@ describe('a process that is stopped', function () {
       await heard(peer, 'open')
       peer.tell('go')
       await peer.stopped()
-      // Everything is read as if nothing were the matter.
+      // Reads work as usual.
       for (let i = 0; i < 50; i++) expect(engine.get(['mine', i])).to.deep.equal(Buffer.alloc(100, i))
       expect(engine.range({ prefix: ['mine'] }, 'keys').count()).to.equal(50)
       const outcomes = [0, 1].map((i) => triedOut(() => engine.put(['meanwhile', i], Buffer.from(`${i}`))))
@@ -127,7 +127,7 @@ describe('a process that is stopped', function () {
         expectSound(db)
       }
       check(engine)
-      // Each frame that was appended was applied, once.
+      // Each appended frame was applied exactly once.
       const { frames } = engine.parts.control.append.read({} as never)
       expect(engine.stats().commits.frames).to.equal(frames)
       peer.tell('close')
@@ -187,13 +187,13 @@ describe('a writer that is stopped itself while it waits', function () {
     waiter.tell('go')
     waiter.tell('second')
     while (engine.stats().log.tailLsn === tailLsn) await delay(1)
-    // It has looked by now, and waits.
+    // By now it has looked, and waits.
     await delay(100)
     process.kill(waiter.pid, 'SIGSTOP')
     await waiter.stopped()
     leader.goOn()
     await heard(leader, 'ok')
-    // Whoever leads next applies what is left.
+    // The next leader applies the rest.
     engine.put('third', Buffer.from('1'))
     expect(engine.get('second')).to.deep.equal(Buffer.from('1'))
     await delay(1000)
@@ -223,8 +223,8 @@ describe('a leader that lacks room which had been promised', function () {
   afterEach(cleanUp)
 
   /**
-   * An engine with a frame in the log whose group needs the file to grow: the freed slots that it was
-   * promised are held back by a reader that stood still for long while it took its pin.
+   * An engine with a frame in the log whose group needs the file to grow: the frame was promised freed slots, and
+   * a reader that stood still for a long time while it took its pin holds them back.
    */
   function withStalledReader(engine: Engine): { finish: () => void; large: Buffer; letGo: () => void } {
     const values = (round: number) =>
@@ -233,7 +233,7 @@ describe('a leader that lacks room which had been promised', function () {
     const { control, pins } = engine.parts
     const old = control.readState(newState())[STATE.VISIBLE_LSN]!
     engine.batch(values(2))
-    // What a group frees counts as free from the next one on.
+    // Slots that a group frees count as free from the next group on.
     engine.put('tick', Buffer.alloc(1))
     const { total, unused } = engine.stats().slots
     const frame = new FrameBuilder()
@@ -274,7 +274,7 @@ describe('a leader that lacks room which had been promised', function () {
     expect(engine.get(5)).to.deep.equal(Buffer.alloc(4000, 2))
     peer.goOn()
     await heard(peer, 'put')
-    // Whoever leads next has applied it.
+    // The next leader has applied it.
     expect(large.equals(engine.get('large') as Buffer)).to.equal(true)
     expect(engine.get('theirs')).to.deep.equal(Buffer.from('1'))
     letGo()
@@ -295,7 +295,7 @@ describe('a leader that lacks room which had been promised', function () {
     expect(engine.stats().log.tailLsn).to.equal(tailLsn)
     expect(engine.stats().failure).to.equal(undefined)
     expect(engine.get(5)).to.deep.equal(Buffer.alloc(4000, 2))
-    // Either of the two is enough: room, or the reader's end.
+    // Room, or the end of the reader: either is enough.
     letGo()
     finish()
     expect(large.equals(engine.get('large') as Buffer)).to.equal(true)

@@ -1,5 +1,5 @@
-// Worker threads that are terminated at any moment. If this failed, those who go on would wait without
-// end, lose what had been acknowledged, or meet an error of the pool instead of one of the database.
+// Worker threads are terminated at any moment. If this failed, the other threads would wait without end, lose
+// acknowledged writes, or get an error of the pool instead of an error of the database.
 import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -10,7 +10,7 @@ import { cleanUp, expectSound, heard, inThread, openEngine, randomFrom, scratchP
 const seed = Number(process.env['MMAPDB_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const BOUND_MS = 10_000
 
-/** The threads that a database has do something, as the system or a debugger could see them. */
+/** Threads that work for a database, as the system or a debugger could list them. */
 function watched(): { threads: Set<Worker>; stop: () => void } {
   const threads = new Set<Worker>()
   const post = Worker.prototype.postMessage

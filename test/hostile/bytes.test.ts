@@ -1,5 +1,5 @@
-// Every byte of the data file, changed one at a time: an operation gives the right answer or throws,
-// and `verify` finds what a read could meet.
+// The bytes of the data file are changed, one at a time: each operation gives the right answer or throws, and
+// `verify` finds all damage that a read could meet.
 import { expect } from 'chai'
 import {
   DATA,
@@ -31,7 +31,7 @@ describe('a byte of a file that has changed', function () {
     expect(examine(fixture)).to.deep.equal({ opened: true, error: undefined, refused: 0, verified: true })
   })
 
-  /** Changes each byte of [from, to) that is a multiple of `stride` away by what `masks` says, and examines. */
+  /** Changes every `stride`th byte of [from, to) by each mask that `masks` gives, and examines the database. */
   function sweep(
     path: string,
     from: number,
@@ -64,7 +64,7 @@ describe('a byte of a file that has changed', function () {
 
   it('in a header slot is no matter for readers, and verify finds it', () => {
     const { flips, found } = sweep(DATA, 0, HEADER_BYTES, FULL ? 1 : 97, FULL ? () => EVERY_BIT : oneBit)
-    // The headers of the checkpoint before are as good as gone already.
+    // Readers no longer need the headers of the checkpoint before, but verify reports damage to them, too.
     expect(found).to.equal(flips)
   })
 

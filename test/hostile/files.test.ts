@@ -1,5 +1,5 @@
-// Files of a database that are missing, empty, or no files at all: each is refused with a typed error
-// or made again, and nothing waits for ever. On a real file system, and through the real commands.
+// Files of a database that are missing, empty, or something else than a file: each is refused with a typed error or
+// made again, and nothing waits for ever. On a real file system, and through the real commands.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,7 +27,7 @@ import {
 
 const LIMIT_MS = 20_000
 
-/** How a command ends; it must not be by a signal, for want of time, or without a word. */
+/** How a command ends. It must not end by a signal, by running out of time, or without a message. */
 function mmapdb(...args: string[]): { status: number; stderr: string; stdout: string } {
   const { status, signal, stderr, stdout } = spawnSync(process.execPath, [BIN, ...args], {
     timeout: LIMIT_MS,

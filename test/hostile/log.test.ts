@@ -1,5 +1,5 @@
-// Segments of the log that are missing, doubled, cut short, of elsewhere or of another time, and frames
-// that say what cannot be under CRCs that hold; and files of different moments put together.
+// Segments of the log that are missing, doubled, cut short, or from another database or another time; frames whose
+// CRC holds and whose fields contradict each other; and files of different moments put together.
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
 import { FRAME, frameStride } from '../../src/wal/frame.js'
@@ -37,7 +37,7 @@ describe('a log', function () {
     }
   }
 
-  /** Where the frames of a segment lie in its file. */
+  /** Positions of the frames of a segment in its file. */
   function framesOf(path: string): number[] {
     const bytes = fixture.storage.bytes(path)
     const frames: number[] = []
@@ -76,7 +76,7 @@ describe('a log', function () {
       const foreign = Buffer.from(bytes)
       foreign[20]! ^= 1
       foreign.writeUInt32LE(crc32c(foreign.subarray(4, SEGMENT_HEADER_BYTES)) >>> 0, 0)
-      // Where the log ends in the newest segment, nothing says that it went on.
+      // If the log ends in the newest segment, nothing shows that it went on.
       const newest = path === paths.at(-1)
       having(`${path} missing`, (storage) => storage.unlink(path), newest)
       for (let length = 0; length < bytes.length; length += FULL ? 1 : 211)
@@ -153,12 +153,12 @@ describe('a log', function () {
           const from = moments[Math.floor(mix / moments.length ** slotNo) % moments.length]!
           storage.poke(DATA, slotNo * SLOT_BYTES, read(from.storage, slotNo))
         }
-        // A slot that was written twice, and of which the disk kept the older, is as good as the newer.
+        // If a slot was written twice and the disk kept the older version, it cannot be told from the newer one.
         if (examineLoosely(storage).opened) opened++
       }
     }
     expect(opened).to.be.above(0)
-    // A log of another moment than the data file.
+    // The log is of another moment than the data file.
     for (const data of moments) {
       for (const log of moments) {
         const storage = log.storage.copy()

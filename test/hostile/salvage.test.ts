@@ -1,5 +1,5 @@
-// Salvage: whatever does not lie in a damaged part comes out, what is missing is covered by the list of
-// losses, and nothing comes out that was never there.
+// Salvage: all entries outside damaged parts come out, the list of losses covers the missing ones, and nothing
+// comes out that was never there.
 import { expect } from 'chai'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
@@ -28,7 +28,7 @@ describe('salvage', function () {
   this.timeout(FULL ? 3_600_000 : 60_000)
   let fixture: Fixture
   let files: Map<string, Buffer>
-  /** Encoded keys and values of the model, and every value that the log ever gave a key. */
+  /** Encoded keys and values of the model, and for each key every value that the log ever gave it. */
   let entries: [string, Buffer][]
   let everWritten: Map<string, Set<string>>
   let inLog: Map<string, { lsn: number; segment: string }[]>
@@ -68,7 +68,7 @@ describe('salvage', function () {
     }
   }
 
-  /** Where operations on each key lie in the log that is to be replayed. */
+  /** Positions of the operations on each key in the log that is to be replayed. */
   function operationsOf(storage: MemoryStorage): Map<string, { lsn: number; segment: string }[]> {
     const all = new Map<string, { lsn: number; segment: string }[]>()
     for (const segment of segmentsIn(storage)) {
@@ -91,8 +91,8 @@ describe('salvage', function () {
   }
 
   /**
-   * Holds what came out against the model and the list of losses. From LSN `tail` on nothing later is
-   * left to prove that there was anything: a log that ends there looks the same.
+   * Compares the salvaged entries with the model and the list of losses. From LSN `tail` on, no later frame is left
+   * to prove that there was one: a log that ends there looks the same.
    */
   function judge(
     what: string,

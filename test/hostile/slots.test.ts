@@ -1,5 +1,5 @@
-// Slots of the data file that are not what they should be: lost, exchanged, or changed under a CRC
-// that holds, as a bug or an attacker would leave them. What a CRC cannot find, the structure must.
+// Slots of the data file that are wrong: lost, exchanged, or changed with a CRC that holds, as a bug or an attacker
+// would leave them. The checks of the structure must find what a CRC cannot.
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
 import { SLOT, TYPE } from '../../src/engine/format/layout.js'
@@ -31,7 +31,7 @@ describe('a slot of the data file', function () {
   })
   const random = randomFrom(2)
 
-  /** Puts other bytes in place of slots, examines, and puts them back. */
+  /** Replaces the bytes of slots, examines the database, and puts the old bytes back. */
   function having(what: string, changes: [number, Buffer][], examineIt: () => void = () => examine(fixture)): void {
     const { storage } = fixture
     const before = changes.map(([slotNo]) => [slotNo, Buffer.from(slotIn(storage, slotNo))] as const)
@@ -79,7 +79,7 @@ describe('a slot of the data file', function () {
         if (from === to || (!FULL && random() > 0.06)) continue
         const bytes = slotIn(fixture.storage, from)
         having(`slot ${from} over ${to}`, [[to, Buffer.from(bytes)]])
-        // What it was once, brought back and sealed anew, cannot be told from what it is.
+        // An older content of a slot that is brought back and sealed again cannot be told from the present one.
         if (free.has(from) || (free.has(to) && from < to)) continue
         having(`slot ${from} over ${to}, renumbered`, [
           [to, resealed(bytes, (slot) => slot.writeUInt32LE(to, SLOT.NUMBER))],

@@ -1,5 +1,5 @@
-// The end of the LSNs, which a database that writes 10 MB/s reaches within a year. If this failed, the last segment
-// would be taken for none by the next opener, or frames be written at positions that no field can hold.
+// The end of the LSNs, which a database that writes 10 MB/s reaches within a year. If this failed, the next opener
+// would not take the last segment for one, or frames would be written at positions that no field can hold.
 import { expect } from 'chai'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -70,7 +70,7 @@ describe('a log near the end of its positions', function () {
       expectError(act, 'ERR_MMAPDB_FULL')
     expect(engine.stats().failure).to.equal(undefined)
     expect(contents(engine).length).to.equal(written)
-    // As all processes being killed would leave it, and as a clean close does.
+    // As a kill of all processes leaves it, and as a clean close does.
     const crashed = openEngine(crashCopy(path))
     expect(contents(crashed).length).to.equal(written)
     crashed.close()

@@ -1,5 +1,5 @@
-// Which database a path stands for, once it is open. If this failed, a write would be acknowledged into
-// another database than the one that was opened, or whoever comes to a database by another way would spoil it.
+// Which database a path stands for after it is open. If this failed, a write would be acknowledged into another
+// database than the one that was opened, or a process that opens a database by another path would spoil it.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
@@ -32,7 +32,7 @@ async function opened(path: string, options = OPTIONS as object): Promise<Databa
   return db
 }
 
-/** What a promise or call comes to: its value, or the code of its error. */
+/** The outcome of a promise or call: its value, or the code of its error. */
 async function outcome(act: () => unknown): Promise<unknown> {
   try {
     return (await act()) ?? 'done'
@@ -42,7 +42,7 @@ async function outcome(act: () => unknown): Promise<unknown> {
   }
 }
 
-/** What is found under `key` by whoever opens the database at `path` later. */
+/** The value of `key` as a later opener of the database at `path` finds it. */
 async function found(path: string, key: string): Promise<unknown> {
   const db = await open(path, { ...OPTIONS, workers: 0, createIfMissing: false })
   const value = db.get(key) ?? null
@@ -79,7 +79,7 @@ describe('a database, once it is open,', function () {
     cleanUp()
   })
 
-  /** Ways in which what its path leads to changes. Each returns where the database is found afterwards. */
+  /** Ways to change what the path leads to. Each returns where the database is afterwards. */
   const changes: Record<
     string,
     { readonly given: (base: string) => string; readonly change: (base: string) => string }
@@ -158,7 +158,7 @@ describe('a database, once it is open,', function () {
   for (const [how, { given, change }] of Object.entries(changes)) {
     for (const workers of [0, 2]) {
       for (const isUsedBefore of [false, true]) {
-        // Node.js starts no thread where the working directory has been removed.
+        // Node.js starts no thread if the working directory has been removed.
         if (how.endsWith('is removed') && workers > 0 && !isUsedBefore) continue
         it(`${how}: stays the one that it is (${workers} workers${isUsedBefore ? ', used before' : ''})`, async () => {
           const base = scratchDirectory()
@@ -204,7 +204,7 @@ describe('a database, once it is open,', function () {
       ['./b/', join(base, 'b'), join(base, 'b')],
       ['real/../c', join(base, 'c'), join(base, 'c')],
       ['..' + base.slice(base.lastIndexOf('/')) + '/d', join(base, 'd'), join(base, 'd')],
-      // As the system sees it: up from where the link leads.
+      // As the system resolves it: up from where the link leads.
       ['real/link/../e', join(base, 'e'), join(base, 'e')],
       ['real/link/f', join(base, 'real/link/f'), join(base, 'other/f')],
       [`${base}//g/.`, join(base, 'g'), join(base, 'g')],
@@ -245,7 +245,7 @@ describe('a database, once it is open,', function () {
     openEngine(other, { ...OPTIONS, workers: 0 }).close()
     const db = await opened(path)
     for (const name of ['data', 'control', 'wal']) renameSync(join(path, name), join(path, `old-${name}`))
-    // A thread that has it open already finds out once the write is in the log; one that has not, before.
+    // A thread that has it open detects this when the write is in the log already; any other thread, before.
     expect(await outcome(() => db.put('k', '1'))).to.be.oneOf(['ERR_MMAPDB_CORRUPT', 'ERR_MMAPDB_OUTCOME_UNKNOWN'])
     expect(readdirSync(path).sort(), 'nothing is made in its place').to.deep.equal([
       'old-control',

@@ -1,6 +1,6 @@
-// What only one process sees or meets (its path, its limits, a bug, its version) ends that process's writing and
-// nobody else's; and which files belong together. If this failed, one careless opener would stop everybody, or the
-// locks of one database guard the log of another.
+// A problem that only one process has (its path, its limits, a bug, its version) ends the writing of that process
+// and of no other; and which files belong together. If this failed, one careless opener would stop all processes,
+// or the locks of one database would guard the log of another.
 import { expect } from 'chai'
 import {
   copyFileSync,
@@ -44,7 +44,7 @@ const BYSTANDER = `const db = open()
   }
   db.close(); say('closed')`
 
-/** Somebody else who has the database open, and writes when asked to. */
+/** Another process that has the database open, and writes when it is told to. */
 async function bystander(path: string, options = OPTIONS) {
   const peer = inProcess(path, BYSTANDER, options)
   await heard(peer, 'ready')
@@ -62,7 +62,7 @@ async function bystander(path: string, options = OPTIONS) {
   }
 }
 
-/** Runs `act` while applying a group throws what nobody foresaw, in this thread. */
+/** Runs `act` while applying a group throws an unforeseen error, in this thread. */
 function withBug<T>(error: Error, act: () => T): T {
   const { put } = TreeWriter.prototype
   TreeWriter.prototype.put = () => {
@@ -97,7 +97,7 @@ describe('what only one process meets', function () {
       expect(engine.get('before')).to.deep.equal(value)
       for (let i = 0; i < 5; i++) expect(await other.writes()).to.equal('ok')
       expect(engine.stats().failure).to.equal(undefined)
-      // What it had put in the log is applied by the next to lead.
+      // The next leader applies the frame that it had put in the log.
       expect(engine.get('mine')).to.deep.equal(value)
       expect(engine.get('later')).to.equal(undefined)
       engine.close()
@@ -112,7 +112,7 @@ describe('what only one process meets', function () {
 
   it('the last to close may be one that writes no more: nothing is lost', () => {
     const path = scratchPath()
-    // So long that waiting for others to lead would show.
+    // Long enough that waiting for another leader would show.
     const engine = openEngine(path, { ...OPTIONS, timeoutMs: 600_000 })
     engine.put('before', value)
     withBug(new Error('a bug'), () => expectError(() => engine.put('mine', value), 'ERR_MMAPDB_OUTCOME_UNKNOWN'))
@@ -134,12 +134,12 @@ describe('what only one process meets', function () {
     const engines = sizes.map((size) => openEngine(path, { ...OPTIONS, ...size }))
     const largest = engines.at(-1)!
     const others = await Promise.all(sizes.slice(0, 2).map((size) => bystander(path, { ...OPTIONS, ...size })))
-    // Six times what the smallest of them may make the file.
+    // Six times the file size that the smallest of them allows.
     for (let i = 0; i < 1500; i++) largest.put(i, Buffer.alloc(i % 10 === 3 ? 9000 : 3000, i))
     for (const [i, engine] of [...engines, openEngine(path, { ...OPTIONS, ...sizes[0] })].entries()) {
       expect(engine.get(1499)).to.deep.equal(Buffer.alloc(3000, 1499))
       expect(engine.range({ lt: 1500 }, 'keys').count()).to.equal(1500)
-      // Whether there is room left is another matter; none of them is stopped, and none stops another.
+      // There may be no room left; but no engine is stopped, and no engine stops another.
       try {
         engine.put(`mine ${i}`, value)
       } catch (error) {
@@ -157,7 +157,7 @@ describe('what only one process meets', function () {
     const [here, there] = [join(base, 'here'), join(base, 'there')]
     const engine = openEngine(here, OPTIONS)
     engine.put('before', value)
-    // Not the directory is moved, but all that is in it.
+    // The directory stays; everything in it is moved.
     mkdirSync(there)
     for (const name of readdirSync(here)) renameSync(join(here, name), join(there, name))
     const other = await bystander(there)
@@ -214,12 +214,12 @@ describe('files that do not belong together', function () {
     const path = scratchPath()
     const killed = openEngine(path, OPTIONS)
     killed.put('k', value)
-    // As a process that is killed leaves it: ready, and right but for the life it belongs to.
+    // As a killed process leaves it: ready, and right except for the life that it belongs to.
     const old = readFileSync(join(path, 'control'))
     killed.close()
     const engine = openEngine(path, OPTIONS)
     const now = readFileSync(join(path, 'control'))
-    // In place, so that it is the very file.
+    // Changed in place, so that it is the same file.
     expect(old.subarray(220, 224).equals(now.subarray(220, 224))).to.equal(false)
     writeBytes(join(path, 'control'), 220, old.subarray(220, 224))
     expectError(() => openEngine(path, OPTIONS), 'ERR_MMAPDB_CORRUPT', /control was removed or damaged/)
@@ -233,12 +233,12 @@ describe('files that do not belong together', function () {
     const twin = crashCopy(path)
     rmSync(dataFile(twin))
     linkSync(dataFile(path), dataFile(twin))
-    // While it is open by its other name: with a control file of its own, a copy, and none.
+    // While it is open by its other name: first with a control file of its own, a copy; then with no control file.
     expectError(() => openEngine(twin, OPTIONS), 'ERR_MMAPDB_CORRUPT', /control/)
     rmSync(join(twin, 'control'))
     expectError(() => openEngine(twin, OPTIONS), 'ERR_MMAPDB_CORRUPT', /control/)
     engine.put('l', value)
-    expect((await bystander(path)) !== undefined, 'whoever comes by the first name is not kept out').to.equal(true)
+    expect((await bystander(path)) !== undefined, 'an opener by the first name is not kept out').to.equal(true)
     cleanUp()
   })
 
@@ -272,7 +272,7 @@ describe('files that do not belong together', function () {
       engine = openEngine(path, OPTIONS)
       for (let i = 0; i < 50; i++) engine.put(i, value)
       engine.checkpoint(true)
-      // In place, longer first, so that no page of the map is lost.
+      // In place, the longer one first, so that no page of the map is lost.
       const bytes = Buffer.alloc(readFileSync(dataFile(path)).length)
       readFileSync(from).copy(bytes)
       writeFileSync(dataFile(path), bytes, { flag: 'r+' })
@@ -318,7 +318,7 @@ describe('files that do not belong together', function () {
       'ERR_MMAPDB_LOCKED',
       /replaced again and again/,
     )
-    // The mapping is of the file that is in place, and the locks are of another.
+    // The mapping is of the file that is in place, and the locks are on another file.
     times = 0
     most = 1
     isPutBack = true

@@ -1,6 +1,6 @@
-// What the tests of engine and log share: scratch databases, options small enough that every limit
-// is met within a few writes, copies of a database as a crash would leave it, damage, seeds, and
-// threads and processes with an engine of their own.
+// Helpers for tests of engine and log: scratch databases, options so small that a few writes reach every limit,
+// copies of a database as a crash would leave it, damage, seeds, and threads and processes with an engine of their
+// own.
 
 import { spawnSync } from 'node:child_process'
 import {
@@ -35,7 +35,7 @@ import { compiledUrl } from '../../src/package-root.js'
 
 export const SLOT_BYTES = 4096
 
-/** Windows, reserve, segments and checkpoints so small that a few hundred writes meet all their borders. */
+/** Windows, reserve, segments and checkpoints so small that a few hundred writes reach all their borders. */
 export const TINY: OpenOptions = {
   workers: 0,
   windowBytes: 65536,
@@ -54,8 +54,8 @@ const processes: ProcessPeer[] = []
 const mounts: string[] = []
 
 /**
- * Memory where there is enough of it: these tests end processes, never the machine, and flushing to a
- * disk is most of what they would take. MMAPDB_TEST_DIR puts them elsewhere.
+ * In memory, if there is enough of it: these tests kill processes, never the machine, and flushing to a disk would be
+ * most of their time. MMAPDB_TEST_DIR names another place.
  */
 function scratchRoot(): string {
   const given = process.env['MMAPDB_TEST_DIR']
@@ -64,7 +64,7 @@ function scratchRoot(): string {
     const { bavail, bsize } = statfsSync('/dev/shm')
     if (bavail * bsize > 2 ** 30) return '/dev/shm'
   } catch {
-    // No such file system here.
+    // There is no such file system on this machine.
   }
   return tmpdir()
 }
@@ -92,7 +92,7 @@ export function filled(path = scratchPath(), options: OpenOptions = TINY): Engin
   return engine
 }
 
-/** Mounts a file system on a new directory; undefined if this user may not. */
+/** Mounts a file system on a new directory; undefined if this user may not mount. */
 export function mountScratch(options: string): string | undefined {
   const path = join(scratchDirectory(), 'mount')
   mkdirSync(path)
@@ -111,7 +111,7 @@ export function cleanUp(): void {
     try {
       engine.close()
     } catch {
-      // Its files may have been damaged on purpose; what matters was checked by the test.
+      // Its files may have been damaged on purpose; the test has checked what matters.
     }
   }
   for (const path of mounts.splice(0)) spawnSync('umount', ['-l', path])
@@ -120,7 +120,7 @@ export function cleanUp(): void {
 
 // ---- seeds -------------------------------------------------------------------------------------
 
-/** MMAPDB_TEST_SEED repeats what a failed run printed; MMAPDB_TEST_RUNS multiplies the number of runs. */
+/** MMAPDB_TEST_SEED takes the seed that a failed run printed; MMAPDB_TEST_RUNS multiplies the number of runs. */
 const givenSeed = process.env['MMAPDB_TEST_SEED']
 const factor = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1)
 
@@ -142,7 +142,7 @@ export function randomFrom(seed: number): () => number {
   }
 }
 
-/** Runs `test` with random numbers; if it fails, says with which seed. */
+/** Runs `test` with random numbers; if it fails, prints the seed. */
 export function seeded(test: (random: () => number) => void): void {
   const seed = givenSeed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(givenSeed)
   try {
@@ -182,8 +182,8 @@ export const contents = (engine: Engine): [unknown, unknown][] =>
 // ---- files -------------------------------------------------------------------------------------
 
 /**
- * A copy of the files as they are now, open or not: what the death of every process would leave.
- * Nothing may be writing.
+ * A copy of the files as they are now, open or not: the death of every process would leave the same. No process may
+ * be writing.
  */
 export function crashCopy(path: string): string {
   const copy = scratchPath()
@@ -192,8 +192,8 @@ export function crashCopy(path: string): string {
 }
 
 /**
- * As after a power cut: each page of the data file written since `before` was taken is there or is
- * not, as chance has it. Everything flushed must lie in `before`, a copy of the data file.
+ * A copy as after a power cut: chance decides which of the pages that were written since `before` was taken are
+ * there. `before` is a copy of the data file, and must hold everything that was flushed.
  */
 export function powerCutCopy(path: string, before: Buffer, random: () => number): string {
   const copy = crashCopy(path)
@@ -211,7 +211,7 @@ export const dataFile = (path: string): string => join(path, 'data')
 export const walFile = (path: string, startLsn: number): string =>
   join(path, 'wal', `${startLsn.toString(16).padStart(16, '0')}.wal`)
 
-/** Where the segments of a database begin, ascending. */
+/** First LSNs of the segments of a database, ascending. */
 export const segmentStarts = (path: string): number[] =>
   readdirSync(join(path, 'wal'))
     .map(segmentStart)

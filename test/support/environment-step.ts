@@ -1,5 +1,5 @@
-// The process that carries out one step of a row (environment.ts): loads all that it needs, becomes the user, and runs
-// the lines. What comes of them goes back to the test.
+// The process that carries out one step of a row (environment.ts): it loads all that it needs, becomes the user, and
+// runs the lines. It sends their outcome back to the test.
 import * as fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MmapdbError, open as openDatabase, type OpenOptions } from '../../src/index.js'

@@ -1,8 +1,8 @@
 // Rows of the table of environments, and how one is carried out.
 //
-// A row is a place and steps. A step is something that a user does there in a process of its own, and what must
-// come of it: a value, or the code of an error. One with `goesOn` runs beside the steps after it and must come
-// to its result undisturbed when the row ends. To add a row, add one object to a table in this folder.
+// A row is a place and steps. A step is something that a user does there in a process of its own, and the result that
+// it must have: a value, or the code of an error. A step with `goesOn` runs beside the steps after it, and must reach
+// its result undisturbed when the row ends. To add a row, add one object to a table in test/environments.
 import { expect } from 'chai'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import type { OpenOptions } from '../../src/engine/options.js'
 import { BIN } from '../../src/package-root.js'
 
-/** User and group numbers, which need no entry anywhere. */
+/** User and group numbers; the system need not know them. */
 export interface User {
   readonly uid: number
   readonly gid: number
@@ -20,26 +20,26 @@ export interface User {
 }
 const SERVICE_GROUP = 64001
 export const ROOT: User = { uid: 0, gid: 0 }
-/** Who the database belongs to. */
+/** The owner of the database. */
 export const OWNER: User = { uid: 64001, gid: SERVICE_GROUP }
-/** Somebody in the owner's group. */
+/** A user in the owner's group. */
 export const MEMBER: User = { uid: 64002, gid: 64002, groups: [SERVICE_GROUP] }
 export const OTHER: User = { uid: 65534, gid: 65534 }
 
 export interface Step {
-  /** Default: whoever runs the tests. */
+  /** Default: the user that runs the tests. */
   readonly as?: User
   readonly umask?: number
   /** As `ulimit` takes them, by their letters: { n: 128 } allows 128 descriptors. */
   readonly limits?: Readonly<Record<string, number>>
-  /** Directory to be in, relative to the place. Default: the place itself. */
+  /** Working directory, relative to the place. Default: the place itself. */
   readonly in?: string
   /** Of `open`, on top of `{ workers: 0 }`: a user may not be able to read the files of the checkout. */
   readonly options?: OpenOptions
   /**
    * Lines of an async function. They have `path` (of the database), `place`, `open(options?)`, `fs`, `sleep(ms)`,
-   * `entry` (URL of the package), and
-   * where the step goes on, `ready()` (now the next step may begin) and `isOver()` (now it should come to its end).
+   * `entry` (URL of the package), and, if the step goes on, `ready()` (now the next step may start) and `isOver()`
+   * (true when this step should end).
    */
   readonly does: string
   /** What the lines return, or the code of the error that they throw. */
@@ -47,7 +47,7 @@ export interface Step {
   readonly goesOn?: boolean
 }
 
-/** Commands for the shell, run by whoever runs the tests, with $DB and $PLACE. */
+/** Commands for the shell, with $DB and $PLACE; the user that runs the tests runs them, too. */
 interface Preparation {
   readonly sh: string
 }
@@ -61,10 +61,10 @@ export interface CommandStep {
 }
 
 export interface Row {
-  /** What is done, and what is expected of it. */
+  /** What the steps do, and what is expected. */
   readonly what: string
   readonly needsRoot?: boolean
-  /** Options of a tmpfs to be in, such as `size=16m`. Default: a directory, open to all. */
+  /** Options of a tmpfs to run in, such as `size=16m`. Default: a directory that is open to all. */
   readonly tmpfs?: string
   readonly steps: readonly (Step | Preparation | CommandStep)[]
 }
@@ -107,7 +107,7 @@ function start(place: string, path: string, step: Step): Running {
   })
   let isReady!: (value?: unknown) => void
   const ready = new Promise((resolve) => (isReady = resolve))
-  // A step that hangs fails its row, and does not outlive it.
+  // A step that hangs fails its row, and is killed with it.
   const limit = setTimeout(() => child.kill('SIGKILL'), STEP_LIMIT_MS)
   const result = new Promise((resolve) => {
     let outcome: unknown = 'nothing'

@@ -1,7 +1,7 @@
 /*
  * Makes system calls fail, for LD_PRELOAD. FAULT_CALL names the call (fdatasync, fsync, pwrite, pread,
  * open), FAULT_PATH a part of the path that the file must have, FAULT_ERRNO the error, and FAULT_FROM and
- * FAULT_COUNT which of the matching calls fail: the FAULT_FROM-th and so many after it. They are
+ * FAULT_COUNT which of the matching calls fail: FAULT_COUNT calls from the FAULT_FROM-th on. They are
  * counted from the moment at which the file FAULT_ARMED exists. Each one is noted in FAULT_LOG: a
  * call that failed as "F", one of the same kind on the same file afterwards as "R".
  */

@@ -153,7 +153,7 @@ function binaryValues(): Buffer[] {
 
 const VALUES = { msgpack: msgpackValues, json: jsonValues, utf8: textValues, binary: binaryValues }
 
-/** So many long keys that the tree has several levels of branches. */
+/** Enough long keys for a tree with several levels of branches. */
 const FILLERS = 220
 const fillerKey = (i: number): Key => ['filler', `${'f'.repeat(500)}${String(i).padStart(4, '0')}`]
 

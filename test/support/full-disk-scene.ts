@@ -17,7 +17,7 @@ const WRITER = `
   for (;;) {
     const name = await hear()
     if (name === 'close') break
-    // Until it is refused, and a few times more; or so many.
+    // Until a put is refused and a few more are; or a fixed number of times.
     let refused = 0
     const codes = new Set()
     for (let i = 0; i < 1500 && refused < 5; i++) {

@@ -1,9 +1,8 @@
-// What the tests of hostile files share: a small database with every structure in it and a crash
-// behind it, damage to its files, and the oracle that says whether what came of it is all right.
+// Helpers for the tests of hostile files: a small database that has every structure in it and has crashed, damage to
+// its files, and the oracle that decides whether the results are right.
 //
-// The oracle holds each read against the model: it gives the model's answer or throws `CorruptError`.
-// Where any of them does not give the model's answer, `verify` must report damage. Nothing else may
-// be thrown.
+// The oracle compares each read with the model: a read gives the model's answer or throws `CorruptError`. If a read
+// does not give the model's answer, `verify` must report damage. No other error may be thrown.
 //
 // Files lie in memory, which makes whole sweeps possible. `writeOut` brings them to disk for tests of
 // the command line and of the kernel's part.
@@ -39,9 +38,9 @@ interface Moment {
 }
 
 export interface Fixture extends Moment {
-  /** Keys that are not there, before, between and behind those that are. */
+  /** Keys that are missing: before, between and after the keys that are there. */
   readonly absent: readonly Key[]
-  /** What it was right behind each of its checkpoints, oldest first; log and all. */
+  /** The database right after each of its checkpoints, oldest first, including the log. */
   readonly moments: readonly Moment[]
 }
 
@@ -59,12 +58,12 @@ const valueOf = (i: number, lengthBytes: number): Buffer => Buffer.alloc(lengthB
 
 /**
  * A database of some 64 slots, three levels high, with values that overflow, a free list, two
- * generations of headers, and half a dozen segments of log to replay. Nobody has it open. The same
- * bytes each time.
+ * generations of headers, and half a dozen segments of log to replay. No process has it open. The bytes are the same
+ * each time.
  */
 export function makeFixture(): Fixture {
   const storage = new MemoryStorage()
-  // Checkpoints when they are asked for, and only then.
+  // Checkpoints only when the test asks for them.
   const engine = openIn(storage, { checkpointBytes: 1 << 20 })
   const model = new Map<Key, Buffer>()
   const put = (key: Key, value: Buffer): void => {
@@ -129,7 +128,7 @@ export function makeFixture(): Fixture {
   return { ...cut({ storage: left, model }), absent, moments: moments.map(cut) }
 }
 
-/** The model in the order of keys, which the sound database has. */
+/** The model in the order of keys, as the sound database has it. */
 function sorted(storage: MemoryStorage, model: Model): Model {
   const engine = inspectIn(storage)
   try {
@@ -181,7 +180,7 @@ const headersIn = (storage: MemoryStorage) =>
 export const segmentsIn = (storage: MemoryStorage): string[] =>
   [...storage.files().keys()].filter((path) => segmentStart(basename(path)) !== undefined).sort()
 
-/** Writes the files to a directory that is made. */
+/** Writes the files to a directory, which it makes. */
 export function writeOut(storage: MemoryStorage, to: string): void {
   mkdirSync(to)
   mkdirSync(join(to, 'wal'))
@@ -191,7 +190,7 @@ export function writeOut(storage: MemoryStorage, to: string): void {
 // ---- the oracle --------------------------------------------------------------------------------
 
 interface Verdict {
-  /** Why it could not be opened, or what the first read that threw said. */
+  /** Why it could not be opened, or the message of the first read that threw. */
   readonly error: MmapdbError | undefined
   readonly opened: boolean
   /** Reads that threw. */
@@ -201,8 +200,8 @@ interface Verdict {
 }
 
 /**
- * Reads everything in every way and compares with the model. Throws an assertion error for whatever
- * must not happen. `codes`: what opening may say instead of `ERR_MMAPDB_CORRUPT`.
+ * Reads everything in every way and compares with the model. Throws an assertion error for anything that must not
+ * happen. `codes`: errors that opening may throw instead of `ERR_MMAPDB_CORRUPT`.
  */
 export function examine(
   fixture: { storage: MemoryStorage; model: Model; absent?: readonly Key[] },
@@ -304,7 +303,7 @@ class Wrong extends Error {
   override readonly name = 'AssertionError'
 }
 
-// Chai builds its messages whether they are needed or not: too slow for a sweep.
+// Chai builds its messages even if they are not needed: too slow for a sweep.
 function mustBe(condition: boolean, why: () => string): void {
   if (!condition) throw new Wrong(why())
 }
@@ -313,7 +312,7 @@ function same(found: unknown, value: Buffer, what: () => string): void {
   mustBe(Buffer.isBuffer(found) && found.equals(value), () => `${what()} is not what was written`)
 }
 
-/** What comes before an iterator throws must be the model's, too. */
+/** The entries that an iterator gives before it throws must be the model's, too. */
 function sameEntries(found: Iterable<[Key, Buffer]>, expected: readonly [Key, Buffer][], what: string): void {
   let i = 0
   for (const [key, value] of found) {
@@ -342,8 +341,8 @@ export function resealed(bytes: Buffer, edit: (slot: Buffer) => void): Buffer {
 // ---- where there is no model -------------------------------------------------------------------
 
 /**
- * For bytes that say something else than what was written, under CRCs that hold: every operation ends,
- * throws nothing but typed errors, and what `verify` finds nothing wrong with agrees with itself.
+ * For bytes that differ from what was written, with CRCs that hold: every operation ends and throws only typed
+ * errors, and if `verify` finds nothing wrong, the answers agree with each other.
  */
 export function examineLoosely(
   storage: MemoryStorage,

@@ -1,22 +1,22 @@
-// What a database should hold at an LSN: every frame that reached its log, applied in order.
+// The content that a database should have at an LSN: every frame that reached its log, applied in order.
 import { frameOf, stateAt, type ModelFrame } from '../../crash-tests/sim/frames.js'
 import { KEY_BUFFER_BYTES, encodeKey, type Key } from '../../src/encoding/keys.js'
 
 export class LogModel {
   #frames: ModelFrame[] = []
-  /** LSN behind the last frame that was acknowledged. */
+  /** LSN after the last frame that was acknowledged. */
   acknowledged = 0
 
-  /** Sees every write to a file; those that are whole frames count. */
+  /** Is given every write to a file; only whole frames count. */
   note(bytes: Uint8Array): void {
     const noted = frameOf(bytes, '')
     if (noted === undefined) return
-    // One that was written before and did not count left room for this one.
+    // A frame that was written there before never counted, and this one takes its place.
     this.cutAt(noted.lsn)
     this.#frames.push(noted)
   }
 
-  /** Every write is known to be lost from `lsn` on. */
+  /** From `lsn` on, every write is known to be lost. */
   cutAt(lsn: number): void {
     this.#frames = this.#frames.filter((frame) => frame.lsn < lsn)
   }

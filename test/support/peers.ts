@@ -1,15 +1,14 @@
-// Peers: threads and processes beside the one that tests. Each runs a few lines that the test gives as
-// a string, and the two talk: what the peer says with `say(value)` is had here with `next()`, and what
-// it is told with `tell(value)` is had there with `await hear()`. It ends when its lines are through;
-// if they throw, it says so and ends with 70. What else the lines can use, each suite's support puts
-// in front of them.
+// Peers: threads and processes beside the one that runs the test. Each runs a few lines that the test gives as a
+// string, and the two talk: the test receives with `next()` what the peer sends with `say(value)`, and the peer
+// receives with `await hear()` what the test sends with `tell(value)`. A peer ends when its lines have run; if they
+// throw, it says so and ends with 70. The support of each suite puts in front of the lines what else they can use.
 
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 
-/** Somebody else, a thread or a process, running the lines it was given. */
+/** A thread or process that runs the lines it was given. */
 export interface Peer {
   /** The next thing it says with `say(value)`. */
   next(): Promise<unknown>
@@ -29,7 +28,7 @@ export interface ProcessPeer extends Peer {
   goOn(): void
 }
 
-/** Messages in the order they came, for whoever asks first; a peer's end answers who still waits. */
+/** Messages in the order of their arrival, for the first caller that asks. The end of a peer answers all that wait. */
 class Inbox {
   readonly #messages: unknown[] = []
   readonly #waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = []
@@ -53,7 +52,7 @@ class Inbox {
   }
 }
 
-/** The lines between what lets them talk, given `port`, `say`, `hangUp` and `fail`. */
+/** The lines, with the code around them that lets them talk, given `port`, `say`, `hangUp` and `fail`. */
 const talking = (lines: string): string => `
   const heard = [], hearers = []
   port.on('message', value => hearers.length ? hearers.shift()(value) : heard.push(value))
@@ -107,7 +106,7 @@ export function startProcess(lines: string, environment: Record<string, string> 
   child.on('message', (message) => inbox.add(message))
   const ended = new Promise<number | string>((resolve) => {
     child.on('exit', (code, signal) => {
-      // What it said last may still be on its way.
+      // Its last message may still be on its way.
       setTimeout(() => inbox.end(`process ended with ${signal ?? code}`), 50)
       resolve(signal ?? code ?? 0)
     })

@@ -1,13 +1,13 @@
-// A storage of so many bytes: what would make its files longer than that is refused with ENOSPC, and so it is
-// where others have filled the disk. Some file systems keep what they got before there was no more (`keepsPart`).
+// A storage of limited size: a call that would make its files longer than that is refused with ENOSPC, also if others
+// have filled the disk. Some file systems keep the part that still had room (`keepsPart`).
 import { join } from 'node:path'
 import { StorageError, type RandomFile, type Region, type Storage } from '../../src/storage/storage.js'
 
-/** Nobody has reason to meet so many. */
+/** No test has reason to meet that many. */
 const MOST_REFUSALS = 100_000
 
 export class SmallDisk {
-  /** What files of others take. */
+  /** Bytes that files of others take. */
   ballastBytes = 0
   /** Refusals so far. */
   refused = 0
@@ -22,7 +22,7 @@ export class SmallDisk {
     return this.capacityBytes - this.ballastBytes - this.#bytesIn('/')
   }
 
-  /** Others fill the disk, or leave so much free. */
+  /** Others fill the disk, or leave `freeBytes` free. */
   fill(freeBytes = 0): void {
     this.ballastBytes += Math.max(0, this.freeBytes() - freeBytes)
   }

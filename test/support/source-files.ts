@@ -1,5 +1,5 @@
-// The project's TypeScript as the compiler parses it: who imports what from whom, what is exported, how long things
-// are.
+// The project's TypeScript as the compiler parses it: what each file imports from which file, what it exports, and how
+// long its functions are.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import ts from 'typescript'
@@ -10,7 +10,7 @@ export interface SourceFile {
   readonly name: string
   readonly lines: readonly string[]
   readonly imports: readonly Import[]
-  /** Names that it exports for its own part. */
+  /** Names that it declares and exports. */
   readonly exports: readonly string[]
   readonly functions: readonly { readonly name: string; readonly lines: number }[]
 }
@@ -19,7 +19,7 @@ interface Import {
   /** As `SourceFile.name`. */
   readonly from: string
   readonly names: readonly string[]
-  /** By `import * as` or `import()`, as a worker's file, or for what it does. */
+  /** By `import * as` or `import()`, as the file of a worker, or only for its effects. */
   readonly isWhole: boolean
 }
 

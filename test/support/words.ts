@@ -31,7 +31,7 @@ const patterns = WORDS.map(([pattern, better]) => ({
 }))
 
 /** Titles of tests stay as they are: tested-mutants.ts and people find the tests by them. */
-const TITLE = /\b(?:it|describe)\(\s*(?:'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)/g
+const TITLE = /\b(?:(?:it|describe)\(|what:)\s*(?:'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)/g
 
 /** Where `text` has one of them. */
 export function wordsIn(text: string): FoundWord[] {
