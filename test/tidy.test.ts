@@ -85,12 +85,7 @@ function floorOf(name: string): number {
 /** These are still too long: `file`, or `function in file`. */
 const STILL_TOO_LONG = new Set([
   'crash-tests/sim/life',
-  'load in src/cli/commands/load',
   'showSlot in src/cli/commands/slots',
-  'table in src/cli/commands/stats',
-  'jsonArray in src/cli/load/json',
-  'recordsJob in src/cli/load/records-job',
-  'separated in src/cli/load/separated',
   'read in src/encoding/values/msgpack-reader',
   'test/storage/region.test',
 ])

@@ -16,12 +16,14 @@ export const statsCommand = (): Command =>
       await print(json ? JSON.stringify(stats) : await table(stats))
     })
 
-async function table(s: Stats): Promise<string> {
-  const { default: Table } = await import('cli-table3')
+type Row = [label: string, value: string, extra?: string]
+type Section = [name: string, rows: Row[]]
+
+function sectionsOf(s: Stats): Section[] {
   const used = s.slots.total - s.slots.unused
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
-  const sections: [string, [string, string, string?][]][] = [
+  return [
     [
       'database',
       [
@@ -82,6 +84,11 @@ async function table(s: Stats): Promise<string> {
       ],
     ],
   ]
+}
+
+async function table(stats: Stats): Promise<string> {
+  const { default: Table } = await import('cli-table3')
+  const sections = sectionsOf(stats)
   const lines = new Table({
     style: { head: [], border: [], compact: true },
     colAligns: ['left', 'left', 'right', 'right'],
@@ -95,11 +102,11 @@ async function table(s: Stats): Promise<string> {
   const text = fits
     ? drawn
     : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
-  return `${text}${s.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${s.failure}`}`
+  return `${text}${stats.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${stats.failure}`}`
 }
 
 /** A row for terminals that are too narrow for the table. */
-const plainRow = ([label, value, extra]: [string, string, string?]): [string, string] => [
+const plainRow = ([label, value, extra]: Row): [string, string] => [
   `  ${label}`,
   extra ? `${value} ${/%$/.test(extra) ? `(${extra.replace(' ', '')})` : extra}` : value,
 ]

@@ -13,8 +13,11 @@ export interface Bad {
   readonly number: number
   /** Where and why, for people: "line 3, column 7: ...". */
   readonly why: string
-  /** Nothing behind it can be read. */
+  /** Nothing after it can be read. */
   readonly final?: boolean
 }
 
 export type Item = Good | Bad
+
+/** True if nothing after `item` can be read. */
+export const isFinal = (item: Item | undefined): boolean => item !== undefined && 'why' in item && item.final === true

@@ -53,13 +53,14 @@ export interface Job {
   check(threads: ThreadExecutor): Promise<Checked>
 }
 
+/** A job before the database is open: its input has been looked at, and nothing has been created yet. */
+export type PreparedJob = (engine: Engine) => Job
+
 export interface JobContext {
   readonly options: LoadOptions
   readonly plan: LoadPlan
-  readonly engine: Engine
   readonly silent: boolean
   readonly warn: (message: string) => void
-  readonly interrupted: () => boolean
   /** Aborted on Ctrl-C: waiting for more input ends. */
   readonly signal: AbortSignal
 }

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import { NumberError, parseJson, type BigIntegers } from '../shared/json-text.js'
 import { printable } from '../shared/notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
-import type { Bad, Item } from './item.js'
+import { isFinal, type Bad, type Item } from './item.js'
 
 /** The value of a record whose bytes begin in `line`, or why there is none. */
 function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { value: unknown } | { why: string } {
@@ -62,7 +62,8 @@ function jsonWhy(error: Error): string {
   return printable(reason)
 }
 
-const isBlank = (bytes: Buffer): boolean => bytes.every((byte) => byte === 32 || (byte >= 9 && byte <= 13))
+const isSpace = (byte: number): boolean => byte === 32 || (byte >= 9 && byte <= 13)
+const isBlank = (bytes: Buffer): boolean => bytes.every(isSpace)
 
 /** One JSON value per line. */
 export async function* ndjson(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
@@ -99,105 +100,166 @@ export async function* ndjson(source: AsyncIterable<Buffer>, bigIntegers: BigInt
 const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
 const [OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d]
 
-/** An array of JSON values. Only the commas and brackets between them are looked at here. */
+/** An array of JSON values. */
 export async function* jsonArray(source: AsyncIterable<Buffer>, bigIntegers: BigIntegers): AsyncGenerator<Item[]> {
-  const record = new Gathered()
-  let number = 0
-  let line = 1
-  let recordLine = 1
-  /** Brackets that are open. */
-  let depth = 0
-  let quoted = false
-  let escaped = false
-  let comma = false
-  let state: 'before' | 'inside' | 'behind' = 'before'
-  const bad = (why: string): Bad => ({
-    number: number + 1,
-    why: `record ${number + 1}, line ${line}: ${why}`,
-    final: true,
-  })
-
+  const scanner = new ArrayScanner(bigIntegers)
   for await (const chunk of source) {
-    const items: Item[] = []
-    /** Where the part of the record that is in this chunk begins. */
-    let from = 0
-    /** Adds the record that ends at `at`; undefined if there is nothing wrong with it. */
-    const end = (at: number, last: boolean): Bad | undefined => {
-      record.add(chunk.subarray(from, at))
-      from = at + 1
-      const bytes = record.take()
-      if (isBlank(bytes))
-        return last && !comma
-          ? undefined
-          : bad(last ? 'nothing follows the last comma' : 'there is nothing before a comma')
-      const found = jsonValue(bytes, recordLine, bigIntegers)
-      // Where a record ends is not certain if it is not JSON; what lies behind it cannot be told from it.
-      if ('why' in found) return { number: number + 1, why: `record ${number + 1}, ${found.why}`, final: true }
-      items.push({ number: ++number, line: recordLine, ...found })
-      comma = !last
-      return undefined
-    }
-    for (let at = 0; at < chunk.length; at++) {
-      const byte = chunk[at]!
-      if (byte === NEWLINE) line++
-      if (quoted) {
-        if (escaped) escaped = false
-        else if (byte === BACKSLASH) escaped = true
-        else if (byte === QUOTE) quoted = false
-        continue
-      }
-      if (byte === 32 || (byte >= 9 && byte <= 13)) {
-        // Space before a record is none of it, so that it begins in the line of its first character.
-        if (depth === 1 && record.lengthBytes === 0 && from === at) from = at + 1
-        continue
-      }
-      if (state !== 'inside') {
-        if (state === 'before' && byte === OPEN_ARRAY) {
-          state = 'inside'
-          depth = 1
-          from = at + 1
-          continue
-        }
-        const why =
-          state === 'behind'
-            ? 'something follows the end of the array'
-            : 'the file must hold an array of records; for one value per line give --format ndjson'
-        yield [...items, bad(why)]
-        return
-      }
-      if (depth === 1 && record.lengthBytes === 0 && from === at) recordLine = line
-      let wrong: Bad | undefined
-      if (byte === QUOTE) quoted = true
-      else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++
-      else if (byte === CLOSE_OBJECT && depth === 1) wrong = bad('a brace is closed that was never opened')
-      else if ((byte === CLOSE_ARRAY && depth > 1) || byte === CLOSE_OBJECT) depth--
-      else if (byte === COMMA && depth === 1) wrong = end(at, false)
-      else if (byte === CLOSE_ARRAY) {
-        wrong = end(at, true)
-        depth = 0
-        state = 'behind'
-      }
-      if (wrong) {
-        yield [...items, wrong]
-        return
-      }
-    }
-    if (state === 'inside') record.add(chunk.subarray(from))
+    const items = scanner.scan(chunk)
     if (items.length > 0) yield items
-    if (record.lengthBytes > MAX_RECORD_BYTES) {
-      yield [bad(TOO_LONG)]
-      return
+    if (isFinal(items.at(-1))) return
+  }
+  const items = scanner.finish()
+  if (items.length > 0) yield items
+}
+
+/** Finds the records of an array, chunk by chunk. It looks only at the commas and brackets between them. */
+class ArrayScanner {
+  readonly #bigIntegers: BigIntegers
+  readonly #record = new Gathered()
+  #state: 'before' | 'inside' | 'after' = 'before'
+  #number = 0
+  #line = 1
+  /** The line that the record begins in. */
+  #recordLine = 1
+  /** Brackets that are open. */
+  #depth = 0
+  /** Inside a JSON string. */
+  #isQuoted = false
+  #isEscaped = false
+  /** A comma ended the record before. */
+  #isAfterComma = false
+  #chunk: Buffer = Buffer.alloc(0)
+  /** Where the part of the record that is in this chunk begins. */
+  #from = 0
+  #items: Item[] = []
+
+  constructor(bigIntegers: BigIntegers) {
+    this.#bigIntegers = bigIntegers
+  }
+
+  /** The records that end in `chunk`. A final `Bad` is the last item: nothing after it can be read. */
+  scan(chunk: Buffer): Item[] {
+    this.#chunk = chunk
+    this.#from = 0
+    this.#items = []
+    const wrong = this.#look(chunk)
+    if (wrong !== undefined) return [...this.#items, wrong]
+    if (this.#state === 'inside') this.#record.add(chunk.subarray(this.#from))
+    return this.#record.lengthBytes > MAX_RECORD_BYTES ? [...this.#items, this.#bad(TOO_LONG)] : this.#items
+  }
+
+  /** What is left when the input has ended: nothing, if it was an array. */
+  finish(): Item[] {
+    if (this.#state === 'after') return []
+    if (this.#state === 'before') return [this.#bad('the file is empty; it must hold an array of records')]
+    this.#items = []
+    if (this.#depth === 1 && !this.#isQuoted && this.#record.lengthBytes > 0) this.#takeIfWhole()
+    const where = this.#isQuoted ? ', in a string whose quote is never closed' : ''
+    return [...this.#items, this.#bad(`the file ends inside the array${where}`)]
+  }
+
+  /** What is wrong in `chunk`; undefined if nothing is. */
+  #look(chunk: Buffer): Bad | undefined {
+    for (let at = 0; at < chunk.length; at++) {
+      if (this.#isQuoted) {
+        at = this.#skipString(chunk, at)
+        continue
+      }
+      const byte = chunk[at]!
+      if (byte === NEWLINE) this.#line++
+      if (isSpace(byte)) {
+        // Space before a record is no part of it, so that it begins in the line of its first character.
+        if (this.#isBeforeRecord(at)) this.#from = at + 1
+        continue
+      }
+      const wrong = this.#state === 'inside' ? this.#step(byte, at) : this.#open(byte, at)
+      if (wrong !== undefined) return wrong
     }
+    return undefined
   }
-  if (state === 'before') yield [bad('the file is empty; it must hold an array of records')]
-  if (state === 'inside' && depth === 1 && !quoted && record.lengthBytes > 0) {
+
+  /** Index of the quote that ends the string, or the end of the chunk. */
+  #skipString(chunk: Buffer, at: number): number {
+    for (; at < chunk.length; at++) {
+      const byte = chunk[at]!
+      if (byte === NEWLINE) this.#line++
+      if (this.#isEscaped) this.#isEscaped = false
+      else if (byte === BACKSLASH) this.#isEscaped = true
+      else if (byte === QUOTE) {
+        this.#isQuoted = false
+        return at
+      }
+    }
+    return at
+  }
+
+  /** A character outside the array: the bracket that opens it, or one that must not be there. */
+  #open(byte: number, at: number): Bad | undefined {
+    if (this.#state === 'after') return this.#bad('something follows the end of the array')
+    if (byte !== OPEN_ARRAY)
+      return this.#bad('the file must hold an array of records; for one value per line give --format ndjson')
+    this.#state = 'inside'
+    this.#depth = 1
+    this.#from = at + 1
+    return undefined
+  }
+
+  /** A character of a record, or one that ends it. */
+  #step(byte: number, at: number): Bad | undefined {
+    if (this.#isBeforeRecord(at)) this.#recordLine = this.#line
+    if (byte === QUOTE) this.#isQuoted = true
+    else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) this.#depth++
+    else if (byte === CLOSE_OBJECT && this.#depth === 1)
+      return this.#bad('a closing brace has no opening brace before it')
+    else if ((byte === CLOSE_ARRAY && this.#depth > 1) || byte === CLOSE_OBJECT) this.#depth--
+    else if (byte === COMMA && this.#depth === 1) return this.#end(at, false)
+    else if (byte === CLOSE_ARRAY) {
+      this.#depth = 0
+      this.#state = 'after'
+      return this.#end(at, true)
+    }
+    return undefined
+  }
+
+  #isBeforeRecord(at: number): boolean {
+    return this.#depth === 1 && this.#from === at && this.#record.lengthBytes === 0
+  }
+
+  /** Takes the record that ends at `at`. What is wrong with it; undefined if nothing is. */
+  #end(at: number, isLast: boolean): Bad | undefined {
+    this.#record.add(this.#chunk.subarray(this.#from, at))
+    this.#from = at + 1
+    const bytes = this.#record.take()
+    if (isBlank(bytes)) {
+      if (!isLast) return this.#bad('there is nothing before a comma')
+      return this.#isAfterComma ? this.#bad('nothing follows the last comma') : undefined
+    }
+    const found = jsonValue(bytes, this.#recordLine, this.#bigIntegers)
+    // If a record is not JSON, its end is not certain, and neither is what follows it.
+    if ('why' in found) return this.#final(`record ${this.#number + 1}, ${found.why}`)
+    this.#add(found.value)
+    this.#isAfterComma = !isLast
+    return undefined
+  }
+
+  /** Takes the record that the end of the input cut off from its comma or bracket, if it is certainly whole. */
+  #takeIfWhole(): void {
+    const bytes = this.#record.take()
     // Only what closes itself is known to be whole: a number may go on.
-    const bytes = record.take()
-    const found = /[}\]"]$/.test(bytes.toString('latin1').trimEnd())
-      ? jsonValue(bytes, recordLine, bigIntegers)
-      : { why: '' }
-    if ('value' in found) yield [{ number: ++number, line: recordLine, ...found }]
+    if (!/[}\]"]$/.test(bytes.toString('latin1').trimEnd())) return
+    const found = jsonValue(bytes, this.#recordLine, this.#bigIntegers)
+    if ('value' in found) this.#add(found.value)
   }
-  if (state === 'inside')
-    yield [bad(`the file ends inside the array${quoted ? ', in a text whose quote is never closed' : ''}`)]
+
+  #add(value: unknown): void {
+    this.#items.push({ number: ++this.#number, line: this.#recordLine, value })
+  }
+
+  #bad(why: string): Bad {
+    return this.#final(`record ${this.#number + 1}, line ${this.#line}: ${why}`)
+  }
+
+  #final(why: string): Bad {
+    return { number: this.#number + 1, why, final: true }
+  }
 }

@@ -6,6 +6,11 @@ import type { ErrorMessage } from '../../workers/error-transport.js'
 /** Words that the threads of one process share. */
 export const SHARED = { STOP: 0, OPERATIONS: 1, READY: 2, CHECKED: 3, WORDS: 4 } as const
 
+/** Records of a synthetic load, unless --ops says otherwise. */
+export const DEFAULT_OPS = 10_000
+/** Records in a commit of an input, unless --batch says otherwise. */
+export const INPUT_BATCH = 1000
+
 export interface LoadPlan {
   readonly engine: EngineOptions & { readonly valueEncoding: ValueEncoding }
   readonly threads: number

@@ -1,85 +1,123 @@
 // Records in CSV or TSV: a header line, then one record per line or, with quotes, several lines.
 import { isUtf8 } from 'node:buffer'
-import { parse as csvParser, type CsvError } from 'csv-parse'
+import { parse as csvParser, type CsvError, type Parser } from 'csv-parse'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, newlines, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
-import type { Item } from './item.js'
+import { isFinal, type Item } from './item.js'
 
 export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 'tsv'): AsyncGenerator<Item[]> {
-  let items: Item[] = []
-  let number = 0
-  let header: string[] | undefined
-  let failure: CsvError | undefined
-  let complainedAt: unknown
-  /** Lines up to the end of the record before. */
-  let linesBefore = 0
-  const text = new LinesOfText()
-  const parser = csvParser({
-    delimiter: format === 'tsv' ? '\t' : ',',
-    quote: format === 'tsv' ? false : '"',
-    skip_empty_lines: true,
-    skip_records_with_error: true,
-    max_record_size: MAX_RECORD_BYTES,
-    // Records go no further than here: what a stream holds back is lost when it fails.
-    on_record: (fields: string[], { lines }) => {
-      const line = linesBefore + 1
-      linesBefore = lines
-      const why = text.damageUpTo(lines)
-      if (header === undefined) {
-        header = fields
-        const twice = fields.find((name, i) => fields.indexOf(name) !== i)
-        if (why !== undefined) items.push({ number: 1, why, final: true })
-        else if (twice !== undefined)
-          items.push({ number: 1, why: `line ${line}: the header names "${twice}" twice`, final: true })
-      } else if (why !== undefined) items.push({ number: ++number, why })
-      else items.push({ number: ++number, line, value: recordOf(header, fields) })
-      return null
-    },
-    on_skip: (error) => {
-      // Without this it would take what follows for the rest of the field, up to the next quote.
-      if (error!.code === 'CSV_INVALID_CLOSING_QUOTE')
-        (parser as unknown as { state: { quoting: boolean } }).state.quoting = false
-      // One complaint for each line.
-      if (error!['lines'] === complainedAt) return undefined
-      complainedAt = error!['lines']
-      items.push({
-        number: ++number,
-        why: text.damageUpTo(Number(complainedAt)) ?? explain(error!, linesBefore + 1),
-      })
-      linesBefore = Number(complainedAt)
-      return undefined
-    },
-  })
-  parser.on('error', (error) => (failure = error as CsvError))
-  parser.resume()
-  const write = (chunk: Buffer): Promise<void> => new Promise((resolve) => parser.write(chunk, () => resolve()))
-  const isFinal = (item: Item): boolean => 'why' in item && item.final === true
-
+  const reader = new SeparatedReader(format)
   for await (const chunk of source) {
-    text.add(chunk)
-    await write(chunk)
-    if (failure !== undefined) break
-    if (items.length > 0) {
-      const batch = items
-      items = []
-      yield batch
-      if (batch.some(isFinal)) return
-    }
+    await reader.write(chunk)
+    if (reader.hasFailed) break
+    const items = reader.take()
+    if (items.length > 0) yield items
+    if (items.some(isFinal)) return
   }
-  text.end()
-  if (failure === undefined) {
-    await new Promise<void>((resolve) => {
-      parser.once('end', resolve).once('error', () => resolve())
-      parser.end()
-    })
-  }
-  if (failure !== undefined) items.push({ number: number + 1, why: explain(failure, linesBefore + 1), final: true })
-  else if (header === undefined)
-    items.push({ number: 1, why: 'the file is empty; it must begin with a header line', final: true })
-  else {
-    const why = text.damageUpTo(Number.POSITIVE_INFINITY)
-    if (why !== undefined) items.push({ number: number + 1, why, final: true })
-  }
+  await reader.end()
+  const items = reader.take()
   if (items.length > 0) yield items
+}
+
+/** Turns chunks into items, with a parser whose complaints it puts into words. */
+class SeparatedReader {
+  readonly #parser: Parser
+  readonly #text = new LinesOfText()
+  #items: Item[] = []
+  #number = 0
+  #header: string[] | undefined
+  /** Set when the parser has given up. */
+  #failure: CsvError | undefined
+  /** The line of the last complaint. */
+  #complainedAt: unknown
+  /** Lines up to the end of the record before. */
+  #linesBefore = 0
+
+  constructor(format: 'csv' | 'tsv') {
+    this.#parser = csvParser({
+      delimiter: format === 'tsv' ? '\t' : ',',
+      quote: format === 'tsv' ? false : '"',
+      skip_empty_lines: true,
+      skip_records_with_error: true,
+      max_record_size: MAX_RECORD_BYTES,
+      // Records go no further than here: what a stream holds back is lost when it fails.
+      on_record: (fields: string[], { lines }) => {
+        this.#onRecord(fields, lines)
+        return null
+      },
+      on_skip: (error) => {
+        this.#onSkip(error!)
+        return undefined
+      },
+    })
+    this.#parser.on('error', (error) => (this.#failure = error as CsvError))
+    this.#parser.resume()
+  }
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined
+  }
+
+  /** The items since the last call. */
+  take(): Item[] {
+    const items = this.#items
+    this.#items = []
+    return items
+  }
+
+  write(chunk: Buffer): Promise<void> {
+    this.#text.add(chunk)
+    return new Promise((resolve) => this.#parser.write(chunk, () => resolve()))
+  }
+
+  async end(): Promise<void> {
+    this.#text.end()
+    if (this.#failure === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#parser.once('end', resolve).once('error', () => resolve())
+        this.#parser.end()
+      })
+    }
+    const why = this.#whyAtEnd()
+    if (why !== undefined) this.#items.push({ number: this.#number + 1, why, final: true })
+  }
+
+  #whyAtEnd(): string | undefined {
+    if (this.#failure !== undefined) return explain(this.#failure, this.#linesBefore + 1)
+    if (this.#header === undefined) return 'the file is empty; it must begin with a header line'
+    return this.#text.damageUpTo(Number.POSITIVE_INFINITY)
+  }
+
+  #onRecord(fields: string[], lines: number): void {
+    const line = this.#linesBefore + 1
+    this.#linesBefore = lines
+    const why = this.#text.damageUpTo(lines)
+    if (this.#header === undefined) {
+      this.#onHeader(fields, line, why)
+      return
+    }
+    const number = ++this.#number
+    this.#items.push(why === undefined ? { number, line, value: recordOf(this.#header, fields) } : { number, why })
+  }
+
+  #onHeader(fields: string[], line: number, damage: string | undefined): void {
+    this.#header = fields
+    const twice = fields.find((name, i) => fields.indexOf(name) !== i)
+    const why = damage ?? (twice === undefined ? undefined : `line ${line}: the header names "${twice}" twice`)
+    if (why !== undefined) this.#items.push({ number: 1, why, final: true })
+  }
+
+  #onSkip(error: CsvError): void {
+    // Without this the parser would take what follows for the rest of the field, up to the next quote.
+    if (error.code === 'CSV_INVALID_CLOSING_QUOTE')
+      (this.#parser as unknown as { state: { quoting: boolean } }).state.quoting = false
+    // One complaint for each line.
+    if (error['lines'] === this.#complainedAt) return
+    this.#complainedAt = error['lines']
+    const lines = Number(error['lines'])
+    const why = this.#text.damageUpTo(lines) ?? explain(error, this.#linesBefore + 1)
+    this.#items.push({ number: ++this.#number, why })
+    this.#linesBefore = lines
+  }
 }
 
 function recordOf(header: readonly string[], fields: readonly string[]): Record<string, string> {

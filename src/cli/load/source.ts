@@ -12,7 +12,7 @@ const HELD_BYTES = 64 * 1024 * 1024
 
 type Chunks = AsyncIterable<Buffer>
 
-interface Source {
+export interface Source {
   readonly name: string
   readonly format: InputFormat
   /** Undefined if it cannot be known, and the input cannot be read a second time. */

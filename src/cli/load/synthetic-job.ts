@@ -1,7 +1,6 @@
 // A load of records made up on the spot: each lane writes its share, and they are made up again to
 // compare with what is read back.
 import { InvalidError } from '../../errors.js'
-import type { Engine } from '../../engine/engine.js'
 import { Latencies } from './latency.js'
 import type { ThreadExecutor, Executor } from './executors.js'
 import type { Part } from './plan.js'
@@ -10,7 +9,7 @@ import { startProgress } from './progress.js'
 import { checkRoom, entryBytes } from './room.js'
 import { syntheticKey } from './synthetic-records.js'
 import { MAX_FRAME_BYTES } from '../../limits.js'
-import type { Checked, Job, JobContext, Written } from './job.js'
+import type { Checked, JobContext, PreparedJob, Written } from './job.js'
 import { fromErrorMessage } from '../../workers/error-transport.js'
 
 const KEY_BYTES = syntheticKey(0).length + 1
@@ -22,7 +21,7 @@ function shares(from: number, to: number, count: number): Part[] {
   return Array.from({ length: count }, (_, n) => ({ from: at(n), to: at(n + 1) })).filter((part) => part.to > part.from)
 }
 
-export async function syntheticJob(context: Omit<JobContext, 'engine'>): Promise<(engine: Engine) => Job> {
+export function syntheticJob(context: JobContext): PreparedJob {
   const { options, plan, silent } = context
   const valueLength = plan.valueSize + VALUE_OVERHEAD_BYTES[plan.engine.valueEncoding]
   const batchBytes = Math.min(plan.batch, plan.ops) * (valueLength + KEY_BYTES)
