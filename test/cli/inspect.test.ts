@@ -348,7 +348,7 @@ describe('command line, looking inside', function () {
     const { code, stdout } = await hosted(['slots', '--db', db])
     expect(code).to.equal(3)
     expect(stdout).to.match(
-      /DAMAGED: slot 10: the file is cut short: it has 10 slots of the \d+ that its header counts/,
+      /DAMAGED: slot 10: the file is cut short: it has 10 of the \d+ slots that its header counts/,
     )
   })
 

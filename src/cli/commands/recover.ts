@@ -1,12 +1,11 @@
 // mmapdb recover: opens a database, which recovers it, says what that took, and verifies the result.
 import { Command, Option } from 'commander'
-import { decodeKey } from '../../encoding/keys.js'
+import { decodedKey } from '../../inspect/decoded.js'
 import { salvage, type SalvageReport } from '../../maintenance/salvage.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../encoding/values/codec.js'
 import { verify } from '../../maintenance/verify.js'
 import { posixStorage } from '../../storage/posix.js'
 import {
-  attempt,
   encodingOf,
   engineOptions,
   globalsOf,
@@ -116,11 +115,11 @@ function salvageLines(report: SalvageReport): string[] {
 
 // Keys of branches are cut short and need not be whole ones.
 const textKey = (bytes: Uint8Array): string => {
-  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
-  return key ? showKey(key.value) : `0x${Buffer.from(bytes).toString('hex')}`
+  const { bytes: raw, decoded } = decodedKey(Buffer.from(bytes))
+  return decoded ? showKey(decoded.value) : `0x${raw.toString('hex')}`
 }
 const jsonKey = (bytes: Uint8Array | undefined): unknown => {
   if (bytes === undefined) return null
-  const key = attempt(() => decodeKey(bytes, 0, bytes.length))
-  return key ? { key: plainKey(key.value) } : { hex: Buffer.from(bytes).toString('hex') }
+  const { bytes: raw, decoded } = decodedKey(Buffer.from(bytes))
+  return decoded ? { key: plainKey(decoded.value) } : { hex: raw.toString('hex') }
 }

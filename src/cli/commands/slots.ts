@@ -2,37 +2,20 @@
 // the last checkpoint left it and with what was written since: works on a database in use and on a
 // damaged one.
 import { Command } from 'commander'
-import { CorruptError, InvalidError } from '../../errors.js'
-import { readRuns } from '../../engine/space/free-list.js'
-import { eachSlot } from '../../engine/format/runs.js'
-import { decodeHeader, headerSlots, NO_HEADER } from '../../engine/format/header.js'
-import { decodeKey } from '../../encoding/keys.js'
-import {
-  HEADER_SLOTS,
-  LEAF_CELL_HEADER,
-  SLOT,
-  SLOT_BODY_BYTES,
-  SLOT_BYTES,
-  TYPE,
-  TYPE_NAMES,
-  type SlotNo,
-} from '../../engine/format/layout.js'
-import { Node } from '../../engine/format/node.js'
-import { overflowPointer } from '../../engine/space/overflow.js'
-import {
-  DEFAULT_ENCODING,
-  encodingOf,
-  valueCodec,
-  type ValueCodec,
-  type ValueEncoding,
-} from '../../encoding/values/codec.js'
-import { attempt, globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
+import { InvalidError } from '../../errors.js'
+import { DEFAULT_ENCODING, encodingOf, type ValueEncoding } from '../../encoding/values/codec.js'
+import type { Header } from '../../engine/format/header.js'
+import { SLOT_BYTES, TYPE } from '../../engine/format/layout.js'
+import type { Decoded } from '../../inspect/decoded.js'
+import { withFile, type DataFile } from '../../inspect/offline-files.js'
+import { mapOf, SLOT_KINDS, strongest, type SlotKind, type SlotMap } from '../../inspect/slot-map.js'
+import { viewOf, type EntryView, type FreeRun, type SlotContent, type SlotView } from '../../inspect/slot-view.js'
+import type { Key } from '../../encoding/keys.js'
+import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { slotBytes, withFile, type DataFile } from '../../inspect/offline-files.js'
 import { plain, plainKey, preview, printable, showKey } from '../shared/notation.js'
 import { bytes, coloured, number, plural, print } from '../shared/output.js'
 import { columnsOf } from '../shared/terminal.js'
-import { slotDamage, structureDamage } from '../../engine/format/slot-damage.js'
 
 interface SlotsOptions {
   readonly width?: number
@@ -55,395 +38,244 @@ export const slotsCommand = (): Command =>
       'after',
       `
 Capital letters are slots that the last checkpoint sealed, small ones those written since. A slot is
-free if the checkpoint's free list names it. Where a character stands for several slots, it is the
-kind that most of them are, or ! if any is damaged.`,
+free if the checkpoint's free list names it. If a character stands for several slots, it is the kind
+that most of them are, or ! if any is damaged.`,
     )
     .action(async (slotNo: number | undefined, options: SlotsOptions, command: Command) => {
       const { db, json } = globalsOf(command)
       const { text, damaged } = withFile(engineOptions(db), (file) =>
-        slotNo === undefined ? drawMap(file, options, json) : showSlot(file, slotNo, options, json),
+        slotNo === undefined ? showMap(file, options, json) : showSlot(file, slotNo, options, json),
       )
       await print(text)
       if (damaged) throw new Ended(EXIT.CORRUPT)
     })
 
-interface View {
+interface Shown {
   readonly text: string
   readonly damaged: boolean
 }
 
 // ---- the map -----------------------------------------------------------------------------------
 
-const KINDS = [
-  { name: 'header', mark: 'H', colour: 35, what: 'header' },
-  { name: 'branch', mark: 'B', colour: 34, what: 'branch' },
-  { name: 'leaf', mark: 'L', colour: 32, what: 'leaf' },
-  { name: 'overflow', mark: 'O', colour: 36, what: 'overflow: a part of a long value' },
-  { name: 'freeList', mark: 'F', colour: 33, what: 'free list' },
-  { name: 'free', mark: '.', colour: 90, what: 'free' },
-  { name: 'unused', mark: '_', colour: 90, what: 'never used' },
-  { name: 'newBranch', mark: 'b', colour: 94, what: 'branch, newer than the checkpoint' },
-  { name: 'newLeaf', mark: 'l', colour: 92, what: 'leaf, newer than the checkpoint' },
-  { name: 'newOverflow', mark: 'o', colour: 96, what: 'overflow, newer than the checkpoint' },
-  { name: 'newFreeList', mark: 'f', colour: 93, what: 'free list, newer than the checkpoint' },
-  { name: 'damaged', mark: '!', colour: 91, what: 'damaged' },
-] as const
-const KIND = Object.fromEntries(KINDS.map(({ name }, i) => [name, i])) as Record<(typeof KINDS)[number]['name'], number>
-const SEALED = {
-  [TYPE.BRANCH]: KIND.branch,
-  [TYPE.LEAF]: KIND.leaf,
-  [TYPE.OVERFLOW]: KIND.overflow,
-  [TYPE.FREE_LIST]: KIND.freeList,
-}
-const NEWER = {
-  [TYPE.BRANCH]: KIND.newBranch,
-  [TYPE.LEAF]: KIND.newLeaf,
-  [TYPE.OVERFLOW]: KIND.newOverflow,
-  [TYPE.FREE_LIST]: KIND.newFreeList,
+/** How the map shows a slot of each kind. */
+const LOOKS: Readonly<Record<SlotKind, { readonly mark: string; readonly colour: number; readonly what: string }>> = {
+  header: { mark: 'H', colour: 35, what: 'header' },
+  branch: { mark: 'B', colour: 34, what: 'branch' },
+  leaf: { mark: 'L', colour: 32, what: 'leaf' },
+  overflow: { mark: 'O', colour: 36, what: 'overflow: a part of a long value' },
+  freeList: { mark: 'F', colour: 33, what: 'free list' },
+  free: { mark: '.', colour: 90, what: 'free' },
+  unused: { mark: '_', colour: 90, what: 'never used' },
+  newBranch: { mark: 'b', colour: 94, what: 'branch, newer than the checkpoint' },
+  newLeaf: { mark: 'l', colour: 92, what: 'leaf, newer than the checkpoint' },
+  newOverflow: { mark: 'o', colour: 96, what: 'overflow, newer than the checkpoint' },
+  newFreeList: { mark: 'f', colour: 93, what: 'free list, newer than the checkpoint' },
+  damaged: { mark: '!', colour: 91, what: 'damaged' },
 }
 
 const MAX_MAP_LINES = 48
 const DEFAULT_WIDTH = 64
 
-interface FileMap {
-  /** A kind for each slot. */
-  readonly kinds: Uint8Array
-  readonly damage: { slotNo: number; why: string }[]
-  /** Bytes of leaves that entries take up. */
-  readonly leafBytesUsed: number
-}
-
-const MAX_DAMAGE = 100
-
-function mapOf({ space, slots, headers, inUse }: DataFile): FileMap {
-  const kinds = new Uint8Array(slots)
-  const damage: { slotNo: number; why: string }[] = []
-  const note = (slotNo: number, why: string): void => {
-    kinds[slotNo] = KIND.damaged
-    if (damage.length < MAX_DAMAGE) damage.push({ slotNo, why })
-  }
-  const { header } = headers
-  const free = new Uint8Array(slots)
-  try {
-    for (const slot of freeSlots(
-      space,
-      header?.freeListHead ?? 0,
-      header?.freeListSlots ?? 0,
-      slots,
-      header?.nextSlot ?? 0,
-    ))
-      free[slot] = 1
-  } catch (error) {
-    if (!(error instanceof CorruptError)) throw error
-    damage.push({ slotNo: error.site.slotNo ?? 0, why: error.message })
-  }
-  if (header !== undefined && header.nextSlot > slots) {
-    damage.push({
-      slotNo: slots,
-      why: `the file is cut short: it has ${plural(slots, 'slot')} of the ${header.nextSlot} that its header counts`,
-    })
-  }
-  const checkpointLsn = header?.lsn ?? 0
-  const scratch = new Node()
-  let leafBytesUsed = 0
-  for (let slotNo = 0; slotNo < slots; slotNo++) {
-    const b = slotBytes(space, slotNo)
-    const type = b[SLOT.TYPE]!
-    if (slotNo < HEADER_SLOTS) {
-      kinds[slotNo] = KIND.header
-      const why = headers.damage.find((d) => d.slotNo === slotNo)?.why
-      const due =
-        header === undefined ||
-        headerSlots(header.checkpointNumber).includes(slotNo) ||
-        (why !== undefined && why !== NO_HEADER)
-      if (why !== undefined && due && !inUse) note(slotNo, why)
-      else if (why !== undefined) kinds[slotNo] = KIND.unused
-      continue
-    }
-    const newer = b.readUIntLE(SLOT.LSN, 6) > checkpointLsn
-    const within = header !== undefined && slotNo < header.nextSlot && free[slotNo] === 0
-    if (type === TYPE.UNUSED && !within) kinds[slotNo] = free[slotNo] ? KIND.free : KIND.unused
-    else if (newer && !within) {
-      const kind = NEWER[type as keyof typeof NEWER]
-      // It may be half-written: that is no damage, nobody can reach it yet.
-      kinds[slotNo] = kind ?? KIND.unused
-    } else if (free[slotNo]) kinds[slotNo] = KIND.free
-    else if (!within) kinds[slotNo] = KIND.unused
-    else {
-      const why = slotDamage(space, slotNo as SlotNo, scratch)
-      if (why !== undefined) note(slotNo, why)
-      else kinds[slotNo] = SEALED[type as keyof typeof SEALED] ?? KIND.unused
-    }
-    if (kinds[slotNo] === KIND.leaf) leafBytesUsed += new Node().at(space, slotNo as SlotNo).usedBytes
-  }
-  return { kinds, damage, leafBytesUsed }
-}
-
-/** Slots that a free list names. Throws `CorruptError` if it cannot be followed. */
-function freeSlots(
-  space: DataFile['space'],
-  first: number,
-  length: number,
-  slots: number,
-  nextSlot: number,
-): Iterable<number> {
-  const chain: SlotNo[] = []
-  for (let slot = first; slot !== 0 && chain.length < length;) {
-    if (slot >= slots || slotBytes(space, slot)[SLOT.TYPE] !== TYPE.FREE_LIST) {
-      throw new CorruptError(`the free list leads to slot ${slot}, which is none of it`, {
-        slotNo: Math.min(slot, slots),
-      })
-    }
-    chain.push(slot as SlotNo)
-    slot = slotBytes(space, slot).readUInt32LE(SLOT.NEXT)
-  }
-  return eachSlot(readRuns(space, chain, nextSlot))
-}
-
-function drawMap(file: DataFile, options: SlotsOptions, json: boolean): View {
-  const { kinds, damage, leafBytesUsed } = mapOf(file)
-  const counts = new Array<number>(KINDS.length).fill(0)
-  for (const kind of kinds) counts[kind]!++
-  const leaves = counts[KIND.leaf]!
-  const fill = leaves === 0 ? 0 : leafBytesUsed / (leaves * SLOT_BODY_BYTES)
+function showMap(file: DataFile, options: SlotsOptions, json: boolean): Shown {
+  const map = mapOf(file)
   const digits = String(file.slots).length
   const room = (columnsOf(process.stdout) ?? DEFAULT_WIDTH + digits + 2) - digits - 2
   const width = options.width ?? Math.max(8, Math.min(DEFAULT_WIDTH, room))
   const group = Math.max(1, Math.ceil(file.slots / (width * MAX_MAP_LINES)))
-  const marks: number[] = []
-  for (let at = 0; at < kinds.length; at += group) marks.push(strongest(kinds.subarray(at, at + group)))
+  const marks: SlotKind[] = []
+  for (let at = 0; at < file.slots; at += group) marks.push(strongest(map.kinds.subarray(at, at + group)))
+  const text = json ? mapJson(file, map, marks, group) : mapText(file, map, marks, group, width)
+  return { text, damaged: map.damage.length > 0 }
+}
+
+function mapJson(file: DataFile, map: SlotMap, marks: readonly SlotKind[], group: number): string {
   const { header } = file.headers
-  if (json) {
-    const text = JSON.stringify({
-      slots: file.slots,
-      slotsPerCharacter: group,
-      map: marks.map((kind) => KINDS[kind]!.mark).join(''),
-      counts: Object.fromEntries(KINDS.map(({ name }, i) => [name, counts[i]])),
-      leafFill: fill,
-      inUse: file.inUse,
-      checkpoint: header && {
-        number: header.checkpointNumber,
-        lsn: header.lsn,
-        root: header.root,
-        height: header.height,
-        entries: header.entries,
-      },
-      damage,
-    })
-    return { text, damaged: damage.length > 0 }
-  }
+  return JSON.stringify({
+    slots: file.slots,
+    slotsPerCharacter: group,
+    map: marks.map((kind) => LOOKS[kind].mark).join(''),
+    counts: map.counts,
+    leafFill: map.leafFill,
+    inUse: file.inUse,
+    checkpoint: header && {
+      number: header.checkpointNumber,
+      lsn: header.lsn,
+      root: header.root,
+      height: header.height,
+      entries: header.entries,
+    },
+    damage: map.damage,
+  })
+}
+
+function mapText(file: DataFile, map: SlotMap, marks: readonly SlotKind[], group: number, width: number): string {
   const paint = painter()
+  const digits = String(file.slots).length
   const lines: string[] = []
   for (let at = 0; at < marks.length; at += width) {
     lines.push(`${String(at * group).padStart(digits)}  ${painted(marks.slice(at, at + width), paint)}`)
   }
   lines.push('')
   if (group > 1) lines.push(`Each character stands for ${plural(group, 'slot')}.`)
-  KINDS.forEach(({ mark, what }, kind) => {
-    const extra = kind === KIND.leaf ? `   (${(fill * 100).toFixed(0)} % full)` : ''
-    if (counts[kind]! > 0) lines.push(`  ${paint(kind, mark)}  ${number(counts[kind]!).padStart(12)}  ${what}${extra}`)
-  })
-  lines.push(
-    header === undefined
-      ? 'No header is good.'
-      : `Checkpoint ${header.checkpointNumber} at LSN ${header.lsn}: ${plural(header.entries, 'entry')}, ` +
-          `${header.height === 0 ? 'an empty tree' : `root in slot ${header.root}, height ${header.height}`}. ${bytes(file.slots * SLOT_BYTES)}.${file.inUse ? ' The database is in use.' : ''}`,
-  )
-  for (const { slotNo, why } of damage) lines.push(`DAMAGED: slot ${slotNo}: ${why}`)
-  return { text: lines.join('\n'), damaged: damage.length > 0 }
+  for (const kind of SLOT_KINDS.filter((each) => map.counts[each] > 0)) {
+    const { mark, what } = LOOKS[kind]
+    const extra = kind === 'leaf' ? `   (${(map.leafFill * 100).toFixed(0)} % full)` : ''
+    lines.push(`  ${paint(kind, mark)}  ${number(map.counts[kind]).padStart(12)}  ${what}${extra}`)
+  }
+  lines.push(checkpointLine(file))
+  for (const { slotNo, why } of map.damage) lines.push(`DAMAGED: slot ${slotNo}: ${why}`)
+  return lines.join('\n')
 }
 
-/** The kind that stands for a group: damage if there is any, else the most frequent. */
-function strongest(kinds: Uint8Array): number {
-  const counts = new Array<number>(KINDS.length).fill(0)
-  for (const kind of kinds) counts[kind]!++
-  if (counts[KIND.damaged]! > 0) return KIND.damaged
-  return counts.indexOf(Math.max(...counts))
+function checkpointLine({ headers: { header }, slots, inUse }: DataFile): string {
+  if (header === undefined) return 'No header is intact.'
+  const tree = header.height === 0 ? 'an empty tree' : `root in slot ${header.root}, height ${header.height}`
+  const checkpoint = `Checkpoint ${header.checkpointNumber} at LSN ${header.lsn}: ${plural(header.entries, 'entry')}, ${tree}.`
+  return `${checkpoint} ${bytes(slots * SLOT_BYTES)}.${inUse ? ' The database is in use.' : ''}`
 }
+
+type Paint = (kind: SlotKind, text: string) => string
 
 /** A row of the map: a run of one kind is painted at once. */
-function painted(kinds: readonly number[], paint: (kind: number, text: string) => string): string {
+function painted(kinds: readonly SlotKind[], paint: Paint): string {
   let row = ''
   for (let at = 0; at < kinds.length;) {
+    const kind = kinds[at]!
     let end = at
-    while (kinds[end] === kinds[at]) end++
-    row += paint(kinds[at]!, KINDS[kinds[at]!]!.mark.repeat(end - at))
+    while (kinds[end] === kind) end++
+    row += paint(kind, LOOKS[kind].mark.repeat(end - at))
     at = end
   }
   return row
 }
 
-function painter(): (kind: number, text: string) => string {
+function painter(): Paint {
   const colours = coloured()
-  return (kind, text) => (colours ? `\u001b[${KINDS[kind]!.colour}m${text}\u001b[0m` : text)
+  return (kind, text) => (colours ? `\u001b[${LOOKS[kind].colour}m${text}\u001b[0m` : text)
 }
 
 // ---- one slot ----------------------------------------------------------------------------------
 
-interface EntryView {
-  readonly key?: unknown
-  readonly keyText: string
-  readonly version?: number
-  readonly valueBytes?: number
-  readonly value?: unknown
-  readonly valueText?: string
-  readonly overflow?: { first: number; lengthBytes: number; crc: number }
-  readonly child?: number
-}
-
 const PREVIEW_CHARACTERS = 60
+const PREVIEW_BYTES = 30
 
-function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): View {
+function showSlot(file: DataFile, slotNo: number, options: SlotsOptions, json: boolean): Shown {
   if (slotNo >= file.slots)
     throw new InvalidError(
       `There is no slot ${slotNo}: the file has ${file.slots === 0 ? 'no slots yet' : `slots 0 to ${file.slots - 1}`}.`,
     )
-  const { space } = file
-  const b = Buffer.from(slotBytes(space, slotNo))
-  const type = b[SLOT.TYPE]!
-  const crc = b.readUInt32LE(SLOT.CRC)
-  const common = {
-    slot: slotNo,
-    type: TYPE_NAMES[type] ?? `unknown (${type})`,
-    level: b[SLOT.LEVEL]!,
-    entries: b.readUInt16LE(SLOT.COUNT),
-    number: b.readUInt32LE(SLOT.NUMBER),
-    lsn: b.readUIntLE(SLOT.LSN, 6),
-    crc: `0x${crc.toString(16).padStart(8, '0')}`,
-  }
-  const damage = type === TYPE.UNUSED ? undefined : damageOf(file, slotNo, crc)
-  const detail: Record<string, unknown> = {}
-  let entries: EntryView[] = []
-  if (type === TYPE.HEADER) Object.assign(detail, headerDetail(b, slotNo))
-  if (type === TYPE.OVERFLOW) {
-    const used = Math.min(b.readUInt32LE(SLOT.USED), SLOT_BODY_BYTES)
-    Object.assign(detail, {
-      next: b.readUInt32LE(SLOT.NEXT),
-      usedBytes: b.readUInt32LE(SLOT.USED),
-      begins: b.toString('latin1', SLOT.BODY, SLOT.BODY + Math.min(used, PREVIEW_CHARACTERS)),
-    })
-  }
-  if (type === TYPE.FREE_LIST) {
-    const runs = Array.from({ length: Math.min(common.entries, SLOT_BODY_BYTES / 8) }, (_, i) => ({
-      first: b.readUInt32LE(SLOT.BODY + i * 8),
-      slots: b.readUInt32LE(SLOT.BODY + i * 8 + 4),
-    }))
-    Object.assign(detail, { next: b.readUInt32LE(SLOT.NEXT), runs })
-  }
-  // The inside of a damaged slot leads anywhere.
-  if (
-    (type === TYPE.LEAF || type === TYPE.BRANCH) &&
-    structureDamage(space, slotNo as SlotNo, new Node()) === undefined
-  ) {
-    const node = new Node().at(space, slotNo as SlotNo)
-    Object.assign(detail, {
-      prefixBytes: node.prefix,
-      usedBytes: node.usedBytes,
-      freeBytes: node.freeBytes,
-      garbageBytes: node.garbage,
-    })
-    const codec = valueCodec(
-      options.valueEncoding ?? encodingOf(file.headers.header?.encodingNo ?? 0) ?? DEFAULT_ENCODING,
-    )
-    entries = Array.from({ length: node.count }, (_, i) => entryOf(node, i, codec))
-  }
-  if (json) {
-    const views = entries.map(({ keyText, valueText, ...view }) => ({
-      ...view,
-      ...('key' in view || view.child !== undefined ? {} : { keyHex: keyText }),
-      ...(valueText === undefined || 'value' in view ? {} : { valueHex: valueText }),
-    }))
-    const text = JSON.stringify({
-      ...common,
-      ...detail,
-      ...(views.length > 0 ? { contents: views } : {}),
-      damage: damage ?? null,
-    })
-    return { text, damaged: damage !== undefined }
-  }
-  const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
-  const lines = [`slot ${slotNo}: ${common.type}${type === TYPE.BRANCH ? ` at level ${common.level}` : ''}`]
-  const row = (name: string, value: unknown): void =>
-    void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
-  row('number', common.number)
-  row('CRC-32C', `${common.crc}${sealed}`)
-  row('made at LSN', common.lsn)
-  if (type === TYPE.LEAF || type === TYPE.BRANCH || type === TYPE.FREE_LIST) row('entries', common.entries)
-  for (const [name, value] of Object.entries(detail)) {
-    if (name === 'runs')
-      for (const run of value as { first: number; slots: number }[])
-        row(
-          'free',
-          `${run.first}${run.slots > 1 ? ` to ${run.first + run.slots - 1}` : ''} (${plural(run.slots, 'slot')})`,
-        )
-    else row(name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/ bytes$/, ' (bytes)'), value)
-  }
-  if (entries.length > 0) {
-    const width = Math.min(40, Math.max(...entries.map(({ keyText }) => keyText.length)))
-    lines.push('')
-    const versionWidth = Math.max(...entries.map(({ version }) => String(version ?? '').length))
-    entries.forEach((entry, i) => {
-      const what =
-        entry.child !== undefined
-          ? `-> slot ${entry.child}`
-          : `version ${String(entry.version).padStart(versionWidth)}  ${entry.overflow ? `${number(entry.overflow.lengthBytes)} bytes, from slot ${entry.overflow.first}` : entry.valueText}`
-      lines.push(`  ${String(i).padStart(4)}  ${entry.keyText.padEnd(width)}  ${what}`)
-    })
-  }
-  if (damage !== undefined) lines.push('', `DAMAGED: ${damage}`)
-  return { text: lines.join('\n'), damaged: damage !== undefined }
+  const encoding = options.valueEncoding ?? encodingOf(file.headers.header?.encodingNo ?? 0) ?? DEFAULT_ENCODING
+  const view = viewOf(file, slotNo, encoding)
+  return { text: json ? slotJson(view) : slotText(view), damaged: view.damage !== undefined }
 }
 
-/** What is wrong with a slot that the checkpoint counts on. */
-function damageOf({ space, headers, inUse }: DataFile, slotNo: number, crc: number): string | undefined {
-  if (slotNo < HEADER_SLOTS) return inUse ? undefined : headers.damage.find((d) => d.slotNo === slotNo)?.why
-  // Written since the checkpoint: not sealed, or sealed for one that is not finished.
-  if (crc === 0) return structureDamage(space, slotNo as SlotNo, new Node())
-  return slotDamage(space, slotNo as SlotNo, new Node())
+const crcText = (crc: number): string => `0x${crc.toString(16).padStart(8, '0')}`
+const hex = (bytesOfIt: Buffer): string => `0x${bytesOfIt.toString('hex')}`
+
+function slotJson(view: SlotView): string {
+  const entries = view.content.node?.entries ?? []
+  return JSON.stringify({
+    slot: view.slotNo,
+    type: view.typeName,
+    level: view.level,
+    entries: view.count,
+    number: view.number,
+    lsn: view.lsn,
+    crc: crcText(view.crc),
+    ...detailOf(view.content),
+    ...(entries.length > 0 ? { contents: entries.map(entryJson) } : {}),
+    damage: view.damage ?? null,
+  })
 }
 
-function headerDetail(b: Buffer, slotNo: number): Record<string, unknown> {
-  const header = decodeHeader(b, slotNo)
-  if (typeof header === 'string') return {}
-  const { uuid, createdMs, version, encodingNo, freeListHead: chain, freeListSlots: chainSlots, ...rest } = header
+/** The fields that only slots of this type have. */
+function detailOf({ header, overflow, freeList, node }: SlotContent): Record<string, unknown> {
+  if (header) return headerDetail(header)
+  if (overflow) {
+    const { next, usedBytes, body } = overflow
+    return { next, usedBytes, begins: body.toString('latin1', 0, PREVIEW_CHARACTERS) }
+  }
+  if (freeList) return { ...freeList }
+  if (node) {
+    const { prefixBytes, usedBytes, freeBytes, garbageBytes } = node
+    return { prefixBytes, usedBytes, freeBytes, garbageBytes }
+  }
+  return {}
+}
+
+function headerDetail(header: Header): Record<string, unknown> {
+  const { uuid, createdMs, version, encodingNo, freeListHead, freeListSlots, ...rest } = header
   return {
     formatVersion: version,
     valueEncoding: encodingOf(encodingNo) ?? encodingNo,
     uuid: uuid.toString('hex'),
     ...rest,
-    freeList: chain,
-    freeListSlots: chainSlots,
+    freeList: freeListHead,
+    freeListSlots,
     created: new Date(createdMs).toISOString(),
   }
 }
 
-function entryOf(node: Node, i: number, codec: ValueCodec): EntryView {
-  const at = node.keyAt(i)
-  const length = node.keyLength(i)
-  const raw = Buffer.from(node.u8.buffer, node.u8.byteOffset, node.u8.byteLength)
-  const first = !node.isLeaf && i === 0
-  // A branch's key is cut to what tells its children apart; it need not be a whole key.
-  const key = first ? undefined : attempt(() => decodeKey(node.u8, at, at + length))
-  const keyView = {
-    ...(key ? { key: plainKey(key.value) } : {}),
-    keyText: first ? '(below)' : key ? showKey(key.value) : `0x${raw.toString('hex', at, at + length)}`,
-  }
-  if (!node.isLeaf) return { ...keyView, child: node.child(i) }
-  const version = raw.readUIntLE(at - LEAF_CELL_HEADER, 6)
-  if (node.overflows(i)) {
-    const { first: slot, lengthBytes, crc } = overflowPointer(node, i)
-    return { ...keyView, version, valueBytes: lengthBytes, overflow: { first: slot, lengthBytes, crc: crc >>> 0 } }
-  }
-  const bytesOfValue = node.payloadBytes(i)
-  const valueAt = at + length
-  const value = attempt(() => codec.decode(raw, valueAt, valueAt + bytesOfValue))
+function entryJson(entry: EntryView): Record<string, unknown> {
+  const key = entry.key?.decoded && { key: plainKey(entry.key.decoded.value) }
+  if ('child' in entry) return { ...key, child: entry.child }
+  const { version, valueBytes, value, overflow } = entry
   return {
-    ...keyView,
+    ...key,
     version,
-    valueBytes: bytesOfValue,
-    ...(value ? { value: plain(value.value) } : {}),
-    valueText: value
-      ? preview(value.value, PREVIEW_CHARACTERS)
-      : `0x${raw.toString('hex', valueAt, valueAt + Math.min(bytesOfValue, 30))}`,
+    valueBytes,
+    ...(overflow && { overflow }),
+    ...(value?.decoded && { value: plain(value.decoded.value) }),
+    ...(key ? {} : { keyHex: hex(entry.key.bytes) }),
+    ...(value && !value.decoded ? { valueHex: valueText(value) } : {}),
   }
 }
+
+function slotText(view: SlotView): string {
+  const { slotNo, type, typeName, level, crc, damage, content } = view
+  const lines = [`slot ${slotNo}: ${typeName}${type === TYPE.BRANCH ? ` at level ${level}` : ''}`]
+  const row = (name: string, value: unknown): void =>
+    void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
+  const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
+  row('number', view.number)
+  row('CRC-32C', `${crcText(crc)}${sealed}`)
+  row('made at LSN', view.lsn)
+  if (type === TYPE.LEAF || type === TYPE.BRANCH || type === TYPE.FREE_LIST) row('entries', view.count)
+  for (const [name, value] of Object.entries(detailOf(content))) {
+    if (name === 'runs') continue
+    row(name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/ bytes$/, ' (bytes)'), value)
+  }
+  for (const run of content.freeList?.runs ?? []) row('free', runText(run))
+  const entries = content.node?.entries ?? []
+  if (entries.length > 0) lines.push('', ...entryLines(entries))
+  if (damage !== undefined) lines.push('', `DAMAGED: ${damage}`)
+  return lines.join('\n')
+}
+
+const runText = ({ first, slots }: FreeRun): string =>
+  `${first}${slots > 1 ? ` to ${first + slots - 1}` : ''} (${plural(slots, 'slot')})`
+
+const MAX_KEY_COLUMNS = 40
+
+function entryLines(entries: readonly EntryView[]): string[] {
+  const keys = entries.map(({ key }) => (key === undefined ? '(below)' : keyText(key)))
+  const versions = entries.map((entry) => ('child' in entry ? '' : String(entry.version)))
+  const keyColumns = Math.min(MAX_KEY_COLUMNS, Math.max(...keys.map(({ length }) => length)))
+  const versionColumns = Math.max(...versions.map(({ length }) => length))
+  return entries.map((entry, i) => {
+    const what =
+      'child' in entry
+        ? `-> slot ${entry.child}`
+        : `version ${versions[i]!.padStart(versionColumns)}  ${
+            entry.overflow
+              ? `${number(entry.overflow.lengthBytes)} bytes, from slot ${entry.overflow.first}`
+              : valueText(entry.value!)
+          }`
+    return `  ${String(i).padStart(4)}  ${keys[i]!.padEnd(keyColumns)}  ${what}`
+  })
+}
+
+const keyText = ({ bytes: raw, decoded }: Decoded<Key>): string => (decoded ? showKey(decoded.value) : hex(raw))
+
+const valueText = ({ bytes: raw, decoded }: Decoded): string =>
+  decoded ? preview(decoded.value, PREVIEW_CHARACTERS) : hex(raw.subarray(0, PREVIEW_BYTES))

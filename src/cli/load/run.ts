@@ -49,8 +49,8 @@ export async function runLoad(options: LoadOptions, globals: Globals): Promise<v
     const checked = checks ? await job.check(threads) : undefined
     const isEmpty = written.operations + written.unknown === 0
     if (isEmpty && written.error) throw written.error
-    const interrupted = signal.aborted
-    const report = reportOf({ options, plan, written, checked, seconds, before, after, interrupted })
+
+    const report = reportOf({ options, plan, written, checked, seconds, before, after, interrupted: signal.aborted })
     await tellReport(report, options, globals)
     if (written.error) throw withCount(written.error, written.operations)
     if (report.lost) throw new Ended(EXIT.CORRUPT)

@@ -100,13 +100,3 @@ export async function readStdin(): Promise<Buffer> {
   for await (const part of process.stdin) parts.push(part as Buffer)
   return Buffer.concat(parts)
 }
-
-/** What `decode` gives, in a box; undefined if these bytes are something else. */
-export function attempt<T>(decode: () => T): { value: T } | undefined {
-  try {
-    return { value: decode() }
-  } catch {
-    // Looking inside shows the bytes then.
-    return undefined
-  }
-}
