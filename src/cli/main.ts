@@ -1,5 +1,5 @@
-// The command line: options that go everywhere, one file per command, and the one place where an
-// error becomes a message and an exit code.
+// The command line: the options that every command takes, one file per command, and the one place where
+// an error becomes a message and an exit code.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { InvalidError } from '../errors.js'
@@ -19,10 +19,11 @@ import { statsCommand } from './commands/stats.js'
 import { verifyCommand } from './commands/verify.js'
 import { walCommand } from './commands/wal.js'
 import { inPackage } from '../package-root.js'
+import { belowHelp } from './shared/terminal.js'
 
 const { version } = JSON.parse(readFileSync(inPackage('package.json'), 'utf8')) as { version: string }
 
-/** What --help and --version say: printed at the end, like any other output. */
+/** The text of --help and --version: printed at the end, like any other output. */
 let helpText = ''
 
 export function program(): Command {
@@ -32,7 +33,7 @@ export function program(): Command {
     .option('--db <dir>', 'the directory of the database (default: $MMAPDB_PATH, then ./mmapdb-data)')
     .option(
       '--reserve-bytes <n>',
-      'the most bytes that the data file may grow to, such as 512MiB (default: 1TiB)',
+      'largest size that the data file may grow to, such as 512MiB (default: 1TiB)',
       whole(1024 * 1024, 16 * 1024 ** 4),
     )
     .option(
@@ -42,20 +43,21 @@ export function program(): Command {
     )
     .option('--json', 'print JSON, errors included')
     .option('--verbose', 'print more; for errors the stack')
-    .option('--quiet', 'print nothing but what was asked for')
+    .option('--quiet', 'print only what was asked for')
     .showSuggestionAfterError()
     .helpCommand(false)
     .addHelpText(
       'after',
-      `
+      belowHelp(`
 Exit codes:
-  0    done, also if the reader of the output has gone
+  0    done, also if the reader of the output has closed the pipe
   1    the key is absent (get, del)
   2    invalid input, or something is unavailable: no such database, no permission, disk full, output that
-       cannot be written; or a fault of mmapdb itself
+       cannot be written; or a bug in mmapdb itself
   3    damage was found, or records were lost
-  4    busy: another thread or process held a lock for longer than --timeout, or has open what must be closed
-  130  a load was interrupted`,
+  4    busy: another thread or process held a lock for longer than --timeout, or has the database open
+       when the command needs it closed
+  130  a load was interrupted`),
     )
   const commands = [
     putCommand(),
@@ -74,14 +76,19 @@ Exit codes:
   for (const command of commands) root.addCommand(command)
   for (const command of [root, ...commands]) {
     command
-      .configureHelp({ showGlobalOptions: true })
+      .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20 })
       .exitOverride()
-      .configureOutput({ outputError: () => undefined, writeOut: (text) => void (helpText += text) })
+      .configureOutput({ outputError: () => undefined, writeOut: (text) => void (helpText += text), writeErr })
   }
   return root
 }
 
-/** As the one that commander brings, but for a command that there is not. */
+/** The help for a line without a command. With --json there is an error instead, like any other. */
+const writeErr = (text: string): void => {
+  if (!inJson) process.stderr.write(text)
+}
+
+/** Like commander's own, except that an unknown command is an error. */
 const helpCommand = (root: Command): Command =>
   new Command('help')
     .description('display help for command')
@@ -97,7 +104,7 @@ const verbose = process.argv.includes('--verbose')
 const fail = (error: unknown): void => reportFailure(error, { json: inJson, verbose })
 
 watchOutput()
-// Nothing should come here. What does is reported like the rest, not with the exit code of "absent".
+// No error should come here. One that does is reported like the others, not with the exit code of "absent".
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.removeAllListeners(event).on(event, (error: unknown) => {
     fail(error)
@@ -109,9 +116,11 @@ try {
   checkOutput()
   await program().parseAsync()
 } catch (error) {
-  // --help and --version end this way too, and so does a line without a command, which gets help.
-  const help = error instanceof CommanderError && (error.code === 'commander.help' || error.exitCode === 0)
-  if (help && error.exitCode !== 0) process.exitCode = EXIT.INVALID
-  if (!help) fail(error)
+  // --help and --version end this way too, with exit code 0.
+  const isHelp = error instanceof CommanderError && error.exitCode === 0
+  const isWithoutCommand = error instanceof CommanderError && error.code === 'commander.help'
+  if (isWithoutCommand && inJson) fail(new InvalidError('A command is missing. See "mmapdb --help".'))
+  else if (isWithoutCommand) process.exitCode = EXIT.INVALID
+  else if (!isHelp) fail(error)
 }
 if (helpText !== '') await print(helpText.replace(/\n$/, '')).catch(fail)

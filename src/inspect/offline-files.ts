@@ -1,9 +1,10 @@
-// The files of a database as they lie on disk, for those who look inside: nothing is opened,
-// recovered, locked or changed, so it works on a database that is in use, and on a damaged one.
+// The files of a database as they lie on disk, for tools that look inside. The database is not opened,
+// recovered, locked or changed, so this works on a database that is in use, and on a damaged one.
 import { resolve } from 'node:path'
 import { NotADatabaseError, NotFoundError } from '../errors.js'
 import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
 import { checkPath, databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
+import type { Damage } from '../engine/format/damage.js'
 import { headerSlots, NO_HEADER } from '../engine/format/header.js'
 import { SLOT_BYTES } from '../engine/format/layout.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
@@ -19,7 +20,7 @@ export interface DataFile {
   /** Whole slots in the file. */
   readonly slots: number
   readonly headers: HeaderSearch
-  /** Somebody has the database open. */
+  /** A process has the database open. */
   readonly inUse: boolean
 }
 
@@ -32,7 +33,7 @@ export const isInUse = (db: string): boolean => {
   }
 }
 
-/** The files of the database at `db`. Throws as opening it would if there is none. */
+/** The files of the database at `db`. If it is missing, throws what opening it would throw. */
 export function checkThere(db: string): DatabasePaths {
   return guarded('Opening the database', () => there(databasePaths(resolve(db))))
 }
@@ -52,7 +53,7 @@ function there(paths: DatabasePaths): DatabasePaths {
   return paths
 }
 
-/** Looks at the data file of a database. Throws `NotFoundError`, `NotADatabaseError`, ... */
+/** Calls `look` with the data file of a database. Throws `NotFoundError`, `NotADatabaseError`, ... */
 export function withFile<T>({ path, reserveBytes, windowBytes }: EngineOptions, look: (file: DataFile) => T): T {
   const { data } = checkThere(path)
   const region = posixStorage.openRegion(data, { mode: 'private', reserveBytes, windowBytes, create: false })
@@ -69,12 +70,12 @@ export function withFile<T>({ path, reserveBytes, windowBytes }: EngineOptions, 
   }
 }
 
-/** The encoding that the headers name; undefined where there is no database, or no good header. */
+/** The encoding that the headers name; undefined if there is no database, or no intact header. */
 export function encodingInHeader(options: EngineOptions): ValueEncoding | undefined {
   try {
     return withFile(options, ({ headers: { header } }) => header && encodingOf(header.encodingNo))
   } catch {
-    // Whoever opens it meets the reason.
+    // The command that opens the database reports the reason.
     return undefined
   }
 }
@@ -85,8 +86,8 @@ export function slotBytes(space: SlotSpace, slotNo: number): Buffer {
   return space.buffers[space.windowOf(slotNo)]!.subarray(base, base + SLOT_BYTES)
 }
 
-/** Header slots that should hold a header and do not hold a good one. */
-export function headerDamage({ headers, inUse }: DataFile): { slotNo: number; why: string }[] {
+/** The damage of header slots that should hold an intact header. */
+export function headerDamage({ headers, inUse }: DataFile): Damage[] {
   const { header, damage } = headers
   // While a checkpoint is being written, its headers come and go.
   if (header === undefined || inUse) return []

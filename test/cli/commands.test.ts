@@ -149,7 +149,7 @@ describe('command line', function () {
     )
   })
 
-  it('scan goes on past values that cannot be decoded if it is told to', async () => {
+  it('scan goes on past values that cannot be decoded, if asked to', async () => {
     const db = scratchDb()
     const it = Engine.open(resolveOptions(db, { workers: 0, valueEncoding: 'json' }), posixStorage)
     for (const key of ['a', 'c']) it.put(key, key)
@@ -225,7 +225,7 @@ describe('command line', function () {
       await fails(2, /at most 1024 bytes/, 'put', 'k'.repeat(2000), 'v', '--db', db)
     })
 
-    it('is said in one line, with exit code 2: no such database, and reading creates none', async () => {
+    it('is said in one line, with exit code 2: no such database, and reading does not create one', async () => {
       const db = scratchDb()
       const commands = [
         ['get', 'k'],
@@ -276,7 +276,7 @@ describe('command line', function () {
       }
     })
 
-    it('is told of a data file that may not grow so far', async () => {
+    it('names a data file that may not grow that far', async () => {
       const db = scratchDb()
       await ok(db, 'put', 'k', 'v', '--reserve-bytes', '2MiB', '--timeout', '5000')
       expect(await ok(db, 'get', 'k', '--reserve-bytes', '1MiB')).to.equal('v\n')
@@ -300,7 +300,7 @@ describe('command line', function () {
       expect(stderr).to.match(/^mmapdb: There is no database[^\n]*\nNotFoundError: .*\n {4}at /)
     })
 
-    it('says so with exit code 4 while somebody else has the database open and that is in the way', async () => {
+    it('says so with exit code 4 while another process has the database open and it must be closed', async () => {
       const db = scratchDb()
       const it = await open(db, { workers: 0 })
       await failsInJsonToo(4, 'ERR_MMAPDB_LOCKED', /open elsewhere/, 'recover', '--dry-run', '--db', db)
@@ -339,6 +339,9 @@ describe('command line', function () {
     const none = await mmapdb([])
     expect(none).to.include({ code: 2, stdout: '' })
     expect(none.stderr).to.contain('Usage: mmapdb')
+    const noneInJson = await mmapdb(['--json'])
+    expect(noneInJson).to.include({ code: 2, stdout: '' })
+    expect(JSON.parse(noneInJson.stderr)).to.have.nested.property('error.code', 'ERR_MMAPDB_INVALID')
     const { version } = JSON.parse(readFileSync(join(BIN, '..', '..', 'package.json'), 'utf8')) as { version: string }
     expect((await mmapdb(['--version'])).stdout).to.equal(`${version}\n`)
   })

@@ -1,5 +1,5 @@
 // recover, verify, stats, wal and slots: on databases that are whole, that a
-// crash left behind, that are in use, and that are damaged.
+// crash interrupted, that are in use, and that are damaged.
 import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -138,12 +138,12 @@ describe('command line, looking inside', function () {
       expect(await ok(db, 'get', 'key 000007')).to.equal('{"i":7}\n')
     })
 
-    it('leaves a database that is open elsewhere to whoever has it open', async () => {
+    it('leaves a database that is open in another process to that process', async () => {
       const db = scratchDb()
       const it = await open(db, { workers: 0 })
       it.putSync('k', 1)
       expect(await ok(db, 'recover')).to.match(
-        /^The database is open elsewhere: whoever opened it first has recovered it\.\nVerified: 1 entry/,
+        /^The database is open in another process: the first process that opened it has recovered it\.\nVerified: 1 entry/,
       )
       expect(await ok(db, 'verify')).to.match(/^Verified: 1 entry/)
       expect((await json<{ commits: { operations: number } }>(db, 'stats')).commits.operations).to.equal(1)
@@ -257,7 +257,7 @@ describe('command line, looking inside', function () {
       await it.close()
     })
 
-    it('does not mind what lies behind the end of a log, nor other files beside it', async () => {
+    it('ignores bytes after the end of a log, and other files beside it', async () => {
       const db = await crashed(3)
       appendFileSync(segments(db)[0]!, 'rubbish')
       expect(await ok(db, 'wal')).to.match(/The log ends at LSN/)

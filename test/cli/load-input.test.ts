@@ -1,5 +1,5 @@
-// What a load does not take for what it is not: text that is not UTF-8, numbers that would be rounded,
-// compressed files, disks that are too small. It is told with its place, before anything is written.
+// What a load refuses: text that is not UTF-8, numbers that would be rounded, compressed files, disks that are
+// too small. The message names the place, before anything is written.
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -142,7 +142,7 @@ describe('input of mmapdb load', function () {
     expect(() => parseJson('1e400', 'bigint')).to.throw(NumberError)
   })
 
-  it('leaves no database behind when it is bad, and exits with 2', async () => {
+  it('creates no database when it is bad, and exits with 2', async () => {
     const db = scratchDb()
     const bad: [string, string | Buffer, RegExp][] = [
       [
@@ -244,7 +244,7 @@ describe('input of mmapdb load', function () {
     expect((await ok(db, 'scan', '--keys')).trim().split('\n').length).to.equal(66)
   })
 
-  it('says how many records took the place of others, and that there are none', async () => {
+  it('says how many records took the place of others, and if there are no records', async () => {
     const db = scratchDb()
     const path = file('twice.ndjson', '{"id":1,"n":1}\n{"id":2}\n{"id":1,"n":2}\n')
     expect(await json(db, 'load', '--input', path)).to.deep.include({
@@ -260,7 +260,7 @@ describe('input of mmapdb load', function () {
     expect(none.stdout).to.match(/^There are no records in .*none\.ndjson: nothing was written\.\n$/)
   })
 
-  it('and an ack log that cannot be written: told first, or with what was written', async function () {
+  it('and an ack log that cannot be written: reported first, or with what was written', async function () {
     const db = scratchDb()
     const directory = scratch()
     mkdirSync(join(directory, 'log'))

@@ -221,7 +221,7 @@ describe('mmapdb load', function () {
       expect((await entries(db)).length).to.equal(report.operations)
     })
 
-    it('shows progress in lines where there is no terminal, and none with --quiet', async () => {
+    it('shows progress in lines if there is no terminal, and no progress with --quiet', async () => {
       const loud = await mmapdb(['--db', scratchDb(), 'load', '--ops', '300', '--workers', '2'])
       expect(loud.stderr).to.match(/written: 100% \(300\)\nread back: 100%/)
       expect(loud.stdout)
@@ -253,7 +253,7 @@ describe('mmapdb load', function () {
       return path
     }
 
-    it('reads NDJSON, JSON, CSV and TSV, by the name of the file or as told', async () => {
+    it('reads NDJSON, JSON, CSV and TSV, by the name of the file or by --format', async () => {
       const records = [
         { id: 'a', n: '1' },
         { id: 'b', n: 'zwei, "2"' },
@@ -326,7 +326,7 @@ describe('mmapdb load', function () {
       {
         name: 'x.csv',
         text: 'id,n\n1,a\n2,b,c\n3,"x" y\n4,d\n',
-        why: /line 3: it has not as many fields as the header/,
+        why: /line 3: it does not have as many fields as the header/,
         skipped: 2,
         left: 2,
       },
@@ -337,7 +337,13 @@ describe('mmapdb load', function () {
         skipped: 1,
         left: 1,
       },
-      { name: 'x.tsv', text: 'id\tn\n1\ta\n2\n3\tc\n', why: /line 3: it has not as many fields/, skipped: 1, left: 2 },
+      {
+        name: 'x.tsv',
+        text: 'id\tn\n1\ta\n2\n3\tc\n',
+        why: /line 3: it does not have as many fields/,
+        skipped: 1,
+        left: 2,
+      },
     ]
     for (const { name, text, why, skipped, left } of BAD) {
       it(`names what is bad in ${JSON.stringify(text)}, and stops or goes on`, async () => {
@@ -367,7 +373,7 @@ describe('mmapdb load', function () {
       })
     }
 
-    it('names the record that ends a JSON array, behind which nothing can be read', async () => {
+    it('names the record that ends a JSON array, after which nothing can be read', async () => {
       for (const [text, why] of [
         ['[{"id":1},\n{"id":2},\n{"id":3,},\n{"id":4}]', /record 3, line 3, column 9: /],
         ['[{"id":1},{"id":2}', /record 3, line 1: the file ends inside the array/],

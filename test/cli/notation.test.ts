@@ -163,7 +163,7 @@ describe('notation of keys and values', () => {
     expect(await ok(db, 'scan', '--keys')).to.equal('[{"bigint":"9007199254740993"}]\nk\n')
     await fails(
       1,
-      /There is no key "17"\. That is a string; for a key that is no string give --json-key\./,
+      /There is no key "17"\. This is a string; for a key that is not a string give --json-key\./,
       'get',
       '17',
       '--db',

@@ -46,7 +46,7 @@ describe('output of the command line', function () {
           : /^mmapdb: The output cannot be written: ENOSPC[^\n]*\n$/,
       )
     }
-    // What went wrong cannot be told either; the exit codes are what they are.
+    // The error cannot be printed either; the exit codes stay what they are.
     expect((await shell(`$M --db ${db} get none 2>/dev/full`)).code).to.equal(1)
     expect((await shell(`$M --db ${db} get 2>/dev/full`)).code).to.equal(2)
   })

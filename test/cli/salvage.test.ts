@@ -71,7 +71,7 @@ describe('mmapdb recover --salvage', function () {
   this.timeout(120_000)
   afterEach(removeScratch)
 
-  it('brings everything out of a whole database, and of one that a crash left behind', async () => {
+  it('brings everything out of a whole database, and of one that a crash interrupted', async () => {
     const { db, contents } = await sample()
     const whole = await salvage(db, 0, mmapdb)
     expect(whole.report).to.deep.include({
@@ -146,7 +146,7 @@ describe('mmapdb recover --salvage', function () {
     expect(found).to.deep.equal(contents)
   })
 
-  it('goes on behind a rotten frame of the log', async () => {
+  it('goes on after a rotten frame of the log', async () => {
     const db = await crashed(30)
     const all = await contentsOf(copyOf(db))
     const lines = (await ok(db, 'wal', '--json', '--ops', '--limit', '0'))

@@ -1,11 +1,11 @@
-// What people see in a terminal: no line is wider than it, and nothing in keys and values steers it.
+// Output in a terminal: no line is wider than it, and nothing in keys and values steers it.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { expect } from 'chai'
 import { progressLine } from '../../src/cli/load/progress.js'
 import { BIN, cleanEnv, ok, removeScratch, scratchDb } from '../support/cli.js'
 
-/** Runs a command in a terminal of so many columns; ends with what the terminal was sent. */
+/** Runs a command in a terminal of that many columns; prints what the terminal was sent. */
 const IN_TERMINAL = `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
@@ -67,7 +67,17 @@ describe('command line in a terminal', function () {
     }
   })
 
-  it('draws in ASCII, and without colours, where it is told so', async () => {
+  it('breaks the lines of help where words end', async () => {
+    for (const args of [['--help'], ['load', '--help'], ['wal', '--help'], ['help', 'verify']]) {
+      const help = await inTerminal(70, args)
+      // Examples are left as they are: they can be copied.
+      const tooLong = drawn(help).filter((line) => line.length > 70 && !/^ {2}(mmapdb|zcat) /.test(line))
+      expect(tooLong, args.join(' ')).to.deep.equal([])
+    }
+    expect(await inTerminal(70, ['--help'])).to.match(/^ {2}2 {4}invalid input.*\r\n {7}\S/m)
+  })
+
+  it('draws in ASCII, and without colours, if asked to', async () => {
     const db = scratchDb()
     const load = await inTerminal(80, ['--db', db, 'load', '--ops', '60', '--workers', '1'], { LC_ALL: 'C' })
     const other = [...load].filter((c) => c > '\u007f')

@@ -1,6 +1,5 @@
-// Runs one command line after another in one process: src/cli/main.ts anew for each, what it imports only
-// once. That is the same program without the start of Node.js, which takes most of the time that a short
-// command takes.
+// Runs one command line after another in one process: src/cli/main.ts is loaded again for each, its imports only
+// once. That is the same program without the start of Node.js, which takes most of the time of a short command.
 import { BIN, compiledUrl } from '../../src/package-root.js'
 
 export interface Question {

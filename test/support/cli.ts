@@ -1,5 +1,5 @@
 // What the tests of the command line share: the real bin/mmapdb in a process of its own, the same program
-// in one process for many commands, scratch directories, and databases that a crash left behind or that
+// in one process for many commands, scratch directories, and databases that a crash interrupted or that
 // are damaged.
 import { fork, spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
@@ -53,8 +53,8 @@ let turn: Promise<unknown> = Promise.resolve()
 let waiting = 0
 
 /**
- * The same without a start of Node.js: in a process that runs one command after another. For what does not
- * depend on how the process begins and ends, nor on its environment and stdin.
+ * The same without starting Node.js: in a process that runs one command after another. For tests that do not
+ * depend on how the process starts and ends, nor on its environment and stdin.
  */
 export function hosted(args: readonly string[]): Promise<Outcome> {
   waiting++
@@ -69,7 +69,7 @@ function ask(question: Question): Promise<Outcome> {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
   const child = host
-  // It keeps this process from ending while it has something to say only.
+  // It keeps this process from ending only while an answer is due.
   child.ref()
   child.channel!.ref()
   return new Promise((resolve, reject) => {
@@ -90,7 +90,7 @@ function ask(question: Question): Promise<Outcome> {
 
 type Run = (args: readonly string[]) => Promise<Outcome>
 
-/** What is to be expected of commands that `run` runs. */
+/** Expectations of commands that `run` runs. */
 function expectations(run: Run) {
   /** Runs a command on one database; expects success and returns stdout. */
   async function ok(db: string, ...args: string[]): Promise<string> {
@@ -149,7 +149,7 @@ export function scratch(): string {
 export const scratchDb = (): string => join(scratch(), 'db')
 
 export function removeScratch(): void {
-  // A command that outlasted its test is not to hold up the next.
+  // A command that outlasted its test must not hold up the next one.
   if (waiting > 0) host?.kill('SIGKILL')
   for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
 }

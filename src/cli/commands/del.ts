@@ -7,7 +7,7 @@ import { print } from '../shared/output.js'
 
 export const delCommand = (): Command =>
   new Command('del')
-    .description('Remove a key. Done when that is on disk. Exit code 1 if it is absent.')
+    .description('Remove a key. Returns when the removal is on disk. Exit code 1 if the key is absent.')
     .argument('<key>', 'a string, or JSON with --json-key')
     .addOption(jsonKeyOption())
     .action(async (keyText: string, options: { jsonKey?: boolean }, command: Command) => {

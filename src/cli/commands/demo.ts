@@ -1,5 +1,5 @@
-// mmapdb demo: a small scenario, told line by line. Its output is the same every time, so that it can
-// be compared: no times, paths or identifiers in it.
+// mmapdb demo: a small scenario, printed line by line. Its output is the same every time, so that it can
+// be compared: it has no times, paths or identifiers.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ import { BIN } from '../../package-root.js'
 
 type Mode = 'golden' | 'failure'
 
-/** Loaded when needed: no other command wants the pool. */
+/** Loaded when needed: no other command uses the pool. */
 const open: typeof import('../../database/open.js').open = async (path, options) =>
   (await import('../../database/open.js')).open(path, options)
 
@@ -22,7 +22,10 @@ export const demoCommand = (): Command =>
   new Command('demo')
     .description('Walk through a small scenario in a temporary directory; the output is the same every time.')
     .addOption(
-      new Option('--mode <mode>', 'golden: everything works, a crash included; failure: how errors look (exit code 2)')
+      new Option(
+        '--mode <mode>',
+        'golden: everything works, also after a crash; failure: what errors look like (exit code 2)',
+      )
         .choices(['golden', 'failure'])
         .default('golden'),
     )
@@ -43,7 +46,7 @@ export const demoCommand = (): Command =>
 
 // ---- golden ------------------------------------------------------------------------------------
 
-/** The victim is killed with this write on disk, and before anybody was told so. */
+/** The victim is killed when this write is on disk, and before it is acknowledged. */
 const KILLED_AT_WRITE = 6
 
 async function golden(path: string): Promise<void> {

@@ -17,7 +17,7 @@ import { print, printBytes } from '../shared/output.js'
 export const getCommand = (): Command =>
   new Command('get')
     .description(
-      'Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if it is absent.',
+      'Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if the key is absent.',
     )
     .argument('<key>', 'a string, or JSON with --json-key')
     .addOption(jsonKeyOption())

@@ -7,6 +7,7 @@ import { DEFAULT_OPS, INPUT_BATCH } from '../load/plan.js'
 import { MAX_SYNTHETIC_OPS } from '../load/synthetic-records.js'
 import { globalsOf, valueEncodingOption, whole } from '../shared/context.js'
 import { BIG_INTEGERS } from '../shared/json-text.js'
+import { belowHelp } from '../shared/terminal.js'
 
 const MAX_WORKERS = 64
 const MAX_PROCESSES = 64
@@ -16,8 +17,8 @@ export const loadCommand = (): Command =>
     .description('Write many records from many threads and processes at once, then read every one of them back.')
     .option('--ops <n>', `synthetic records to write (default: ${DEFAULT_OPS})`, whole(1, MAX_SYNTHETIC_OPS))
     .option('--workers <n>', 'worker threads that write, in each process', whole(1, MAX_WORKERS), 4)
-    .option('--processes <n>', 'spread the work over so many processes of their own', whole(1, MAX_PROCESSES))
-    .option('--batch <n>', `records to a commit (default: 1; with --input ${INPUT_BATCH})`, whole(1, 1_000_000))
+    .option('--processes <n>', 'spread the work over this many separate processes', whole(1, MAX_PROCESSES))
+    .option('--batch <n>', `records per commit (default: 1; with --input ${INPUT_BATCH})`, whole(1, 1_000_000))
     .option('--value-size <bytes>', 'size of a synthetic value', whole(0, 64 * 1024 * 1024), 100)
     .option('--seed <n>', 'determines order and values of synthetic records', whole(0, 2 ** 31 - 1), 1)
     .option('--input <file>', 'load the records of a file instead; - is stdin')
@@ -31,22 +32,22 @@ export const loadCommand = (): Command =>
     )
     .option('--encoding <name>', 'text encoding of the input, such as latin1 or utf-16le', 'utf-8')
     .addOption(
-      new Option('--big-integers <how>', 'what to do about integers of JSON beyond 2^53, which no number holds')
+      new Option('--big-integers <how>', 'what to do about integers in JSON beyond 2^53, which a number cannot hold')
         .choices(BIG_INTEGERS)
         .default('refuse'),
     )
     .option(
       '--key-field <path>',
-      'field that holds the key, dotted to reach inside (default: id or key, else the number of the record)',
+      'field that holds the key, with dots to reach inside (default: id or key, else the number of the record)',
       fieldPath,
     )
     .addOption(
       new Option('--on-error <what>', 'what to do about a bad record').choices(['stop', 'skip']).default('stop'),
     )
-    .option('--no-verify', 'do not read everything back at the end')
+    .option('--no-verify', 'skip reading everything back at the end')
     .option(
       '--ack-log <file>',
-      'append a line to this file for each commit, once it is acknowledged: its keys, with tabs between them',
+      'append a line to this file for each commit, once it is acknowledged: its keys, separated by tabs',
     )
     .option('--force', 'write even if the disk has too little room for everything')
     .addOption(valueEncodingOption())
@@ -55,24 +56,25 @@ export const loadCommand = (): Command =>
     .addOption(new Option('--helper').hideHelp())
     .addHelpText(
       'after',
-      `
-Each commit is on disk before the next one of its thread begins. Latencies are per commit.
-Synthetic keys are "key:" and eleven digits, each number below --ops once, in a random order that
---seed determines; values can be told from key and seed. A record of an input is stored whole. If its
-first record has a field "id" or "key", every record must have it. Of records with the same key the
-last one wins, and of fields with the same name in one object. JSON input is an array; NDJSON is one
-value per line; CSV and TSV need a header line, their fields are strings (TSV knows no quotes).
+      belowHelp(`
+Each commit is on disk before its thread starts the next one. Latencies are per commit.
+Synthetic keys are "key:" and eleven digits: each number below --ops once, in a random order that
+--seed determines. Values follow from key and seed. A record of an input is stored whole. If its
+first record has a field "id" or "key", every record must have it. Of several records with the same
+key the last one wins, and so does the last of several fields with the same name in one object. JSON
+input is an array; NDJSON is one value per line; CSV and TSV need a header line, and their fields are
+strings (TSV has no quotes).
 
-With --on-error stop a file is checked before anything is written, and so is what comes from a pipe up
-to 64 MiB of it: text that is not UTF-8, numbers that would be rounded, keys and values that cannot be
-stored are named by line. A longer pipe is loaded as it comes; where it stops, it says how many
-records are in the database.
+With --on-error stop a file is checked before anything is written, and so is a pipe of up to 64 MiB.
+Each line is named that has text which is not UTF-8, a number that would be rounded, or a key or value
+that cannot be stored. A longer pipe is loaded as it comes; if it stops at a bad record, the message
+says how many records are in the database.
 
 Examples:
   mmapdb load --ops 1000000 --workers 8 --batch 1000
   mmapdb load --ops 20000 --workers 2 --processes 4
   mmapdb load --input cities.json --key-field name
-  zcat dump.ndjson.gz | mmapdb load --input - --format ndjson`,
+  zcat dump.ndjson.gz | mmapdb load --input - --format ndjson`),
     )
     .action(async (options: LoadOptions, command: Command) => {
       if (options.helper) {
@@ -91,7 +93,7 @@ function fieldPath(text: string): string {
   return text
 }
 
-/** Options that say something about an input only. */
+/** Options that make sense only with an input. */
 const NEED_INPUT: readonly (readonly [keyof LoadOptions, string])[] = [
   ['format', 'format'],
   ['keyField', 'key-field'],

@@ -16,6 +16,7 @@ import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/code
 import { encodingInHeader } from '../../inspect/offline-files.js'
 import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from '../shared/notation.js'
 import { print } from '../shared/output.js'
+import { belowHelp } from '../shared/terminal.js'
 
 interface PutOptions extends KeyOptions {
   readonly jsonValue?: boolean
@@ -23,22 +24,22 @@ interface PutOptions extends KeyOptions {
 
 export const putCommand = (): Command =>
   new Command('put')
-    .description('Store a value under a key. Done when it is on disk.')
-    .argument('<key>', 'a string, or JSON with --json-key; write -- before one that begins with a dash')
+    .description('Store a value under a key. Returns when it is on disk.')
+    .argument('<key>', 'a string, or JSON with --json-key; write -- before a key that begins with a dash')
     .argument('<value>', 'a string, or JSON with --json-value; - reads it from stdin, byte for byte')
     .addOption(jsonKeyOption())
     .option('--json-value', 'the value is JSON: a number, object, array, ...')
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
-      `
+      belowHelp(`
 Examples:
   mmapdb put greeting hello                    a string
   mmapdb put user:1 '{"name":"Ada"}' --json-value
   mmapdb put 42 x --json-key                   under the number 42
   mmapdb put photo - --value-encoding binary < photo.jpg
 
-${NOTATION_HELP}`,
+${NOTATION_HELP}`),
     )
     .action(async (keyText: string, valueText: string, options: PutOptions, command: Command) => {
       const { db, json } = globalsOf(command)
@@ -58,7 +59,7 @@ function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolea
     if (encoding === 'binary') return given
     if (!isUtf8(given))
       throw new InvalidError(
-        'What was piped in is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.',
+        'The value on stdin is not UTF-8 text. A database that is created with --value-encoding binary takes bytes.',
       )
   }
   const value = parseValue(given.toString(), isJson)

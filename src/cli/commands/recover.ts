@@ -1,4 +1,4 @@
-// mmapdb recover: opens a database, which recovers it, says what that took, and verifies the result.
+// mmapdb recover: opens a database, which recovers it, reports what the recovery did, and verifies the result.
 import { Command, Option } from 'commander'
 import { decodedKey } from '../../inspect/decoded.js'
 import { salvage, type SalvageReport } from '../../maintenance/salvage.js'
@@ -19,6 +19,7 @@ import { Ended, EXIT } from '../shared/failure.js'
 import { plainKey, showKey } from '../shared/notation.js'
 import { number, plural, print } from '../shared/output.js'
 import { recoveryLines, verifyLines } from '../shared/report-text.js'
+import { belowHelp } from '../shared/terminal.js'
 
 interface RecoverOptions {
   readonly dryRun?: boolean
@@ -28,29 +29,29 @@ interface RecoverOptions {
 
 export const recoverCommand = (): Command =>
   new Command('recover')
-    .description('Bring a database back after a crash, say what that took, and verify it. Opening it does the same.')
+    .description('Recover a database after a crash, report what was done, and verify it. Opening it recovers it, too.')
     .addOption(
       new Option(
         '--dry-run',
-        'change nothing; say what would be done. The database must be closed everywhere',
+        'change nothing; report what would be done. The database must be closed in all processes',
       ).conflicts('salvage'),
     )
     .option(
       '--salvage <out>',
-      'change nothing; bring everything that can be read out of damaged files into a new database at <out>. The damaged one must be closed everywhere',
+      'change nothing; copy everything that can be read from damaged files into a new database at <out>. The damaged one must be closed in all processes',
     )
     .addOption(
       new Option(
         '--value-encoding <name>',
-        'with --salvage: how values are stored, where no header is left to say it',
+        'with --salvage: how values are stored, if no header is left that records it',
       ).choices(VALUE_ENCODINGS),
     )
     .addHelpText(
       'after',
-      `
-Exit code 3 if the database is damaged, or if salvaging had to leave anything behind. Salvaging works
-where nothing else does: headers, branches, leaves or stretches of the log may be gone. What is missing
-is listed. Versions of entries begin anew.`,
+      belowHelp(`
+Exit code 3 if the database is damaged, or if --salvage could not bring out everything. --salvage works
+if nothing else does: headers, branches, leaves or stretches of the log may be gone. What is missing
+is listed. Versions of entries start again.`),
     )
     .action(async (options: RecoverOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
@@ -65,7 +66,7 @@ is listed. Versions of entries begin anew.`,
       else if (!quiet) {
         const lines = recovery
           ? recoveryLines(recovery, dry)
-          : ['The database is open elsewhere: whoever opened it first has recovered it.']
+          : ['The database is open in another process: the first process that opened it has recovered it.']
         await print([...lines, ...verifyLines(verified)].join('\n'))
       }
       if (!verified.ok) throw new Ended(EXIT.CORRUPT)
@@ -88,32 +89,32 @@ function salvageLines(report: SalvageReport): string[] {
   ]
   if (!report.headerFound)
     lines.push(
-      'No header was good: leaves were gathered from all over the file. Values are taken to be msgpack unless --value-encoding says otherwise.',
+      'No header was intact: leaves were gathered from all over the file. Values are assumed to be msgpack unless --value-encoding says otherwise.',
     )
   else if (report.entriesFromLostLeaves > 0)
     lines.push(
-      `${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that nothing led to any more.`,
+      `${plural(report.entriesFromLostLeaves, 'entry')} of them came from leaves that no branch led to any more.`,
     )
   if (report.mayBeStale)
-    lines.push('Which slots were free cannot be told: deleted keys and old values may be among them.')
+    lines.push('It is not known which slots were free: deleted keys and old values may be among the entries.')
   for (const { slotNo, why } of report.damage) lines.push(`  slot ${slotNo}: ${why}`)
   if (report.damagedSlots > report.damage.length)
     lines.push(`  and ${number(report.damagedSlots - report.damage.length)} more damaged slots`)
   if (report.headerFound) {
     for (const { from, to } of report.lostRanges) {
       lines.push(
-        `  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing but for what was found elsewhere`,
+        `  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing, except for what was found elsewhere`,
       )
     }
   }
-  for (const key of report.lostValues) lines.push(`  value of ${textKey(key)}: missing but for what the log has`)
+  for (const key of report.lostValues) lines.push(`  value of ${textKey(key)}: missing, except for what the log has`)
   for (const { fromLsn, toLsn, why } of report.logGaps)
     lines.push(`  log from LSN ${fromLsn} to ${toLsn ?? 'its end'}: ${why}`)
   lines.push(report.complete ? 'Nothing is missing.' : 'SOMETHING IS MISSING: see above.')
   return lines
 }
 
-// Keys of branches are cut short and need not be whole ones.
+// The keys of branches are shortened, and need not be whole keys.
 const textKey = (bytes: Uint8Array): string => {
   const { bytes: raw, decoded } = decodedKey(Buffer.from(bytes))
   return decoded ? showKey(decoded.value) : `0x${raw.toString('hex')}`

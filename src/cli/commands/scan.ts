@@ -15,6 +15,7 @@ import type { Key } from '../../encoding/keys.js'
 import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../shared/notation.js'
 import { Lines, plural, tell } from '../shared/output.js'
 import type { Range } from '../../engine/read/bounds.js'
+import { belowHelp } from '../shared/terminal.js'
 
 interface ScanOptions extends KeyOptions {
   readonly gte?: string
@@ -35,15 +36,15 @@ export const scanCommand = (): Command =>
   new Command('scan')
     .description('Print entries in the order of their keys: key, tab, value as JSON. With --json one object per line.')
     .option('--gte <key>', 'from this key on')
-    .option('--gt <key>', 'from behind this key on')
-    .option('--lte <key>', 'up to and with this key')
-    .option('--lt <key>', 'up to, and without, this key')
+    .option('--gt <key>', 'after this key')
+    .option('--lte <key>', 'up to and including this key')
+    .option('--lt <key>', 'up to but excluding this key')
     .option(
       '--prefix <key>',
-      'only strings that begin so, and arrays whose first element does; with --json-key an array: only arrays that begin with its elements',
+      'only strings that begin with it, and arrays whose first element does; with --json-key and an array: only arrays that begin with its elements',
     )
     .option('--reverse', 'from the last to the first')
-    .option('--limit <n>', 'at most so many', whole(0))
+    .option('--limit <n>', 'at most this many', whole(0))
     .addOption(new Option('--keys', 'keys only').conflicts('values'))
     .addOption(new Option('--values', 'values only'))
     .option('--skip-bad', 'leave out entries whose values cannot be decoded, and say on stderr which')
@@ -51,11 +52,11 @@ export const scanCommand = (): Command =>
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
-      `
-Strings are printed as they are, other keys as JSON: 5 is the number, "5" in quotes is the string. Strings
-that could be taken for something else are in quotes. Give a plain string back as it stands, and
-whatever else is printed with --json-key. Control characters are written as \\u001b.
-Everything printed is of one moment, whatever is written meanwhile.`,
+      belowHelp(`
+String keys are printed as they are, other keys as JSON: 5 is the number, "5" in quotes is the string.
+Strings that could be taken for something else are in quotes. To use a printed key in another command,
+give a plain string as it stands, and any other key with --json-key. Control characters are printed as
+\\u001b. Everything printed is of one moment, also if the database is written to meanwhile.`),
     )
     .action(async (options: ScanOptions, command: Command) => {
       const { db, json } = globalsOf(command)
@@ -84,7 +85,7 @@ Everything printed is of one moment, whatever is written meanwhile.`,
       if (bad > 0) tell(json ? JSON.stringify({ leftOut: bad }) : `mmapdb: ${plural(bad, 'entry')} left out`)
     })
 
-/** The items whose values can be decoded; tells of the others. */
+/** The items whose values can be decoded; calls `leftOut` for each of the others. */
 function* decodable(items: Iterator<unknown>, leftOut: (error: EncodingError) => void): Generator<unknown> {
   for (;;) {
     try {

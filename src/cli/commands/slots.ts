@@ -15,7 +15,7 @@ import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/
 import { Ended, EXIT } from '../shared/failure.js'
 import { plain, plainKey, preview, printable, showKey } from '../shared/notation.js'
 import { bytes, coloured, number, plural, print } from '../shared/output.js'
-import { columnsOf } from '../shared/terminal.js'
+import { belowHelp, columnsOf } from '../shared/terminal.js'
 
 interface SlotsOptions {
   readonly width?: number
@@ -36,10 +36,10 @@ export const slotsCommand = (): Command =>
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
-      `
+      belowHelp(`
 Capital letters are slots that the last checkpoint sealed, small ones those written since. A slot is
 free if the checkpoint's free list names it. If a character stands for several slots, it is the kind
-that most of them are, or ! if any is damaged.`,
+that most of them are, or ! if any is damaged.`),
     )
     .action(async (slotNo: number | undefined, options: SlotsOptions, command: Command) => {
       const { db, json } = globalsOf(command)

@@ -4,12 +4,16 @@ import type { Stats } from '../../engine/stats.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
 import { printable } from '../shared/notation.js'
 import { bytes, number, print } from '../shared/output.js'
-import { columnsOf, labelled, showsUnicode } from '../shared/terminal.js'
+import { belowHelp, columnsOf, labelled, showsUnicode } from '../shared/terminal.js'
 
 export const statsCommand = (): Command =>
   new Command('stats')
     .description('Print figures about the database: entries, slots, log, checkpoints, commits, readers.')
-    .addHelpText('after', '\nCommits are counted since the first of those who have the database open now opened it.')
+    .addHelpText(
+      'after',
+      belowHelp(`
+Commits are counted since the database was opened after it was last closed in all processes.`),
+    )
     .action(async (_options: unknown, command: Command) => {
       const { db, json } = globalsOf(command)
       const stats = await using(openToRead(db), (engine) => engine.stats())

@@ -1,5 +1,5 @@
-// mmapdb verify: checks everything that a read could meet. Changes nothing where nobody else has
-// the database open; where somebody has, it verifies beside them.
+// mmapdb verify: checks everything that a read could meet. If no other process has the database open, it
+// changes nothing; if one has, it verifies beside that process, as a reader.
 import { Command } from 'commander'
 import { LockedError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
@@ -9,20 +9,21 @@ import { Ended, EXIT } from '../shared/failure.js'
 import { headerDamage, isInUse, withFile } from '../../inspect/offline-files.js'
 import { print } from '../shared/output.js'
 import { verifyLines } from '../shared/report-text.js'
+import { belowHelp } from '../shared/terminal.js'
 
 export const verifyCommand = (): Command =>
   new Command('verify')
     .description('Check every slot, key and value that a read could meet. Exit code 3 if anything is damaged.')
     .addHelpText(
       'after',
-      `
-A database that a crash left behind is verified as recovery would leave it, in memory; a torn end of
-the log is not damage. Nothing is changed: "mmapdb recover" does that.`,
+      belowHelp(`
+After a crash, the database is verified as recovery would leave it, in memory; a torn end of the log is
+not damage. Nothing is changed on disk: "mmapdb recover" does that.`),
     )
     .action(async (_options: unknown, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
       const tree = (await verifyAlone(db)) ?? (await using(openToRead(db), verify))
-      // The other copies of the header: one is enough to open, and the loss of one is damage nevertheless.
+      // All copies of the header: one is enough to open, but the loss of another one is damage, too.
       const headers = withFile(engineOptions(db), headerDamage)
       const report: VerifyReport = {
         ...tree,
@@ -34,7 +35,7 @@ the log is not damage. Nothing is changed: "mmapdb recover" does that.`,
       if (!report.ok) throw new Ended(EXIT.CORRUPT)
     })
 
-/** Undefined if somebody else has the database open, or came to have it while it was verified. */
+/** Undefined if another process has the database open, or opened it while it was verified. */
 async function verifyAlone(db: string): Promise<VerifyReport | undefined> {
   const open = (): Engine | undefined => {
     try {

@@ -21,6 +21,7 @@ import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/
 import { Ended, EXIT } from '../shared/failure.js'
 import { plain, plainKey, preview, showKey } from '../shared/notation.js'
 import { bytes, Lines, number, plural } from '../shared/output.js'
+import { belowHelp } from '../shared/terminal.js'
 
 interface WalOptions {
   readonly segment?: string
@@ -45,14 +46,14 @@ export const walCommand = (): Command =>
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
-      `
+      belowHelp(`
 Columns of a frame: LSN, type, operations, bytes, time it was appended, and how far the log was known
 to be on disk by then (watermark). With --json one object per line: segments, frames, then the end.
 The log ends in one of these ways:
   end     nothing was started after the last frame
   torn    a frame was started and never acknowledged; recovery drops it
   rot     acknowledged frames are damaged; only "recover --salvage" gets past them (exit code 3)
-  in use  the database is open; more may be appended at any moment`,
+  in use  the database is open; more may be appended at any moment`),
     )
     .action(async (options: WalOptions, command: Command) => {
       const { db, json } = globalsOf(command)

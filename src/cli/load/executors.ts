@@ -1,5 +1,5 @@
-// Who does the work of a load: a crew of worker threads in this process, or several processes with
-// a crew each. Work goes to lanes, one per thread; whoever uses a lane gives it one thing at a time.
+// Does the work of a load: worker threads in this process, or several processes with worker threads each.
+// Work goes to lanes, one per thread; a caller gives a lane one task at a time.
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { Piscina } from 'piscina'
@@ -18,7 +18,7 @@ import {
 import { BIN } from '../../package-root.js'
 import { fromErrorMessage, toErrorMessage, type ErrorMessage } from '../../workers/error-transport.js'
 
-/** What writes. */
+/** Writes for a load. */
 export interface Executor {
   readonly lanes: number
   /** Resolves when every thread has the database open. */
@@ -27,7 +27,7 @@ export interface Executor {
   commit(lane: number, task: FrameTask): Promise<FrameResult>
   /** Operations acknowledged so far. */
   operations(): number
-  /** Lets everybody finish the commit at hand and no more. */
+  /** Lets every thread finish its current commit and start no other. */
   stop(): void
   close(): Promise<void>
 }
@@ -117,7 +117,7 @@ type Reply =
   | { readonly id: number; readonly error: ErrorMessage }
   | { readonly operations: number }
 
-/** One process with a crew, seen from the process that started it. */
+/** A process with worker threads, seen from the process that started it. */
 class Helper {
   readonly #child: ChildProcess
   readonly #waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>()
@@ -133,7 +133,7 @@ class Helper {
       const how = signal ? `was killed by ${signal}` : `ended with exit code ${code}`
       this.#end(
         new ProcessError(
-          `${name} (pid ${this.#child.pid}) ${how} before it was done. What it had acknowledged is kept.`,
+          `${name} (pid ${this.#child.pid}) ${how} before it was done. The writes that it had acknowledged are kept.`,
         ),
       )
     })
@@ -148,7 +148,7 @@ class Helper {
       }
       const id = this.#nextId++
       this.#waiting.set(id, { resolve: resolve as (value: never) => void, reject })
-      // If it is gone, `exit` says so.
+      // If the process is gone, its `exit` event rejects this call.
       this.#child.send({ id, method, lane, argument } satisfies Request, () => undefined)
     })
   }
@@ -215,23 +215,23 @@ export class ProcessExecutor implements Executor {
 
 const PROGRESS_INTERVAL_MS = 100
 
-/** Runs in such a process: does what it is told until the other end of the channel is gone. */
+/** Runs in such a process: carries out requests until the other end of the channel is gone. */
 export async function helpOut(): Promise<void> {
-  let crew: ThreadExecutor | undefined
-  // Ctrl-C reaches every process of the terminal; the one that was started by hand decides.
+  let threads: ThreadExecutor | undefined
+  // Ctrl-C reaches every process of the terminal; the process that the user started decides.
   process.on('SIGINT', () => undefined)
   const send = (reply: Reply): void => void process.send?.(reply, () => undefined)
   const act = (request: Request): unknown => {
     const { method, lane, argument } = request
     if (method === 'plan') {
-      crew = new ThreadExecutor(argument as LoadPlan, { keepCheckpointing: false, startThreads: true })
+      threads = new ThreadExecutor(argument as LoadPlan, { keepCheckpointing: false, startThreads: true })
       return undefined
     }
-    if (crew === undefined) throw new Error('no plan yet')
-    if (method === 'ready') return crew.ready()
-    if (method === 'write') return crew.write(lane, argument as Part)
-    if (method === 'commit') return crew.commit(lane, own(argument as FrameTask))
-    return crew.stop()
+    if (threads === undefined) throw new Error('no plan yet')
+    if (method === 'ready') return threads.ready()
+    if (method === 'write') return threads.write(lane, argument as Part)
+    if (method === 'commit') return threads.commit(lane, own(argument as FrameTask))
+    return threads.stop()
   }
   process.on('message', (request: Request) => {
     void (async () => {
@@ -242,11 +242,11 @@ export async function helpOut(): Promise<void> {
       }
     })()
   })
-  const progress = setInterval(() => send({ operations: crew?.operations() ?? 0 }), PROGRESS_INTERVAL_MS)
+  const progress = setInterval(() => send({ operations: threads?.operations() ?? 0 }), PROGRESS_INTERVAL_MS)
   await once(process, 'disconnect')
   clearInterval(progress)
-  await crew?.close()
+  await threads?.close()
 }
 
-/** What came over the channel lies in a larger buffer, which cannot be handed on to a thread. */
+/** A frame from the channel lies in a larger buffer, which cannot be transferred to a thread. */
 const own = (task: FrameTask): FrameTask => ({ ...task, frame: new Uint8Array(task.frame) })

@@ -1,9 +1,8 @@
-// Records of a file or pipe, in batches as they come: never more of it in memory than a chunk and
-// the record at its end. What cannot be read as a record comes as a `Bad` in its place.
+// Records of a file or pipe, in batches as they come. At most a chunk and the record at its end are in
+// memory. In place of a record that cannot be read there is a `Bad`.
 import type { BigIntegers } from '../shared/json-text.js'
 import { jsonArray, ndjson } from './json.js'
 import { separated } from './separated.js'
-
 import type { InputFormat, Item } from './item.js'
 
 export const readItems = (
@@ -17,7 +16,7 @@ export const readItems = (
       ? jsonArray(source, bigIntegers)
       : separated(source, format)
 
-/** The format that a file name promises. */
+/** The format that the extension of a file name stands for. */
 export function formatOf(path: string): InputFormat | undefined {
   const extension = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase()
   return ({ ndjson: 'ndjson', jsonl: 'ndjson', json: 'json', csv: 'csv', tsv: 'tsv', tab: 'tsv' } as const)[

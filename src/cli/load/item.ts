@@ -1,4 +1,4 @@
-// A record of an input, or what cannot be read as one.
+// A record of an input, or a stretch of it that cannot be read as a record.
 export type InputFormat = 'ndjson' | 'json' | 'csv' | 'tsv'
 
 export interface Good {

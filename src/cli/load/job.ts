@@ -1,4 +1,4 @@
-// What a load is asked for, and what a job is: it writes records, and reads them back.
+// The options of a load, and its job: to write records, and to read them back.
 import type { Engine } from '../../engine/engine.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
 import type { BigIntegers } from '../shared/json-text.js'
@@ -29,10 +29,10 @@ export interface LoadOptions {
   readonly helper?: boolean
 }
 
-/** What is known when the writing is over, however it ended. */
+/** What is known after the writing, whether it succeeded or failed. */
 export interface Written {
   readonly operations: number
-  /** Operations of which it is not known whether they take effect. */
+  /** Operations that may or may not take effect: their outcome is not known. */
   readonly unknown: number
   readonly skipped: number
   readonly commits: number

@@ -5,7 +5,7 @@ import { printable } from '../shared/notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
 import { isFinal, type Bad, type Item } from './item.js'
 
-/** The value of a record whose bytes begin in `line`, or why there is none. */
+/** The value of a record whose bytes begin in `line`, or why it has no value. */
 function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { value: unknown } | { why: string } {
   if (!isUtf8(bytes)) return { why: notUtf8(bytes, line) }
   const text = bytes.toString()
@@ -24,10 +24,10 @@ function jsonValue(bytes: Buffer, line: number, bigIntegers: BigIntegers): { val
   }
 }
 
-/** Looking for the place of a mistake parses a text some twenty times. */
+/** The search for the place of a mistake parses a text about twenty times. */
 const MAX_SEARCHED_CHARACTERS = 4 * 1024 * 1024
 
-/** The greatest length up to `most` that is good, if all shorter ones are. */
+/** The greatest length up to `most` that is good, given that all lengths below a good one are good. */
 function longest(most: number, good: (length: number) => boolean): number {
   let low = 0
   while (low < most) {
@@ -40,7 +40,7 @@ function longest(most: number, good: (length: number) => boolean): number {
 
 /** Index of the character at which a text stops being the beginning of JSON; its length if it is only cut short. */
 function whereJsonEnds(text: string): number {
-  // Not every message of JSON.parse names a position. A beginning is good if what it lacks is more.
+  // Not every message of JSON.parse names a position. A beginning of the text is good if only more text is missing.
   return longest(text.length, (length) => {
     try {
       JSON.parse(text.slice(0, length))

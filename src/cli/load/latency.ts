@@ -1,4 +1,4 @@
-// How long commits took: histograms that threads and processes fill separately and hand over.
+// How long commits took: histograms that threads and processes fill separately and that are added up.
 import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
 
 export interface Percentiles {
@@ -21,7 +21,7 @@ export class Latencies {
     return this.#histogram.totalCount
   }
 
-  /** For the way between threads and processes. */
+  /** As text, to send to another thread or process. */
   encoded(): string {
     return this.commits === 0 ? '' : encodeIntoCompressedBase64(this.#histogram)
   }

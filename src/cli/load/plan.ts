@@ -1,4 +1,4 @@
-// What the threads and processes of a load tell each other.
+// The messages between the threads and processes of a load.
 import type { EngineOptions } from '../../engine/options.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
 import type { ErrorMessage } from '../../workers/error-transport.js'
@@ -33,9 +33,9 @@ export interface Part {
 }
 
 export interface PartResult {
-  /** Operations acknowledged: the first so many of the part. */
+  /** Operations acknowledged: that many from the beginning of the part. */
   readonly operations: number
-  /** Operations behind them of which it is not known whether they take effect. */
+  /** Operations after them that may or may not take effect: their outcome is not known. */
   readonly unknown: number
   readonly latencies: string
   readonly error?: ErrorMessage
@@ -56,7 +56,7 @@ export interface FrameTask {
 }
 
 export interface FrameResult {
-  /** Whether it was; undefined if that is not known. */
+  /** Whether the frame was committed; undefined if that is not known. */
   readonly committed: boolean | undefined
   readonly ms: number
   /** Keys (latin1) whose last value in the frame is not what the database holds. */
@@ -66,7 +66,7 @@ export interface FrameResult {
 
 export interface CompareResult {
   readonly different: string[]
-  /** The others; only if asked for. */
+  /** The other keys; only if asked for. */
   readonly same: string[]
   readonly error?: ErrorMessage
 }

@@ -1,5 +1,5 @@
-// How far a load is: a bar on a terminal, a line for every tenth elsewhere, nothing if nobody wants
-// to know. Goes to stderr: stdout is for the result.
+// How far a load is: a bar on a terminal, a line for every tenth elsewhere, nothing with --quiet and
+// --json. Goes to stderr: stdout is for the result.
 import cliProgress from 'cli-progress'
 import { number, tell } from '../shared/output.js'
 import { columnsOf, showsUnicode } from '../shared/terminal.js'
@@ -13,7 +13,7 @@ interface Progress {
   stop(isDone?: boolean): void
 }
 
-/** Where things stand: how much of `total` is done, and the operations to show. */
+/** How much of `total` is done, and the operations to show. */
 interface ProgressState {
   readonly done: number
   readonly operations: number
@@ -22,20 +22,20 @@ interface ProgressState {
 export function startProgress(
   what: string,
   total: number | undefined,
-  standing: () => ProgressState,
+  stateNow: () => ProgressState,
   silent: boolean,
 ): Progress {
   if (silent) return { stop: () => undefined }
   return process.stderr.isTTY && process.env['TERM'] !== 'dumb' && total !== undefined
-    ? bar(what, total, standing)
-    : lines(what, total, standing)
+    ? bar(what, total, stateNow)
+    : lines(what, total, stateNow)
 }
 
-function bar(what: string, total: number, standing: () => ProgressState): Progress {
-  const begunMs = performance.now()
+function bar(what: string, total: number, stateNow: () => ProgressState): Progress {
+  const startedMs = performance.now()
   const [full, empty] = showsUnicode() ? ['█', '░'] : ['#', '-']
   const draw = ({ done, operations }: ProgressState): string => {
-    const seconds = Math.max(0.001, (performance.now() - begunMs) / 1000)
+    const seconds = Math.max(0.001, (performance.now() - startedMs) / 1000)
     const share = total === 0 ? 1 : Math.min(1, done / total)
     const left = share === 0 ? '' : `${duration((seconds / share) * (1 - share))} left`
     const parts = [number(operations), `${number(Math.round(operations / seconds))}/s`, left].filter(
@@ -50,7 +50,7 @@ function bar(what: string, total: number, standing: () => ProgressState): Progre
   })
   it.start(total, 0, { done: 0, operations: 0 })
   const show = (): void => {
-    const now = standing()
+    const now = stateNow()
     it.update(Math.min(now.done, total), now)
   }
   const timer = setInterval(show, INTERVAL_MS)
@@ -97,18 +97,18 @@ function duration(seconds: number): string {
       : `${Math.floor(s / 3600)}h${Math.floor((s % 3600) / 60)}m`
 }
 
-function lines(what: string, total: number | undefined, standing: () => ProgressState): Progress {
+function lines(what: string, total: number | undefined, stateNow: () => ProgressState): Progress {
   let tenth = 0
   let saidMs = performance.now()
   const show = (isDone: boolean): void => {
-    const { done, operations } = standing()
+    const { done, operations } = stateNow()
     if (total === undefined) {
       if (performance.now() - saidMs < LINE_EVERY_MS) return
       saidMs = performance.now()
       tell(`${what}: ${number(operations)}`)
       return
     }
-    // All of the input has been read before the last of its records is through.
+    // All of the input has been read before its last records are done.
     const now = total === 0 ? 10 : Math.min(isDone ? 10 : 9, Math.floor((done / total) * 10))
     if (now <= tenth) return
     tenth = now

@@ -16,7 +16,7 @@ import { checkRoom, entryBytes } from './room.js'
 import { checkEncoding, sourceOf, type Source } from './source.js'
 import { Spreader } from './spreader.js'
 
-/** Bad records that are told one by one; after that only their number is told. */
+/** Bad records that get a warning each; of the others only the number is reported. */
 const MAX_TOLD = 20
 const MAX_EXAMPLES = 5
 /** Records that are compared at a time, at least. */
@@ -30,7 +30,7 @@ export async function recordsJob(context: JobContext): Promise<PreparedJob> {
   return (engine) => new RecordsJob(context, input, engine)
 }
 
-/** Finds whatever cannot be stored, before anything is stored. Throws `InvalidError`, `FullError`. */
+/** Finds records that cannot be stored, before anything is stored. Throws `InvalidError`, `FullError`. */
 async function checkAll(context: JobContext, input: Source): Promise<void> {
   const { options, plan } = context
   const codec = valueCodec(plan.engine.valueEncoding)

@@ -7,9 +7,9 @@ import { GLUE, labelled, showsUnicode } from '../shared/terminal.js'
 export interface LoadReport {
   /** Acknowledged. */
   readonly operations: number
-  /** Of these it is not known whether they take effect. */
+  /** These may or may not take effect: their outcome is not known. */
   readonly unknown: number
-  /** Entries that were not there before. Undefined if others wrote at the same time. */
+  /** Entries that were not there before. Undefined if other processes wrote at the same time. */
   readonly created: number | undefined
   /** Operations that took the place of an entry, of this load or from before. */
   readonly replaced: number | undefined
@@ -18,7 +18,7 @@ export interface LoadReport {
   readonly seconds: number
   readonly operationsPerSecond: number
   readonly workers: number
-  /** 0: the threads were of this process. */
+  /** 0: the threads belonged to this process. */
   readonly processes: number
   readonly batch: number
   readonly commits: number
@@ -49,7 +49,7 @@ export function reportLines(r: LoadReport, columns: number | undefined): string[
     ['operations', `${number(r.operations)}${r.interrupted ? ' (interrupted)' : ''}`],
     ['seconds', r.seconds.toFixed(3)],
     ['operations/s', number(Math.round(r.operationsPerSecond))],
-    ['by', `${where}, ${r.batch === 1 ? '1 record' : `${number(r.batch)} records`} to a commit`],
+    ['by', `${where}, ${r.batch === 1 ? '1 record' : `${number(r.batch)} records`} per commit`],
     [
       'commit latency',
       `p50${GLUE}${us(p50)}   p90${GLUE}${us(p90)}   p99${GLUE}${us(p99)}   p99.9${GLUE}${us(p999)}   max${GLUE}${us(max)}`,
@@ -63,7 +63,7 @@ export function reportLines(r: LoadReport, columns: number | undefined): string[
       `${number(r.created!)}; ${number(r.replaced)} took the place of entries with the same key`,
     ])
   if (r.unknown > 0)
-    lines.push(['outcome unknown', `${number(r.unknown)}: look whether they are there, or load them again`])
+    lines.push(['outcome unknown', `${number(r.unknown)}: check whether they are there, or load them again`])
   if (r.skipped !== undefined) lines.push(['bad records skipped', number(r.skipped)])
   lines.push(
     r.lost === undefined

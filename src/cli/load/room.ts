@@ -1,4 +1,4 @@
-// Whether what is to be written can fit at all: told before anything is written.
+// Whether the records can fit at all: checked before anything is written.
 import { statfsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { FullError } from '../../errors.js'
@@ -9,7 +9,7 @@ import { guarded } from '../../storage/errors.js'
 import { posixStorage } from '../../storage/posix.js'
 import { bytes } from '../shared/output.js'
 
-/** The least that an entry takes up in the data file, lengths in encoded bytes. */
+/** Bytes that an entry takes up in the data file at least. Lengths are of encoded bytes. */
 export function entryBytes(keyLength: number, valueLength: number): number {
   const cell = LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength
   return isInline(keyLength, valueLength) ? cell + valueLength : cell + overflowSlots(valueLength) * SLOT_BYTES
@@ -17,7 +17,7 @@ export function entryBytes(keyLength: number, valueLength: number): number {
 
 /**
  * Throws `FullError` if `neededBytes` of new entries are more than the disk has room for, or than the database
- * may grow to. What the database holds already counts as room: it may be overwritten.
+ * may grow to. The present size of the database counts as room: its entries may be overwritten.
  */
 export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions, neededBytes: number): void {
   const { data } = databasePaths(path)
@@ -25,11 +25,11 @@ export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions
   const held = there.kind === 'file' ? there.sizeBytes : 0
   if (neededBytes > reserveBytes) {
     throw new FullError(
-      `This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)}: write less, or raise --reserve-bytes.`,
+      `This needs at least ${bytes(neededBytes)}, and the data file may grow to ${bytes(reserveBytes)} at most: write less, or raise --reserve-bytes.`,
     )
   }
   const free = freeBytes(path)
-  // The log holds as much until a checkpoint makes room in it.
+  // The log holds the same bytes again until a checkpoint makes room in it.
   const needed = neededBytes + Math.min(neededBytes, checkpointBytes)
   if (free !== undefined && needed > free + held) {
     throw new FullError(
@@ -38,14 +38,14 @@ export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions
   }
 }
 
-/** Free bytes of the file system that `path` is on, or will be on; undefined if that cannot be told. */
+/** Free bytes of the file system that `path` is on, or will be on; undefined if that is not known. */
 function freeBytes(path: string): number | undefined {
   for (let at = resolve(path); ; at = dirname(at)) {
     try {
       const { bavail, bsize } = statfsSync(at)
       return bavail * bsize
     } catch {
-      // Not there yet: what is above it counts. What may not be looked at is for opening to complain about.
+      // It does not exist yet: its parent directory counts. If it may not be looked at, opening it reports that.
       if (at === dirname(at)) return undefined
     }
   }

@@ -24,7 +24,7 @@ export async function runLoad(options: LoadOptions, globals: Globals): Promise<v
   const stopReading = new AbortController()
   const { signal } = stopReading
   const silent = globals.quiet || globals.json
-  // Before anything is created: is there such a file, what format is it in?
+  // Before anything is created: does the file exist, and what is its format?
   const prepared = await prepare({ options, plan, warn: warner(globals), silent, signal })
 
   const engine = openToWrite(globals.db, engineChoice)
@@ -141,24 +141,23 @@ async function tellReport(report: LoadReport, options: LoadOptions, globals: Glo
   else await print(reportLines(report, columnsOf(process.stdout)).join('\n'))
 }
 
-/** An error that stopped a load says of its own write that nothing was written; not of those before it. */
+/** The error that stopped a load, with the number of records that the commits before it wrote. */
 function withCount(error: Error, operations: number): Error {
   if (!(error instanceof FullError)) return error
   const before = `${plural(operations, 'record')} before it ${operations === 1 ? 'is' : 'are'} in the database.`
-  return new FullError(
-    error.message.replace(/ Nothing was written\.$/, ` Of this commit nothing was written. ${before}`),
-    { cause: error },
-  )
+  return new FullError(error.message.replace(/ Nothing was written\.$/, ` This commit wrote nothing. ${before}`), {
+    cause: error,
+  })
 }
 
 /** Throws `InvalidError` if the ack log cannot be opened; creates it if it is not there. */
 function checkAckLog(path: string): void {
   try {
-    // Whoever reads a pipe would see its end.
+    // Opening and closing a pipe would show its reader the end of it.
     if (statSync(path, { throwIfNoEntry: false })?.isFIFO()) return
     const fd = openSync(path, 'a')
     try {
-      // Nothing: some devices refuse even that.
+      // Zero bytes: some devices refuse even that.
       writeSync(fd, '')
     } finally {
       closeSync(fd)

@@ -18,7 +18,7 @@ export async function* separated(source: AsyncIterable<Buffer>, format: 'csv' | 
   if (items.length > 0) yield items
 }
 
-/** Turns chunks into items, with a parser whose complaints it puts into words. */
+/** Turns chunks into items. The errors of the parser become `Bad` items. */
 class SeparatedReader {
   readonly #parser: Parser
   readonly #text = new LinesOfText()
@@ -39,7 +39,7 @@ class SeparatedReader {
       skip_empty_lines: true,
       skip_records_with_error: true,
       max_record_size: MAX_RECORD_BYTES,
-      // Records go no further than here: what a stream holds back is lost when it fails.
+      // Records do not go through the stream of the parser: records still inside it are lost when it fails.
       on_record: (fields: string[], { lines }) => {
         this.#onRecord(fields, lines)
         return null
@@ -123,7 +123,7 @@ class SeparatedReader {
 function recordOf(header: readonly string[], fields: readonly string[]): Record<string, string> {
   const record: Record<string, string> = {}
   header.forEach((name, i) => {
-    // An assignment to this one would be lost.
+    // An assignment to a field of this name would be lost.
     if (name === '__proto__')
       Object.defineProperty(record, name, {
         value: fields[i],
@@ -136,7 +136,7 @@ function recordOf(header: readonly string[], fields: readonly string[]): Record<
   return record
 }
 
-/** Looks in which lines of an input there is something that is not UTF-8: the CSV parser would replace it. */
+/** Finds the lines of an input that hold bytes which are not UTF-8: the CSV parser would replace these. */
 class LinesOfText {
   readonly #rest = new Gathered()
   #line = 1
@@ -155,7 +155,7 @@ class LinesOfText {
     if (this.#rest.lengthBytes > 0) this.#look(this.#rest.take())
   }
 
-  /** The first thing that is wrong in the lines up to `last`, beyond what has been told. */
+  /** The first thing that is wrong in the lines up to `last`. What a call has covered is not reported again. */
   damageUpTo(last: number): string | undefined {
     let why: string | undefined
     while (this.#damage.length > 0 && this.#damage[0]!.line <= last) {
@@ -181,14 +181,14 @@ class LinesOfText {
 }
 
 const CSV_TEXTS: Partial<Record<CsvError['code'], string>> = {
-  CSV_INVALID_CLOSING_QUOTE: 'a field goes on behind its closing quote',
+  CSV_INVALID_CLOSING_QUOTE: 'a field goes on after its closing quote',
   CSV_QUOTE_NOT_CLOSED: 'a quote is opened and never closed',
   INVALID_OPENING_QUOTE: 'a quote stands inside a field that does not begin with one',
-  CSV_RECORD_INCONSISTENT_FIELDS_LENGTH: 'it has not as many fields as the header',
+  CSV_RECORD_INCONSISTENT_FIELDS_LENGTH: 'it does not have as many fields as the header',
   CSV_MAX_RECORD_SIZE: TOO_LONG,
 }
 
-/** `firstLine`: where the record begins; a quote that is never closed leads far from there. */
+/** `firstLine`: where the record begins; the parser detects a quote that is never closed far away from there. */
 function explain(error: CsvError, firstLine: number): string {
   const at = error['column']
   const field =

@@ -1,5 +1,5 @@
-// Where the bytes of a load come from: a file or a pipe, with the text encoding put right. What is no
-// text at all (compressed files, UTF-16) is told from its first bytes.
+// Where the bytes of a load come from: a file or a pipe, converted to UTF-8. Compressed files and UTF-16 are
+// recognised by their first bytes, and refused.
 import { createReadStream, statSync, type Stats } from 'node:fs'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { InvalidError } from '../../errors.js'
@@ -7,7 +7,7 @@ import { formatOf } from './input.js'
 import { type InputFormat } from './item.js'
 
 const CHUNK_BYTES = 256 * 1024
-/** What comes from a pipe is checked whole before anything is written if it is not longer than this. */
+/** A pipe that is not longer than this is checked as a whole before anything is written. */
 const HELD_BYTES = 64 * 1024 * 1024
 
 type Chunks = AsyncIterable<Buffer>
@@ -17,11 +17,11 @@ export interface Source {
   readonly format: InputFormat
   /** Undefined if it cannot be known, and the input cannot be read a second time. */
   readonly sizeBytes: number | undefined
-  /** The input from its beginning. `onBytes` is told how many bytes of the source each chunk comes from. */
+  /** The input from its beginning. `onBytes` gets the number of bytes of the source that each chunk comes from. */
   open(onBytes: (bytes: number) => void): Chunks
 }
 
-/** Finds the input. Throws `InvalidError` if there is none or if its format cannot be told. */
+/** Finds the input. Throws `InvalidError` if it is missing or if its format is not known. */
 export async function sourceOf(
   path: string,
   format: InputFormat | undefined,
@@ -30,7 +30,7 @@ export async function sourceOf(
 ): Promise<Source> {
   if (path === '-') {
     if (format === undefined)
-      throw new InvalidError('stdin has no file name to tell its format by: give --format ndjson, json, csv or tsv.')
+      throw new InvalidError('stdin has no file name to infer a format from: give --format ndjson, json, csv or tsv.')
     return piped('stdin', format, process.stdin, encoding, signal)
   }
   let info: Stats
@@ -50,7 +50,7 @@ export async function sourceOf(
       ? ' It seems to be compressed: unpack it first, or pipe it in with --input -.'
       : ''
     throw new InvalidError(
-      `The format of ${path} cannot be told from its name: give --format ndjson, json, csv or tsv.${packed}`,
+      `The format of ${path} cannot be inferred from its name: give --format ndjson, json, csv or tsv.${packed}`,
     )
   }
   const open = (): Readable => addAbortSignal(signal, createReadStream(path, { highWaterMark: CHUNK_BYTES }))
@@ -63,7 +63,7 @@ export async function sourceOf(
   }
 }
 
-/** Reads ahead in a pipe: all of it if it is short, and then it can be read again. */
+/** Reads ahead in a pipe. A short one is read to its end, and can then be read again. */
 async function piped(
   name: string,
   format: InputFormat,
@@ -100,7 +100,7 @@ async function piped(
   }
 }
 
-/** The chunks of a stream; what goes wrong with it is an `InvalidError`, but for its being aborted. */
+/** The chunks of a stream. An error of the stream becomes an `InvalidError`, unless the stream was aborted. */
 async function* reading(name: string, stream: Readable): AsyncGenerator<Buffer> {
   try {
     yield* stream as AsyncIterable<Buffer>
@@ -127,15 +127,15 @@ export function checkEncoding(encoding: string): void {
     new TextDecoder(encoding)
   } catch (cause) {
     throw new InvalidError(
-      `There is no text encoding "${encoding}". Known are utf-8, latin1, utf-16le, windows-1252, shift_jis and the like.`,
+      `There is no text encoding "${encoding}". Give utf-8, latin1, utf-16le, windows-1252, shift_jis or another one that TextDecoder knows.`,
       { cause },
     )
   }
 }
 
 /**
- * Chunks in UTF-8 (if that is what they are said to be: whether they are is left to the reader), without a byte order
- * mark.
+ * Chunks in UTF-8, without a byte order mark. If the input is declared to be UTF-8, the reader of the chunks checks
+ * that it is.
  */
 async function* textOf(chunks: AsyncIterable<Buffer>, name: string, encoding: string): AsyncGenerator<Buffer> {
   if (!UTF8.test(encoding)) {
@@ -175,7 +175,7 @@ const STARTS: readonly [bytes: string, what: string, advice: string][] = [
   ['feff', 'UTF-16 text', 'give --encoding utf-16be'],
 ]
 
-/** The first bytes without their byte order mark. Throws `InvalidError` if they show that this is no UTF-8 text. */
+/** The first bytes without their byte order mark. Throws `InvalidError` if they show that this is not UTF-8 text. */
 function checked(bytes: Buffer, name: string): Buffer {
   const hex = bytes.toString('hex', 0, 4)
   for (const [start, what, advice] of STARTS) {

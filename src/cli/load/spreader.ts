@@ -1,5 +1,5 @@
 // Spreads records over lanes. The key alone decides which lane a record goes to, and a lane does one frame
-// at a time, so of records with the same key the last one wins. A lane that falls behind holds up the reading.
+// at a time, so of records with the same key the last one wins. A lane that is too slow holds up the reading.
 import type { Engine } from '../../engine/engine.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
@@ -43,7 +43,7 @@ export class Spreader {
     this.lanes = Array.from({ length: lanes }, (_, index) => new Lane(index))
   }
 
-  /** Adds a record. Throws `InvalidError` if it cannot be stored. Returns a promise while its lane is behind. */
+  /** Adds a record. Throws `InvalidError` if it cannot be stored. Returns a promise while its lane is too slow. */
   add(key: Key, value: unknown): Promise<void> | undefined {
     const length = encodeKey(key, this.#key)
     const lane = this.lanes[(crc32c(this.#key.subarray(0, length)) >>> 0) % this.lanes.length]!

@@ -1,6 +1,6 @@
 // The records of a synthetic load. Keys are "key:" and eleven digits, each below --ops exactly once,
 // in an order that looks random and depends on the seed alone. A value depends on its key and the
-// seed alone, so whoever reads it back can check it without having kept it.
+// seed alone, so a reader can check it without having kept it.
 
 const KEY_DIGITS = 11
 export const MAX_SYNTHETIC_OPS = 2 ** 30

@@ -1,5 +1,5 @@
-// What runs in the worker threads of a load. Each has an engine of its own and writes with it
-// synchronously: it returns from a commit when that is on disk, and only then goes on.
+// Runs in the worker threads of a load. Each has its own engine and writes with it synchronously: it
+// returns from a commit when that is on disk, and only then goes on.
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { Piscina } from 'piscina'
 import { IoError, OutcomeUnknownError } from '../../errors.js'
@@ -32,7 +32,7 @@ const engine = (): Engine => (opened ??= Engine.open(plan.engine, posixStorage))
 
 let ackFile: number | undefined
 
-/** Says on the ack log what has just been acknowledged: one line, in one write. Throws `IoError`. */
+/** Appends the keys of an acknowledged commit to the ack log: one line, in one write. Throws `IoError`. */
 function acknowledge(keys: readonly string[]): void {
   const line = Buffer.from(`${keys.join('\t')}\n`)
   try {
@@ -40,7 +40,7 @@ function acknowledge(keys: readonly string[]): void {
     for (let at = 0; at < line.length;) at += writeSync(ackFile, line, at)
   } catch (cause) {
     throw new IoError(
-      `The ack log ${plan.ackLog!} cannot be written: ${(cause as Error).message}. The load stops; what it committed is in the database.`,
+      `The ack log ${plan.ackLog!} cannot be written: ${(cause as Error).message}. The load stops; everything that it committed is in the database.`,
       { cause },
     )
   }
@@ -64,7 +64,7 @@ export function ready(): { error?: ErrorMessage } {
   return error ? { error } : {}
 }
 
-/** Makes checkpoints when they are due, until stopped, so that no writer has to. */
+/** Makes checkpoints when they are due, until stopped, so that the writers need not. */
 export function keepCheckpointing(): { error?: ErrorMessage } {
   try {
     while (!stopped()) {
@@ -73,7 +73,7 @@ export function keepCheckpointing(): { error?: ErrorMessage } {
     }
     return {}
   } catch (error) {
-    // Writers meet the reason themselves.
+    // The writers run into the same error and report it.
     return { error: toErrorMessage(error) }
   }
 }
@@ -93,10 +93,10 @@ export function write({ from, to }: Part): PartResult {
         const key = syntheticKey(permutation.at(at + n))
         return { type: 'put' as const, key, value: syntheticValue(key, plan.seed, plan.valueSize, binary) }
       })
-      const begun = performance.now()
+      const startedMs = performance.now()
       if (count === 1) db.put(operations[0]!.key, operations[0]!.value)
       else db.batch(operations)
-      latencies.recordMs(performance.now() - begun)
+      latencies.recordMs(performance.now() - startedMs)
       at += count
       Atomics.add(words, SHARED.OPERATIONS, count)
       if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => key))
@@ -145,9 +145,9 @@ export function commit({ frame, readBack }: FrameTask): FrameResult {
   let ms = 0
   try {
     const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength)
-    const begun = performance.now()
+    const startedMs = performance.now()
     engine().commit(bytes)
-    ms = performance.now() - begun
+    ms = performance.now() - startedMs
     committed = true
     const operations = puts(bytes)
     Atomics.add(words, SHARED.OPERATIONS, operations.length)

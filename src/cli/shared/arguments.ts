@@ -1,5 +1,5 @@
-// What the system handed over as text and is not: Node.js puts U+FFFD in place of bytes that are not
-// UTF-8, and different keys would become one.
+// Arguments and environment variables that are not UTF-8 text: Node.js puts U+FFFD in place of such bytes,
+// and different keys would become one.
 import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { InvalidError } from '../../errors.js'
@@ -14,8 +14,8 @@ export function checkArguments(): void {
     const wrong = given.findIndex((bytes) => !isUtf8(bytes))
     if (wrong >= 0) {
       throw new InvalidError(
-        `Argument ${wrong + 1} is not UTF-8 text: ${args[wrong]!}. Give keys of other bytes as ` +
-          `--json-key '{"base64":"..."}', and values on stdin with --value-encoding binary.`,
+        `Argument ${wrong + 1} is not UTF-8 text: ${args[wrong]!}. Give a key of other bytes as ` +
+          `--json-key '{"base64":"..."}', and a value on stdin with --value-encoding binary.`,
       )
     }
   }

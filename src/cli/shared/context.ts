@@ -1,4 +1,4 @@
-// What every command shares: the options that go everywhere, numbers with limits, and opening the
+// What the commands share: the options that every command takes, numbers with limits, and opening the
 // database the way the command needs it.
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { InvalidError } from '../../errors.js'
@@ -14,7 +14,7 @@ export interface Globals {
   readonly quiet: boolean
 }
 
-/** What the engine is told whichever command opens a database: set by `globalsOf`. */
+/** Options for the engine that do not depend on the command: set by `globalsOf`. */
 let everywhere: OpenOptions = {}
 
 export const globalsOf = (command: Command): Globals => {
@@ -51,7 +51,7 @@ export const jsonKeyOption = (): Option =>
 export const valueEncodingOption = (): Option =>
   new Option(
     '--value-encoding <name>',
-    'how values are stored: said on creation (default: msgpack) and remembered; needless afterwards',
+    'how values are stored: chosen when the database is created (default: msgpack), recorded there, and not needed later',
   ).choices(VALUE_ENCODINGS)
 
 export interface KeyOptions {
@@ -59,13 +59,13 @@ export interface KeyOptions {
   readonly valueEncoding?: ValueEncoding
 }
 
-/** What a command was told about the encoding, for `open`. */
+/** The encoding that the user gave, as an option for `open`. */
 export const encodingOf = ({ valueEncoding }: { readonly valueEncoding?: ValueEncoding }): OpenOptions =>
   valueEncoding === undefined ? {} : { valueEncoding }
 
 /**
- * A command that does one thing and is gone wants little of the log set aside for it. Others who
- * have the database open keep what they chose.
+ * A command that does one thing and ends needs little space set aside for it in the log. Other processes that
+ * have the database open keep the size that they chose.
  */
 const ONE_SHOT: OpenOptions = { workers: 0, segmentBytes: 1024 * 1024 }
 
@@ -76,14 +76,14 @@ export const openToRead = (path: string, options: OpenOptions = {}): Engine =>
 export const openToWrite = (path: string, options: OpenOptions = {}): Engine =>
   Engine.open(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
-/** As recovery would leave it, in this process's own memory. Changes nothing. */
+/** Opens the database as recovery would leave it, in this process's own memory. Changes nothing. */
 export const openToInspect = (path: string, options: OpenOptions = {}): Engine =>
   Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
 export const engineOptions = (path: string, options: OpenOptions = {}): EngineOptions =>
   resolveOptions(path, { workers: 0, ...everywhere, ...options })
 
-/** Closes the engine whatever `act` does. */
+/** Closes the engine after `act`, also if that throws. */
 export async function using<T>(engine: Engine, act: (engine: Engine) => T | Promise<T>): Promise<T> {
   try {
     return await act(engine)

@@ -1,4 +1,4 @@
-// How a command ends badly: one clear line on stderr and an exit code that scripts can rely on.
+// How a command fails: one clear line on stderr and an exit code that scripts can rely on.
 import { CommanderError } from 'commander'
 import { EXIT_CODES, MmapdbError } from '../../errors.js'
 import { StorageError } from '../../storage/storage.js'
@@ -6,7 +6,7 @@ import { printable } from './notation.js'
 
 export const EXIT = { DONE: 0, ABSENT: 1, INVALID: 2, CORRUPT: 3, BUSY: 4, INTERRUPTED: 130 } as const
 
-/** Ends a command with an exit code after it has said everything itself. */
+/** Ends a command with an exit code, without a message: the command has printed everything itself. */
 export class Ended extends Error {
   constructor(readonly exitCode: number) {
     super('')
@@ -18,7 +18,7 @@ export class AbsentError extends Error {
   readonly code = 'ERR_MMAPDB_ABSENT'
 }
 
-/** A process that was to help with a load is gone. */
+/** A helper process of a load has ended before its work was done. */
 export class ProcessError extends Error {
   readonly code = 'ERR_MMAPDB_PROCESS'
 }
@@ -34,7 +34,7 @@ interface Failure {
   readonly exitCode: number
 }
 
-/** What the system calls its refusals, as errors of ours. */
+/** Error codes of the system, as codes of ours. */
 const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
   ENOSPC: 'ERR_MMAPDB_FULL',
   EDQUOT: 'ERR_MMAPDB_FULL',
@@ -62,7 +62,7 @@ function failureOf(error: unknown): Failure {
   if (system) {
     const { code, message } = error as Error & { code: string }
     const ours = SYSTEM_CODES[code] ?? 'ERR_MMAPDB_IO'
-    return { code: ours, message: `The system refused: ${message}.`, exitCode: EXIT_CODES[ours] }
+    return { code: ours, message: `A system call failed: ${message}.`, exitCode: EXIT_CODES[ours] }
   }
   const message = error instanceof Error ? error.message : String(error)
   return {
@@ -72,7 +72,7 @@ function failureOf(error: unknown): Failure {
   }
 }
 
-/** Says what went wrong and sets the exit code. Never throws. */
+/** Prints what went wrong and sets the exit code. Never throws. */
 export function reportFailure(error: unknown, globals: { json?: boolean; verbose?: boolean }): void {
   const { code, message, exitCode } = failureOf(error)
   process.exitCode = exitCode

@@ -1,6 +1,6 @@
-// JSON that keeps its numbers. JSON.parse rounds integers beyond 2^53 and makes Infinity of 1e400 without
-// a word, so that different keys become one; here such a number is refused with its place, or kept as a
-// bigint or as text.
+// JSON that keeps its numbers. JSON.parse silently rounds integers beyond 2^53 and turns 1e400 into
+// Infinity, so that different keys become one. Here such a number is refused with its place, or kept as
+// a bigint or as text.
 import { randomUUID } from 'node:crypto'
 
 /** What to do about integers that a double cannot hold. */
@@ -19,14 +19,14 @@ export class NumberError extends Error {
   }
 }
 
-/** Only texts with so many digits in a row, or such an exponent, can hold a number that is lost. */
+/** Only a text with that many digits in a row, or such an exponent, can hold a number that would be lost. */
 const SUSPICIOUS = /\d{16}|[eE][+-]?\d{3}/
 const LITERAL = /-?\d+(\.\d+)?([eE][+-]?\d+)?/y
 
-/** Stands before the digits of an integer while JSON.parse sees it as a string. */
+/** Put before the digits of an integer, so that JSON.parse takes it for a string that can be recognised. */
 const MARK = `${randomUUID()}:`
 
-/** Like JSON.parse. Throws `SyntaxError` as that does, and `NumberError`. */
+/** Like JSON.parse. Throws `SyntaxError` as JSON.parse does, and `NumberError`. */
 export function parseJson(text: string, bigIntegers: BigIntegers): unknown {
   const value = JSON.parse(text) as unknown
   if (!SUSPICIOUS.test(text)) return value
@@ -59,7 +59,7 @@ interface Found {
 
 /** The numbers in a text that is known to be JSON. */
 function* numbersOf(text: string): Generator<Found> {
-  // For each object and array around: the field, or the index, that is being read.
+  // For each object and array around the current place: the field, or the index, that is being read.
   const path: (string | number)[] = []
   const place = (): string =>
     path

@@ -1,5 +1,5 @@
-// Keys and values as text. A key is a plain string unless --json-key says that it is JSON; values
-// likewise with --json-value. What JSON has no notation for is an object with one field:
+// Keys and values as text. A key is a plain string unless --json-key says that it is JSON; a value
+// likewise with --json-value. Whatever JSON has no notation for is an object with one field:
 //
 //   {"base64":"..."} {"bigint":"..."}    a key, a part of a key, or a whole value
 //   {"number":"Infinity"}                a key or a part of one
@@ -8,9 +8,9 @@
 //   {"$regexp":[source,flags,lastIndex]} {"$holes":[length,[[index,element],...]]}   anywhere in a value
 //   {"$object":{...}}                    an object that would be taken for one of these
 //
-// What is printed can be given back: with --json as it stands, without it whatever is not a plain string. But for
-// errors, which are printed as text, and for what tells objects of one kind apart: bytes come back as a Buffer,
-// objects with a prototype.
+// Printed text can be given back as input: with --json as it stands, without --json everything that is not a plain
+// string. Two things do not survive: errors are printed as text, and the exact class of an object is lost (bytes
+// come back as a Buffer, other objects with the usual prototype).
 import { randomUUID } from 'node:crypto'
 import { InvalidError } from '../../errors.js'
 import type { Key, KeyPart } from '../../encoding/keys.js'
@@ -19,7 +19,7 @@ import { isLength } from '../../describe.js'
 import { MAX_DEPTH } from '../../encoding/values/refusal.js'
 
 /** For the help of commands that take values. */
-export const NOTATION_HELP = `What JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
+export const NOTATION_HELP = `Whatever JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
 {"number":"Infinity"} as a key, and anywhere inside a value {"$base64":"..."}, {"$bigint":"..."},
 {"$number":"NaN"}, {"$date":"..."}, {"$map":[[key,value],...]}, {"$set":[...]}, {"$undefined":true},
 {"$Float64Array":[...]} and so on, {"$ArrayBuffer":"base64"}, {"$DataView":"base64"}, {"$regexp":[source,flags,lastIndex]},
@@ -51,7 +51,7 @@ const isBigint = (content: unknown): content is string => typeof content === 'st
 const isBase64 = (content: unknown): content is string =>
   typeof content === 'string' && content.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(content)
 
-/** A whole value, a key or a part of one, where it stands for something that JSON has no notation for. */
+/** A whole value, a key or a part of a key: decoded if it stands for something that JSON has no notation for. */
 function special(x: unknown): unknown {
   const [name, content] = onlyField(x) ?? []
   if (name === 'base64' && isBase64(content)) return Buffer.from(content, 'base64')
@@ -61,7 +61,7 @@ function special(x: unknown): unknown {
 
 const INFINITE = ['Infinity', '-Infinity']
 
-/** The same for a key or a part of one, which may be infinite, too. */
+/** The same for a key or a part of a key, which may be infinite, too. */
 function specialKey(x: unknown): unknown {
   const [name, content] = onlyField(x) ?? []
   return name === 'number' && INFINITE.includes(content as string) ? Number(content) : special(x)
@@ -82,7 +82,7 @@ const TYPED_ARRAYS: Record<string, { from(content: never[]): unknown }> = {
 
 const NUMBERS = ['NaN', 'Infinity', '-Infinity', '-0']
 
-/** What a value in the notation above stands for. Throws `InvalidError` for what no database takes. */
+/** The value that the notation above stands for. Throws `InvalidError` for one that no database takes. */
 function valueOf(x: unknown, depth = 0): unknown {
   if (typeof x !== 'object' || x === null) return x
   if (depth > MAX_DEPTH) {
@@ -121,7 +121,7 @@ function valueOf(x: unknown, depth = 0): unknown {
 
 const memoryOf = (content: string): ArrayBuffer => new Uint8Array(Buffer.from(content, 'base64')).buffer
 
-/** Undefined if that is none. */
+/** Undefined if these parts do not make a regular expression. */
 function regExpOf([source, flags, lastIndex = 0, ...rest]: readonly unknown[]): RegExp | undefined {
   if (typeof source !== 'string' || typeof flags !== 'string' || !isLength(lastIndex) || rest.length > 0)
     return undefined
@@ -132,7 +132,7 @@ function regExpOf([source, flags, lastIndex = 0, ...rest]: readonly unknown[]): 
   }
 }
 
-/** The array of so many elements, some of which are there; undefined if that is none. */
+/** An array of `length` elements, some of which are missing; undefined if these parts do not make one. */
 function arrayOf(
   [length, elements, ...rest]: readonly unknown[],
   inner: (content: unknown) => unknown,
@@ -166,7 +166,7 @@ export function parseValue(text: string, asJson: boolean): unknown {
   return Object.is(whole, value) ? valueOf(value) : whole
 }
 
-/** JSON text without anything that steers a terminal. */
+/** JSON text without control characters, which could steer a terminal. */
 export function jsonText(x: unknown): string {
   const text = JSON.stringify(x) ?? 'null'
   return printable(/\d{16}/.test(text) ? withExponents(x) : text)
@@ -175,7 +175,7 @@ export function jsonText(x: unknown): string {
 const MARK = randomUUID()
 const MARKED = new RegExp(`"${MARK}([^"]*)"`, 'g')
 
-/** Numbers beyond 2^53 as 9.007199254740994e+15: digits alone would be read back as a bigint, or refused. */
+/** Writes numbers beyond 2^53 as 9.007199254740994e+15: digits alone would be read back as a bigint, or refused. */
 const withExponents = (x: unknown): string =>
   JSON.stringify(x, (_, v: unknown) =>
     typeof v === 'number' && Number.isInteger(v) && !Number.isSafeInteger(v) ? MARK + v.toExponential() : v,
@@ -235,29 +235,29 @@ function inside(value: unknown): unknown {
 
 const hasHoles = (array: readonly unknown[]): boolean => Object.keys(array).length < array.length
 
-/** What steers a terminal, or turns the order of what follows round. */
+/** Characters that steer a terminal, or change the direction of the text after them. */
 // eslint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
 const escaped = (c: string): string => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
 
-/** A text of others, with control characters as \uXXXX, so that it cannot steer the terminal. */
+/** A text of unknown origin, with control characters as \uXXXX, so that it cannot steer the terminal. */
 export const printable = (text: string): string => text.replace(CONTROL, escaped)
 
-/** Strings that look like JSON, or like the bytes of a key that cannot be decoded, or whose ends cannot be seen. */
+/** Strings that look like JSON or like the bytes of a key that cannot be decoded, or whose ends cannot be seen. */
 const AMBIGUOUS = /^$|^["[{\s]|\s$|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|null)$|^0x/
 
-/** What to say besides where there is no key that was given as a string and looks like JSON. */
+/** Advice for an absent key that was given as a string and looks like JSON. */
 export const otherKey = (text: string, asJson: boolean | undefined): string =>
   !asJson && /^["[{]|^-?\d+(\.\d+)?$|^(true|false|null)$/.test(text)
-    ? ' That is a string; for a key that is no string give --json-key.'
+    ? ' This is a string; for a key that is not a string give --json-key.'
     : ''
 
 /** A text of several lines for a terminal. */
 export const shownText = (text: string): string =>
   text.replace(CONTROL, (c) => (c === '\n' || c === '\t' ? c : escaped(c)))
 
-/** A key for people: strings as they are, but in quotes if they could be taken for something else; the rest as JSON. */
+/** A key for people: a string as it is, or in quotes if it could be taken for something else; other keys as JSON. */
 export function showKey(key: Key | KeyPart): string {
   return typeof key === 'string' && !AMBIGUOUS.test(key) && printable(key) === key && key.isWellFormed()
     ? key

@@ -1,6 +1,6 @@
-// Writing to stdout and stderr: in pieces large enough to be cheap, waiting while the reader is slow. A
-// reader that has gone (`| head`) is no error; output that cannot be written (a full disk) is one, with a
-// message and an exit code like any other.
+// Writing to stdout and stderr: in pieces large enough to be cheap, waiting while the reader is slow. If the
+// reader closes the pipe (`| head`), that is not an error. Output that cannot be written (a full disk) is
+// an error with a message and an exit code like any other.
 import { writeSync } from 'node:fs'
 import { Ended, EXIT, OutputError } from './failure.js'
 
@@ -8,15 +8,15 @@ const PIECE_CHARACTERS = 64 * 1024
 
 const ignore = (): void => undefined
 
-/** Errors of the streams are met where they are written to; without this Node.js would end the process. */
+/** Errors of the streams are handled where they are written to; without this Node.js would end the process. */
 export function watchOutput(): void {
   for (const stream of [process.stdout, process.stderr])
     if (!stream.listeners('error').includes(ignore)) stream.on('error', ignore)
 }
 
 /**
- * Throws `OutputError` if it can be told already that nothing can be written: before anything is done that could not be
- * told of. A file on a full disk takes a write of nothing, and is found out later.
+ * Throws `OutputError` if output is already known to be impossible, before the command does anything that it could
+ * not report. A file on a full disk accepts a write of zero bytes, and is detected later.
  */
 export function checkOutput(): void {
   try {
@@ -28,7 +28,7 @@ export function checkOutput(): void {
   }
 }
 
-/** Resolves when the text is out: true, or false if nobody reads it any more. Throws `OutputError`. */
+/** Resolves when the text is written: true, or false if the reader has closed the pipe. Throws `OutputError`. */
 function put(text: string | Uint8Array): Promise<boolean> {
   return new Promise((resolve, reject) => {
     process.stdout.write(text, (error) => {
@@ -37,7 +37,7 @@ function put(text: string | Uint8Array): Promise<boolean> {
       else
         reject(
           new OutputError(
-            `The output cannot be written: ${error.message}. What the command stored or removed stays so.`,
+            `The output cannot be written: ${error.message}. What the command stored or removed stays stored or removed.`,
             { cause: error },
           ),
         )
@@ -49,7 +49,7 @@ function put(text: string | Uint8Array): Promise<boolean> {
 export class Lines {
   #pending = ''
 
-  /** Adds a line. Resolves at once unless the reader is slow; ends the command if the reader has gone. */
+  /** Adds a line. Resolves at once unless the reader is slow; ends the command if the reader has closed the pipe. */
   write(line: string): Promise<void> | undefined {
     this.#pending += `${line}\n`
     return this.#pending.length >= PIECE_CHARACTERS ? this.flush() : undefined
@@ -62,13 +62,13 @@ export class Lines {
   }
 }
 
-/** A result, with a line break behind it. Resolves when it is out. */
+/** Writes a result and a line break. Resolves when it is written. */
 export const print = async (text: string): Promise<void> => void (await put(`${text}\n`))
 
-/** Bytes as they are. */
+/** Writes bytes as they are. */
 export const printBytes = async (bytes: Uint8Array): Promise<void> => void (await put(bytes))
 
-/** A line for people who watch; not part of the result. If it cannot be written, nothing else suffers. */
+/** Writes a line to stderr: it is not part of the result. If it cannot be written, the command goes on. */
 export const tell = (line: string): void => void process.stderr.write(`${line}\n`)
 
 /** True if what goes to stdout may be coloured. */

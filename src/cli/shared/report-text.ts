@@ -1,4 +1,4 @@
-// A recovery and a verification, told to people.
+// The reports of a recovery and a verification, in words.
 import type { RecoveryReport } from '../../engine/lifecycle/recovery.js'
 import type { VerifyReport } from '../../maintenance/verify.js'
 import { number, plural } from './output.js'
@@ -20,7 +20,9 @@ export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
     ...rows.map(([name, n]) => `  ${name.padEnd(25)} ${number(n).padStart(12)}`),
     ...(report.freeListDamage === undefined
       ? []
-      : [`  The free list was damaged and has been made again from the tree. It said: ${report.freeListDamage.why}`]),
+      : [
+          `  The free list was damaged and has been derived from the tree again. The damage: ${report.freeListDamage.why}`,
+        ]),
   ]
 }
 

@@ -1,15 +1,14 @@
-// The terminal that people look at: how wide it is and what it can show. What is no terminal gets
-// everything as it is.
+// The terminal: how wide it is and what it can show. Output that does not go to a terminal is left as it is.
 
-/** Characters in a line of the terminal behind `stream`; undefined if it is none. */
+/** Characters in a line of the terminal that `stream` writes to; undefined if it is not a terminal. */
 export const columnsOf = (stream: NodeJS.WriteStream): number | undefined =>
   stream.isTTY ? stream.columns || 80 : undefined
 
-/** True if the terminal shows more than ASCII, as far as the environment tells. */
+/** True if the terminal shows more than ASCII, according to the environment. */
 export const showsUnicode = (): boolean =>
   /utf-?8/i.test(process.env['LC_ALL'] || process.env['LC_CTYPE'] || process.env['LANG'] || '')
 
-/** At least. */
+/** Width of the labels, at least. */
 const LABEL_COLUMNS = 21
 const INDENT = '  '
 
@@ -53,4 +52,49 @@ function wrapped(text: string, columns: number): string[] {
     } else line = line === '' ? word : `${line} ${word}`
   }
   return [...lines, line]
+}
+
+// ---- help --------------------------------------------------------------------------------------
+
+/** Text below the help of a command, as narrow as the terminal. */
+export const belowHelp =
+  (text: string) =>
+  ({ error }: { readonly error: boolean }): string =>
+    fitted(text, columnsOf(error ? process.stderr : process.stdout))
+
+/**
+ * A text of paragraphs and lists. Lines that are longer than the terminal are broken between words. A line of a list
+ * begins with two spaces, or with more if it continues the line above. Examples, which have no second column, are
+ * left as they are.
+ */
+function fitted(text: string, columns: number | undefined): string {
+  if (columns === undefined) return text
+  return blocksOf(text)
+    .flatMap((lines) => (lines.every(({ length }) => length <= columns) ? lines : reflowed(lines, columns)))
+    .join('\n')
+}
+
+const isProse = (line: string): boolean => /^\S/.test(line)
+
+/** Paragraphs, and the lines of lists with those that continue them. */
+function blocksOf(text: string): string[][] {
+  const blocks: string[][] = []
+  for (const line of text.split('\n')) {
+    const block = blocks.at(-1)
+    const first = block?.[0] ?? ''
+    const goesOn = isProse(line) ? isProse(first) : /^ {3}/.test(line) && /^ {2}\S/.test(first)
+    if (block !== undefined && goesOn) block.push(line)
+    else blocks.push([line])
+  }
+  return blocks
+}
+
+function reflowed(lines: readonly string[], columns: number): string[] {
+  const text = lines.map((line, i) => (i === 0 ? line : line.trim())).join(' ')
+  if (isProse(text)) return wrapped(text, columns)
+  const [label] = /^ {2}\S.*? {2,}/.exec(text) ?? []
+  if (label === undefined) return [...lines]
+  const rest = text.slice(label.length)
+  if (columns - label.length < longestWord(rest)) return [...lines]
+  return wrapped(rest, columns - label.length).map((piece, i) => (i === 0 ? label : ' '.repeat(label.length)) + piece)
 }

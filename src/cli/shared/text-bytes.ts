@@ -1,21 +1,21 @@
-// Bytes on their way to become text: gathered over chunks, counted in lines, and looked at for what is not
+// Bytes that are to become text: gathered over chunks, counted in lines, and checked for bytes that are not
 // UTF-8.
 
 export const NEWLINE = 0x0a
 
-/** A line or a field longer than this is not one; something else is the matter. */
+/** If a line or a field is longer than this, the input is not what it seems to be. */
 export const MAX_RECORD_BYTES = 256 * 1024 * 1024
 export const TOO_LONG = `it is longer than ${MAX_RECORD_BYTES} bytes`
 
 /** Says in which byte of which line a text stops being UTF-8. */
 export function notUtf8(bytes: Buffer, line: number): string {
-  // U+FFFD stands in place of what is not UTF-8: there the bytes of the text differ from these.
+  // U+FFFD replaces bytes that are not UTF-8: from there on the bytes of the text differ from these.
   const text = Buffer.from(bytes.toString())
   let at = 0
   while (at < bytes.length && bytes[at] === text[at]) at++
   const before = bytes.subarray(0, at)
   const lineStart = before.lastIndexOf(10) + 1
-  return `line ${line + newlines(before)}, byte ${at - lineStart + 1}: it is not UTF-8; if it is in another encoding, name that with --encoding, such as latin1`
+  return `line ${line + newlines(before)}, byte ${at - lineStart + 1}: it is not UTF-8; if it is in another encoding, give that with --encoding, such as latin1`
 }
 
 export function newlines(bytes: Buffer): number {
@@ -24,7 +24,7 @@ export function newlines(bytes: Buffer): number {
   return count
 }
 
-/** The bytes of a record, which chunks may cut. */
+/** The bytes of a record, which may be spread over several chunks. */
 export class Gathered {
   #parts: Buffer[] = []
   lengthBytes = 0
