@@ -1,4 +1,4 @@
-// put, get, del and scan, and what every command does alike: exit codes, messages, --json, pipes.
+// put, get, del and scan, and what all commands share: exit codes, messages, --json, pipes.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -57,7 +57,7 @@ describe('command line', function () {
         '{"base64":"AAH/"}',
         '9007199254740993',
       ]
-      // Three at once, each a process of its own; the others one after another beside them.
+      // Three at once, each in its own process; the others meanwhile, one after another.
       await Promise.all(
         keys.map((key, i) =>
           (i < 3 ? real : { ok }).ok(
@@ -116,7 +116,7 @@ describe('command line', function () {
       await ok(db, 'put', 'n', '{"a":[1,2]}', '--json-value')
       const it = await open(db, { workers: 0 })
       expect(it.get('n')).to.deep.equal({ a: [1, 2] })
-      // Somebody else has it open now.
+      // This process has it open now.
       await ok(db, 'put', 'm', 'from outside')
       expect(it.get('m')).to.equal('from outside')
       expect(await ok(db, 'get', 'n')).to.equal('{"a":[1,2]}\n')

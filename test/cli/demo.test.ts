@@ -1,4 +1,4 @@
-// The demo says the same every time; what it says is compared in full.
+// The demo prints the same every time; its output is compared in full.
 import { expect } from 'chai'
 import { mmapdb } from '../support/cli.js'
 

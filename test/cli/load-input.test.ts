@@ -62,7 +62,7 @@ describe('input of mmapdb load', function () {
       expect(
         told(await items(bad('id,n\r1,\xe4\r2,c\r'), 'csv', step)).some((why) => why.includes('not UTF-8')),
       ).to.equal(true)
-      // What is UTF-8 stays as it is.
+      // UTF-8 text stays as it is.
       expect(told(await items('id,n\nKöln,€\n日本,😀\n', 'csv', step))).to.deep.equal([
         '{"id":"Köln","n":"€"}',
         '{"id":"日本","n":"😀"}',
@@ -163,7 +163,7 @@ describe('input of mmapdb load', function () {
     ]
     for (const [name, content, why] of bad)
       await fails(2, why, 'load', '--input', file(name, content), '--quiet', '--db', db)
-    // What was not read to its end is not said to have been.
+    // If an input is not read to its end, no line of progress says that it was.
     expect(
       (await mmapdb(['load', '--input', file('half.ndjson', '{"id":1}\n{\n{"id":2}\n'), '--db', db])).stderr,
     ).to.match(/^mmapdb: \S*half\.ndjson: line 2/)

@@ -1,5 +1,5 @@
-// mmapdb load: every record is there afterwards, whoever wrote it and
-// whatever was killed; what is bad in an input is named.
+// mmapdb load: every record is there afterwards, whichever thread or process wrote it and whichever was
+// killed; bad records of an input are named.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'

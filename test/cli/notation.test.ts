@@ -1,4 +1,4 @@
-// Keys and values as text: what is printed can be given back, and nothing in it steers a terminal.
+// Keys and values as text: printed text can be given back as input, and nothing in it steers a terminal.
 import { expect } from 'chai'
 import type { Key } from '../../src/encoding/keys.js'
 import { InvalidError } from '../../src/errors.js'
@@ -14,7 +14,7 @@ import {
 } from '../../src/cli/shared/notation.js'
 import { fails, ok, removeScratch, scratchDb } from '../support/cli.js'
 
-/** The key that a person would give back who sees this text. */
+/** The key that a user would give back after seeing this text. */
 const givenBack = (text: string): Key =>
   parseKey(text, /^["[{]|^-?\d+(\.\d+)?([eE][+-]?\d+)?$|^(true|false|null)$/.test(text))
 
@@ -130,7 +130,7 @@ describe('notation of keys and values', () => {
         plain(value) === undefined ? null : JSON.parse(JSON.stringify(plain(value))),
       )
     }
-    // What JSON itself can say stays as it is, whatever its fields are called.
+    // Values that JSON has a notation for stay as they are, whatever their fields are called.
     for (const text of [
       '{"date":"2026-01-01","map":[],"number":"NaN"}',
       '{"a":{"base64":"AAA="}}',

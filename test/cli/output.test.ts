@@ -1,4 +1,4 @@
-// Where results go: a full disk, a reader that has gone, a slow one, and what is not text.
+// Output and arguments: a full disk, a reader that has closed the pipe, a slow one, arguments that are not text.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -81,7 +81,7 @@ describe('output of the command line', function () {
       expect(stderr).to.match(/^mmapdb: Argument \d is not UTF-8 text: [^\n]*\n$/)
     }
     expect(existsSync(db)).to.equal(false)
-    // The character itself is one like any other.
+    // U+FFFD itself is a character like any other.
     expect(await mmapdb(['--db', db, 'put', '\ufffd', '1'])).to.include({ code: 0, stderr: '' })
   })
 })

@@ -1,5 +1,5 @@
-// recover --salvage: what damage leaves readable comes out, what does not is named, and nothing that
-// was never written appears.
+// recover --salvage: everything readable is brought out, everything else is named, and nothing appears that
+// was never written.
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -131,7 +131,7 @@ describe('mmapdb recover --salvage', function () {
     const { report, contents: found } = await salvage(db, 3)
     expect(report).to.deep.include({ complete: false, headerFound: false, mayBeStale: true })
     for (const [key, value] of contents) expect(same(found.get(key), value), String(key)).to.equal(true)
-    // Deleted ones may have come back; with the values they had.
+    // Deleted entries may have come back, with the values that they had.
     for (const [key, value] of found) if (!contents.has(key)) expect(key).to.equal(keyOf((value as { i: number }).i))
   })
 
@@ -168,7 +168,7 @@ describe('mmapdb recover --salvage', function () {
   it('survives a file that is cut short, and one that is rubbish from somewhere on', async () => {
     const { db, contents } = await sample()
     const bytes = readFileSync(join(db, 'data'))
-    // Behind the slots in use lies room that was never used; nothing is lost with that.
+    // After the slots in use there is room that was never used; losing it loses nothing.
     const { map } = await json<{ map: string }>(db, 'slots')
     const cut = Math.floor(map.search(/_*$/) * 0.85) * SLOT_BYTES
     for (const rest of [Buffer.alloc(0), Buffer.alloc(bytes.length - cut, 0xa5)]) {
