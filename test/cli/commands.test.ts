@@ -159,6 +159,7 @@ describe('command line', function () {
     it.close()
     const scan = ['--db', db, 'scan']
     await fails(2, /value of key 'b', in slot \d+, cannot be decoded/, ...scan)
+    expect((await hosted(scan)).stdout, 'what came before it').to.equal('a\t"a"\n')
     const { code, stdout, stderr } = await hosted([...scan, '--skip-bad'])
     expect({ code, stdout }).to.deep.equal({ code: 0, stdout: 'a\t"a"\nc\t"c"\n' })
     expect(stderr).to.match(/^mmapdb: left out: The value of key 'b'.*\nmmapdb: 1 entry left out\n$/)

@@ -73,15 +73,19 @@ give a plain string as it stands, and any other key with --json-key. Control cha
         bad++
         tell(json ? JSON.stringify({ warning: { code, message } }) : `mmapdb: left out: ${printable(message)}`)
       }
-      await using(openToRead(db, encodingOf(options)), async (engine) => {
-        const selection = options.keys ? 'keys' : options.values ? 'values' : 'entries'
-        const items = engine.range(range as Range, selection)
-        for (const item of options.skipBad ? decodable(items, leftOut) : items) {
-          const waiting = lines.write(lineOf(item, selection, json))
-          if (waiting) await waiting
-        }
-      })
-      await lines.flush()
+      try {
+        await using(openToRead(db, encodingOf(options)), async (engine) => {
+          const selection = options.keys ? 'keys' : options.values ? 'values' : 'entries'
+          const items = engine.range(range as Range, selection)
+          for (const item of options.skipBad ? decodable(items, leftOut) : items) {
+            const waiting = lines.write(lineOf(item, selection, json))
+            if (waiting) await waiting
+          }
+        })
+      } finally {
+        // Whatever stopped it: what was read before that is of use.
+        await lines.flush()
+      }
       if (bad > 0) tell(json ? JSON.stringify({ leftOut: bad }) : `mmapdb: ${plural(bad, 'entry')} left out`)
     })
 
