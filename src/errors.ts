@@ -158,6 +158,32 @@ export function foreseen(error: unknown): MmapdbError {
   return new IoError(`mmapdb met an error that it did not foresee (${what}). Please report it.`, { cause: error })
 }
 
+// ---- said in several places ----------------------------------------------------------------------
+
+const RESTORE = 'Restore the database from a backup'
+
+/** Advice at the end of messages. */
+export const advice = {
+  restore: `${RESTORE}.`,
+  restoreOrSalvage: `${RESTORE}, or run "mmapdb recover --salvage OUT" to bring out what is intact.`,
+  openToRead: 'To read a database that exists, open it with { readOnly: true }.',
+} as const
+
+/** For a call on a database that its user has closed. */
+export const databaseClosed = (): ClosedError => new ClosedError('The database is closed.')
+
+/** For an opener that wants the database which another thread of its process has closed meanwhile. */
+export const databaseHasBeenClosed = (path: string, cause?: unknown): ClosedError =>
+  new ClosedError(`The database at ${path} has been closed.`, cause === undefined ? undefined : { cause })
+
+/** For a write to a database that was opened to be read. */
+export const openedReadOnly = (): ReadOnlyError =>
+  new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+
+/** For a database whose directory of the log is gone. */
+export const logMissing = (path: string): CorruptError =>
+  new CorruptError(`The log, ${path}, is missing. ${advice.restore}`, { path })
+
 type ErrorClass = new (message: string) => MmapdbError
 
 /** The class of each code. */

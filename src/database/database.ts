@@ -2,7 +2,7 @@
 // frames (write-queue.ts) and committed by worker threads.
 import { Snapshot } from './snapshot.js'
 import type { Anything, Stored } from './types.js'
-import { ClosedError, foreseen } from '../errors.js'
+import { databaseClosed, foreseen } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import type { BatchOperation } from '../engine/commit/batch.js'
@@ -295,7 +295,7 @@ export class Database<V = Anything> {
   }
 
   #assertOpen(): void {
-    if (this.#closing !== undefined) throw new ClosedError('The database is closed.')
+    if (this.#closing !== undefined) throw databaseClosed()
   }
 
   /** Closing waits for it. */

@@ -1,6 +1,6 @@
 // The log as it lies on disk: its segments, its frames, and where and why it ends. Works on a log that is damaged,
 // and on one that is being appended to.
-import { CorruptError } from '../errors.js'
+import { CorruptError, logMissing } from '../errors.js'
 import type { Key } from '../encoding/keys.js'
 import type { ValueCodec } from '../encoding/values/codec.js'
 import { SLOT_BYTES } from '../engine/format/layout.js'
@@ -28,9 +28,7 @@ export interface OfflineLog {
 export async function withLog<T>(db: string, look: (log: OfflineLog) => Promise<T>): Promise<T> {
   const paths = checkThere(db)
   if (posixStorage.info(paths.wal).kind !== 'directory') {
-    throw new CorruptError(`The log, ${paths.wal}, is missing. Restore the database from a backup.`, {
-      path: paths.wal,
-    })
+    throw logMissing(paths.wal)
   }
   const checkpointLsn = checkpointOf(paths.data)
   const inUse = posixStorage.info(paths.data).kind === 'file' && isInUse(db)

@@ -1,5 +1,6 @@
 // Turns what the system refused into the errors that users see.
 import {
+  advice,
   FullError,
   InvalidError,
   IoError,
@@ -30,12 +31,11 @@ export function typedError(cause: unknown, doing: string): Error {
   switch (cause.code) {
     case 'EACCES':
     case 'EPERM':
-      return new PermissionError(
-        `${what}. Check who owns the database directory and its files. What may be read and not written can be opened with { readOnly: true }.`,
-        { cause },
-      )
+      return new PermissionError(`${what}. Check who owns the database directory and its files. ${advice.openToRead}`, {
+        cause,
+      })
     case 'EROFS':
-      return new ReadOnlyError(`${what}. A database that is there can be opened with { readOnly: true }.`, { cause })
+      return new ReadOnlyError(`${what}. ${advice.openToRead}`, { cause })
     case 'EMFILE':
     case 'ENFILE':
       return new IoError(`${what}. Too many files are open: allow more (ulimit -n), or close some.`, { cause })

@@ -4,7 +4,7 @@
 //     acknowledged; they are dropped.
 //   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
 //     (one is made only when all before it is on disk). Acknowledged data is damaged.
-import { CorruptError } from '../errors.js'
+import { advice, CorruptError } from '../errors.js'
 import { crc32c } from '../encoding/crc32c.js'
 import { FRAME } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
@@ -30,7 +30,7 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
   const rotten = (why: string): CorruptError =>
     new CorruptError(
       `The log is damaged at LSN ${end} (0x${lsnToHex(end)}): ${why}. Acknowledged writes from there on are not ` +
-        'readable. Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+        `readable. ${advice.restoreOrSalvage}`,
       { lsn: end, ...(segment === undefined ? {} : { path: segment.path }) },
     )
   if (segment === undefined) throw rotten('the segment that holds it is missing or its header is damaged')

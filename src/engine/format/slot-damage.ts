@@ -1,5 +1,5 @@
 // What can be wrong with a slot, seen in itself: its CRC, its number, and that all in it lies where it may.
-import { CorruptError } from '../../errors.js'
+import { advice, CorruptError } from '../../errors.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
 import {
@@ -25,10 +25,8 @@ export interface TreeBounds {
   leadsTo(slot: number): boolean
 }
 
-const ADVICE = 'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.'
-
 export const damagedError = (slot: number, why: string): CorruptError =>
-  new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${ADVICE}`, { slotNo: slot })
+  new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${advice.restoreOrSalvage}`, { slotNo: slot })
 
 /** CRC-32C of a slot as it should stand in its first four bytes. */
 function slotCrc(space: SlotSpace, slot: number): number {

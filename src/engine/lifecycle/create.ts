@@ -1,6 +1,6 @@
 // Making an empty database.
 import { join } from 'node:path'
-import { CorruptError } from '../../errors.js'
+import { advice, CorruptError } from '../../errors.js'
 import { DEFAULT_ENCODING, encodingNumber } from '../../encoding/values/codec.js'
 import { guarded, isFullDisk } from '../../storage/errors.js'
 import type { Region, Storage } from '../../storage/storage.js'
@@ -66,7 +66,7 @@ export function refuseFrames(storage: Storage, { wal }: DatabasePaths, segmentBy
     try {
       const reader = new LogReader(log, FIRST_LSN)
       if (log.starts().every((start) => start === FIRST_LSN) && !reader.next(MAX_LSN)) return
-      throw new CorruptError('The data file is empty and its log is not. Restore the database from a backup.')
+      throw new CorruptError(`The data file is empty and its log is not. ${advice.restore}`)
     } finally {
       log.close()
     }

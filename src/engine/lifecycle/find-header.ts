@@ -1,6 +1,6 @@
 // The header that says where the tree of a database is: the newest good one of the four header slots.
 import type { Region, Storage } from '../../storage/storage.js'
-import { CorruptError, NotADatabaseError, VersionError } from '../../errors.js'
+import { advice, CorruptError, NotADatabaseError, VersionError } from '../../errors.js'
 import { FIRST_LSN } from '../../wal/lsn.js'
 import { segmentName } from '../../wal/segment.js'
 import { encodingOf } from '../../encoding/values/codec.js'
@@ -67,10 +67,7 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
   if (header !== undefined) checkFormat(header)
   if (header === undefined && !blank) {
     if (!ours) throw new NotADatabaseError(`${path} is not the data file of a database.`)
-    throw new CorruptError(
-      `All four headers of ${path} are damaged. Restore the database from a backup, or run "mmapdb recover --salvage OUT".`,
-      { slotNo: 0, path },
-    )
+    throw new CorruptError(`All four headers of ${path} are damaged. ${advice.restoreOrSalvage}`, { slotNo: 0, path })
   }
   return { header, damage, blank }
 }

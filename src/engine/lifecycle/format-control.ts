@@ -1,5 +1,5 @@
 // Making `control` anew from a header: what the first opener does before it replays the log.
-import { CorruptError } from '../../errors.js'
+import { advice, CorruptError } from '../../errors.js'
 import type { Damage } from '../format/damage.js'
 import type { Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
@@ -26,7 +26,7 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   if (header.nextSlot > sizeSlots) {
     throw new CorruptError(
       `The data file is cut short: it has ${sizeSlots} slots of the ${header.nextSlot} that its header counts. ` +
-        'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+        advice.restoreOrSalvage,
       { slotNo: sizeSlots },
     )
   }

@@ -2,7 +2,7 @@
 // nobody is led to another database by chdir, by a directory that is renamed, or by a symbolic link that is
 // turned. And what tells the database from any other, for threads that are to open the same one.
 import { dirname } from 'node:path'
-import { ClosedError, NotADatabaseError, NotFoundError, UnsupportedError } from '../../errors.js'
+import { databaseHasBeenClosed, NotADatabaseError, NotFoundError, UnsupportedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { StorageError, type FileIdentity, type HeldDirectory, type Storage } from '../../storage/storage.js'
 
@@ -47,7 +47,7 @@ function joinHome(storage: Storage, path: string, directory: FileIdentity): Held
     return storage.openDirectory(path, directory)
   } catch (error) {
     if (!(error instanceof StorageError) || error.code !== 'ENOENT') throw error
-    throw new ClosedError(`The database at ${path} has been closed.`, { cause: error })
+    throw databaseHasBeenClosed(path, error)
   }
 }
 

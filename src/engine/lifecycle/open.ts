@@ -1,7 +1,7 @@
 // Opening a database on one thread, step by step: its directory and data file with the opener's turn; `control`, of
 // those who have it open or made by the first opener; the header, or an empty database; the parts; recovery, by the
 // first opener; and then others may come. What a step has done is taken back if a later one fails.
-import { ClosedError, NotFoundError } from '../../errors.js'
+import { databaseHasBeenClosed, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
 import { typedError } from '../../storage/errors.js'
 import type { Region, Storage } from '../../storage/storage.js'
@@ -94,7 +94,7 @@ function assertMayBegin(
   { storage, paths, isPrivate }: OpenedFiles,
   { options, expected, patience }: OpenRequest,
 ): void {
-  if (expected?.data !== undefined) throw new ClosedError(`The database at ${options.path} has been closed.`)
+  if (expected?.data !== undefined) throw databaseHasBeenClosed(options.path)
   if (isPrivate) return
   refuseHardLinks(storage, paths.data)
   if (!patience.forRecovery && !isQuickToOpen(storage, paths)) {

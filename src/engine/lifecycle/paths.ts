@@ -1,6 +1,6 @@
 // What a database directory holds, and what may stand in the way of opening one.
 import { basename, join } from 'node:path'
-import { CorruptError, type MmapdbError, NotADatabaseError } from '../../errors.js'
+import { advice, CorruptError, type MmapdbError, NotADatabaseError } from '../../errors.js'
 import type { Storage } from '../../storage/storage.js'
 import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
 import { noDatabase } from './home-directory.js'
@@ -60,7 +60,7 @@ function whyNoneMayBegin(storage: Storage, { directory, data, wal, control }: Da
   if (kind === 'file' || kind === 'other')
     return new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
   if (kind === 'directory' && storage.list(wal).length > 0) {
-    return new CorruptError(`${directory} has a log but no data file. Restore the database from a backup.`, {
+    return new CorruptError(`${directory} has a log but no data file. ${advice.restore}`, {
       path: data,
     })
   }

@@ -1,6 +1,6 @@
 // What the first opener does, whatever happened before: it makes `control` anew from the newest good header, replays
 // the log (recovery.ts), and makes sure before that the header is on disk.
-import { CorruptError } from '../../errors.js'
+import { CorruptError, logMissing } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { isSameFile } from '../../storage/storage.js'
 import { flushed } from '../../wal/flush.js'
@@ -60,9 +60,7 @@ function settleHeader({ storage, dataFile: { path, identity } }: EngineParts, he
 function checkLogBelongs({ storage, log }: EngineParts, { uuid }: Header): void {
   const { directory } = log
   if (storage.info(directory).kind !== 'directory') {
-    throw new CorruptError(`The log, ${directory}, is missing. Restore the database from a backup.`, {
-      path: directory,
-    })
+    throw logMissing(directory)
   }
   for (const start of log.starts()) {
     const segment = log.segment(start)

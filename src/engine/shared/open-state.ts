@@ -1,5 +1,5 @@
 // Whether this thread has the database open, and may write it: what every call asks first.
-import { ClosedError, ReadOnlyError } from '../../errors.js'
+import { databaseClosed, openedReadOnly } from '../../errors.js'
 
 export class OpenState {
   readonly #readOnly: boolean
@@ -19,12 +19,11 @@ export class OpenState {
   }
 
   assertOpen(): void {
-    if (this.#isClosed) throw new ClosedError('The database is closed.')
+    if (this.#isClosed) throw databaseClosed()
   }
 
   assertWritable(): void {
     this.assertOpen()
-    if (this.#readOnly)
-      throw new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+    if (this.#readOnly) throw openedReadOnly()
   }
 }

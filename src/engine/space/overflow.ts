@@ -1,7 +1,7 @@
 // Values too long for their share of a leaf lie in a chain of overflow slots. The leaf's cell holds
 // the first slot, the length and a CRC-32C of the whole value, checked each time it is read: the
 // slots' own CRCs cannot tell a chain that was put together wrongly.
-import { CorruptError } from '../../errors.js'
+import { advice, CorruptError } from '../../errors.js'
 import { memoryFor } from '../../storage/memory.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import type { Allocator } from './allocator.js'
@@ -64,7 +64,7 @@ export function writeOverflow(
 const wrongValue = (pointer: OverflowPointer, why: string): CorruptError =>
   new CorruptError(
     `The value of ${pointer.lengthBytes} bytes that begins in slot ${pointer.first} is damaged: ${why}. ` +
-      'Restore the database from a backup, or run "mmapdb recover --salvage OUT" to bring out what is intact.',
+      advice.restoreOrSalvage,
     { slotNo: pointer.first },
   )
 
