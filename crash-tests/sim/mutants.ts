@@ -50,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     'the end of the log is published before the frame is written',
     'engine/commit/committer.js',
     'log.write(segment, frame, lsn);',
-    'control.append.publish({ ...a, tail: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);',
+    'control.append.publish({ ...a, tailLsn: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);',
   ),
   one('a frame is written without the append lock', 'engine/shared/writer-locks.js', 'takeAppendLock(parts);', ''),
   one(
@@ -206,7 +206,7 @@ export const MUTANTS: readonly Mutant[] = [
     'what a checkpoint reaches counts as loose',
     'engine/space/allocator.js',
     'else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN])',
-    'else if (slotLsn > 0)',
+    'else if (madeAtLsn > 0)',
   ),
   one(
     'a checkpoint does not say that it has begun',
