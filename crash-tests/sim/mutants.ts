@@ -74,8 +74,8 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a flush is believed that went well after another had failed',
     'engine/commit/committer.js',
-    'control.stopOnFailedFlush(() => log.flush(segment));\n        // Had',
-    'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // Had',
+    'control.stopOnFailedFlush(() => log.flush(segment));\n        // If',
+    'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // If',
   ),
   one(
     'what a dead appender left is counted',
@@ -278,7 +278,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   one(
     'slots made since the last checkpoint are not all sealed',
-    'engine/checkpoint/checkpointer.js',
+    'engine/checkpoint/seal-tree.js',
     '> sinceLsn;',
     '> sinceLsn + 2000;',
   ),

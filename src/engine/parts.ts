@@ -4,6 +4,7 @@ import type { ValueCodec } from '../encoding/values/codec.js'
 import type { HeldDirectory, LockTable, Region, Storage } from '../storage/storage.js'
 import type { Log } from '../wal/log.js'
 import type { Checkpointer } from './checkpoint/checkpointer.js'
+import type { Applier } from './commit/apply.js'
 import type { Committer } from './commit/committer.js'
 import type { SlotSpace } from './format/slot-space.js'
 import type { EngineOptions } from './options.js'
@@ -40,6 +41,7 @@ export interface EngineParts {
   readonly values: ValueCodec
   /** The log, and what is done with it. */
   readonly log: Log
+  readonly applier: Applier
   readonly committer: Committer
   readonly checkpointer: Checkpointer
   /** How long to wait for a lock; with `control`, `locks` and `storage`, what taking one needs. */

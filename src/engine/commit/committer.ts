@@ -1,46 +1,48 @@
-// Group commit: how a frame gets into the log, onto the disk, into the tree and before the eyes of
-// readers, with any number of threads and processes doing it at once.
+// Group commit: how a frame gets into the log, onto the disk and into the tree, and becomes visible to readers, with
+// any number of threads and processes committing at once.
 //
 //   append   under the append lock: slots are reserved, the frame is written at the tail, and the
 //            append state moves on.
-//   wait     until the tree includes the frame. Whoever finds the leader lock free leads:
-//   lead     1. flush the log up to the tail          (everybody who appended meanwhile shares it)
+//   wait     until the tree includes the frame. A waiter that finds the leader lock free leads:
+//   lead     1. flush the log up to the tail          (one flush for all that was appended meanwhile)
 //            2. apply the frames to a copy of the tree state
 //            3. publish that state                    (one atomic store)
 //            4. release the lock, pass the turn
 //
-// What a crash leaves:
-//   after the write, before the append state moves   bytes behind the tail that nobody counts; the
-//                                                    next appender writes over them, or recovery
-//                                                    finds a whole frame there and replays it, which
-//                                                    is as good: it was not acknowledged, nor denied
-//   before the flush                                 others: the next leader flushes. The machine:
-//                                                    a torn tail
-//   after the flush, before the publication          others: the next leader applies the frames
-//                                                    anew, from the published state; what the dead
-//                                                    one wrote lies in slots that count as free.
-//                                                    All: recovery replays them
-//   after the publication                            nothing is missing but a wake-up, which nobody
-//                                                    waits for without a limit
+// What a crash leaves, of the process or of the whole machine:
+//   after the write, before the append state moves   bytes after the tail that the append state does
+//                                                    not count. The next appender writes over them,
+//                                                    or recovery finds a whole frame there and
+//                                                    replays it, which is as good: it was neither
+//                                                    acknowledged nor denied
+//   before the flush                                 process: the next leader flushes.
+//                                                    Machine: a torn tail
+//   after the flush, before the publication          process: the next leader applies the frames
+//                                                    again, from the published state; what the dead
+//                                                    leader wrote lies in slots that count as free.
+//                                                    All processes: recovery replays the frames
+//   after the publication                            nothing is missing but a wake-up, and every
+//                                                    waiter has a time limit
 //
 // What else can go wrong:
 //   a flush fails                          it is never tried again (flush.ts): all writes are refused
 //                                          from then on
-//   the log or the tree is found damaged   the same, if it is found twice, the second time with the log
-//                                          opened again, by a process that has lost no page
-//   a lock is not had in time, no room     the leader gives up this group and nothing else: nothing was
-//   to grow, no descriptor, a page lost    published, so it is as if it had never begun; the next leader,
-//   to this process, a failed read, files  here or elsewhere, applies it. This thread lets others lead first
-//   not where this process looks for them  from then on, until it has led again
-//   an exception that nobody foresaw       the same, and this thread neither appends nor leads any more
+//   the log or the tree is damaged         the same, if a process that has lost no page detects it
+//                                          twice, the second time with the log opened again
+//   a lock that cannot be acquired in      the leader gives up this group and nothing else. Nothing was
+//   time, no room to grow, no descriptor,  published, so it is as if the group had never been started:
+//   a page lost to this process, a failed  the next leader, here or elsewhere, applies it. From then on
+//   read, files that are not where this    this thread lets others lead first, until it has led again
+//   process looks for them
+//   an unforeseen exception                the same, and this thread neither appends nor leads any more
 //
 // So what only one process meets (its path, its limits, its descriptors, its lost page, a bug that its
-// memory or its stack brought out) stops that process, and nobody else.
+// memory or its stack brought out) stops that process and no other.
 //
-// What a writer is told: until the append state has moved on, whatever goes wrong means that nothing was
-// written (a frame that was written in part, or that no append state counts, is written over or fails its
-// CRC). From then on the frame is in the log, and until it is seen to be visible, whatever goes wrong,
-// here or to the leader, means that the outcome is unknown: OutcomeUnknownError, with the frame's LSN.
+// What a writer is told: until the append state has moved on, any failure means that nothing was written. (A frame
+// that was written in part, or that no append state counts, is written over or fails its CRC.) From then on the frame
+// is in the log. Until the frame is seen to be visible, any failure, here or of the leader, means that the outcome is
+// unknown: OutcomeUnknownError, with the frame's LSN.
 import { crashPoint } from '../../crash-points.js'
 import {
   CorruptError,
@@ -53,10 +55,11 @@ import {
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { forEachOperation, FRAME, frameStride, OP_DEL, OP_PUT, sealFrame } from '../../wal/frame.js'
+import { FRAME, frameStride, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
+import type { Applier } from './apply.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
@@ -73,17 +76,15 @@ import {
 } from '../shared/writer-locks.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import type { TreeWriter } from '../tree/writer.js'
-import { MAX_KEY_BYTES } from '../../limits.js'
 
-/** Groups that a leader commits before it lets somebody else lead. */
+/** Groups that a leader commits before it lets another thread lead. */
 const MAX_ROUNDS = 4
 
 interface CommitParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
-  readonly writer: TreeWriter
+  readonly applier: Applier
   readonly checker: SlotChecker
   readonly dataFile: DataFile
 }
@@ -96,8 +97,7 @@ export class Committer {
   readonly #work = newState()
   readonly #reader: LogReader
   readonly #segmentWatch: SegmentWatch
-  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
-  /** Set by an exception that nobody foresaw: this thread writes no more. */
+  /** Set by an unforeseen exception: this thread writes no more. */
   #broken: IoError | undefined
   /** The last group that this thread led failed for a reason that others may not have. */
   #givesWay = false
@@ -109,9 +109,9 @@ export class Committer {
   }
 
   /**
-   * Appends a frame; the caller must `wait` for the LSN that comes back, the one after it. Throws
-   * `FullError`, with nothing changed, if applying it might need more slots than can be had. What else it
-   * throws means the same, that nothing was written, but for an `OutcomeUnknownError`.
+   * Appends a frame. The caller must `wait` for the LSN that is returned, the one after the frame. Throws `FullError`,
+   * with nothing changed, if applying the frame might need more slots than are available. Any other error means the
+   * same, that nothing was written, except an `OutcomeUnknownError`.
    */
   append(frame: Buffer): Lsn {
     this.#parts.control.refuseIfFailed()
@@ -159,14 +159,14 @@ export class Committer {
 
   /**
    * See log.ts for the order. `this.#fields` names the new segment afterwards. If there is no room for it, the data
-   * file, which had `fileSlots`, has not been made longer for the frame either.
+   * file, which had `fileSlots`, is not left longer for the frame either.
    */
   #switchSegment(frameBytes: number, fileSlots: number): void {
     const { control, log } = this.#parts
     const a = this.#fields
     const tail = a.tailLsn as Lsn
-    // An empty segment that is too short for this frame is made anew; its header may be torn. And one that has
-    // been moved (reuseSegment) has no name of its own until somebody has been here.
+    // An empty segment that is too short for this frame is created again; its header may be torn. And a segment
+    // that has been moved (reuseSegment) has no name of its own until an appender has been here.
     if (a.segmentStartLsn !== tail && control.durableLsn < tail) this.#flushLog(a.segmentStartLsn as Lsn, a.segmentSalt)
     a.segmentLimitLsn = tail
     control.append.publish(a)
@@ -191,7 +191,7 @@ export class Committer {
     this.#fields.segmentLimitLsn = segment.header.limitLsn
   }
 
-  /** Makes the data file as short as it was, unless somebody leads meanwhile: the leader may have taken new slots. */
+  /** Makes the data file as short as it was, unless a thread leads meanwhile: it may have taken new slots. */
   #giveBackSlots(fileSlots: number): void {
     const { control, locks, space } = this.#parts
     if (control.fileSlots <= fileSlots || !locks.tryLock(LOCK.LEADER, 'exclusive')) return
@@ -206,8 +206,8 @@ export class Committer {
   }
 
   /**
-   * For a full disk: moves the segment in which the log ends to its end, so that there is room for frames again.
-   * False if a part of it is still needed, because it is newer than the newest checkpoint.
+   * For a full disk: moves the last segment of the log to the log's end, so that there is room for frames again.
+   * False if a part of the segment is still needed, because it is newer than the newest checkpoint.
    */
   reuseSegment(): boolean {
     const { control, log } = this.#parts
@@ -218,7 +218,7 @@ export class Committer {
         a.segmentStartLsn === a.tailLsn
       )
         return false
-      // Whoever appends after a crash in between goes on where this leaves off.
+      // After a crash in between, the next appender goes on where this leaves off.
       a.segmentLimitLsn = a.tailLsn
       control.append.publish(a)
       this.#goOnIn(log.moveSegment(a.segmentStartLsn as Lsn, a.tailLsn as Lsn))
@@ -229,9 +229,9 @@ export class Committer {
   }
 
   /**
-   * Makes sure that `needed` more slots can be had when this frame is applied, on top of those
-   * promised to frames that are not applied yet. Frames that put anything leave some to those that only
-   * delete (slot-budget.ts). The append lock is held.
+   * Makes sure that `needed` more slots will be available when this frame is applied, besides the slots promised to
+   * frames that are not applied yet. Frames that put anything leave some slots to frames that only delete
+   * (slot-budget.ts). The append lock is held.
    */
   #reserve(needed: number, state: StateFields, reservedSlots: number, puts: boolean): void {
     const { control, space } = this.#parts
@@ -242,23 +242,23 @@ export class Committer {
   }
 
   /**
-   * Returns once the frame in [lsn, end) is on disk and visible. Throws `OutcomeUnknownError` whatever goes
-   * wrong: the frame is in the log, and the next leader or opener may find it there.
+   * Returns when the frame in [lsn, end) is on disk and visible. Any failure throws `OutcomeUnknownError`: the frame
+   * is in the log, and the next leader or opener may find it there.
    */
   wait(lsn: Lsn, end: Lsn): void {
     try {
       this.catchUp(end)
     } catch (error) {
       const typed = typedError(error, 'Committing a write')
-      // What went wrong here may have gone well elsewhere meanwhile.
+      // What failed here may have succeeded elsewhere meanwhile.
       if (typed instanceof MmapdbError && this.#parts.control.visibleLsn() >= end) return
       throw outcomeUnknown(typed, lsn)
     }
   }
 
   /**
-   * Returns once the tree includes the log up to `end`, leading if nobody else does. Throws the reason if
-   * writes have been stopped or a group could not be applied, and `LockedError` after the time limit.
+   * Returns when the tree includes the log up to `end`; leads if no other thread does. Throws the reason if writes
+   * have been stopped or a group could not be applied, and `LockedError` after the time limit.
    */
   catchUp(end: Lsn): void {
     const { control, locks, storage, timeoutMs } = this.#parts
@@ -270,7 +270,7 @@ export class Committer {
       control.refuseIfFailed()
       if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
         try {
-          // While this thread leads, those it serves append anew: it goes on for a few rounds, since
+          // While this thread leads, the writers that it serves append again: it goes on for a few rounds, since
           // handing over costs more than a flush.
           for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passLeaderTurn()
         } finally {
@@ -283,7 +283,7 @@ export class Committer {
       patience ??= new Patience(storage, timeoutMs)
       if (patience.isOver()) {
         throw new LockedError(
-          `What is in the log was not made visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
+          `What is in the log did not become visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
         )
       }
       control.awaitLeaderTurn(turn, LOOK_AGAIN_MS)
@@ -291,7 +291,7 @@ export class Committer {
   }
 
   /**
-   * Flushes, applies and publishes everything appended so far; false if there was nothing to do. The
+   * Flushes, applies and publishes everything appended so far. False if there was nothing to do. The
    * leader lock is held.
    */
   lead(): boolean {
@@ -300,7 +300,7 @@ export class Committer {
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE_LSN]! as Lsn
     if (target.tailLsn <= from) return false
-    // Somebody may have failed between this thread's look and its taking the lock.
+    // Another leader may have failed between this thread's look and its acquiring the lock.
     control.refuseIfFailed()
     try {
       checker.assertWhole()
@@ -312,7 +312,7 @@ export class Committer {
       this.#applyTwice(state, from, target.tailLsn as Lsn)
       state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
-      // What was stored in a page that has been lost meanwhile is not in the file.
+      // If this process has lost a page meanwhile, what it stored there is not in the file.
       checker.assertWhole()
       crashPoint('before-publish')
       control.publishState(state)
@@ -324,7 +324,7 @@ export class Committer {
     }
   }
 
-  /** What a group's failure means for others (see above). */
+  /** Decides what a group's failure means for others (see the head of this file). */
   #groupFailed(cause: Error, from: Lsn): Error {
     const { control, checker } = this.#parts
     if (control.failure() !== undefined) return cause
@@ -343,9 +343,9 @@ export class Committer {
   }
 
   /**
-   * After a group found less room than had been promised (a reader that stood still while it took its
-   * pin holds slots back that counted as free): corrects the count, the tree being what it was, so
-   * that from now on writes are refused before they are in the log.
+   * For a group that found less room than had been promised. (A reader that was stopped while it acquired its pin
+   * holds back slots that counted as free.) Corrects the count and leaves the tree as it was, so that from now on
+   * writes are refused before they are in the log.
    */
   #recount(): void {
     const { control, allocator } = this.#parts
@@ -354,14 +354,14 @@ export class Committer {
     try {
       allocator.finish()
     } catch (error) {
-      // No room for the count either: it stays as it was, and so does what it costs.
+      // There is no room for the count either: it stays as it was, and so does its cost.
       if (typedError(error, '') instanceof FullError) return
       throw error
     }
     control.publishState(state)
   }
 
-  /** The same for somebody who does not lead. True if more can be had than before. */
+  /** The same for a thread that does not lead. True if more slots are available than before. */
   recount(): boolean {
     const { control } = this.#parts
     return underLeaderLock(this.#parts, () => {
@@ -371,12 +371,12 @@ export class Committer {
     })
   }
 
-  /** Returns once the tree includes all that has been appended up to now. */
+  /** Returns when the tree includes all that has been appended up to now. */
   waitForAll(): void {
     this.catchUp(this.#parts.control.append.read(newAppendFields()).tailLsn as Lsn)
   }
 
-  /** Typed errors as they are. Of any other it is not known what it has left in this thread's memory. */
+  /** Returns typed errors as they are. Any other may have left this thread's memory in any state. */
   #foreseen(error: Error): MmapdbError {
     if (error instanceof MmapdbError) return error
     this.#broken = new IoError(
@@ -387,7 +387,7 @@ export class Committer {
     return foreseen(error)
   }
 
-  /** False once an exception that nobody foresaw has ended this thread's writing. */
+  /** False after an unforeseen exception has ended this thread's writing. */
   get isFit(): boolean {
     return this.#broken === undefined
   }
@@ -399,60 +399,20 @@ export class Committer {
   }
 
   /**
-   * Applies a group; if that meets damage, once more from the start, with the log opened again: what this
-   * thread had read of it may be old, and damage stops everybody.
+   * Applies a group. If that meets damage, applies it a second time from the start, with the log opened again: what
+   * this thread had read of it may be old, and damage stops all writers.
    */
   #applyTwice(state: StateFields, from: Lsn, end: Lsn): void {
-    const { control, checker, log } = this.#parts
+    const { control, checker, log, applier } = this.#parts
     try {
-      this.apply(state, this.#reader, end)
+      applier.apply(state, this.#reader, end)
     } catch (error) {
       if (!(error instanceof CorruptError)) throw error
       checker.assertWhole()
       log.close()
       this.#reader.restart(from)
-      this.apply(control.readState(state), this.#reader, end)
+      applier.apply(control.readState(state), this.#reader, end)
     }
-  }
-
-  /**
-   * Applies the frames from the reader's position up to `end` to `state`, in order. Decides nothing
-   * that the log and the tree do not decide: a replay comes out the same.
-   */
-  apply(state: StateFields, reader: LogReader, end: Lsn): void {
-    const { allocator, writer } = this.#parts
-    allocator.begin(state, end)
-    writer.begin(state, end)
-    let operations = 0
-    while (reader.next(end)) {
-      const lsn = reader.lsn
-      forEachOperation(
-        reader.bytes,
-        reader.at,
-        reader.lengthBytes,
-        (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-          const key = this.#key
-          for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
-          if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
-          else if (kind === OP_DEL) writer.del(key, keyLength)
-          operations++
-        },
-      )
-      state[STATE.FRAMES]!++
-      crashPoint('mid-apply')
-    }
-    if (reader.position !== end) {
-      throw new CorruptError(
-        `The log is damaged at LSN ${reader.position}: a frame that had been appended is not there.`,
-        {
-          lsn: reader.position,
-        },
-      )
-    }
-    allocator.finish()
-    state[STATE.OPERATIONS]! += operations
-    state[STATE.GROUPS]!++
-    state[STATE.VISIBLE_LSN] = end
   }
 
   #flushLog(segmentStart: Lsn, salt: number): void {
@@ -460,7 +420,7 @@ export class Committer {
     const segment = log.segment(segmentStart, salt)
     if (segment === undefined) throw segmentGone(log, segmentStart)
     control.stopOnFailedFlush(() => log.flush(segment))
-    // Had somebody else's failed while this one was under way, then what that gave up counts as flushed here.
+    // If another thread's or process's flush failed while this one ran, the pages it gave up count as flushed here.
     control.refuseIfFailed()
   }
 }
@@ -477,5 +437,5 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
 const logUsedUp = (tail: number): FullError =>
   new FullError(
     `The log has used up its positions: it ends at LSN ${tail} of ${USERS_LSN_LIMIT}. Reading goes on; to write again, copy ` +
-      'all entries into a new database (with scan and load, or recover --salvage), whose log starts anew.',
+      'all entries into a new database (with scan and load, or recover --salvage), whose log starts from the beginning.',
   )

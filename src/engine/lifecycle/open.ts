@@ -7,6 +7,7 @@ import { typedError } from '../../storage/errors.js'
 import type { Region, Storage } from '../../storage/storage.js'
 import { Log } from '../../wal/log.js'
 import { Checkpointer } from '../checkpoint/checkpointer.js'
+import { Applier } from '../commit/apply.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
 import type { EngineOptions } from '../options.js'
@@ -150,7 +151,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions
     (slots) => growUnderLock(shared, space, slots),
     options.maxHeldBytes,
   )
-  const writer = new TreeWriter(space, allocator, checker)
+  const applier = new Applier(allocator, new TreeWriter(space, allocator, checker))
   const common = { ...shared, log, space, allocator, checker, dataFile }
   return {
     ...common,
@@ -164,7 +165,8 @@ function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions
     sharedPins,
     reader,
     values,
-    committer: new Committer({ ...common, writer }),
+    applier,
+    committer: new Committer({ ...common, applier }),
     checkpointer: new Checkpointer({ ...common, createdMs, encodingNo }),
     isPrivate,
     isOnlooker,

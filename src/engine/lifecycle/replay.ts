@@ -7,7 +7,7 @@ import { FRAME, forEachOperation } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { NO_LIMIT, type Lsn } from '../../wal/lsn.js'
-import type { Committer } from '../commit/committer.js'
+import type { Applier } from '../commit/apply.js'
 import type { Header } from '../format/header.js'
 import { SLOT, SLOT_BYTES } from '../format/layout.js'
 import type { SlotSpace } from '../format/slot-space.js'
@@ -23,7 +23,7 @@ export interface ReplayParts {
   readonly control: Control
   readonly space: SlotSpace
   readonly log: Log
-  readonly committer: Committer
+  readonly applier: Applier
   readonly reader: TreeReader
   /** What `control` says by now. */
   readonly header: Header
@@ -49,7 +49,7 @@ interface Group {
 }
 
 /** Replays the log from the header's LSN as far as good frames go. */
-export function replay({ control, space, log, committer, reader, header }: ReplayParts): Replayed {
+export function replay({ control, space, log, applier, reader, header }: ReplayParts): Replayed {
   const scan = new LogReader(log, header.lsn)
   const frames = new LogReader(log, header.lsn)
   const state = control.readState(newState())
@@ -64,7 +64,7 @@ export function replay({ control, space, log, committer, reader, header }: Repla
     // Before the replay itself writes there.
     slotsPartiallyWritten ??= countUnsealed(space, header)
     try {
-      committer.apply(state, frames, group.endLsn)
+      applier.apply(state, frames, group.endLsn)
     } catch (error) {
       if (!(error instanceof FullError) || group.frames === 1) throw error
       // Smaller groups need fewer slots at a time: what one frees the next may use. Nothing was published.
