@@ -253,7 +253,7 @@ describe('command line', function () {
         '--db',
         file,
       )
-      await fails(2, /does not exist; create it first/, 'put', 'k', 'v', '--db', join(file, '..', 'no', 'db'))
+      await fails(2, /does not exist\. Create it first/, 'put', 'k', 'v', '--db', join(file, '..', 'no', 'db'))
     })
 
     it('is called by its name, whichever command meets it', async () => {

@@ -3,10 +3,10 @@
 // them stays as it is. The tree needs no pin: none of its slots can be reused before the checkpoint ends.
 //
 // A bitmap in `control` records which slots were made since the last checkpoint. The allocator sets a slot's bit
-// whenever it hands the slot out, and the end of the checkpoint clears the bits of the slots that were sealed here. A
-// sealed slot cannot be handed out again in between, since the checkpoint reaches it. A process that dies may leave too
-// many bits set, and each of these costs a look at the slot's LSN. Without the bitmap, a checkpoint after a few writes
-// all over the place would have to look at every child of every branch that changed: at the whole file.
+// whenever it hands the slot out, and the end of the checkpoint clears the bits of the slots that were sealed here.
+// A sealed slot cannot be handed out again in between, since the checkpoint reaches it. A process that dies may
+// leave too many bits set, and each of these costs a look at the slot's LSN. Without the bitmap, a checkpoint after
+// a few writes all over the place would have to look at every child of every branch that changed: at the whole file.
 import { slotLsn, sealSlot } from '../format/slot-damage.js'
 import { typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
@@ -22,8 +22,8 @@ interface SealParts {
 }
 
 /**
- * Seals the slots that the tree of `state` reaches and that are newer than `sinceLsn`, the LSN of the last checkpoint.
- * Returns them. A slot that is no newer has nothing newer below it.
+ * Seals the slots that the tree of `state` reaches and that are newer than `sinceLsn`, the LSN of the last
+ * checkpoint. Returns them. A slot that is no newer has nothing newer below it.
  */
 export function sealTree({ space, checker, control }: SealParts, state: StateFields, sinceLsn: number): SlotNo[] {
   const { readAhead } = space

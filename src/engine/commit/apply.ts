@@ -1,5 +1,5 @@
-// Applying frames of the log to the tree: what a leader does with a group, and recovery with all of the log. It decides
-// nothing that the log and the tree do not decide, so a replay has the same result.
+// Applying frames of the log to the tree: what a leader does with a group, and recovery with all of the log. It
+// decides nothing that the log and the tree do not decide, so a replay has the same result.
 import { crashPoint } from '../../crash-points.js'
 import { CorruptError } from '../../errors.js'
 import { MAX_KEY_BYTES } from '../../limits.js'

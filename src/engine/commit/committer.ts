@@ -109,9 +109,9 @@ export class Committer {
   }
 
   /**
-   * Appends a frame. The caller must `wait` for the LSN that is returned, the one after the frame. Throws `FullError`,
-   * with nothing changed, if applying the frame might need more slots than are available. Any other error means the
-   * same, that nothing was written, except an `OutcomeUnknownError`.
+   * Appends a frame. The caller must `wait` for the LSN that is returned, the one after the frame. Throws
+   * `FullError`, with nothing changed, if applying the frame might need more slots than are available. Any other
+   * error means the same, that nothing was written, except an `OutcomeUnknownError`.
    */
   append(frame: Buffer): Lsn {
     this.#parts.control.refuseIfFailed()

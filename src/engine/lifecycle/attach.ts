@@ -1,4 +1,4 @@
-// How an opener comes to share `control` with those who have the database open, or finds that it is the first.
+// How an opener joins the `control` of the threads that have the database open, or finds that it is the first opener.
 import { LockedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { isSameFile, type LockTable, type Region } from '../../storage/storage.js'
@@ -10,15 +10,17 @@ import type { Cleanup } from './cleanup.js'
 import { controlGone, joinControl, newControl, privateControl, sizeOfControl } from './control-file.js'
 import type { OpenedFiles } from './open-files.js'
 
-/** Takes part in the attached lock. True if nobody else has the database open: then this is the first opener. */
+/**
+ * Acquires a share of the attached lock. True if the database is open nowhere else: then this is the first opener.
+ */
 export function isFirstOpener({ locks, isPrivate, isOnlooker }: OpenedFiles): boolean {
   if (isPrivate || (!isOnlooker && locks.tryLock(LOCK.ATTACHED, 'exclusive'))) return true
   if (locks.tryLock(LOCK.ATTACHED, 'shared')) return false
-  throw new LockedError('The database is being opened or closed by somebody who does not let go; try again.')
+  throw new LockedError('Another thread or process is opening or closing the database, and keeps its lock. Try again.')
 }
 
 /**
- * The `control` of those who have the database open. Undefined if they ended this moment: then this is the first
+ * The `control` of the threads that have the database open. Undefined if they have just ended: then this is the first
  * opener.
  */
 export function joinOthers(
@@ -32,17 +34,17 @@ export function joinOthers(
   return undefined
 }
 
-/** False also of a `control` that cannot be read: the reason follows when it is joined. */
+/** False also for a `control` that cannot be read: joining it will tell the reason. */
 function isOfThisLife(region: Region, locks: LockTable): boolean {
   const control = new Control(region)
   return control.isForeign || (control.isOpened && isLive(locks, control.life))
 }
 
-/** Takes part in the life of the database that others have open, if this `control` is theirs. */
+/** Joins the life of the database that others have open, if this `control` is theirs. */
 export function joinTheirLife(control: Control, controlRegion: Region, { paths, locks }: OpenedFiles): void {
   if (control.isForeign) {
     throw new LockedError(
-      'The database is open in a process that runs another version of mmapdb; use the same everywhere.',
+      'The database is open in a process that runs another version of mmapdb. Use the same version everywhere.',
     )
   }
   const isTheirs =
@@ -51,7 +53,7 @@ export function joinTheirLife(control: Control, controlRegion: Region, { paths, 
   joinLife(locks, control.life)
 }
 
-/** A fresh `control` for the first opener. */
+/** A new `control` for the first opener. */
 export function beginControl({ storage, paths, locks, region, isPrivate }: OpenedFiles, header: Header): Region {
   const dataBytes = region.sizeBytes()
   if (isPrivate) return guarded('Making memory', () => privateControl(storage, dataBytes))

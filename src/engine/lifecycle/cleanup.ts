@@ -1,9 +1,9 @@
-// What an operation of several steps takes back, in reverse order, if one of its steps fails.
+// Takes back the steps of an operation, in reverse order, if a later step fails.
 
 export class Cleanup {
   readonly #steps: (() => void)[] = []
 
-  /** Has `undo` run if a later step fails. */
+  /** Makes `undo` run if a later step fails. */
   defer(undo: () => void): void {
     this.#steps.push(undo)
   }

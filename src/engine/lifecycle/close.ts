@@ -1,7 +1,7 @@
-// Letting go of a database. The last to do so, of all threads and processes, makes a checkpoint and cuts the data file
-// back to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached
-// lock, so nobody comes meanwhile. A crash at any step leaves what recovery replays: nothing is cut before the
-// checkpoint that does without it is on disk.
+// Closing a database. The last closer, of all threads and processes, makes a checkpoint and cuts the data file back
+// to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached lock,
+// so no opener gets in meanwhile. A crash at any step leaves what recovery can replay: nothing is cut before the
+// checkpoint that no longer needs it is on disk.
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { guarded, typedError } from '../../storage/errors.js'
@@ -22,12 +22,12 @@ import { Compactor } from '../tree/compaction.js'
 import { databasePaths } from './paths.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
 
-/** Passes over the tree that a clean close makes at the most to bring it to the front of the file. */
+/** A clean close makes at most this many passes over the tree to bring it to the front of the file. */
 const TRIM_PASSES = 3
 
 /**
- * Gives everything back. `finish`: do what the last closer does, if this is the last. Throws what it meets; closed
- * all the same.
+ * Releases everything. `finish`: do what the last closer does, if this is the last. May throw; the database is closed
+ * here all the same.
  */
 export function closeParts(parts: EngineParts, finish: boolean): void {
   const { openState, pins, log, controlRegion, dataRegion, dataFile, home } = parts
@@ -48,8 +48,9 @@ export function closeParts(parts: EngineParts, finish: boolean): void {
 const mayFinish = ({ isPrivate, options }: EngineParts): boolean => !isPrivate && !options.readOnly
 
 /**
- * Closes if that takes next to no time: others have the database open, or nothing was written since the last
- * checkpoint. False, with nothing done, if there is more to do, or another thread or process opens or closes it now.
+ * Closes if that takes hardly any time: others have the database open, or nothing was written since the last
+ * checkpoint. False, with nothing done, if there is more to do, or if another thread or process is opening or closing
+ * the database.
  */
 export function closePartsIfQuick(parts: EngineParts): boolean {
   const { openState, locks } = parts
@@ -73,11 +74,11 @@ function hasMuchToFinish(parts: EngineParts): boolean {
 
 function finishIfLast(parts: EngineParts): void {
   const { locks, control, log, checker, committer, options } = parts
-  // One closer after the other, so that the last of several at once knows that it is the last.
+  // One closer after the other, so that of several at once the last knows that it is the last.
   if (!locks.lock(LOCK.OPEN, 'exclusive', options.timeoutMs)) return
   if (!locks.tryLock(LOCK.ATTACHED, 'exclusive')) return
   const failure = control.failure()
-  // Others may be at work on what has taken the files' place; and a page that was lost says nothing true.
+  // Others may be at work on files that have taken the place of these; and nothing in a lost page is true.
   if (!control.isOpened || !checker.isWhole || !committer.isFit || !isDataInPlace(parts)) return
   if (failure !== undefined || !isSegmentInPlace(log, control.append.read(newAppendFields()))) {
     if (failure === undefined || failure.code === 'ERR_MMAPDB_CORRUPT') save(parts)
@@ -86,7 +87,7 @@ function finishIfLast(parts: EngineParts): void {
   try {
     leaveNothingToDo(parts)
   } catch (error) {
-    // Nothing is lost without it: the next opener replays the log.
+    // Nothing is lost by leaving it out: the next opener replays the log.
     if (!(typedError(error, '') instanceof FullError)) throw error
   }
 }
@@ -104,23 +105,24 @@ function isDataInPlace(parts: EngineParts): boolean {
 function leaveNothingToDo(parts: EngineParts): void {
   const { locks, control, log, space, checker, committer, checkpointer } = parts
   committer.catchUp(tailOf(parts))
-  // Readers in their own memory may be at what would be cut off or moved (lock-pins.ts). No other comes to it now.
+  // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
+  // come now.
   const isHeld = anyLockPin(locks)
   let report = checkpointer.run({ wait: true, cutTail: !isHeld })
   const state = control.readState(newState())
   checker.assertWhole()
-  // The first pass leaves its free list where the last free slots are, and that is far behind.
+  // The first pass leaves its free list in the last free slots, which are far back in the file.
   for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthCompacting(state, report?.nextSlot); pass++)
     report = trim(parts) ?? report
   log.restartAt(tailOf(parts))
   crashPoint('before-truncate')
   checker.assertWhole()
   if (!isHeld) cutDataFile(space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
-  // Nobody trusts it any more: the next opener makes it anew.
+  // It is not valid any more: the next opener makes a new one.
   if (!control.isInMemory) parts.controlRegion.truncate(0)
 }
 
-/** Moves the tree to the front of the file. An empty frame gives the change an LSN of its own. */
+/** Moves the tree to the front of the file. An empty frame gives this change an LSN of its own. */
 function trim(parts: EngineParts): CheckpointReport | undefined {
   const { control, space, checker, allocator, committer, checkpointer } = parts
   committer.catchUp(appendMakingRoom(parts, new FrameBuilder().frame()))
@@ -135,9 +137,9 @@ function trim(parts: EngineParts): CheckpointReport | undefined {
 }
 
 /**
- * Writes were refused because the log is damaged or gone. The tree has all that was acknowledged: a
- * checkpoint saves it, and if the segment that the next opener would look for is gone, an empty one
- * takes its place. A crash before it is there leaves the damage that there was.
+ * For a log that is damaged or gone, so that writes were refused. The tree has all that was acknowledged: a
+ * checkpoint saves it. If the segment that the next opener would look for is gone, an empty one takes its place. A
+ * crash before that leaves the damage that there was.
  */
 function save(parts: EngineParts): void {
   const { control, log, checkpointer } = parts
@@ -148,7 +150,7 @@ function save(parts: EngineParts): void {
   log.createSegment(control.visibleLsn() as Lsn, 0)
 }
 
-/** Makes a directory for the log if that has been removed, too. */
+/** Creates the directory of the log again if it has been removed, too. */
 function replaceLogDirectory({ storage, options }: EngineParts): void {
   const { directory, wal } = databasePaths(options.path)
   if (storage.info(wal).kind !== 'missing') return

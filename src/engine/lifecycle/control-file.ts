@@ -1,7 +1,7 @@
 // Where `control` lies: in a file of that name, or, if the disk has no room for it, in the memory of the process
-// that came first. Then its threads share it as they would the file, and other processes are told to stay out.
-// How they know: everybody who has it open in memory holds a lock byte that says so. The life (life.ts) tells this
-// memory from what an earlier one has left in the process.
+// that opened the database first. The threads of that process then share it as they would share the file, and other
+// processes are refused. They know by a lock byte, which every thread holds that has `control` open in memory. The
+// life (life.ts) tells this memory from what an earlier life has left in the process.
 import { CorruptError, FullError } from '../../errors.js'
 import { isFullDisk, typedError } from '../../storage/errors.js'
 import { StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'
@@ -14,10 +14,10 @@ import { isLive } from '../shared/life.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { ringBytes } from '../space/rings.js'
 
-/** Windows of `control` in memory: the same for all threads, however long the data file is by then. */
+/** Size of the windows of `control` in memory: the same for all threads, however long the data file is by then. */
 const MEMORY_WINDOW_BYTES = 2 ** 30
 
-/** `control` is in the memory of another process. */
+/** For a `control` that is in the memory of another process. */
 class ElsewhereError extends FullError {
   constructor(path: string) {
     super(
@@ -28,7 +28,7 @@ class ElsewhereError extends FullError {
 }
 
 /**
- * Bytes of `control` to begin with: where growing it in small steps met a full disk, slots would be lost (rings.ts).
+ * The size that `control` begins with: if growing it in small steps met a full disk, slots would be lost (rings.ts).
  */
 export function sizeOfControl(header: Header, dataBytes: number): number {
   const slots = Math.min(header.nextSlot, dataBytes / SLOT_BYTES)
@@ -36,9 +36,9 @@ export function sizeOfControl(header: Header, dataBytes: number): number {
 }
 
 /**
- * A fresh `control` of `sizeBytes`. The first opener begins with a file of its own: should somebody run on with the
- * old one (their data file was replaced, or else this would not be the first opener), nothing changes beneath
- * them. Where there is no room for it, it leaves no file, and lies in memory.
+ * A new `control` of `sizeBytes`. The first opener makes a file of its own. Threads that still use the old one (their
+ * data file was replaced, or this would not be the first opener) see nothing change under them. If there is no room,
+ * no file is left, and `control` lies in memory.
  */
 export function newControl(
   storage: Storage,
@@ -78,7 +78,7 @@ function inMemory(storage: Storage, { data }: DatabasePaths, locks: LockTable, s
 
 const MEMORY = { mode: 'process', reserveBytes: CONTROL_RESERVE_BYTES, windowBytes: MEMORY_WINDOW_BYTES } as const
 
-/** A `control` that nobody shares, to look at a database from outside. */
+/** A `control` that is not shared, for looking at a database from outside. */
 export const privateControl = (storage: Storage, dataBytes: number): Region =>
   storage.openRegion('', {
     mode: 'anonymous',
@@ -86,7 +86,7 @@ export const privateControl = (storage: Storage, dataBytes: number): Region =>
     windowBytes: controlWindowBytes(dataBytes),
   })
 
-/** The `control` of those who have the database open already. `readOnly`: it is mapped to be read. */
+/** The `control` of the threads that have the database open already. `readOnly`: map it for reading only. */
 export function joinControl(
   storage: Storage,
   paths: DatabasePaths,
@@ -108,7 +108,7 @@ export function joinControl(
       })
     }
     const region = storage.openRegion(data, MEMORY)
-    // What an earlier life has left in this process is not it.
+    // An earlier life may have left another one in this process.
     if (isLive(locks, new Control(region).life) && locks.tryLock(LOCK.IN_MEMORY, 'shared')) return region
     region.close()
     throw new ElsewhereError(directory)
@@ -120,7 +120,7 @@ export function joinControl(
 
 export const controlGone = (path: string): CorruptError =>
   new CorruptError(
-    `${path} was removed or damaged while the database is open elsewhere. Close it everywhere, then open it again; ` +
+    `${path} was removed or damaged while the database was open elsewhere. Close it everywhere, then open it again: ` +
       'nothing is lost.',
     { path },
   )

@@ -1,4 +1,4 @@
-// Making an empty database.
+// Creating an empty database.
 import { join } from 'node:path'
 import { advice, CorruptError } from '../../errors.js'
 import { DEFAULT_ENCODING, encodingNumber } from '../../encoding/values/codec.js'
@@ -17,9 +17,9 @@ import { INITIAL_SLOTS } from '../space/growth.js'
 import type { DatabasePaths } from './paths.js'
 
 /**
- * Makes an empty database: the log's directory and first segment, and then the headers, which make
- * it count: so the names of all that they stand for are flushed first. A crash before the last
- * flush leaves blank or torn headers and a log without frames: the next opener begins anew.
+ * Creates an empty database: first the log's directory and first segment, then the headers. The headers make it a
+ * database, so the names of all that they refer to are flushed first. A crash before the last flush leaves blank or
+ * torn headers and a log without frames: the next opener starts again.
  */
 export function createDatabase(
   storage: Storage,
@@ -44,7 +44,7 @@ export function createDatabase(
     try {
       region.grow(INITIAL_SLOTS * SLOT_BYTES)
     } catch (error) {
-      // What this began it takes away: a creation that was cut short takes no room.
+      // Take away what was made so far: a creation that was cut short must take no room.
       if (isFullDisk(error)) {
         region.truncate(0)
         storage.unlink(join(wal, segmentName(FIRST_LSN)))
@@ -58,7 +58,9 @@ export function createDatabase(
   })
 }
 
-/** Where there is no header, frames in the log say that there was one. Throws `CorruptError` then. */
+/**
+ * For a database without a header: throws `CorruptError` if the log has frames, which means that there was a header.
+ */
 export function refuseFrames(storage: Storage, { wal }: DatabasePaths, segmentBytes: number): void {
   guarded('Looking at the log', () => {
     if (storage.info(wal).kind !== 'directory') return

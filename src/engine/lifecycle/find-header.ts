@@ -1,4 +1,4 @@
-// The header that says where the tree of a database is: the newest good one of the four header slots.
+// Finding the header, which says where the tree of a database is: the newest good one of the four header slots.
 import type { Region, Storage } from '../../storage/storage.js'
 import { advice, CorruptError, NotADatabaseError, VersionError } from '../../errors.js'
 import { FIRST_LSN } from '../../wal/lsn.js'
@@ -27,8 +27,8 @@ function checkFormat({ version, encodingNo }: Header): void {
   }
   if (version < FORMAT_VERSION) {
     throw new VersionError(
-      `The database was written in format ${version} by an older version of mmapdb; this one reads format ${FORMAT_VERSION}. ` +
-        'Print it with that version (mmapdb scan --json), and load that into a new database with this one.',
+      `The database was written in format ${version} by an older version of mmapdb; this version reads format ${FORMAT_VERSION}. ` +
+        'Write its entries out with the old version (mmapdb scan --json), and load them into a new database with this one.',
     )
   }
   if (encodingOf(encodingNo) === undefined) {
@@ -42,15 +42,17 @@ export interface HeaderSearch {
   readonly header: Header | undefined
   /** What is wrong with each header slot that is not good. */
   readonly damage: readonly Damage[]
-  /** True if nothing was ever written there: a database whose creation was cut short. */
+  /** True if nothing was ever written to the header slots: the creation of the database was cut short. */
   readonly blank: boolean
 }
 
-/** A checkpoint whose maker died after writing a header may have been made again under the same number. */
+/** If a process died after writing a header, a later checkpoint may have the same number. */
 const isNewer = (a: Header, b: Header): boolean =>
   a.checkpointNumber > b.checkpointNumber || (a.checkpointNumber === b.checkpointNumber && a.lsn > b.lsn)
 
-/** Looks at all four header slots and takes the newest good one. `read`: as much of a slot as there is. */
+/**
+ * Looks at all four header slots and returns the newest good header. `read`: returns as much of a slot as there is.
+ */
 export function findHeader(read: (slotNo: number) => Buffer, path: string): HeaderSearch {
   let header: Header | undefined
   let blank = true
@@ -72,7 +74,7 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
   return { header, damage, blank }
 }
 
-/** The same of a data file that is mapped. A database that was left in the middle of its first headers has none. */
+/** The same for a data file that is mapped. If the first headers were written only in part, there is no header. */
 export function findHeaderIn(region: Region, storage: Storage, paths: DatabasePaths): HeaderSearch {
   const read = slotReader(region)
   try {
@@ -94,8 +96,8 @@ function slotReader(region: Region): (slotNo: number) => Buffer {
 }
 
 /**
- * True of a database that its maker, or the power, left in the middle of writing its first headers: all
- * else was on disk before, and nothing but parts of these has ever been written to the data file.
+ * True for a database whose creator died, or lost power, while writing its first headers. All else was on disk
+ * before, and nothing but parts of these headers has ever been written to the data file.
  */
 function isUnborn(region: Region, storage: Storage, { wal }: DatabasePaths, read: (slotNo: number) => Buffer): boolean {
   const slots = region.sizeBytes() / SLOT_BYTES

@@ -1,4 +1,4 @@
-// Making `control` anew from a header: what the first opener does before it replays the log.
+// Making a new `control` from a header: what the first opener does before it replays the log.
 import { advice, CorruptError } from '../../errors.js'
 import type { Damage } from '../format/damage.js'
 import type { Header } from '../format/header.js'
@@ -18,8 +18,8 @@ interface FormatParts {
 }
 
 /**
- * Makes `control` say what `header` says. Returns what is wrong with the free list, if it had to be derived from the
- * tree.
+ * Fills `control` from `header`. If the free list had to be derived from the tree, returns what is wrong with it on
+ * disk.
  */
 export function formatControl({ control, space, allocator, checker }: FormatParts, header: Header): Damage | undefined {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
@@ -52,31 +52,33 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   let damage: Damage | undefined
   try {
     free = readFreeList(space, checker, header)
-    // The log may need all of them: frames were let in for which there was room then.
+    // The log may need all free slots: its frames were accepted when there was room for them.
     if (lostSlots(header, free) > 0) free = findLost(space, control, checker, header) ?? free
     state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     damage = { slotNo: error.site.slotNo ?? header.freeListHead, why: error.message }
-    // What the damaged chain took counts as free itself. Nothing that is free now is reached by the
-    // header, so a crash before the next checkpoint leaves what was found here: it is derived again.
+    // The slots of the damaged list count as free, too. The header reaches no slot that is free now, so a crash
+    // before the next checkpoint leaves what was found here, and it is derived again.
     free = deriveFreeList(space, checker, header)
-    // Whoever reads what this has walked through looks at more than it did.
+    // Deriving looked at less of each slot than a reader does: readers must verify these slots again.
     control.setAllUnverified()
     state[STATE.FREE_LIST_HEAD] = 0
     state[STATE.FREE_LIST_SLOTS] = 0
   }
-  // Nobody verifies what is free, and nothing in the tree may lead there.
+  // No reader verifies free slots, and nothing in the tree may lead to one.
   for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
   allocator.begin(state, header.lsn)
-  // Readers that replayed the log in their own memory may still be at the tree of an older header.
+  // Readers that replayed the log in their own memory may still read the tree of an older header.
   allocator.replaceWaiting(free, allocator.hasReaders ? header.lsn : 0)
   allocator.finish()
   control.publishState(state)
   return damage
 }
 
-/** What a full disk had no room to list is free all the same; undefined if a damaged tree does not let that be seen. */
+/**
+ * Free slots that are not in the list because the disk was full. Undefined if a damaged tree hides which they are.
+ */
 function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
   try {
     return deriveFreeList(

@@ -1,14 +1,14 @@
-// The directory of a database, held open: everything in it is reached through its descriptor, so that
-// nobody is led to another database by chdir, by a directory that is renamed, or by a symbolic link that is
-// turned. And what tells the database from any other, for threads that are to open the same one.
+// The directory of a database, held open. Everything in it is reached through its descriptor, so that chdir, a
+// renamed directory or a changed symbolic link leads no thread to another database. And what identifies the
+// database, for threads that are to open the same one.
 import { dirname } from 'node:path'
 import { databaseHasBeenClosed, NotADatabaseError, NotFoundError, UnsupportedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { StorageError, type FileIdentity, type HeldDirectory, type Storage } from '../../storage/storage.js'
 
 /**
- * The database that a thread is to find. `directory` must be held by somebody in this process. With `data`
- * the database is open there already: it is not created, recovered or taken over.
+ * The database that a thread is to find. Another thread of this process must hold `directory`. With `data`, the
+ * database is open there already: it is not created, recovered or taken over.
  */
 export interface ExpectedDatabase {
   readonly directory: FileIdentity
@@ -21,7 +21,7 @@ interface HomeOptions {
   readonly allowNetworkFileSystem: boolean
 }
 
-/** Holds the directory of a database, making it if need be. Throws if it cannot be that of a database. */
+/** Holds the directory of a database open, and creates it if needed. Throws if it cannot be that of a database. */
 export function openHome(storage: Storage, options: HomeOptions, expected?: ExpectedDatabase): HeldDirectory {
   const { path } = options
   if (expected !== undefined) return joinHome(storage, path, expected.directory)
@@ -57,7 +57,7 @@ function existingAncestor(storage: Storage, path: string): string {
   return ancestor
 }
 
-/** `on`: a directory that is on the file system which `path` is on, or will be. */
+/** `on`: a directory on the file system that `path` is on, or will be on. */
 function refuseNetwork(storage: Storage, path: string, on: string): void {
   const fs = storage.fileSystem(on)
   if (!fs.networked) return
@@ -76,7 +76,7 @@ function makeHome(storage: Storage, path: string): void {
     } catch (error) {
       if (!(error instanceof StorageError) || error.code !== 'EEXIST' || storage.info(path).kind !== 'missing')
         throw error
-      throw new NotFoundError(`${path} is a symbolic link to something that does not exist; create that first.`, {
+      throw new NotFoundError(`${path} is a symbolic link to something that does not exist. Create that first.`, {
         cause: error,
       })
     }
@@ -89,21 +89,21 @@ function notADirectory(storage: Storage, parent: string): Error {
     const { kind } = storage.info(path)
     if (kind === 'directory') break
     if (kind !== 'missing')
-      return new NotADatabaseError(`${path} is a file, so nothing can lie below it. Give another path.`)
+      return new NotADatabaseError(`${path} is a file, so nothing can be inside it. Give another path.`)
   }
-  return new NotFoundError(`${parent} does not exist; create it first.`)
+  return new NotFoundError(`${parent} does not exist. Create it first.`)
 }
 
 /**
- * Returns once the name of the directory is on disk, also if it was there before: whoever made it may have
- * died before flushing it.
+ * Returns when the name of the directory is on disk. It is flushed even if the directory was there before: its
+ * creator may have died before flushing it.
  */
 export function flushHome(storage: Storage, path: string): void {
   guarded('Creating the database directory', () => {
     try {
       storage.flushDirectory(dirname(path))
     } catch (error) {
-      // A user's own directory may lie in one that the user must not list.
+      // A user's own directory may be inside one that the user may not list.
       if (!(error instanceof StorageError) || error.code !== 'EACCES') throw error
     }
   })

@@ -1,4 +1,4 @@
-// Opening the data file, so that mapping, locks and identity are those of one file, whatever takes its place meanwhile.
+// Opening the data file. Mapping, locks and identity are all of one file, whatever file takes its place meanwhile.
 import { dirname } from 'node:path'
 import { LockedError, UnsupportedError } from '../../errors.js'
 import {
@@ -13,7 +13,7 @@ import {
 import { DataFile, displaced } from '../shared/data-file.js'
 import { noDatabase } from './home-directory.js'
 
-/** Openings that may find that the file is being replaced, until one gives up. */
+/** An opener gives up when it has found this many times that the file is being replaced. */
 const MAX_TRIES = 5
 
 interface DataFileRequest {
@@ -21,17 +21,17 @@ interface DataFileRequest {
   readonly region: RegionOptions
   /** The file that it must be. */
   readonly expected: FileIdentity | undefined
-  /** Takes the opener's turn, by the locks of the file; throws if it could not be had. */
+  /** Takes the opener's turn, by the locks of the file; throws if that is not possible. */
   readonly takeTurn: (locks: LockTable) => void
 }
 
-/** Opens the data file and takes the opener's turn. What fails leaves nothing open and no lock held. */
+/** Opens the data file and takes the opener's turn. A failure leaves nothing open and no lock held. */
 export function openDataFile(storage: Storage, request: DataFileRequest): DataFile {
   for (let tries = 1; ; tries++) {
     const file = tryToOpen(storage, request, tries === 1)
     if (file !== undefined) return file
     if (tries === MAX_TRIES)
-      throw new LockedError(`${request.path} is being replaced again and again; try again later.`)
+      throw new LockedError(`${request.path} is being replaced again and again. Try again later.`)
   }
 }
 
@@ -52,7 +52,7 @@ function tryToOpen(
     if (!isSameFile(locks.identity(), identity)) return undefined
     takeTurn(locks)
     const opened = new DataFile(storage, path, region, locks)
-    // Its turn may have been long in coming.
+    // The wait for the turn may have been long.
     if (!opened.isInPlace()) return undefined
     return (file = opened)
   } catch (error) {
@@ -67,8 +67,8 @@ function tryToOpen(
 }
 
 /**
- * Throws if the file has another name: what is written by one of them changes what the other stands for, without its
- * log.
+ * Throws if the file has another name. Writing through one name would change the database that the other name belongs
+ * to, without its log.
  */
 export function refuseHardLinks(storage: Storage, path: string): void {
   const { links } = storage.info(path)

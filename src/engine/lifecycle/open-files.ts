@@ -1,4 +1,4 @@
-// The directory and the data file of a database, opened, with the opener's turn taken.
+// Opening the directory and the data file of a database, and taking the opener's turn.
 import { LockedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import {
@@ -19,7 +19,7 @@ import { NotNowError, type Patience } from './not-now.js'
 import { openDataFile } from './open-data-file.js'
 import { checkPath, databasePaths, mayWriteAll, type DatabasePaths } from './paths.js'
 
-/** What a database is opened for: whatever its options and this user's rights allow, or less. */
+/** What a database is opened for: all that its options and this user's rights allow, or less. */
 type Purpose = 'as it may be' | 'reading' | 'inspecting'
 
 export interface OpenRequest {
@@ -37,7 +37,7 @@ export interface OpenedFiles {
   readonly storage: Storage
   readonly dataFile: DataFile
   readonly locks: LockTable
-  /** The data file as it is mapped; in memory of this process's own if `isPrivate`. */
+  /** The data file as it is mapped; in this process's own memory if `isPrivate`. */
   readonly region: Region
   /** The files are not to be written. */
   readonly onlyReads: boolean
@@ -47,7 +47,7 @@ export interface OpenedFiles {
 
 type MappingOptions = Pick<RegionOptions, 'reserveBytes' | 'windowBytes' | 'readAheadBytes'>
 
-/** Opens them, creating what is missing if the options say so. Throws with nothing changed. */
+/** Opens the files, and creates what is missing if the options say so. If it throws, nothing has changed. */
 export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup): OpenedFiles {
   const { options, purpose, patience, expected } = request
   const paths = databasePaths(options.path)
@@ -76,7 +76,7 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
   const { locks } = dataFile
   const isInUse = onlyReads && locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
   if (purpose === 'inspecting' && isInUse)
-    throw new LockedError('The database is open elsewhere; it can be inspected once it is closed everywhere.')
+    throw new LockedError('The database is open elsewhere. It can be inspected when it is closed everywhere.')
   const isPrivate = onlyReads && !isInUse
   const region = isPrivate ? openPrivately(storage, dataFile, mapping) : dataFile.region
   cleanup.defer(() => region.close())
@@ -93,12 +93,12 @@ function takeTurn(locks: LockTable, mode: LockMode, waitMs: number, { path, time
   throw waitMs === 0 ? new NotNowError('others', message) : new LockedError(message)
 }
 
-/** The file that has been opened, in memory of this process's own once something is stored in it. */
+/** Maps the file again, so that what is stored in it stays in this process's own memory. */
 function openPrivately(storage: Storage, { path, identity }: DataFile, mapping: MappingOptions): Region {
   return guarded('Opening the data file', () => {
     const region = storage.openRegion(path, { ...mapping, mode: 'private' })
     if (isSameFile(region.identity(), identity)) return region
     region.close()
-    throw new LockedError(`${path} is being replaced; try again later.`)
+    throw new LockedError(`${path} is being replaced. Try again later.`)
   })
 }

@@ -1,6 +1,6 @@
-// Opening a database on one thread, step by step: its directory and data file with the opener's turn; `control`, of
-// those who have it open or made by the first opener; the header, or an empty database; the parts; recovery, by the
-// first opener; and then others may come. What a step has done is taken back if a later one fails.
+// Opening a database on one thread, step by step: its directory and data file, with the opener's turn; `control`,
+// which the first opener makes and later openers join; the header, or an empty database; the parts; recovery, by the
+// first opener. Then other openers may come. What a step has done is taken back if a later step fails.
 import { databaseHasBeenClosed, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
 import { typedError } from '../../storage/errors.js'
@@ -39,9 +39,9 @@ import type { RecoveryReport } from './recovery.js'
 
 interface Opened {
   readonly parts: EngineParts
-  /** What came of recovery, if this was the first opener. */
+  /** What recovery did, if this was the first opener. */
   readonly recovery: RecoveryReport | undefined
-  /** For point reads; undefined if there is none free, and where there can be none. */
+  /** For point reads; undefined if no pin is free, and for onlookers, which can have none. */
   readonly pin: Pin | undefined
 }
 
@@ -51,7 +51,7 @@ interface Attached {
   readonly search: HeaderSearch
 }
 
-/** Opens a database. Throws a typed error; nothing on disk has been changed then. */
+/** Opens a database. Throws a typed error; then nothing on disk has been changed. */
 export function openParts(world: Storage, request: OpenRequest): Opened {
   const cleanup = new Cleanup()
   try {
@@ -60,7 +60,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
     const { isFirst, search } = attached
     const header = search.header!
     const parts = assemble(files, attached, request.options, cleanup)
-    // From here on whoever opens it leaves alone what the header reaches (lock-pins.ts).
+    // From here on later openers leave alone what this header reaches (lock-pins.ts).
     if (files.isPrivate) parts.lockPins.hold(header.lsn, 'firm')
     const recovery = isFirst ? recoverDatabase(parts, header, search.damage) : undefined
     if (isFirst && !files.isPrivate) beginLife(parts)
@@ -72,7 +72,10 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
   }
 }
 
-/** Shares the `control` of those who have the database open, or makes one as the first opener; and finds the header. */
+/**
+ * Joins the `control` of the threads that have the database open, or makes one as the first opener; finds the
+ * header.
+ */
 function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Attached {
   const { options } = request
   const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
@@ -90,7 +93,7 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
   return { isFirst: false, controlRegion: others, search }
 }
 
-/** Throws if what the first opener would do is more than it is asked for. */
+/** Throws if the first opener would have to do more than it is asked for. */
 function assertMayBegin(
   { storage, paths, isPrivate }: OpenedFiles,
   { options, expected, patience }: OpenRequest,
@@ -103,7 +106,7 @@ function assertMayBegin(
   }
 }
 
-/** What the headers say; the first opener makes an empty database of a file without any. */
+/** Finds the header. If there is none, the first opener creates an empty database. */
 function headerOrNew(
   { storage, paths, region, isPrivate }: OpenedFiles,
   options: EngineOptions,
@@ -114,14 +117,14 @@ function headerOrNew(
   refuseFrames(storage, paths, options.segmentBytes)
   if (isPrivate || !options.createIfMissing || !isFirst) {
     throw new NotFoundError(
-      `There is no database at ${options.path} yet: its creation was cut short before it held anything. Write to it to create it.`,
+      `There is no database at ${options.path} yet: its creation was cut short before it held anything. Open it for writing to create it.`,
     )
   }
   createDatabase(storage, paths, region, options)
   return findHeaderIn(region, storage, paths)
 }
 
-/** Everything that works on the files, each part given those that it needs. */
+/** Makes all that works on the files; each part is given the parts that it needs. */
 function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions, cleanup: Cleanup): EngineParts {
   const { storage, paths, locks, dataFile, region, isPrivate, isOnlooker } = files
   const { uuid, encodingNo, createdMs } = attached.search.header!
@@ -173,7 +176,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions
   }
 }
 
-/** Lets others come: the database is recovered, and `control` says so. */
+/** Lets other openers in: the database is recovered, and `control` now says so. */
 function beginLife({ storage, control, controlRegion, locks }: EngineParts): void {
   control.identity = controlRegion.identity()
   control.life = drawLife(storage)

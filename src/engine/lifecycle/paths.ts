@@ -1,4 +1,4 @@
-// What a database directory holds, and what may stand in the way of opening one.
+// What a database directory holds, and what may prevent opening one.
 import { basename, join } from 'node:path'
 import { advice, CorruptError, type MmapdbError, NotADatabaseError } from '../../errors.js'
 import type { Storage } from '../../storage/storage.js'
@@ -19,14 +19,14 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   control: join(directory, 'control'),
 })
 
-/** What may lie there before there is a data file: `wal.new` is left by a creation that was cut short. */
+/** What may be there before there is a data file. A creation that was cut short leaves `wal.new`. */
 const OURS = new Set(['wal', 'wal.new', 'control'])
 
-/** Whether this user may do all that having a database open, or recovering it, takes. */
+/** True if this user has the rights to have the database open for writing, and to recover it. */
 export const mayWriteAll = (storage: Storage, { directory, data, wal, control }: DatabasePaths): boolean =>
   [directory, data, wal, control].every((path) => storage.info(path).kind === 'missing' || storage.mayWrite(path))
 
-/** Throws if what lies in the directory cannot be a database, or is none and may not become one. */
+/** Throws if the directory holds something that cannot be a database, or none and none may be created. */
 export function checkPath(
   storage: Storage,
   paths: DatabasePaths,
@@ -36,22 +36,27 @@ export function checkPath(
   const { kind } = storage.info(data)
   if (kind === 'file') return 'exists'
   if (kind !== 'missing') throw new NotADatabaseError(`${directory} is not a database: "data" in it is not a file.`)
-  const why = whyNoneMayBegin(storage, paths) ?? (options.createIfMissing ? undefined : noDatabase(directory))
+  const why = reasonNotToCreate(storage, paths) ?? (options.createIfMissing ? undefined : noDatabase(directory))
   if (why === undefined) return 'missing'
-  // Nobody holds a lock here: what was found may be what another process has created since "data" was looked for.
+  // No lock is held here: another process may have created what was found, after the look for "data".
   if (storage.info(data).kind === 'file') return 'exists'
   throw why
 }
 
-/** What speaks against creating a database in a directory that has no data file. */
-function whyNoneMayBegin(storage: Storage, { directory, data, wal, control }: DatabasePaths): MmapdbError | undefined {
+/** Why no database may be created in a directory that has no data file; undefined if one may. */
+function reasonNotToCreate(
+  storage: Storage,
+  { directory, data, wal, control }: DatabasePaths,
+): MmapdbError | undefined {
   const names = storage.list(directory)
-  // Whoever created what it leads to would do so in a place of somebody else's choice.
+  // Creating what a dangling link leads to would create it in a place that its author chose.
   const link = [data, wal, control]
     .map((path) => basename(path))
     .find((name) => names.includes(name) && storage.info(join(directory, name)).kind === 'missing')
   if (link !== undefined)
-    return new NotADatabaseError(`${directory} is not a database: "${link}" in it is a link that leads nowhere.`)
+    return new NotADatabaseError(
+      `${directory} is not a database: "${link}" in it is a link to something that does not exist.`,
+    )
   const others = names.filter((name) => !OURS.has(name))
   if (others.length > 0) {
     return new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)

@@ -1,5 +1,5 @@
-// What the first opener does, whatever happened before: it makes `control` anew from the newest good header, replays
-// the log (recovery.ts), and makes sure before that the header is on disk.
+// What the first opener does, whatever happened before: it makes a new `control` from the newest good header, makes
+// sure that this header is on disk, and replays the log (recovery.ts).
 import { CorruptError, logMissing } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { isSameFile } from '../../storage/storage.js'
@@ -15,7 +15,7 @@ import { formatControl } from './format-control.js'
 import { recover, type RecoveryReport } from './recovery.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
 
-/** Recovers a database that nobody else has open. `headerDamage`: what is wrong with its header slots. */
+/** Recovers a database that is open nowhere else. `headerDamage`: what is wrong with its header slots. */
 export function recoverDatabase(parts: EngineParts, header: Header, headerDamage: readonly Damage[]): RecoveryReport {
   return guarded('Recovering the database', () => {
     const { options, space, checker, checkpointer, isPrivate, storage } = parts
@@ -33,16 +33,16 @@ export function recoverDatabase(parts: EngineParts, header: Header, headerDamage
       checkpoint: isPrivate ? undefined : () => checkpointer.run({ wait: true }),
       monotonicMs: () => storage.monotonicMs(),
     })
-    if (freeListDamage !== undefined && !report.needed && !options.readOnly) checkpointAnew(parts)
+    if (freeListDamage !== undefined && !report.needed && !options.readOnly) checkpointUnchanged(parts)
     return report
   })
 }
 
 /**
- * Makes sure that the header recovery goes by is on disk, in both its slots: what the checkpoint
- * before it reached is written over from here on. Whoever wrote it may have died before flushing it;
- * or its flush failed, and the kernel shows a page that it has given up and will not write again.
- * So it is written anew, to be the same, and flushed with all else that a dead writer left dirty.
+ * Makes sure that the header which recovery starts from is on disk, in both its slots: from here on recovery writes
+ * over what the checkpoint before it reached. The process that wrote this header may have died before flushing it;
+ * or its flush failed, and the kernel shows a page that it has given up and will not write again. So the same header
+ * is written again, and flushed with all else that a dead writer left dirty.
  */
 function settleHeader({ storage, dataFile: { path, identity } }: EngineParts, header: Header): void {
   const file = storage.openFile(path, 'write')
@@ -66,15 +66,15 @@ function checkLogBelongs({ storage, log }: EngineParts, { uuid }: Header): void 
     const segment = log.segment(start)
     if (segment === undefined || segment.header.uuid.equals(uuid)) continue
     throw new CorruptError(
-      `The log does not belong to the data file: ${segment.path} is of another database. ` +
+      `The log does not belong to the data file: ${segment.path} is part of another database. ` +
         'Put the wal directory and the data file of the same database together.',
       { path: segment.path },
     )
   }
 }
 
-/** A checkpoint where nothing has been written since the last one: an empty frame gives it an LSN of its own. */
-function checkpointAnew(parts: EngineParts): void {
+/** Makes a checkpoint although nothing was written since the last one: an empty frame gives it an LSN of its own. */
+function checkpointUnchanged(parts: EngineParts): void {
   parts.committer.catchUp(appendMakingRoom(parts, new FrameBuilder().frame()))
   parts.checkpointer.run({ wait: true })
 }

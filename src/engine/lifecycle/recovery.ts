@@ -1,12 +1,12 @@
-// What the first opener does, whatever happened before: take the newest good header, make `control`
-// anew from it, replay the log from the header's LSN, and bring the result to disk by a checkpoint.
-// There is no other recovery path.
+// What the first opener does, whatever happened before: take the newest good header, make a new `control` from it,
+// replay the log from the header's LSN, and bring the result to disk by a checkpoint. There is no other way to
+// recover.
 //
-// Nothing of it writes over what the header reaches until the checkpoint at its end is on disk. So
-// a process killed while recovering, at any point and as often as one likes, leaves what it found.
+// Recovery never writes over what the header reaches, until the checkpoint at its end is on disk. So a process that
+// is killed while it recovers, at any point and any number of times, leaves what it found.
 //
-// A torn tail is overwritten with zeros, so that a frame in it which happens to be whole can never be
-// taken for part of the log once other frames lead up to it. Torn zeros are a torn tail again.
+// A torn tail is overwritten with zeros. Otherwise a frame in it that happens to be whole could be taken for part of
+// the log when other frames lead up to it. Torn zeros are a torn tail again.
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { classifyEnd, isUnfinished } from '../../wal/log-end.js'
 import { LogReader } from '../../wal/log-reader.js'
@@ -21,21 +21,23 @@ import { replay, type ReplayParts } from './replay.js'
 export interface RecoveryReport {
   /** False if the database had been closed cleanly: then there was nothing to do. */
   readonly needed: boolean
-  /** The checkpoint that replay began from. */
+  /** The checkpoint that the replay started from. */
   readonly checkpointNumber: number
   readonly fromLsn: Lsn
   readonly toLsn: Lsn
   readonly framesReplayed: number
   readonly operationsReplayed: number
-  /** Bytes of frames at the end of the log that were begun and never acknowledged; dropped. */
+  /** Bytes of frames at the end of the log that were started and never acknowledged; they are dropped. */
   readonly tornTailBytes: number
-  /** Slots that an interrupted writer had begun or left unsealed; their contents were made again. */
+  /** Slots that an interrupted writer had started or left unsealed; their contents were made again. */
   readonly slotsPartiallyWritten: number
   /** Slots written by the replay. */
   readonly slotsRebuilt: number
-  /** Header slots that were damaged and have been replaced by the checkpoint. */
+  /** Header slots that were damaged; the checkpoint has replaced them. */
   readonly headersDamaged: number
-  /** Why the free list could not be read, if it was made again from the tree; by the next checkpoint on disk, too. */
+  /**
+   * Why the free list could not be read, if it was made again from the tree. The next checkpoint repairs it on disk.
+   */
   readonly freeListDamage: Damage | undefined
   readonly durationMs: number
 }
@@ -43,14 +45,17 @@ export interface RecoveryReport {
 interface RecoveryParts extends ReplayParts {
   readonly headersDamaged: number
   readonly freeListDamage: Damage | undefined
-  /** This opener will not write; what it finds is repaired all the same. */
+  /** This opener will not write. What it finds is repaired all the same. */
   readonly readOnly: boolean
   /** Makes a checkpoint; undefined in a database that must not be written. */
   readonly checkpoint: (() => CheckpointReport | undefined) | undefined
   readonly monotonicMs: () => number
 }
 
-/** Replays the log. `control` says what the header says, which is on disk; nobody else has the database open. */
+/**
+ * Replays the log. `control` says what the header says, the header is on disk, and the database is open nowhere
+ * else.
+ */
 export function recover(parts: RecoveryParts): RecoveryReport {
   const { control, log, header, checkpoint } = parts
   const startedMs = parts.monotonicMs()
@@ -92,7 +97,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   }
 }
 
-/** True of an empty segment that was being made anew, for a frame that did not fit into it, when its maker died. */
+/** True for an empty segment whose process died while making it again, for a frame that did not fit into it. */
 function isSegmentUnfinished(log: Log, from: Lsn): boolean {
   const reader = new LogReader(log, from)
   return !reader.next(NO_LIMIT) && reader.segment === undefined && isUnfinished(log, from)

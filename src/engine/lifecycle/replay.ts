@@ -1,6 +1,6 @@
-// Applying the log to the tree of a header, group by group. Each group is read twice: first to find how far good frames
-// go, and that all in them is well-formed, then to apply them as one. So what is malformed stops the replay with
-// nothing of its group changed.
+// Applying the log to the tree of a header, group by group. Each group is read twice: first to find how far good
+// frames go and to check that all in them is well-formed, then to apply them as one. So a malformed frame stops the
+// replay with nothing of its group changed.
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { FRAME, forEachOperation } from '../../wal/frame.js'
@@ -14,9 +14,9 @@ import type { SlotSpace } from '../format/slot-space.js'
 import { newState, type Control } from '../shared/control.js'
 import type { TreeReader } from '../tree/reader.js'
 
-/** Log applied as one group; more needs more free slots at a time. */
+/** Length of log that is applied as one group; a longer group needs more free slots at a time. */
 const GROUP_BYTES = 8 * 1024 * 1024
-/** The scan for remains of an interrupted writer stops after this many slots that were never used. */
+/** The scan for what an interrupted writer left stops after this many slots that were never used. */
 const UNUSED_RUN = 1024
 
 export interface ReplayParts {
@@ -25,7 +25,7 @@ export interface ReplayParts {
   readonly log: Log
   readonly applier: Applier
   readonly reader: TreeReader
-  /** What `control` says by now. */
+  /** `control` has been filled from it. */
   readonly header: Header
 }
 
@@ -36,7 +36,7 @@ interface Replayed {
   readonly operations: number
   /** Slots that an interrupted writer left unsealed. */
   readonly slotsPartiallyWritten: number
-  /** The segment that the log ends in; undefined if there is none. */
+  /** The segment that the log ends in; undefined if it is missing. */
   readonly segment: OpenSegment | undefined
 }
 
@@ -44,11 +44,11 @@ interface Group {
   readonly endLsn: Lsn
   readonly frames: number
   readonly operations: number
-  /** Keys that it changes, if it pays to read ahead. */
+  /** Keys that the group changes, if it pays to read ahead. */
   readonly keys: readonly Buffer[]
 }
 
-/** Replays the log from the header's LSN as far as good frames go. */
+/** Replays the log from the header's LSN, as far as good frames go. */
 export function replay({ control, space, log, applier, reader, header }: ReplayParts): Replayed {
   const scan = new LogReader(log, header.lsn)
   const frames = new LogReader(log, header.lsn)
@@ -67,7 +67,7 @@ export function replay({ control, space, log, applier, reader, header }: ReplayP
       applier.apply(state, frames, group.endLsn)
     } catch (error) {
       if (!(error instanceof FullError) || group.frames === 1) throw error
-      // Smaller groups need fewer slots at a time: what one frees the next may use. Nothing was published.
+      // Smaller groups need fewer slots at a time: the next group may use what one has freed. Nothing was published.
       mostFrames = Math.floor(group.frames / 2)
       control.readState(state)
       scan.restart(endLsn)
@@ -101,8 +101,8 @@ function nextGroup(scan: LogReader, startLsn: Lsn, mostFrames: number, readsAhea
 }
 
 /**
- * Slots behind the last checkpoint's end that somebody has written to and no checkpoint has sealed:
- * what the interrupted life left of slots that are now made again from the log.
+ * Slots after the last checkpoint's end that were written to and that no checkpoint has sealed: what the interrupted
+ * life left of slots that are now made again from the log.
  */
 function countUnsealed(space: SlotSpace, header: Header): number {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)

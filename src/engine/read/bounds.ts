@@ -1,36 +1,36 @@
-// Which keys a range takes in, as its user says it and as bytes.
+// Which keys a range includes, as its user gives it and as bytes.
 import { InvalidError, MmapdbError } from '../../errors.js'
 import { quoted, reason } from '../../describe.js'
 import { encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
 
 /** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
 export interface Range {
-  /** From this key on. */
+  /** From this key on, included. */
   gte?: Key
-  /** From behind this key on. */
+  /** After this key. */
   gt?: Key
-  /** Up to and with this key. */
+  /** Up to this key, included. */
   lte?: Key
-  /** Up to, and without, this key. */
+  /** Before this key. */
   lt?: Key
   /**
-   * An array: only arrays that begin with its elements. A string (or Uint8Array): only strings that begin with it,
-   * and arrays whose first element is such a string, which lie among them: `'a'` covers `'ab'` and
-   * `['ab', 1]`. May be combined with the bounds.
+   * If an array: only arrays that begin with its elements. If a string (or Uint8Array): only strings that begin with
+   * it, and arrays whose first element is such a string, since these sort among them: `'a'` covers `'ab'` and
+   * `['ab', 1]`. Can be combined with the bounds.
    */
   prefix?: Key
-  /** From the last to the first. */
+  /** From the last key to the first. */
   reverse?: boolean
-  /** At most this many. */
+  /** At most this many entries. */
   limit?: number
 }
 
 const KNOWN = new Set(['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'])
 
-/** A range as bytes; `undefined` is no bound. */
+/** A range as bytes; `undefined` means no bound. */
 export interface Bounds {
   readonly from: Buffer | undefined
-  /** The first key is behind `from`, not at it. */
+  /** The range begins after `from`, not at it. */
   readonly fromAfter: boolean
   readonly to: Buffer | undefined
   readonly toInclusive: boolean
@@ -44,8 +44,8 @@ const encoded = (key: Key): Buffer => {
 }
 
 /**
- * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each once, and
- * nothing of the engine's is half done then.
+ * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each getter once, and
+ * nothing of the engine is half done meanwhile.
  */
 export function boundsOf(range: Range = {}): Bounds {
   const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
@@ -58,7 +58,7 @@ export function boundsOf(range: Range = {}): Bounds {
     Number.isNaN(limit) ||
     (Number.isFinite(limit) && !Number.isInteger(limit))
   ) {
-    throw new InvalidError(`limit must be a whole number from 0, not ${quoted(limit)}.`)
+    throw new InvalidError(`limit must be a whole number, 0 or more, not ${quoted(limit)}.`)
   }
   if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
 
@@ -80,17 +80,18 @@ export function boundsOf(range: Range = {}): Bounds {
   return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
 }
 
-/** Each field of a range, read once. */
+/** Reads each field of a range once. */
 function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefined } {
   if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')
   try {
     for (const name of Object.keys(range)) {
-      if (!KNOWN.has(name)) throw new InvalidError(`A range has no "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+      if (!KNOWN.has(name))
+        throw new InvalidError(`A range has no field "${name}". It may have: ${[...KNOWN].join(', ')}.`)
     }
     const { gte, gt, lte, lt, prefix, reverse, limit } = range
     return { gte, gt, lte, lt, prefix, reverse, limit }
   } catch (cause) {
     if (cause instanceof MmapdbError) throw cause
-    throw new InvalidError(`This range cannot be read: ${reason(cause)}`, { cause })
+    throw new InvalidError(`The range cannot be read: ${reason(cause)}`, { cause })
   }
 }

@@ -1,5 +1,5 @@
-// Reads that last: snapshots, ranges and counts. Each holds the newest tree by a pin that it shares with the others
-// of its thread (shared-pins.ts).
+// Reads that last: snapshots, ranges and counts. Each holds the tree that is newest when it starts, by a pin that it
+// shares with the others of its thread (shared-pins.ts).
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { ExpiredError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
@@ -35,7 +35,7 @@ export class PinnedReads {
     return this.rangeWithin(boundsOf(range), selection)
   }
 
-  /** `range`, once its bounds are encoded. */
+  /** The same as `range`, with bounds that are encoded already. */
   rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
     this.#assertOpen()
     const share = this.#hold()
@@ -49,7 +49,10 @@ export class PinnedReads {
     return this.countWithin(boundsOf(range))
   }
 
-  /** `count`, once its bounds are encoded. Begins anew if its pin is ended, unless that has taken `timeoutMs`. */
+  /**
+   * The same as `count`, with bounds that are encoded already. If its pin is ended it starts again, unless
+   * `timeoutMs` have passed.
+   */
   countWithin(bounds: Bounds): number {
     this.#assertOpen()
     const { storage, timeoutMs } = this.#parts
@@ -72,7 +75,7 @@ export class PinnedReads {
     return snapshot
   }
 
-  /** Runs `read` on a snapshot, again as often as that is ended. */
+  /** Runs `read` on a snapshot; if that is ended, runs it again on another. */
   insist<T>(read: (snapshot: EngineSnapshot) => T): T {
     for (;;) {
       const share = this.#hold()
@@ -86,7 +89,7 @@ export class PinnedReads {
     }
   }
 
-  /** What snapshots and iterators read from while `hold` stands. */
+  /** What snapshots and iterators read from, as long as `hold` holds their tree. */
   source(hold: ReadGuard & { release?(): void }): RangeSource {
     const { reader, values } = this.#parts
     return { reader, values, guard: hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }

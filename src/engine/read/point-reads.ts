@@ -1,5 +1,5 @@
-// Reads of single keys, and of lists of them: the newest tree, under a pin that this thread keeps for them. A read
-// costs the way down the tree and the decoding of the value; it takes no lock and allocates nothing but the value.
+// Reads of single keys and of lists of keys. They read the newest tree, under a pin that this thread keeps for them.
+// A read costs the way down the tree and the decoding of the value; it takes no lock and allocates only the value.
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, type Key } from '../../encoding/keys.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
@@ -16,7 +16,8 @@ import type { PinnedReads } from './pinned-reads.js'
 import { EngineSnapshot, type Entry, type Wanted } from './snapshot.js'
 
 /**
- * Without a pin: how often a read begins anew, and how many reads there are from one look for a free pin to the next.
+ * Without a pin: how often a read starts again, and how many reads there are from one look for a free pin to the
+ * next.
  */
 const MAX_GLIMPSES = 10_000
 const MAX_ONLOOKER_GLIMPSES = 3
@@ -42,7 +43,7 @@ export class PointReads {
   readonly #pinned: PinnedReads
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   readonly #state = newState()
-  /** Undefined as long as all are in use, and where there can be none. */
+  /** Undefined while all pins are in use, and for onlookers, which can have none. */
   #pin: Pin | undefined
   #glimpses = 0
 
@@ -83,7 +84,7 @@ export class PointReads {
     pin.take(state)
     try {
       if (!this.#reader.find(state, this.#key, length)) {
-        // It may seem to be absent because a page was lost.
+        // The key may seem to be absent because a page was lost.
         this.#checker.checkFaults()
         return undefined
       }
@@ -134,7 +135,7 @@ export class PointReads {
     return { bytes: concatenated(parts), lengths: found }
   }
 
-  /** What the encoded value of an encoded key stands for. */
+  /** Decodes the value of a key; both are encoded. */
   decodeValue(bytes: Buffer, key: Buffer): unknown {
     try {
       return this.#values.decode(bytes, 0, bytes.length)
@@ -143,12 +144,12 @@ export class PointReads {
     }
   }
 
-  /** True if it pays to name keys before they are looked up. */
+  /** True if it pays to name keys before they are looked up (`askFor`). */
   get readsAhead(): boolean {
     return this.#pin !== undefined && this.#parts.space.readAhead.isUseful
   }
 
-  /** Has the system read what looking up these encoded keys will touch. */
+  /** Makes the system read what looking up these encoded keys will touch. */
   askFor(keys: readonly Uint8Array[]): void {
     this.#openState.assertOpen()
     const pin = this.#pin!
@@ -172,13 +173,13 @@ export class PointReads {
       this.#checker.checkFaults()
       return value
     } catch (error) {
-      // It may be that of a page which was lost.
+      // A lost page may be the reason for the error.
       this.#checker.checkFaults()
       throw ofEntry(error, key, reader.slotNo)
     }
   }
 
-  /** Copied here and now: once the pin is released it may change. */
+  /** Copied at once: after the pin is released the bytes may change. */
   #copyOfValue(): Uint8Array {
     const { overflows, buffer, valueAt, valueLength } = this.#reader
     return overflows
@@ -187,9 +188,8 @@ export class PointReads {
   }
 
   /**
-   * Reads the newest tree without a pin, all of them being in use: again and again until no group has been
-   * published in the meantime. Throws `TooManyReadersError` if it never comes to that. An onlooker pins it by a lock
-   * then.
+   * Reads the newest tree without a pin, since all pins are in use: again and again until no group is published
+   * meanwhile. Throws `TooManyReadersError` if that never happens. An onlooker then pins the tree by a lock.
    */
   #glimpse<T>(read: (snapshot: EngineSnapshot) => T): T {
     const { control, pins, isOnlooker } = this.#parts
@@ -207,7 +207,7 @@ export class PointReads {
     }
     if (isOnlooker) return this.#pinned.insist(read)
     throw new TooManyReadersError(
-      'All readers are in use, and this read is too long to do without: close snapshots and iterators that are no longer needed.',
+      'All readers are in use, and this read takes too long to be done without one. Close snapshots and iterators that are no longer needed.',
     )
   }
 }

@@ -1,8 +1,7 @@
-// Ranges of keys and the iterators over them. An iterator walks one tree, leaf by leaf. Once for each
-// leaf, not for each entry, it looks up where the range ends. It stands on a copy of the leaf (read-guard.ts), which
-// entries are decoded from.
+// Iterators over ranges of keys. An iterator walks one tree, leaf by leaf. It looks up where the range ends once for
+// each leaf, not for each entry. It stands on a copy of the leaf (read-guard.ts) and decodes entries from that copy.
 //
-// An iterator lets go of its tree with the last entry that it hands out, if it can tell that it is the last.
+// An iterator releases its tree with the last entry that it returns, if it can tell that this is the last.
 import type { Bounds } from './bounds.js'
 import { ClosedError, EncodingError, InvalidError } from '../../errors.js'
 import type { StateFields } from '../shared/control.js'
@@ -16,21 +15,24 @@ import type { ValueCodec } from '../../encoding/values/codec.js'
 import { damagedError } from '../format/slot-damage.js'
 import { Cursor } from '../tree/reader.js'
 
-/** What an iterator hands out. */
+/** What an iterator returns. */
 export type Selection = 'entries' | 'keys' | 'values'
 
-/** What an iterator needs of whoever made it. */
+/** What the creator of an iterator gives it. */
 export interface RangeSource {
   readonly reader: TreeReader
   readonly values: ValueCodec
   readonly guard: ReadGuard
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
-  /** Called once, when the iterator is done or given up. */
+  /** Called once, when the iterator is done or has been closed. */
   release(): void
 }
 
-/** What to throw for an error met in a tree that may have been taken away meanwhile: then that is the reason. */
+/**
+ * The error to throw for one met in a tree that may have been taken away meanwhile: if it has been, that is the
+ * error.
+ */
 export function errorUnlessExpired(source: RangeSource, error: unknown): unknown {
   if (error instanceof ClosedError) return error
   try {
@@ -44,38 +46,39 @@ export function errorUnlessExpired(source: RangeSource, error: unknown): unknown
 
 const scratch = Buffer.alloc(SLOT_BYTES)
 
-/** The value of the entry that the reader stands on if it overflows. */
-function heldOverflow({ reader, guard: hold }: RangeSource): Buffer {
+/** Copies the overflowing value of the entry that the reader stands on. */
+function copyOfOverflow({ reader, guard }: RangeSource): Buffer {
   readStep()
   const pointer = reader.overflow
-  hold.assertNotExpired()
-  return readOverflow(reader.space, reader.checker, pointer, hold)
+  guard.assertNotExpired()
+  return readOverflow(reader.space, reader.checker, pointer, guard)
 }
 
 /** Copies the value of the entry that the reader stands on into `scratch`; returns its length. */
-function heldCopy({ reader, guard: hold }: RangeSource): number {
+function copyToScratch({ reader, guard }: RangeSource): number {
   readStep()
   const length = reader.buffer.copy(scratch, 0, reader.valueAt, reader.valueAt + reader.valueLength)
   reader.checker.checkFaults()
-  hold.assertNotExpired()
+  guard.assertNotExpired()
   return length
 }
 
-/** The value of the entry that the reader stands on: copied, found to be still held, and then decoded. */
+/** The value of the entry that the reader stands on. It is copied, checked to be still held, and then decoded. */
 export function copiedValue(source: RangeSource): unknown {
-  if (!source.reader.overflows) return source.values.decode(scratch, 0, heldCopy(source))
-  const bytes = heldOverflow(source)
+  if (!source.reader.overflows) return source.values.decode(scratch, 0, copyToScratch(source))
+  const bytes = copyOfOverflow(source)
   return source.values.decode(bytes, 0, bytes.length)
 }
 
 /** The same as bytes. */
 export function copiedBytes(source: RangeSource): Buffer {
-  return source.reader.overflows ? heldOverflow(source) : Buffer.from(scratch.subarray(0, heldCopy(source)))
+  return source.reader.overflows ? copyOfOverflow(source) : Buffer.from(scratch.subarray(0, copyToScratch(source)))
 }
 
 /**
- * Entries of one tree in order. Closes itself with its last one, and when a loop is left early. Throws `EncodingError`
- * for an entry whose value cannot be decoded; called again, it goes on with the entry behind that one.
+ * Iterates over entries of one tree in order. Closes itself with the last entry, and when a loop is left early.
+ * Throws `EncodingError` for an entry whose value cannot be decoded; when called again, it goes on with the next
+ * entry.
  */
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #source: RangeSource
@@ -84,10 +87,10 @@ export class RangeIterator<T> implements IterableIterator<T> {
   readonly #selection: Selection
   #left: number
   #index = 0
-  /** Where the range ends in this leaf: the index behind (forwards) or before (reverse) its last entry. */
+  /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
   #stop = 0
   #state: 'new' | 'open' | 'closed' = 'new'
-  /** What must not be given back while somebody has this iterator. */
+  /** What must not be released while this iterator is in use. */
   owner: unknown
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
@@ -121,7 +124,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       }
     } catch (error) {
       const reason = errorUnlessExpired(this.#source, error)
-      // What one value is like is no reason not to go on with the next entry.
+      // One bad value is no reason to stop before the next entry.
       if (!(reason instanceof EncodingError)) this.#close()
       throw reason
     }
@@ -139,7 +142,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#close()
   }
 
-  /** Counts what is left, leaf by leaf, without reading an entry. */
+  /** Counts the entries that are left, leaf by leaf, without reading any. */
   count(): number {
     if (this.#state === 'closed') return 0
     let count = 0
@@ -191,7 +194,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     return reverse ? from !== undefined && this.#stop >= 0 : to !== undefined && this.#stop < this.#cursor.leaf.count
   }
 
-  /** True if it is known, without a look at another leaf, that this is the last one of the range. */
+  /** True if it is certain, without a look at another leaf, that this is the last leaf of the range. */
   #isLastLeaf(): boolean {
     const { from, to, toInclusive, reverse } = this.#bounds
     return (
@@ -233,7 +236,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       return decodeKey(node.u8, at, at + node.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
-      throw damagedError(node.slot, 'a key in it is none that was ever put')
+      throw damagedError(node.slot, 'it holds a key that cannot be decoded')
     }
   }
 
@@ -246,10 +249,10 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #decoded(i: number): unknown {
-    const { reader, values, guard: hold } = this.#source
+    const { reader, values, guard } = this.#source
     const node = this.#cursor.leaf
     if (node.overflows(i)) {
-      const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), hold)
+      const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)
       return values.decode(bytes, 0, bytes.length)
     }
     const at = node.keyAt(i) + node.keyLength(i)

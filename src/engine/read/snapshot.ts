@@ -1,4 +1,4 @@
-// One tree, as it was at one moment, for as long as it is held: what snapshots read, and how.
+// One tree, as it was at one moment, for as long as it is held: what snapshots read, and how they read it.
 import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
@@ -19,7 +19,7 @@ export interface Entry<V = unknown> {
   readonly version: number
 }
 
-/** What a read of one key is to hand out. */
+/** What a read of one key returns. */
 export type Wanted = 'value' | 'entry' | 'presence'
 
 /** One tree, as it was when the snapshot was taken, until closed. */
@@ -34,7 +34,7 @@ export class EngineSnapshot {
     this.#state = state
   }
 
-  /** LSN of the tree: every write up to it is in, none behind it. */
+  /** LSN of the tree: it includes every write up to this LSN, and no later one. */
   get lsn(): number {
     return this.#state[STATE.VISIBLE_LSN]!
   }
@@ -63,7 +63,7 @@ export class EngineSnapshot {
   read(key: Key, wanted: Wanted): unknown {
     this.#assertOpen()
     const length = encodeKey(key, this.#key)
-    // Reading the key may have run users' code, which may have closed this.
+    // Reading the key may have run users' code, which may have closed this snapshot.
     if (typeof key === 'object') this.#assertOpen()
     return this.#find(this.#key, length, () => {
       if (wanted === 'value') return this.#value(key)
@@ -83,11 +83,11 @@ export class EngineSnapshot {
     return this.#find(key, key.length, () => copiedBytes(this.#source))
   }
 
-  /** Finds a key and runs `act` on its entry, which has not been found to be held yet. */
+  /** Finds a key and runs `act` on its entry. `act` must still check that the tree is held. */
   #find<T>(key: Uint8Array, length: number, act: () => T): T | undefined {
-    const { reader, guard: hold } = this.#source
+    const { reader, guard } = this.#source
     try {
-      if (reader.findGuarded(this.#state, key, length, hold)) return act()
+      if (reader.findGuarded(this.#state, key, length, guard)) return act()
       reader.checker.checkFaults()
       return undefined
     } catch (error) {
@@ -107,12 +107,12 @@ export class EngineSnapshot {
     this.#assertOpen()
     const bounds = boundsOf(range)
     this.#assertOpen()
-    const { reader, values, guard: hold } = this.#source
-    // It keeps this snapshot, and so what is held, from being collected.
+    const { reader, values, guard } = this.#source
+    // The iterator keeps this snapshot, and so the tree that is held, from being garbage-collected.
     const source: RangeSource = {
       reader,
       values,
-      guard: hold,
+      guard,
       assertOpen: () => this.#assertOpen(),
       release: () => undefined,
     }
