@@ -1,5 +1,6 @@
-// One frame's way: what it will change is read ahead, then it is given its place in the log, and then it is on disk and
-// visible. Before, log that is too long waits for a checkpoint; where the disk is full, room is made.
+// The way of one frame: what it will change is read ahead, then it gets its place in the log, and then it is on disk
+// and visible. Before that, if the log is too long, the writer waits for a checkpoint; if the disk is full, room is
+// made.
 import { CorruptError, IoError, OutcomeUnknownError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
@@ -23,13 +24,13 @@ export class CommitPath {
     this.#reads = reads
   }
 
-  /** LSN behind the last frame that this thread committed; 0 if it has not. */
+  /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {
     return this.#lastCommit
   }
 
   /**
-   * Commits a frame: returns once it is on disk and visible. Throws `OutcomeUnknownError` if it is in the log
+   * Commits a frame: returns when it is on disk and visible. Throws `OutcomeUnknownError` if the frame is in the log
    * and may take effect; any other error means that nothing was written.
    */
   commit(frame: Buffer): void {
@@ -40,8 +41,8 @@ export class CommitPath {
   }
 
   /**
-   * Begins to read what a frame will change: the one thread that will apply it, with all others waiting,
-   * should find it in memory.
+   * Starts to read what a frame will change: the thread that will apply it, with all others waiting, should find it
+   * in memory.
    */
   prepare(frame: Buffer): void {
     if (!this.#reads.readsAhead) return
@@ -52,19 +53,19 @@ export class CommitPath {
       )
       this.#reads.askFor(keys)
     } catch (error) {
-      // Whoever applies it finds the same, and knows what to do about it.
+      // The leader that applies the frame meets the same error, and handles it.
       if (!(error instanceof CorruptError || error instanceof IoError)) throw error
     }
   }
 
-  /** Gives a frame of several writes its place in the log; some of them may be refused (append-writes.ts). */
+  /** Gives a frame of several writes its place in the log; some of the writes may be refused (append-writes.ts). */
   beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
     this.#parts.openState.assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     return appendWrites(frame, sizes, (part) => appendMakingRoom(this.#parts, part))
   }
 
-  /** Returns, once all that was appended is on disk and visible, which writes failed, and why. */
+  /** Waits until all that was appended is on disk and visible; returns which writes failed, and why. */
   finishWrites({ parts, refused }: Appended): FailedWrites[] {
     const last = parts.at(-1)
     if (last === undefined) return refused
@@ -86,16 +87,19 @@ export class CommitPath {
     return appendMakingRoom(this.#parts, frame)
   }
 
-  /** Returns once the frame in [lsn, end) is on disk and visible. */
+  /** Returns when the frame in [lsn, end) is on disk and visible. */
   #finish(lsn: Lsn, end: Lsn): void {
     const { committer, control, options } = this.#parts
     committer.wait(lsn, end)
     this.#lastCommit = end
-    const behind = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
-    if (behind > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
+    const sinceCheckpoint = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
+    if (sinceCheckpoint > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
   }
 
-  /** Writers wait for a checkpoint, or make it, when twice as much log as allowed is not in the tree on disk. */
+  /**
+   * When the log that the tree on disk does not include is twice as long as allowed, waits for a checkpoint or makes
+   * it.
+   */
   #limitLog(): void {
     const { control, checkpointer, options } = this.#parts
     const isTooLong = (): boolean => {

@@ -1,8 +1,8 @@
-// One thread's hold on a database: everything synchronous, nothing shared with other threads but
-// files, locks and `control`. The public Database runs one of these on the calling thread for
-// reads, and one in each worker for what would block the event loop.
+// A database as one thread has it open. Everything is synchronous, and it shares only files, locks and `control` with
+// other threads. The public Database runs one engine on the calling thread for reads, and one in each worker for what
+// would block the event loop.
 //
-// It holds the parts of the database and hands calls on to what works on them.
+// An engine holds the parts of the database and passes calls on to what works on them.
 import type { Encoded } from '../encoding/packed-list.js'
 import type { Key } from '../encoding/keys.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
@@ -31,16 +31,16 @@ import type { FrameBuilder } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
 
 /**
- * True of what kept a reader from opening a database and need not: replaying the log on disk takes room that a full
- * disk does not have.
+ * True if a reader that met `error` can open the database all the same, with the log replayed in memory: replaying
+ * it on disk takes room that a full disk does not have.
  */
 export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean =>
   readOnly && error instanceof FullError
 
 export class Engine {
-  /** For what looks inside: verification, and tests. */
+  /** For verification and tests, which look inside. */
   readonly parts: EngineParts
-  /** What came of opening, if this thread was the first opener. */
+  /** What recovery did, if this thread was the first opener. */
   readonly recovery: RecoveryReport | undefined
   readonly #pinned: PinnedReads
   readonly #points: PointReads
@@ -58,9 +58,9 @@ export class Engine {
   }
 
   /**
-   * Opens a database on this thread. Throws a typed error; nothing on disk has been changed then. `expected`: the
-   * database that another thread of this process has open; if it is not found, or no longer open there, nothing is
-   * opened. Throws `NotNowError` instead of doing what `patience` rules out.
+   * Opens a database on this thread. Throws a typed error; then nothing on disk has been changed. `expected`: the
+   * database that another thread of this process has open. If that is not found, or is no longer open there, nothing
+   * is opened. Throws `NotNowError` instead of doing what `patience` does not allow.
    */
   static open(
     options: EngineOptions,
@@ -76,12 +76,12 @@ export class Engine {
     }
   }
 
-  /** The same for one who could write, as if it could not: a database that nobody has open is replayed in memory. */
+  /** The same, as if this user could not write: a log that has to be replayed is replayed in memory. */
   static openToRead(options: EngineOptions, storage: Storage, patience: Patience): Engine {
     return new Engine(storage, { options, purpose: 'reading', patience, expected: undefined })
   }
 
-  /** Opens a database as recovery would leave it, in this process's own memory, changing no file. */
+  /** Opens a database as recovery would leave it, in this process's own memory, and changes no file. */
   static inspect(options: EngineOptions, storage: Storage): Engine {
     const looking = { ...options, readOnly: true, createIfMissing: false }
     return new Engine(storage, { options: looking, purpose: 'inspecting', patience: PATIENT, expected: undefined })
@@ -97,11 +97,11 @@ export class Engine {
   get isClosed(): boolean {
     return this.parts.openState.isClosed
   }
-  /** How values are encoded: as whoever created the database said. */
+  /** How values are encoded: chosen when the database was created. */
   get valueEncoding(): ValueEncoding {
     return this.parts.values.name
   }
-  /** What tells this database from any other, for other threads of this process that are to open the same. */
+  /** What identifies this database, for other threads of this process that are to open the same one. */
   get identity(): Required<ExpectedDatabase> {
     return { directory: this.parts.home.identity, data: this.parts.dataFile.identity }
   }
@@ -121,21 +121,21 @@ export class Engine {
   getEncoded(keys: Encoded): Encoded {
     return this.#points.getEncoded(keys)
   }
-  /** What the encoded value of an encoded key stands for. */
+  /** Decodes the value of a key; both are encoded. */
   decodeValue(bytes: Buffer, key: Buffer): unknown {
     return this.#points.decodeValue(bytes, key)
   }
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
     return this.#pinned.range(range, selection)
   }
-  /** `range`, once its bounds are encoded. */
+  /** The same as `range`, with bounds that are encoded already. */
   rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
     return this.#pinned.rangeWithin(bounds, selection)
   }
   count(range: Range | undefined): number {
     return this.#pinned.count(range)
   }
-  /** `count`, once its bounds are encoded. */
+  /** The same as `count`, with bounds that are encoded already. */
   countWithin(bounds: Bounds): number {
     return this.#pinned.countWithin(bounds)
   }
@@ -154,43 +154,49 @@ export class Engine {
   batch(operations: Iterable<BatchOperation>): void {
     this.write((frame) => this.#operations.batch(frame, operations))
   }
-  /** Commits what `add` puts into a frame, if it does. `add` may run users' code. */
+  /** Commits what `add` writes into a frame, if it writes anything. `add` may run users' code. */
   write(add: (frame: FrameBuilder) => void): void {
     this.#operations.build(add, (frame) => this.#commits.commit(frame))
   }
 
-  /** Commits a frame: returns once it is on disk and visible; see commit-path.ts. */
+  /** Commits a frame: returns when it is on disk and visible; see commit-path.ts. */
   commit(frame: Buffer): void {
     this.#commits.commit(frame)
   }
 
-  /** Puts, deletes and batches, written into frames that will be committed later. */
+  /** Writes puts, deletes and batches into frames that will be committed later. */
   get operations(): OperationWriter {
     return this.#operations
   }
 
-  /** Begins to read what a frame will change; see commit-path.ts. */
+  /** Starts to read what a frame will change; see commit-path.ts. */
   prepareCommit(frame: Buffer): void {
     this.#commits.prepare(frame)
   }
-  /** Gives a frame of writes its place in the log; `sizes`: how many operations each of them has, or 1. */
+  /**
+   * Gives a frame of writes its place in the log. `sizes`: how many operations each write has; undefined if each has
+   * one.
+   */
   beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
     return this.#commits.beginWrites(frame, sizes)
   }
-  /** Returns, once all that was appended is on disk and visible, which writes failed, and why. */
+  /** Waits until all that was appended is on disk and visible; returns which writes failed, and why. */
   finishWrites(appended: Appended): FailedWrites[] {
     return this.#commits.finishWrites(appended)
   }
-  /** LSN behind the last frame that this thread committed; 0 if it has not. */
+  /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {
     return this.#commits.lastCommit
   }
 
-  /** True if enough has been written since the last checkpoint that one should be made soon. */
+  /** True if so much has been written since the last checkpoint that one should be made soon. */
   get checkpointWanted(): boolean {
     return this.parts.control.checkpointWanted
   }
-  /** Brings the tree to disk. Undefined if there was nothing new or somebody else is at it (`wait` false). */
+  /**
+   * Brings the tree to disk. Undefined if there was nothing new, or if another checkpoint is running and `wait` is
+   * false.
+   */
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.parts.openState.assertWritable()
     return guarded('Making a checkpoint', () => this.parts.checkpointer.run({ wait }))
@@ -203,15 +209,15 @@ export class Engine {
     return guarded('Looking at the files', () => statsOf(this.parts))
   }
 
-  /** Lets go of the database, and does what the last closer does if this is the last: see lifecycle/close.ts. */
+  /** Closes the database here, and does what the last closer does if this is the last: see lifecycle/close.ts. */
   close(): void {
     closeParts(this.parts, true)
   }
-  /** Lets go of the database and leaves what the last closer does to whichever thread or process closes it last. */
+  /** Closes the database here, and leaves the last closer's work to the thread or process that closes it last. */
   detach(): void {
     closeParts(this.parts, false)
   }
-  /** Closes if that takes next to no time; else does nothing and returns false. */
+  /** Closes if that takes hardly any time; else does nothing and returns false. */
   closeIfQuick(): boolean {
     return closePartsIfQuick(this.parts)
   }

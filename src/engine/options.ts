@@ -1,4 +1,4 @@
-// Options of a database, with limits. `docs/` and the README repeat none of this.
+// Options of a database, with their limits and defaults.
 import { InvalidError, MmapdbError } from '../errors.js'
 import { quoted, reason } from '../describe.js'
 import { absolutePath } from '../storage/absolute-path.js'
@@ -9,89 +9,90 @@ import { VALUE_ENCODINGS } from '../encoding/values/codec.js'
 /** What `open` takes. Every field is optional. */
 export interface OpenOptions {
   /**
-   * Worker threads, so that the event loop need not wait: at most this many for writes, as many for
-   * `getMany`, and half as many for `countAsync` and `verify` (and one more for checkpoints), so that none
-   * of these waits for another. They start when they are first needed, are shared with the other databases
-   * that this thread has open, and end after ten idle seconds. 0 runs everything on the calling thread,
-   * recovery and closing included, which is fastest for a thread of your own that does nothing but
-   * write. 0 to 64; default 2.
+   * Worker threads, so that the event loop need not wait: at most this many for writes, as many for `getMany`, half
+   * as many for `countAsync` and `verify`, and one more for checkpoints, so that none of these waits for another.
+   * They start when they are first needed, are shared with the other databases that this thread has open, and end
+   * after ten idle seconds. With 0, everything runs on the calling thread, recovery and closing included: this is
+   * fastest for a thread of your own that does nothing but write. 0 to 64; default 2.
    */
   workers?: number
-  /** Create the database if there is none. Default true, unless `readOnly`. */
+  /** Create the database if it does not exist. Default true, unless `readOnly`. */
   createIfMissing?: boolean
   /**
-   * Refuse to write. A user who may write all the same recovers the database on disk, if that is due. A user who may
-   * only read (by mode, as another user, on a file system mounted read-only) changes nothing and keeps nobody out.
-   * Both see what others write; but if such a user opens a database that nobody has open, the log is replayed in
-   * memory, and the database stays as it was then until it is opened again.
+   * Refuse writes. If the user has the right to write, opening still recovers the database on disk when that is
+   * needed. If the user may only read (because of file modes, as another user, or on a file system mounted
+   * read-only), opening changes nothing and keeps no other process out. Both see what others write. But if a user
+   * who may only read opens a database that is open nowhere else, the log is replayed in memory, and this reader
+   * keeps seeing the database as it was then, until it opens it again.
    */
   readOnly?: boolean
   /**
-   * How values become bytes: `msgpack`, `json`, `utf8` (strings) or `binary` (Uint8Arrays, the fastest); docs/values.md
-   * says what each carries. Said once, on creation (default `msgpack`), and remembered: may be left out
-   * afterwards, and another one than that of the database is refused.
+   * How values become bytes: `msgpack`, `json`, `utf8` (strings) or `binary` (Uint8Arrays, the fastest);
+   * docs/values.md says which values each can hold. The database gets its encoding when it is created (default
+   * `msgpack`) and remembers it. After that the option can be left out, and any other encoding is refused.
    */
   valueEncoding?: ValueEncoding
   /**
-   * Bytes of log after which a checkpoint is made in the background: more makes overwriting cheaper
-   * and recovery longer. Writers wait when twice this much is unsaved. 64 KiB to 1 TiB; default 64 MiB.
+   * Bytes of log after which a checkpoint is made in the background. A larger value makes overwriting cheaper and
+   * recovery longer. Writers wait when twice this much log is not in a checkpoint yet. 64 KiB to 1 TiB; default 64
+   * MiB.
    */
   checkpointBytes?: number
-  /** Bytes of one file of the log. 4 KiB to 16 GiB; default 64 MiB. */
+  /** Size of one file of the log, in bytes. 4 KiB to 16 GiB; default 64 MiB. */
   segmentBytes?: number
   /**
-   * The most bytes that this opener lets the data file grow to: writes that need more are refused with
-   * `ERR_MMAPDB_FULL`. Costs nothing. 1 MiB to 16 TiB; default 1 TiB.
+   * Writes through this opener may make the data file grow to this many bytes. Writes that need more are refused with
+   * `ERR_MMAPDB_FULL`. A high limit costs nothing. 1 MiB to 16 TiB; default 1 TiB.
    */
   reserveBytes?: number
   /**
-   * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 256 MiB, more if
-   * `reserveBytes` is more than its default. For tests. Where address space is limited (ulimit -v) it is
-   * 64 MiB, or less if even that cannot be had.
+   * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 256 MiB, or more if
+   * `reserveBytes` is more than its default. For tests. If address space is limited (ulimit -v), the default is 64
+   * MiB, and less is used if even that is not available.
    */
   windowBytes?: number
   /**
-   * The system reads ahead of what is touched in a data file that is not longer than this: good while
-   * the file warms up, and a waste that drives out what is needed once it is larger than memory. Infinity:
-   * always; 0: never. Decided on opening and as the file grows. Default: half of the memory that this
-   * process may use.
+   * Up to this length of the data file, in bytes, the system reads ahead of what is touched. That is good while the
+   * file is being read into memory for the first time. When the file is larger than memory it is a waste, and drives
+   * out what is needed. Infinity: always; 0: never. Decided on opening and as the file grows. Default: half of the
+   * memory that this process may use.
    */
   readAheadBytes?: number
   /**
-   * How long to wait for others (an opener that recovers, a leader, a lock) before giving up with
-   * `ERR_MMAPDB_LOCKED`, or with `ERR_MMAPDB_OUTCOME_UNKNOWN` where a write is in the log by then. The same
-   * holds for waiting in a queue: a write that could not be handed to a worker
-   * in this time, since earlier ones take so long, is given up, and so are other tasks that no worker was
-   * free for; they learn it up to an eighth of it later. Milliseconds, 1 to 3,600,000; default 30,000.
+   * How long to wait for other threads and processes (one that recovers the database, one that commits, one that
+   * holds a lock) before giving up with `ERR_MMAPDB_LOCKED`, or with `ERR_MMAPDB_OUTCOME_UNKNOWN` if a write is in
+   * the log by then. It also limits waiting in a queue: a write is given up if no worker could take it in this time
+   * because earlier writes took so long, and so is any other task that no worker was free for. These are told up to
+   * an eighth of the time later. Milliseconds, 1 to 3,600,000; default 30,000.
    */
   timeoutMs?: number
   /**
-   * Bytes of asynchronous writes on their way to the disk at a time; later ones wait, in memory, as bytes, and so
-   * do their promises. 64 KiB to 1 GiB; default 16 MiB. One larger batch is let through alone.
+   * Bytes of asynchronous writes that may be on their way to the disk at a time. Later writes wait in memory, as
+   * bytes, and their promises wait too. A batch that is larger goes through alone. 64 KiB to 1 GiB; default 16 MiB.
    */
   maxInFlightBytes?: number
   /**
-   * Bytes of the data file that snapshots and iterators may hold back from being used again. Once it is
-   * more, the oldest of them is ended, in whichever thread or process it is: its reads throw
-   * `ERR_MMAPDB_EXPIRED`, and never return anything wrong. Checked by those who write, each for its own
-   * limit, so the lowest counts; exceeded by what one group of writes frees. Do not set it where a
-   * snapshot must last, such as for a backup. 64 KiB to 16 TiB; default: no limit (`Infinity`).
+   * Bytes of the data file that snapshots and iterators may hold back from being used again. When they hold back
+   * more, the oldest of them is ended, in whichever thread or process it is: its reads throw `ERR_MMAPDB_EXPIRED`,
+   * and never return anything wrong. Each writer checks its own limit, so the lowest counts. The limit may be
+   * exceeded by what one group of writes frees. Do not set it where a snapshot must last, as for a backup. 64 KiB to
+   * 16 TiB; default: no limit (`Infinity`).
    */
   maxHeldBytes?: number
   /**
-   * Open on a network file system, or one on FUSE that is not known to be local, although neither its mappings
-   * nor its locks can be relied on.
+   * Allow a network file system, or one on FUSE that is not known to be local, although neither its mappings nor its
+   * locks are reliable. Default false.
    */
   allowNetworkFileSystem?: boolean
 }
 
 export interface ResolvedOptions extends Required<Omit<OpenOptions, 'valueEncoding'>> {
   readonly path: string
-  /** Undefined: what the database has. */
+  /** Undefined: the encoding that the database has. */
   readonly valueEncoding: ValueEncoding | undefined
 }
 
-/** What the engine itself needs; everything in it can be sent to a worker. */
+/** What the engine needs. All of it can be sent to a worker. */
 export type EngineOptions = ResolvedOptions
 
 const KiB = 1024
@@ -129,12 +130,13 @@ const KNOWN = new Set([
   'allowNetworkFileSystem',
 ])
 
-/** Each option, read once: it may be a getter. */
+/** Reads each option once: it may be a getter. */
 function fieldsOf(options: OpenOptions): OpenOptions {
   if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
   try {
     for (const name of Object.keys(options)) {
-      if (!KNOWN.has(name)) throw new InvalidError(`There is no option "${name}". Known are: ${[...KNOWN].join(', ')}.`)
+      if (!KNOWN.has(name))
+        throw new InvalidError(`There is no option "${name}". The options are: ${[...KNOWN].join(', ')}.`)
     }
     return Object.fromEntries([...KNOWN].map((name) => [name, options[name as keyof OpenOptions]]))
   } catch (cause) {
@@ -143,14 +145,14 @@ function fieldsOf(options: OpenOptions): OpenOptions {
   }
 }
 
-/** Checks everything and fills in the defaults. Throws `InvalidError`. */
+/** Checks all options and fills in the defaults. Throws `InvalidError`. */
 export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedOptions {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new InvalidError('The path of a database must be a non-empty string without NUL characters.')
   }
   const options = fieldsOf(given)
   const reserveBytes = integer('reserveBytes', options.reserveBytes, 1024 * GiB, MiB, 16 * 1024 * GiB)
-  // So many windows at the most: each is a mapping, of which the kernel lets a process have 65,530.
+  // At most MAX_WINDOWS windows: each is a mapping, and the kernel allows a process 65,530 of them.
   const fallbackBytes = Math.max(
     isAddressSpaceLimited() ? 64 * MiB : 256 * MiB,
     2 ** Math.ceil(Math.log2(reserveBytes / MAX_WINDOWS)),

@@ -1,4 +1,4 @@
-// What an open database consists of on one thread. Opening puts it together (lifecycle/open.ts); all that works on
+// What an open database consists of on one thread. Opening makes these parts (lifecycle/open.ts); all that works on
 // the database is given the parts that it needs.
 import type { ValueCodec } from '../encoding/values/codec.js'
 import type { HeldDirectory, LockTable, Region, Storage } from '../storage/storage.js'
@@ -44,7 +44,7 @@ export interface EngineParts {
   readonly applier: Applier
   readonly committer: Committer
   readonly checkpointer: Checkpointer
-  /** How long to wait for a lock; with `control`, `locks` and `storage`, what taking one needs. */
+  /** How long to wait for a lock. With `control`, `locks` and `storage`, this is what acquiring one needs. */
   readonly timeoutMs: number
   /** Everything lies in this process's own memory: see `readOnly` in the options. */
   readonly isPrivate: boolean

@@ -1,4 +1,4 @@
-// Figures about an open database.
+// Figures about an open database (`stats`).
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { FORMAT_VERSION } from './format/header.js'
@@ -21,9 +21,9 @@ export interface Stats {
     readonly overflow: number
     readonly freeList: number
     readonly header: number
-    /** Freed and waiting for readers or a checkpoint, or free to be used again. */
+    /** Freed: ready to be used again, or waiting for readers or a checkpoint until they are. */
     readonly free: number
-    /** In the file and never used. */
+    /** In the file, but never used. */
     readonly unused: number
     readonly total: number
   }
@@ -38,7 +38,7 @@ export interface Stats {
     readonly bytes: number
   }
   readonly checkpoint: { readonly number: number; readonly lsn: number; readonly made: number }
-  /** Since the database was first opened by anybody who has it open now. */
+  /** Counted since the database was opened after it had been closed everywhere. */
   readonly commits: {
     readonly flushes: number
     readonly groups: number
@@ -48,15 +48,16 @@ export interface Stats {
   readonly readers: {
     /** Reads, snapshots and iterators under way, in all threads and processes. */
     readonly pinned: number
-    /** The oldest tree that one of them reads, and how much log there has been since. */
+    /** LSN of the oldest tree that one of them reads. */
     readonly oldestLsn: number
+    /** Bytes of log that were written since that tree. */
     readonly lagBytes: number
-    /** How long the oldest snapshot or iterator has been open; 0 if there is none. */
+    /** How long the oldest snapshot or iterator has been open; 0 if none is open. */
     readonly oldestMs: number
-    /** What could be used again but for them, as of the last write; see `maxHeldBytes`. */
+    /** Bytes of the data file that they hold back from being used again, as of the last write; see `maxHeldBytes`. */
     readonly heldBytes: number
   }
-  /** Why writes are refused; undefined while all is well. */
+  /** Why writes are refused; undefined if they are not. */
   readonly failure: string | undefined
 }
 

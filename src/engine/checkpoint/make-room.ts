@@ -1,10 +1,10 @@
-// Appending a frame where the disk is full. Deletes must always be possible, since nothing else makes room.
+// Appending a frame on a full disk. Deletes must always be possible, since nothing else makes room.
 //
-//   - Where slots are lacking, a checkpoint is made, and then the write is tried again. A checkpoint needs no
-//     room: its free list makes do with the slots that there are (free-list.ts), and rings with theirs (rings.ts).
-//   - Where the log cannot have another segment, neither whole nor short, and no spare is left, a checkpoint
-//     makes all of the last segment superfluous, which is then moved to the end of the log (log.ts).
-//   - A put may take the room of spare segments for the data file, too.
+//   - If there are too few slots, a checkpoint is made, and then the write is tried again. A checkpoint needs no room:
+//     its free list makes do with the slots that there are (free-list.ts), and so do the rings (rings.ts).
+//   - If the log cannot have another segment, neither a whole nor a short one, and no spare segment is left, a
+//     checkpoint makes all of the last segment superfluous, and that is then moved to the end of the log (log.ts).
+//   - A put may also take the room of spare segments for the data file.
 import { FullError, MmapdbError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import type { Log } from '../../wal/log.js'
@@ -13,7 +13,7 @@ import type { Committer } from '../commit/committer.js'
 import { hasPut } from '../commit/slot-budget.js'
 import type { Checkpointer } from './checkpointer.js'
 
-/** How often others may be faster to take what room was made. */
+/** How often the write is tried again: others may be faster to take the room that was made. */
 const TRIES = 3
 
 interface RoomParts {
@@ -22,7 +22,7 @@ interface RoomParts {
   readonly log: Log
 }
 
-/** Appends a frame; where the disk is full, makes what room can be made and tries again. */
+/** Appends a frame. If the disk is full, makes as much room as possible and tries again. */
 export function appendMakingRoom(parts: RoomParts, frame: Buffer): Lsn {
   for (let attempt = 0; ; attempt++) {
     try {
@@ -33,7 +33,7 @@ export function appendMakingRoom(parts: RoomParts, frame: Buffer): Lsn {
   }
 }
 
-/** False if there is nothing that could be done. */
+/** False if no room could be made. */
 function makeRoom({ committer, checkpointer, log }: RoomParts, puts: boolean): boolean {
   const { isLogFull } = committer
   committer.isLogFull = false
@@ -46,7 +46,7 @@ function makeRoom({ committer, checkpointer, log }: RoomParts, puts: boolean): b
       return committer.recount() || made
     })
   } catch (error) {
-    // Of the write that there was no room for nothing is in the log: that is what its writer is told.
+    // The writer is told the first error: there was no room for its write, and nothing of it is in the log.
     if (error instanceof MmapdbError) return false
     throw error
   }

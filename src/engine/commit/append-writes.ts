@@ -1,17 +1,17 @@
-// Writes that share a frame share its fate. Where there is no room for all of them together, they are appended
-// apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
+// Writes that share a frame succeed or fail together. If there is no room for all of them together, they are
+// appended apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
 // batch is one write, and stays whole.
 import { FullError } from '../../errors.js'
 import { forEachOperation, FRAME, frameStride, OP } from '../../wal/frame.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { newFrame } from '../../wal/frame-builder.js'
 
-/** Writes of a frame that went into the log together, as a frame of their own. */
+/** Writes of a frame that went into the log together, as one frame. */
 interface Part {
   readonly first: number
   readonly count: number
   readonly lsn: Lsn
-  /** LSN after it. */
+  /** LSN after this frame. */
   readonly end: Lsn
 }
 
@@ -29,9 +29,9 @@ export interface Appended {
 }
 
 /**
- * Appends the writes of a frame: all in one if there is room, else as many as there is room for. `sizes`: how
- * many operations each write has; undefined if each has one. Never throws: what else goes wrong than a lack
- * of room holds for everything that is not in the log by then.
+ * Appends the writes of a frame: all in one frame if there is room, else as many as there is room for. `sizes`: how
+ * many operations each write has; undefined if each has one. Never throws: an error other than a lack of room counts
+ * for every write that is not in the log by then.
  */
 export function appendWrites(
   frame: Buffer,
@@ -64,11 +64,12 @@ export function appendWrites(
   return { parts, refused }
 }
 
-/** Cuts a frame between its writes. */
+/** Cuts a frame apart between its writes. */
 class Splitter {
   readonly #frame: Buffer
-  /** Where each write begins, and where the last one ends; and the number of its first operation. */
+  /** Where each write begins, and where the last one ends. */
   readonly #starts: number[] = []
+  /** The number of each write's first operation, and of all operations. */
   readonly #operations: number[] = []
 
   constructor(frame: Buffer, sizes: readonly number[] | undefined) {

@@ -1,5 +1,5 @@
-// The operations of a batch as its user gives them: any iterable of any objects, which may run code of the
-// user's own at every step. Each field is read once.
+// The operations of a batch as its user gives them: any iterable of any objects, which may run users' code at every
+// step. Each field is read once.
 import { InvalidError, MmapdbError } from '../../errors.js'
 import { isLength, quoted, reason } from '../../describe.js'
 import type { Key } from '../../encoding/keys.js'
@@ -11,8 +11,8 @@ export type BatchOperation<V = unknown> =
 type Take = (type: 'put' | 'del', key: Key, value: unknown) => void
 
 /**
- * Reads all operations, one after the other. Throws `InvalidError` for what is not one. What the iterable's own
- * code throws comes out as it is.
+ * Reads all operations, one after the other. Throws `InvalidError` for anything that is not an operation. What the
+ * iterable's own code throws is passed on as it is.
  */
 export function forEachTaken(operations: Iterable<BatchOperation>, take: Take): void {
   const method = methodOf(operations)
@@ -36,7 +36,7 @@ function takeOne(operation: unknown, i: number, take: Take): void {
   }
   if (type !== 'put' && type !== 'del') {
     throw new InvalidError(
-      `An operation of a batch must have the type "put" or "del"; operation ${i} has ${type === undefined ? 'none' : quoted(type)}.`,
+      `An operation of a batch must have the type "put" or "del"; operation ${i} has ${type === undefined ? 'no type' : quoted(type)}.`,
     )
   }
   try {
@@ -81,7 +81,7 @@ function elementOf(array: ArrayLike<unknown>, i: number): unknown {
   }
 }
 
-/** A `for` loop, but for what it says of what is not an iterator. */
+/** Like a `for` loop, but with our own error for what is not an iterator. */
 function walk(iterable: unknown, method: unknown, visit: (item: unknown, i: number) => void): void {
   const iterator = iteratorOf(iterable, method)
   for (let i = 0; ; i++) {
@@ -108,17 +108,17 @@ function iteratorOf(iterable: unknown, method: unknown): Iterator<unknown> {
   throw notIterable()
 }
 
-/** Lets the iterator clean up; an operation has been refused, and that is what its user is told. */
+/** Lets the iterator clean up after an operation has been refused. */
 function leave(iterator: Iterator<unknown>): void {
   try {
     iterator.return?.()
   } catch {
-    // As a `for` loop does: the first error is the one that counts.
+    // As in a `for` loop, the first error counts: the user is told why the operation was refused.
   }
 }
 
 const notIterable = (): InvalidError => new InvalidError('A batch takes an array, or another iterable, of operations.')
 
-/** An error of the database's own, met by what is read, says it all. */
+/** If reading met an error of mmapdb itself, that error says it all. */
 const unreadable = (cause: unknown): Error =>
   cause instanceof MmapdbError ? cause : new InvalidError(`A batch cannot be read: ${reason(cause)}`, { cause })

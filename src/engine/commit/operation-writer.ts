@@ -1,6 +1,6 @@
-// Puts, deletes and batches as they are written down in frames. Reading keys, values and operations may run users'
-// code, which may call the database: a frame that is written in belongs to one call until that returns, and nothing
-// else is half done meanwhile.
+// Writes puts, deletes and batches into frames. Reading keys, values and operations may run users' code, which may
+// call the database. So a frame that is being written belongs to one call until that returns, and nothing else is
+// half done meanwhile.
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
@@ -13,7 +13,7 @@ export class OperationWriter {
   readonly #values: ValueCodec
   readonly #openState: OpenState
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
-  /** Frames to build in: one for each write that is being put together. */
+  /** Frames that are free to build in. Each write that is being put together takes one. */
   readonly #frames: FrameBuilder[] = []
 
   constructor({ values, openState }: { readonly values: ValueCodec; readonly openState: OpenState }) {
@@ -21,7 +21,7 @@ export class OperationWriter {
     this.#openState = openState
   }
 
-  /** Hands `commit` the frame that `add` writes, unless it writes nothing. */
+  /** Passes the frame that `add` writes to `commit`, unless `add` writes nothing. */
   build(add: (frame: FrameBuilder) => void, commit: (frame: Buffer) => void): void {
     this.#openState.assertWritable()
     const frame = this.#frames.pop() ?? new FrameBuilder()
@@ -34,7 +34,7 @@ export class OperationWriter {
     }
   }
 
-  /** Adds a put to a frame. Throws `InvalidError` and adds nothing. */
+  /** Adds a put to a frame. If it throws `InvalidError`, it has added nothing. */
   put(frame: FrameBuilder, key: Key, value: unknown): void {
     this.#openState.assertWritable()
     const taken = takenKey(key)
@@ -47,13 +47,13 @@ export class OperationWriter {
     frame.put(this.#key, writeKey(taken, this.#key), bytes)
   }
 
-  /** Adds a delete to a frame. Throws `InvalidError` and adds nothing. */
+  /** Adds a delete to a frame. If it throws `InvalidError`, it has added nothing. */
   del(frame: FrameBuilder, key: Key): void {
     this.#openState.assertWritable()
     frame.del(this.#key, encodeKey(key, this.#key))
   }
 
-  /** Adds a whole batch. If it throws, the frame is not to be used. */
+  /** Adds a whole batch. If it throws, the frame must not be used. */
   batch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
     this.#openState.assertWritable()
     forEachTaken(operations, (type, key, value) => {

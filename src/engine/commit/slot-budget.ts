@@ -1,23 +1,23 @@
-// Slots that are set aside for a write before it may be in the log: as many as applying it can take. Frames that put
-// anything leave some that only deletes may take, since nothing else makes room (checkpoint/make-room.ts). A delete
-// copies the slots on its way and gives up as many, but what the newest checkpoint reaches can be used again only
-// after the next one.
+// How many slots are set aside for a write before it may enter the log: as many as applying it can take. Frames that
+// put anything leave some slots that only deletes may take, since nothing else makes room (checkpoint/make-room.ts).
+// A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
+// used again only after the next checkpoint.
 import { forEachOperation, FRAME, OP, OP_DEL, OP_PUT } from '../../wal/frame.js'
 import { isInline, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 
-/** Slots that puts leave to deletes are so many at the most: 64 MiB. */
+/** Puts leave at most this many slots to deletes: 64 MiB. */
 const MOST_SLOTS_FOR_DELETES = 16384
-/** And, if the tree has more slots than this, 1/64 of the file, but not fewer. */
+/** If the tree has more slots than this, puts leave 1/64 of the file to deletes, but not less than this. */
 const MANY_SLOTS = 1024
-/** Deletes on a way of no more than eight levels never need more than this. */
+/** A delete in a tree of at most eight levels never needs more than this. */
 export const SLOTS_FOR_A_DELETE = 40
 
 /**
- * Slots that applying `frame` can take at the most, whatever group it is applied in. A put copies
- * the slots on its way and may split each; a delete copies them and may join each with a
- * neighbour. No group copies a slot twice. `pending`: operations appended and not applied yet,
- * which may still make the tree of `state` wider and higher.
+ * Applying `frame` takes at most this many slots, in whatever group it is applied. A put copies the slots on its way
+ * and may split each; a delete copies them and may join each with a neighbour. No group copies a slot twice.
+ * `pending`: operations that are appended and not applied yet, which may still make the tree of `state` wider and
+ * higher.
  */
 export function slotsFor(frame: Buffer, state: StateFields, pending: number): number {
   const operations = frame.readUInt32LE(FRAME.OP_COUNT)
@@ -31,13 +31,13 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
     })
   }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)
-  // A delete makes no branch that is not a copy of one that there is, unless a put before it has made that.
+  // Each branch that a delete makes is a copy of an existing one, or of one that a put before it has made.
   const splits = puts || pending > 0 ? pending + (puts ? operations : 0) + 4 * levels : 0
   const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + splits)
   return leaves + branches + 2 + overflow
 }
 
-/** True if a frame does not only delete. Looks no further than the first put. */
+/** True if a frame puts anything. Looks no further than the first put. */
 export function hasPut(frame: Buffer): boolean {
   for (let at: number = FRAME.HEADER_BYTES; at < frame.length;) {
     if (frame[at + OP.KIND] !== OP_DEL) return true
@@ -54,6 +54,6 @@ export function slotsForDeletes(state: StateFields): number {
   return SLOTS_FOR_A_DELETE + Math.ceil(Math.min(slots, most))
 }
 
-/** The same in a file that is closed: enough to delete one entry after the other. */
+/** The same for a file that is closed: enough to delete one entry after the other. */
 export const slotsForDeletesWhenClosed = (state: StateFields): number =>
   Math.min(SLOTS_FOR_A_DELETE, slotsForDeletes(state))
