@@ -1,10 +1,10 @@
-// Places where a test can stop this process dead, named in the environment:
-//   MMAPDB_CRASH_AT=<point>[:<n>]   SIGKILL at the n-th arrival there (1 if left out)
+// Points where a test can kill or stop this process. The environment says where:
+//   MMAPDB_CRASH_AT=<point>[:<n>]   SIGKILL when this point is reached for the n-th time (default 1)
 //   MMAPDB_STOP_AT=<point>[:<n>]    the same with SIGSTOP
-// Nothing here does anything unless one of them is set when the module is loaded, or a simulation
-// observes the points.
+// Nothing here has an effect unless one of these is set when the module is loaded, or a simulation observes the
+// points.
 
-/** Every named point, in the order of a write's life. */
+/** All points, in the order in which a write meets them. */
 export const CRASH_POINTS = [
   'before-append',
   'after-append',
@@ -37,7 +37,7 @@ const armed = parse(process.env['MMAPDB_CRASH_AT'], 'SIGKILL') ?? parse(process.
 
 let observer: ((point: CrashPoint) => void) | undefined
 
-/** Calls `observe` at every point from now on: a simulation takes its turns there. */
+/** Calls `observe` at every point from now on: a simulation switches between its processes there. */
 export function observeCrashPoints(observe: ((point: CrashPoint) => void) | undefined): void {
   observer = observe
 }
@@ -46,6 +46,6 @@ export function crashPoint(point: CrashPoint): void {
   observer?.(point)
   if (armed === undefined || armed.point !== point || --armed.left !== 0) return
   process.kill(process.pid, armed.signal)
-  // The signal may be delivered to another thread first: never run on past the point.
+  // The signal may reach another thread first: this thread must not run on past the point.
   if (armed.signal === 'SIGKILL') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }

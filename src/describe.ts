@@ -1,11 +1,10 @@
-// What may be said in a message of things that a user gave. Asking them can run code of the user's own, which
-// may throw.
+// Describes things that a user gave, for messages. Looking at them can run users' code, which may throw.
 
-/** False of what only a proxy gives as the length of an array. */
+/** True for a possible length of an array. A proxy may give anything else as its length. */
 export const isLength = (length: unknown): length is number => Number.isSafeInteger(length) && (length as number) >= 0
 
 /** A value as text, for messages. Never throws. */
-function said(value: unknown): string {
+function textOf(value: unknown): string {
   try {
     return String(value)
   } catch {
@@ -14,12 +13,12 @@ function said(value: unknown): string {
 }
 
 /** The same, with a string in quotes: "4" is not 4. */
-export const quoted = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : said(value))
+export const quoted = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : textOf(value))
 
-/** What an error that users' code threw says. Never throws. */
+/** The message of an error that users' code threw. Never throws. */
 export function reason(cause: unknown): string {
   try {
-    return cause instanceof Error ? String(cause.message) : said(cause)
+    return cause instanceof Error ? String(cause.message) : textOf(cause)
   } catch {
     return 'it threw an error that cannot be read'
   }

@@ -1,17 +1,17 @@
-// Every error that mmapdb throws on purpose. `code` is a contract; messages say what happened,
-// where, and what to do about it.
+// Every error that mmapdb throws on purpose. `code` is a contract. Messages say what happened, where, and what to do
+// about it.
 //
-// One table says which there are: classes, codes and exit codes follow from it. New ones go at its
-// end, since `control` holds positions in it.
+// One table lists them: classes, codes and exit codes follow from it. Add new ones at its end, since `control` holds
+// positions in the table.
 
 type Row = readonly [className: string, exitCode: 2 | 3 | 4]
 
 const TABLE = {
   /** An argument, option, key or value is not acceptable. */
   ERR_MMAPDB_INVALID: ['InvalidError', 2],
-  /** There is no database where one was expected. */
+  /** No database was found where one was expected. */
   ERR_MMAPDB_NOT_FOUND: ['NotFoundError', 2],
-  /** What lies at the path is not a database. */
+  /** There is something at the path that is not a database. */
   ERR_MMAPDB_NOT_A_DATABASE: ['NotADatabaseError', 2],
   /** The files were written in a format, or with a value encoding, that this version does not read. */
   ERR_MMAPDB_VERSION: ['VersionError', 2],
@@ -21,9 +21,9 @@ const TABLE = {
   ERR_MMAPDB_READ_ONLY: ['ReadOnlyError', 2],
   /** The disk, or the address range set aside, is full. Nothing was written. */
   ERR_MMAPDB_FULL: ['FullError', 2],
-  /** The operating system failed to read, write or flush. Of a write: nothing was written. */
+  /** The operating system failed to read, write or flush. If it was a write, nothing was written. */
   ERR_MMAPDB_IO: ['IoError', 2],
-  /** The file system is not one that keeps a database safe. */
+  /** A database would not be safe on this file system. */
   ERR_MMAPDB_UNSUPPORTED: ['UnsupportedError', 2],
   /** The database, snapshot or iterator is closed. */
   ERR_MMAPDB_CLOSED: ['ClosedError', 2],
@@ -31,9 +31,9 @@ const TABLE = {
   ERR_MMAPDB_TOO_MANY_READERS: ['TooManyReadersError', 2],
   /** Bytes on disk are damaged. */
   ERR_MMAPDB_CORRUPT: ['CorruptError', 3],
-  /** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
+  /** Another thread or process held a lock longer than the limit. If it was a write, nothing was written. */
   ERR_MMAPDB_LOCKED: ['LockedError', 4],
-  /** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
+  /** The snapshot or iterator held back more than `maxHeldBytes`, and was ended so that writers can go on. */
   ERR_MMAPDB_EXPIRED: ['ExpiredError', 2],
   /** A write is in the log, or may be, and it is not known whether it takes effect. */
   ERR_MMAPDB_OUTCOME_UNKNOWN: ['OutcomeUnknownError', 2],
@@ -71,9 +71,9 @@ const errorClass = (code: MmapdbErrorCode) =>
 
 /** An argument, option, key or value is not acceptable. */
 export class InvalidError extends errorClass('ERR_MMAPDB_INVALID') {}
-/** There is no database where one was expected. */
+/** No database was found where one was expected. */
 export class NotFoundError extends errorClass('ERR_MMAPDB_NOT_FOUND') {}
-/** What lies at the path is not a database. */
+/** There is something at the path that is not a database. */
 export class NotADatabaseError extends errorClass('ERR_MMAPDB_NOT_A_DATABASE') {}
 /** The files were written in a format, or with a value encoding, that this version does not read. */
 export class VersionError extends errorClass('ERR_MMAPDB_VERSION') {}
@@ -83,17 +83,17 @@ export class PermissionError extends errorClass('ERR_MMAPDB_PERMISSION') {}
 export class ReadOnlyError extends errorClass('ERR_MMAPDB_READ_ONLY') {}
 /** The disk, or the address range set aside, is full. Nothing was written. */
 export class FullError extends errorClass('ERR_MMAPDB_FULL') {}
-/** The operating system failed to read, write or flush. Of a write: nothing was written. */
+/** The operating system failed to read, write or flush. If it was a write, nothing was written. */
 export class IoError extends errorClass('ERR_MMAPDB_IO') {}
-/** The file system is not one that keeps a database safe. */
+/** A database would not be safe on this file system. */
 export class UnsupportedError extends errorClass('ERR_MMAPDB_UNSUPPORTED') {}
 /** The database, snapshot or iterator is closed. */
 export class ClosedError extends errorClass('ERR_MMAPDB_CLOSED') {}
 /** Too many snapshots and iterators are open at once. */
 export class TooManyReadersError extends errorClass('ERR_MMAPDB_TOO_MANY_READERS') {}
-/** Another thread or process held a lock longer than the limit. Of a write: nothing was written. */
+/** Another thread or process held a lock longer than the limit. If it was a write, nothing was written. */
 export class LockedError extends errorClass('ERR_MMAPDB_LOCKED') {}
-/** The snapshot or iterator held back more than `maxHeldBytes` and was ended in favour of writers. */
+/** The snapshot or iterator held back more than `maxHeldBytes`, and was ended so that writers can go on. */
 export class ExpiredError extends errorClass('ERR_MMAPDB_EXPIRED') {}
 
 /** Where damage was found: a slot of the data file, or a position in the log. */
@@ -115,9 +115,9 @@ export class CorruptError extends errorClass('ERR_MMAPDB_CORRUPT') {
 }
 
 /**
- * A write is in the log, or may be, and it is not known whether it takes effect: read it back, or write it
- * again. `lsn`: the version that its entries have if it does (`getEntry`). Undefined where that is not known:
- * its worker ended before it could say.
+ * A write is in the log, or may be, and it is not known whether it takes effect: read it back, or write it again.
+ * `lsn`: the version that its entries have if it does (`getEntry`); undefined if that is not known, since the worker
+ * ended before it could report it.
  */
 export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN') {
   constructor(
@@ -128,7 +128,7 @@ export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN'
     super(message, options)
   }
 
-  /** The same, for another write that met it. */
+  /** The same error for another write of the same frame or group. */
   at(lsn: number): OutcomeUnknownError {
     return new OutcomeUnknownError(this.message, lsn, { cause: this.cause })
   }
@@ -151,11 +151,11 @@ export class EncodingError extends errorClass('ERR_MMAPDB_ENCODING') {
   }
 }
 
-/** Typed errors as they are; any other is a fault of mmapdb's own, and comes out as one that a user can catch, too. */
+/** Returns typed errors as they are. Any other is a bug in mmapdb: it is wrapped in an error that users can catch. */
 export function foreseen(error: unknown): MmapdbError {
   if (error instanceof MmapdbError) return error
   const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return new IoError(`mmapdb met an error that it did not foresee (${what}). Please report it.`, { cause: error })
+  return new IoError(`mmapdb met an unexpected error (${what}). Please report it.`, { cause: error })
 }
 
 // ---- said in several places ----------------------------------------------------------------------
@@ -172,15 +172,15 @@ export const advice = {
 /** For a call on a database that its user has closed. */
 export const databaseClosed = (): ClosedError => new ClosedError('The database is closed.')
 
-/** For an opener that wants the database which another thread of its process has closed meanwhile. */
+/** For an opener that was to join another thread of its process, which has closed the database meanwhile. */
 export const databaseHasBeenClosed = (path: string, cause?: unknown): ClosedError =>
   new ClosedError(`The database at ${path} has been closed.`, cause === undefined ? undefined : { cause })
 
-/** For a write to a database that was opened to be read. */
+/** For a write to a database that was opened with `readOnly`. */
 export const openedReadOnly = (): ReadOnlyError =>
   new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
 
-/** For a database whose directory of the log is gone. */
+/** For a database whose log directory is missing. */
 export const logMissing = (path: string): CorruptError =>
   new CorruptError(`The log, ${path}, is missing. ${advice.restore}`, { path })
 

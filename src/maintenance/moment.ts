@@ -1,6 +1,7 @@
-// One tree and the slots that are free beside it, as of one moment: what verification looks at. It is held
-// until it is released.
+// One tree and the slots that are free beside it, as of one moment: what verification looks at. The tree is held
+// until the moment is released.
 import { CorruptError } from '../errors.js'
+import type { Damage } from '../engine/format/damage.js'
 import { newState, STATE, type StateFields } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
 import { slotsOfFreeList } from '../engine/space/free-list.js'
@@ -12,13 +13,17 @@ import { slotDamage } from '../engine/format/slot-damage.js'
 
 export interface Moment {
   readonly state: StateFields
-  /** Undefined if a reader that cannot keep writers from going on was too slow to copy it. */
+  /**
+   * All free slots. Undefined if they changed too often to be copied, for a reader that takes no lock
+   * (`takeUnlocked`).
+   */
   readonly waiting: Runs | undefined
-  /** Slots of the free list on disk, and of one that is being written. */
-  readonly chain: readonly SlotNo[]
-  readonly pending: readonly SlotNo[]
-  /** What is wrong with these. */
-  readonly damage: readonly { readonly slotNo: number; readonly why: string }[]
+  /** Slots that the free list on disk lies in. */
+  readonly listSlots: readonly SlotNo[]
+  /** Slots of a free list that is being written. */
+  readonly pendingListSlots: readonly SlotNo[]
+  /** What is wrong with the free list. */
+  readonly damage: readonly Damage[]
   release(): void
 }
 
@@ -26,7 +31,7 @@ export interface Moment {
 const MAX_TRIES = 200
 const PAUSE_MS = 1
 
-/** Takes the leader lock for as long as it takes to copy the list of free slots, if this user may. */
+/** Holds the leader lock while the list of free slots is copied, if this user may write. */
 export function takeMoment(engine: Engine): Moment {
   const { control, pins, isOnlooker } = engine.parts
   if (isOnlooker) return takeUnlocked(engine)
@@ -45,39 +50,39 @@ export function takeMoment(engine: Engine): Moment {
   }
 }
 
-type FreeSlots = Pick<Moment, 'waiting' | 'chain' | 'pending' | 'damage'>
+type FreeSlots = Pick<Moment, 'waiting' | 'listSlots' | 'pendingListSlots' | 'damage'>
 
 function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
   const { space, control, checker, allocator } = engine.parts
   allocator.look(Float64Array.from(state))
   const waiting = allocator.waiting()
-  const damage: { slotNo: number; why: string }[] = []
+  const damage: Damage[] = []
   try {
-    const chain = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
-    const pending = slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)
-    // Now, since the next checkpoint gives these slots away, pin or no pin.
-    for (const slotNo of chain) {
+    const listSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
+    const pendingListSlots = slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)
+    // Check them now: the next checkpoint frees these slots, whether or not the tree is pinned.
+    for (const slotNo of listSlots) {
       const why = slotDamage(space, slotNo, new Node())
       if (why !== undefined) damage.push({ slotNo, why })
     }
-    return { waiting, chain, pending, damage }
+    return { waiting, listSlots, pendingListSlots, damage }
   } catch (error) {
     damage.push({ slotNo: error instanceof CorruptError ? (error.site.slotNo ?? 0) : 0, why: (error as Error).message })
-    return { waiting, chain: [], pending: [], damage }
+    return { waiting, listSlots: [], pendingListSlots: [], damage }
   }
 }
 
-/** The same without a lock that others heed: what was seen counts if nothing has been published meanwhile. */
+/** The same without a lock that holds writers back: what was read counts if nothing was published meanwhile. */
 function takeUnlocked(engine: Engine): Moment {
   const { control, lockPins, storage } = engine.parts
   const state = newState()
-  let found: FreeSlots = { waiting: undefined, chain: [], pending: [], damage: [] }
+  let found: FreeSlots = { waiting: undefined, listSlots: [], pendingListSlots: [], damage: [] }
   let lsn: number
   for (let tries = 1; ; tries++) {
     const { sequence } = control
     control.readState(state)
     lsn = state[STATE.VISIBLE_LSN]!
-    // Firm: a walk through the whole tree could not go on if it were ended.
+    // Firm: a walk through the whole tree could not go on if the pin were ended.
     lockPins.hold(lsn, 'firm')
     const free = lookAtFree(engine, state)
     if (control.sequence === sequence) {

@@ -1,14 +1,14 @@
-// Salvage: brings out of damaged files everything that can still be read, into a new database. It
-// reads the files themselves and changes none of them.
+// Salvage: copies everything that can still be read from damaged files into a new database. It reads the files
+// themselves and changes none of them.
 //
-//   1. The tree of the newest good header is walked; slots that are damaged are left out, and with
-//      them the keys between their neighbours.
-//   2. If a branch was among them, or no header is good, leaves that nobody leads to are looked for
-//      in the whole file. What the free list names is old and left alone; where that cannot be read
-//      either, the newest version of a key wins, and keys that were deleted may come back.
+//   1. The tree of the newest good header is walked. Damaged slots are left out, and with them the keys between their
+//      neighbours.
+//   2. If a branch is among the damaged slots, or no header is good, the whole file is searched for leaves that nothing
+//      leads to. The slots in the free list are old and left alone. If the free list cannot be read either, the newest
+//      version of a key wins, and keys that were deleted may come back.
 //   3. The log is replayed from where the tree ends, over its damaged places.
 //
-// Whatever is brought out has a CRC that holds. What is missing is listed.
+// All that is salvaged has a good CRC. What is missing is listed.
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
@@ -42,9 +42,10 @@ import { storedEncoding } from '../encoding/values/codec.js'
 import { MAX_FRAME_BYTES, MAX_VALUE_BYTES } from '../limits.js'
 import { FrameBuilder } from '../wal/frame-builder.js'
 import { classifyEnd } from '../wal/log-end.js'
+import { DamageList, type Damage } from '../engine/format/damage.js'
 import { slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
 
-/** Keys from `from` on and below `to`, encoded; undefined is no bound. */
+/** Keys from `from` on and below `to`, encoded; undefined means no bound. */
 interface LostRange {
   readonly from: Uint8Array | undefined
   readonly to: Uint8Array | undefined
@@ -55,45 +56,44 @@ export interface SalvageReport {
   readonly complete: boolean
   /** False if no header was good and leaves were gathered from all over the file. */
   readonly headerFound: boolean
-  /** Entries brought out of the tree. */
+  /** Entries salvaged from the tree. */
   readonly entries: number
-  /** Those of them from leaves that nothing led to any more. */
+  /** How many of these are from leaves that nothing leads to any more. */
   readonly entriesFromLostLeaves: number
-  /** Keys that were deleted, and old values, may be among them. */
+  /** True if keys that were deleted, and old values, may be among them. */
   readonly mayBeStale: boolean
   readonly framesReplayed: number
   readonly operationsReplayed: number
-  /** At most 100. */
-  readonly damage: { readonly slotNo: number; readonly why: string }[]
+  /** The first 100 damaged slots. */
+  readonly damage: readonly Damage[]
   readonly damagedSlots: number
-  /** Where keys are missing; what was found of them in lost leaves or the log is there. */
+  /** Where keys are missing. Those that were found in lost leaves or in the log have been salvaged. */
   readonly lostRanges: LostRange[]
   /** Encoded keys whose values were damaged. */
   readonly lostValues: Uint8Array[]
-  /** Stretches of the log that cannot be read. */
+  /** Parts of the log that cannot be read. */
   readonly logGaps: { readonly fromLsn: number; readonly toLsn: number | undefined; readonly why: string }[]
 }
 
-const MAX_DAMAGE = 100
 const FRAME_BYTES = 4 * 1024 * 1024
 const CHUNK_BYTES = 1024 * 1024
 
 /**
- * Salvages the database at `options.path` into a new one at `target.path`. Throws `NotFoundError`,
- * `LockedError` while somebody has it open, `InvalidError` if there is something at the target. The new one has the
- * old one's value encoding; where no header says which that is, that of `target`.
+ * Salvages the database at `options.path` into a new one at `target.path`. Throws `NotFoundError`, `LockedError`
+ * while the database is open anywhere, and `InvalidError` if there is something at the target. The new database has
+ * the value encoding of the old one; if no header is left to say which that is, that of `target`.
  */
 export function salvage(options: ResolvedOptions, target: ResolvedOptions, storage: Storage): SalvageReport {
   const paths = databasePaths(options.path)
   if (storage.info(paths.data).kind !== 'file')
     throw new NotFoundError(`There is no database at ${options.path}: it has no data file.`)
   if (storage.info(target.path).kind !== 'missing') {
-    throw new InvalidError(`There is something at ${target.path} already; give a path for a new database.`)
+    throw new InvalidError(`There is something at ${target.path} already. Give the path of a new database.`)
   }
   const locks = storage.openLocks(paths.data)
   try {
     if (locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {
-      throw new LockedError('The database is open elsewhere; close it everywhere before salvaging it.')
+      throw new LockedError('The database is open elsewhere. Close it everywhere before you salvage it.')
     }
     const { reserveBytes, windowBytes } = options
     const region = storage.openRegion(paths.data, { mode: 'private', reserveBytes, windowBytes, create: false })
@@ -127,7 +127,7 @@ class Salvage {
   readonly #reached: Uint8Array
   readonly #scratch = new Node()
   readonly #bounds: TreeBounds
-  readonly #damage: { slotNo: number; why: string }[] = []
+  readonly #damage = new DamageList()
   readonly #lostRanges: LostRange[] = []
   readonly #lostValues: Uint8Array[] = []
   readonly #gaps: { fromLsn: number; toLsn: number | undefined; why: string }[] = []
@@ -156,7 +156,7 @@ class Salvage {
       ownOnly: header !== undefined,
     })
     const end = Math.min(header?.nextSlot ?? this.#slots, this.#slots)
-    // A slot that leads beyond the end of a file that was cut short has more that is good in it.
+    // If the file was cut short, a slot that leads past its end may still hold other things that are good.
     this.#bounds = {
       lsn: header?.lsn ?? MAX_LSN,
       leadsTo: (slot) => slot >= HEADER_SLOTS && (slot < end || end === this.#slots),
@@ -188,7 +188,7 @@ class Salvage {
       mayBeStale: this.#mayBeStale,
       framesReplayed: this.#frames,
       operationsReplayed: this.#operations,
-      damage: this.#damage,
+      damage: this.#damage.found,
       damagedSlots: this.#damagedSlots,
       lostRanges: this.#lostRanges,
       lostValues: this.#lostValues,
@@ -203,20 +203,20 @@ class Salvage {
 
   // ---- the tree --------------------------------------------------------------------------------
 
-  /** What keeps a slot from being what it should be. */
+  /** Why a slot is not the good slot that it should be; undefined if it is. */
   #problem(slotNo: number, type: number, level: number): string | undefined {
     if (slotNo < HEADER_SLOTS || slotNo >= this.#slots) return 'the file ends before it'
     const bytes = this.#bytes(slotNo)
     const why = slotDamage(this.#space, slotNo as SlotNo, this.#scratch, this.#bounds)
     if (why !== undefined) return why
     if (bytes[SLOT.TYPE] !== type || bytes[SLOT.LEVEL] !== level)
-      return 'it is another kind of slot than what leads to it says'
+      return 'it is not the kind of slot that its parent refers to'
     return undefined
   }
 
   #note(slotNo: number, why: string): void {
     this.#damagedSlots++
-    if (this.#damage.length < MAX_DAMAGE) this.#damage.push({ slotNo, why })
+    this.#damage.note(slotNo, why)
   }
 
   #visit(slotNo: number, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void {
@@ -231,16 +231,16 @@ class Salvage {
     }
     const node = new Node().at(this.#space, slotNo as SlotNo)
     if (level === 0) {
-      // What lies outside of its range is not this leaf's: it may be of another time.
+      // A key outside of the leaf's range does not belong there: it may be from another time.
       const misfits = Array.from({ length: node.count }, (_, i) => keyAt(node, i)).filter(
         (key) => !isWithin(key, low, high),
       ).length
       if (misfits > 0) {
-        this.#note(slotNo, `${misfits} of its keys are not those that what leads to it says`)
+        this.#note(slotNo, `${misfits} of its keys lie outside the range that its parent gives it`)
         this.#lostRanges.push({ from: low, to: high })
       }
       for (let i = 0; i < node.count; i++)
-        if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#bringOut(node, i)
+        if (misfits === 0 || isWithin(keyAt(node, i), low, high)) this.#salvageEntry(node, i)
       return
     }
     const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
@@ -249,7 +249,7 @@ class Salvage {
     }
   }
 
-  #bringOut(leaf: Node, i: number): boolean {
+  #salvageEntry(leaf: Node, i: number): boolean {
     const at = leaf.keyAt(i)
     const key = leaf.u8.slice(at, at + leaf.keyLength(i))
     const value = leaf.overflows(i)
@@ -298,7 +298,7 @@ class Salvage {
     for (let slotNo = HEADER_SLOTS; slotNo < end; slotNo++) {
       if (this.#reached[slotNo] !== 0 || free?.has(slotNo)) continue
       if (this.#problem(slotNo, TYPE.LEAF, 0) !== undefined) continue
-      // Newer than the checkpoint: the log has all of it.
+      // If the leaf is newer than the checkpoint, the log has all of it.
       if (this.#bytes(slotNo).readUIntLE(SLOT.LSN, 6) > treeLsn) continue
       const leaf = new Node().at(this.#space, slotNo as SlotNo)
       for (let i = 0; i < leaf.count; i++) {
@@ -307,7 +307,7 @@ class Salvage {
         const name = key.toString('latin1')
         const version = versionOf(leaf, i)
         if (this.#mayBeStale && (versions.get(name) ?? -1) >= version) continue
-        if (!this.#bringOut(leaf, i)) continue
+        if (!this.#salvageEntry(leaf, i)) continue
         if (versions.has(name)) this.#entries--
         else this.#entriesFromLostLeaves++
         if (this.#mayBeStale) versions.set(name, version)
@@ -315,7 +315,7 @@ class Salvage {
     }
   }
 
-  /** What the free list names; undefined if it cannot be read whole. */
+  /** The slots in the free list; undefined if not all of it can be read. */
   #freeSlots(): Set<number> | undefined {
     const { header } = this.#search
     if (header === undefined) return undefined
@@ -336,7 +336,7 @@ class Salvage {
 
   // ---- the log ---------------------------------------------------------------------------------
 
-  /** Replays from `treeLsn`; if that is not known, whatever is newer than all that was found in leaves. */
+  /** Replays from `treeLsn`. If that is not known, replays what is newer than all that was found in leaves. */
   #replay(treeLsn: Lsn | undefined): void {
     if (this.#log.storage.info(this.#log.directory).kind !== 'directory') {
       this.#gaps.push({ fromLsn: treeLsn ?? 0, toLsn: undefined, why: 'the directory of the log is missing' })
@@ -367,16 +367,16 @@ class Salvage {
   }
 
   #applyFrame(reader: LogReader): boolean {
-    let sound = true
+    let isSound = true
     try {
       forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
-        sound &&= isKey(bytes, keyAt, keyAt + keyLength)
+        isSound &&= isKey(bytes, keyAt, keyAt + keyLength)
       })
     } catch {
-      // Its CRC holds and its inside makes no sense: nothing of it can be trusted.
+      // Its CRC is good and its contents make no sense: nothing of it can be trusted.
       return false
     }
-    if (!sound) return false
+    if (!isSound) return false
     forEachOperation(
       reader.bytes,
       reader.at,
@@ -392,7 +392,7 @@ class Salvage {
     return true
   }
 
-  /** LSN of the first good frame behind a damaged place: in the same segment, else in a later one. */
+  /** LSN of the first good frame after a damaged place: in the same segment, or else in a later one. */
   #nextFrame(from: Lsn): Lsn | undefined {
     const starts = this.#log.starts().filter((start) => this.#log.segment(start) !== undefined)
     for (const [i, start] of starts.entries()) {
@@ -450,7 +450,7 @@ const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | un
 const versionOf = (leaf: Node, i: number): number =>
   Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
 
-/** The headers; none if all four are damaged, which keeps nobody from salvaging. */
+/** Finds the header. There is none if all four are damaged: that does not prevent salvaging. */
 function headersOf(space: SlotSpace, path: string): HeaderSearch {
   const slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   const read = (slotNo: number): Buffer => {

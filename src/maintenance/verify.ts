@@ -1,6 +1,6 @@
-// Verification of everything that a read could meet: every slot the tree reaches, its CRC if it has
-// been to disk, its inside, the order of all keys, the values that overflow, and that each slot of
-// the file is either reached once or free, never both and never neither.
+// Verifies everything that a read could meet: every slot that the tree reaches, its CRC if a checkpoint has sealed
+// it, its contents, the order of all keys, and the values that overflow. It also checks that each slot of the file
+// is either reached once or free: never both, and never neither.
 import type { EngineParts } from '../engine/parts.js'
 import type { SlotSpace } from '../engine/format/slot-space.js'
 import type { SlotChecker } from '../engine/space/slot-checker.js'
@@ -27,13 +27,13 @@ export interface VerifyReport {
   readonly lsn: number
   readonly entries: number
   readonly slots: { readonly branch: number; readonly leaf: number; readonly overflow: number; readonly free: number }
-  /** What was found, at most 100 of it. */
+  /** The first 100 damaged places that were found. */
   readonly damage: readonly Damage[]
 }
 
 /**
- * Verifies the newest tree. Takes the leader lock for as long as it takes to copy the list of free
- * slots; the tree itself is read under a pin, beside writers.
+ * Verifies the newest tree. Holds the leader lock while the list of free slots is copied; reads the tree itself
+ * under a pin, beside writers.
  */
 export function verify(engine: Engine): VerifyReport {
   return guarded('Verifying the database', () => verifyTree(engine))
@@ -42,7 +42,7 @@ export function verify(engine: Engine): VerifyReport {
 function verifyTree(engine: Engine): VerifyReport {
   engine.parts.openState.assertOpen()
   const damage = new DamageList()
-  // It has been made again, but the file is as it was.
+  // The free list was made again in memory; the one on disk is still damaged.
   const { freeListDamage } = engine.recovery ?? {}
   if (engine.isPrivate && freeListDamage !== undefined) damage.noteAll([freeListDamage])
   const moment = takeMoment(engine)
@@ -68,14 +68,14 @@ function verifyTree(engine: Engine): VerifyReport {
 
 type Key = Uint8Array | undefined
 
-/** A walk over all that a tree reaches, and over what is free beside it. */
+/** Walks over all that a tree reaches, and over the slots that are free beside it. */
 class TreeWalk {
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
   readonly #moment: Moment
   readonly #damage: DamageList
   readonly #scratch = new Node()
-  /** One byte for each slot: 1 if something leads to it. */
+  /** One byte for each slot: 1 if the tree, a free list or the free slots include it. */
   readonly #reached: Uint8Array
   readonly counts = { branch: 0, leaf: 0, overflow: 0 }
   entries = 0
@@ -89,16 +89,16 @@ class TreeWalk {
   }
 
   run(): void {
-    const { state, chain, pending, waiting } = this.#moment
+    const { state, listSlots, pendingListSlots, waiting } = this.#moment
     const height = state[STATE.HEIGHT]!
     if (height > 0) this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
-    for (const slot of chain) this.#mark(slot, 'part of the free list')
-    for (const slot of pending) this.#mark(slot, 'part of the next free list')
+    for (const slot of listSlots) this.#mark(slot, 'part of the free list')
+    for (const slot of pendingListSlots) this.#mark(slot, 'part of the next free list')
     if (waiting !== undefined) this.#checkFree(waiting)
     this.#checkCounts()
   }
 
-  /** Notes that something leads to a slot. False if nothing may. */
+  /** Notes that something leads to a slot. False if that is damage. */
   #mark(slot: number, what: string): boolean {
     if (slot < HEADER_SLOTS || slot >= this.#reached.length) {
       this.#damage.note(slot, `${what} refers to it, and it is out of range`)
@@ -118,7 +118,7 @@ class TreeWalk {
       this.#damage.note(slot, unfit)
       return false
     }
-    // Sealed by the last checkpoint: the CRC must hold. Newer: only its inside can be looked at.
+    // If a checkpoint has sealed the slot, its CRC must be right. In a newer slot only the contents can be checked.
     const isSealed = slotLsn(this.#space, slot) <= this.#moment.state[STATE.CHECKPOINT_DURABLE_LSN]!
     const why = (isSealed ? slotDamage : structureDamage)(this.#space, slot, this.#scratch)
     if (why !== undefined) this.#damage.note(slot, why)
@@ -129,7 +129,7 @@ class TreeWalk {
     if (!this.#mark(slot, level === 0 ? 'a leaf' : 'a branch')) return
     if (!this.#isSound(slot, typeAt(level), level)) return
     const node = new Node().at(this.#space, slot)
-    // Else the next reader finds the same, and what it leads to stays untouched.
+    // If it does not, it stays unverified, so that the next reader reports it too, and nothing below it is visited.
     if (!this.#liesWithin(node, low, high)) return
     this.#checker.accept(slot)
     if (level === 0) return this.#visitEntries(node)
@@ -141,7 +141,7 @@ class TreeWalk {
     }
   }
 
-  /** True if all keys of a node are from `low` on and below `high`. */
+  /** True if all keys of a node are in the range from `low` (included) to `high` (not included). */
   #liesWithin(node: Node, low: Key, high: Key): boolean {
     let fits = true
     const check = (isOutside: boolean, what: string): void => {

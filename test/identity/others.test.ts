@@ -62,7 +62,7 @@ async function bystander(path: string, options = OPTIONS) {
   }
 }
 
-/** Runs `act` while applying a group throws an unforeseen error, in this thread. */
+/** Runs `act` while applying a group throws an unforeseen error in this thread. */
 function withBug<T>(error: Error, act: () => T): T {
   const { put } = TreeWriter.prototype
   TreeWriter.prototype.put = () => {
@@ -90,10 +90,10 @@ describe('what only one process meets', function () {
       engine.put('before', value)
       const other = await bystander(path)
       const unknown = withBug(error, () =>
-        expectError(() => engine.put('mine', value), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /did not foresee/),
+        expectError(() => engine.put('mine', value), 'ERR_MMAPDB_OUTCOME_UNKNOWN', /unexpected error/),
       )
       expect(unknown.message).to.include(error.message)
-      expectError(() => engine.put('later', value), 'ERR_MMAPDB_IO', /writes no more.*Nothing was written/s)
+      expectError(() => engine.put('later', value), 'ERR_MMAPDB_IO', /can no longer write.*Nothing was written/s)
       expect(engine.get('before')).to.deep.equal(value)
       for (let i = 0; i < 5; i++) expect(await other.writes()).to.equal('ok')
       expect(engine.stats().failure).to.equal(undefined)

@@ -380,8 +380,8 @@ export class Committer {
   #foreseen(error: Error): MmapdbError {
     if (error instanceof MmapdbError) return error
     this.#broken = new IoError(
-      `This thread writes no more: it met an error that mmapdb did not foresee (${error.name}: ${error.message}). ` +
-        'Close the database here and open it again; please report it. Nothing was written.',
+      `This thread can no longer write: mmapdb met an unexpected error (${error.name}: ${error.message}). ` +
+        'Close the database here and open it again. Please report this. Nothing was written.',
       { cause: error },
     )
     return foreseen(error)
