@@ -47,7 +47,7 @@ describe('checkpoints', () => {
     fill(first, 4000, 800)
     first.close()
     const engine = openEngine(path, OPTIONS)
-    // All of it has been touched and verified: that alone keeps nobody from looking.
+    // All slots have been touched and verified: that alone does not keep a checkpoint from looking at them.
     expect(lookedAt(engine, () => engine.range({}, 'keys').count())).to.be.greaterThan(900)
     engine.put(key(1234), Buffer.alloc(800, 1))
     engine.put(key(3210), Buffer.alloc(800, 2))

@@ -12,13 +12,13 @@ import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
 type Write = readonly number[]
 
-/** A frame of writes; each operation has a value of so many bytes, and its number as its key. */
+/** A frame of writes. Each operation has a value of the given length, and its number as its key. */
 function frameOf(writes: readonly Write[]): { frame: Buffer; keys: string[][] } {
   const builder = new FrameBuilder(64)
   let n = 0
   const keys = writes.map((write) =>
     write.map((bytes) => {
-      // All of one length, so that a write is as long alone as among others.
+      // All keys have one length, so that a write is as long alone as among others.
       const key = Buffer.from(`${n++}`.padStart(4, '0'))
       builder.put(key, key.length, Buffer.alloc(bytes))
       return key.toString()
@@ -27,7 +27,7 @@ function frameOf(writes: readonly Write[]): { frame: Buffer; keys: string[][] } 
   return { frame: builder.frame(), keys }
 }
 
-/** A log that has room for frames of so many bytes. */
+/** A log that has room for frames of this many bytes. */
 class FakeLog {
   readonly keys: string[] = []
   end = 64
@@ -69,7 +69,7 @@ describe('writes that share a frame', () => {
         if (frame.length > roomBytes) expect(list.map((_, i) => !refusedNow.has(i))).to.deep.equal(taken)
         else expect(refusedNow.size).to.equal(0)
         expect(log.keys).to.deep.equal(keys.filter((_, i) => !refusedNow.has(i)).flat())
-        // What is said of the parts is where they are.
+        // The LSNs of the parts say where they are.
         let lsn = 64
         for (const part of parts) {
           expect(part.lsn).to.equal(lsn)
@@ -85,7 +85,7 @@ describe('writes that share a frame', () => {
   it('that meet another failure are refused with all that come after them, and nothing before them is', () => {
     const { frame } = frameOf([[10], [500], [10], [10]])
     const log = new FakeLog(100, 5)
-    // All; the first half; the first; the second, which is too large; the second half.
+    // Tried in this order: all; the first half; the first; the second, which is too large; the second half.
     const { parts, refused } = appendWrites(frame, undefined, log.append)
     expect(parts.map(({ first, count }) => [first, count])).to.deep.equal([[0, 1]])
     expect(refused.map(({ first, count, error }) => [first, count, (error as MmapdbError).code])).to.deep.equal([

@@ -1,5 +1,5 @@
-// Slots that are set aside for a write before it is in the log: never too few, or applying it fails; and for a
-// delete no more than it can need, or it is refused on a full disk.
+// Slots that are set aside for a write before it is in the log. If they are too few, applying the write fails. If a
+// delete sets aside more than it can need, it is refused on a full disk.
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { STATE } from '../../../src/engine/shared/control.js'
@@ -7,7 +7,7 @@ import type { Engine } from '../../../src/engine/engine.js'
 import type { SlotNo } from '../../../src/engine/format/layout.js'
 import { cleanUp, openEngine, runs, scratchPath, TINY } from '../../support/engine.js'
 
-/** What `write` sets aside, and what it then takes. */
+/** How many slots `write` sets aside, and how many it then takes. */
 function measure(engine: Engine, write: () => void): { reserved: number; taken: number } {
   const { allocator, control } = engine.parts
   const released = (): number => control.readState(new Float64Array(256))[STATE.RELEASED]!
@@ -42,7 +42,7 @@ describe('slots set aside for a write', function () {
         const engine = openEngine(scratchPath(), TINY)
         for (const [k, v] of entries) engine.put(k, v)
         for (const [n, batch] of batches.entries()) {
-          // Whatever is written from here on has to be copied first.
+          // From here on every slot has to be copied before it is written to.
           if (n % 2 === 0) engine.checkpoint(true)
           const { reserved, taken } = measure(engine, () => engine.batch(batch))
           expect(taken).to.be.at.most(reserved)

@@ -1,4 +1,4 @@
-// What an opener makes of what a crash, a power cut or an accident left.
+// What an opener does with what a crash, a power cut or an accident left.
 import {
   copyFileSync,
   mkdirSync,
@@ -42,7 +42,7 @@ import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
 const value = (n: number, lengthBytes = 20): Buffer => Buffer.alloc(lengthBytes, `${n};`)
 
-/** A database that was never closed, with so many puts of `key n`, each acknowledged on its own. */
+/** A database that was never closed, with this many puts of `key n`, each acknowledged by itself. */
 function abandoned(puts: number, options = TINY): { path: string; engine: Engine } {
   const path = scratchPath()
   const engine = openEngine(path, options)
@@ -63,7 +63,7 @@ function framesOf(path: string, start: number): { lsn: number; length: number }[
   }
 }
 
-/** Writes a frame into a segment, as an appender that died before anybody flushed it. */
+/** Writes a frame into a segment, as an appender does that dies before any leader flushes it. */
 function writeFrame(path: string, start: number, lsn: number, key: string, bytes: Buffer): number {
   const header = decodeSegmentHeader(readBytes(walFile(path, start), 0, SEGMENT_HEADER_BYTES))!
   const builder = new FrameBuilder()
@@ -110,7 +110,7 @@ describe('recovery', function () {
     expect(again.getEntry('key 0')!.version).to.be.greaterThan(versions.at(-1)!)
   })
 
-  it('can be interrupted and begun again as often as one likes', () => {
+  it('can be interrupted and restarted any number of times', () => {
     const { path } = abandoned(200)
     let copy = path
     for (let i = 0; i < 5; i++) {
@@ -122,7 +122,7 @@ describe('recovery', function () {
     expectSound(openEngine(copy))
   })
 
-  it('drops what was begun at the end of the log and never acknowledged, and says how much', () => {
+  it('drops what was started at the end of the log and never acknowledged, and says how much', () => {
     const { path } = abandoned(10)
     const start = segmentStarts(path).at(-1)!
     const last = framesOf(path, start).at(-1)!
@@ -135,7 +135,7 @@ describe('recovery', function () {
     expect(openEngine(path).get('key 9')).to.deep.equal(value(1))
   })
 
-  it('takes a whole frame at the end that nobody had acknowledged, and then keeps it', () => {
+  it('takes a whole frame at the end that was not acknowledged, and then keeps it', () => {
     const { path } = abandoned(3)
     const start = segmentStarts(path).at(-1)!
     const last = framesOf(path, start).at(-1)!
@@ -217,7 +217,7 @@ describe('recovery', function () {
     })
   }
 
-  it('does not drop a segment that is still written to because of one that was begun behind it and given up', () => {
+  it('does not drop a segment that is still written to because of one that was started after it and given up', () => {
     // The machine stopped while a long frame made a new segment; shorter ones go on in the old one.
     const { path } = abandoned(10)
     const start = segmentStarts(path).at(-1)!
