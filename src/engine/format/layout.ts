@@ -68,13 +68,18 @@ export const SLOT_BODY_BYTES = SLOT_BYTES - SLOT.BODY
 /** An entry, as 32-bit words: a leaf's has two, a branch's three. */
 export const LEAF_ENTRY_WORDS = 2
 export const BRANCH_ENTRY_WORDS = 3
+/** The word behind the head: offset of the cell, and key length and flag in its high half. */
+export const ENTRY_CELL_WORD = 1
 export const ENTRY_CHILD_WORD = 2
 
 export const KEY_LENGTH_MASK = 0x7fff
 export const OVERFLOW_FLAG = 0x8000
 
+/** A leaf cell. A branch cell is its key. */
+export const CELL = { VERSION: 0, VALUE_LENGTH: 6, KEY: 8 } as const
 /** Bytes of a leaf cell before its key: version and value length. */
-export const LEAF_CELL_HEADER = 8
+export const LEAF_CELL_HEADER = CELL.KEY
+export const BRANCH_CELL_HEADER = 0
 export const OVERFLOW_POINTER_BYTES = 12
 /** An entry and its cell may take this much of a leaf; a longer value goes to overflow slots. */
 const MAX_INLINE_BYTES = Math.floor(SLOT_BODY_BYTES / 4)

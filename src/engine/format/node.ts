@@ -1,9 +1,13 @@
 // A branch or leaf under construction: edits the entries and cells of one slot that nobody else
 // can see yet. Knows nothing of trees, ownership or allocation.
 import {
+  BRANCH_CELL_HEADER,
   BRANCH_ENTRY_WORDS,
+  CELL,
+  ENTRY_CELL_WORD,
   ENTRY_CHILD_WORD,
   KEY_LENGTH_MASK,
+  kindWord,
   LEAF_CELL_HEADER,
   LEAF_ENTRY_WORDS,
   OVERFLOW_POINTER_BYTES,
@@ -11,10 +15,16 @@ import {
   SLOT_BODY_BYTES,
   SLOT_BYTES,
   TYPE,
+  typeAt,
   type SlotNo,
 } from './layout.js'
 import { commonPrefix, headOf } from './search.js'
+import { claimSlot, initSlot } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
+
+// Constants of this module's own: see slot-header.ts.
+const CELL_WORD = ENTRY_CELL_WORD
+const VALUE_LENGTH_AT = CELL.VALUE_LENGTH
 
 export class Node {
   u8!: Uint8Array
@@ -27,7 +37,7 @@ export class Node {
   buffer: Buffer | undefined = undefined
   /** 32-bit words of an entry, and bytes of a cell before its key. */
   words = LEAF_ENTRY_WORDS
-  keySkip = LEAF_CELL_HEADER
+  keySkip: number = LEAF_CELL_HEADER
 
   /** Points this view at a slot that is a branch or leaf already. */
   at(space: SlotSpace, slot: SlotNo): this {
@@ -64,7 +74,7 @@ export class Node {
   #shape(): void {
     const leaf = this.u8[this.base + SLOT.TYPE] === TYPE.LEAF
     this.words = leaf ? LEAF_ENTRY_WORDS : BRANCH_ENTRY_WORDS
-    this.keySkip = leaf ? LEAF_CELL_HEADER : 0
+    this.keySkip = leaf ? LEAF_CELL_HEADER : BRANCH_CELL_HEADER
   }
 
   /** Copies the bytes of `from` here, all 4096 of them. */
@@ -75,26 +85,15 @@ export class Node {
   }
 
   /** Makes this an empty branch or leaf. */
-  init(type: number, level: number, lsnLow: number, lsnHigh: number): void {
-    const w = this.base >> 2
-    this.i32[w] = 0
-    this.i32[w + 1] = type | (level << 8)
-    this.i32[w + 2] = this.slot
-    this.i32[w + 3] = SLOT_BYTES << 16
-    this.i32[w + 4] = lsnLow
-    this.i32[w + 5] = lsnHigh
-    this.i32[w + 6] = 0
-    this.i32[w + 7] = 0
+  init(level: number, lsnLow: number, lsnHigh: number): void {
+    initSlot(this.i32, this.base, kindWord(typeAt(level), level), this.slot, lsnLow, lsnHigh)
+    this.heap = SLOT_BYTES
     this.#shape()
   }
 
   /** Marks a copy as this slot's own, made at the given LSN and not sealed. */
   claim(lsnLow: number, lsnHigh: number): void {
-    const w = this.base >> 2
-    this.i32[w] = 0
-    this.i32[w + 2] = this.slot
-    this.i32[w + 4] = lsnLow
-    this.i32[w + 5] = lsnHigh
+    claimSlot(this.i32, this.base, this.slot, lsnLow, lsnHigh)
   }
 
   get isLeaf(): boolean {
@@ -134,10 +133,10 @@ export class Node {
   }
   /** Offset in the slot of entry i's cell. */
   cellOffset(i: number): number {
-    return this.i32[this.entry(i) + 1]! & 0xffff
+    return this.i32[this.entry(i) + CELL_WORD]! & 0xffff
   }
   keyLength(i: number): number {
-    return (this.i32[this.entry(i) + 1]! >>> 16) & KEY_LENGTH_MASK
+    return (this.i32[this.entry(i) + CELL_WORD]! >>> 16) & KEY_LENGTH_MASK
   }
   /** Where in `u8` the key of entry i begins. */
   keyAt(i: number): number {
@@ -150,12 +149,12 @@ export class Node {
     this.i32[this.entry(i) + ENTRY_CHILD_WORD] = slot
   }
   overflows(i: number): boolean {
-    return this.i32[this.entry(i) + 1]! >>> 31 === 1
+    return this.i32[this.entry(i) + CELL_WORD]! >>> 31 === 1
   }
   /** Bytes of the value as it lies in the cell: the value, or the pointer to where it overflows to. */
   payloadBytes(i: number): number {
     if (this.overflows(i)) return OVERFLOW_POINTER_BYTES
-    return this.u16[(this.base + this.cellOffset(i) + 6) >> 1]!
+    return this.u16[(this.base + this.cellOffset(i) + VALUE_LENGTH_AT) >> 1]!
   }
   /** Bytes of entry i's cell, padded to an even number. */
   cellBytes(i: number): number {
@@ -193,7 +192,7 @@ export class Node {
     this.heap = offset
     this.count = count + 1
     this.i32[entry] = headOf(key, keyAt, keyLength, this.prefix)
-    this.i32[entry + 1] = offset | ((keyLength | flags) << 16)
+    this.i32[entry + CELL_WORD] = offset | ((keyLength | flags) << 16)
     const at = this.base + offset
     const k = at + this.keySkip
     const u8 = this.u8
@@ -219,7 +218,7 @@ export class Node {
     this.garbage += even(this.keyLength(0))
     const entry = this.entry(0)
     this.i32[entry] = 0
-    this.i32[entry + 1] = this.heap
+    this.i32[entry + CELL_WORD] = this.heap
   }
 
   /** Appends entry i of `from` (a node of the same type, elsewhere) behind the last one here. */
@@ -231,8 +230,8 @@ export class Node {
     this.heap = offset
     this.count++
     this.i32[entry] = from.i32[source]!
-    this.i32[entry + 1] = (from.i32[source + 1]! & ~0xffff) | offset
-    if (this.words === BRANCH_ENTRY_WORDS) this.i32[entry + 2] = from.i32[source + 2]!
+    this.i32[entry + CELL_WORD] = (from.i32[source + CELL_WORD]! & ~0xffff) | offset
+    if (this.words === BRANCH_ENTRY_WORDS) this.i32[entry + ENTRY_CHILD_WORD] = from.i32[source + ENTRY_CHILD_WORD]!
     const at = from.base + from.cellOffset(i)
     copyBytes(from.u8, at, this.u8, this.base + offset, bytes)
   }

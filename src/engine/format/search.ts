@@ -3,7 +3,22 @@
 //
 // Cost: about log2(count) reads of neighbouring 8- or 12-byte entries, and one cell where the
 // heads are equal.
-import { KEY_LENGTH_MASK, SLOT } from './layout.js'
+import {
+  BRANCH_CELL_HEADER,
+  BRANCH_ENTRY_WORDS,
+  ENTRY_CELL_WORD,
+  KEY_LENGTH_MASK,
+  LEAF_CELL_HEADER,
+  LEAF_ENTRY_WORDS,
+  SLOT,
+} from './layout.js'
+
+// Constants of this module's own: see slot-header.ts.
+const LEAF_WORDS = LEAF_ENTRY_WORDS
+const LEAF_KEY_SKIP = LEAF_CELL_HEADER
+const BRANCH_WORDS = BRANCH_ENTRY_WORDS
+const BRANCH_KEY_SKIP = BRANCH_CELL_HEADER
+const CELL_WORD = ENTRY_CELL_WORD
 
 /** Head of `key` behind `prefix` bytes, as it stands in an entry. Missing bytes count as 0. */
 export function headOf(key: Uint8Array, keyAt: number, keyLength: number, prefix: number): number {
@@ -80,7 +95,7 @@ function findEntry(
     if (there < head) low = middle + 1
     else if (there > head) high = middle
     else {
-      const offsets = i32[entry + 1]!
+      const offsets = i32[entry + CELL_WORD]!
       const length = (offsets >>> 16) & KEY_LENGTH_MASK
       const at = base + (offsets & 0xffff) + keySkip
       const order = compareKeys(u8, at, length, key, 0, keyLength, length >= prefix + 4 ? from : prefix)
@@ -109,7 +124,7 @@ function prefixOrder(
 ): number {
   const prefix = u16[(base + SLOT.PREFIX) >> 1]!
   if (prefix === 0) return 0
-  const at = base + (i32[((base + SLOT.BODY) >> 2) + sample * words + 1]! & 0xffff) + keySkip
+  const at = base + (i32[((base + SLOT.BODY) >> 2) + sample * words + CELL_WORD]! & 0xffff) + keySkip
   const n = keyLength < prefix ? keyLength : prefix
   for (let i = 0; i < n; i++) {
     const d = key[i]! - u8[at + i]!
@@ -129,10 +144,10 @@ export function findChild(
   keyLength: number,
 ): number {
   if (count <= 1) return 0
-  const order = prefixOrder(u8, u16, i32, base, 1, 3, 0, key, keyLength)
+  const order = prefixOrder(u8, u16, i32, base, 1, BRANCH_WORDS, BRANCH_KEY_SKIP, key, keyLength)
   if (order < 0) return 0
   if (order > 0) return count - 1
-  const i = findEntry(u8, u16, i32, base, 1, count, 3, 0, key, keyLength)
+  const i = findEntry(u8, u16, i32, base, 1, count, BRANCH_WORDS, BRANCH_KEY_SKIP, key, keyLength)
   return i >= 0 ? i : ~i - 1
 }
 
@@ -147,8 +162,8 @@ export function findInLeaf(
   keyLength: number,
 ): number {
   if (count === 0) return ~0
-  const order = prefixOrder(u8, u16, i32, base, 0, 2, 8, key, keyLength)
+  const order = prefixOrder(u8, u16, i32, base, 0, LEAF_WORDS, LEAF_KEY_SKIP, key, keyLength)
   if (order < 0) return ~0
   if (order > 0) return ~count
-  return findEntry(u8, u16, i32, base, 0, count, 2, 8, key, keyLength)
+  return findEntry(u8, u16, i32, base, 0, count, LEAF_WORDS, LEAF_KEY_SKIP, key, keyLength)
 }

@@ -6,16 +6,19 @@ import {
   HEADER_SLOTS,
   isInline,
   LEAF_CELL_HEADER,
-  OVERFLOW_POINTER_BYTES,
   SLOT,
   SLOT_BODY_BYTES,
   SLOT_BYTES,
   TYPE,
   type SlotNo,
 } from './layout.js'
+import { readPointer, readVersion } from './leaf-cell.js'
 import type { Node } from './node.js'
 import { commonPrefix, compareKeys, headOf } from './search.js'
+import { crcOf, nextOf, numberOf, setCrc, slotLsnOf, usedBytesOf } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
+
+export { slotLsn } from './slot-header.js'
 
 /** What bounds a slot that was taken from disk: the tree that it belongs to. */
 export interface TreeBounds {
@@ -37,20 +40,10 @@ function slotCrc(space: SlotSpace, slot: number): number {
 /** Seals a slot: nothing but its CRC field is written. */
 export function sealSlot(space: SlotSpace, slot: number): void {
   const crc = slotCrc(space, slot)
-  space.i32[space.windowOf(slot)]![space.byteOf(slot) >> 2] = crc
+  setCrc(space.i32[space.windowOf(slot)]!, space.byteOf(slot), crc)
 }
 
 const UNBOUNDED: TreeBounds = { lsn: Number.POSITIVE_INFINITY, leadsTo: (slot) => slot >= HEADER_SLOTS }
-
-/** LSN of the group whose apply wrote a slot. */
-export function slotLsn(space: SlotSpace, slot: number): number {
-  const w = (space.byteOf(slot) + SLOT.LSN) >> 2
-  const i32 = space.i32[space.windowOf(slot)]!
-  return (i32[w + 1]! >>> 0) * 2 ** 32 + (i32[w]! >>> 0)
-}
-
-const slotLsnOf = ({ i32, base }: Node): number =>
-  (i32[(base + SLOT.LSN + 4) >> 2]! >>> 0) * 2 ** 32 + (i32[(base + SLOT.LSN) >> 2]! >>> 0)
 
 /** What is wrong with a sealed slot, or undefined if nothing is. */
 export function slotDamage(
@@ -70,10 +63,10 @@ export function nodeViewDamage(view: Node, bounds: TreeBounds): string | undefin
     view.u8.byteOffset + base + SLOT.TYPE,
     SLOT_BYTES - SLOT.TYPE,
   )
-  if (i32[base >> 2]! >>> 0 !== crc32c(bytes) >>> 0) return 'its CRC does not match its bytes'
-  if (i32[(base + SLOT.NUMBER) >> 2]! >>> 0 !== view.slot)
-    return `it says that it is slot ${i32[(base + SLOT.NUMBER) >> 2]! >>> 0}`
-  if (slotLsnOf(view) > bounds.lsn) return 'it is newer than the tree that leads to it'
+  if (crcOf(i32, base) !== crc32c(bytes) >>> 0) return 'its CRC does not match its bytes'
+  const number = numberOf(i32, base)
+  if (number !== view.slot) return `it says that it is slot ${number}`
+  if (slotLsnOf(i32, base) > bounds.lsn) return 'it is newer than the tree that leads to it'
   return insideDamage(view, bounds)
 }
 
@@ -90,13 +83,13 @@ export function structureDamage(
 function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
   const { u8, u16, i32, base, slot } = view
   const type = u8[base + SLOT.TYPE]!
-  const next = i32[(base + SLOT.NEXT) >> 2]! >>> 0
+  const next = nextOf(i32, base)
   switch (type) {
     case TYPE.LEAF:
     case TYPE.BRANCH:
-      return nodeDamage(view) ?? leadingDamage(view, slotLsnOf(view), bounds)
+      return nodeDamage(view) ?? leadingDamage(view, slotLsnOf(i32, base), bounds)
     case TYPE.OVERFLOW: {
-      const used = i32[(base + SLOT.USED) >> 2]! >>> 0
+      const used = usedBytesOf(i32, base)
       if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES))
         return 'its length is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot)
@@ -116,7 +109,7 @@ function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
 }
 
 function nodeDamage(node: Node): string | undefined {
-  const { u8, i32, base, words, keySkip, isLeaf } = node
+  const { u8, i32, words, keySkip, isLeaf } = node
   const count = node.count
   const bodyEnd = SLOT.BODY + count * words * 4
   if (isLeaf !== (node.level === 0)) return 'its level does not fit its type'
@@ -132,10 +125,10 @@ function nodeDamage(node: Node): string | undefined {
     const compared = i >= first
     if (compared || isLeaf) {
       if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES) return `cell ${i} lies outside`
-      const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + payload(node, i) : keyLength
+      const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + node.payloadBytes(i) : keyLength
       if (offset + bytes > SLOT_BYTES) return `cell ${i} reaches outside`
       if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
-      if (isLeaf && !node.overflows(i) && !isInline(keyLength, payload(node, i)))
+      if (isLeaf && !node.overflows(i) && !isInline(keyLength, node.payloadBytes(i)))
         return `the value of entry ${i} is too long to lie there`
       live += (bytes + 1) & ~1
     }
@@ -164,9 +157,6 @@ function nodeDamage(node: Node): string | undefined {
   }
   if (live + node.garbage !== SLOT_BYTES - node.heap) return 'its cells and its garbage do not fill its heap'
   return undefined
-  function payload(n: Node, i: number): number {
-    return n.overflows(i) ? OVERFLOW_POINTER_BYTES : n.u16[(base + n.cellOffset(i) + 6) >> 1]!
-  }
 }
 
 /** What is wrong with what a sound branch or leaf leads to, and with the versions of its entries. */
@@ -184,19 +174,12 @@ function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | un
     return undefined
   }
   for (let i = 0; i < count; i++) {
-    const w = (base + node.cellOffset(i)) >> 1
-    const version = u16[w]! + u16[w + 1]! * 0x10000 + u16[w + 2]! * 2 ** 32
     // A slot bears the LSN behind the frames that it was made from.
-    if (version >= lsn) return `entry ${i} is newer than the slot that it lies in`
+    if (readVersion(u16, base + node.cellOffset(i)) >= lsn) return `entry ${i} is newer than the slot that it lies in`
     if (!node.overflows(i)) continue
-    const at = node.keyAt(i) + node.keyLength(i)
-    const first = readU32(u8, at)
-    const lengthBytes = readU32(u8, at + 4)
+    const { first, lengthBytes } = readPointer(u8, node.keyAt(i) + node.keyLength(i))
     if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first)))
       return `the value of entry ${i} lies where it cannot be`
   }
   return undefined
 }
-
-const readU32 = (u8: Uint8Array, at: number): number =>
-  (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0

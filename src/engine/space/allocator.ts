@@ -19,7 +19,7 @@ import type { Pins } from '../shared/pins.js'
 import { Rings, RINGS, type Ring } from './rings.js'
 import { mergedRuns, type Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { slotLsn } from '../format/slot-damage.js'
+import { slotLsn } from '../format/slot-header.js'
 
 /** A reader this far behind the log, in bytes, counts as one that stays. */
 const LONG_READER_BYTES = 256 * 1024

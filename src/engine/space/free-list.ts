@@ -3,13 +3,14 @@
 // can have for the chain, even none, and lists the longest runs; the others are lost until it is derived anew.
 import { CorruptError } from '../../errors.js'
 import type { Header } from '../format/header.js'
-import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
+import { HEADER_SLOTS, kindWord, SLOT, SLOT_BODY_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
 import { slotsIn, type Runs } from '../format/runs.js'
 import { type SlotChecker } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { damagedError, slotLsn } from '../format/slot-damage.js'
+import { damagedError } from '../format/slot-damage.js'
+import { highWord, initSlot, lowWord, nextOf, setNext, slotLsn } from '../format/slot-header.js'
 
 const RUN_BYTES = 8
 export const RUNS_PER_SLOT = Math.floor(SLOT_BODY_BYTES / RUN_BYTES)
@@ -23,14 +24,10 @@ export const freeListSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS
 /** Links `chain` together, empty, so that whoever finds its first slot finds all of it. */
 export function linkFreeList(space: SlotSpace, chain: readonly SlotNo[], lsn: number): void {
   chain.forEach((slot, i) => {
-    const w = space.byteOf(slot) >> 2
+    const base = space.byteOf(slot)
     const i32 = space.i32[space.windowOf(slot)]!
-    i32.fill(0, w, w + (SLOT.BODY >> 2))
-    i32[w + 1] = TYPE.FREE_LIST
-    i32[w + 2] = slot
-    i32[w + 4] = lsn | 0
-    i32[w + 5] = Math.floor(lsn / 2 ** 32)
-    i32[w + 6] = chain[i + 1] ?? 0
+    initSlot(i32, base, kindWord(TYPE.FREE_LIST, 0), slot, lowWord(lsn), highWord(lsn))
+    setNext(i32, base, chain[i + 1] ?? 0)
   })
 }
 
@@ -60,7 +57,7 @@ export function slotsOfFreeList(space: SlotSpace, checker: SlotChecker, first: n
     }
     checker.require(slot, TYPE.FREE_LIST, 0)
     chain.push(slot as SlotNo)
-    slot = space.i32[space.windowOf(slot)]![(space.byteOf(slot) + SLOT.NEXT) >> 2]! >>> 0
+    slot = nextOf(space.i32[space.windowOf(slot)]!, space.byteOf(slot))
   }
   return chain
 }

@@ -6,25 +6,17 @@ import { memoryFor } from '../../storage/memory.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import type { Allocator } from './allocator.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
-import { SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import { kindWord, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../format/layout.js'
+import { readPointer, type OverflowPointer } from '../format/leaf-cell.js'
 import type { Node } from '../format/node.js'
+import { initSlot, nextOf, setNext, setUsedBytes, usedBytesOf } from '../format/slot-header.js'
 import type { SlotChecker } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
 
-export interface OverflowPointer {
-  first: SlotNo
-  lengthBytes: number
-  crc: number
-}
-
 /** Where the value of entry i of `leaf` overflows to. */
-export function overflowPointer(leaf: Node, i: number): OverflowPointer {
-  const at = leaf.keyAt(i) + leaf.keyLength(i)
-  const u32 = (n: number): number =>
-    (leaf.u8[n]! | (leaf.u8[n + 1]! << 8) | (leaf.u8[n + 2]! << 16) | (leaf.u8[n + 3]! << 24)) >>> 0
-  return { first: u32(at) as SlotNo, lengthBytes: u32(at + 4), crc: u32(at + 8) }
-}
+export const overflowPointer = (leaf: Node, i: number): OverflowPointer =>
+  readPointer(leaf.u8, leaf.keyAt(i) + leaf.keyLength(i))
 
 /** Writes `value` [at, at + length) into a new chain. */
 export function writeOverflow(
@@ -44,16 +36,10 @@ export function writeOverflow(
     const next = done + bytes < length ? allocator.allocate() : 0
     const window = space.windowOf(slot)
     const base = space.byteOf(slot)
-    const w = base >> 2
     const i32 = space.i32[window]!
-    i32[w] = 0
-    i32[w + 1] = TYPE.OVERFLOW
-    i32[w + 2] = slot
-    i32[w + 3] = 0
-    i32[w + 4] = lsnLow
-    i32[w + 5] = lsnHigh
-    i32[w + 6] = next
-    i32[w + 7] = bytes
+    initSlot(i32, base, kindWord(TYPE.OVERFLOW, 0), slot, lsnLow, lsnHigh)
+    setNext(i32, base, next)
+    setUsedBytes(i32, base, bytes)
     space.u8[window]!.set(value.subarray(at + done, at + done + bytes), base + SLOT.BODY)
     done += bytes
     slot = next as SlotNo
@@ -127,10 +113,10 @@ export function forEachOverflowSlot(
   for (let left = pointer.lengthBytes; left > 0;) {
     checker.require(slot, TYPE.OVERFLOW, 0, hold)
     if (hold !== undefined) readStep()
-    const w = space.byteOf(slot) >> 2
+    const base = space.byteOf(slot)
     const i32 = space.i32[space.windowOf(slot)]!
-    const next = i32[w + 6]! >>> 0
-    const bytes = i32[w + 7]! >>> 0
+    const next = nextOf(i32, base)
+    const bytes = usedBytesOf(i32, base)
     const fits = bytes === Math.min(left, SLOT_BODY_BYTES) && (next === 0) === (bytes === left)
     if (hold !== undefined) readStep()
     if (fits) visit(slot, bytes)

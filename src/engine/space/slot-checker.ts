@@ -12,9 +12,10 @@
 // looks as closely as whoever came first. A slot's bit is cleared before those of what it leads to: else it
 // would seem to lead where others have been already.
 import { type CorruptError, IoError } from '../../errors.js'
-import { HEADER_SLOTS, kindWord, SLOT, TYPE, TYPE_NAMES, type SlotNo } from '../format/layout.js'
+import { HEADER_SLOTS, kindWord, TYPE, TYPE_NAMES, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { damagedError, nodeViewDamage, slotDamage, type TreeBounds } from '../format/slot-damage.js'
+import { kindAndCountOf } from '../format/slot-header.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { Control } from '../shared/control.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
@@ -111,7 +112,7 @@ export class SlotChecker {
     this.checkFaults()
     hold.assertNotExpired()
     readStep()
-    const unfit = this.#unfit(into.i32[SLOT.TYPE >> 2]!, type, level)
+    const unfit = this.#unfit(kindAndCountOf(into.i32, into.base), type, level)
     if (unfit !== undefined) throw damagedError(slot, unfit)
     if (!due) return false
     const why = nodeViewDamage(into, this.#bounds)
@@ -132,7 +133,7 @@ export class SlotChecker {
 
   /** Type, level and count of a slot. */
   #word(slot: number): number {
-    return this.#space.i32[this.#space.windowOf(slot)]![(this.#space.byteOf(slot) + SLOT.TYPE) >> 2]!
+    return kindAndCountOf(this.#space.i32[this.#space.windowOf(slot)]!, this.#space.byteOf(slot))
   }
 
   #unfit(word: number, type: number, level: number): string | undefined {

@@ -5,13 +5,14 @@
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { usedSlots } from '../shared/tree-state.js'
-import { SLOT, typeAt, type SlotNo } from '../format/layout.js'
+import { typeAt, type SlotNo } from '../format/layout.js'
+import { writePointer, type OverflowPointer } from '../format/leaf-cell.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from '../space/overflow.js'
 import { checkLeafBounds } from './leaf-bounds.js'
 import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { slotLsn } from '../format/slot-damage.js'
+import { highWord, lowWord, setNext, slotLsn } from '../format/slot-header.js'
 
 /**
  * Moves the tree of `state` below `usedSlots` slots or as near to it as the free ones allow.
@@ -80,8 +81,7 @@ export class Compactor {
         const first = this.#moveChain(pointer)
         if (first !== pointer.first) {
           const leaf = own()
-          const at = leaf.keyAt(i) + leaf.keyLength(i)
-          for (let n = 0; n < 4; n++) leaf.u8[at + n] = first >>> (8 * n)
+          writePointer(leaf.u8, leaf.keyAt(i) + leaf.keyLength(i), { ...pointer, first })
         }
       }
     }
@@ -96,7 +96,7 @@ export class Compactor {
   }
 
   /** Moves a whole chain if any slot of it lies too high: the links are part of published slots. */
-  #moveChain(pointer: { first: SlotNo; lengthBytes: number; crc: number }): SlotNo {
+  #moveChain(pointer: OverflowPointer): SlotNo {
     const slots: SlotNo[] = []
     let high = false
     forEachOverflowSlot(this.#space, this.#checker, pointer, (slot) => {
@@ -109,7 +109,7 @@ export class Compactor {
     for (const slot of slots) {
       const copy = this.#copy(slot)
       if (before === undefined) first = copy.slot
-      else before.i32[(before.base + SLOT.NEXT) >> 2] = copy.slot
+      else setNext(before.i32, before.base, copy.slot)
       before = copy
     }
     return first
@@ -119,7 +119,7 @@ export class Compactor {
     const from = new Node().at(this.#space, slot)
     const copy = new Node().at(this.#space, this.#allocator.allocate())
     copy.copyFrom(from)
-    copy.claim(this.#lsn | 0, Math.floor(this.#lsn / 2 ** 32))
+    copy.claim(lowWord(this.#lsn), highWord(this.#lsn))
     this.#allocator.free(slot, slotLsn(this.#space, slot))
     return copy
   }

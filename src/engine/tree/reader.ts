@@ -2,13 +2,37 @@
 // that it names. One that may be expired is a `ReadGuard`: see read-guard.ts for what is done differently then.
 import { Control, STATE, type StateFields } from '../shared/control.js'
 import { isReachable, readStep, type ReadGuard } from '../shared/read-guard.js'
-import { KEY_LENGTH_MASK, kindWord, SLOT, SLOT_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
+import {
+  BRANCH_ENTRY_WORDS,
+  CELL,
+  ENTRY_CELL_WORD,
+  ENTRY_CHILD_WORD,
+  KEY_LENGTH_MASK,
+  kindWord,
+  LEAF_ENTRY_WORDS,
+  SLOT,
+  SLOT_BYTES,
+  SLOT_SHIFT,
+  TYPE,
+  typeAt,
+  type SlotNo,
+} from '../format/layout.js'
+import { readPointer, readVersion, type OverflowPointer } from '../format/leaf-cell.js'
 import { Node } from '../format/node.js'
-import { readOverflow, type OverflowPointer } from '../space/overflow.js'
+import { readOverflow } from '../space/overflow.js'
 import { checkLeafBounds } from './leaf-bounds.js'
 import { compareKeys, findChild, findInLeaf } from '../format/search.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
+
+// Constants of this module's own: see slot-header.ts.
+const SHIFT = SLOT_SHIFT
+const LEAF_WORDS = LEAF_ENTRY_WORDS
+const BRANCH_WORDS = BRANCH_ENTRY_WORDS
+const CELL_WORD = ENTRY_CELL_WORD
+const CHILD_WORD = ENTRY_CHILD_WORD
+const VALUE_LENGTH_AT = CELL.VALUE_LENGTH
+const KEY_AT = CELL.KEY
 
 export class TreeReader {
   readonly space: SlotSpace
@@ -47,7 +71,7 @@ export class TreeReader {
     let highEntry = 0
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const window = slot >>> space.shift
-      const base = (slot & space.mask) << 12
+      const base = (slot & space.mask) << SHIFT
       const i32 = space.i32[window]
       const kind = kindWord(typeAt(level), level)
       if (
@@ -74,7 +98,7 @@ export class TreeReader {
           highBranch = slot
           highEntry = i + 1
         }
-        slot = i32[((base + SLOT.BODY) >> 2) + i * 3 + 2]! >>> 0
+        slot = i32[((base + SLOT.BODY) >> 2) + i * BRANCH_WORDS + CHILD_WORD]! >>> 0
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
@@ -84,7 +108,7 @@ export class TreeReader {
         else if (i === ~count) this.#checkBound(slot, 'first', lowBranch, lowEntry)
         return false
       }
-      const offsets = i32[((base + SLOT.BODY) >> 2) + i * 2 + 1]!
+      const offsets = i32[((base + SLOT.BODY) >> 2) + i * LEAF_WORDS + CELL_WORD]!
       this.#take(space.buffers[window]!, u16, base, offsets)
       return true
     }
@@ -120,7 +144,7 @@ export class TreeReader {
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
       readStep()
       if (i >= 0) {
-        this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + 1]!)
+        this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + CELL_WORD]!)
         return true
       }
       hold.assertNotExpired()
@@ -179,15 +203,14 @@ export class TreeReader {
     this.buffer = buffer
     this.u16 = u16
     this.#cell = base + (offsets & 0xffff)
-    this.valueAt = this.#cell + 8 + ((offsets >>> 16) & KEY_LENGTH_MASK)
+    this.valueAt = this.#cell + KEY_AT + ((offsets >>> 16) & KEY_LENGTH_MASK)
     this.overflows = offsets >>> 31 === 1
-    this.valueLength = this.u16[(this.#cell + 6) >> 1]!
+    this.valueLength = this.u16[(this.#cell + VALUE_LENGTH_AT) >> 1]!
   }
 
   /** LSN of the frame that wrote the entry. */
   get version(): number {
-    const w = this.#cell >> 1
-    return this.u16[w]! + this.u16[w + 1]! * 0x10000 + this.u16[w + 2]! * 2 ** 32
+    return readVersion(this.u16, this.#cell)
   }
 
   /** The slot of the entry, as it says itself. */
@@ -197,8 +220,7 @@ export class TreeReader {
 
   /** Where the value overflows to. */
   get overflow(): OverflowPointer {
-    const u32 = (n: number): number => this.buffer.readUInt32LE(this.valueAt + n)
-    return { first: u32(0) as SlotNo, lengthBytes: u32(4), crc: u32(8) }
+    return readPointer(this.buffer, this.valueAt)
   }
 
   /** The value if it overflows: a buffer of its own. `hold`: has found that what `find` found was held. */

@@ -6,6 +6,8 @@ import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import {
+  CELL,
+  ENTRY_CELL_WORD,
   isInline,
   LEAF_CELL_HEADER,
   LEAF_ENTRY_WORDS,
@@ -13,20 +15,19 @@ import {
   OVERFLOW_FLAG,
   OVERFLOW_POINTER_BYTES,
   overflowSlots,
-  SLOT,
   SLOT_BODY_BYTES,
   SLOT_BYTES,
-  TYPE,
   typeAt,
   type SlotNo,
 } from '../format/layout.js'
+import { writePointer, writeVersion } from '../format/leaf-cell.js'
 import { even, Node } from '../format/node.js'
-import { overflowChain, writeOverflow } from '../space/overflow.js'
+import { overflowChain, overflowPointer, writeOverflow } from '../space/overflow.js'
 import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
 import { commonPrefix, findChild, findInLeaf } from '../format/search.js'
 import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { slotLsn } from '../format/slot-damage.js'
+import { highWord, lowWord, slotLsn, slotLsnOf } from '../format/slot-header.js'
 
 /** A slot with less than this in it is joined with a neighbour ... */
 const UNDERFULL_BYTES = SLOT_BODY_BYTES / 4
@@ -53,7 +54,7 @@ export class TreeWriter {
   readonly #source = Node.scratch()
   /** Separators on their way up: one buffer for each level. */
   readonly #separators: Uint8Array[] = []
-  readonly #cell = Buffer.alloc(SLOT_BYTES)
+  readonly #pointer = Buffer.alloc(OVERFLOW_POINTER_BYTES)
 
   constructor(space: SlotSpace, allocator: Allocator, checker: SlotChecker) {
     this.#space = space
@@ -69,8 +70,8 @@ export class TreeWriter {
   begin(state: StateFields, lsn: number): void {
     this.#state = state
     this.#lsn = lsn
-    this.#lsnLow = lsn | 0
-    this.#lsnHigh = Math.floor(lsn / 2 ** 32)
+    this.#lsnLow = lowWord(lsn)
+    this.#lsnHigh = highWord(lsn)
     this.#owned.fill(0)
   }
 
@@ -82,7 +83,7 @@ export class TreeWriter {
     if (this.#isLeafNew && (i === -1 || i === ~leaf.count))
       checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 
-    // The cell behind the key, built aside: version and length in front, then value or pointer.
+    // What follows the key in the cell: the value, or a pointer, which is built aside.
     let payload = source
     let payloadAt = valueAt
     let payloadBytes = valueLength
@@ -97,10 +98,8 @@ export class TreeWriter {
         valueAt,
         valueLength,
       )
-      this.#cell.writeUInt32LE(pointer.first, 0)
-      this.#cell.writeUInt32LE(pointer.lengthBytes, 4)
-      this.#cell.writeUInt32LE(pointer.crc >>> 0, 8)
-      payload = this.#cell
+      writePointer(this.#pointer, 0, pointer)
+      payload = this.#pointer
       payloadAt = 0
       payloadBytes = OVERFLOW_POINTER_BYTES
       flags = OVERFLOW_FLAG
@@ -112,7 +111,7 @@ export class TreeWriter {
       if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
       if (leaf.cellBytes(i) === cellBytes) {
         // Same size: over the old one. The slot is this group's own.
-        const word = leaf.entry(i) + 1
+        const word = leaf.entry(i) + ENTRY_CELL_WORD
         leaf.i32[word] = (leaf.i32[word]! & 0x7fffffff) | (flags << 16)
         this.#fill(leaf, leaf.base + leaf.cellOffset(i), keyLength, payload, payloadAt, payloadBytes, flags, version)
         return
@@ -156,11 +155,8 @@ export class TreeWriter {
     flags: number,
     version: number,
   ): void {
-    const w = cellAt >> 1
-    node.u16[w] = version & 0xffff
-    node.u16[w + 1] = (version / 0x10000) & 0xffff
-    node.u16[w + 2] = Math.floor(version / 2 ** 32)
-    node.u16[w + 3] = flags === 0 ? payloadBytes : 0
+    writeVersion(node.u16, cellAt, version)
+    node.u16[(cellAt + CELL.VALUE_LENGTH) >> 1] = flags === 0 ? payloadBytes : 0
     const to = cellAt + LEAF_CELL_HEADER + keyLength
     if (payloadBytes < 48) for (let n = 0; n < payloadBytes; n++) node.u8[to + n] = payload[payloadAt + n]!
     else node.u8.set(payload.subarray(payloadAt, payloadAt + payloadBytes), to)
@@ -192,7 +188,7 @@ export class TreeWriter {
   #descend(key: Uint8Array, keyLength: number): Node {
     const s = this.#state
     if (s[STATE.HEIGHT] === 0) {
-      const leaf = this.#create(this.#path[0]!, TYPE.LEAF, 0)
+      const leaf = this.#create(this.#path[0]!, 0)
       s[STATE.ROOT] = leaf.slot
       s[STATE.HEIGHT] = 1
       return leaf
@@ -242,10 +238,8 @@ export class TreeWriter {
     if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
     this.#checker.require(slot, typeAt(level), level)
     node.at(this.#space, slot as SlotNo)
-    const w = (node.base + SLOT.LSN) >> 2
-    const low = node.i32[w]!
-    const high = node.i32[w + 1]!
-    if (low === this.#lsnLow && high === this.#lsnHigh) {
+    const madeAtLsn = slotLsnOf(node.i32, node.base)
+    if (madeAtLsn === this.#lsn) {
       this.#owned[level] = slot
       return node
     }
@@ -254,7 +248,7 @@ export class TreeWriter {
     node.copyFrom(from)
     node.claim(this.#lsnLow, this.#lsnHigh)
     node.tighten()
-    this.#allocator.free(slot as SlotNo, high * 2 ** 32 + (low >>> 0))
+    this.#allocator.free(slot as SlotNo, madeAtLsn)
     this.#owned[level] = node.slot
     return node
   }
@@ -262,7 +256,7 @@ export class TreeWriter {
   /** The way down has copied its leaf: until now nobody looked where that lies. */
   #isLeafNew = false
 
-  #create(node: Node, type: number, level: number): Node {
+  #create(node: Node, level: number): Node {
     const slot = this.#allocator.allocate()
     const window = this.#space.windowOf(slot)
     node.u8 = this.#space.u8[window]!
@@ -270,7 +264,7 @@ export class TreeWriter {
     node.i32 = this.#space.i32[window]!
     node.base = this.#space.byteOf(slot)
     node.slot = slot
-    node.init(type, level, this.#lsnLow, this.#lsnHigh)
+    node.init(level, this.#lsnLow, this.#lsnHigh)
     this.#state[level === 0 ? STATE.LEAVES : STATE.BRANCHES]!++
     return node
   }
@@ -282,14 +276,10 @@ export class TreeWriter {
   }
 
   #freeOverflow(leaf: Node, i: number): void {
-    const at = leaf.keyAt(i) + leaf.keyLength(i)
-    const u8 = leaf.u8
-    const first = readU32(u8, at) as SlotNo
-    const lengthBytes = readU32(u8, at + 4)
-    const pointer = { first, lengthBytes, crc: readU32(u8, at + 8) }
+    const pointer = overflowPointer(leaf, i)
     for (const slot of overflowChain(this.#space, this.#checker, pointer))
       this.#allocator.free(slot, slotLsn(this.#space, slot))
-    this.#state[STATE.OVERFLOWS]! -= overflowSlots(lengthBytes)
+    this.#state[STATE.OVERFLOWS]! -= overflowSlots(pointer.lengthBytes)
   }
 
   // ---- splitting -------------------------------------------------------------------------------
@@ -307,15 +297,14 @@ export class TreeWriter {
     cellBytes: number,
   ): [Node, number] {
     const left = this.#path[level]!
-    const type = left.isLeaf ? TYPE.LEAF : TYPE.BRANCH
     const source = this.#source
     source.copyFrom(left)
     const count = source.count
     const run = left.isLeaf ? runOf(left) : 0
-    const right = this.#create(new Node(), type, level)
+    const right = this.#create(new Node(), level)
     const middle = splitPoint(source, at, cellBytes, run)
 
-    left.init(type, level, this.#lsnLow, this.#lsnHigh)
+    left.init(level, this.#lsnLow, this.#lsnHigh)
     let target = left
     // The entry at index v of the sequence with the new one in it; the node to the right gets [middle, count].
     for (let v = 0; v <= count; v++) {
@@ -363,7 +352,7 @@ export class TreeWriter {
   #addChild(level: number, separator: Uint8Array, length: number, left: SlotNo, right: SlotNo): void {
     const s = this.#state
     if (level === s[STATE.HEIGHT]) {
-      const root = this.#create(this.#path[level]!, TYPE.BRANCH, level)
+      const root = this.#create(this.#path[level]!, level)
       root.insert(0, separator, 0, 0, 0, 0)
       root.setChild(0, left)
       root.insert(1, separator, 0, length, 0, even(length))
@@ -430,7 +419,7 @@ export class TreeWriter {
     const leaf = level === 0
     for (const [n, node] of [left, right].entries()) {
       const slot = parent.child(i + n)
-      const first = this.#checker.require(slot, leaf ? TYPE.LEAF : TYPE.BRANCH, level)
+      const first = this.#checker.require(slot, typeAt(level), level)
       node.at(space, slot)
       if (!first || !leaf) continue
       // Before anybody goes on to the values that it leads to.
@@ -463,8 +452,7 @@ export class TreeWriter {
     }
     left.rehead()
     this.#state[leaf ? STATE.LEAVES : STATE.BRANCHES]!--
-    const w = (right.base + SLOT.LSN) >> 2
-    this.#allocator.free(right.slot, right.i32[w + 1]! * 2 ** 32 + (right.i32[w]! >>> 0))
+    this.#allocator.free(right.slot, slotLsnOf(right.i32, right.base))
     this.#dropChild(parent, i + 1)
     return true
   }
@@ -474,6 +462,3 @@ export class TreeWriter {
     if (i === 0 && parent.count > 0) parent.clearFirstKey()
   }
 }
-
-const readU32 = (u8: Uint8Array, at: number): number =>
-  (u8[at]! | (u8[at + 1]! << 8) | (u8[at + 2]! << 16) | (u8[at + 3]! << 24)) >>> 0
