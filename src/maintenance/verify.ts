@@ -18,7 +18,8 @@ import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/sp
 import { eachSlot, slotsIn } from '../engine/format/runs.js'
 import { compareKeys } from '../engine/format/search.js'
 import { usedSlots } from '../engine/shared/tree-state.js'
-import { slotLsn, slotDamage, structureDamage } from '../engine/format/slot-damage.js'
+import { slotDamage, structureDamage } from '../engine/format/slot-damage.js'
+import { slotLsn } from '../engine/format/slot-header.js'
 
 /** What verification found. */
 export interface VerifyReport {

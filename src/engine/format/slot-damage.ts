@@ -18,8 +18,6 @@ import { commonPrefix, compareKeys, headOf } from './search.js'
 import { crcOf, nextOf, numberOf, setCrc, slotLsnOf, usedBytesOf } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
 
-export { slotLsn } from './slot-header.js'
-
 /** What bounds a slot that was taken from disk: the tree that it belongs to. */
 export interface TreeBounds {
   /** Nothing in the tree was made later. */
