@@ -1,6 +1,6 @@
-// The two locks that writers meet all the time. What holds is the OFD lock, which the kernel drops
-// when its holder dies; the turn words in `control` only say when to look again, so nobody owes
-// anybody a wake-up: who waits does so for a limited time and then looks for itself.
+// The two locks that writers meet all the time. The OFD lock is what counts: the kernel releases it
+// when its holder dies. The turn words in `control` only say when to look again, so no holder owes
+// a waiter a wake-up: a waiter sleeps for a limited time and then looks for itself.
 import { LockedError } from '../../errors.js'
 import type { LockTable, Storage } from '../../storage/storage.js'
 import type { Control } from './control.js'
@@ -18,12 +18,12 @@ export interface SharedLockParts {
   readonly timeoutMs: number
 }
 
-/** A sleep of `LOOK_AGAIN_MS` that took longer counts for no more than this: the waiter itself was stopped. */
+/** A sleep of `LOOK_AGAIN_MS` that took longer counts for at most this much: the waiter itself was stopped. */
 const MAX_SLEEP_MS = 1000
 
 /**
- * How long a waiter has looked for what it waits for. Time in which it was stopped itself, or the whole
- * machine asleep, hardly counts: it could not have looked, and those it waits for may have been stopped too.
+ * How long a waiter has looked for what it waits for. Time in which the waiter itself was stopped, or the whole
+ * machine was asleep, hardly counts: it could not have looked, and the holder may have been stopped too.
  */
 export class Patience {
   readonly #storage: Storage
@@ -36,7 +36,7 @@ export class Patience {
     this.#leftMs = timeoutMs
   }
 
-  /** To be asked after each look. */
+  /** Ask this after each look. */
   isOver(): boolean {
     const now = this.#storage.monotonicMs()
     this.#leftMs -= Math.min(now - this.#lookedMs, MAX_SLEEP_MS)
@@ -49,7 +49,7 @@ export class Patience {
   }
 }
 
-/** Runs `act` under the append lock. Throws `LockedError` if it was not had in time; then nothing has run. */
+/** Runs `act` under the append lock. Throws `LockedError` if it could not be acquired in time; then nothing has run. */
 export function underAppendLock<T>(parts: SharedLockParts, act: () => T): T {
   takeAppendLock(parts)
   try {
@@ -60,38 +60,42 @@ export function underAppendLock<T>(parts: SharedLockParts, act: () => T): T {
   }
 }
 
-function takeAppendLock({ control, locks, storage, timeoutMs }: SharedLockParts): void {
-  for (let i = 0; i < IMMEDIATE_TRIES; i++) if (locks.tryLock(LOCK.APPEND, 'exclusive')) return
-  const patience = new Patience(storage, timeoutMs)
-  for (;;) {
-    const seen = control.appendTurn()
-    if (locks.tryLock(LOCK.APPEND, 'exclusive')) return
-    if (patience.isOver()) {
-      throw new LockedError(
-        `The append lock was not had within ${timeoutMs} ms: another writer is stopped or very slow. Nothing was written; try again.`,
-      )
-    }
-    control.awaitAppendTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
-  }
+function takeAppendLock(parts: SharedLockParts): void {
+  for (let i = 0; i < IMMEDIATE_TRIES; i++) if (parts.locks.tryLock(LOCK.APPEND, 'exclusive')) return
+  acquire(parts, LOCK.APPEND)
 }
 
-/** Runs `act` under the leader lock. Throws `LockedError` if it was not had in time; then nothing has run. */
-export function underLeaderLock<T>({ control, locks, storage, timeoutMs }: SharedLockParts, act: () => T): T {
-  const patience = new Patience(storage, timeoutMs)
-  for (;;) {
-    const seen = control.leaderTurn()
-    if (locks.tryLock(LOCK.LEADER, 'exclusive')) break
-    if (patience.isOver()) {
-      throw new LockedError(
-        `The leader lock was not had within ${timeoutMs} ms: the thread or process that leads is stopped.`,
-      )
-    }
-    control.awaitLeaderTurn(seen, Math.min(patience.leftMs, LOOK_AGAIN_MS))
-  }
+/** Runs `act` under the leader lock. Throws `LockedError` if it could not be acquired in time; then nothing has run. */
+export function underLeaderLock<T>(parts: SharedLockParts, act: () => T): T {
+  acquire(parts, LOCK.LEADER)
   try {
     return act()
   } finally {
-    locks.unlock(LOCK.LEADER)
-    control.passLeaderTurn()
+    parts.locks.unlock(LOCK.LEADER)
+    parts.control.passLeaderTurn()
+  }
+}
+
+/** Waits for a lock until its holder passes the turn or dies; throws `LockedError` once patience is over. */
+function acquire(
+  { control, locks, storage, timeoutMs }: SharedLockParts,
+  lock: typeof LOCK.APPEND | typeof LOCK.LEADER,
+): void {
+  const isAppend = lock === LOCK.APPEND
+  const patience = new Patience(storage, timeoutMs)
+  for (;;) {
+    // Read before the attempt: a turn that is passed after it ends the wait at once.
+    const turn = isAppend ? control.appendTurn() : control.leaderTurn()
+    if (locks.tryLock(lock, 'exclusive')) return
+    if (patience.isOver()) {
+      throw new LockedError(
+        isAppend
+          ? `The append lock could not be acquired within ${timeoutMs} ms: another writer is stopped or very slow. Nothing was written; try again.`
+          : `The leader lock could not be acquired within ${timeoutMs} ms: the thread or process that leads is stopped or very slow. Try again.`,
+      )
+    }
+    const sleepMs = Math.min(patience.leftMs, LOOK_AGAIN_MS)
+    if (isAppend) control.awaitAppendTurn(turn, sleepMs)
+    else control.awaitLeaderTurn(turn, sleepMs)
   }
 }
