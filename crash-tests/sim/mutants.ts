@@ -230,13 +230,13 @@ export const MUTANTS: readonly Mutant[] = [
   unjudged(
     'a copy of a slot is believed that may not have been held',
     'engine/space/slot-checker.js',
-    'hold.assertNotExpired();\n        readStep();',
+    'guard.assertNotExpired();\n        readStep();',
     'readStep();',
   ),
   unjudged(
     'a long value is put together of slots that may not have been held',
     'engine/space/overflow.js',
-    'hold?.assertNotExpired();',
+    'guard?.assertNotExpired();',
     '',
   ),
   one(

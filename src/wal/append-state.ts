@@ -1,11 +1,12 @@
 // Where the log ends, shared by every thread and process that appends: two copies in `control` and
-// a sequence word that says which one holds. Written under the append lock only: the spare copy is
-// filled in, then the sequence word moves on, atomically. A writer that dies in between has changed
-// nothing. Readers need no lock: they read the copy and look again whether the word has moved.
+// a sequence word that says which one is current. An appender writes it, under the append lock: it fills
+// in the spare copy and then moves the sequence word on, atomically. An appender that dies in between has
+// changed nothing. Readers need no lock: they read the current copy and check that the word has not moved.
 import { loadFence } from '../storage/fence.js'
 
-/** Bytes that the state takes up in `control`: the word and two copies, a cache line pair each. */
+/** Bytes that the state takes in `control`: the word and two copies, two cache lines each. */
 export const APPEND_STATE_BYTES = 384
+const SEQUENCE_WORD = 0
 const COPY_AT = 128
 const COPY_BYTES = 128
 
@@ -23,15 +24,15 @@ const FIELD = {
 } as const
 
 export interface AppendFields {
-  /** LSN behind the last frame. */
+  /** LSN after the last frame. */
   tailLsn: number
-  /** The segment that the tail lies in: where it begins, its salt, which file it is, and where frames must end. */
+  /** The segment that holds the tail: where it begins, its salt, which file it is, and where its frames must end. */
   segmentStartLsn: number
   segmentSalt: number
   segmentDevice: number
   segmentInode: number
   segmentLimitLsn: number
-  /** Slots promised to all frames ever appended in this life of `control`. */
+  /** Slots promised to all frames that were ever appended in this life of `control`. */
   reservedSlots: number
   frames: number
   operations: number
@@ -40,19 +41,17 @@ export interface AppendFields {
 export class AppendState {
   readonly #words: Int32Array
   readonly #numbers: Float64Array
-  readonly #word: number
 
-  /** `offset`: where in `buffer` the state lies, a multiple of 64. */
+  /** `offset`: byte of `buffer` at which the state lies, a multiple of 64. */
   constructor(buffer: ArrayBuffer, offset: number) {
     this.#words = new Int32Array(buffer, offset, APPEND_STATE_BYTES / 4)
     this.#numbers = new Float64Array(buffer, offset, APPEND_STATE_BYTES / 8)
-    this.#word = 0
   }
 
-  /** A consistent copy, written into `into`. */
+  /** Writes a consistent copy into `into`. */
   read(into: AppendFields): AppendFields {
     for (;;) {
-      const sequence = Atomics.load(this.#words, this.#word)
+      const sequence = Atomics.load(this.#words, SEQUENCE_WORD)
       const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
       const n = this.#numbers
       into.tailLsn = n[at + FIELD.TAIL]!
@@ -65,13 +64,13 @@ export class AppendState {
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
       loadFence()
-      if (Atomics.load(this.#words, this.#word) === sequence) return into
+      if (Atomics.load(this.#words, SEQUENCE_WORD) === sequence) return into
     }
   }
 
-  /** Replaces the state. The append lock must be held. */
+  /** Replaces the state. The caller must hold the append lock. */
   publish(from: AppendFields): void {
-    const sequence = Atomics.load(this.#words, this.#word) + 1
+    const sequence = Atomics.load(this.#words, SEQUENCE_WORD) + 1
     const at = (COPY_AT + (sequence & 1) * COPY_BYTES) >> 3
     const n = this.#numbers
     n[at + FIELD.TAIL] = from.tailLsn
@@ -83,7 +82,7 @@ export class AppendState {
     n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
     n[at + FIELD.FRAMES] = from.frames
     n[at + FIELD.OPERATIONS] = from.operations
-    Atomics.store(this.#words, this.#word, sequence | 0)
+    Atomics.store(this.#words, SEQUENCE_WORD, sequence | 0)
   }
 }
 

@@ -1,15 +1,15 @@
-// What is found damaged, and where.
+// Damage that a check has found, and where.
 
-/** A damaged slot, or one that is not what leads to it says. */
+/** A slot that is damaged, or that is not what the slot that leads to it says. */
 export interface Damage {
   readonly slotNo: number
   readonly why: string
 }
 
-/** Damage that is listed: more of it says nothing new. */
+/** How many are listed: more would say nothing new. */
 const MAX_DAMAGE = 100
 
-/** Collects damage, at most 100 of it. */
+/** Collects damaged slots, at most 100. */
 export class DamageList {
   readonly found: Damage[] = []
 

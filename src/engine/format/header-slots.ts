@@ -4,7 +4,7 @@ import { flushed } from '../../wal/flush.js'
 import { encodeHeader, headerSlots, type Header } from './header.js'
 import type { SlotSpace } from './slot-space.js'
 
-/** Writes a checkpoint's header into its two slots and flushes. All that it names is on disk already. */
+/** Writes a checkpoint's header into its two slots and flushes. Everything that it names must be on disk before. */
 export function writeHeaders(space: SlotSpace, header: Header): void {
   const [first, second] = headerSlots(header.checkpointNumber)
   copyHeader(space, header, first)

@@ -1,18 +1,18 @@
 // Header slots: where a checkpoint says which tree is on disk. Checkpoint k writes the same header
-// into slots k mod 2 and 2 + (k mod 2); the newest one whose CRC holds is the truth. So any one of
-// the four may be destroyed with nothing lost: its twin says the same.
+// into slots k mod 2 and 2 + (k mod 2); the newest one whose CRC matches is the one that counts. So any
+// one of the four may be destroyed and nothing is lost: its twin says the same.
 //
-//   offset size (behind the 32 bytes that every slot begins with; type = 1)
+//   offset size (after the 32 bytes that every slot begins with; type = 1)
 //       32    8  magic "mmapdb\r\n"
 //       40    4  format version
 //       44    4  encoding of the values: 1 msgpack, 2 json, 3 utf8, 4 binary
 //       48   16  UUID of the database
 //       64    8  checkpoint number
-//       72    8  LSN up to which the tree includes the log
+//       72    8  LSN up to which the log is in the tree
 //       80    4  root slot (0 if the tree is empty)
 //       84    4  height: levels of the tree
 //       88    8  entries
-//       96    8  slots in use or free-listed: slots from here on have never been used
+//       96    8  slots that are used or free-listed: those from here on have never been used
 //      104    4  first slot of the free list (0 if it is empty)
 //      108    4  slots of the free list itself
 //      112    8  leaves
@@ -36,8 +36,8 @@ const AT = {
   HEIGHT: 84,
   ENTRIES: 88,
   NEXT_SLOT: 96,
-  CHAIN: 104,
-  CHAIN_SLOTS: 108,
+  FREE_LIST_HEAD: 104,
+  FREE_LIST_SLOTS: 108,
   LEAVES: 112,
   BRANCHES: 120,
   OVERFLOWS: 128,
@@ -84,8 +84,8 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeUInt32LE(header.height, AT.HEIGHT)
   b.writeBigUInt64LE(BigInt(header.entries), AT.ENTRIES)
   b.writeBigUInt64LE(BigInt(header.nextSlot), AT.NEXT_SLOT)
-  b.writeUInt32LE(header.freeListHead, AT.CHAIN)
-  b.writeUInt32LE(header.freeListSlots, AT.CHAIN_SLOTS)
+  b.writeUInt32LE(header.freeListHead, AT.FREE_LIST_HEAD)
+  b.writeUInt32LE(header.freeListSlots, AT.FREE_LIST_SLOTS)
   b.writeBigUInt64LE(BigInt(header.leaves), AT.LEAVES)
   b.writeBigUInt64LE(BigInt(header.branches), AT.BRANCHES)
   b.writeBigUInt64LE(BigInt(header.overflows), AT.OVERFLOWS)
@@ -94,19 +94,20 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   return b
 }
 
-/** What `decodeHeader` says of a slot that no header was ever written to. */
-export const NO_HEADER = 'there is no header in it'
+/** What `decodeHeader` says of a slot to which no header was ever written. */
+export const NO_HEADER = 'it holds no header'
 
 /** The header in these 4096 bytes, or what is wrong with them. */
 export function decodeHeader(b: Buffer, slotNo: number): Header | string {
   if (!b.subarray(AT.MAGIC, AT.MAGIC + MAGIC.length).equals(MAGIC))
-    return b.some((byte) => byte !== 0) ? 'its magic is not that of a header' : NO_HEADER
+    return b.some((byte) => byte !== 0) ? 'its magic bytes are not those of a header' : NO_HEADER
   if (crc32c(b.subarray(SLOT.TYPE, SLOT_BYTES)) >>> 0 !== b.readUInt32LE(SLOT.CRC))
     return 'its CRC does not match its bytes'
-  if (b[SLOT.TYPE] !== TYPE.HEADER) return 'it is not of the header type'
+  if (b[SLOT.TYPE] !== TYPE.HEADER) return 'its type is not that of a header'
   if (b.readUInt32LE(SLOT.NUMBER) !== slotNo) return `it says that it is slot ${b.readUInt32LE(SLOT.NUMBER)}`
   const checkpointNumber = Number(b.readBigUInt64LE(AT.NUMBER))
-  if (!headerSlots(checkpointNumber).includes(slotNo)) return `checkpoint ${checkpointNumber} does not belong there`
+  if (!headerSlots(checkpointNumber).includes(slotNo))
+    return `the header of checkpoint ${checkpointNumber} does not belong in this slot`
   const header: Header = {
     version: b.readUInt32LE(AT.VERSION),
     encodingNo: b.readUInt32LE(AT.ENCODING),
@@ -117,19 +118,21 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     height: b.readUInt32LE(AT.HEIGHT),
     entries: Number(b.readBigUInt64LE(AT.ENTRIES)),
     nextSlot: Number(b.readBigUInt64LE(AT.NEXT_SLOT)),
-    freeListHead: b.readUInt32LE(AT.CHAIN) as SlotNo,
-    freeListSlots: b.readUInt32LE(AT.CHAIN_SLOTS),
+    freeListHead: b.readUInt32LE(AT.FREE_LIST_HEAD) as SlotNo,
+    freeListSlots: b.readUInt32LE(AT.FREE_LIST_SLOTS),
     leaves: Number(b.readBigUInt64LE(AT.LEAVES)),
     branches: Number(b.readBigUInt64LE(AT.BRANCHES)),
     overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
     createdMs: b.readDoubleLE(AT.CREATED),
   }
-  // What another format means by its fields is its own affair; that it is another is all that matters.
+  // The fields of another format may mean anything; all that matters here is that it is another one.
   if (header.version > 0 && header.version !== FORMAT_VERSION) return header
-  return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header) ? 'it says what cannot be' : header
+  return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header)
+    ? 'its fields contradict each other'
+    : header
 }
 
-/** False for what no checkpoint writes: whoever trusted it would look, or write, where nothing of the tree is. */
+/** False for fields that no checkpoint writes: an opener that trusted them would read or write outside the tree. */
 function isPossible(h: Header): boolean {
   const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.freeListSlots
   const within = (slot: number): boolean => slot >= HEADER_SLOTS && slot < h.nextSlot
@@ -148,28 +151,28 @@ function isPossible(h: Header): boolean {
     (h.freeListSlots === 0 ? h.freeListHead === 0 : within(h.freeListHead)) &&
     Number.isSafeInteger(h.checkpointNumber) &&
     Number.isSafeInteger(h.entries) &&
-    // What a Date can hold.
+    // The range of a Date.
     Math.abs(h.createdMs) <= 8.64e15
   )
 }
 
-/** Fields of a header that are different for each database, and its CRC. */
-const ITS_OWN = [
+/** Fields of a header that differ from database to database, and its CRC. */
+const DATABASE_FIELDS = [
   [SLOT.CRC, SLOT.CRC + 4],
   [AT.ENCODING, AT.ENCODING + 4],
   [AT.UUID, AT.UUID + 16],
   [AT.CREATED, AT.CREATED + 8],
 ] as const
 
-/** True if nothing but parts of `header`, as some database has it, were ever written to these bytes of `slotNo`. */
+/** True if these bytes of `slotNo` are 0, or a part of `header` as some database has it: a header half written. */
 export function isPartOf(header: Header, slotNo: number, bytes: Buffer): boolean {
   const whole = encodeHeader(header, slotNo)
   return bytes.every(
-    (byte, i) => byte === 0 || byte === whole[i] || ITS_OWN.some(([from, end]) => i >= from && i < end),
+    (byte, i) => byte === 0 || byte === whole[i] || DATABASE_FIELDS.some(([from, end]) => i >= from && i < end),
   )
 }
 
-/** True if header slot `slot` is of that database (`uuid`, four words) and checkpoint. `words`: of the first window. */
+/** True if slot `slot` has the header of that database (`uuid`, four words) and checkpoint. `words`: first window. */
 export function isHeaderOf(words: Int32Array, slot: number, uuid: Int32Array, checkpointNumber: number): boolean {
   const at = (slot * SLOT_BYTES) >> 2
   const uuidAt = at + (AT.UUID >> 2)
@@ -177,10 +180,10 @@ export function isHeaderOf(words: Int32Array, slot: number, uuid: Int32Array, ch
   return words[at + (AT.NUMBER >> 2)] === (checkpointNumber | 0)
 }
 
-/** True if these bytes were once meant to be a header. */
+/** True if these bytes were once written as a header, whatever has become of them. */
 export const looksLikeHeader = (b: Buffer): boolean => b.subarray(AT.MAGIC, AT.MAGIC + 6).equals(MAGIC.subarray(0, 6))
 
-/** The header of a database with nothing in it. */
+/** The header of an empty database. */
 export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number): Header => ({
   version: FORMAT_VERSION,
   encodingNo,

@@ -7,27 +7,27 @@
 //        5    1  level: 0 for a leaf, 1 for a branch above leaves, ...
 //        6    2  count of entries
 //        8    4  number of this slot
-//       12    2  prefix: bytes that all compared keys of a branch or leaf begin with
+//       12    2  prefix: how many first bytes all compared keys of a branch or leaf share
 //       14    2  heap: offset of the lowest cell of a branch or leaf
-//       16    8  LSN it was made at: that of the group of frames whose apply wrote it
+//       16    8  LSN of the slot: that of the group of frames whose apply wrote it
 //       24    2  garbage: bytes of dead cells between heap and the slot's end     | 24 4 next slot
 //       26    2  index of the last insertion   (leaf)                             |
-//       28    2  how many insertions before it were next to each other (leaf)     | 28 4 bytes used
+//       28    2  run: insertions before it that were next to each other (leaf)    | 28 4 bytes used
 //       30    2  reserved (0)                                                     |
 //       32       entries from here upwards, cells from the end downwards
 //
-// Branch and leaf entries are sorted by key. An entry begins with the key's head: four bytes
-// behind the slot's common prefix, big-endian with the top bit flipped, so that signed comparison
+// Branch and leaf entries are sorted by key. An entry begins with the key's head: the four
+// bytes after the slot's common prefix, big-endian with the top bit flipped, so that signed comparison
 // of the 32-bit integers is the order of the bytes. A search reads heads, and a cell only on a tie.
 //
 //   leaf entry    0 4 head   4 2 offset of the cell   6 2 key length, | 0x8000 if the value overflows
 //   leaf cell     0 6 version   6 2 value length (0 if it overflows)   8 K key   8+K V value
 //                 of an overflowing value: 0 4 first slot   4 4 length in bytes   8 4 CRC-32C
 //   branch entry  0 4 head   4 2 offset of the cell   6 2 key length   8 4 child slot
-//   branch cell   0 K key: the shortest that is above everything left of it
+//   branch cell   0 K key: the shortest one above every key to the left of it
 //
-// The first entry of a branch has no key: it leads to everything below the second. Cells begin at
-// even offsets.
+// The first entry of a branch has no key: it leads to every key below the second entry's. Cells begin
+// at even offsets.
 //
 // An overflow slot holds up to 4064 bytes of a value and the number of the next slot of the chain
 // (0 at its end). A free-list slot holds `count` pairs of (first slot, number of slots).
@@ -41,7 +41,7 @@ export type SlotNo = number & { readonly [brand]: 'SlotNo' }
 export const HEADER_SLOTS = 4
 
 export const TYPE = { UNUSED: 0, HEADER: 1, BRANCH: 2, LEAF: 3, OVERFLOW: 4, FREE_LIST: 5 } as const
-/** Of a node of the tree. */
+/** Type of a tree node at `level`. */
 export const typeAt = (level: number): number => (level === 0 ? TYPE.LEAF : TYPE.BRANCH)
 export const TYPE_NAMES = ['unused', 'header', 'branch', 'leaf', 'overflow', 'free list'] as const
 
@@ -68,30 +68,30 @@ export const SLOT_BODY_BYTES = SLOT_BYTES - SLOT.BODY
 /** An entry, as 32-bit words: a leaf's has two, a branch's three. */
 export const LEAF_ENTRY_WORDS = 2
 export const BRANCH_ENTRY_WORDS = 3
-/** The word behind the head: offset of the cell, and key length and flag in its high half. */
+/** The word after the head: offset of the cell, and in its high half key length and flag. */
 export const ENTRY_CELL_WORD = 1
 export const ENTRY_CHILD_WORD = 2
 
 export const KEY_LENGTH_MASK = 0x7fff
 export const OVERFLOW_FLAG = 0x8000
 
-/** A leaf cell. A branch cell is its key. */
+/** Offsets in a leaf cell. A branch cell is the key alone. */
 export const CELL = { VERSION: 0, VALUE_LENGTH: 6, KEY: 8 } as const
 /** Bytes of a leaf cell before its key: version and value length. */
 export const LEAF_CELL_HEADER = CELL.KEY
 export const BRANCH_CELL_HEADER = 0
 export const OVERFLOW_POINTER_BYTES = 12
-/** An entry and its cell may take this much of a leaf; a longer value goes to overflow slots. */
+/** An entry and its cell may take this many bytes of a leaf; a longer value goes to overflow slots. */
 const MAX_INLINE_BYTES = Math.floor(SLOT_BODY_BYTES / 4)
 
-/** A leaf keeps a value of this length beside its key. */
+/** True if a leaf keeps a value of this length beside its key. */
 export const isInline = (keyLength: number, valueLength: number): boolean =>
   LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength + valueLength <= MAX_INLINE_BYTES
 
 /** Overflow slots that a value of this length takes. */
 export const overflowSlots = (valueLength: number): number => Math.ceil(valueLength / SLOT_BODY_BYTES)
 
-/** Type and level as they stand in the low half of the 32-bit word at SLOT.TYPE; the high half is the count. */
+/** Type and level, as in the low half of the 32-bit word at SLOT.TYPE; the high half is the count. */
 export const kindWord = (type: number, level: number): number => type | (level << 8)
 
 /** No tree is deeper: a branch of the longest keys still has three children. */

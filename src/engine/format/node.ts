@@ -1,4 +1,4 @@
-// A branch or leaf under construction: edits the entries and cells of one slot that nobody else
+// A branch or leaf under construction: edits the entries and cells of one slot that no reader
 // can see yet. Knows nothing of trees, ownership or allocation.
 import {
   BRANCH_CELL_HEADER,
@@ -33,13 +33,13 @@ export class Node {
   /** Byte at which the slot begins in these arrays. */
   base = 0
   slot = 0 as SlotNo
-  /** The bytes of a node in memory of its own; undefined for one that looks into the map. */
+  /** The bytes of a node that has memory of its own; undefined for a view of the mapped file. */
   buffer: Buffer | undefined = undefined
   /** 32-bit words of an entry, and bytes of a cell before its key. */
   words = LEAF_ENTRY_WORDS
   keySkip: number = LEAF_CELL_HEADER
 
-  /** Points this view at a slot that is a branch or leaf already. */
+  /** Points this view at a slot that already is a branch or leaf. */
   at(space: SlotSpace, slot: SlotNo): this {
     const window = space.windowOf(slot)
     this.u8 = space.u8[window]!
@@ -51,7 +51,7 @@ export class Node {
     return this
   }
 
-  /** A node in memory of its own, to copy from and to. */
+  /** A node with memory of its own, to copy from and to. */
   static scratch(): Node {
     const node = new Node()
     const buffer = new ArrayBuffer(SLOT_BYTES)
@@ -62,7 +62,7 @@ export class Node {
     return node
   }
 
-  /** Copies slot `slot` of whatever type here, all 4096 bytes of it. For a node in memory of its own. */
+  /** Copies slot `slot`, of any type, here: all its 4096 bytes. Only for a node with memory of its own. */
   copyOf(space: SlotSpace, slot: SlotNo): this {
     const base = space.byteOf(slot)
     space.buffers[space.windowOf(slot)]!.copy(this.buffer!, 0, base, base + SLOT_BYTES)
@@ -77,7 +77,7 @@ export class Node {
     this.keySkip = leaf ? LEAF_CELL_HEADER : BRANCH_CELL_HEADER
   }
 
-  /** Copies the bytes of `from` here, all 4096 of them. */
+  /** Copies all 4096 bytes of `from` here. */
   copyFrom(from: Node): void {
     if (from.u8 === this.u8) this.u8.copyWithin(this.base, from.base, from.base + SLOT_BYTES)
     else this.u8.set(from.u8.subarray(from.base, from.base + SLOT_BYTES), this.base)
@@ -91,7 +91,7 @@ export class Node {
     this.#shape()
   }
 
-  /** Marks a copy as this slot's own, made at the given LSN and not sealed. */
+  /** Turns a copy of another slot into this slot, made at the given LSN and not sealed. */
   claim(lsnLow: number, lsnHigh: number): void {
     claimSlot(this.i32, this.base, this.slot, lsnLow, lsnHigh)
   }
@@ -138,7 +138,7 @@ export class Node {
   keyLength(i: number): number {
     return (this.i32[this.entry(i) + CELL_WORD]! >>> 16) & KEY_LENGTH_MASK
   }
-  /** Where in `u8` the key of entry i begins. */
+  /** Byte of `u8` at which the key of entry i begins. */
   keyAt(i: number): number {
     return this.base + this.cellOffset(i) + this.keySkip
   }
@@ -151,7 +151,7 @@ export class Node {
   overflows(i: number): boolean {
     return this.i32[this.entry(i) + CELL_WORD]! >>> 31 === 1
   }
-  /** Bytes of the value as it lies in the cell: the value, or the pointer to where it overflows to. */
+  /** Bytes that the cell holds of the value: the value itself, or the pointer to its overflow slots. */
   payloadBytes(i: number): number {
     if (this.overflows(i)) return OVERFLOW_POINTER_BYTES
     return this.u16[(this.base + this.cellOffset(i) + VALUE_LENGTH_AT) >> 1]!
@@ -162,7 +162,7 @@ export class Node {
     return even(this.isLeaf ? LEAF_CELL_HEADER + key + this.payloadBytes(i) : key)
   }
 
-  /** Bytes that entries and live cells take up, of SLOT_BODY_BYTES. */
+  /** Bytes that entries and live cells take, of SLOT_BODY_BYTES. */
   get usedBytes(): number {
     return this.count * this.words * 4 + SLOT_BYTES - this.heap - this.garbage
   }
@@ -171,14 +171,14 @@ export class Node {
     return SLOT_BODY_BYTES - this.usedBytes
   }
 
-  /** Keys that are compared: a branch's first entry has none. */
+  /** Index of the first entry whose key is compared: a branch's first entry has no key. */
   get firstCompared(): number {
     return this.isLeaf ? 0 : 1
   }
 
   /**
-   * Opens room at index i for an entry with a key and `cellBytes` of cell (even), and writes entry
-   * and key. Returns where in `u8` the cell begins. There must be room.
+   * Makes room at index i for an entry with a cell of `cellBytes` (even), and writes entry and key.
+   * Returns the byte of `u8` at which the cell begins. The node must have enough free bytes.
    */
   insert(i: number, key: Uint8Array, keyAt: number, keyLength: number, flags: number, cellBytes: number): number {
     const entryBytes = this.words * 4
@@ -213,7 +213,7 @@ export class Node {
     }
   }
 
-  /** Takes the key away from a branch's first entry, which leads to everything below the second. */
+  /** Removes the key of a branch's first entry, which leads to every key below the second entry's. */
   clearFirstKey(): void {
     this.garbage += even(this.keyLength(0))
     const entry = this.entry(0)
@@ -221,7 +221,7 @@ export class Node {
     this.i32[entry + CELL_WORD] = this.heap
   }
 
-  /** Appends entry i of `from` (a node of the same type, elsewhere) behind the last one here. */
+  /** Appends entry i of `from` (another node of the same type) after the last one here. */
   append(from: Node, i: number): void {
     const bytes = from.cellBytes(i)
     const offset = this.heap - bytes
@@ -236,7 +236,7 @@ export class Node {
     copyBytes(from.u8, at, this.u8, this.base + offset, bytes)
   }
 
-  /** Squeezes out dead cells. */
+  /** Drops dead cells: the live ones move together. */
   compact(): void {
     compactionScratch.copyFrom(this)
     this.heap = SLOT_BYTES
@@ -246,7 +246,7 @@ export class Node {
     for (let i = 0; i < count; i++) this.append(compactionScratch, i)
   }
 
-  /** Lengthens the common prefix to what the keys allow, so that heads tell more. */
+  /** Lengthens the common prefix as far as the keys allow, so that heads tell more keys apart. */
   tighten(): void {
     const first = this.firstCompared
     const last = this.count - 1
@@ -262,13 +262,13 @@ export class Node {
     if (prefix !== this.prefix) this.#setPrefix(prefix)
   }
 
-  /** Sets prefix and heads anew, after entries came from elsewhere. */
+  /** Computes prefix and heads again, after entries came from another node. */
   rehead(): void {
     this.#setPrefix(0)
     this.tighten()
   }
 
-  /** Shortens the common prefix if `key`, about to be inserted, does not begin with it. */
+  /** Shortens the common prefix if `key`, which is about to be inserted, does not begin with it. */
   #fitPrefix(key: Uint8Array, keyAt: number, keyLength: number): void {
     const prefix = this.prefix
     if (prefix === 0) return

@@ -1,12 +1,12 @@
 // Asking for slots before they are needed, so that a disk reads many at a time.
 //
-// While the data file fits into memory the system's own read-ahead does best. Once it is longer than
-// `readAheadBytes`, a load reads one page, and its thread waits for it. Whoever is about to read many
-// slots then names them here first, and finds them there or on their way. Nothing depends on it: a
-// slot that nobody asked for, or that has been pushed out of memory again, is read when it is loaded.
+// While the data file fits into memory, the system's own read-ahead does best. Once it is longer than
+// `readAheadBytes`, a load reads one page, and its thread waits for it. A reader that is about to read
+// many slots then names them here first, and finds them in memory or on their way. Nothing depends on
+// it: a slot that was not asked for, or that was evicted from memory again, is read when it is loaded.
 import type { Region } from '../../storage/storage.js'
 
-/** Slots named at a time: enough to keep a disk busy, few enough to stay in a small memory until they are read. */
+/** Slots per request: enough to keep a disk busy, few enough to stay in a small memory until they are read. */
 const BATCH = 256
 
 export class ReadAhead {
@@ -19,26 +19,26 @@ export class ReadAhead {
     this.#region = region
   }
 
-  /** False while the system reads ahead by itself: then asking is a waste. */
+  /** False while the system reads ahead by itself: then a request would be wasted. */
   get isUseful(): boolean {
     return !this.#region.readsAhead
   }
 
-  /** Notes a slot that will be read. */
+  /** Notes a slot that will be read, for the next request. */
   note(slot: number): void {
-    // Keys that follow each other mostly lie in one leaf.
+    // Consecutive keys mostly lie in one leaf.
     if (slot === this.#last) return
     this.#last = slot
     this.#slots[this.#count++] = slot
     if (this.#count === BATCH) this.ask()
   }
 
-  /** A slot is about to be overwritten: there is no need to read it. */
+  /** Says that a slot is about to be overwritten: there is no need to read it. */
   willOverwrite(slot: number): void {
     if (!this.#region.readsAhead) this.#region.willOverwrite(slot)
   }
 
-  /** Asks for what has been noted. */
+  /** Requests the slots that have been noted. */
   ask(): void {
     if (this.#count > 0) this.#region.willNeed(this.#slots.subarray(0, this.#count))
     this.#count = 0

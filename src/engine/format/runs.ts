@@ -2,7 +2,7 @@
 
 export type Runs = Float64Array
 
-/** The same slots, ascending, with neighbours as one run. No slot may be in it twice. */
+/** The same slots in ascending order, with adjacent runs merged. No slot may be in it twice. */
 export function mergedRuns(runs: Runs): Runs {
   const count = runs.length / 2
   const firsts = new Float64Array(count)
@@ -13,7 +13,7 @@ export function mergedRuns(runs: Runs): Runs {
   }
   const ends = new Float64Array(count)
   for (let i = 0; i < count; i++) ends[i] = firsts[i]! + runs[2 * i + 1]!
-  // No two overlap, so that the n-th to begin is the n-th to end.
+  // No two runs overlap, so the n-th to begin is also the n-th to end.
   if (!isSorted) {
     firsts.sort()
     ends.sort()
@@ -34,19 +34,19 @@ export function mergedRuns(runs: Runs): Runs {
   return result
 }
 
-/** How many slots they are. */
+/** How many slots the runs hold. */
 export function slotsIn(runs: Runs): number {
   let slots = 0
   for (let i = 1; i < runs.length; i += 2) slots += runs[i]!
   return slots
 }
 
-/** One by one, in order. */
+/** The slots one by one, in order. */
 export function* eachSlot(runs: Runs): Generator<number> {
   for (let i = 0; i < runs.length; i += 2) for (let n = 0; n < runs[i + 1]!; n++) yield runs[i]! + n
 }
 
-/** Of ascending runs those that name most slots, at most `limit` of them; ascending. */
+/** The longest of ascending runs, at most `limit` of them; ascending. */
 export function longestRuns(runs: Runs, limit: number): Runs {
   if (runs.length / 2 <= limit) return runs
   const order = Array.from({ length: runs.length / 2 }, (_, i) => i).sort((a, b) => runs[2 * b + 1]! - runs[2 * a + 1]!)

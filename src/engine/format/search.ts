@@ -1,5 +1,5 @@
-// Binary search in the entries of a branch or leaf, and in nothing else. The hot path of every
-// read and write: plain functions over typed arrays.
+// Binary search in the entries of one branch or leaf. The hot path of every read and write: plain
+// functions over typed arrays.
 //
 // Cost: about log2(count) reads of neighbouring 8- or 12-byte entries, and one cell where the
 // heads are equal.
@@ -20,7 +20,7 @@ const BRANCH_WORDS = BRANCH_ENTRY_WORDS
 const BRANCH_KEY_SKIP = BRANCH_CELL_HEADER
 const CELL_WORD = ENTRY_CELL_WORD
 
-/** Head of `key` behind `prefix` bytes, as it stands in an entry. Missing bytes count as 0. */
+/** Head of `key` after `prefix` bytes, as an entry holds it. Missing bytes count as 0. */
 export function headOf(key: Uint8Array, keyAt: number, keyLength: number, prefix: number): number {
   const p = keyAt + prefix
   const left = keyLength - prefix
@@ -32,7 +32,7 @@ export function headOf(key: Uint8Array, keyAt: number, keyLength: number, prefix
   return head ^ 0x80000000
 }
 
-/** Order of two keys whose first `from` bytes are known to be equal: below 0, 0 or above 0. */
+/** Order of two keys whose first `from` bytes are known to be equal: negative, 0 or positive. */
 export function compareKeys(
   a: Uint8Array,
   aAt: number,
@@ -50,7 +50,7 @@ export function compareKeys(
   return aLength - bLength
 }
 
-/** How many bytes two keys have in common. */
+/** How many bytes two keys have in common at their start. */
 export function commonPrefix(
   a: Uint8Array,
   aAt: number,
@@ -68,7 +68,7 @@ export function commonPrefix(
 /**
  * Finds `key` among entries [first, count) of the slot at byte `base`. `words`: 32-bit words of an
  * entry; `keySkip`: bytes of a cell before its key. Returns its index, or ~index of the first
- * entry above it. Right only if the key begins with the slot's common prefix: see `prefixOrder`.
+ * entry above it. Correct only if the key begins with the slot's common prefix: see `prefixOrder`.
  */
 function findEntry(
   u8: Uint8Array,
@@ -108,8 +108,8 @@ function findEntry(
 }
 
 /**
- * Where `key` stands relative to the common prefix of the slot's compared keys: 0 if it begins
- * with it, below 0 if the key is below all of them, above 0 if above. `sample`: one of them.
+ * Order of `key` relative to the common prefix of the slot's compared keys: 0 if it begins with the
+ * prefix, negative if it is below all these keys, positive if above. `sample`: index of one of them.
  */
 function prefixOrder(
   u8: Uint8Array,

@@ -1,4 +1,4 @@
-// What can be wrong with a slot, seen in itself: its CRC, its number, and that all in it lies where it may.
+// What can be wrong with a slot by itself: its CRC, its number, and where everything in it lies.
 import { advice, CorruptError } from '../../errors.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
@@ -18,24 +18,24 @@ import { commonPrefix, compareKeys, headOf } from './search.js'
 import { crcOf, nextOf, numberOf, setCrc, slotLsnOf, usedBytesOf } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
 
-/** What bounds a slot that was taken from disk: the tree that it belongs to. */
+/** What the tree that a slot belongs to allows of a slot that was read from disk. */
 export interface TreeBounds {
-  /** Nothing in the tree was made later. */
+  /** No slot of the tree was made later. */
   readonly lsn: number
-  /** Whether a slot of the tree can lead to `slot`. */
+  /** True if a slot of the tree can lead to `slot`. */
   leadsTo(slot: number): boolean
 }
 
 export const damagedError = (slot: number, why: string): CorruptError =>
   new CorruptError(`Slot ${slot} of the data file is damaged: ${why}. ${advice.restoreOrSalvage}`, { slotNo: slot })
 
-/** CRC-32C of a slot as it should stand in its first four bytes. */
+/** CRC-32C of a slot as its first four bytes should hold it. */
 function slotCrc(space: SlotSpace, slot: number): number {
   const base = space.byteOf(slot)
   return crc32c(space.buffers[space.windowOf(slot)]!.subarray(base + SLOT.TYPE, base + SLOT_BYTES))
 }
 
-/** Seals a slot: nothing but its CRC field is written. */
+/** Seals a slot: writes its CRC field and nothing else. */
 export function sealSlot(space: SlotSpace, slot: number): void {
   const crc = slotCrc(space, slot)
   setCrc(space.i32[space.windowOf(slot)]!, space.byteOf(slot), crc)
@@ -53,7 +53,7 @@ export function slotDamage(
   return nodeViewDamage(scratch.at(space, slot), bounds)
 }
 
-/** The same for a slot of any type that `view` shows, or has copied. */
+/** The same for a slot of any type that `view` shows, or holds a copy of. */
 export function nodeViewDamage(view: Node, bounds: TreeBounds): string | undefined {
   const { i32, base } = view
   const bytes = Buffer.from(
@@ -68,7 +68,7 @@ export function nodeViewDamage(view: Node, bounds: TreeBounds): string | undefin
   return insideDamage(view, bounds)
 }
 
-/** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not looked at. */
+/** What is wrong with the inside of a slot, or undefined if nothing is. The CRC is not checked. */
 export function structureDamage(
   space: SlotSpace,
   slot: SlotNo,
@@ -91,13 +91,13 @@ function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
       if (used === 0 || used > SLOT_BODY_BYTES || (next !== 0 && used < SLOT_BODY_BYTES))
         return 'its length is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot)
-        ? `it goes on in slot ${next}, which cannot be`
+        ? `its next slot, ${next}, is out of range, free, or already reached`
         : undefined
     }
     case TYPE.FREE_LIST:
       if (u16[(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot)
-        ? `it goes on in slot ${next}, which cannot be`
+        ? `its next slot, ${next}, is out of range, free, or already reached`
         : undefined
     case TYPE.HEADER:
       return undefined
@@ -112,7 +112,7 @@ function nodeDamage(node: Node): string | undefined {
   const bodyEnd = SLOT.BODY + count * words * 4
   if (isLeaf !== (node.level === 0)) return 'its level does not fit its type'
   if (bodyEnd > SLOT_BYTES) return 'it has too many entries'
-  if (node.heap < bodyEnd || node.heap > SLOT_BYTES) return 'its heap lies outside'
+  if (node.heap < bodyEnd || node.heap > SLOT_BYTES) return 'its heap lies outside of the slot'
   if (count === 0) return isLeaf ? 'it is a leaf without entries' : 'it is a branch without children'
   if (!isLeaf && node.keyLength(0) !== 0) return 'its first entry has a key'
   const first = node.firstCompared
@@ -122,12 +122,13 @@ function nodeDamage(node: Node): string | undefined {
     const keyLength = node.keyLength(i)
     const compared = i >= first
     if (compared || isLeaf) {
-      if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES) return `cell ${i} lies outside`
+      if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES)
+        return `cell ${i} begins outside of its heap`
       const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + node.payloadBytes(i) : keyLength
-      if (offset + bytes > SLOT_BYTES) return `cell ${i} reaches outside`
+      if (offset + bytes > SLOT_BYTES) return `cell ${i} ends outside of the slot`
       if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
       if (isLeaf && !node.overflows(i) && !isInline(keyLength, node.payloadBytes(i)))
-        return `the value of entry ${i} is too long to lie there`
+        return `the value of entry ${i} is too long for a leaf`
       live += (bytes + 1) & ~1
     }
     if (!compared) continue
@@ -153,11 +154,11 @@ function nodeDamage(node: Node): string | undefined {
     )
     if (shared < node.prefix) return 'its keys do not share its prefix'
   }
-  if (live + node.garbage !== SLOT_BYTES - node.heap) return 'its cells and its garbage do not fill its heap'
+  if (live + node.garbage !== SLOT_BYTES - node.heap) return 'its cells and its garbage do not add up to its heap'
   return undefined
 }
 
-/** What is wrong with what a sound branch or leaf leads to, and with the versions of its entries. */
+/** What is wrong with where an otherwise sound branch or leaf leads to, or with the versions of its entries. */
 function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | undefined {
   const { u8, u16, base, isLeaf } = node
   const count = node.count
@@ -165,19 +166,19 @@ function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | un
     const children = new Set<number>()
     for (let i = 0; i < count; i++) {
       const child = node.child(i)
-      if (!bounds.leadsTo(child)) return `it leads to slot ${child}, which cannot be`
-      if (children.has(child)) return `it leads to slot ${child} twice`
+      if (!bounds.leadsTo(child)) return `its child, slot ${child}, is out of range, free, or already reached`
+      if (children.has(child)) return `slot ${child} is its child twice`
       children.add(child)
     }
     return undefined
   }
   for (let i = 0; i < count; i++) {
-    // A slot bears the LSN behind the frames that it was made from.
+    // The LSN of a slot is the one after the frames that it was made from.
     if (readVersion(u16, base + node.cellOffset(i)) >= lsn) return `entry ${i} is newer than the slot that it lies in`
     if (!node.overflows(i)) continue
     const { first, lengthBytes } = readPointer(u8, node.keyAt(i) + node.keyLength(i))
     if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first)))
-      return `the value of entry ${i} lies where it cannot be`
+      return `the pointer to the value of entry ${i} has a bad length or a bad first slot`
   }
   return undefined
 }

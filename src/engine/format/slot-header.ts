@@ -1,10 +1,10 @@
 // The header that every slot begins with (layout.ts draws it), read and written as 32-bit words. `i32` is the window
 // that the slot lies in, and `base` the byte at which it begins there. Each function costs the loads or stores that
-// it is named after, and nothing else.
+// its name says, and nothing else.
 import { SLOT, type SlotNo } from './layout.js'
 import type { SlotSpace } from './slot-space.js'
 
-// Constants of this module's own: V8 compiles them as numbers, and loads those that are imported each time.
+// Constants of this module's own: V8 compiles these as numbers, but loads an imported constant at each use.
 const CRC_WORD = SLOT.CRC >> 2
 /** Type, level and count. */
 const KIND_WORD = SLOT.TYPE >> 2
@@ -41,7 +41,7 @@ export function initSlot(
   i32[w + USED_WORD] = 0
 }
 
-/** Marks a copy of another slot as this slot's own, made at the given LSN and not sealed. */
+/** Turns a copy of another slot into this slot, made at the given LSN and not sealed. */
 export function claimSlot(i32: Int32Array, base: number, slot: SlotNo, lsnLow: number, lsnHigh: number): void {
   const w = base >> 2
   i32[w + CRC_WORD] = 0

@@ -1,5 +1,5 @@
-// The slots of the data file as typed arrays over the windows of its region. Windows appear as
-// they are first needed, one by one; they never move or go away while the region is open.
+// The slots of the data file as typed arrays over the windows of its region. Each window is mapped
+// when it is first needed; it never moves or goes away while the region is open.
 import type { Region } from '../../storage/storage.js'
 import { SLOT_BYTES, SLOT_SHIFT } from './layout.js'
 import { ReadAhead } from './read-ahead.js'
@@ -10,7 +10,7 @@ export class SlotSpace {
   readonly shift: number
   /** ... at byte (n & mask) << 12 of it. */
   readonly mask: number
-  /** Undefined where a window has not been reached yet. */
+  /** Undefined where a window has not been needed yet. */
   readonly u8: Uint8Array[] = []
   readonly u16: Uint16Array[] = []
   readonly i32: Int32Array[] = []
@@ -27,7 +27,7 @@ export class SlotSpace {
     this.windowOf(0)
   }
 
-  /** Slots up to which this opener lets the file grow. */
+  /** How many slots this opener lets the file grow to. */
   get maxSlots(): number {
     return Math.floor(this.region.reserveBytes / SLOT_BYTES)
   }
@@ -41,7 +41,7 @@ export class SlotSpace {
 
   #open(window: number): void {
     const buffer = this.region.window(window)
-    // Windows before it that nobody has touched are no holes: those would make every look dearer.
+    // Earlier windows that are not mapped yet become `undefined`, not holes: holes make every access slower.
     while (this.u8.length <= window) {
       for (const list of [this.u8, this.u16, this.i32, this.buffers] as unknown[][]) list.push(undefined)
     }

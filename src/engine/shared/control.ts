@@ -1,43 +1,43 @@
-// `control`: what all threads and processes share while a database is open, and nobody trusts
-// afterwards: the first opener makes it anew.
+// `control`: what all threads and processes share while a database is open. No opener trusts an old one:
+// the first opener formats it again.
 //
 //   offset    size
 //        0       4  magic "MCTL"
 //        4       4  layout version
-//        8       4  ready: 1 once the first opener is done
-//       12       4  failed: 1 + index of the error code that stops all writes; 0 while all is well
+//        8       4  opened: 1 once the first opener is done
+//       12       4  failed: 1 + index of the error code that stops all writes; 0 if none has
 //       16      16  UUID of the database
-//       32       8  LSN at which the failure was met (float64)
-//       64       4  sequence of the tree state: its lowest bit names the copy that holds
-//      128       4  turn: moves whenever a leader steps down; whoever waits for one sleeps on it
+//       32       8  LSN at which the failure occurred (float64)
+//       64       4  sequence of the tree state: its lowest bit names the current copy
+//      128       4  leader turn: moves whenever a leader steps down; threads that wait for one sleep on it
 //      132       4  how many threads wait for it; too many if one of them died
-//      160       4  append turn: moves whenever the append lock is let go
-//      164       4  how many threads wait for that
+//      160       4  append turn: moves whenever the append lock is released
+//      164       4  how many threads wait for it; too many if one of them died
 //      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
-//      176       4  somebody did not find the files in place: appenders look, each for itself
+//      176       4  files in doubt: a process did not find them in place; each appender looks for itself
 //      192       8  slots that the data file holds (float64); written under the append lock
-//      200       8  durable: LSN up to which the log is on disk (float64); written by the leader
-//      208       4  pins in use lie below this index
+//      200       8  durable LSN: the log is on disk up to it (float64); written by the leader
+//      208       4  pins used: all pins in use lie below this index
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
-//      220       4  the life of the database that this file belongs to (life.ts)
-//      224       4  1 if it is in the memory of a process and no file (control-file.ts)
-//      232       8  which file this is (inode number, float64): a copy is not it
+//      220       4  life of the database that this file belongs to (life.ts)
+//      224       4  1 if this is in the memory of a process and not a file (control-file.ts)
+//      232       8  which file this is (inode number, float64): a copy is another one
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
-//      248       8  the device that the file is on (float64)
+//      248       8  device that the file is on (float64)
 //      256     384  append state (append-state.ts)
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
 //     1536     512  tree state, copy 1
 //     4096  262144  pins: 4096 cache lines (pins.ts)
 //   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
-//                   each; slots that it has no room for always may (checkpointer.ts)
-//  1314816          bitmap of slots that the last recovery took from disk and nobody has verified
+//                   each; slots beyond its end always count as such (checkpointer.ts)
+//  1314816          bitmap of slots that the last recovery took from disk and no thread has verified
 //                   since, one bit each; then the rings of freed slots (rings.ts)
 //
-// The tree state is written by the leader only: the spare copy is filled in, then the sequence moves
-// on, atomically. That store is the moment of publication. A leader that dies before it has changed
-// nothing that anybody looks at.
+// Only the leader writes the tree state: it fills in the spare copy and then moves the sequence on,
+// atomically. That store is the moment of publication. A leader that dies before it has changed
+// nothing that any reader looks at.
 import { CorruptError, EXIT_CODES, IoError, type MmapdbErrorCode } from '../../errors.js'
 import { loadFence } from '../../storage/fence.js'
 import type { FileIdentity, Region } from '../../storage/storage.js'
@@ -48,10 +48,10 @@ import { SLOT_BYTES } from '../format/layout.js'
 const CONTROL_MAGIC = 0x4c54434d
 const CONTROL_VERSION = 6
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
-/** No `control` is longer. */
+/** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
 
-/** Bytes of a window of `control` beside a data file of this size: all but the rings lies in the first one. */
+/** Bytes of a window of `control` for a data file of this size: all but the rings lies in the first window. */
 export function controlWindowBytes(dataBytes: number): number {
   const fixedBytes = AT.BITMAP + Math.ceil(dataBytes / SLOT_BYTES / 8)
   return Math.max(MIN_WINDOW_BYTES, 2 ** Math.ceil(Math.log2(fixedBytes)))
@@ -96,7 +96,7 @@ const MESSAGE_BYTES = 384
 
 /** Fields of the tree state, each a float64. */
 export const STATE = {
-  /** LSN up to which frames have been applied; the tree as of then is the one below. */
+  /** LSN up to which frames have been applied; the other fields describe the tree as of then. */
   VISIBLE_LSN: 0,
   ROOT: 1,
   /** Levels; 0 for an empty tree. */
@@ -112,13 +112,13 @@ export const STATE = {
   RING_NOT_CHECKPOINTED: 14,
   RING_CHECKPOINTED: 20,
   RING_PINNED: 26,
-  /** Where in `control` the next ring can begin. */
+  /** Byte of `control` at which the next ring can begin. */
   CONTROL_END: 32,
-  /** LSN of the newest checkpoint begun, and of the newest on disk. */
+  /** LSN of the newest checkpoint that was started, and of the newest on disk. */
   CHECKPOINT_BEGUN_LSN: 33,
   CHECKPOINT_DURABLE_LSN: 34,
   CHECKPOINT_NUMBER: 35,
-  /** First slot of the free list of the checkpoint on disk, and of one that is being made. */
+  /** First slot of the free list of the checkpoint on disk, and of the one that is being made. */
   FREE_LIST_HEAD: 36,
   PENDING_FREE_LIST_HEAD: 37,
   FREE_LIST_SLOTS: 38,
@@ -132,14 +132,14 @@ export const STATE = {
   FRAMES: 43,
   OPERATIONS: 44,
   CHECKPOINTS: 45,
-  /** Newest tree that slots are held for, and how many read it or an older one. */
+  /** Newest tree that slots in the ring of pinned ones wait for, and how many readers read it or an older one. */
   PINNED_LSN: 46,
   PINNED_READERS: 47,
-  /** Freed slots that could have been reused at the last publication but for readers. */
+  /** Freed slots that only readers kept from being reused at the last publication. */
   PINNED_SLOTS: 48,
-  /** Slots that are neither used nor known to be free: a full disk had no room to note them. */
+  /** Slots that are neither used nor known to be free: the disk was full and had no room to list them. */
   LOST: 49,
-  /** Slots at the head of the ring of held ones that are due to be looked at again. */
+  /** Slots at the head of the ring of pinned ones that are due to be looked at again. */
   PINNED_DUE: 50,
 } as const
 const STATE_FIELDS = 51
@@ -160,11 +160,11 @@ export class Control {
   readonly i32: Int32Array
   readonly f64: Float64Array
   readonly append: AppendState
-  /** Word of the sequence in `i32`; readers look at it in their own hot path. */
+  /** Word of the sequence in `i32`; readers load it in their own hot paths. */
   static readonly SEQUENCE_WORD = AT.SEQUENCE >> 2
   static readonly PINS_WORD = AT.PINS >> 2
   static readonly BITMAP_WORD = AT.BITMAP >> 2
-  /** float64 index of copy 0 of the tree state, and distance to copy 1. */
+  /** float64 index of copy 0 of the tree state, and the distance to copy 1. */
   static readonly STATE_INDEX = AT.STATE >> 3
   static readonly STATE_STRIDE = STATE_BYTES >> 3
 
@@ -177,11 +177,13 @@ export class Control {
     this.append = new AppendState(buffer, AT.APPEND)
   }
 
-  /** Makes a fresh control of an empty region: all zero, one bit set for each slot to verify of the tree of `lsn`. */
+  /** Formats an empty region, which is all zero: sets one bit for each slot to verify of the tree of `lsn`. */
   format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
     const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
     if (AT.BITMAP + bitmapBytes > this.region.windowBytes) {
-      throw new IoError('Address space is limited (ulimit -v) too much for a data file of this size: allow more.')
+      throw new IoError(
+        'The address space of this process (ulimit -v) is too small for a data file of this size: raise the limit.',
+      )
     }
     this.region.grow(Math.ceil((AT.BITMAP + bitmapBytes) / 4096) * 4096)
     this.i32[AT.MAGIC >> 2] = CONTROL_MAGIC
@@ -192,12 +194,12 @@ export class Control {
     this.f64[AT.RECOVERED_LSN >> 3] = lsn
   }
 
-  /** Where the rings can begin, behind a bitmap for so many slots. */
+  /** Byte at which the rings can begin, after a bitmap for that many slots. */
   static endOfBitmap(unverifiedSlots: number): number {
     return Math.ceil((AT.BITMAP + Math.ceil(unverifiedSlots / 32) * 4) / 4096) * 4096
   }
 
-  /** True once a first opener has finished. */
+  /** True once the first opener has finished. */
   get isOpened(): boolean {
     return (
       this.region.sizeBytes() > AT.BITMAP - 4096 &&
@@ -208,7 +210,7 @@ export class Control {
   setOpened(): void {
     Atomics.store(this.i32, AT.OPENED >> 2, 1)
   }
-  /** True if another version of mmapdb made it: nothing else of it can be read then. */
+  /** True if another version of mmapdb made it: then no other field of it can be read. */
   get isForeign(): boolean {
     return (
       this.region.sizeBytes() > AT.VERSION &&
@@ -216,13 +218,13 @@ export class Control {
       this.i32[AT.VERSION >> 2] !== CONTROL_VERSION
     )
   }
-  /** Four words, live. */
+  /** The UUID as four words, where it lies. */
   readonly uuidWords: Int32Array
   get uuid(): Buffer {
     return Buffer.from(Buffer.from(this.region.window(0), AT.UUID, 16))
   }
 
-  /** It is in the memory of this process (control-file.ts). */
+  /** True if it is in the memory of this process (control-file.ts). */
   get isInMemory(): boolean {
     return this.i32[AT.IN_MEMORY >> 2] === 1
   }
@@ -235,7 +237,7 @@ export class Control {
   set fileSlots(n: number) {
     this.f64[AT.FILE_SLOTS >> 3] = n
   }
-  /** Somebody did not find the files where this process may still find them. Stays set. */
+  /** True once a process did not find the files in place, even if this one still finds them. Stays so. */
   get filesInDoubt(): boolean {
     return Atomics.load(this.i32, AT.FILES_IN_DOUBT >> 2) !== 0
   }
@@ -248,7 +250,7 @@ export class Control {
   set life(life: number) {
     this.i32[AT.LIFE >> 2] = life
   }
-  /** Which file this was when it was made: a copy of it is another. */
+  /** Which file this was when it was made: a copy of it is another file. */
   get identity(): FileIdentity {
     return { device: this.f64[AT.DEVICE >> 3]!, inode: this.f64[AT.INODE >> 3]! }
   }
@@ -256,7 +258,7 @@ export class Control {
     this.f64[AT.DEVICE >> 3] = device
     this.f64[AT.INODE >> 3] = inode
   }
-  /** Trees up to this LSN are not held by endable lock pins any more. Written by the leader. */
+  /** Endable lock pins on trees up to this LSN have been ended. Written by the leader. */
   get expiredUpToLsn(): number {
     return this.f64[AT.EXPIRED_UP_TO_LSN >> 3]!
   }
@@ -289,33 +291,33 @@ export class Control {
     if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
   }
   /**
-   * True unless `slot` has been part of every tree since the newest checkpoint on disk, if of any. Where the bitmap
-   * has no room: unless it is as it came from disk (slot-checker.ts).
+   * False only if `slot` has not been allocated since the newest checkpoint on disk: every tree since then has it, or
+   * none has. For a slot beyond the end of the bitmap: only if it is as it came from disk (slot-checker.ts).
    */
   mayBeUnsealed(slot: number): boolean {
     if (slot >= UNSEALED_SLOTS) return !this.isUnverified(slot)
     return (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
   }
-  /** A checkpoint that is on disk has sealed `slot`. The leader lock is held. */
+  /** Notes that a checkpoint that is on disk has sealed `slot`. The caller holds the leader lock. */
   clearUnsealed(slot: number): void {
     if (slot < UNSEALED_SLOTS) Atomics.and(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5), ~(1 << (slot & 31)))
   }
-  /** Says that every slot taken from disk is to be verified (again). For sole use only. */
+  /** Marks every slot taken from disk as to be verified (again). Only while no other user has the database open. */
   setAllUnverified(): void {
     this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
   }
-  /** True if `slot` came from disk, was not free there, and nobody has verified it or handed it out yet. */
+  /** True if `slot` came from disk, was not free there, and has not been verified or allocated yet. */
   isUnverified(slot: number): boolean {
     return (
       slot < this.unverifiedLimit &&
       (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
     )
   }
-  /** Says that `slot` need not be verified any more. */
+  /** Notes that `slot` need not be verified any more. */
   setVerified(slot: number): void {
     if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
   }
-  /** The same of a run of slots. For sole use only. */
+  /** The same for a run of slots. Only while no other user has the database open. */
   setRunVerified(first: number, length: number): void {
     const end = Math.min(first + length, this.unverifiedLimit)
     for (let slot = first; slot < end;) {
@@ -326,7 +328,7 @@ export class Control {
       } else this.setVerified(slot++)
     }
   }
-  /** LSN of the tree that the last recovery took from disk: nothing in it is newer. */
+  /** LSN of the tree that the last recovery took from disk: no slot of it is newer. */
   get recoveredLsn(): number {
     return this.f64[AT.RECOVERED_LSN >> 3]!
   }
@@ -340,7 +342,7 @@ export class Control {
   leaderTurn(): number {
     return Atomics.load(this.i32, AT.LEADER_TURN >> 2)
   }
-  /** Lets everybody who waits for a leader look again. */
+  /** Wakes all threads that wait for a leader: they look again. */
   passLeaderTurn(): void {
     Atomics.add(this.i32, AT.LEADER_TURN >> 2, 1)
     if (Atomics.load(this.i32, AT.LEADER_WAITERS >> 2) > 0) this.region.wakeAll(AT.LEADER_TURN)
@@ -355,7 +357,7 @@ export class Control {
   appendTurn(): number {
     return Atomics.load(this.i32, AT.APPEND_TURN >> 2)
   }
-  /** Says that the append lock is free, and wakes one who waits for it. */
+  /** Notes that the append lock is free, and wakes one thread that waits for it. */
   passAppendTurn(): void {
     Atomics.add(this.i32, AT.APPEND_TURN >> 2, 1)
     if (Atomics.load(this.i32, AT.APPEND_WAITERS >> 2) > 0) this.region.wakeOne(AT.APPEND_TURN)
@@ -367,13 +369,13 @@ export class Control {
     Atomics.sub(this.i32, AT.APPEND_WAITERS >> 2, 1)
   }
 
-  /** Moves with each publication of the tree state. Loads before are done before, loads behind it after. */
+  /** Moves with each publication of the tree state. Earlier loads are done before it is read, later loads after. */
   get sequence(): number {
     loadFence()
     return Atomics.load(this.i32, Control.SEQUENCE_WORD)
   }
 
-  /** LSN up to which the tree includes the log, right now. */
+  /** LSN up to which the log is in the newest tree. */
   visibleLsn(): number {
     for (;;) {
       const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
@@ -394,7 +396,7 @@ export class Control {
     }
   }
 
-  /** Publishes a new tree state. The leader lock must be held. */
+  /** Publishes a new tree state. The caller must hold the leader lock. */
   publishState(from: StateFields): void {
     const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD) + 1
     const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
@@ -402,7 +404,7 @@ export class Control {
     Atomics.store(this.i32, Control.SEQUENCE_WORD, sequence | 0)
   }
 
-  /** Why writes are refused, if they are. */
+  /** Why writes are refused; undefined if they are not. */
   failure(): Failure | undefined {
     const index = Atomics.load(this.i32, AT.FAILED >> 2) - 1
     if (index < 0) return undefined
@@ -414,7 +416,7 @@ export class Control {
     }
   }
 
-  /** Refuses writes in every thread and process from now on. The first failure is the one kept. */
+  /** Refuses writes in every thread and process from now on. The first failure is kept. */
   fail(failure: Failure): void {
     if (Atomics.load(this.i32, AT.FAILED >> 2) !== 0) return
     const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
@@ -424,7 +426,7 @@ export class Control {
     this.passLeaderTurn()
   }
 
-  /** Throws why writes are refused, if they are. */
+  /** Throws the failure for which writes are refused, if there is one. */
   refuseIfFailed(): void {
     const failure = this.failure()
     if (failure === undefined) return
@@ -432,7 +434,7 @@ export class Control {
     throw new IoError(failure.message)
   }
 
-  /** Runs what may flush; if a flush fails, writes are refused from then on, in every thread and process. */
+  /** Runs `act`, which may flush; if a flush fails, writes are refused from then on, in every thread and process. */
   stopOnFailedFlush<T>(act: () => T): T {
     try {
       return act()
@@ -444,14 +446,14 @@ export class Control {
   }
 
   /**
-   * Throws `IoError` if a page of `control` was lost: what this process stores there reaches nobody,
-   * and what it reads there is not what others wrote.
+   * Throws `IoError` if a page of `control` was lost: what this process stores there reaches no other process,
+   * and what it loads there is not what others wrote.
    */
   checkFaults(): void {
     if (this.region.faultCount() === 0) return
     throw new IoError(
-      'A page of the control file was lost: the file was cut short while the database is open, or its disk failed. ' +
-        'Close the database everywhere and open it again; nothing that was acknowledged is lost.',
+      'A page of the control file was lost: the file was truncated while the database is open, or its disk failed. ' +
+        'Close the database everywhere and open it again; no acknowledged write is lost.',
     )
   }
 }

@@ -1,9 +1,9 @@
 // The data file as one thread has opened it: mapping and locks are of the same file, and it is the one that
 // its name led to when the opener's turn came.
 //
-// Removed or replaced while it is open, it goes on working for those who have it, locks and all, and nobody
-// else will ever find what is written there; and whoever opens what has taken its place knows nothing of
-// those who run on. So it is looked for once more before anything is acknowledged: one statx(2).
+// If the file is removed or replaced while it is open, it goes on working for the users who have it open, locks
+// and all, but no other will ever find what they write; and the opener of the file that took its place knows
+// nothing of them. So its name is looked up once more before anything is acknowledged: one statx(2).
 import { CorruptError } from '../../errors.js'
 import type { FileIdentity, LockTable, Region, Storage } from '../../storage/storage.js'
 
@@ -22,7 +22,7 @@ export class DataFile {
     this.identity = region.identity()
   }
 
-  /** True if whoever looks for the file finds this very one. */
+  /** True if the name still leads to this very file. */
   isInPlace(): boolean {
     return this.#storage.leadsTo(this.path, this.identity)
   }
@@ -33,7 +33,7 @@ export class DataFile {
   }
 }
 
-/** A file of an open database is not where this process looks for it, or is another by its contents. */
+/** A file of an open database is not where this process looks for it, or its contents are those of another. */
 export class DisplacedError extends CorruptError {
   constructor(path: string, whatHappened: string, whatToDo: string) {
     super(`Writes are refused: ${path} was ${whatHappened} while the database is open. ${whatToDo}`, { path })
@@ -43,4 +43,4 @@ export const displaced = (path: string): DisplacedError =>
   new DisplacedError(path, 'removed or replaced', PUT_DATA_BACK)
 
 export const PUT_DATA_BACK =
-  'Close the database everywhere and put the file back; what had been acknowledged is in it and in the log.'
+  'Close the database everywhere and put the file back: it and the log hold every acknowledged write.'

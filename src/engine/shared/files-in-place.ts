@@ -1,6 +1,6 @@
-// Whether what this process has open is still what others find. Each process looks for itself, before it
-// acknowledges, seals or cuts anything, and stops by itself: another may have come to the same files by a way
-// that still leads to them.
+// Whether the files that this process has open are still those that others find. Each process looks for itself,
+// before it acknowledges, seals or cuts anything, and each stops for itself: another process may have opened the
+// same files by a path that still leads to them.
 import type { AppendFields } from '../../wal/append-state.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
@@ -10,8 +10,8 @@ import { headerSlots, isHeaderOf } from '../format/header.js'
 import type { SlotSpace } from '../format/slot-space.js'
 
 const SEGMENT_IS_SAVED =
-  'Close the database everywhere, the last time in good order, and what had been acknowledged is saved.'
-export const RESTORED = 'Close the database everywhere before anything is put in its place; then open it again.'
+  'Close the database everywhere, the last time with close() and not by ending the process: that saves every acknowledged write.'
+export const RESTORED = 'Close the database everywhere before you put a file in its place; then open it again.'
 
 interface FilesParts {
   readonly control: Control
@@ -20,7 +20,7 @@ interface FilesParts {
   readonly dataFile: DataFile
 }
 
-/** Throws `DisplacedError` if the data file is not where others look for it, or is another by its contents. */
+/** Throws `DisplacedError` if the data file is not where others look for it, or has the contents of another. */
 export function assertDataInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
   if (!dataFile.isInPlace()) throw new DisplacedError(dataFile.path, 'removed or replaced', PUT_DATA_BACK)
   if (
@@ -33,13 +33,13 @@ export function assertDataInPlace({ control, dataFile, space }: FilesParts, chec
 export const segmentGone = (log: Log, startLsn: Lsn): DisplacedError =>
   new DisplacedError(log.pathOf(startLsn), 'removed or replaced, or written over,', SEGMENT_IS_SAVED)
 
-/** The segment that the log ends in, if it is where others look for it, and the one they write to. */
+/** The segment that the log ends in, if it is where others look for it and is the one that they write to. */
 function segmentInPlace(log: Log, append: AppendFields): OpenSegment | undefined {
   const segment = log.segment(append.segmentStartLsn as Lsn, append.segmentSalt)
   return segment !== undefined && isSegmentOf(append, segment) && log.isInPlace(segment) ? segment : undefined
 }
 
-/** The same, and nothing has been written over it. */
+/** True if it is, and no other contents have been written over it. */
 export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
   const segment = segmentInPlace(log, append)
   return segment !== undefined && log.isWhole(segment)
@@ -48,7 +48,7 @@ export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
 export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
   identity.inode === append.segmentInode && identity.device === append.segmentDevice
 
-/** What the leader asks of each group. */
+/** What the leader checks for each group. */
 export class SegmentWatch {
   readonly #log: Log
   readonly #nowMs: () => number
@@ -62,8 +62,8 @@ export class SegmentWatch {
 
   /**
    * Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one
-   * they write to. Its contents are looked at once in each millisecond: it costs a system call, and who
-   * writes over a file may do so right after any look.
+   * that they write to. Its contents are checked once in each millisecond: a check costs a system call, and a
+   * program that writes over a file may do so right after any check.
    */
   assertInPlace(append: AppendFields): void {
     const segment = segmentInPlace(this.#log, append)

@@ -1,16 +1,17 @@
-// Pins of readers that may read a database and not write it, and so not `control`: shared locks on bytes of
-// the data file, which need nothing but a descriptor to read from. The number of the byte says which
-// tree is read, and the kernel lets go of it when the reader dies.
+// Pins of readers that may read a database but not write it, and so cannot write `control`: shared locks on bytes
+// of the data file, which need only a descriptor that can read. The number of the byte says which tree is read,
+// and the kernel releases the lock when the reader dies.
 //
-// A reader locks the byte of the newest tree and then looks whether that is still the newest; if not, it
+// A reader locks the byte of the newest tree and then looks whether that tree is still the newest; if not, it
 // starts over. So a leader that asks for such locks after it has published a tree sees every reader of an
 // older one, or that reader will start over: the same argument as for pins in `control` (pins.ts). A leader
-// asks once a group, with one system call.
+// asks once in each group, with one system call.
 //
-// There are two kinds. The reader of a database that others have open can be ended (`maxHeldBytes`): the leader
-// notes in `control` that the trees up to an LSN are held no longer, and such a reader looks there as the
-// owner of a pin looks at its flag (read-guard.ts). Who found nobody and replayed the log in its own memory has no
-// `control` to look at. Its pin is firm: the tree of the header that it began with, until it closes.
+// There are two kinds. A reader of a database that others have open can be ended (`maxHeldBytes`): the leader
+// notes in `control` that trees up to an LSN are no longer pinned, and such a reader checks that as the owner
+// of a pin checks its flag (read-guard.ts). A reader that found no other user and replayed the log in its own
+// memory has no shared `control` to check. Its pin is firm: on the tree of the header that it started from, until
+// it closes.
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
 import { STATE, type Control, type StateFields } from './control.js'
@@ -22,42 +23,42 @@ type LockPinKind = 'endable' | 'firm'
 
 const byteOf = (lsn: number, kind: LockPinKind): number => LOCK.LSN_PINS + 2 * lsn + (kind === 'firm' ? 1 : 0)
 
-/** The locks that one thread holds as pins. Several pins on one tree share a lock. */
+/** The locks that one thread holds as pins. Several pins on the same tree share a lock. */
 export class LockPins {
   readonly #locks: LockTable
-  readonly #held = new Map<number, number>()
+  readonly #counts = new Map<number, number>()
 
   constructor(locks: LockTable) {
     this.#locks = locks
   }
 
-  /** Whoever calls then looks whether the tree of `lsn` is still the newest, and lets go again if it is not. */
+  /** The caller then checks that the tree of `lsn` is still the newest, and lets go again if it is not. */
   hold(lsn: number, kind: LockPinKind): void {
     const byte = byteOf(lsn, kind)
-    const count = this.#held.get(byte) ?? 0
-    // Nobody takes these exclusively.
+    const count = this.#counts.get(byte) ?? 0
+    // It always succeeds: no user acquires these exclusively.
     if (count === 0) this.#locks.tryLock(byte, 'shared')
-    this.#held.set(byte, count + 1)
+    this.#counts.set(byte, count + 1)
   }
 
   letGo(lsn: number, kind: LockPinKind): void {
     const byte = byteOf(lsn, kind)
-    const count = this.#held.get(byte)
+    const count = this.#counts.get(byte)
     if (count === undefined) return
-    if (count > 1) this.#held.set(byte, count - 1)
+    if (count > 1) this.#counts.set(byte, count - 1)
     else {
-      this.#held.delete(byte)
+      this.#counts.delete(byte)
       this.#locks.unlock(byte)
     }
   }
 }
 
-/** The pin of snapshots and iterators that read one tree; endable. */
+/** The pin of the snapshots and iterators of one thread that read the same tree; endable. */
 class LockPin implements SharablePin {
   readonly #control: Control
   readonly #pins: LockPins
   #lsn = 0
-  // Others do not see these.
+  // Figures that no other thread sees.
   sharers = 0
   sinceMs = 0
 
@@ -90,7 +91,7 @@ class LockPin implements SharablePin {
   }
 }
 
-/** Where snapshots and iterators of a thread that cannot write `control` get their pins: there is no end of them. */
+/** Where snapshots and iterators of a thread that cannot write `control` get their pins: it never runs out. */
 export class LockPinSource implements PinSource {
   readonly #control: Control
   readonly #pins: LockPins
@@ -111,12 +112,12 @@ export class LockPinSource implements PinSource {
 }
 
 const NONE: readonly number[] = []
-/** Above every LSN; twice as much is still a whole number above the first byte. */
+/** Above every LSN; twice this, added to the first byte, is still a safe integer. */
 const MAX_LSN = 2 ** 51 - 1
 
 /**
- * LSNs below `below` of trees that others hold by locks, in no order; those of endable pins only from
- * `endedUpTo` (not included) on. Costs one system call if there are none, two more for each.
+ * LSNs below `below` of trees that others pin by locks, in no order; those of endable pins only if they are
+ * above `endedUpTo`. Costs one system call if there are no such locks, and two more for each.
  */
 export function lockPinned(locks: LockTable, endedUpTo: number, below: number): readonly number[] {
   const end = LOCK.LSN_PINS + 2 * below
@@ -133,15 +134,15 @@ export function lockPinned(locks: LockTable, endedUpTo: number, below: number): 
   return [...found]
 }
 
-/** True if anybody holds the tree of `lsn` by a pin that can be ended. */
+/** True if another user has the tree of `lsn` pinned by a lock that can be ended. */
 export const isEndable = (locks: LockTable, lsn: number): boolean => {
   const byte = byteOf(lsn, 'endable')
   return locks.heldByOther(byte, byte + 1) >= 0
 }
 
-/** How many trees others hold by locks. */
+/** How many trees others pin by locks. */
 export const countLockPins = (locks: LockTable, endedUpTo: number): number =>
   lockPinned(locks, endedUpTo, MAX_LSN).length
 
-/** True if anybody else holds any tree by a lock. */
+/** True if another user pins any tree by a lock. */
 export const anyLockPin = (locks: LockTable): boolean => locks.heldByOther(LOCK.LSN_PINS, Number.MAX_SAFE_INTEGER) >= 0

@@ -1,4 +1,4 @@
-// Whether this thread has the database open, and may write it: what every call asks first.
+// Whether this thread has the database open and may write it. Every call asks this first.
 import { databaseClosed, openedReadOnly } from '../../errors.js'
 
 export class OpenState {

@@ -2,20 +2,20 @@
 // `control` and the lock byte that proves its owner alive:
 //
 //    0  8  LSN of the tree that is being read (float64)
-//    8  4  0 free, 1 in use for one read, 2 in use for snapshots and iterators, 3 such a one expired
+//    8  4  0 free, 1 in use for one read, 2 in use for snapshots and iterators, 3 in use for them but expired
 //   12  4  how many snapshots and iterators share it (shared-pins.ts)
 //   16  8  when the first of those that share it was taken, by the monotonic clock in ms (float64)
 //
-// A reader stores the LSN of the tree it is about to read, raises the flag, and looks whether that
-// tree is still the newest. If not it does so again. So when a leader, having published tree T,
-// reads all pins, it sees every reader of an older tree, or that reader will see T and start over.
+// A reader stores the LSN of the tree that it is about to read, raises the flag, and checks that this
+// tree is still the newest. If it is not, the reader starts over. So when a leader has published tree T and
+// then reads all pins, it sees every reader of an older tree, or that reader will see T and start over.
 //
-// A pin whose owner died is found by its lock byte, which the kernel has let go, and cleared.
+// A leader finds a pin whose owner died by its lock byte, which the kernel has released, and clears it.
 //
-// Snapshots and iterators that hold back too much are expired by a leader (2 becomes 3), wherever their
-// owner is. The pin counts for the group at hand and no longer for the next, so between the store of
+// A leader expires snapshots and iterators that hold back too much (2 becomes 3), whichever process owns
+// them. The pin still counts for the group at hand and no longer for the next. So between the store of
 // the 3 and the first store into a slot that the reader could reach lie the publication and a turn of
-// the leader lock. If a slot had changed while it was read, the 3 is there to be seen afterwards: read-guard.ts says
+// the leader lock. If a slot has changed while it was read, the 3 can be seen afterwards: read-guard.ts says
 // what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
 // stopped in the middle of it.
 import { TooManyReadersError } from '../../errors.js'
@@ -38,7 +38,7 @@ const EXPIRED = 3
 export class Pin {
   readonly #control: Control
   readonly index: number
-  /** Index of the LSN in float64s and of the flag in 32-bit words of `control`. */
+  /** Indices in `control`: of the LSN in float64s, of the flag in 32-bit words. */
   readonly lsnAt: number
   readonly flagAt: number
 
@@ -50,7 +50,7 @@ export class Pin {
     this.flagAt = word + FLAG_WORD
   }
 
-  /** Pins the newest tree and writes what a reader needs to know of it into `into`. */
+  /** Pins the newest tree and writes the fields that a reader needs of it into `into`. */
   take(into: StateFields, flag = READING): void {
     const { i32, f64 } = this.#control
     for (;;) {
@@ -62,20 +62,20 @@ export class Pin {
       into[STATE.HEIGHT] = f64[at + STATE.HEIGHT]!
       into[STATE.ENTRIES] = f64[at + STATE.ENTRIES]!
       f64[this.lsnAt] = visible
-      // This store also keeps the loads above before the one below (fence.ts).
+      // This store also keeps the loads above it before the load below it (fence.ts).
       Atomics.store(i32, this.flagAt, flag)
       if (Atomics.load(i32, Control.SEQUENCE_WORD) === sequence) return
     }
   }
 
-  /** The same for a snapshot or an iterator, which may be expired. `nowMs`: of the monotonic clock. */
+  /** The same for a snapshot or iterator, which may be expired. `nowMs`: of the monotonic clock. */
   pinNewest(into: StateFields, nowMs: number): void {
     this.sinceMs = nowMs
     this.sharers = 1
     this.take(into, LONG)
   }
 
-  /** How many share it, and since when the first of them does; for the figures alone. */
+  /** How many share it, and when the first of these was taken; only for statistics. */
   set sharers(n: number) {
     this.#control.i32[this.flagAt - FLAG_WORD + SHARERS_WORD] = n
   }
@@ -87,9 +87,9 @@ export class Pin {
     return Atomics.load(this.#control.i32, this.flagAt) === EXPIRED
   }
 
-  /** Throws `ExpiredError` if what has been read since `hold` may have changed meanwhile. */
+  /** Throws `ExpiredError` if what has been read since `pinNewest` may have changed meanwhile. */
   assertNotExpired(): void {
-    // An atomic read-modify-write: loads before it are done before it, on every machine.
+    // An atomic read-modify-write: earlier loads are done before it, on every machine.
     if (Atomics.or(this.#control.i32, this.flagAt, 0) !== EXPIRED) return
     throw expiredError()
   }
@@ -99,20 +99,20 @@ export class Pin {
   }
 }
 
-/** Pins that a thread keeps for its next readers. */
+/** How many released pins a thread keeps for its next readers. */
 const MAX_SPARE_PINS = 4
 
-/** The pins of one thread. A few of those given back are kept for the next reader. */
+/** The pins of one thread. A few that are given back are kept for the next reader. */
 export class Pins {
   readonly #control: Control
   readonly #locks: LockTable | undefined
   readonly #free: Pin[] = []
   readonly #mine = new Set<number>()
-  /** Where to look for the next one: those before it were taken. */
+  /** Where the search for a free pin starts: those before it were taken. */
   #next = 0
   #closed = false
 
-  /** `locks`: undefined if `control` is private and every pin in it this thread's own. */
+  /** `locks`: undefined if `control` is private and every pin in it belongs to this thread. */
   constructor(control: Control, locks: LockTable | undefined) {
     this.#control = control
     this.#locks = locks
@@ -123,7 +123,7 @@ export class Pins {
     const pin = this.tryAcquire()
     if (pin !== undefined) return pin
     throw new TooManyReadersError(
-      `All ${MAX_PINS} readers are in use: close snapshots and iterators that are no longer needed.`,
+      `All ${MAX_PINS} places for readers are in use: close snapshots and iterators that are no longer needed.`,
     )
   }
 
@@ -133,12 +133,12 @@ export class Pins {
     if (kept !== undefined) return kept
     for (let n = 0; n < MAX_PINS; n++) {
       const index = (this.#next + n) % MAX_PINS
-      // Locks of one table do not exclude each other: what is ours is remembered.
+      // Locks of one table do not exclude each other, so the pins of this thread are remembered.
       if (this.#mine.has(index) || this.#locks?.tryLock(LOCK.PINS + index, 'exclusive') === false) continue
       this.#next = index + 1
       const pin = new Pin(this.#control, index)
       this.#mine.add(index)
-      // Whoever died with it may have left it in use.
+      // An owner that died may have left it in use.
       pin.release()
       this.#control.raisePinsUsed(index + 1)
       return pin
@@ -172,7 +172,7 @@ export class Pins {
     this.#free.length = 0
   }
 
-  /** LSNs of all trees older than `visible` that somebody reads, ascending. Called by the leader. */
+  /** LSNs of all trees older than `visible` that are being read, ascending. Called by the leader. */
   older(visible: number, clearDead: boolean): number[] {
     const { i32, f64, pinsUsed } = this.#control
     const lsns: number[] = []
@@ -197,8 +197,8 @@ export class Pins {
   }
 
   /**
-   * Reads, snapshots and iterators at this moment, of anybody; those that pin a tree by locks count as one for each
-   * tree.
+   * How many reads, snapshots and iterators there are at this moment, of all users; those that pin a tree by locks
+   * count as one for each tree.
    */
   inUse(): number {
     const { i32, pinsUsed } = this.#control
@@ -213,7 +213,7 @@ export class Pins {
     return n
   }
 
-  /** When the snapshot or iterator that has been open longest was taken; undefined if none is. */
+  /** When the snapshot or iterator that has been open longest was taken; undefined if none is open. */
   oldestSinceMs(): number | undefined {
     const { i32, f64, pinsUsed } = this.#control
     let oldest: number | undefined
@@ -226,9 +226,9 @@ export class Pins {
   }
 
   /**
-   * Expires the snapshots and iterators on the tree of `lsn`; false if there is none. They count for the
-   * group at hand. The leader lock is held. A pin that has just been taken anew may be hit by mistake:
-   * its owner is told, and reads nothing wrong.
+   * Expires the snapshots and iterators on the tree of `lsn`; false if there is none. They still count for the
+   * group at hand. The caller holds the leader lock. A pin that has just been reused may be expired by mistake:
+   * its owner gets the error, and reads nothing wrong.
    */
   expire(lsn: number): boolean {
     const { i32, f64, pinsUsed } = this.#control

@@ -1,9 +1,9 @@
-// What the snapshots and iterators of one thread hold. Those that read the same tree share a pin: so what
+// What the snapshots and iterators of one thread pin. Those that read the same tree share a pin, so what
 // counts against the number of pins is how many trees a thread reads, not how often. If the pin is expired,
-// it is for all of them.
+// it is expired for all of them.
 //
-// Nobody can be relied upon to close what they no longer need. A snapshot or iterator that is collected gives its
-// share back, some time later: a share knows nothing of whoever has it.
+// Users cannot be relied upon to close what they no longer need. A snapshot or iterator that is garbage-collected
+// gives its share back some time later: a share has no reference to its owner, so it does not keep it alive.
 import { STATE, newState, type Control, type StateFields } from './control.js'
 import type { ReadGuard } from './read-guard.js'
 
@@ -11,29 +11,29 @@ import type { ReadGuard } from './read-guard.js'
 export interface SharablePin extends ReadGuard {
   /** Pins the newest tree. `nowMs`: of the monotonic clock. */
   pinNewest(into: StateFields, nowMs: number): void
-  /** How many share it, and since when the first of them does; for the figures alone. */
+  /** How many share it, and when the first of these was taken; only for statistics. */
   set sharers(n: number)
   set sinceMs(ms: number)
   readonly isExpired: boolean
 }
 
-/** Where they come from. */
+/** Where pins come from. */
 export interface PinSource {
   acquire(): SharablePin
   giveBack(pin: SharablePin): void
   readonly isClosed: boolean
 }
 
-/** A pin and those who share it. */
+/** A pin and the shares in it. */
 interface SharedPin {
   readonly pin: SharablePin
-  /** The tree. */
+  /** The tree that is pinned. */
   readonly state: StateFields
-  /** In the order in which they came. */
+  /** In the order in which they were taken. */
   readonly shares: Set<PinShare>
 }
 
-/** One snapshot's or iterator's part in a pin. */
+/** The part of one snapshot or iterator in a pin. */
 export class PinShare implements ReadGuard {
   readonly #pool: SharedPins
   readonly #pin: SharablePin
@@ -56,7 +56,7 @@ export class PinShare implements ReadGuard {
     this.#pin.assertNotExpired()
   }
 
-  /** Idempotent. */
+  /** May be called more than once. */
   release(): void {
     this.#pool.release(this)
   }
@@ -64,13 +64,13 @@ export class PinShare implements ReadGuard {
 
 const forgotten = new FinalizationRegistry<PinShare>((share) => share.release())
 
-/** Gives `share` back once `owner` has been collected. */
+/** Gives `share` back after `owner` has been garbage-collected. */
 export const releaseWhenForgotten = (owner: object, share: PinShare): void => forgotten.register(owner, share, share)
 
 export class SharedPins {
   readonly #control: Control
   readonly #pins: PinSource
-  /** The newest tree that is held. Older ones nobody can come to any more. */
+  /** The newest tree that is pinned. No new reader can share an older one. */
   #newest: SharedPin | undefined
 
   constructor(control: Control, pins: PinSource) {
@@ -79,8 +79,8 @@ export class SharedPins {
   }
 
   /**
-   * SharedPins the newest tree. Throws `TooManyReadersError` if there is no pin for it. `nowMs`: of the monotonic
-   * clock.
+   * Takes a share in a pin on the newest tree. Throws `TooManyReadersError` if no pin is free for it. `nowMs`: of
+   * the monotonic clock.
    */
   take(nowMs: number): PinShare {
     const newest = this.#newest
@@ -104,7 +104,7 @@ export class SharedPins {
     const { pin, shares } = shared
     if (!shares.delete(share)) return
     forgotten.unregister(share)
-    // Of a database that is closed there are no pins any more.
+    // A database that is closed has no pins any more.
     if (this.#pins.isClosed) return
     if (shares.size === 0) {
       if (this.#newest === shared) this.#newest = undefined

@@ -2,16 +2,16 @@
 import { HEADER_SLOTS } from '../format/layout.js'
 import { STATE, type StateFields } from './control.js'
 
-/** Below this share of free slots a file is left as it is: moving costs more than it saves. */
+/** With a smaller share of free slots a file is left as it is: moving slots costs more than it saves. */
 const WORTHWHILE_SHARE = 1 / 16
-/** And below this many. */
+/** The same with at most this many free slots. */
 const WORTHWHILE_SLOTS = 64
 
-/** Slots that a tree takes, without free ones. */
+/** Slots that a tree takes, free ones not counted. */
 export const usedSlots = (state: StateFields): number =>
   HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.FREE_LIST_SLOTS]!
 
-/** `nextSlot`: where the file would end now. */
+/** True if compaction pays. `nextSlot`: the slot at which the file would end now. */
 export const worthCompacting = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {
   const free = nextSlot - usedSlots(state)
   return free > WORTHWHILE_SLOTS && free > usedSlots(state) * WORTHWHILE_SHARE

@@ -49,7 +49,7 @@ export class Patience {
   }
 }
 
-/** Runs `act` under the append lock. Throws `LockedError` if it could not be acquired in time; then nothing has run. */
+/** Runs `act` under the append lock. Throws `LockedError` if it could not be acquired in time; `act` has not run. */
 export function underAppendLock<T>(parts: SharedLockParts, act: () => T): T {
   takeAppendLock(parts)
   try {
@@ -65,7 +65,7 @@ function takeAppendLock(parts: SharedLockParts): void {
   acquire(parts, LOCK.APPEND)
 }
 
-/** Runs `act` under the leader lock. Throws `LockedError` if it could not be acquired in time; then nothing has run. */
+/** Runs `act` under the leader lock. Throws `LockedError` if it could not be acquired in time; `act` has not run. */
 export function underLeaderLock<T>(parts: SharedLockParts, act: () => T): T {
   acquire(parts, LOCK.LEADER)
   try {

@@ -1,17 +1,18 @@
-// Which slots may be written. Used by the leader, on a private copy of the tree state; what it does
-// counts from the moment that state is published, and is as if it had never been if it is not.
+// Which slots may be written. The leader uses it on a private copy of the tree state: what it does
+// takes effect at the moment that state is published, and has never happened if it is not.
 //
 // A freed slot waits in one of four rings in `control`:
-//   loose: made after the newest checkpoint was begun, so no checkpoint reaches it. In the order in
-//          which slots were freed. Reusable once nobody reads a tree older than the one that freed it.
-//   bound: reached by a checkpoint. In the same order. Reusable once, besides, a later checkpoint is
-//          on disk.
-//   held:  some reader that has been at it for long reaches it. A slot made at c and freed at f is
-//          reached by a reader of a tree p only if c <= p < f. Those that no reader reaches do not
-//          wait for the oldest one, so that an old snapshot holds on to what it sees and no more.
-//          Looked through again when one of those readers has gone, some of it in each group: the next
-//          group must not wait for all of it.
-//   ready: reusable at once.
+//   not checkpointed: made after the newest checkpoint was started, so no checkpoint reaches it. In the
+//          order in which slots were freed. Reusable once no reader reads a tree older than the one
+//          that freed it.
+//   checkpointed: reached by a checkpoint. In the same order. Reusable once, besides, a later checkpoint
+//          is on disk.
+//   pinned: reached by a reader that has been reading for long. A slot made at c and freed at f is
+//          reached by a reader of a tree p only if c <= p < f. Slots that no reader reaches do not
+//          wait for the oldest reader, so an old snapshot keeps the slots that it sees and no more.
+//          The ring is looked through again when one of those readers has gone, a part of it in each
+//          group: the next group must not wait for all of it.
+//   reusable: at once.
 // rings.ts says how they lie there.
 import { STATE, type Control, type StateFields } from '../shared/control.js'
 import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
@@ -21,13 +22,13 @@ import { mergedRuns, type Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { slotLsn } from '../format/slot-header.js'
 
-/** A reader this far behind the log, in bytes, counts as one that stays. */
+/** A reader whose tree is this many bytes of log behind the newest counts as one that reads for long. */
 const LONG_READER_BYTES = 256 * 1024
-/** Pins of owners that died are looked for once in so many groups: it costs a system call for each. */
+/** Pins of owners that died are looked for once in that many groups: it costs a system call for each pin. */
 const GROUPS_BETWEEN_CHECKS = 64
-/** Held slots that are looked at again in one group: a fraction of a millisecond. */
+/** Pinned slots that are looked at again in one group: they take a fraction of a millisecond. */
 const SWEPT_IN_A_GROUP = 1024
-/** If nobody reads, they need not be looked at. */
+/** The same if there are no readers: then each takes less. */
 const SWEPT_WITHOUT_READERS = 8192
 
 export class Allocator {
@@ -40,15 +41,15 @@ export class Allocator {
 
   #state!: StateFields
   #lsn = 0
-  /** Trees before the newest that somebody reads, ascending. */
+  /** LSNs of the trees before the newest that are being read, ascending. */
   #readers: number[] = []
   #sorted = false
   /** Slots made and freed within this group: free at once. */
   readonly #own: number[] = []
 
   /**
-   * `grow`: makes the data file hold at least so many slots, or throws. `maxHeldBytes`: what readers may
-   * hold back before the oldest is expired.
+   * `grow`: makes the data file hold at least that many slots, or throws. `maxHeldBytes`: how much readers may
+   * keep from reuse before the oldest is expired.
    */
   constructor(control: Control, space: SlotSpace, pins: Pins, grow: (slots: number) => void, maxHeldBytes: number) {
     this.#maxHeldBytes = maxHeldBytes
@@ -59,7 +60,7 @@ export class Allocator {
     this.#rings = new Rings(control)
   }
 
-  /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
+  /** Begins a group that will be published at `lsn`. From here on `state` is changed. */
   begin(state: StateFields, lsn: number): void {
     this.#state = state
     this.#lsn = lsn
@@ -69,18 +70,18 @@ export class Allocator {
     this.#readers = this.#pins.older(state[STATE.VISIBLE_LSN]!, state[STATE.GROUPS]! % GROUPS_BETWEEN_CHECKS === 0)
     this.#noteDepartures()
     this.#sweepPinned(this.#readers.length === 0 ? SWEPT_WITHOUT_READERS : SWEPT_IN_A_GROUP)
-    if (!this.#isTooMuchHeld()) return
-    // Not for what nobody holds any more.
+    if (!this.#isTooMuchPinned()) return
+    // No reader is expired for slots that no reader reaches any more.
     this.#sweepPinned(Infinity)
-    // One tree's readers in each group: what they held is free from the next one on.
-    if (this.#isTooMuchHeld()) this.#readers.some((lsn) => this.#pins.expire(lsn))
+    // The readers of one tree in each group: their slots are free from the next group on.
+    if (this.#isTooMuchPinned()) this.#readers.some((lsn) => this.#pins.expire(lsn))
   }
 
-  #isTooMuchHeld(): boolean {
-    return this.#heldBack() * SLOT_BYTES > this.#maxHeldBytes
+  #isTooMuchPinned(): boolean {
+    return this.#pinnedNow() * SLOT_BYTES > this.#maxHeldBytes
   }
 
-  /** Shows what waits in `state`, for `waiting`; changes nothing. */
+  /** Reads `state`, for `waiting`; changes nothing. */
   look(state: StateFields): void {
     this.#state = state
     this.#rings.begin(state)
@@ -113,13 +114,13 @@ export class Allocator {
   #fresh(): number {
     const next = this.#state[STATE.NEXT_SLOT]!
     // Appenders have reserved enough, unless a reader that stalled while it pinned an old tree
-    // holds back slots that counted as free.
+    // keeps slots that counted as free.
     if (next >= this.#control.fileSlots) this.#grow(next + 1)
     this.#state[STATE.NEXT_SLOT] = next + 1
     return next
   }
 
-  /** Gives up a slot that was made at `madeAtLsn` and that the tree being built no longer reaches. */
+  /** Frees a slot that was made at `madeAtLsn` and that the tree being built no longer reaches. */
   free(slot: SlotNo, madeAtLsn: number): void {
     if (madeAtLsn === this.#lsn) this.#own.push(slot)
     else if (madeAtLsn > this.#state[STATE.CHECKPOINT_BEGUN_LSN]!)
@@ -127,24 +128,24 @@ export class Allocator {
     else this.#rings.push(STATE.RING_CHECKPOINTED, slot, this.#lsn)
   }
 
-  /** Gives up a slot that no reader and no checkpoint on disk reaches. */
+  /** Frees a slot that no reader and no checkpoint on disk reaches. */
   freeUnreachable(slot: SlotNo): void {
     this.#rings.push(STATE.RING_REUSABLE, slot, 0)
   }
 
-  /** Gives up a slot that the checkpoint on disk may reach. */
+  /** Frees a slot that the checkpoint on disk may reach. */
   freeCheckpointed(slot: SlotNo): void {
     this.#rings.push(STATE.RING_CHECKPOINTED, slot, this.#lsn)
   }
 
-  /** Ends the group: what was made and not used goes back, and what can be reused is counted. */
+  /** Ends the group: puts slots back that it made and freed, and counts what can be reused. */
   finish(): void {
     for (const slot of this.#own) this.#rings.push(STATE.RING_REUSABLE, slot, 0)
     this.#own.length = 0
     const s = this.#state
     const rings = this.#rings
     if (this.#readers.length > 0) this.#sortOut()
-    s[STATE.PINNED_SLOTS] = this.#heldBack()
+    s[STATE.PINNED_SLOTS] = this.#pinnedNow()
     const oldest = this.#readers[0] ?? s[STATE.VISIBLE_LSN]!
     for (const ring of RINGS) if (!rings.keepRoom(ring)) this.#settle(oldest)
     s[STATE.ELIGIBLE] =
@@ -155,8 +156,8 @@ export class Allocator {
   }
 
   /**
-   * A ring fills up and `control` cannot grow, the disk being full: what can be reused at once is brought together
-   * in the ready ring, neighbours as one run, if it has room for that.
+   * A ring fills up and `control` cannot grow, because the disk is full: moves everything that can be reused at once
+   * into the ring of reusable slots, with adjacent runs merged, if that ring has room for it.
    */
   #settle(oldest: number): void {
     const rings = this.#rings
@@ -177,8 +178,8 @@ export class Allocator {
     for (let i = 0; i < runs.length; i += 2) this.#rings.push(ring, runs[i]!, freedAtLsn, runs[i + 1]!)
   }
 
-  /** Freed slots that nobody waits for but readers. */
-  #heldBack(): number {
+  /** How many freed slots only readers keep from reuse. */
+  #pinnedNow(): number {
     const oldest = this.#readers[0]
     if (oldest === undefined) return 0
     const s = this.#state
@@ -198,22 +199,22 @@ export class Allocator {
     return this.#readers.length > 0
   }
 
-  /** Slots that are held for readers who have been at it for long, as of `begin`. */
+  /** Slots in the ring of pinned ones, as of `begin`. */
   get pinnedSlots(): number {
     return this.#rings.slots(STATE.RING_PINNED)
   }
 
-  /** Slots that can be had whoever reads. */
+  /** Slots that can be reused whatever is being read. */
   get reusableSlots(): number {
     return this.#rings.slots(STATE.RING_REUSABLE)
   }
 
-  /** Everything that waits in a ring, ascending, neighbours as one run. */
+  /** All slots that wait in a ring, ascending, with adjacent runs merged. */
   waiting(): Runs {
     return mergedRuns(this.waitingRuns())
   }
 
-  /** The same as it lies there. */
+  /** The same in the order in which they lie there, not merged. */
   waitingRuns(): Runs {
     const runs = new Float64Array(2 * RINGS.reduce((sum, ring) => sum + this.#rings.runs(ring), 0))
     let n = 0
@@ -227,8 +228,9 @@ export class Allocator {
   }
 
   /**
-   * Replaces everything that waits by `runs`, to be used from the first on. For sole use only. `freedAtLsn`: the
-   * LSN that they count as freed at, where readers of older trees may reach them; 0 if there are none.
+   * Replaces all slots that wait by `runs`, to be used from the first on. Only while no other user has the database
+   * open. `freedAtLsn`: the LSN at which they count as freed, if readers of older trees may reach them; 0 if no
+   * reader may.
    */
   replaceWaiting(runs: Runs, freedAtLsn = 0): void {
     const into = freedAtLsn === 0 ? STATE.RING_REUSABLE : STATE.RING_NOT_CHECKPOINTED
@@ -241,9 +243,9 @@ export class Allocator {
   // ---- readers in the way ----------------------------------------------------------------------
 
   /**
-   * Looks, entry by entry, at what was freed before this group and is too new for the oldest reader:
-   * what no reader reaches becomes ready, what a long reader reaches is held. A reader that has just
-   * begun is waited for.
+   * Looks, entry by entry, at slots that were freed before this group and are too new for the oldest reader:
+   * those that no reader reaches become reusable, those that a long reader reaches go to the ring of pinned
+   * ones. Slots that a reader reaches which has just started stay where they are: that reader is waited for.
    */
   #sortOut(): void {
     this.#sorted = true
@@ -274,8 +276,8 @@ export class Allocator {
   }
 
   /**
-   * If a reader has gone that slots may be held for, all of them are due to be looked at again. Only the newest
-   * tree can be taken anew, so those who read the trees up to one only ever become fewer: their number tells.
+   * If a reader has gone that may have reached pinned slots, all of these are due to be looked at again. New readers
+   * can pin only the newest tree, so the readers of trees up to a given one only become fewer: their number tells.
    */
   #noteDepartures(): void {
     const s = this.#state
@@ -287,7 +289,7 @@ export class Allocator {
   }
 
   /**
-   * Looks at up to `most` of the held slots that are due; those that a reader still reaches go to the end of the
+   * Looks at up to `most` of the pinned slots that are due; those that a reader still reaches go to the end of the
    * ring.
    */
   #sweepPinned(most: number): void {
@@ -303,13 +305,13 @@ export class Allocator {
     }
   }
 
-  /** The newest reader that reaches a slot freed at `freedAtLsn`, if there is one. */
+  /** LSN of the newest tree being read that reaches a slot freed at `freedAtLsn`; undefined if no such tree does. */
   #readerOf(slot: number, freedAtLsn: number): number | undefined {
     const reader = this.#readers[this.#readersBelow(freedAtLsn) - 1]
     return reader !== undefined && reader >= slotLsn(this.#space, slot) ? reader : undefined
   }
 
-  /** How many read trees older than that of `lsn`. */
+  /** How many of the trees being read are older than that of `lsn`. */
   #readersBelow(lsn: number): number {
     let low = 0
     let high = this.#readers.length

@@ -1,6 +1,6 @@
-// The free list on disk: a chain of slots, written by a checkpoint, with every slot that its tree
-// does not reach, as runs of neighbouring slots. On a full disk a checkpoint makes do with the slots that it
-// can have for the chain, even none, and lists the longest runs; the others are lost until it is derived anew.
+// The free list on disk: linked slots, written by a checkpoint, that name every slot that its tree does
+// not reach, as runs of adjacent slots. On a full disk a checkpoint makes do with the slots that it can get
+// for the list, even with none, and lists the longest runs; the others are lost until the list is derived again.
 import { CorruptError } from '../../errors.js'
 import type { Header } from '../format/header.js'
 import { HEADER_SLOTS, kindWord, SLOT, SLOT_BODY_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
@@ -16,25 +16,25 @@ const RUN_BYTES = 8
 export const RUNS_PER_SLOT = Math.floor(SLOT_BODY_BYTES / RUN_BYTES)
 
 /**
- * Slots that a chain needs to list so many runs, out of which its own slots are taken: each may leave two where one
- * was.
+ * Slots that a list of that many runs needs, if its own slots are taken out of these runs: each slot taken may split
+ * a run in two.
  */
 export const freeListSlotsFor = (runs: number): number => Math.ceil(runs / (RUNS_PER_SLOT - 1))
 
-/** Links `chain` together, empty, so that whoever finds its first slot finds all of it. */
-export function linkFreeList(space: SlotSpace, chain: readonly SlotNo[], lsn: number): void {
-  chain.forEach((slot, i) => {
+/** Links `slots` as an empty list, so that a reader of its first slot finds all of them. */
+export function linkFreeList(space: SlotSpace, slots: readonly SlotNo[], lsn: number): void {
+  slots.forEach((slot, i) => {
     const base = space.byteOf(slot)
     const i32 = space.i32[space.windowOf(slot)]!
     initSlot(i32, base, kindWord(TYPE.FREE_LIST, 0), slot, lowWord(lsn), highWord(lsn))
-    setNext(i32, base, chain[i + 1] ?? 0)
+    setNext(i32, base, slots[i + 1] ?? 0)
   })
 }
 
-/** Writes `runs`, ascending and not next to each other, into a linked chain. */
-export function writeFreeList(space: SlotSpace, chain: readonly SlotNo[], runs: Runs): void {
+/** Writes `runs`, ascending and not adjacent to each other, into linked slots. */
+export function writeFreeList(space: SlotSpace, slots: readonly SlotNo[], runs: Runs): void {
   let i = 0
-  for (const slot of chain) {
+  for (const slot of slots) {
     const base = space.byteOf(slot)
     const window = space.windowOf(slot)
     const i32 = space.i32[window]!
@@ -45,27 +45,32 @@ export function writeFreeList(space: SlotSpace, chain: readonly SlotNo[], runs: 
     }
     space.u16[window]![(base + SLOT.COUNT) >> 1] = count
   }
-  if (i < runs.length) throw new Error('the free list does not fit its chain')
+  if (i < runs.length) throw new Error('the free list does not fit into its slots')
 }
 
-/** Slots of a chain, at most `limit`; follows the links as they stand in memory. */
+/** The slots of a free list, at most `limit`; follows the links as they are in memory. */
 export function slotsOfFreeList(space: SlotSpace, checker: SlotChecker, first: number, limit: number): SlotNo[] {
-  const chain: SlotNo[] = []
+  const slots: SlotNo[] = []
   for (let slot = first; slot !== 0;) {
-    if (chain.length >= limit) {
-      throw new CorruptError(`The free list that begins in slot ${first} is longer than it can be.`, { slotNo: first })
+    if (slots.length >= limit) {
+      throw new CorruptError(
+        `The free list that begins in slot ${first} has more than ${limit} slots: its links do not end.`,
+        {
+          slotNo: first,
+        },
+      )
     }
     checker.require(slot, TYPE.FREE_LIST, 0)
-    chain.push(slot as SlotNo)
+    slots.push(slot as SlotNo)
     slot = nextOf(space.i32[space.windowOf(slot)]!, space.byteOf(slot))
   }
-  return chain
+  return slots
 }
 
-/** The runs that a chain lists, ascending. Throws `CorruptError` if one is out of range or twice there. */
-export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: number): Runs {
+/** The runs that a free list names, ascending. Throws `CorruptError` if one is out of range or overlaps another. */
+export function readRuns(space: SlotSpace, slots: readonly SlotNo[], nextSlot: number): Runs {
   const runs: number[] = []
-  for (const slot of chain) {
+  for (const slot of slots) {
     const base = space.byteOf(slot)
     const window = space.windowOf(slot)
     const count = space.u16[window]![(base + SLOT.COUNT) >> 1]!
@@ -74,9 +79,7 @@ export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: n
       const length = space.i32[window]![w + 1]! >>> 0
       const end = runs.length === 0 ? HEADER_SLOTS : runs[runs.length - 2]! + runs[runs.length - 1]!
       if (first < end || length === 0 || first + length > nextSlot) {
-        throw new CorruptError(`Slot ${slot} of the data file is damaged: its run ${n} of free slots cannot be.`, {
-          slotNo: slot,
-        })
+        throw damagedError(slot, `run ${n} of its free slots is empty, out of range, or not above the run before it`)
       }
       runs.push(first, length)
     }
@@ -85,31 +88,31 @@ export function readRuns(space: SlotSpace, chain: readonly SlotNo[], nextSlot: n
 }
 
 /**
- * The free slots that the chain of `header` lists, ascending. Throws `CorruptError` if it is not the chain that was
- * written with it.
+ * The free slots that the free list of `header` names, ascending. Throws `CorruptError` if it is not the list that
+ * was written with it.
  */
 export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
-  const chain = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
-  if (chain.length !== header.freeListSlots) {
-    throw new CorruptError(
-      `The free list has ${chain.length} slots and not ${header.freeListSlots} as the header says.`,
-      { slotNo: header.freeListHead },
-    )
+  const slots = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
+  if (slots.length !== header.freeListSlots) {
+    throw new CorruptError(`The free list has ${slots.length} slots, but the header says ${header.freeListSlots}.`, {
+      slotNo: header.freeListHead,
+    })
   }
-  for (const slot of chain)
-    if (slotLsn(space, slot) !== header.lsn) throw damagedError(slot, 'it is of the free list of another checkpoint')
-  const free = readRuns(space, chain, header.nextSlot)
+  for (const slot of slots)
+    if (slotLsn(space, slot) !== header.lsn)
+      throw damagedError(slot, 'it belongs to the free list of another checkpoint')
+  const free = readRuns(space, slots, header.nextSlot)
   const lost = lostSlots(header, free)
   if (lost < 0) {
     const named = slotsIn(free)
-    throw new CorruptError(`The free list names ${named} slots, and no more than ${named + lost} can be free.`, {
+    throw new CorruptError(`The free list names ${named} slots, but at most ${named + lost} can be free.`, {
       slotNo: header.freeListHead,
     })
   }
   return free
 }
 
-/** Slots that neither the tree nor the free list of `header` name: a full disk had no room to list them. */
+/** Slots that neither the tree nor the free list of `header` names: a full disk had no room to list them. */
 export const lostSlots = (header: Header, free: Runs): number =>
   header.nextSlot -
   HEADER_SLOTS -
@@ -119,35 +122,36 @@ export const lostSlots = (header: Header, free: Runs): number =>
   header.freeListSlots -
   slotsIn(free)
 
-/** What it takes to find the free slots: a tree and where its file ends. */
+/** The fields that it takes to find the free slots: the tree, and where its slots end. */
 type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
 
 /**
- * Makes the chain of `header` this process's own in a region that is private: whoever opens the database
- * meanwhile gives these slots away with their next checkpoint, pin or no pin.
+ * Copies the free list of `header` into a region that is private: another process that opens the database
+ * meanwhile will reuse these slots after its next checkpoint, whatever is pinned.
  */
 export function keepFreeList(space: SlotSpace, checker: SlotChecker, header: Header): void {
   for (const slot of slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)) {
-    // A store, though it changes nothing, copies the page. An atomic one is not optimised away.
+    // A store copies the page even if it changes nothing. An atomic one is not optimised away.
     Atomics.or(space.i32[space.windowOf(slot)]!, space.byteOf(slot) >> 2, 0)
   }
 }
 
 /**
- * The same from the tree: every slot that it does not reach, but for those of `chain`. Reads all of it but leaves
- * that hold no long values. Throws `CorruptError` if any of that is damaged: then nobody can tell what is free.
+ * The free slots, derived from the tree: every slot that the tree does not reach, except those of the free list,
+ * `listSlots`. Reads the whole tree, and its leaves only if there are values in overflow slots. Throws
+ * `CorruptError` if any of that is damaged: then it is not known which slots are free.
  */
 export function deriveFreeList(
   space: SlotSpace,
   checker: SlotChecker,
   header: TreeOf,
-  chain: readonly SlotNo[] = [],
+  listSlots: readonly SlotNo[] = [],
 ): Runs {
   const reached = new Uint8Array(header.nextSlot)
   let count = 0
   const mark = (slot: number): void => {
     if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0)
-      throw damagedError(slot, 'more than one slot leads to it')
+      throw damagedError(slot, 'more than one slot leads to it, or it is out of range')
     reached[slot] = 1
     count++
   }
@@ -163,11 +167,14 @@ export function deriveFreeList(
   }
   if (header.height > 0) visit(header.root, header.height - 1)
   if (count !== header.leaves + header.branches + header.overflows) {
-    throw new CorruptError(`The tree has ${count} slots, which are not as many as the header counts.`, {
-      slotNo: header.root,
-    })
+    throw new CorruptError(
+      `The tree has ${count} slots, but the header counts ${header.leaves + header.branches + header.overflows}.`,
+      {
+        slotNo: header.root,
+      },
+    )
   }
-  for (const slot of chain) mark(slot)
+  for (const slot of listSlots) mark(slot)
   const free: number[] = []
   for (let slot = HEADER_SLOTS; slot < header.nextSlot; slot++) {
     if (reached[slot] !== 0) continue

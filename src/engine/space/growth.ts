@@ -1,7 +1,7 @@
-// How the data file grows: it doubles from 1 MiB up to 1 GiB and then grows by 1 GiB, always with
-// blocks allocated: a store into a hole of a full disk would be a SIGBUS, a refused allocation is
-// an error. If there is no room for a whole step, just what is needed is tried; what could not be used
-// of an attempt is given back.
+// How the data file grows: it doubles from 1 MiB up to 1 GiB and then grows by 1 GiB, always with its
+// blocks allocated: a store into a hole on a full disk would be a SIGBUS, but a refused allocation is
+// an error. If there is no room for a whole step, the file grows by just what is needed; what a failed
+// attempt has allocated is given back.
 import { crashPoint } from '../../crash-points.js'
 import { FullError, LockedError } from '../../errors.js'
 import { guarded, isFullDisk } from '../../storage/errors.js'
@@ -13,7 +13,7 @@ import { underAppendLock, type SharedLockParts } from '../shared/writer-locks.js
 export const INITIAL_SLOTS = (1024 * 1024) / SLOT_BYTES
 const STEP_SLOTS = (1024 * 1024 * 1024) / SLOT_BYTES
 
-/** Slots that a file of `current` slots should grow to so as to hold `needed`. */
+/** How many slots a file of `current` slots should grow to, so that it holds `needed`. */
 function grownSlots(current: number, needed: number): number {
   let slots = Math.max(current, INITIAL_SLOTS)
   while (slots < needed) slots = slots < STEP_SLOTS ? slots * 2 : slots + STEP_SLOTS
@@ -21,13 +21,13 @@ function grownSlots(current: number, needed: number): number {
 }
 
 /**
- * Grows the data file to at least `neededSlots`. Whoever calls holds the append lock or has the
- * database to itself. A crash in between leaves a longer file, which the next opener makes use of.
+ * Grows the data file to at least `neededSlots`. The caller holds the append lock or is the only user
+ * of the database. A crash in between leaves a longer file, which the next opener makes use of.
  */
 export function growDataFile(space: SlotSpace, control: Control, neededSlots: number): void {
   if (neededSlots > space.maxSlots) {
     throw new FullError(
-      `The data file would have to grow beyond ${space.region.reserveBytes} bytes, which is as far as this opener lets it: ` +
+      `The data file would have to grow beyond ${space.region.reserveBytes} bytes, which is the limit of this opener: ` +
         'open the database with a larger reserveBytes.',
     )
   }
@@ -48,18 +48,18 @@ function growTo(space: SlotSpace, control: Control, slots: number): void {
     space.region.grow(slots * SLOT_BYTES)
     control.fileSlots = slots
   } catch (error) {
-    // Some file systems keep what they got before there was no more. Nobody uses a slot beyond `fileSlots`.
+    // Some file systems keep what they allocated before the disk was full. No slot beyond `fileSlots` is used.
     if (isFullDisk(error)) cutDataFile(space, control.fileSlots)
     throw error
   }
 }
 
-/** Cuts the data file to `slots`, if it is longer. Nobody may use what lies behind. */
+/** Cuts the data file to `slots`, if it is longer. No slot after them may be in use. */
 export function cutDataFile(space: SlotSpace, slots: number): void {
   if (space.region.sizeBytes() > slots * SLOT_BYTES) space.region.truncate(slots * SLOT_BYTES)
 }
 
-/** For an allocator that found no slot: grows the file, waiting out appenders. */
+/** For an allocator that found no free slot: waits for the append lock and grows the file. */
 export function growUnderLock(parts: SharedLockParts, space: SlotSpace, neededSlots: number): void {
   try {
     underAppendLock(parts, () => growDataFile(space, parts.control, neededSlots))

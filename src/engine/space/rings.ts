@@ -1,25 +1,25 @@
 // The rings in `control` in which freed slots wait (allocator.ts says for what). An entry stands for a run of
-// neighbouring slots that were freed together, so a long free list costs what it is fragmented, not what it
-// is long. Taking moves a head, freeing writes behind a tail; entries between the published head and tail
-// are never overwritten, so a leader that dies leaves the rings as they were.
+// adjacent slots that were freed together, so the cost of a free list depends on how fragmented it is, not on how
+// long it is. Taking a slot moves a head, freeing one writes after a tail; entries between the published head and
+// tail are never overwritten, so a leader that dies leaves the rings as they were.
 //
 //   offset size (of an entry)
 //        0    4  first slot
 //        4    4  slots pushed before this entry, modulo 2^32
 //        8    8  LSN of the group that freed it (float64)
 //
-// An entry's length is the difference to the entry behind it, or, of the last one, to the number of slots
+// The length of an entry is the difference to the next entry, or for the last one to the number of slots
 // ever pushed. So the last run grows by moving that number, and the slots up to an entry are counted with
 // one subtraction.
 //
 // A ring doubles before it is full. Nothing depends on that: on a full disk `control` cannot grow, and then a
-// slot that finds no room in its ring is lost to this life of `control`. The next opener finds it (free-list.ts).
+// slot for which its ring has no room is lost to this life of `control`. The next opener finds it (free-list.ts).
 import { isFullDisk } from '../../storage/errors.js'
 import { STATE, type Control, type StateFields } from '../shared/control.js'
 import type { SlotNo } from '../format/layout.js'
 
 const RING_ENTRY_BYTES = 16
-/** A page or more each, so that a full disk does not meet rings that have no room at all. */
+/** Each ring has at least a page, so that on a full disk no ring is without any room. */
 export const MIN_RING_ENTRIES = 512
 
 export type Ring =
@@ -34,16 +34,16 @@ export const RINGS: readonly Ring[] = [
   STATE.RING_PINNED,
 ]
 
-/** Fields of a ring in the tree state, behind its first, which says where in `control` it begins. */
+/** Fields of a ring in the tree state, after its first, which is the byte of `control` at which it begins. */
 const CAPACITY = 1
-/** Positions of entries: of the first that holds a slot, and behind the last. */
+/** Positions of entries: the first that holds a slot, and the one after the last. */
 const HEAD = 2
 const TAIL = 3
 /** Slots ever taken and pushed. */
 const TAKEN = 4
 const PUSHED = 5
 
-/** Entries that a ring for `entries` has room for: it is at most half full. */
+/** How many entries a ring for `entries` has room for: it will be at most half full. */
 const capacityFor = (entries: number): number => Math.max(MIN_RING_ENTRIES, 2 ** Math.ceil(Math.log2(entries * 2 + 1)))
 
 /** Bytes of `control` that four rings take if one of them holds `entries` runs. */
@@ -66,7 +66,7 @@ export class Rings {
     this.#mask = perWindow - 1
   }
 
-  /** Begins a group. `state` is changed from here on. */
+  /** Begins a group. From here on `state` is changed. */
   begin(state: StateFields): void {
     this.#state = state
     for (const ring of RINGS) this.#publishedHeads.set(ring, state[ring + HEAD]!)
@@ -86,7 +86,7 @@ export class Rings {
     const at = this.#entry(ring, this.#state[ring + HEAD]!)
     return (this.#slotAt(at) + ((this.#state[ring + TAKEN]! - this.#before(at)) >>> 0)) as SlotNo
   }
-  /** When the slot at the head was freed. */
+  /** LSN of the group that freed the slot at the head. */
   freedAtLsn(ring: Ring): number {
     return this.#lsnAt(this.#entry(ring, this.#state[ring + HEAD]!))
   }
@@ -113,7 +113,7 @@ export class Rings {
     return low === head ? 0 : (this.#endOf(ring, low - 1) - s[ring + TAKEN]!) >>> 0
   }
 
-  /** Adds a slot, or a run of `length`, behind the tail; it is lost if the ring is full and cannot be enlarged. */
+  /** Adds a slot, or a run of `length`, at the tail; it is lost if the ring is full and cannot be enlarged. */
   push(ring: Ring, slot: number, lsn: number, length = 1): void {
     const s = this.#state
     const tail = s[ring + TAIL]!
@@ -165,7 +165,7 @@ export class Rings {
     }
   }
 
-  /** Sees to it that a ring is there and has room for `runs` more, if `control` can grow. */
+  /** Makes sure that a ring exists and has room for `runs` more, if `control` can grow. */
   enlargeFor(ring: Ring, runs: number): void {
     if (this.room(ring) <= runs) this.#enlarge(ring, this.runs(ring) + runs)
   }
@@ -176,13 +176,13 @@ export class Rings {
   }
 
   /**
-   * Enlarges a ring that is more than half full, so that the next group finds room. False if it had to and could not.
+   * Enlarges a ring that is more than half full, so that the next group finds room. False if that failed.
    */
   keepRoom(ring: Ring): boolean {
     return this.room(ring) * 2 >= this.#state[ring + CAPACITY]! || this.#enlarge(ring, 0)
   }
 
-  /** Moves a ring into a larger place; the old place stays as it is. False if there is none. */
+  /** Moves a ring to a larger place; the old place stays as it is. False if there is no such place. */
   #enlarge(ring: Ring, entries: number): boolean {
     const s = this.#state
     const capacity = Math.max(capacityFor(entries), s[ring + CAPACITY]! * 2)
@@ -206,11 +206,11 @@ export class Rings {
     return true
   }
 
-  /** Where an entry lies: how many would fit into `control` before it. */
+  /** Where an entry lies: how many entries fit into `control` before it. */
   #entry(ring: Ring, position: number): number {
     return this.#state[ring]! / RING_ENTRY_BYTES + (position % this.#state[ring + CAPACITY]!)
   }
-  /** Slots pushed up to the end of the entry at `position`; modulo 2^32 it is what counts. */
+  /** Slots pushed up to the end of the entry at `position`; only right modulo 2^32. */
   #endOf(ring: Ring, position: number): number {
     return position + 1 < this.#state[ring + TAIL]!
       ? this.#before(this.#entry(ring, position + 1))

@@ -1,16 +1,16 @@
 // Verification of slots. A slot that the last recovery took from disk is verified the first time
-// anybody touches it: CRC, its own number, type and level, that entries and cells lie where they
-// may, that it is no newer than the tree it was taken from, and that what it leads to came from
-// disk as well, is not free, and has not been come to from elsewhere.
+// any thread touches it: its CRC, its number, type and level, that entries and cells lie where they
+// may, that it is no newer than the tree it was taken from, and that the slots it leads to came from
+// disk as well, are not free, and have not been reached from elsewhere.
 // After that the hot paths can trust its inside. Slots made since then are not checked: they have
 // not been to disk.
 //
-// A bitmap in `control` says which slots are still due. Its bits are only ever cleared while the database
-// is open: by whoever has found a slot sound, or by the allocator, before it hands a slot out. So one that
-// is cleared late says nothing wrong; and one that is set says that the slot is as it came from disk. A leaf
-// stays due until it has been found in its place, too (leaf-bounds.ts), so that whoever comes to one that is not
-// looks as closely as whoever came first. A slot's bit is cleared before those of what it leads to: else it
-// would seem to lead where others have been already.
+// A bitmap in `control` says which slots are still due. While the database is open its bits are only ever
+// cleared: by the thread that has found a slot sound, or by the allocator, before it hands a slot out. So a bit
+// that is cleared late says nothing wrong, and a bit that is set says that the slot is as it came from disk. A leaf
+// stays due until it has been found in its place, too (leaf-bounds.ts), so that every reader of a misplaced leaf
+// looks as closely as the first one. The bit of a slot is cleared before those of the slots that it leads to:
+// otherwise it would seem to lead where others have been already.
 import { type CorruptError, IoError } from '../../errors.js'
 import { HEADER_SLOTS, kindWord, TYPE, TYPE_NAMES, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
@@ -29,7 +29,7 @@ export class SlotChecker {
   readonly #bounds: TreeBounds
   #faultsSeen: number
 
-  /** `records`: what has been verified is noted in `control`, for everybody. Without it nothing is written. */
+  /** `records`: notes in `control`, for all threads, what has been verified. Otherwise nothing is written. */
   constructor(space: SlotSpace, control: Control, records = true) {
     this.#space = space
     this.#control = control
@@ -43,12 +43,12 @@ export class SlotChecker {
     this.#faultsSeen = space.region.faultCount()
   }
 
-  /** Slots that the data file holds. */
+  /** How many slots the data file holds. */
   get fileSlots(): number {
     return this.#control.fileSlots
   }
 
-  /** True if `slot` came from disk, was not free there, and nobody has looked at it yet. */
+  /** True if `slot` came from disk, was not free there, and has not been verified or allocated yet. */
   isUnverified(slot: number): boolean {
     return this.#control.isUnverified(slot)
   }
@@ -56,14 +56,14 @@ export class SlotChecker {
   /**
    * Makes sure that `slot` is what a reader expects: verifies it if that is still due, and compares
    * type and level. `level` also guarantees that a walk down ends. Throws `CorruptError`, or `IoError`
-   * if a page was lost. True if it had not been verified before: a leaf then stays due until whoever
-   * found it in its place says so (`accept`).
+   * if a page was lost. True if it had not been verified before: a leaf then stays due until the caller
+   * has found it in its place and says so (`accept`).
    *
-   * `hold`: of a reader that can be ended (read-guard.ts). It has found `slot` where it still was; what it
-   * reads there next it must find to be held before it believes it.
+   * `guard`: of a reader that can be ended (read-guard.ts). It must have checked its pin after it read the number
+   * of `slot`, and it must check it again before it believes what it reads in the slot.
    */
-  require(slot: number, type: number, level: number, hold?: ReadGuard): boolean {
-    if (hold !== undefined) return !this.isPlain(slot, type, level) && this.take(this.#copy, slot, type, level, hold)
+  require(slot: number, type: number, level: number, guard?: ReadGuard): boolean {
+    if (guard !== undefined) return !this.isPlain(slot, type, level) && this.take(this.#copy, slot, type, level, guard)
     const why = this.damageOf(slot, type, level)
     if (why !== undefined) throw damagedError(slot, why)
     if (!this.isUnverified(slot)) return false
@@ -71,46 +71,48 @@ export class SlotChecker {
     return true
   }
 
-  /** Says that `slot` is sound and, if it is a leaf, in its place. */
+  /** Notes that `slot` is sound and, if it is a leaf, in its place. */
   accept(slot: number): void {
     if (this.#records) this.#control.setVerified(slot)
   }
 
-  /** The error for a sound slot that what leads to it is wrong about. */
+  /** The error for a slot that is intact but stands in the wrong place of the tree. */
   misplacedError(slot: number): CorruptError {
-    return damagedError(slot, 'its keys are not those that what leads to it says')
+    return damagedError(slot, 'its keys lie outside of the range that its parent gives it')
   }
 
-  /** What is wrong with `slot` for a reader that expects this of it. Verifies it if that is due, and it stays due. */
+  /** What is wrong with `slot` if it should be of this type and level. Verifies it if that is due; it stays due. */
   damageOf(slot: number, type: number, level: number): string | undefined {
     if (!this.#isInFile(slot)) return NOT_IN_FILE
-    const unfit = this.#unfit(this.#word(slot), type, level)
+    const unfit = this.#unfit(this.#kindAndCount(slot), type, level)
     if (unfit !== undefined || !this.isUnverified(slot)) return unfit
     const why = slotDamage(this.#space, slot as SlotNo, this.#node, this.#bounds)
     this.checkFaults()
-    // Somebody else may have verified it meanwhile, and have gone on to what it leads to.
+    // Another thread may have verified it meanwhile, and have gone on to the slots that it leads to.
     return why !== undefined && this.isUnverified(slot) ? why : undefined
   }
 
   /**
-   * True if `slot` lies in the file, says that it is this, and need not be verified: then it may be read where it is.
+   * True if `slot` is in the file, has this type and level, and need not be verified: it may be read where it is.
    */
   isPlain(slot: number, type: number, level: number): boolean {
-    return this.#isInFile(slot) && (this.#word(slot) & 0xffff) === kindWord(type, level) && !this.isUnverified(slot)
+    return (
+      this.#isInFile(slot) && (this.#kindAndCount(slot) & 0xffff) === kindWord(type, level) && !this.isUnverified(slot)
+    )
   }
 
   /**
-   * Copies `slot` into `into`, and does to the copy what `require` does to a slot, once it is known to have
-   * been held: for a reader that can be ended. Throws as `require` does, and what `hold` throws.
+   * Copies `slot` into `into`, checks that the pin stands, and then does to the copy what `require` does to a slot:
+   * for a reader that can be ended. Throws as `require` does, and what `guard` throws.
    */
-  take(into: Node, slot: number, type: number, level: number, hold: ReadGuard): boolean {
+  take(into: Node, slot: number, type: number, level: number, guard: ReadGuard): boolean {
     if (!this.#isInFile(slot)) throw damagedError(slot, NOT_IN_FILE)
-    // Asked first: once the slot has been handed out again, it is due no longer, and the copy is as it was.
+    // Asked before the copy is made: if the slot is allocated later, it is no longer due, and the copy is as it was.
     const due = this.isUnverified(slot)
     readStep()
     into.copyOf(this.#space, slot as SlotNo)
     this.checkFaults()
-    hold.assertNotExpired()
+    guard.assertNotExpired()
     readStep()
     const unfit = this.#unfit(kindAndCountOf(into.i32, into.base), type, level)
     if (unfit !== undefined) throw damagedError(slot, unfit)
@@ -120,9 +122,9 @@ export class SlotChecker {
       if (type !== TYPE.LEAF) this.accept(slot)
       return true
     }
-    // As in `damageOf`; or what it leads to has been handed out since, and this reader been ended before that.
+    // As in `damageOf`; or slots that it leads to have been allocated since, and this reader was ended before that.
     const isDamaged = this.isUnverified(slot)
-    hold.assertNotExpired()
+    guard.assertNotExpired()
     if (isDamaged) throw damagedError(slot, why)
     return true
   }
@@ -132,7 +134,7 @@ export class SlotChecker {
   }
 
   /** Type, level and count of a slot. */
-  #word(slot: number): number {
+  #kindAndCount(slot: number): number {
     return kindAndCountOf(this.#space.i32[this.#space.windowOf(slot)]!, this.#space.byteOf(slot))
   }
 
@@ -140,12 +142,12 @@ export class SlotChecker {
     if ((word & 0xffff) === kindWord(type, level)) return undefined
     // A lost page reads as zeros, and stays lost.
     if (this.#space.region.faultCount() !== 0) throw lostPage()
-    return `it should be a ${TYPE_NAMES[type]} at level ${level}, and says ${word & 0xff} at ${(word >>> 8) & 0xff}`
+    return `it should be of type ${type} (${TYPE_NAMES[type]}) at level ${level}, but it is of type ${word & 0xff} at level ${(word >>> 8) & 0xff}`
   }
 
   /** Throws `IoError` if a page of the map was lost since the last call. */
   checkFaults(): void {
-    // Without `control` no reader is seen by those who reuse slots: nothing it reads can be trusted.
+    // Without `control` a leader that reuses slots sees no pin of this process: then nothing that it reads is safe.
     this.#control.checkFaults()
     const faults = this.#space.region.faultCount()
     if (faults === this.#faultsSeen) return
@@ -154,8 +156,8 @@ export class SlotChecker {
   }
 
   /**
-   * Throws `IoError` if this process has lost a page of the data file or of `control`, ever: what it
-   * stores there reaches neither the file nor anybody else, so it may read on and not write.
+   * Throws `IoError` if this process has ever lost a page of the data file or of `control`: what it
+   * stores there reaches neither the file nor other processes, so it may go on reading but must not write.
    */
   assertWhole(): void {
     this.#control.checkFaults()
@@ -168,8 +170,9 @@ export class SlotChecker {
 
 const lostPage = (): IoError =>
   new IoError(
-    'A page of the data file could not be read: the disk failed, or the file was cut short while it was open. ' +
-      'Close the database in this process (everywhere, if others say the same), check the disk, and open it again.',
+    'A page of the data file could not be read: the disk failed, or the file was truncated while it was open. ' +
+      'Close the database in this process (everywhere, if other processes report the same), check the disk, and open ' +
+      'it again.',
   )
 
 const NOT_IN_FILE = 'it is not in the data file'

@@ -1,7 +1,7 @@
-// Cuts the data file back to what is used, on a clean close, when nobody else has the database open.
+// Cuts the data file back to the slots in use, on a clean close, when no other user has the database open.
 // Slots that lie high in the file are copied into free ones that lie low; the copies are published
-// and brought to disk by a checkpoint like any other change, so a crash at any moment leaves either
-// the old tree or the new one. Then what no tree reaches any more is cut off.
+// and flushed by a checkpoint like any other change, so a crash at any moment leaves either the old
+// tree or the new one. Then the end of the file, which no tree reaches any more, is cut off.
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { usedSlots } from '../shared/tree-state.js'
@@ -15,8 +15,8 @@ import type { SlotSpace } from '../format/slot-space.js'
 import { highWord, lowWord, setNext, slotLsn } from '../format/slot-header.js'
 
 /**
- * Moves the tree of `state` below `usedSlots` slots or as near to it as the free ones allow.
- * `lsn` is the LSN of the group it is done in. The caller publishes the state.
+ * Moves the tree of `state` below slot `usedSlots`, or as near to that as the free slots allow.
+ * `lsn` is the LSN of the group that this belongs to. The caller publishes the state.
  */
 export class Compactor {
   readonly #space: SlotSpace
@@ -25,7 +25,7 @@ export class Compactor {
   readonly #lsn: number
   readonly #state: StateFields
   readonly #limit: number
-  /** The way down to where the walk is, and the entry taken in each node. */
+  /** The nodes on the way down to where the walk is, and the entry taken in each. */
   readonly #path: Node[] = []
   readonly #taken: number[] = []
 
@@ -48,7 +48,7 @@ export class Compactor {
   }
 
   #visit(slot: SlotNo, level: number): SlotNo {
-    // A leaf that stays need not even be read.
+    // A leaf that stays where it is need not even be read.
     if (level === 0 && slot < this.#limit && this.#state[STATE.OVERFLOWS] === 0) return slot
     const isFirst = this.#checker.require(slot, typeAt(level), level)
     let node = new Node().at(this.#space, slot)
@@ -88,14 +88,14 @@ export class Compactor {
     return moved ?? slot
   }
 
-  /** A leaf that nobody has come to yet is found in its place before its values are followed (slot-checker.ts). */
+  /** A leaf that no reader has reached yet must be in its place before its values are followed (slot-checker.ts). */
   #accept(leaf: Node): void {
     this.#path[0] = leaf
     checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
     this.#checker.accept(leaf.slot)
   }
 
-  /** Moves a whole chain if any slot of it lies too high: the links are part of published slots. */
+  /** Moves a whole chain if any slot of it lies too high: links cannot be changed in published slots. */
   #moveChain(pointer: OverflowPointer): SlotNo {
     const slots: SlotNo[] = []
     let high = false

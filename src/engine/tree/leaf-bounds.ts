@@ -1,14 +1,14 @@
-// Whether a leaf lies where it should. Every slot may be sound by itself and the tree be wrong all
-// the same: a branch that leads to another's child, or twice to one, or to a leaf as it was long ago.
-// A search in such a leaf would come out empty for a key that is there. So a leaf that a walk has
-// come to is held against the branches on its way.
+// Whether a leaf lies where it should. Every slot may be sound by itself and the tree still be wrong:
+// a branch may lead to the child of another branch, or to the same child twice, or to a leaf as it was
+// long ago. A search in such a leaf would miss a key that is in the tree. So a leaf that a walk has
+// reached is compared with the branches on the way to it.
 import type { Node } from '../format/node.js'
 import { compareKeys } from '../format/search.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
 /**
- * Throws `CorruptError` if a key of the leaf `path[0]` is not one that the branches above it lead to
- * it for. `taken[level]` is the entry that was taken in `path[level]`. Cost: two keys compared.
+ * Throws `CorruptError` if the keys of the leaf `path[0]` lie outside of the range that the branches above it give
+ * it. `taken[level]` is the entry that was taken in `path[level]`. Cost: two comparisons of keys.
  */
 export function checkLeafBounds(
   checker: SlotChecker,
@@ -39,7 +39,7 @@ export function checkLeafBounds(
   }
 }
 
-/** Throws `CorruptError` unless key `i` of `branch` lies between the keys of the two leaves that it tells apart. */
+/** Throws `CorruptError` unless key `i` of `branch` lies between the keys of the two leaves that it separates. */
 export function checkNeighbours(checker: SlotChecker, left: Node, right: Node, branch: Node, i: number): void {
   const at = branch.keyAt(i)
   const length = branch.keyLength(i)

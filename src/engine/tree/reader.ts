@@ -1,5 +1,5 @@
-// Reads a published tree: point lookups and cursors. Takes no lock; whoever calls holds a pin on the tree
-// that it names. One that may be expired is a `ReadGuard`: see read-guard.ts for what is done differently then.
+// Reads a published tree: point lookups and cursors. Takes no lock; the caller has a pin on the tree that it
+// names. A pin that may be expired is a `ReadGuard`: read-guard.ts says what is done differently then.
 import { Control, STATE, type StateFields } from '../shared/control.js'
 import { isReachable, readStep, type ReadGuard } from '../shared/read-guard.js'
 import {
@@ -40,7 +40,7 @@ export class TreeReader {
   readonly control: Control
   readonly #bitmap: Int32Array
 
-  /** Where `find` found the entry: its leaf's buffer, and its cell. */
+  /** Where `find` found the entry: the buffer of its leaf, also as 16-bit words. */
   buffer: Buffer = Buffer.alloc(0)
   u16: Uint16Array = new Uint16Array(0)
   /** Byte in `buffer` at which the value (or the pointer to it) begins, and its length. */
@@ -58,13 +58,13 @@ export class TreeReader {
 
   /**
    * Finds `key` in the tree of `state`. True if it is there; then `valueAt` and `version` describe
-   * the entry until the next call. Cost: one slot for each level.
+   * the entry until the next call. Cost: one slot per level.
    */
   find(state: StateFields, key: Uint8Array, keyLength: number): boolean {
     const space = this.space
     const limit = this.control.unverifiedLimit
     let slot = state[STATE.ROOT]!
-    // The nearest branches that say from which key on, and up to which, what lies below belongs; 0: none does.
+    // The closest branch entries that bound this subtree below and above; branch 0 if it is unbounded there.
     let lowBranch = 0
     let lowEntry = 0
     let highBranch = 0
@@ -103,7 +103,7 @@ export class TreeReader {
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
       if (i < 0) {
-        // A key before (or behind) all keys of this leaf may be another leaf's, if this one reaches too far.
+        // A key before (or after) all keys of this leaf may be in another leaf, if this one reaches too far.
         if (i === -1) this.#checkBound(slot, 'last', highBranch, highEntry)
         else if (i === ~count) this.#checkBound(slot, 'first', lowBranch, lowEntry)
         return false
@@ -116,10 +116,10 @@ export class TreeReader {
   }
 
   /**
-   * The same for a reader that can be ended. What it has found it must find to be held once more before it
-   * believes it; that a key is absent is known to be true. Throws what `hold` throws.
+   * The same for a reader that can be ended. If it has found the key, it must check its pin once more before it
+   * believes the entry; if not, the pin has been checked and the key is absent. Throws what `guard` throws.
    */
-  findGuarded(state: StateFields, key: Uint8Array, keyLength: number, hold: ReadGuard): boolean {
+  findGuarded(state: StateFields, key: Uint8Array, keyLength: number, guard: ReadGuard): boolean {
     const { space, checker } = this
     const fileSlots = checker.fileSlots
     let slot = state[STATE.ROOT]!
@@ -129,8 +129,8 @@ export class TreeReader {
       if (isReachable(slot, fileSlots) && checker.isPlain(slot, type, level)) node.at(space, slot as SlotNo)
       else {
         node = this.#copy ??= Node.scratch()
-        if (checker.take(node, slot, type, level, hold) && level === 0)
-          new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+        if (checker.take(node, slot, type, level, guard) && level === 0)
+          new Cursor(this, state, guard).checkPlaceOf(key, keyLength)
       }
       readStep()
       const { u8, u16, i32, base, count } = node
@@ -138,7 +138,7 @@ export class TreeReader {
         const i = findChild(u8, u16, i32, base, count, key, keyLength)
         readStep()
         slot = node.child(i)
-        hold.assertNotExpired()
+        guard.assertNotExpired()
         continue
       }
       const i = findInLeaf(u8, u16, i32, base, count, key, keyLength)
@@ -147,8 +147,8 @@ export class TreeReader {
         this.#take(node.buffer ?? space.buffers[slot >>> space.shift]!, u16, base, i32[node.entry(i) + CELL_WORD]!)
         return true
       }
-      hold.assertNotExpired()
-      if (i === -1 || i === ~count) new Cursor(this, state, hold).checkPlaceOf(key, keyLength)
+      guard.assertNotExpired()
+      if (i === -1 || i === ~count) new Cursor(this, state, guard).checkPlaceOf(key, keyLength)
     }
     return false
   }
@@ -156,7 +156,7 @@ export class TreeReader {
   #copy: Node | undefined
 
   /**
-   * Asks for the leaves that these keys belong to, and before that for the branches on the way: see
+   * Requests the leaves that these keys belong to, and before that the branches on the way: see
    * read-ahead.ts. Throws `CorruptError` if a branch is damaged.
    */
   askFor(state: StateFields, keys: readonly Uint8Array[]): void {
@@ -167,7 +167,7 @@ export class TreeReader {
     }
   }
 
-  /** The slot at `level`, which is not touched, on the way to `key`. */
+  /** The number of the slot at `level` on the way to `key`; that slot itself is not read. */
   #slotAt(state: StateFields, level: number, key: Uint8Array): number {
     let slot = state[STATE.ROOT]!
     for (let above = state[STATE.HEIGHT]! - 1; above > level; above--) {
@@ -179,8 +179,8 @@ export class TreeReader {
   }
 
   /**
-   * Throws `CorruptError` if a leaf's first key lies below, or its last not below, the key of the branch
-   * that bounds it there. `branch`: 0 if none does.
+   * Throws `CorruptError` if the first key of a leaf is below the key that bounds it below, or its last key not
+   * below the key that bounds it above: that of `entry` in slot `branch`, 0 if the leaf is unbounded there.
    */
   #checkBound(slot: number, which: 'first' | 'last', branch: number, entry: number): void {
     if (branch === 0) return
@@ -213,60 +213,60 @@ export class TreeReader {
     return readVersion(this.u16, this.#cell)
   }
 
-  /** The slot of the entry, as it says itself. */
+  /** The slot of the entry, by the number that it bears. */
   get slotNo(): number {
     return this.buffer.readUInt32LE(this.#cell - (this.#cell % SLOT_BYTES) + SLOT.NUMBER)
   }
 
-  /** Where the value overflows to. */
+  /** The pointer to the value, if it overflows. */
   get overflow(): OverflowPointer {
     return readPointer(this.buffer, this.valueAt)
   }
 
-  /** The value if it overflows: a buffer of its own. `hold`: has found that what `find` found was held. */
-  overflowValue(hold?: ReadGuard): Buffer {
-    return readOverflow(this.space, this.checker, this.overflow, hold)
+  /** The value if it overflows, in a buffer of its own. `guard`: must have been checked since `findGuarded`. */
+  overflowValue(guard?: ReadGuard): Buffer {
+    return readOverflow(this.space, this.checker, this.overflow, guard)
   }
 }
 
-/** Leaves that a cursor asks for at a time. */
+/** How many leaves a cursor requests at a time, at most. */
 const MAX_LEAVES_AHEAD = 64
 
 const boundedLeaf = new Node()
 const boundingBranch = new Node()
 
-/** Copies of slots that cursors are done with: making one costs more than filling it. */
+/** Copies of slots from finished cursors, kept for reuse: allocating one costs more than filling it. */
 const spareCopies: Node[] = []
 const MAX_SPARE_COPIES = 64
 
 /**
- * A position between or on entries of one tree, moving leaf by leaf. `leaf` and `index` name the
- * entry; `valid` is false before the first and behind the last.
+ * A position on or between entries of one tree, which moves leaf by leaf. `leaf` and `index` name the
+ * entry; `valid` is false before the first entry and after the last.
  *
- * The cursor of a reader that can be ended (`hold`) stands on copies of slots, each found to have been held
- * once it had been made: what it says is true for good, and what it leads to may be followed.
+ * The cursor of a reader that can be ended (`guard`) stands on copies of slots. The pin has been checked after each
+ * copy was made: what the copy says stays true, and the slots that it leads to may be followed.
  */
 export class Cursor {
   readonly #reader: TreeReader
   readonly #state: StateFields
-  readonly #hold: ReadGuard | undefined
+  readonly #guard: ReadGuard | undefined
   readonly #path: Node[] = []
   readonly #taken: number[] = []
   valid = false
   index = 0
-  /** The slot entered last had not been verified before. */
+  /** True if the slot that was entered last had not been verified before. */
   #isFirst = false
-  /** Leaves ahead that have been asked for, and how many to ask for next. */
+  /** How many leaves ahead have been requested, and how many to request next. */
   #askedAhead = 0
   #askNext = 1
-  /** A leaf is looked at where it is, and the copy that takes its place as soon as another has to be made. */
+  /** A view of a leaf where it is, and the copy of another that it stands in for until the next copy is made. */
   #glancedAt: Node | undefined
   #leafCopy: Node | undefined
 
-  constructor(reader: TreeReader, state: StateFields, hold?: ReadGuard) {
+  constructor(reader: TreeReader, state: StateFields, guard?: ReadGuard) {
     this.#reader = reader
     this.#state = state
-    this.#hold = hold
+    this.#guard = guard
   }
 
   get leaf(): Node {
@@ -276,19 +276,19 @@ export class Cursor {
   #enter(level: number, slot: number): Node {
     const { checker, space } = this.#reader
     const type = typeAt(level)
-    if (this.#hold === undefined) {
+    if (this.#guard === undefined) {
       this.#isFirst = checker.require(slot, type, level)
       return (this.#path[level] ??= new Node()).at(space, slot as SlotNo)
     }
     if (level === 0) this.#endGlance()
     const copy = (this.#path[level] ??= spareCopies.pop() ?? Node.scratch())
-    this.#isFirst = checker.take(copy, slot, type, level, this.#hold)
+    this.#isFirst = checker.take(copy, slot, type, level, this.#guard)
     return copy
   }
 
-  /** Gives copies back; the cursor is done. */
+  /** Gives its copies back; the cursor cannot be used afterwards. */
   close(): void {
-    if (this.#hold === undefined) return
+    if (this.#guard === undefined) return
     this.#endGlance()
     for (const copy of this.#path)
       if (copy !== undefined && spareCopies.length < MAX_SPARE_COPIES) spareCopies.push(copy)
@@ -343,8 +343,8 @@ export class Cursor {
       const node = this.#enter(level, slot)
       const i = side === 0 ? 0 : node.count - 1
       if (level === 0) {
-        // Among a whole leaf of entries this costs nothing that could be measured; a glance goes without.
-        if (this.#isFirst || this.#hold !== undefined) this.#checkPlace()
+        // For a whole leaf of entries the cost of this cannot be measured; a glance does without.
+        if (this.#isFirst || this.#guard !== undefined) this.#checkPlace()
         this.index = i
       } else {
         this.#taken[level] = i
@@ -372,8 +372,8 @@ export class Cursor {
     return this.#step(-1, false)
   }
   /**
-   * Goes to the next leaf and looks at it where it is, if it can: for those who want of it a number or two, and
-   * find them to have been held before they believe them. With a `hold` only.
+   * Goes to the next leaf and looks at it where it is, if it can: for callers that need only a number or two of it,
+   * and check the pin before they believe them. Only with a `guard`.
    */
   glanceAtNext(): boolean {
     return this.#step(1, true)
@@ -395,7 +395,7 @@ export class Cursor {
     return (this.valid = false)
   }
 
-  /** True if the branches say that there is no key up to `to` behind this leaf. `to`: undefined for no bound. */
+  /** True if the branches say that no key up to `to` follows this leaf. `to`: undefined for no bound. */
   isNothingBehind(to: Uint8Array | undefined, inclusive: boolean): boolean {
     for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
       const node = this.#path[level]!
@@ -408,7 +408,7 @@ export class Cursor {
     return true
   }
 
-  /** The same of keys from `from` on before this leaf. */
+  /** True if the branches say that no key from `from` on precedes this leaf. */
   isNothingBefore(from: Uint8Array | undefined): boolean {
     for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
       const node = this.#path[level]!
@@ -419,7 +419,7 @@ export class Cursor {
     return true
   }
 
-  /** Stands on a leaf where it is; false if it must be copied. */
+  /** Moves to a leaf without a copy; false if it must be copied. */
   #glance(slot: number): boolean {
     const { checker, space } = this.#reader
     if (!isReachable(slot, checker.fileSlots) || !checker.isPlain(slot, TYPE.LEAF, 0)) return false
@@ -435,7 +435,7 @@ export class Cursor {
     this.#leafCopy = undefined
   }
 
-  /** Whoever goes on reads more: asks for leaf i of a branch and some behind it, twice as many each time. */
+  /** A cursor that goes on will read more: requests leaf i of a branch and some after it, twice as many each time. */
   #askAhead(branch: Node, i: number, direction: 1 | -1): void {
     const { readAhead } = this.#reader.space
     if (!readAhead.isUseful) return
@@ -447,7 +447,7 @@ export class Cursor {
   }
 
   /**
-   * Throws `CorruptError` if this leaf is not the one that the branches above it lead to. Else it has been verified.
+   * Throws `CorruptError` if this leaf is not in its place below the branches above it. Otherwise it is verified now.
    */
   #checkPlace(): void {
     const { checker } = this.#reader

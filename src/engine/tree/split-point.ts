@@ -1,11 +1,11 @@
 // Where a node is split.
 //
 // A leaf remembers where the last insertion went and how many before it were next to each other,
-// so that sequential insertion, upwards or downwards, anywhere in the tree, leaves full slots.
+// so that sequential insertion leaves full slots: upwards or downwards, anywhere in the tree.
 import { SLOT, SLOT_BODY_BYTES } from '../format/layout.js'
 import { Node } from '../format/node.js'
 
-/** So many insertions next to each other count as sequential. */
+/** This many insertions next to each other count as sequential. */
 const SEQUENTIAL_RUN = 3
 
 export const runOf = (leaf: Node): number => (leaf.i32[(leaf.base + SLOT.RUN) >> 2]! << 16) >> 16
@@ -15,7 +15,7 @@ export function setRun(leaf: Node, last: number, run: number): void {
   leaf.u16[(leaf.base + SLOT.RUN) >> 1] = run
 }
 
-/** Counts upwards for insertions one behind the other, downwards for one in front of the other. */
+/** Counts up for insertions each after the one before, down for insertions each in front of the one before. */
 export function noteInsertion(leaf: Node, at: number): void {
   const last = leaf.u16[(leaf.base + SLOT.LAST_INSERT) >> 1]!
   const run = runOf(leaf)
@@ -25,15 +25,15 @@ export function noteInsertion(leaf: Node, at: number): void {
 }
 
 /**
- * How many entries go to the left node, of the sequence of `node`'s entries with a new one of
- * `cellBytes` at index `at`. At least one goes to each side, and both fit.
+ * How many entries go to the left node: of the entries of `node` together with a new one of
+ * `cellBytes` at index `at`. At least one goes to each side, and both sides fit.
  */
 export function splitPoint(node: Node, at: number, cellBytes: number, run: number): number {
   const count = node.count
   const entryBytes = node.words * 4
   const total = node.usedBytes + cellBytes + entryBytes
-  // A run goes on at the edge of a node of its own: what lies beyond it belongs to another one and
-  // moves away. If that does not fit, the new entry moves, as long as it leaves most behind.
+  // A run continues at the edge of a node of its own: the entries beyond it belong to another node and
+  // move there. If that does not fit, the new entry moves instead, if most entries stay where they are.
   let apart = 0
   let moved = 0
   if (run >= SEQUENTIAL_RUN) {

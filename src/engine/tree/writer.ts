@@ -1,7 +1,6 @@
 // The copy-on-write B+tree, as the leader changes it. Published slots are never written: the first
 // time a group of frames touches a slot it gets a copy of its own, and so does every slot above it.
-// Nothing that is done here can be reached by anybody until the state that names the new root is
-// published.
+// No reader can reach anything that is done here until the state that names the new root is published.
 import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
@@ -29,9 +28,9 @@ import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { highWord, lowWord, slotLsn, slotLsnOf } from '../format/slot-header.js'
 
-/** A slot with less than this in it is joined with a neighbour ... */
+/** A node with fewer bytes in it than this is joined with a neighbour ... */
 const UNDERFULL_BYTES = SLOT_BODY_BYTES / 4
-/** ... if both together leave some room for what comes next. */
+/** ... if both together leave some room for new entries. */
 const JOINED_BYTES = (SLOT_BODY_BYTES * 3) / 4
 
 export class TreeWriter {
@@ -43,12 +42,12 @@ export class TreeWriter {
   #lsnLow = 0
   #lsnHigh = 0
 
-  /** The way from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
+  /** The nodes from the root (at height - 1) down to the leaf (at 0), and the child taken at each level. */
   readonly #path: Node[] = []
   readonly #taken = new Int32Array(MAX_HEIGHT)
   /**
-   * The slot on the last way down at each level that is this group's own, and so need not be looked at again; 0:
-   * none.
+   * At each level, the slot of the last way down that this group is known to own, so that it need not be looked at
+   * again; 0 if there is no such slot.
    */
   readonly #owned: number[] = new Array<number>(MAX_HEIGHT).fill(0)
   readonly #source = Node.scratch()
@@ -66,7 +65,7 @@ export class TreeWriter {
     }
   }
 
-  /** Begins a group that will be published at `lsn`. `state` is changed from here on. */
+  /** Begins a group that will be published at `lsn`. From here on `state` is changed. */
   begin(state: StateFields, lsn: number): void {
     this.#state = state
     this.#lsn = lsn
@@ -75,11 +74,11 @@ export class TreeWriter {
     this.#owned.fill(0)
   }
 
-  /** Sets `key` to the value at [valueAt, valueAt + valueLength) of `source`. */
+  /** Puts `key` with the value at [valueAt, valueAt + valueLength) of `source`. */
   put(key: Uint8Array, keyLength: number, source: Buffer, valueAt: number, valueLength: number, version: number): void {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
-    // A key before or behind all of a leaf's may be another leaf's.
+    // A key before or after all keys of a leaf may belong into another leaf.
     if (this.#isLeafNew && (i === -1 || i === ~leaf.count))
       checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 
@@ -110,7 +109,7 @@ export class TreeWriter {
     if (i >= 0) {
       if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
       if (leaf.cellBytes(i) === cellBytes) {
-        // Same size: over the old one. The slot is this group's own.
+        // Same size: overwrite the old cell. The slot is this group's own.
         const word = leaf.entry(i) + ENTRY_CELL_WORD
         leaf.i32[word] = (leaf.i32[word]! & 0x7fffffff) | (flags << 16)
         this.#fill(leaf, leaf.base + leaf.cellOffset(i), keyLength, payload, payloadAt, payloadBytes, flags, version)
@@ -184,7 +183,7 @@ export class TreeWriter {
     return false
   }
 
-  /** Goes to the leaf of `key`, making every slot on the way this group's own. */
+  /** Goes to the leaf of `key`, and makes every slot on the way this group's own. */
   #descend(key: Uint8Array, keyLength: number): Node {
     const s = this.#state
     if (s[STATE.HEIGHT] === 0) {
@@ -211,7 +210,7 @@ export class TreeWriter {
     return node
   }
 
-  /** The way down has copied the leaf `child`: last chance to find that in its place, if nobody has yet. */
+  /** The way down has copied the leaf `child`: the last chance to find that in its place, if no reader has yet. */
   #acceptLeaf(child: number): void {
     this.#isLeafNew = true
     if (!this.#checker.isUnverified(child)) return
@@ -224,15 +223,15 @@ export class TreeWriter {
     const root = s[STATE.ROOT]!
     const node = this.#own(this.#path[level]!, root, level)
     if (node.slot === root) return node
-    // A leaf that is all of the tree is in its place.
+    // A leaf that is the whole tree is in its place.
     if (this.#checker.isUnverified(root)) this.#checker.accept(root)
     s[STATE.ROOT] = node.slot
     return node
   }
 
   /**
-   * Points `node` at `slot` if this group made it, or at a copy that replaces it. A leaf is not found in its place by
-   * that.
+   * Points `node` at `slot` if this group made it, or else at a copy that replaces it. Does not check that a leaf is
+   * in its place.
    */
   #own(node: Node, slot: number, level: number): Node {
     if (this.#owned[level] === slot) return node.slot === slot ? node : node.at(this.#space, slot as SlotNo)
@@ -253,7 +252,7 @@ export class TreeWriter {
     return node
   }
   readonly #copied = new Node()
-  /** The way down has copied its leaf: until now nobody looked where that lies. */
+  /** True if the way down has copied its leaf, whose place has not been checked yet. */
   #isLeafNew = false
 
   #create(node: Node, level: number): Node {
@@ -269,7 +268,7 @@ export class TreeWriter {
     return node
   }
 
-  /** Gives up a slot that this group made. */
+  /** Frees a slot that this group made. */
   #discard(node: Node): void {
     this.#state[node.isLeaf ? STATE.LEAVES : STATE.BRANCHES]!--
     this.#allocator.free(node.slot, this.#lsn)
@@ -306,7 +305,7 @@ export class TreeWriter {
 
     left.init(level, this.#lsnLow, this.#lsnHigh)
     let target = left
-    // The entry at index v of the sequence with the new one in it; the node to the right gets [middle, count].
+    // v: index in the sequence that includes the new entry; the right node gets [middle, count] of it.
     for (let v = 0; v <= count; v++) {
       const to = v < middle ? left : right
       if (v === at) {
@@ -326,7 +325,7 @@ export class TreeWriter {
     const separator = this.#separators[level]!
     let length: number
     if (left.isLeaf) {
-      // The shortest key above everything on the left.
+      // The shortest key above every key on the left.
       const last = left.count - 1
       const shared = commonPrefix(
         left.u8,
@@ -348,7 +347,7 @@ export class TreeWriter {
     return [target, target === left ? at : at - middle]
   }
 
-  /** Hangs `right`, which begins at `separator`, behind the child taken at `level`. */
+  /** Inserts `right`, whose keys begin at `separator`, after the child taken at `level`. */
   #addChild(level: number, separator: Uint8Array, length: number, left: SlotNo, right: SlotNo): void {
     const s = this.#state
     if (level === s[STATE.HEIGHT]) {
@@ -370,14 +369,14 @@ export class TreeWriter {
       node.setChild(at, right)
       return
     }
-    // The key of the new entry may be the one that moves up; its child stays where it went.
+    // The key of the new entry may be the one that moves up; its child stays in the node that it went to.
     const [target, index] = this.#splitAndInsert(level, at, separator, length, 0, cellBytes)
     target.setChild(index, right)
   }
 
   // ---- shrinking -------------------------------------------------------------------------------
 
-  /** Restores order after entries went from the node at `level`: joins, drops, lowers the root. */
+  /** Repairs the tree after entries were removed from the node at `level`: joins or drops nodes, lowers the root. */
   #shrink(level: number): void {
     const s = this.#state
     const node = this.#path[level]!
@@ -393,7 +392,7 @@ export class TreeWriter {
       s[STATE.ROOT] = node.child(0)
       s[STATE.HEIGHT] = level
       this.#discard(node)
-      // What is the root now may itself have but one child.
+      // The new root may itself have only one child.
       this.#ownRoot(level - 1)
       if (level - 1 > 0) this.#shrink(level - 1)
       return
@@ -411,7 +410,7 @@ export class TreeWriter {
     else if (i > 0 && this.#join(parent, i - 1, level)) this.#shrink(level + 1)
   }
 
-  /** Moves the children i and i + 1 of `parent` into one if they fit. */
+  /** Joins the children i and i + 1 of `parent` if both fit into one. */
   #join(parent: Node, i: number, level: number): boolean {
     const space = this.#space
     const left = new Node()
@@ -422,7 +421,7 @@ export class TreeWriter {
       const first = this.#checker.require(slot, typeAt(level), level)
       node.at(space, slot)
       if (!first || !leaf) continue
-      // Before anybody goes on to the values that it leads to.
+      // Before any thread follows the values that it leads to.
       checkLeafBounds(
         this.#checker,
         [node, ...this.#path.slice(1)],
@@ -441,7 +440,7 @@ export class TreeWriter {
     const start = left.count
     for (let n = 0; n < right.count; n++) left.append(right, n)
     if (!leaf) {
-      // The right one's first child gets the key that told the two apart.
+      // The first child of the right node gets the key that separated the two.
       const child = left.child(start)
       const key = parent.u8.slice(parent.keyAt(i + 1), parent.keyAt(i + 1) + parent.keyLength(i + 1))
       left.remove(start)
