@@ -1,5 +1,5 @@
-// A database whose file is longer than `readAheadBytes` asks for slots before it reads them, and does
-// all else as any other.
+// A database whose file is longer than `readAheadBytes` requests slots before it reads them, and otherwise
+// works like any other. If this failed, reads of large databases would be slow, or their contents wrong.
 import { expect } from 'chai'
 import { Engine } from '../../../src/engine/engine.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../../src/encoding/keys.js'
@@ -15,7 +15,7 @@ import { Cursor } from '../../../src/engine/tree/reader.js'
 const ENTRIES = 1500
 const keyOf = (n: number): string => `key:${String(n).padStart(6, '0')}`
 
-/** Notes the pages of the data file that were asked for. */
+/** Notes the pages of the data file that were requested. */
 function listening(asked: Set<number>): Storage {
   const openRegion = (around: Storage, path: string, options: RegionOptions): Region => {
     const region = around.openRegion(path, options)
@@ -30,10 +30,10 @@ function listening(asked: Set<number>): Storage {
     })
   }
   const openDirectory = (path: string, expected?: FileIdentity): HeldDirectory => {
-    const held = posixStorage.openDirectory(path, expected)
-    const { storage } = held
+    const opened = posixStorage.openDirectory(path, expected)
+    const { storage } = opened
     return {
-      identity: held.identity,
+      identity: opened.identity,
       storage: new Proxy(storage, {
         get: (target, name) => {
           if (name === 'openRegion')
@@ -41,7 +41,7 @@ function listening(asked: Set<number>): Storage {
           return (Reflect.get(target, name, target) as () => unknown).bind(target)
         },
       }),
-      close: () => held.close(),
+      close: () => opened.close(),
     }
   }
   return Object.assign(Object.create(posixStorage) as Storage, { openDirectory })
@@ -61,7 +61,7 @@ function fill(engine: Engine): void {
   for (let n = 0; n < ENTRIES; n += 11) engine.del(keyOf(n))
 }
 
-/** Pages of all leaves; asks nobody. */
+/** The pages of all leaves, found without a request. */
 function leaves(engine: Engine): Set<number> {
   const { space, control, checker } = engine.parts
   const found = new Set<number>()
@@ -130,7 +130,7 @@ describe('a database longer than the system reads ahead', () => {
       asked.clear()
       expect([...engine.range({ reverse }, 'entries')]).to.have.length(engine.stats().entries)
       const missed = [...all].filter((page) => !asked.has(page))
-      // The first leaf under each branch is come to by the way.
+      // The first leaf below each branch is reached on the way down, without a request.
       expect(missed.length).to.be.lessThan(all.size / 10)
     }
     engine.close()

@@ -151,14 +151,14 @@ describe('the header of the data file', () => {
   })
 })
 
-/** A space of memory without a file. */
+/** Slots in memory, without a file. */
 function memory(slots: number): SlotSpace {
   const region = posixStorage.openRegion('', { mode: 'anonymous', reserveBytes: 4 * 1024 * 1024, windowBytes: 65536 })
   region.grow(slots * SLOT_BYTES)
   return new SlotSpace(region)
 }
 
-/** As runs of the slots of a list. */
+/** The slots of a list as runs. */
 const single = (slots: number[]): Runs => mergedRuns(Float64Array.from(slots.flatMap((slot) => [slot, 1])))
 
 describe('the free list', () => {
@@ -234,7 +234,7 @@ function varied(): { path: string; expected: [unknown, unknown][] } {
   engine.put('last', Buffer.from('one'))
   engine.checkpoint(true)
   const expected = contents(engine)
-  // Left as a crash right behind a checkpoint leaves it, free list and all.
+  // The files are as a crash right after a checkpoint leaves them, with the free list.
   return { path: crashCopy(path), expected }
 }
 
@@ -329,7 +329,7 @@ describe('a slot of the data file', function () {
       const slots = [...slotsByType(openEngine(crashCopy(path))).values()].flat()
       for (let i = 0; i < 60; i++) {
         const copy = crashCopy(path)
-        // Damage, and a CRC to go with it.
+        // Damage, with a CRC that matches it.
         const space = new SlotSpace(
           posixStorage.openRegion(dataFile(copy), {
             mode: 'shared',
@@ -431,7 +431,7 @@ describe('a slot of the data file', function () {
       const copy = crashCopy(path)
       flipByte(dataFile(copy), slotNo * SLOT_BYTES + 70)
       expect(contents(openEngine(copy))).to.deep.equal(expected)
-      // The twin of the newest was written anew; a second accident would not be the last.
+      // The twin of the newest header was written again, so the database survives a second accident.
       const number = openEngine(copy).stats().checkpoint.number
       for (const n of headerSlots(number))
         expect(decodeHeader(readBytes(dataFile(copy), n * SLOT_BYTES, SLOT_BYTES), n)).to.be.an('object')

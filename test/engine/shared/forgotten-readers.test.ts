@@ -1,5 +1,5 @@
-// Snapshots and iterators that nobody closes, and very many of them. If this failed, a program that forgets them would
-// end up without places for readers, or those who do close them would make the next writes wait.
+// Snapshots and iterators that are never closed, and very many of them. If this failed, a program that forgets them
+// would run out of places for readers, or closing many of them would make the next writes wait.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
@@ -76,7 +76,7 @@ describe('many snapshots', function () {
       fill(engine)
       const { control } = engine.parts
       const field = (name: keyof typeof STATE): number => control.readState(newState())[STATE[name]]!
-      const held = (): number => engine.parts.allocator.pinnedSlots
+      const pinned = (): number => engine.parts.allocator.pinnedSlots
       const snapshots = Array.from({ length: 60 }, (_, round) => {
         const snapshot = engine.snapshot()
         engine.batch(
@@ -89,15 +89,15 @@ describe('many snapshots', function () {
         return snapshot
       })
       const random = randomFrom(7)
-      expect(held()).to.be.greaterThan(5000)
+      expect(pinned()).to.be.greaterThan(5000)
       while (snapshots.length > 0) {
         const i =
           order === 'first' ? 0 : order === 'last' ? snapshots.length - 1 : Math.floor(random() * snapshots.length)
         snapshots.splice(i, 1)[0]!.close()
-        const [before, dueBefore] = [held(), field('PINNED_DUE')]
+        const [before, dueBefore] = [pinned(), field('PINNED_DUE')]
         engine.put(1, Buffer.alloc(10))
         if (snapshots.length === 0) break
-        // All are due for another look, or none but those that were; and this group has taken no more than its part.
+        // Either all slots are due for another look, or only those that were; and this group has taken at most its part.
         const due = field('PINNED_DUE')
         expect(
           due >= before - 1024 || due === Math.max(0, dueBefore - 1024),
@@ -105,7 +105,7 @@ describe('many snapshots', function () {
         ).to.equal(true)
       }
       for (let i = 0; i < 20; i++) engine.put(1, Buffer.alloc(10))
-      expect(held(), 'slots that wait for nobody').to.equal(0)
+      expect(pinned(), 'slots that wait for nobody').to.equal(0)
       expect(engine.stats().readers).to.include({ pinned: 0, heldBytes: 0 })
       expectSound(engine)
     })

@@ -1,5 +1,5 @@
-// A reader in its own memory, and any other that cannot write a pin, holds its tree by a lock on the data file.
-// Were it not heeded, writers that came later would change slots beneath it, and it would read what was never there.
+// A reader in its own memory, and any other that cannot write a pin, pins its tree by a lock on the data file. If
+// writers ignored that lock, they would later change slots that it reads, and it would read what was never written.
 import { expect } from 'chai'
 import { Engine } from '../../../src/engine/engine.js'
 import { LockPins, lockPinned } from '../../../src/engine/shared/lock-pins.js'
@@ -18,7 +18,7 @@ import {
 
 const value = (text: string): Buffer => Buffer.from(text.repeat(40))
 
-/** Puts the same 200 keys, and brings them to disk. */
+/** Puts the same 200 keys and flushes them by a checkpoint. */
 function overwrite(engine: Engine, text: string): void {
   for (let i = 0; i < 200; i++) engine.put(i, value(text))
   engine.checkpoint(true)

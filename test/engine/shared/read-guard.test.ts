@@ -1,5 +1,5 @@
-// What a reader does that is ended in the middle of a read. If this failed, it would hand out what was never there,
-// call a sound database damaged, lose the process its right to write, or write what others see.
+// What a reader does that is ended in the middle of a read. If this failed, it would return what was never written,
+// call a sound database damaged, make its process unable to write, or write what others see.
 import { expect } from 'chai'
 import { STATE, newState } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
@@ -21,7 +21,7 @@ const KEYS = 400
 /** Kinds of garbage that are tried at each step. */
 const TRIES = 5
 const key = (n: number): string => `key:${String(n).padStart(6, '0')}`
-/** One window, so that what a search reaches for by mistake is there to be touched. */
+/** One window, so that the bytes that a search reaches by mistake are mapped. */
 const OPTIONS = { ...TINY, windowBytes: 64 * 1024 * 1024, segmentBytes: 1 << 20, checkpointBytes: 1 << 20 }
 
 const fill = (engine: Engine, round: number): void =>
@@ -33,7 +33,7 @@ const fill = (engine: Engine, round: number): void =>
     })),
   )
 
-/** Every way to read, each with what it must come to. */
+/** Every way to read, each with the result that it must have. */
 const READS: [string, (snapshot: EngineSnapshot) => unknown, unknown][] = [
   ['get', (s) => (s.get(key(3)) as Buffer).equals(Buffer.alloc(180, 1)), true],
   ['get, of the last leaf', (s) => (s.get(key(KEYS - 1)) as Buffer).length, 180],
@@ -53,7 +53,7 @@ const READS: [string, (snapshot: EngineSnapshot) => unknown, unknown][] = [
   ['count, backwards', (s) => s.range({ reverse: true, lte: key(300) }, 'keys').count(), 301],
 ]
 
-/** What a slot holds when it has become something else: sometimes nearly what it was. */
+/** What a slot holds after it has been reused: sometimes nearly what it held before. */
 function garbage(slot: Buffer, random: () => number): void {
   const word = slot.readInt32LE(SLOT.TYPE)
   const how = Math.floor(random() * 6)
@@ -61,7 +61,7 @@ function garbage(slot: Buffer, random: () => number): void {
   for (let i = from; i < slot.length; i += 4)
     slot.writeInt32LE(how === 1 ? -1 : how === 2 ? 0 : (random() * 2 ** 32) | 0, i)
   if (how === 0) return
-  // What a hurried look takes for what it should be, with as many entries as the field can say.
+  // A hurried look still takes it for what it should be, with as many entries as the field can say.
   slot.writeInt32LE(word, SLOT.TYPE)
   if (random() < 0.6) slot.writeUInt16LE(0, SLOT.PREFIX)
   if (how > 2) slot.writeUInt16LE(how === 3 ? 0xffff : how === 4 ? 0 : Math.floor(random() * 600), SLOT.COUNT)
@@ -101,7 +101,7 @@ describe('a reader that is ended while it reads', function () {
           isOver = true
           observeReads(() => {
             if (--left !== 0) return
-            // All that others could have done to it since the last step.
+            // Everything that others could have done to it since the last step.
             isOver = false
             pins.expire(snapshot.lsn)
             const random = randomFrom(turn * 7919 + name.length)
@@ -118,7 +118,7 @@ describe('a reader that is ended while it reads', function () {
           }
           observeReads(undefined)
           expect(got, `${name}, step ${step}`).to.equal(expected)
-          // It may say of the one slot that it had copied before, and found to be held, that this was sound.
+          // It may still mark as verified the one slot that it had copied before, while the pin stood.
           const changes = isOver
             ? []
             : bits()
@@ -148,8 +148,8 @@ describe('a reader that is ended while it reads', function () {
     const state = control.readState(newState())
     const slot = state[STATE.ROOT]!
     expect(space.u8[0]![slot * SLOT_BYTES + SLOT.TYPE]).to.equal(TYPE.BRANCH)
-    // Nobody sets a bit again that has been cleared: whether a checkpoint seals a slot does not hang on what readers
-    // say.
+    // A bit that has been cleared is never set again: whether a checkpoint seals a slot does not depend on what
+    // readers say.
     for (let n = HEADER_SLOTS; n < state[STATE.NEXT_SLOT]!; n++) expect(checker.isUnverified(n)).to.equal(false)
     checker.misplacedError(slot)
     expect(checker.isUnverified(slot)).to.equal(false)

@@ -1,5 +1,5 @@
-// The rings of freed slots beside plain lists. If this failed, a slot would be handed out twice, or never
-// again, or while somebody still reads it; and a long free list would cost memory, disk and time.
+// The rings of freed slots beside plain lists. If this failed, a slot would be allocated twice, or never
+// again, or while it is still being read; and a long free list would cost memory, disk and time.
 import { expect } from 'chai'
 import fc from 'fast-check'
 import {
@@ -34,7 +34,7 @@ function freshState(): Float64Array {
   return state
 }
 
-/** From now on the disk is full. */
+/** Makes the disk full from now on. */
 const fill = (region: Region): void => {
   region.grow = () => {
     throw new StorageError('fallocate', 'ENOSPC', 'control')

@@ -25,7 +25,7 @@ const OPTIONS = {
   reserveBytes: 256 * 1024 * 1024,
 }
 
-/** Share of the leaves' bytes that entries and cells take up. */
+/** The share of the leaves' bytes that entries and cells take. */
 function leafFill(engine: Engine): number {
   const { space, control } = engine.parts
   const state = control.readState(newState())
@@ -45,7 +45,7 @@ function leafFill(engine: Engine): number {
   return used / (leaves * SLOT_BODY_BYTES)
 }
 
-/** Puts keys in the given order, some of them in one batch, some by themselves. */
+/** Puts keys in the given order, some in one batch, some one by one. */
 function putAll(engine: Engine, keys: Iterable<string>, valueBytes = 30): void {
   let batch: { type: 'put'; key: string; value: Buffer }[] = []
   for (const key of keys) {
@@ -166,7 +166,7 @@ describe('the room that a tree takes', function () {
       )
     }
     const left = [...engine.range(undefined, 'entries')]
-    // Joining neighbours keeps the leaves from being left nearly empty.
+    // Neighbours are joined, so leaves do not stay nearly empty.
     expect(leafFill(engine)).to.be.at.least(0.25)
     const used = engine.stats().slots
     engine.close()
@@ -213,7 +213,7 @@ describe('the room that a tree takes', function () {
     const snapshot = engine.snapshot()
     for (let round = 0; round < 60; round++) putAll(engine, keys, 100)
     expect([...snapshot.range(undefined, 'values')].every((value) => (value as Buffer).length === 100)).to.equal(true)
-    // Two trees, the checkpoint's, and what the groups of about 256 KiB of log free before it is noticed.
+    // Two trees, that of the checkpoint, and what groups of about 256 KiB of log free before the reader counts as long.
     const { total } = engine.stats().slots
     expect(total, `slots, of which ${live} are live`).to.be.at.most(2048)
     snapshot.close()
