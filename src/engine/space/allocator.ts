@@ -12,7 +12,7 @@
 //          wait for the oldest reader, so an old snapshot keeps the slots that it sees and no more.
 //          The ring is looked through again when one of those readers has gone, a part of it in each
 //          group: the next group must not wait for all of it.
-//   reusable: at once.
+//   reusable: can be used at once.
 // rings.ts says how they lie there.
 import { STATE, type Control, type StateFields } from '../shared/control.js'
 import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
@@ -41,7 +41,7 @@ export class Allocator {
 
   #state!: StateFields
   #lsn = 0
-  /** LSNs of the trees before the newest that are being read, ascending. */
+  /** LSNs of the trees before the newest that are being read, one for each pin, ascending. */
   #readers: number[] = []
   #sorted = false
   /** Slots made and freed within this group: free at once. */
@@ -305,13 +305,13 @@ export class Allocator {
     }
   }
 
-  /** LSN of the newest tree being read that reaches a slot freed at `freedAtLsn`; undefined if no such tree does. */
+  /** LSN of the newest tree being read that reaches a slot freed at `freedAtLsn`; undefined if no such tree exists. */
   #readerOf(slot: number, freedAtLsn: number): number | undefined {
     const reader = this.#readers[this.#readersBelow(freedAtLsn) - 1]
     return reader !== undefined && reader >= slotLsn(this.#space, slot) ? reader : undefined
   }
 
-  /** How many of the trees being read are older than that of `lsn`. */
+  /** How many readers read a tree older than that of `lsn`. */
   #readersBelow(lsn: number): number {
     let low = 0
     let high = this.#readers.length

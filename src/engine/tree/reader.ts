@@ -259,7 +259,7 @@ export class Cursor {
   /** How many leaves ahead have been requested, and how many to request next. */
   #askedAhead = 0
   #askNext = 1
-  /** A view of a leaf where it is, and the copy of another that it stands in for until the next copy is made. */
+  /** A view of a leaf where it is, and the copy whose place in the path it takes until the next copy is made. */
   #glancedAt: Node | undefined
   #leafCopy: Node | undefined
 

@@ -78,7 +78,7 @@ export class TreeWriter {
   put(key: Uint8Array, keyLength: number, source: Buffer, valueAt: number, valueLength: number, version: number): void {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
-    // A key before or after all keys of a leaf may belong into another leaf.
+    // A key before or after all keys of a leaf may belong to another leaf.
     if (this.#isLeafNew && (i === -1 || i === ~leaf.count))
       checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
 

@@ -97,7 +97,7 @@ describe('many snapshots', function () {
         const [before, dueBefore] = [pinned(), field('PINNED_DUE')]
         engine.put(1, Buffer.alloc(10))
         if (snapshots.length === 0) break
-        // Either all slots are due for another look, or only those that were; and this group has taken at most its part.
+        // Either all are due for another look, or only those that were; and this group has taken at most its part.
         const due = field('PINNED_DUE')
         expect(
           due >= before - 1024 || due === Math.max(0, dueBefore - 1024),
