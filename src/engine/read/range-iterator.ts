@@ -199,7 +199,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     const { from, to, toInclusive, reverse } = this.#bounds
     return (
       this.#endsInLeaf() ||
-      (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingBehind(to, toInclusive))
+      (reverse ? this.#cursor.isNothingBefore(from) : this.#cursor.isNothingAfter(to, toInclusive))
     )
   }
 

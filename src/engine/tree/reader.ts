@@ -396,7 +396,7 @@ export class Cursor {
   }
 
   /** True if the branches say that no key up to `to` follows this leaf. `to`: undefined for no bound. */
-  isNothingBehind(to: Uint8Array | undefined, inclusive: boolean): boolean {
+  isNothingAfter(to: Uint8Array | undefined, inclusive: boolean): boolean {
     for (let level = 1; level < this.#state[STATE.HEIGHT]!; level++) {
       const node = this.#path[level]!
       const i = this.#taken[level]! + 1
