@@ -83,15 +83,15 @@ function takeUnlocked(engine: Engine): Moment {
     control.readState(state)
     lsn = state[STATE.VISIBLE_LSN]!
     // Firm: a walk through the whole tree could not go on if the pin were ended.
-    lockPins.hold(lsn, 'firm')
+    lockPins.pin(lsn, 'firm')
     const free = lookAtFree(engine, state)
     if (control.sequence === sequence) {
       found = free
       break
     }
     if (tries >= MAX_TRIES && control.visibleLsn() === lsn) break
-    lockPins.letGo(lsn, 'firm')
+    lockPins.unpin(lsn, 'firm')
     storage.sleep(PAUSE_MS)
   }
-  return { ...found, state, release: () => lockPins.letGo(lsn, 'firm') }
+  return { ...found, state, release: () => lockPins.unpin(lsn, 'firm') }
 }

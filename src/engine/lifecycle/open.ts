@@ -61,7 +61,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
     const header = search.header!
     const parts = assemble(files, attached, request.options, cleanup)
     // From here on later openers leave alone what this header reaches (lock-pins.ts).
-    if (files.isPrivate) parts.lockPins.hold(header.lsn, 'firm')
+    if (files.isPrivate) parts.lockPins.pin(header.lsn, 'firm')
     const recovery = isFirst ? recoverDatabase(parts, header, search.damage) : undefined
     if (isFirst && !files.isPrivate) beginLife(parts)
     files.locks.unlock(LOCK.OPEN)

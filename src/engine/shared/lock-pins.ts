@@ -32,8 +32,8 @@ export class LockPins {
     this.#locks = locks
   }
 
-  /** The caller then checks that the tree of `lsn` is still the newest, and lets go again if it is not. */
-  hold(lsn: number, kind: LockPinKind): void {
+  /** The caller then checks that the tree of `lsn` is still the newest, and unpins it if it is not. */
+  pin(lsn: number, kind: LockPinKind): void {
     const byte = byteOf(lsn, kind)
     const count = this.#counts.get(byte) ?? 0
     // It always succeeds: no user acquires these exclusively.
@@ -41,7 +41,7 @@ export class LockPins {
     this.#counts.set(byte, count + 1)
   }
 
-  letGo(lsn: number, kind: LockPinKind): void {
+  unpin(lsn: number, kind: LockPinKind): void {
     const byte = byteOf(lsn, kind)
     const count = this.#counts.get(byte)
     if (count === undefined) return
@@ -71,7 +71,7 @@ class LockPin implements SharablePin {
     for (;;) {
       this.#control.readState(into)
       this.#lsn = into[STATE.VISIBLE_LSN]!
-      this.#pins.hold(this.#lsn, 'endable')
+      this.#pins.pin(this.#lsn, 'endable')
       if (this.#control.visibleLsn() === this.#lsn) return
       this.release()
     }
@@ -87,7 +87,7 @@ class LockPin implements SharablePin {
   }
 
   release(): void {
-    this.#pins.letGo(this.#lsn, 'endable')
+    this.#pins.unpin(this.#lsn, 'endable')
   }
 }
 

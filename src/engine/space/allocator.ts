@@ -305,7 +305,7 @@ export class Allocator {
     }
   }
 
-  /** LSN of the newest tree being read that reaches a slot freed at `freedAtLsn`; undefined if no such tree exists. */
+  /** LSN of the newest tree being read that has a slot freed at `freedAtLsn`; undefined if there is no such tree. */
   #readerOf(slot: number, freedAtLsn: number): number | undefined {
     const reader = this.#readers[this.#readersBelow(freedAtLsn) - 1]
     return reader !== undefined && reader >= slotLsn(this.#space, slot) ? reader : undefined

@@ -213,7 +213,7 @@ describe('the room that a tree takes', function () {
     const snapshot = engine.snapshot()
     for (let round = 0; round < 60; round++) putAll(engine, keys, 100)
     expect([...snapshot.range(undefined, 'values')].every((value) => (value as Buffer).length === 100)).to.equal(true)
-    // Two trees, that of the checkpoint, and what groups of about 256 KiB of log free before the reader counts as long.
+    // Two trees, that of the checkpoint, and what groups free until the reader is 256 KiB of log behind.
     const { total } = engine.stats().slots
     expect(total, `slots, of which ${live} are live`).to.be.at.most(2048)
     snapshot.close()
