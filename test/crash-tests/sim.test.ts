@@ -54,12 +54,22 @@ describe('a failure', () => {
   })
 })
 
+/** Names that a change may bring with it: those of the language, and of other files. */
+const NEW_NAMES = new Set(
+  'true false next tailLsn ERR_MMAPDB_CORRUPT LEAVES BRANCHES OVERFLOWS FREE_LIST_SLOTS keyLength'.split(' '),
+)
+
 describe('versions of the engine without a safeguard', () => {
   it('can all be made of this one', () => {
     for (const { name, changes } of [...MUTANTS, ...TESTED_MUTANTS]) {
-      for (const { file, from } of changes) {
+      for (const { file, from, to } of changes) {
         const text = readFileSync(compiledFile(`src/${file}`), 'utf8')
         expect(text.split(from).length - 1, `${name}: "${from}" in ${file}`).to.equal(1)
+        // A name that was changed since would leave a version that does nothing wrong.
+        const code = text.replaceAll(/^\s*(\/\/|\/?\*).*$/gm, '')
+        for (const [word] of to.matchAll(/[A-Za-z_$][\w$]*/g)) {
+          expect(code.includes(word) || NEW_NAMES.has(word), `${name}: "${word}" in ${file}`).to.equal(true)
+        }
       }
     }
   })

@@ -7,7 +7,8 @@
 // A sealed slot cannot be handed out again in between, since the checkpoint reaches it. A process that dies may
 // leave too many bits set, and each of these costs a look at the slot's LSN. Without the bitmap, a checkpoint after
 // a few writes all over the place would have to look at every child of every branch that changed: at the whole file.
-import { slotLsn, sealSlot } from '../format/slot-damage.js'
+import { sealSlot } from '../format/slot-damage.js'
+import { slotLsn } from '../format/slot-header.js'
 import { typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import type { SlotSpace } from '../format/slot-space.js'
