@@ -85,8 +85,6 @@ function floorOf(name: string): number {
 /** These are still too long: `file`, or `function in file`. */
 const STILL_TOO_LONG = new Set([
   'crash-tests/sim/life',
-  'read in src/encoding/values/msgpack-reader',
-  'test/storage/region.test',
 ])
 
 const isComment = (line: string): boolean => /^\s*(\/\/|\/?\*)/.test(line)

@@ -10,11 +10,24 @@ import { runInNewContext } from 'node:vm'
 import { setFlagsFromString } from 'node:v8'
 import { startProcess, startThread, type Peer } from './peers.js'
 import { compiledUrl } from '../../src/package-root.js'
+import type { Region } from '../../src/storage/storage.js'
 
 export type { Peer }
 
 export const PAGE_BYTES = 4096
 export const MIB = 2 ** 20
+
+export const RESERVE_BYTES = 2 ** 40
+export const WINDOW_BYTES = 2 ** 30
+/** Options of regions. */
+export const SHARED = { mode: 'shared', reserveBytes: RESERVE_BYTES, windowBytes: WINDOW_BYTES, create: true } as const
+export const PRIVATE = { mode: 'private', reserveBytes: RESERVE_BYTES, windowBytes: WINDOW_BYTES } as const
+export const ANONYMOUS = { mode: 'anonymous', reserveBytes: RESERVE_BYTES, windowBytes: WINDOW_BYTES } as const
+
+/** Bytes of a region's first window. */
+export const firstBytes = (region: Region, from: number, count: number): number[] => [
+  ...new Uint8Array(region.window(0), from, count),
+]
 
 const POSIX_URL = compiledUrl('src/storage/posix.js')
 

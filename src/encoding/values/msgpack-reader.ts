@@ -76,18 +76,6 @@ export class MsgpackReader {
         return false
       case 0xc3:
         return true
-      case 0xc4:
-        return this.buffer(this.bytes[this.take(1)]!)
-      case 0xc5:
-        return this.buffer(this.u16())
-      case 0xc6:
-        return this.buffer(this.u32())
-      case 0xc7:
-        return this.extension(this.bytes[this.take(1)]!, depth)
-      case 0xc8:
-        return this.extension(this.u16(), depth)
-      case 0xc9:
-        return this.extension(this.u32(), depth)
       case 0xca:
         AS_UINT32[0] = this.u32()
         return AS_FLOAT32[0]!
@@ -112,16 +100,6 @@ export class MsgpackReader {
       case 0xd3:
         this.eight(this.take(8))
         return AS_BIGINT64[0]!
-      case 0xd4:
-        return this.extension(1, depth)
-      case 0xd5:
-        return this.extension(2, depth)
-      case 0xd6:
-        return this.extension(4, depth)
-      case 0xd7:
-        return this.extension(8, depth)
-      case 0xd8:
-        return this.extension(16, depth)
       case 0xd9:
         return this.text(this.bytes[this.take(1)]!)
       case 0xda:
@@ -136,6 +114,35 @@ export class MsgpackReader {
         return this.object(this.u16(), depth)
       case 0xdf:
         return this.object(this.u32(), depth)
+      default:
+        return this.binaryOrExtension(tag, depth)
+    }
+  }
+
+  private binaryOrExtension(tag: number, depth: number): unknown {
+    switch (tag) {
+      case 0xc4:
+        return this.buffer(this.bytes[this.take(1)]!)
+      case 0xc5:
+        return this.buffer(this.u16())
+      case 0xc6:
+        return this.buffer(this.u32())
+      case 0xc7:
+        return this.extension(this.bytes[this.take(1)]!, depth)
+      case 0xc8:
+        return this.extension(this.u16(), depth)
+      case 0xc9:
+        return this.extension(this.u32(), depth)
+      case 0xd4:
+        return this.extension(1, depth)
+      case 0xd5:
+        return this.extension(2, depth)
+      case 0xd6:
+        return this.extension(4, depth)
+      case 0xd7:
+        return this.extension(8, depth)
+      case 0xd8:
+        return this.extension(16, depth)
       default:
         return malformed('a byte in it has no meaning')
     }
