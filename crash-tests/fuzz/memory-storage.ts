@@ -18,6 +18,7 @@ import {
   type Storage,
   type WaitResult,
 } from '../../src/storage/storage.js'
+import { StrictStorage } from '../lib/strict-storage.js'
 
 const CHUNK_BYTES = 65536
 /** Files do not grow beyond this: a database that wants more was told so by damage. */
@@ -50,7 +51,8 @@ class MemoryFile {
     while (this.chunks.length * CHUNK_BYTES < sizeBytes) this.chunks.push(new ArrayBuffer(CHUNK_BYTES))
     this.sizeBytes = Math.max(this.sizeBytes, sizeBytes)
   }
-  truncate(sizeBytes: number): void {
+  truncate(sizeBytes: number, path: string): void {
+    this.ensure(sizeBytes, path)
     for (let at = sizeBytes; at < this.sizeBytes;) {
       const offset = at % CHUNK_BYTES
       const length = Math.min(CHUNK_BYTES - offset, this.sizeBytes - at)
@@ -87,14 +89,15 @@ class MemoryFile {
 }
 
 class MemoryRegion implements Region {
-  readonly readsAhead = true
   readonly windowBytes: number
   readonly reserveBytes: number
   readonly #file: MemoryFile
   readonly #path: string
   readonly #control: ArrayBuffer | undefined
+  readonly #readAheadBytes: number
 
-  constructor(path: string, file: MemoryFile, { windowBytes, reserveBytes }: RegionOptions) {
+  constructor(path: string, file: MemoryFile, { windowBytes, reserveBytes, readAheadBytes = Infinity }: RegionOptions) {
+    this.#readAheadBytes = readAheadBytes
     this.windowBytes = windowBytes
     this.reserveBytes = reserveBytes
     this.#path = path
@@ -102,6 +105,9 @@ class MemoryRegion implements Region {
     this.#control = windowBytes > CHUNK_BYTES ? freshControl() : undefined
     if (this.#control === undefined && windowBytes !== CHUNK_BYTES)
       throw new RangeError('windows in memory have 64 KiB')
+  }
+  get readsAhead(): boolean {
+    return this.sizeBytes() <= this.#readAheadBytes
   }
   identity(): FileIdentity {
     return this.#file.identity
@@ -114,7 +120,9 @@ class MemoryRegion implements Region {
       if (index !== 0) throw new StorageError('mmap', 'ENOMEM', this.#path)
       return this.#control
     }
-    if ((index + 1) * CHUNK_BYTES > this.reserveBytes) throw new RangeError('beyond the reserved range')
+    // Damage must not make it take memory without end. Another opener may have let the file grow further.
+    if (index * CHUNK_BYTES >= Math.max(this.reserveBytes, this.#file.sizeBytes))
+      throw new RangeError('beyond the reserved range')
     while (this.#file.chunks.length <= index) this.#file.chunks.push(new ArrayBuffer(CHUNK_BYTES))
     return this.#file.chunks[index]!
   }
@@ -124,7 +132,7 @@ class MemoryRegion implements Region {
     else controlUsed = Math.max(controlUsed, sizeBytes)
   }
   truncate(sizeBytes: number): void {
-    if (this.#control === undefined) this.#file.truncate(sizeBytes)
+    if (this.#control === undefined) this.#file.truncate(sizeBytes, this.#path)
     else freshControl()
   }
   flush(): void {}
@@ -157,7 +165,7 @@ class MemoryHandle implements RandomFile {
     this.file.ensure(sizeBytes, this.path)
   }
   truncate(sizeBytes: number): void {
-    this.file.truncate(sizeBytes)
+    this.file.truncate(sizeBytes, this.path)
   }
   sizeBytes(): number {
     return this.file.sizeBytes
@@ -178,112 +186,80 @@ const locksOn = (file: MemoryFile): LockTable => ({
   close: () => undefined,
 })
 
-export class MemoryStorage implements Storage {
-  readonly #files = new Map<string, MemoryFile>()
-  readonly #directories = new Set<string>(['/'])
+/** The files, and what can be done with them; as to paths and handles it is content with anything. */
+class MemoryDisk implements Storage {
+  readonly files = new Map<string, MemoryFile>()
+  readonly directories = new Set<string>(['/'])
   #clockMs = 1_700_000_000_000
   #random = 1
 
-  /** Copies a directory of the real file system to `at`. */
-  load(from: string, at: string): void {
-    this.#directories.add(at)
-    for (const name of readdirSync(from)) {
-      const path = join(from, name)
-      if (lstatSync(path).isDirectory()) this.load(path, join(at, name))
-      else this.put(join(at, name), readFileSync(path))
-    }
-  }
-
-  /** Every file and its bytes, by path. */
-  files(): Map<string, Buffer> {
-    return new Map([...this.#files.keys()].map((path) => [path, this.bytes(path)]))
-  }
-  bytes(path: string): Buffer {
-    const file = this.#find(path, 'read')
-    const bytes = Buffer.alloc(file.sizeBytes)
-    file.read(bytes, 0, bytes.length, 0)
-    return bytes
-  }
-  put(path: string, bytes: Uint8Array): void {
-    const file = new MemoryFile()
-    file.write(bytes, 0, bytes.length, 0, path)
-    this.#files.set(path, file)
-  }
-  poke(path: string, at: number, bytes: Uint8Array): void {
-    this.#find(path, 'write').write(bytes, 0, bytes.length, at, path)
-  }
-  /** The same files, to be changed without changing these. */
-  copy(): MemoryStorage {
-    const copy = new MemoryStorage()
-    for (const directory of this.#directories) copy.#directories.add(directory)
-    for (const [path, file] of this.#files) copy.#files.set(path, file.copy())
-    return copy
-  }
-
-  #find(path: string, syscall: string): MemoryFile {
-    const file = this.#files.get(path)
-    if (file === undefined) throw new StorageError(syscall, this.#directories.has(path) ? 'EISDIR' : 'ENOENT', path)
+  find(path: string, syscall: string): MemoryFile {
+    const file = this.files.get(path)
+    if (file === undefined) throw new StorageError(syscall, this.directories.has(path) ? 'EISDIR' : 'ENOENT', path)
     return file
   }
   #create(path: string): MemoryFile {
-    if (!this.#files.has(path) && !this.#directories.has(path)) this.#files.set(path, new MemoryFile())
-    return this.#find(path, 'open')
+    if (!this.files.has(path) && !this.directories.has(path)) this.files.set(path, new MemoryFile())
+    return this.find(path, 'open')
   }
 
   openRegion(path: string, options: RegionOptions): Region {
     if (options.mode === 'anonymous') return new MemoryRegion(path, new MemoryFile(), options)
-    const file = options.create ? this.#create(path) : this.#find(path, 'open')
+    const file = options.create ? this.#create(path) : this.find(path, 'open')
     return new MemoryRegion(path, options.mode === 'private' ? file.copy(file.identity) : file, options)
   }
   openFile(path: string, access: FileAccess): RandomFile {
-    return new MemoryHandle(access === 'create' ? this.#create(path) : this.#find(path, 'open'), path)
+    return new MemoryHandle(access === 'create' ? this.#create(path) : this.find(path, 'open'), path)
   }
   openLocks(path: string): LockTable {
-    return locksOn(this.#find(path, 'open'))
+    return locksOn(this.find(path, 'open'))
   }
   openDirectory(): HeldDirectory {
     return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
   }
   list(directory: string): string[] {
-    if (!this.#directories.has(directory))
-      throw new StorageError('scandir', this.#files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
-    return [...this.#files.keys(), ...this.#directories]
+    if (!this.directories.has(directory))
+      throw new StorageError('scandir', this.files.has(directory) ? 'ENOTDIR' : 'ENOENT', directory)
+    return [...this.files.keys(), ...this.directories]
       .filter((path) => path !== '/' && dirname(path) === directory)
       .map((path) => basename(path))
   }
   info(path: string): PathInfo {
-    const file = this.#files.get(path)
+    const file = this.files.get(path)
     if (file !== undefined) return { kind: 'file', sizeBytes: file.sizeBytes }
-    return { kind: this.#directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
+    return { kind: this.directories.has(path) ? 'directory' : 'missing', sizeBytes: 0 }
   }
   mayWrite(): boolean {
     return true
   }
   leadsTo(path: string, file: FileIdentity): boolean {
-    const found = this.#files.get(path)
+    const found = this.files.get(path)
     return found !== undefined && isSameFile(found.identity, file)
   }
   fileSystem(): FileSystemInfo {
     return { name: 'memory', networked: false, readOnly: false }
   }
   makeDirectory(path: string): void {
-    if (this.#files.has(path)) throw new StorageError('mkdir', 'EEXIST', path)
-    this.#directories.add(path)
+    if (this.files.has(path)) throw new StorageError('mkdir', 'EEXIST', path)
+    this.directories.add(path)
   }
   fitsIn(): boolean {
     return true
   }
   rename(from: string, to: string): void {
-    if (this.#directories.delete(from)) {
-      this.#directories.add(to)
-      return
+    const isMoved = (path: string): boolean => path === from || path.startsWith(`${from}/`)
+    for (const path of [...this.directories].filter(isMoved)) {
+      this.directories.delete(path)
+      this.directories.add(to + path.slice(from.length))
     }
-    this.#files.set(to, this.#find(from, 'rename'))
-    this.#files.delete(from)
+    for (const [path, file] of [...this.files].filter(([path]) => isMoved(path))) {
+      this.files.delete(path)
+      this.files.set(to + path.slice(from.length), file)
+    }
   }
   unlink(path: string): void {
-    this.#find(path, 'unlink')
-    this.#files.delete(path)
+    this.find(path, 'unlink')
+    this.files.delete(path)
   }
   flushDirectory(): void {}
   sleep(ms: number): void {
@@ -300,5 +276,51 @@ export class MemoryStorage implements Storage {
     for (let i = 0; i < count; i++)
       bytes[i] = (this.#random = (Math.imul(this.#random, 1664525) + 1013904223) >>> 0) >>> 24
     return bytes
+  }
+}
+
+export class MemoryStorage extends StrictStorage {
+  readonly #disk: MemoryDisk
+
+  constructor() {
+    const disk = new MemoryDisk()
+    super(disk)
+    this.#disk = disk
+  }
+
+  /** Copies a directory of the real file system to `at`. */
+  load(from: string, at: string): void {
+    this.#disk.directories.add(at)
+    for (const name of readdirSync(from)) {
+      const path = join(from, name)
+      if (lstatSync(path).isDirectory()) this.load(path, join(at, name))
+      else this.put(join(at, name), readFileSync(path))
+    }
+  }
+
+  /** Every file and its bytes, by path. */
+  files(): Map<string, Buffer> {
+    return new Map([...this.#disk.files.keys()].map((path) => [path, this.bytes(path)]))
+  }
+  bytes(path: string): Buffer {
+    const file = this.#disk.find(path, 'read')
+    const bytes = Buffer.alloc(file.sizeBytes)
+    file.read(bytes, 0, bytes.length, 0)
+    return bytes
+  }
+  put(path: string, bytes: Uint8Array): void {
+    const file = new MemoryFile()
+    file.write(bytes, 0, bytes.length, 0, path)
+    this.#disk.files.set(path, file)
+  }
+  poke(path: string, at: number, bytes: Uint8Array): void {
+    this.#disk.find(path, 'write').write(bytes, 0, bytes.length, at, path)
+  }
+  /** The same files, to be changed without changing these. */
+  copy(): MemoryStorage {
+    const copy = new MemoryStorage()
+    for (const directory of this.#disk.directories) copy.#disk.directories.add(directory)
+    for (const [path, file] of this.#disk.files) copy.#disk.files.set(path, file.copy())
+    return copy
   }
 }

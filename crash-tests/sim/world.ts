@@ -24,7 +24,9 @@ import {
 import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
 import { mix, Random } from '../lib/random.js'
+import { StrictStorage } from '../lib/strict-storage.js'
 import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
+import { FileLocks, type ByteLocks } from './file-locks.js'
 import { hash, type Schedule } from './schedule.js'
 
 /** The process that is running is dead: unwinds to where it was started. */
@@ -81,7 +83,8 @@ export class World {
   /** Made, and their names not flushed yet. */
   readonly #newDirectories = new Set<string>()
   readonly #files = new Set<SimFile>()
-  readonly #locks = new Map<number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }>()
+  /** By the number of the file. */
+  readonly #locks = new Map<number, FileLocks<SimLocks>>()
   rates = CALM
   turns: Turns | undefined
   running: Process | undefined
@@ -166,7 +169,7 @@ export class World {
   remove(process: Process): void {
     if (this.#controlAtDeath !== undefined) controlChunk.set(this.#controlAtDeath)
     this.#controlAtDeath = undefined
-    for (const state of this.#locks.values()) {
+    for (const [, state] of this.allLocks) {
       if (state.exclusive?.process === process) state.exclusive = undefined
       for (const holder of state.shared) if (holder.process === process) state.shared.delete(holder)
     }
@@ -229,7 +232,7 @@ export class World {
   }
 
   storageFor(process: Process): Storage {
-    return new SimStorage(this, process)
+    return new StrictStorage(new SimStorage(this, process))
   }
 
   // ---- for those who look at the disk from outside, or damage it ---------------------------------
@@ -286,7 +289,6 @@ export class World {
     return this.#directories.has(path)
   }
   makeDirectory(path: string): void {
-    if (this.#directories.has(path)) return
     this.#directories.set(path, new SimDirectory())
     this.#newDirectories.add(path)
   }
@@ -320,13 +322,13 @@ export class World {
     return memory
   }
   readonly #memories = new Map<Process, SimFile>()
-  locksOf(byte: number): { exclusive: SimLocks | undefined; shared: Set<SimLocks> } {
-    let state = this.#locks.get(byte)
-    if (state === undefined) this.#locks.set(byte, (state = { exclusive: undefined, shared: new Set() }))
-    return state
+  locksOn(file: SimFile): FileLocks<SimLocks> {
+    let locks = this.#locks.get(file.id)
+    if (locks === undefined) this.#locks.set(file.id, (locks = new FileLocks()))
+    return locks
   }
-  get allLocks(): Iterable<[number, { exclusive: SimLocks | undefined; shared: Set<SimLocks> }]> {
-    return this.#locks
+  get allLocks(): readonly [byte: number, ByteLocks<SimLocks>][] {
+    return [...this.#locks.values()].flatMap(({ bytes }) => [...bytes])
   }
 }
 
@@ -334,15 +336,18 @@ class SimLocks implements LockTable {
   constructor(
     readonly world: World,
     readonly process: Process,
-    readonly path: string,
+    readonly file: SimFile,
   ) {}
 
+  get #locks(): FileLocks<SimLocks> {
+    return this.world.locksOn(this.file)
+  }
   identity(): FileIdentity {
-    return identityOf(this.world.find(this.path)!)
+    return identityOf(this.file)
   }
   tryLock(byte: number, mode: LockMode): boolean {
     this.world.step(`lock ${byte} ${mode}`)
-    const state = this.world.locksOf(byte)
+    const state = this.#locks.of(byte)
     if (state.exclusive !== undefined && state.exclusive !== this) return false
     if (mode === 'exclusive') {
       for (const holder of state.shared) if (holder !== this) return false
@@ -360,26 +365,21 @@ class SimLocks implements LockTable {
     return false
   }
   isHeldByOther(byte: number, mode: LockMode): boolean {
-    const state = this.world.locksOf(byte)
+    const state = this.#locks.of(byte)
     if (state.exclusive !== undefined && state.exclusive !== this) return true
     return mode === 'exclusive' && [...state.shared].some((holder) => holder !== this)
   }
   heldByOther(from: number, to: number): number {
-    for (const [byte] of this.world.allLocks)
+    for (const byte of this.#locks.bytes.keys())
       if (byte >= from && byte < to && this.isHeldByOther(byte, 'exclusive')) return byte
     return -1
   }
   unlock(byte: number): void {
     if (this.process.dead || this.world.outage !== undefined) return
-    const state = this.world.locksOf(byte)
-    if (state.exclusive === this) state.exclusive = undefined
-    state.shared.delete(this)
+    this.#locks.drop(byte, this)
   }
   close(): void {
-    for (const [, state] of this.world.allLocks) {
-      if (state.exclusive === this) state.exclusive = undefined
-      state.shared.delete(this)
-    }
+    for (const byte of this.#locks.bytes.keys()) this.#locks.drop(byte, this)
   }
 }
 
@@ -398,7 +398,8 @@ function flushFile(world: World, file: SimFile, name: string): void {
   world.step(`flushed ${name}`)
 }
 
-const identityOf = (file: SimFile): FileIdentity => ({ device: 1, inode: file.id })
+const DEVICE = 1
+const identityOf = (file: SimFile): FileIdentity => ({ device: DEVICE, inode: file.id })
 
 class SimRegion implements Region {
   readonly windowBytes: number
@@ -530,10 +531,10 @@ class SimStorage implements Storage {
     return new SimRandomFile(this.world, this.world.file(path, access === 'create', 65536), path)
   }
   openLocks(path: string): LockTable {
-    return new SimLocks(this.world, this.process, path)
+    return new SimLocks(this.world, this.process, this.world.find(path)!)
   }
   openDirectory(): HeldDirectory {
-    return { storage: this, identity: { device: 1, inode: 0 }, close: () => undefined }
+    return { storage: this, identity: { device: DEVICE, inode: 0 }, close: () => undefined }
   }
   list(directory: string): string[] {
     return [...this.world.directory(directory).live.keys(), ...this.world.directoriesIn(directory)]
@@ -547,7 +548,7 @@ class SimStorage implements Storage {
     return true
   }
   leadsTo(path: string, file: FileIdentity): boolean {
-    return this.world.find(path)?.id === file.inode
+    return file.device === DEVICE && this.world.find(path)?.id === file.inode
   }
   fileSystem(): FileSystemInfo {
     return { name: 'simulated', networked: false, readOnly: false }

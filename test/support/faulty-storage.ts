@@ -141,9 +141,9 @@ export class FaultyStorage implements Storage {
     this.faults.check('look', path)
     return this.inner.mayWrite(path)
   }
-  leadsTo(path: string, file: FileIdentity): boolean {
+  leadsTo(path: string, file: FileIdentity, directory?: number): boolean {
     this.faults.check('look', path)
-    return this.inner.leadsTo(path, file)
+    return this.inner.leadsTo(path, file, directory)
   }
   fileSystem(path: string): FileSystemInfo {
     this.faults.check('look', path)
