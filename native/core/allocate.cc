@@ -17,9 +17,9 @@ namespace {
 constexpr size_t kZerosBytes = 64 * 1024;
 const char kZeros[kZerosBytes] = {};
 
-// For file systems without fallocate (NFSv3, ext3, ramfs). Every write goes to wherever the end of
-// the file is at that moment (RWF_APPEND), so it can never run over what another process has put
-// there meanwhile; two at once may make the file a little longer than either asked for.
+// For file systems without fallocate (NFSv3, ext3, ramfs). Every write goes to the end that the
+// file has at that moment (RWF_APPEND), so it can never overwrite what another process has put
+// there meanwhile. Two at once may make the file a little longer than either asked for.
 void AppendZeros(int fd, int64_t sizeBytes) {
   for (;;) {
     const int64_t missing = sizeBytes - FileSizeBytes(fd);

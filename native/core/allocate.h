@@ -7,9 +7,9 @@ namespace mmapdb {
 
 int64_t FileSizeBytes(int fd);
 
-// Makes the file at least `sizeBytes` long, its first `sizeBytes` backed by blocks; what is there
-// stays, what is new is zero. Throws SystemError (ENOSPC, ...); the file may be longer then than it
-// was, and is fully backed as far as it goes.
+// Makes the file at least `sizeBytes` long, with its first `sizeBytes` backed by blocks. Existing
+// bytes stay, new bytes are zero. Throws SystemError (ENOSPC, ...). The file may then be longer than
+// before; all of it is backed by blocks.
 void Allocate(int fd, int64_t sizeBytes);
 
 }  // namespace mmapdb

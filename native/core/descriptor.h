@@ -23,7 +23,7 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() { Reset(); }
 
-  // Not repeated after EINTR: Linux has released the descriptor by then.
+  // Not retried after EINTR: Linux has released the descriptor by then.
   void Reset() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
   }

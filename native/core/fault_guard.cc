@@ -13,7 +13,7 @@ namespace mmapdb {
 
 namespace {
 
-// The table grows by a block when it is full; a block, once there, stays.
+// The table grows by a block when it is full. A block is never freed.
 struct Block {
   GuardedRange ranges[1024];
   std::atomic<Block*> next;
@@ -24,9 +24,9 @@ std::atomic<int32_t> pagesReplaced{0};
 struct sigaction previous;
 size_t pageBytes = 0;
 
-// Every lost page may cost the kernel two mappings of its own, and a process has 65530 by default
-// (vm.max_map_count). Once they are used up not even a replacement can be mapped, so well before
-// that a range is given up as a whole, which is one mapping.
+// Every lost page may take two mappings of its own, and a process may have 65530 by default
+// (vm.max_map_count). Once they are used up, not even a replacement can be mapped. So well before
+// that a range is replaced as a whole, which takes one mapping.
 constexpr int32_t kMaxPagesReplaced = 16384;
 
 bool MapZeros(uintptr_t begin, uintptr_t end, int prot) {
@@ -70,8 +70,8 @@ void PassOn(int signal, siginfo_t* info, void* context) {
   if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
     return previous.sa_handler(signal);
   }
-  // The default is to die. A real fault recurs by itself on return; a sent signal is sent again,
-  // and is delivered on return, too.
+  // The default is to die. A real fault recurs by itself on return. A signal that was sent is sent
+  // again, and is delivered on return, too.
   struct sigaction fallback = {};
   fallback.sa_handler = SIG_DFL;
   sigaction(signal, &fallback, nullptr);
@@ -80,8 +80,8 @@ void PassOn(int signal, siginfo_t* info, void* context) {
 
 void OnSigbus(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
-  // A code of 0 or less: sent by somebody, si_addr means nothing. A misaligned access would only
-  // fault again on a fresh page.
+  // A code of 0 or less: a process sent the signal, and si_addr means nothing. A misaligned access
+  // would only fault again on a fresh page.
   const bool lostPage = info->si_code > 0 && info->si_code != BUS_ADRALN;
   if (!lostPage || !ReplaceLostPage(reinterpret_cast<uintptr_t>(info->si_addr))) {
     PassOn(signal, info, context);
@@ -89,8 +89,9 @@ void OnSigbus(int signal, siginfo_t* info, void* context) {
   errno = saved;
 }
 
-// Once only: put on top a second time, a handler that in turn passes on to this one would make a
-// circle. A SIGBUS handler installed later (process.on('SIGBUS') does that) switches the guard off.
+// Once only: if a later handler passes signals on to this one, installing this one again on top
+// would make a loop. A SIGBUS handler installed later (process.on('SIGBUS') does that) switches the
+// guard off.
 void InstallOnce() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -99,7 +100,7 @@ void InstallOnce() {
     action.sa_sigaction = OnSigbus;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     sigemptyset(&action.sa_mask);
-    // Read first, so that it is there should the signal come at once.
+    // Read first, so that it is set if the signal comes at once.
     if (sigaction(SIGBUS, nullptr, &previous) != 0 || sigaction(SIGBUS, &action, nullptr) != 0) {
       throw SystemError(errno, "sigaction");
     }
@@ -131,7 +132,7 @@ GuardedRange* Guard(void* base, size_t lengthBytes, int prot, std::atomic<int32_
     Block* next = block->next.load(std::memory_order_acquire);
     if (next == nullptr) {
       Block* fresh = new Block();
-      // Whoever comes second uses the first one's.
+      // The thread that comes second uses the block of the first.
       if (block->next.compare_exchange_strong(next, fresh))
         next = fresh;
       else

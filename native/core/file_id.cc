@@ -31,7 +31,7 @@ bool LeadsTo(int directory, const std::string& path, const FileIdentity& file) {
   if (statx(directory, path.c_str(), AT_STATX_SYNC_AS_STAT, STATX_INO, &status) == 0) {
     return Identity(status) == file;
   }
-  // Something on the way there is a file, so there is nothing there.
+  // Part of the path is a file, so nothing can lie at the path.
   if (errno == ENOENT || errno == ENOTDIR) return false;
   throw SystemError(errno, "statx");
 }

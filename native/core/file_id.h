@@ -6,8 +6,9 @@
 
 namespace mmapdb {
 
-// No other file of this machine has the same two numbers while somebody has this one open. As
-// numbers that JavaScript has; inode numbers beyond 2^53 lose their lowest bits, the same each time.
+// No other file of this machine has the same two numbers while a process has this one open. They are
+// doubles, as JavaScript has them: inode numbers beyond 2^53 lose their lowest bits, the same each
+// time.
 struct FileIdentity {
   double device;
   double inode;
@@ -18,9 +19,9 @@ struct FileIdentity {
 FileIdentity IdentityOf(int fd);
 
 // True if `path` leads to the file. A relative path is looked up from `directory`, a descriptor or
-// AT_FDCWD. Asks for nothing else: a look at a file's times makes its next write store a finer one
-// (Linux 6.13 and later), and the flush after that slower by a third. Throws SystemError (EACCES,
-// EIO, ...).
+// AT_FDCWD. Asks for nothing else: reading a file's times makes its next write store a finer one
+// (Linux 6.13 and later), which makes the flush after that slower by a third. Throws SystemError
+// (EACCES, EIO, ...).
 bool LeadsTo(int directory, const std::string& path, const FileIdentity& file);
 
 }  // namespace mmapdb

@@ -13,7 +13,7 @@
 namespace mmapdb {
 
 FutexResult FutexWait(uint32_t* word, uint32_t expected, double timeoutMs) {
-  // Longer than this (30 years) is for ever.
+  // Longer than this (30 years) counts as for ever.
   constexpr double kForeverMs = 1e12;
   struct timespec limit = {};
   struct timespec* limitOrNull = nullptr;

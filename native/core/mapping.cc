@@ -18,11 +18,11 @@ namespace mmapdb {
 
 namespace {
 
-// Device, inode, bytes of a window, read-only. The mapping keeps its file open, so the inode stays
-// its own.
+// Device, inode, bytes of a window, read-only. The mapping keeps its file open, so no other file gets
+// the inode.
 using FileKey = std::tuple<dev_t, ino_t, int64_t, bool>;
 
-// The unit in which a file is read, whatever the machine's own pages are.
+// The unit in which a file is read, whatever the page size of the machine.
 constexpr int64_t kPageBytes = 4096;
 
 struct Registry {
@@ -39,7 +39,7 @@ Registry& TheRegistry() {
 }
 
 Descriptor OpenFile(const std::string& path, int flags) {
-  // O_NONBLOCK: a FIFO of that name must be refused, not waited for. Files do not heed it.
+  // O_NONBLOCK: a FIFO of that name must be refused, not waited for. It has no effect on files.
   int fd;
   do {
     fd = open(path.c_str(), flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
@@ -78,7 +78,7 @@ std::shared_ptr<Mapping> Mapping::Open(MappingMode mode, const std::string& path
   const FileKey key = KeyOf(file, windowBytes, readOnly);
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> guard(registry.mutex);
-  // Entries of mappings that are gone go here, not in the destructor, which so needs no lock.
+  // Entries of mappings that are gone are removed here, so the destructor needs no lock.
   for (auto entry = registry.mappings.begin(); entry != registry.mappings.end();) {
     entry = entry->second.expired() ? registry.mappings.erase(entry) : std::next(entry);
   }
@@ -103,7 +103,7 @@ std::shared_ptr<Mapping> Mapping::OpenMemory(Descriptor file, int64_t windowByte
     const auto found = registry.memories.find(key);
     const auto memory = found == registry.memories.end() ? nullptr : found->second.lock();
     if (!memory) throw SystemError(ENOENT, "open");
-    // Where address space is limited, the caller tries smaller windows until it comes to these.
+    // Where address space is limited, the caller tries smaller windows until it finds this size.
     if (memory->windowBytes_ != windowBytes) throw SystemError(ENOMEM, "mmap");
     return memory;
   }
@@ -147,7 +147,7 @@ char* Mapping::MapWindow(int64_t index) const {
   const auto length = static_cast<size_t>(windowBytes_);
   const int64_t offset = index * windowBytes_;
   const int prot = PROT_READ | (readOnly_ ? 0 : PROT_WRITE);
-  // Private: only what the file held when it was opened is the file's.
+  // Private: only the part that the file had when it was opened is mapped from the file.
   const bool ofFile = mode_ == MappingMode::kShared || (file_.open() && offset < ownFromBytes_);
   const int flags =
       (mode_ == MappingMode::kShared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (ofFile ? 0 : MAP_ANONYMOUS);
@@ -182,13 +182,13 @@ void Mapping::Grow(int64_t sizeBytes) {
     SizeBytes();
     return;
   }
-  // What lies behind the file is memory of this mapping's own already.
+  // What follows the file is memory of this mapping already.
   if (sizeBytes > sizeBytes_) sizeBytes_ = sizeBytes;
 }
 
 void Mapping::Truncate(int64_t sizeBytes) {
   if (mode_ != MappingMode::kShared) throw SystemError(EINVAL, "ftruncate");
-  // A file made longer this way would have a hole, and a hole is a SIGBUS on a full disk.
+  // A file made longer this way would have a hole, and a store into a hole on a full disk is a SIGBUS.
   if (sizeBytes > SizeBytes()) throw OutOfRange("truncate() must not make the file longer");
   int result;
   do {
@@ -200,14 +200,14 @@ void Mapping::Truncate(int64_t sizeBytes) {
 
 void Mapping::Flush() {
   if (mode_ != MappingMode::kShared) return;
-  // Not repeated after any error: the kernel may have dropped what it could not write.
+  // Not retried after any error: the kernel may have dropped what it could not write.
   if (fdatasync(file_.get()) != 0) throw SystemError(errno, "fdatasync");
 }
 
 void Mapping::ReadRandomly() {
   std::lock_guard<std::mutex> guard(mutex_);
   readsRandomly_ = true;
-  // Advice: where the kernel does not take it, reading ahead costs time and nothing else.
+  // Advice: if the kernel ignores it, reading ahead costs time and nothing else.
   for (const auto& [index, window] : windows_) {
     madvise(window.base, static_cast<size_t>(windowBytes_), MADV_RANDOM);
   }
@@ -222,7 +222,7 @@ void Mapping::WillNeed(std::vector<uint32_t>* pages) {
     const int64_t index = from / windowBytes_;
     const int64_t end = (index + 1) * windowBytes_;
     int64_t to = from;
-    // Those that lie next to each other in one window are one request.
+    // Neighbouring pages in one window are one request.
     for (; i < pages->size() && (*pages)[i] * kPageBytes <= to && to < end; i++) {
       to = (*pages)[i] * kPageBytes + kPageBytes;
     }
@@ -236,9 +236,9 @@ void Mapping::WillNeed(std::vector<uint32_t>* pages) {
 void Mapping::WillOverwrite(uint32_t page) {
   static const char zeros[kPageBytes] = {};
   const int64_t offset = page * kPageBytes;
-  // A write behind the end would make the file longer.
+  // A write after the end would make the file longer.
   if (mode_ != MappingMode::kShared || readOnly_ || !Contains(offset, kPageBytes)) return;
-  // Where it cannot be written, the store will meet the reason.
+  // Failure is ignored: the later store reports it.
   [[maybe_unused]] const ssize_t written = pwrite(file_.get(), zeros, sizeof zeros, offset);
 }
 

@@ -1,11 +1,11 @@
-// What the facilities below the N-API layer throw. Nothing here or below knows of Node.js.
+// What the facilities below the N-API layer throw. Nothing in this layer knows of Node.js.
 #pragma once
 
 #include <exception>
 
 namespace mmapdb {
 
-// What the kernel answered.
+// An error that the kernel returned.
 class SystemError : public std::exception {
  public:
   SystemError(int err, const char* syscall) : err(err), syscall(syscall) {}

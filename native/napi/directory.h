@@ -1,8 +1,8 @@
-// A directory held open, so that what is in it can be reached wherever its name leads meanwhile.
+// A directory held open, so that what is in it can be reached even if its name now leads elsewhere.
 //
-// It is open once in the process, whichever threads hold it; the last to let go closes it. So a
-// descriptor is valid in all threads for as long as one of them holds the directory, and its inode
-// cannot become another's. A thread that ends lets go through an environment cleanup hook.
+// It is open once in the process, whichever threads hold it. The last thread to release it closes
+// it. So a descriptor is valid in all threads for as long as one of them holds the directory, and no
+// other file can get its inode. A thread that ends releases it through an environment cleanup hook.
 #pragma once
 
 #include <napi.h>
@@ -18,8 +18,8 @@ class Directory : public Napi::ObjectWrap<Directory> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // new Directory(path): opens it (O_PATH: whoever may pass through it may hold it).
-  // new Directory('', device, inode): joins those in this process who hold it; ENOENT if nobody does.
+  // new Directory(path): opens it (O_PATH: a user who may pass through it may hold it).
+  // new Directory('', device, inode): joins the threads of this process that hold it; ENOENT if none does.
   explicit Directory(const Napi::CallbackInfo& info);
   ~Directory() override;
 
@@ -37,7 +37,7 @@ class Directory : public Napi::ObjectWrap<Directory> {
 
   static void OnEnvironmentExit(void* self);
   void Release();
-  // Throws unless `this` is really one of these, and open.
+  // Throws unless `this` is really a Directory, and open.
   void Check(Napi::Env env, const char* method) const;
 
   const uint32_t brand_;

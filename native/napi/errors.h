@@ -1,6 +1,6 @@
 // What a native call throws, and the argument checks that throw it.
 //
-// TypeError and RangeError are programmer errors. A SystemError is what the kernel answered; it
+// TypeError and RangeError are programmer errors. A SystemError is an error of the kernel; it
 // becomes a JavaScript Error with `code` ('ENOSPC'), `errno` (negative, as in Node.js) and `syscall`.
 #pragma once
 
@@ -30,7 +30,7 @@ auto AtBorder(Napi::Env env, Body body) -> decltype(body()) {
 }
 
 // The arguments of one call. Each getter throws TypeError for a wrong type and RangeError for a
-// value that is not in [min, max].
+// value outside [min, max].
 class Arguments {
  public:
   explicit Arguments(const Napi::CallbackInfo& info) : info_(info), env_(info.Env()) {}

@@ -21,7 +21,7 @@ constexpr uint32_t kBrand = 0x4c4f434b;
 // Lock bytes lie far beyond any data a file can hold.
 constexpr int64_t kFirstLockByte = int64_t{1} << 62;
 
-// OFD locks have no timed wait: look again at once a few times, then ever less often.
+// OFD locks have no timed wait: try again at once a few times, then less and less often.
 constexpr int kYields = 50;
 constexpr long kFirstPauseNs = 20'000;
 constexpr long kLastPauseNs = 2'000'000;
@@ -99,8 +99,8 @@ void LockFile::OnEnvironmentExit(void* self) {
 
 void LockFile::Drop() {
   if (!file_.open()) return;
-  // Closing alone would do, but for a child process that has been forked and not yet reached its
-  // exec: it still has a copy of the descriptor. An error changes nothing: closing follows.
+  // Closing alone would do, except for a child process that was forked and has not yet reached its
+  // exec: it still has a copy of the descriptor. An error does not matter: closing follows.
   struct flock all = Describe(0, F_UNLCK);
   all.l_len = 0;
   Fcntl(file_.get(), F_OFD_SETLK, &all);

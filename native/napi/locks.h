@@ -1,8 +1,8 @@
 // Byte-range locks bound to an open file description of their own (F_OFD_SETLK).
 //
 // They exclude other LockFiles in this thread, in other threads and in other processes alike; the
-// kernel drops them when the description is closed, so when the process dies. A thread that ends
-// closes it through an environment cleanup hook, also when it is terminated.
+// kernel releases them when the description is closed, and so when the process dies. A thread that
+// ends closes it through an environment cleanup hook, even if it is terminated.
 #pragma once
 
 #include <napi.h>
@@ -15,7 +15,7 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // new LockFile(path): the file must be there. Where it can only be read, shared locks still work.
+  // new LockFile(path): the file must exist. Where it can only be read, shared locks still work.
   explicit LockFile(const Napi::CallbackInfo& info);
   ~LockFile() override;
 
@@ -27,7 +27,7 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
   // isHeldByOther(byte, exclusive): boolean
   Napi::Value IsHeldByOther(const Napi::CallbackInfo& info);
   // heldByOther(from, to): the first byte of a lock that another holds on bytes in [from, to), or -1.
-  // If there are several it is any of them.
+  // If there are several, any one of them.
   Napi::Value HeldByOther(const Napi::CallbackInfo& info);
   // unlock(byte)
   void Unlock(const Napi::CallbackInfo& info);
@@ -37,11 +37,11 @@ class LockFile : public Napi::ObjectWrap<LockFile> {
   void Close(const Napi::CallbackInfo& info);
 
   static void OnEnvironmentExit(void* self);
-  // Gives up every lock and the descriptor.
+  // Releases every lock and the descriptor.
   void Drop();
-  // Drop, and no cleanup hook any more.
+  // Drop, and removes the cleanup hook.
   void Release();
-  // Throws unless `this` is really one of these, and open.
+  // Throws unless `this` is really a LockFile, and open.
   void Check(Napi::Env env, const char* method) const;
   bool TryLock(int64_t byte, bool exclusive) const;
 

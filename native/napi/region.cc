@@ -12,9 +12,9 @@ namespace mmapdb {
 namespace {
 
 constexpr uint32_t kBrand = 0x52474e53;
-// The unit of windows, whatever the machine's own pages are.
+// The unit of windows, whatever the page size of the machine.
 constexpr int64_t kWindowUnitBytes = 4096;
-// More than any file of 2^32 slots, and what mmap(2) takes as an offset.
+// More than any file of 2^32 slots has, and still an offset that mmap(2) takes.
 constexpr double kMaxBytes = 70368744177664.0;
 
 }  // namespace
@@ -53,7 +53,7 @@ Region::Region(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Region>(info),
       throw OutOfRange("only a region that is shared can be created");
     }
     mapping_ = Mapping::Open(mode, path, windowBytes_, create, readOnly);
-    // All that a small file needs: if there is no address space for it, opening is what fails.
+    // All that a small file needs: if there is no address space for it, opening fails, not a later call.
     mapping_->Window(0);
     if (napi_add_env_cleanup_hook(env_, OnEnvironmentExit, this) != napi_ok) {
       throw SystemError(ENOMEM, "mmap");
@@ -62,8 +62,8 @@ Region::Region(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Region>(info),
   });
 }
 
-// Collected, or its environment is going, without close(). Buffers may still be in use: each keeps
-// its own share of the mapping, and only the references to them go.
+// Collected without close(), or its environment is ending. Buffers may still be in use: each keeps
+// its own share of the mapping, and only the references to them are dropped.
 Region::~Region() {
   for (auto& [index, window] : windows_) {
     if (window.reference != nullptr) napi_delete_reference(env_, window.reference);
@@ -105,7 +105,7 @@ void Region::ReleaseBuffer(Buffer* buffer) {
   if (buffer->reference == nullptr) return;
   napi_value value = nullptr;
   bool detached = true;
-  // One that is detached already has been transferred: its memory is in use under another name.
+  // A buffer that is detached already was transferred: its memory is in use under another name.
   if (napi_get_reference_value(env_, buffer->reference, &value) == napi_ok && value != nullptr &&
       napi_is_detached_arraybuffer(env_, value, &detached) == napi_ok && !detached) {
     // Before the buffer is detached: its finalizer, which deletes the share, may run at once.
@@ -207,7 +207,7 @@ Napi::Value Region::Wait(const Napi::CallbackInfo& info) {
   Check(info.Env(), "wait");
   const Arguments arguments(info);
   uint32_t* word = Word(arguments, info.Env());
-  // As an Int32Array or as a Uint32Array reads it.
+  // The value as an Int32Array or a Uint32Array reads it.
   const int64_t expected = arguments.Integer(1, "expected", INT32_MIN, UINT32_MAX);
   const double timeoutMs = arguments.Milliseconds(2, "timeoutMs");
   const FutexResult result =

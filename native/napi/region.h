@@ -1,7 +1,7 @@
-// One environment's view of a Mapping: ArrayBuffers over it, and what else JavaScript does with it.
+// The view that one environment has of a Mapping: ArrayBuffers over it, and its other operations.
 //
 // Every ArrayBuffer handed out holds a reference to the mapping. close() detaches them all, so
-// typed arrays over them become empty and the memory can go at once; a buffer that cannot be
+// typed arrays over them become empty and the memory can be unmapped at once; a buffer that cannot be
 // detached, or has been transferred, keeps the mapping until it is collected.
 #pragma once
 
@@ -32,7 +32,7 @@ class Region : public Napi::ObjectWrap<Region> {
   };
   struct Buffer {
     napi_ref reference = nullptr;
-    // Belongs to the buffer's finalizer, which runs after this is last looked at.
+    // Belongs to the finalizer of the buffer, which runs after the last use of this.
     Share* share = nullptr;
   };
 
@@ -47,11 +47,11 @@ class Region : public Napi::ObjectWrap<Region> {
   void WillNeed(const Napi::CallbackInfo& info);           // (pages: Uint32Array)
   void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
   Napi::Value Wait(const Napi::CallbackInfo& info);        // (offset, expected, timeoutMs): 0, 1 or 2
-  Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many were woken
+  Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many woke up
   void Close(const Napi::CallbackInfo& info);              // ()
 
   static void OnEnvironmentExit(void* self);
-  // Throws unless `this` is really one of these, and open.
+  // Throws unless `this` is really a Region, and open.
   void Check(Napi::Env env, const char* method) const;
   napi_value MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buffer* into);
   void ReleaseBuffer(Buffer* buffer);

@@ -1,5 +1,5 @@
-// The public Database: reads on the calling thread, straight from the map; asynchronous writes gathered in
-// frames (write-queue.ts) and committed by worker threads.
+// The public Database. It reads on the calling thread, straight from the map. It gathers asynchronous writes in
+// frames (write-queue.ts), which worker threads commit.
 import { Snapshot } from './snapshot.js'
 import type { Anything, Stored } from './types.js'
 import { databaseClosed, foreseen } from '../errors.js'
@@ -23,7 +23,7 @@ import type { FrameBuilder } from '../wal/frame-builder.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
 import { boundsOf, type Range } from '../engine/read/bounds.js'
 
-/** Values are decoded for so long at a time, and so many before a look at the clock. */
+/** How long values are decoded at a time, and how many before a look at the clock. */
 const SLICE_MS = 5
 const SLICE_LOOKS = 256
 
@@ -33,7 +33,7 @@ export class Database<V = Anything> {
   readonly #options: ResolvedOptions
   readonly #attachment: Attachment
   readonly #lanes: Lanes | undefined
-  /** What opening had to repair; undefined if others had the database open already. */
+  /** What opening had to repair; undefined if another process or thread had the database open already. */
   readonly recovery: RecoveryReport | undefined
 
   readonly #writes: WriteQueue
@@ -68,7 +68,7 @@ export class Database<V = Anything> {
   get path(): string {
     return this.#options.path
   }
-  /** How values are encoded: as whoever created the database said. */
+  /** How values are encoded: as the creator of the database chose. */
   get valueEncoding(): ValueEncoding {
     return this.#engine.valueEncoding
   }
@@ -80,8 +80,8 @@ export class Database<V = Anything> {
   // ---- reading ---------------------------------------------------------------------------------
 
   /**
-   * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads where the data
-   * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact and not one of this
+   * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads if the data
+   * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact, but not in this
    * database's encoding), `IoError`, `ClosedError`.
    */
   get(key: Key): Stored<V> | undefined {
@@ -101,18 +101,18 @@ export class Database<V = Anything> {
   }
 
   /**
-   * The values of many keys, in their order, undefined where absent; all as of one moment. Read by a
-   * worker, so that waiting for a disk does not hold up the event loop. The keys are taken when this is called.
+   * The values of many keys, in their order, undefined where absent; all as of one moment. A worker reads
+   * them, so that waiting for a disk does not block the event loop. The keys are copied when this is called.
    */
   async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
     const list = encodeKeys(keys)
-    // Users' code, which reading the keys may have run, may have closed the database.
+    // Reading the keys may have run the user's code, and that may have closed the database.
     this.#assertOpen()
     return this.#track(this.#lookUp(list))
   }
 
-  /** Decodes what was found, in slices: between two of them the event loop goes on. */
+  /** Decodes what was found, in slices: between two slices the event loop runs. */
   async #lookUp({ keys, lengths: keyLengths }: KeyList): Promise<(Stored<V> | undefined)[]> {
     const { bytes, lengths } = await this.#lookups.get({ keys, lengths: keyLengths })
     const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -133,9 +133,9 @@ export class Database<V = Anything> {
   }
 
   /**
-   * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator holds
-   * on to that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
-   * cannot be decoded; called again, it goes on behind that entry.
+   * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator keeps
+   * that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
+   * cannot be decoded; called again, it continues after that entry.
    */
   range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
     return this.#owned(this.#engine.range(range, 'entries')) as never
@@ -148,7 +148,7 @@ export class Database<V = Anything> {
   values(range?: Range): IterableIterator<Stored<V>> & Disposable {
     return this.#owned(this.#engine.range(range, 'values')) as never
   }
-  /** While somebody reads with `iterator`, the database is not given back. */
+  /** While the user reads with `iterator`, the database is not released. */
   #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
     iterator.owner = this
     return iterator
@@ -157,7 +157,7 @@ export class Database<V = Anything> {
   count(range?: Range): number {
     return this.#engine.count(range)
   }
-  /** The same, by a worker: for ranges so large that the event loop should not wait for them. */
+  /** The same on a worker thread: for ranges so large that they would block the event loop. */
   async countAsync(range?: Range): Promise<number> {
     this.#assertOpen()
     const bounds = boundsOf(range)
@@ -165,7 +165,7 @@ export class Database<V = Anything> {
     return this.#lanes ? this.#track(this.#lanes.long.run<number>('count', bounds)) : this.#engine.countWithin(bounds)
   }
 
-  /** The database as it is now, until closed; what it reaches is not reused meanwhile. */
+  /** The database as it is now, until the snapshot is closed. Slots that it reaches are not reused meanwhile. */
   snapshot(): Snapshot<V> {
     return new Snapshot(this.#engine.snapshot(), this)
   }
@@ -173,11 +173,11 @@ export class Database<V = Anything> {
   // ---- writing ---------------------------------------------------------------------------------
 
   /**
-   * Sets `key` to `value`. Resolves once that is on disk and visible to every thread and process. Key and value
-   * are taken when this is called: the caller may change them as soon as it returns. While more than
-   * `maxInFlightBytes` are on their way, the promise takes longer, and what is waiting takes up memory.
+   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process. Key and value
+   * are copied when this is called: the caller may change them as soon as it returns. While more than
+   * `maxInFlightBytes` are on their way, the promise takes longer, and waiting writes take up memory.
    *
-   * Rejects with `OutcomeUnknownError` if the write may have taken effect or still do so. Every other error
+   * Rejects with `OutcomeUnknownError` if the write may have taken effect or may still do so. Every other error
    * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
    * `ClosedError`, `ReadOnlyError`.
    */
@@ -185,22 +185,22 @@ export class Database<V = Anything> {
     return this.#write((frame) => this.#engine.operations.put(frame, key, value))
   }
 
-  /** Removes `key` if it is there. Resolves and rejects as `put` does. */
+  /** Removes `key` if it exists. Resolves and rejects as `put` does. */
   del(key: Key): Promise<void> {
     return this.#write((frame) => this.#engine.operations.del(frame, key))
   }
 
   /**
-   * All of these operations or none of them, in their order. Resolves and rejects as `put` does; what the
-   * iterable's own code throws comes out as it is, and nothing has been written then. What that code writes
-   * itself comes before the batch.
+   * Applies all of these operations or none of them, in their order. Resolves and rejects as `put` does. It passes on
+   * what the iterable's own code throws; nothing has been written then. What that code writes itself comes before the
+   * batch.
    */
   batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
     return this.#write((frame) => this.#engine.operations.batch(frame, operations))
   }
 
   /**
-   * `put` on the calling thread: returns once it is on disk and visible, and throws what `put` rejects with.
+   * `put` on the calling thread: returns once the write is on disk and visible, and throws what `put` rejects with.
    * Does not wait for writes that have not resolved yet; it may take effect before them.
    */
   putSync(key: Key, value: V): void {
@@ -215,7 +215,7 @@ export class Database<V = Anything> {
     this.#writeSync((frame) => this.#engine.operations.batch(frame, operations))
   }
 
-  // `add` may run users' code, which may close the database.
+  // `add` may run the user's code, which may close the database.
 
   #write(add: (frame: FrameBuilder) => void): Promise<void> {
     return this.#writes.add((frame) => {
@@ -236,8 +236,8 @@ export class Database<V = Anything> {
 
   #maybeCheckpoint(wanted: boolean): void {
     if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
-    // If it fails, the log goes on growing and the next write meets the reason itself: what has just been
-    // written is safe, and nobody is told otherwise.
+    // If it fails, the log goes on growing and the next write meets the reason itself. What has just been
+    // written is safe, so no caller gets an error for it.
     if (this.#lanes === undefined) {
       try {
         this.#engine.checkpoint(false)
@@ -252,7 +252,7 @@ export class Database<V = Anything> {
 
   // ---- the rest --------------------------------------------------------------------------------
 
-  /** Brings everything to disk in the data file, so that the log before it is no longer needed. */
+  /** Writes everything to the data file and flushes it, so that the log before it is no longer needed. */
   async checkpoint(): Promise<CheckpointReport | undefined> {
     this.#assertOpen()
     return this.#track(
@@ -266,14 +266,14 @@ export class Database<V = Anything> {
     return this.#track(this.#lanes?.long.run<VerifyReport>('check') ?? soon(() => verify(this.#engine)))
   }
 
-  /** Figures about the database, as of now. */
+  /** Figures on the database, as of now. */
   stats(): Stats {
     return this.#engine.stats()
   }
 
   /**
-   * Waits for whatever is under way and closes the database; the last to do so, of all threads and
-   * processes, makes a checkpoint and cuts the file back to what is used. Snapshots and iterators
+   * Waits for all work under way and closes the database. The last closer of all threads and
+   * processes makes a checkpoint and cuts the file back to the part that is used. Snapshots and iterators
    * end. Idempotent.
    */
   close(): Promise<void> {
@@ -298,7 +298,7 @@ export class Database<V = Anything> {
     if (this.#closing !== undefined) throw databaseClosed()
   }
 
-  /** Closing waits for it. */
+  /** Makes `close` wait for it. */
   async #track<T>(task: Promise<T>): Promise<T> {
     this.#tasks.add(task)
     try {

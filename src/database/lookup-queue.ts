@@ -1,6 +1,6 @@
-// Lists of keys on their way to workers that look them up. Lists asked for before the next microtask
+// Lists of keys on their way to workers that look them up. Lists requested before the next microtask
 // checkpoint share a task, and while all workers are busy with such tasks, further lists gather:
-// handing a task over costs more than looking up a few keys, and a disk that is asked for many slots
+// sending a task costs more than looking up a few keys, and a disk that is asked for many slots
 // at once answers sooner. A task takes lists until it has enough keys, so that many lists occupy all workers.
 import { concatenated, type Encoded } from '../encoding/packed-list.js'
 import { InvalidError, LockedError, MmapdbError } from '../errors.js'
@@ -8,17 +8,17 @@ import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../encoding/keys.js'
 import { isLength, reason } from '../describe.js'
 import { WaitWatch } from '../workers/wait-watch.js'
 
-/** A task that has so many keys takes no further list. */
+/** A task that has this many keys takes no further list. */
 export const ENOUGH_KEYS = 256
 
-/** Keys that are encoded, back to back. */
+/** Encoded keys, back to back. */
 export interface KeyList {
   readonly keys: Buffer
   readonly lengths: readonly number[]
 }
 
 interface List extends KeyList {
-  /** Since when it waits, by `performance.now()`. */
+  /** When it was queued, by `performance.now()`. */
   readonly sinceMs: number
   readonly resolve: (values: Encoded) => void
   readonly reject: (error: Error) => void
@@ -33,7 +33,7 @@ export class LookupQueue {
 
   readonly #watch: WaitWatch
 
-  /** `run` looks keys up; `maxTasks`: how many of those at a time; `timeoutMs`: how long a list may wait. */
+  /** `run` looks keys up. `maxTasks`: how many such tasks at a time; `timeoutMs`: how long a list may wait. */
   constructor(run: (keys: Encoded) => Promise<Encoded>, maxTasks: number, timeoutMs: number) {
     this.#run = run
     this.#maxTasks = maxTasks
@@ -99,7 +99,7 @@ export class LookupQueue {
         lengths: Int32Array.from(lists.flatMap((list) => list.lengths)),
       })
     } catch (error) {
-      // What one of them met is not the others' fault.
+      // An error that one list caused must not fail the others.
       if (lists.length > 1) for (const list of lists) await this.#lookUp([list])
       else lists[0]!.reject(error as Error)
       return
@@ -115,12 +115,12 @@ export class LookupQueue {
   }
 }
 
-/** More cannot be handed to a worker in one piece. */
+/** More bytes cannot be sent to a worker in one piece. */
 const MAX_BYTES = 1024 * 1024 * 1024
 
 /**
- * A list of keys as bytes, each read once. Throws `InvalidError`. May run users' code, which may call the
- * database: what it writes to is its own.
+ * Encodes a list of keys; each is read once. Throws `InvalidError`. May run the user's code, which may call the
+ * database: so the buffer belongs to this call alone.
  */
 export function encodeKeys(keys: readonly Key[]): KeyList {
   let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
@@ -160,6 +160,6 @@ function keyAt(keys: readonly Key[], i: number): Key {
   }
 }
 
-/** An error of the database's own, met by what is read, says it all. */
+/** If reading the keys met an error of mmapdb itself, that error says enough. */
 const unreadable = (cause: unknown): Error =>
   cause instanceof MmapdbError ? cause : new InvalidError(`The keys cannot be read: ${reason(cause)}`, { cause })

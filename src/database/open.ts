@@ -7,17 +7,17 @@ import { Database } from './database.js'
 import type { ValueOf } from './types.js'
 
 /**
- * Opens the database in the directory `path`, creating it if need be, and repairs what a crash left
- * behind. Any number of threads and processes may have it open at once. A relative path is taken from the current
+ * Opens the database in the directory `path`, creates it if it is missing, and repairs what a crash left
+ * behind. Any number of threads and processes may have it open at once. A relative path is taken from the working
  * directory of the process.
  *
- * The type of the values can be named: `const db: Database<Session> = await open('./my.db')`.
+ * The type of the values can be given: `const db: Database<Session> = await open('./my.db')`.
  *
  * Rejects with `InvalidError` (options), `NotFoundError`, `NotADatabaseError`, `VersionError`,
  * `CorruptError`, `PermissionError`, `ReadOnlyError`, `UnsupportedError` (network file system),
- * `LockedError` (somebody else opens or recovers it for longer than `timeoutMs`), `FullError`,
- * `IoError`. Nothing that was there has been changed then; a creation that was cut short takes no room, and is begun
- * anew by the next one.
+ * `LockedError` (another process takes longer than `timeoutMs` to open or recover it), `FullError`,
+ * `IoError`. Existing data has not been changed then. A creation that was cut short takes no room, and the next
+ * opener starts it again.
  */
 export async function open<const E extends ValueEncoding | undefined = undefined, V = ValueOf<E>>(
   path: string,

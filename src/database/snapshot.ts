@@ -8,7 +8,7 @@ import type { Range } from '../engine/read/bounds.js'
 /** One moment of a database, until closed. Use it with `using`, or call `close`. */
 export class Snapshot<V = Anything> {
   readonly #snapshot: EngineSnapshot
-  /** Is not given back while somebody has this. */
+  /** Keeps the database from being released while the user has this snapshot. */
   readonly #database: unknown
 
   /** @internal Use `Database.snapshot`. */
@@ -17,7 +17,7 @@ export class Snapshot<V = Anything> {
     this.#database = database
   }
 
-  /** LSN of this moment: every write up to it is in, none behind it. */
+  /** LSN of this moment: the snapshot has every write up to it, and no write after it. */
   get lsn(): number {
     return this.#snapshot.lsn
   }
@@ -53,7 +53,7 @@ export class Snapshot<V = Anything> {
   count(range?: Range): number {
     return this.#snapshot.range(range, 'keys').count()
   }
-  /** Lets the moment go. Idempotent. */
+  /** Releases the snapshot. Idempotent. */
   close(): void {
     this.#snapshot.close()
   }

@@ -1,7 +1,7 @@
 // The types of values.
 import type { ValueEncoding } from '../encoding/values/codec.js'
 
-// What a value may be is up to whoever uses the database: `unknown` would force a cast on each read.
+// The user decides what a value may be: `unknown` would force a cast on each read.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Anything = any
 

@@ -1,6 +1,6 @@
-// Asynchronous writes on their way into the log. A write is bytes by the time its call returns. Those made
-// before the next microtask checkpoint share a frame; as many frames are under way as there are workers, and
-// no more bytes than `maxInFlightBytes`. While that is so, further writes gather in frames that wait, in their
+// Asynchronous writes on their way into the log. A write is encoded by the time its call returns. Writes made
+// before the next microtask checkpoint share a frame. At most as many frames are under way as there are workers, and
+// at most `maxInFlightBytes`. Beyond that, further writes gather in frames that wait, in their
 // order: so the more is written at once, the fewer flushes each write costs. A frame that has waited for longer
 // than the time limit is given up, and nothing of it is written.
 import type { FailedWrites } from '../engine/commit/append-writes.js'
@@ -9,19 +9,19 @@ import { nextTicket, passTicket } from '../workers/append-order.js'
 import { WaitWatch } from '../workers/wait-watch.js'
 import { FrameBuilder } from '../wal/frame-builder.js'
 
-/** No write is added to a frame that would be longer with it. */
+/** No write is added to a frame if the frame would become longer than this. */
 const MAX_SHARED_BYTES = 4 * 1024 * 1024
-/** Frames of shared writes that `maxInFlightBytes` has room for, at the least. */
+/** `maxInFlightBytes` has room for at least this many frames of shared writes. */
 const MIN_FRAMES_IN_FLIGHT = 4
 
-/** Builders are kept for the next write unless they have grown beyond this. */
+/** Builders are kept for later writes unless they have grown beyond this. */
 const MAX_KEPT_BYTES = 64 * 1024
 const MAX_KEPT = 4
 
-/** A frame to be committed, in memory of its own. */
+/** A frame to be committed, in a buffer of its own. */
 export interface Frame {
   readonly bytes: Buffer
-  /** How many operations each write in it has; undefined if each has one. */
+  /** How many operations each of its writes has; undefined if each has one. */
   readonly sizes: readonly number[] | undefined
   /** Its place in the order of the log. */
   readonly ticket: number
@@ -57,7 +57,7 @@ interface Pending {
   readonly builder: FrameBuilder
   readonly settle: Settle[]
   sizes: number[] | undefined
-  /** Since when its first write waits, by `performance.now()`. */
+  /** When its first write was queued, by `performance.now()`. */
   readonly sinceMs: number
 }
 
@@ -65,7 +65,7 @@ export class WriteQueue {
   readonly #options: WriteQueueOptions
   readonly #sharedBytes: number
   readonly #kept: FrameBuilder[] = []
-  /** Frames that no write is added to any more, and the one that the next is added to. */
+  /** Frames that take no more writes, and the frame that the next write is added to. */
   readonly #full: Pending[] = []
   #pending: Pending | undefined
   #isScheduled = false
@@ -83,8 +83,8 @@ export class WriteQueue {
   }
 
   /**
-   * Adds a write, which `encode` puts into a frame of its own. That may run users' code, which may write
-   * in its turn: such a write comes first. Throws what `encode` throws, and nothing has been added then.
+   * Adds a write, which `encode` puts into a frame of its own. That may run the user's code, which may write,
+   * too: such a write comes first. Throws what `encode` throws, and nothing has been added then.
    */
   add(encode: (frame: FrameBuilder) => void): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -98,7 +98,7 @@ export class WriteQueue {
     })
   }
 
-  /** True if its builder has become the frame that further writes are added to. */
+  /** True if the builder of `write` has become the frame that further writes are added to. */
   #place(write: FrameBuilder, settle: Settle): boolean {
     if (this.#pending !== undefined && this.#pending.builder.lengthBytes + write.lengthBytes > this.#sharedBytes) {
       this.#full.push(this.#pending)
@@ -124,7 +124,7 @@ export class WriteQueue {
     })
   }
 
-  /** Sends on their way as many frames as may be under way. */
+  /** Starts to commit as many frames as may be under way. */
   #send(): void {
     const { maxFrames, maxInFlightBytes } = this.#options
     for (;;) {
@@ -154,7 +154,7 @@ export class WriteQueue {
       settleAll(settle, committed.failed)
     } catch (error) {
       settleAll(settle, [{ first: 0, count: settle.length, error: error as Error }])
-      // Should its worker have died before its turn: the others must not wait for it.
+      // If its worker died before its turn, the other frames must not wait for it.
       this.#lostTickets.add(ticket)
     }
     this.#bytesInFlight -= lengthBytes
@@ -162,7 +162,7 @@ export class WriteQueue {
     if (checkpointWanted) this.#options.onCheckpointWanted()
   }
 
-  /** They may have been lost in any order, and passing one may make it another's turn. */
+  /** Tickets may have been lost in any order, and passing one may make it the turn of another. */
   #passLost(): void {
     for (let before = -1; before !== this.#lostTickets.size;) {
       before = this.#lostTickets.size
@@ -172,13 +172,13 @@ export class WriteQueue {
 
   /** Gives up the frames whose first write waits since `sinceMs` or for longer; true if others wait. */
   #expire(sinceMs: number): boolean {
-    // So that no write is given up with one that has waited for much longer.
+    // So that no recent write is given up together with one that has waited for much longer.
     if (this.#pending !== undefined) this.#full.push(this.#pending)
     this.#pending = undefined
     while (this.#full.length > 0 && this.#full[0]!.sinceMs <= sinceMs) {
       const { settle } = this.#full.shift()!
       const error = new LockedError(
-        `This write waited for earlier ones for ${this.#watch.timeoutMs} ms. Nothing of it was written. Try again later, or allow ` +
+        `This write waited ${this.#watch.timeoutMs} ms for earlier writes. Nothing of it was written. Try again later, or allow ` +
           'more time with timeoutMs.',
       )
       settleAll(settle, [{ first: 0, count: settle.length, error }])
@@ -201,6 +201,6 @@ export class WriteQueue {
 
 function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[]): void {
   for (const { first, count, error } of failed) for (let i = 0; i < count; i++) settle[first + i]!.reject(error)
-  // Of no consequence for those that have been rejected.
+  // This has no effect on those that have been rejected.
   for (const { resolve } of settle) resolve()
 }

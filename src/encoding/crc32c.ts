@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli), by the processor's instruction where there is one. The addon computes it, and not
-// fast-crc32c's own: that one aborts the whole process if a thread is terminated while it loads.
+// CRC-32C (Castagnoli), by the processor's instruction where it has one. The native addon computes it, not the addon
+// of fast-crc32c: that one aborts the whole process if a thread is terminated while it loads.
 import { createRequire } from 'node:module'
 import { native } from '../storage/native.js'
 

@@ -1,21 +1,21 @@
 // Keys as bytes whose order is the order of the keys: null, false, true, numbers and bigints,
-// strings, Uint8Arrays; arrays element by element, an array right behind its own beginning.
+// strings, Uint8Arrays; arrays element by element, an array right after its own beginning.
 //
 //   null, false, true   00, 06, 07
 //   number              08, then the bits of the double, big-endian, the sign bit inverted, or all of
 //                       them if it is negative; -0 is 0
-//   bigint              the same, of the highest double that is not above it; then what it is above
-//                       that, in groups of 7 bits with the top bit set, the highest first; zeros at
-//                       the end are left out, but for the first group. So numbers and bigints are in
-//                       one order, and where they are equal the number comes first: 5, 5n, 6
+//   bigint              the same, of the highest double that is not above it; then the difference to
+//                       that, in groups of 7 bits with the top bit set, the highest first; groups of
+//                       zeros at the end are left out, except the first group. So numbers and bigints
+//                       are in one order, and where they are equal the number comes first: 5, 5n, 6
 //   string              its UTF-8, with 04 in front of bytes below 05; 1b in front if it is empty or
 //                       its first character is below 1c
 //   Uint8Array          ff, then its bytes, with 00 as 01 01 and 01 as 01 02
-//   array               its elements with 00 between them; one more 00 behind a single element
+//   array               its elements with 00 between them; one more 00 after a single element
 //
-// The kinds and their order are those of ordered-binary. Its bytes are not: it gives a Uint8Array
-// the bytes of a string, [x] those of x, long strings no escapes, and some bigints those of others.
-// Here different keys never have the same bytes, and what is read back is what was written.
+// The kinds and their order are those of ordered-binary. The bytes are not: it gives a Uint8Array
+// the bytes of a string, [x] those of x, long strings no escapes, and some bigints the bytes of others.
+// Here different keys never have the same bytes, and a key is read back as it was written.
 import { types } from 'node:util'
 import { InvalidError, MmapdbError } from '../errors.js'
 import { isLength, reason } from '../describe.js'
@@ -39,11 +39,11 @@ const BYTES_ESCAPE = 1
 const NUMBER_TAG = 8
 /** Tag and double. */
 const NUMBER_BYTES = 9
-/** A group of bits of a bigint that no double holds. */
+/** A group of those bits of a bigint that no double holds. */
 const GROUP_BITS = 7
 const GROUP_FLAG = 0x80
 
-/** Encodings end in a buffer of this size; what is longer than a key may be is refused. */
+/** Bytes of a buffer that keys are encoded into. An encoding that is longer than a key may be is refused. */
 export const KEY_BUFFER_BYTES = MAX_KEY_BYTES * 4
 
 const tooLong = (): InvalidError =>
@@ -51,21 +51,21 @@ const tooLong = (): InvalidError =>
 
 /**
  * Writes `key` at the start of `into` (KEY_BUFFER_BYTES long) and returns its length. Throws `InvalidError`.
- * Code of the user's own (getters and proxies of an array) runs before `into` is touched.
+ * The user's code (getters and proxies of an array) runs before `into` is touched.
  */
 export function encodeKey(key: Key, into: Buffer): number {
   return typeof key === 'string' ? checkedLength(writeString(key, into, 0)) : writeKey(takenKey(key), into)
 }
 
-/** What `takenKey` returned, as bytes: see `encodeKey`. Runs no code but ours. */
+/** Encodes what `takenKey` returned: see `encodeKey`. Runs none of the user's code. */
 export function writeKey(key: Key, into: Buffer): number {
   if (typeof key === 'string') return checkedLength(writeString(key, into, 0))
   return checkedLength(typeof key === 'object' && isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
 }
 
 /**
- * The key as it is now. Reading an array can run code of the user's own, which may call the database: so each
- * element is read once, here, and nothing else of the engine's may be half done meanwhile.
+ * The key as it is now. Reading an array can run the user's code, which may call the database. So each
+ * element is read once, here, and no other work of the engine may be half done meanwhile.
  */
 export function takenKey(key: Key): Key {
   if (typeof key !== 'object' || key === null) return key
@@ -83,9 +83,9 @@ const isArray: (key: Key) => key is readonly KeyPart[] = Array.isArray as never
 function elementsOf(key: readonly KeyPart[]): KeyPart[] {
   const count = key.length
   if (count === 0) throw new InvalidError('A key may not be an empty array; give it at least one element.')
-  // A proxy may say anything.
+  // A proxy may report any length.
   if (!isLength(count)) throw new InvalidError('A key must be an array with a length that is a whole number.')
-  // There is a byte at least to each element, and one between any two.
+  // Each element takes at least one byte, and there is one between any two.
   if (count > MAX_KEY_BYTES) throw tooLong()
   const parts: KeyPart[] = []
   for (let i = 0; i < count; i++) parts.push(key[i]!)
@@ -142,7 +142,7 @@ function describe(x: unknown): string {
     if (types.isDate(x)) return 'a Date; its getTime() or toISOString() can be one'
     return Array.isArray(x) ? 'an array within an array' : 'an object'
   } catch {
-    // A proxy that was revoked says nothing of itself.
+    // A revoked proxy throws at every question.
     return 'an object'
   }
 }
@@ -223,17 +223,20 @@ function writeString(text: string, into: Buffer, start: number): number {
   return at
 }
 
-/** Its true length: a class of the user's own may say otherwise, or run code to say it. */
+/** The true length: a class of the user may report another, or run code to report it. */
 const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!.get as (
   this: Uint8Array,
 ) => number
 
-/** Of an array that is empty it cannot be told otherwise whether its buffer has gone. */
+/** For an empty array there is no other way to tell whether its buffer is gone. */
 function mustBeThere(bytes: Uint8Array): void {
   try {
     bytesOf(bytes)
   } catch (cause) {
-    throw new InvalidError('A key must not be of bytes whose buffer was transferred or is too short now.', { cause })
+    throw new InvalidError(
+      'The buffer of this Uint8Array was transferred or has become too short, so it cannot be a key.',
+      { cause },
+    )
   }
 }
 
@@ -256,7 +259,7 @@ function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
   return at
 }
 
-/** The key in [at, end) of `bytes`. Throws `InvalidError` if it is none that `encodeKey` writes. */
+/** The key in [at, end) of `bytes`. Throws `InvalidError` if `encodeKey` writes these bytes for no key. */
 export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   const first = bytes[at]!
   if (first >= 28 && first < BYTES_TAG) {
@@ -277,7 +280,7 @@ export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   return parts
 }
 
-/** True if [at, end) of `bytes` is what `encodeKey` writes for some key. */
+/** True if `encodeKey` writes [at, end) of `bytes` for some key. */
 export function isKey(bytes: Uint8Array, at: number, end: number): boolean {
   try {
     const length = encodeKey(decodeKey(bytes, at, end), again)
@@ -290,7 +293,7 @@ export function isKey(bytes: Uint8Array, at: number, end: number): boolean {
 const again = Buffer.alloc(KEY_BUFFER_BYTES)
 
 const reader = { position: 0 }
-const malformed = (): InvalidError => new InvalidError('These bytes are not a key.')
+const malformed = (): InvalidError => new InvalidError('These bytes are not an encoded key.')
 
 function readPart(bytes: Uint8Array, end: number): KeyPart {
   const at = reader.position
@@ -323,7 +326,7 @@ function readGroups(bytes: Uint8Array, start: number, end: number, below: number
   let rest = 0n
   while (at < end && bytes[at]! >= GROUP_FLAG) rest = (rest << BigInt(GROUP_BITS)) | BigInt(bytes[at++]! & ~GROUP_FLAG)
   reader.position = at
-  // That it is a bigint, and nothing above the double.
+  // The group says that it is a bigint, and adds nothing to the double.
   if (at === start + 1 && rest === 0n) return BigInt(below)
   const left = groupsOf(below) - (at - start)
   if (left < 0) throw malformed()
@@ -367,12 +370,12 @@ function readBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return Uint8Array.from(out)
 }
 
-/** Longer than any key, and so above all of them. */
+/** Longer than any key, and so above all keys. */
 const ABOVE_ALL = Buffer.alloc(MAX_KEY_BYTES + 1, 0xff)
 
 /**
  * The bounds [from, to) of all keys that begin with `prefix`: strings that begin with a string,
- * Uint8Arrays likewise, arrays that begin with an array's elements. Arrays whose first element
+ * Uint8Arrays likewise, arrays that begin with the elements of an array. Arrays whose first element
  * begins with a string lie among those strings, and are covered with them.
  */
 export function prefixBounds(given: Key): { from: Buffer; to: Buffer } {
@@ -380,7 +383,7 @@ export function prefixBounds(given: Key): { from: Buffer; to: Buffer } {
   const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
   let length = writeKey(prefix, buffer)
   if (isArray(prefix)) {
-    // [a, b] itself, and everything with a further element: up to the byte behind the separator.
+    // [a, b] itself, and every array with a further element: up to the byte after the separator.
     if (prefix.length === 1) length--
     const to = Buffer.from(buffer.subarray(0, length + 1))
     to[length] = SEPARATOR + 1

@@ -1,11 +1,11 @@
-// Text of one byte a character, out of bytes.
+// Text from bytes, one character for each byte.
 const { latin1Slice } = Buffer.prototype as unknown as {
   latin1Slice(this: Uint8Array, at: number, end: number): string
 }
 
 /**
  * One flat string in one allocation. The compiler turns a call with a fixed number of characters into
- * stores; characters added one by one cost five times as much, and leave a rope behind. Beyond
+ * stores; characters added one by one cost five times as much, and make a rope. Beyond
  * 16 the call into native code is cheaper.
  */
 // prettier-ignore

@@ -1,5 +1,5 @@
-// An entry whose value is intact and cannot be decoded: told apart from damage, and named, so that others can
-// be read past it.
+// An entry whose value is intact and cannot be decoded. Its error is not that of damage and names the entry, so that
+// other entries can still be read.
 import { inspect } from 'node:util'
 import { EncodingError } from '../errors.js'
 import type { Key } from './keys.js'
@@ -11,13 +11,13 @@ function shown(key: Key): string {
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text
 }
 
-/** `error` with the entry named whose value it is about; any other error as it is. */
+/** `error` with the name of the entry whose value it is about; any other error unchanged. */
 export function ofEntry(error: unknown, key: Key, slotNo?: number): unknown {
   if (!(error instanceof EncodingError)) return error
   const where = slotNo === undefined ? '' : `, in slot ${slotNo},`
   return new EncodingError(
-    `The value of key ${shown(key)}${where} cannot be decoded: ${error.message}. It is intact, and was not written as this ` +
-      "database's values are. Other entries can be read; delete this one, or write it again.",
+    `The value of key ${shown(key)}${where} cannot be decoded: ${error.message}. It is intact, but it was not written with ` +
+      "this database's value encoding. Other entries can be read; delete this one, or write it again.",
     slotNo === undefined ? { key } : { key, slotNo },
     { cause: error },
   )

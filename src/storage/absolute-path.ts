@@ -1,5 +1,5 @@
-// The path of a database is made absolute once, when it is given: what it leads to must not depend on the
-// working directory of a later moment.
+// The path of a database is made absolute once, when the user gives it: where it leads must not depend on a later
+// working directory.
 import { realpathSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { NotFoundError } from '../errors.js'
@@ -8,18 +8,18 @@ import { NotFoundError } from '../errors.js'
 const UP_TO_LAST_STEP = /^.*\/\.\.(?=\/|$)/s
 
 /**
- * `path` as an absolute one without `.`, `..` and doubled or trailing slashes, leading where the system would be
- * led now. Throws `NotFoundError` if the working directory is needed and is gone.
+ * `path` as an absolute path without `.`, `..` and doubled or trailing slashes. It leads where the system would go
+ * for `path` now. Throws `NotFoundError` if the working directory is needed and has been removed.
  */
 export function absolutePath(path: string): string {
   const whole = isAbsolute(path) ? path : `${workingDirectory(path)}/${path}`
-  // What `..` leaves is where a symbolic link leads to, not where it lies.
+  // `..` leads out of the directory that a symbolic link points to, not out of the one that holds the link.
   const steps = UP_TO_LAST_STEP.exec(whole)?.[0]
   if (steps === undefined) return resolve(whole)
   try {
     return resolve(realpathSync.native(steps), `.${whole.slice(steps.length)}`)
   } catch {
-    // Something on the way is missing. Whoever opens it finds that, too, or makes what the path seems to say.
+    // Part of the path is missing. Opening it fails for the same reason, or creates what the path names.
     return resolve(whole)
   }
 }
@@ -29,7 +29,7 @@ function workingDirectory(path: string): string {
     return process.cwd()
   } catch (cause) {
     throw new NotFoundError(
-      `The working directory, from which ${path} is to be looked up, has been removed. Give an absolute path.`,
+      `${path} is relative to the working directory, which has been removed. Give an absolute path.`,
       { cause },
     )
   }

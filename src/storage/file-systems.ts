@@ -1,10 +1,10 @@
-// Which file systems keep a database safe. Where a file may be open on another host, this kernel knows nothing of
-// that one's mappings, locks and futexes, and neither machine would notice.
+// Which file systems keep a database safe. Where another host may have a file open, this kernel knows nothing of the
+// mappings, locks and futexes of that host, and neither machine would notice.
 //
-// The magic number of statfs(2) tells most. Every FUSE file system and virtiofs share one: these are told by
-// the type that /proc/self/mountinfo names, `fuse.sshfs` and the like. Of them only those are taken for local
-// that are known to be; any other may lead to another machine (sshfs, glusterfs, s3fs, rclone, virtiofs, ...).
-// A file system with a magic number that is not known here is taken for local.
+// The magic number of statfs(2) identifies most file systems. Every FUSE file system and virtiofs share one number:
+// the type in /proc/self/mountinfo (`fuse.sshfs` and the like) tells these apart. Of them only those that are known
+// to be local count as local; any other may lead to another machine (sshfs, glusterfs, s3fs, rclone, virtiofs, ...).
+// A file system with an unknown magic number counts as local.
 
 // By the magic number of statfs(2).
 const LOCAL_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
@@ -34,9 +34,9 @@ const LOCAL_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
 
 const FUSE_MAGIC = 0x65735546
 
-/** On FUSE, and local: on a block device, or over directories of this machine. */
+/** FUSE file systems that are local: on a block device, or over directories of this machine. */
 const LOCAL_ON_FUSE: ReadonlySet<string> = new Set([
-  'fuseblk', // ntfs-3g, exfat-fuse: the kernel itself says that a block device lies behind it
+  'fuseblk', // ntfs-3g, exfat-fuse: the kernel itself says that it is on a block device
   'fuse.ntfs',
   'fuse.ntfs-3g',
   'fuse.exfat',
@@ -66,7 +66,7 @@ const NETWORKED_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
   [0x786f4256, 'vboxsf'],
 ])
 
-/** By their types in mountinfo, where the magic number is new or shared. */
+/** By type in mountinfo, for file systems whose magic number is new or shared. */
 const NETWORKED_TYPES =
   /^(nfs|nfs4|cifs|smb3|smbfs|ceph|9p|afs|coda|ncpfs|lustre|gpfs|gfs2|ocfs2|beegfs|orangefs|pvfs2|glusterfs|panfs|vboxsf|virtiofs|acfs)$/
 
@@ -77,7 +77,7 @@ interface FileSystemJudgement {
 
 /**
  * Judges the file system that `path`, a real and absolute path, is on. `magic`: as statfs(2) gives it for the path;
- * `mountInfo`: the text of /proc/self/mountinfo, or '' where there is none.
+ * `mountInfo`: the text of /proc/self/mountinfo, or '' where that cannot be read.
  */
 export function judgeFileSystem(magic: number, mountInfo: string, path: string): FileSystemJudgement {
   const networkedName = NETWORKED_FILE_SYSTEMS.get(magic)
@@ -97,7 +97,7 @@ interface Mount {
 
 /**
  * The type of the file system that `path` is on. Goes down the path as the system does, from each mount into the
- * first that is mounted on it: one that has been mounted over does not count, whatever lies below it.
+ * first one that is mounted on it: so a mount that another mount covers does not count, nor do those below it.
  */
 export function mountedType(mountInfo: string, path: string): string | undefined {
   const above = mountInfo
@@ -105,7 +105,7 @@ export function mountedType(mountInfo: string, path: string): string | undefined
     .flatMap((line) => mountOf(line) ?? [])
     .filter(({ point }) => isBelow(path, point))
   const mount = above.find(({ point, parent }) => point === '/' && !above.some(({ id }) => id === parent))
-  // Where the process's root is no mount point the nearest that is listed has to do.
+  // If the root of the process is no mount point, the nearest mount in the list has to do.
   if (mount === undefined)
     return above.reduce<Mount | undefined>(
       (a, b) => (a === undefined || b.point.length >= a.point.length ? b : a),
@@ -137,6 +137,6 @@ function mountOf(line: string): Mount | undefined {
     : { id, parent, point: unescaped(point), type }
 }
 
-/** Blanks, tabs, line ends and backslashes stand there as three octal digits. */
+/** Mountinfo writes blanks, tabs, line ends and backslashes as three octal digits. */
 const unescaped = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))

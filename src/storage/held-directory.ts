@@ -1,7 +1,7 @@
-// The storage as seen from a directory that is held open. What lies in it is reached by way of its descriptor,
-// so neither chdir, nor a directory that is renamed, nor a symbolic link that is turned, leads anywhere else.
-// A process holds a directory once for all of its threads. Where /proc cannot be used, what lies in the
-// directory is reached by its real path, as long as that leads to it.
+// The storage as seen from a directory that is held open. Files in it are reached through its descriptor. So they
+// stay the same files after a chdir, after a rename of the directory, and when a symbolic link is pointed elsewhere.
+// A process holds a directory once for all of its threads. Where /proc cannot be used, files in the directory are
+// reached by its real path, as long as that path leads to it.
 import { realpathSync, statSync } from 'node:fs'
 import { setName } from './names.js'
 import { native, NATIVE_AT_WORKING_DIRECTORY, type NativeDirectory, type NativeIdentity } from './native.js'
@@ -21,7 +21,7 @@ import {
 
 export const identityOf = ([device, inode]: NativeIdentity): FileIdentity => ({ device, inode })
 
-/** `asStorageError`: what becomes of a failed call (posix.ts). */
+/** `asStorageError` turns the error of a failed call into the one to throw (posix.ts). */
 export class PosixDirectory implements HeldDirectory {
   readonly storage: Storage
   readonly identity: FileIdentity
@@ -60,7 +60,7 @@ export class PosixDirectory implements HeldDirectory {
 
 function isReachedBy(path: string, directory: FileIdentity): boolean {
   try {
-    // Both ways of asking: Node.js may be told to keep its own file functions out of /proc.
+    // Checked in both ways: Node.js may be configured to keep its own file functions out of /proc.
     return (
       statSync(path).isDirectory() &&
       native.leadsTo(NATIVE_AT_WORKING_DIRECTORY, path, directory.device, directory.inode)
@@ -73,9 +73,9 @@ function isReachedBy(path: string, directory: FileIdentity): boolean {
 class StorageInside implements Storage {
   readonly #around: Storage
   readonly #path: string
-  /** What paths in the directory begin with, as callers have them. */
+  /** What paths in the directory begin with, as callers write them. */
   readonly #prefix: string
-  /** What the directory is reached by. */
+  /** The path by which the directory is reached. */
   readonly #root: string
   readonly #fd: number
   readonly #identity: FileIdentity
@@ -124,7 +124,7 @@ class StorageInside implements Storage {
   mayWrite(path: string): boolean {
     return this.#around.mayWrite(this.#at(path))
   }
-  // Asked twice for each group of writes: straight from the descriptor.
+  // Called twice for each group of writes: so it looks up straight from the descriptor.
   leadsTo(path: string, file: FileIdentity): boolean {
     if (!path.startsWith(this.#prefix)) return this.#around.leadsTo(path, file)
     return this.#around.leadsTo(path.slice(this.#prefix.length), file, this.#fd)

@@ -1,4 +1,4 @@
-// Loads the native addon and says what is in it. Only `posix.ts` talks to it.
+// Loads the native addon and declares its types. Only the posix files of this folder and encoding/crc32c.ts use it.
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -10,14 +10,14 @@ export const NATIVE_PRIVATE = 1
 export const NATIVE_ANONYMOUS = 2
 export const NATIVE_PROCESS = 3
 
-/** What `NativeRegion.wait` returns; 2 if the time was over. */
+/** What `NativeRegion.wait` returns; 2 if the time ran out. */
 export const NATIVE_WOKEN = 0
 export const NATIVE_CHANGED = 1
 
 /** Device and inode of a file. */
 export type NativeIdentity = readonly [device: number, inode: number]
 
-/** For a relative path: it is looked up from the working directory. */
+/** A relative path is looked up from the working directory. */
 export const NATIVE_AT_WORKING_DIRECTORY = -100
 
 /**
@@ -36,9 +36,9 @@ export interface NativeRegion {
   flush(): void
   /** From now on a load reads the page it needs and none around it. */
   readRandomly(): void
-  /** Begins to read pages of 4096 bytes, named by their numbers, in any order; returns at once. */
+  /** Starts to read pages of 4096 bytes, given by their numbers in any order; returns at once. */
   willNeed(pages: Uint32Array): void
-  /** Fills a page of 4096 bytes with zeros, not reading it; returns at once. */
+  /** Fills a page of 4096 bytes with zeros without reading it; returns at once. */
   willOverwrite(page: number): void
   wait(offset: number, expected: number, timeoutMs: number): number
   /** Returns how many were woken. */
@@ -74,13 +74,13 @@ interface Native {
     readOnly: boolean,
   ) => NativeRegion
   readonly LockFile: new (path: string) => NativeLockFile
-  /** With device and inode, the path is not looked at: somebody in this process must hold that directory already. */
+  /** With device and inode, the path is ignored: a thread of this process must hold that directory already. */
   readonly Directory: new (path: string, device?: number, inode?: number) => NativeDirectory
   allocate(fd: number, sizeBytes: number): void
   identify(fd: number): NativeIdentity
-  /** True if the path, if relative looked up from `directory`, leads to this very file. */
+  /** True if the path leads to this very file. A relative path is looked up from `directory`. */
   leadsTo(directory: number, path: string, device: number, inode: number): boolean
-  /** Gives a new file the owner, group and permissions of the one at `path`, as far as this user may. */
+  /** Gives a new file the owner, group and permissions of the file at `path`, as far as this user is allowed to. */
   takeAfter(fd: number, path: string): void
   /** CRC-32C, continued from `initial`; undefined where the processor has no instruction for it. */
   readonly crc32c?: (bytes: Uint8Array, initial?: number) => number
@@ -105,7 +105,7 @@ function load(): Native {
     return createRequire(import.meta.url)(ADDON_PATH) as Native
   } catch (cause) {
     throw new Error(
-      `mmapdb's native addon does not load: ${ADDON_PATH} was built for another machine or C library. ` +
+      `mmapdb's native addon could not be loaded: ${ADDON_PATH} was built for another machine or C library. ` +
         'Run "npm rebuild mmapdb" on this one.',
       { cause },
     )

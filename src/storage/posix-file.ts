@@ -1,4 +1,4 @@
-// A file that is read and written at positions.
+// A file that is read and written at offsets.
 import * as fs from 'node:fs'
 import { identityOf } from './held-directory.js'
 import { native } from './native.js'
@@ -46,7 +46,7 @@ export class PosixFile implements RandomFile {
     try {
       while (done < length) {
         const count = fs.writeSync(fd, from, offset + done, length - done, position + done)
-        // Never seen from a regular file; going round for ever would be worse than failing.
+        // Never seen with a regular file; looping for ever would be worse than failing.
         if (count === 0) throw new StorageError('write', 'EIO', this.#path)
         done += count
       }

@@ -31,13 +31,13 @@ const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
 
 const ANONYMOUS_PATH = '(anonymous memory)'
 const WAKE_ALL = 0x7fffffff
-/** Where address space is limited, windows are made smaller down to this: see `openNativeRegion`. */
+/** Where address space is limited, windows are made smaller, down to this: see `openNativeRegion`. */
 const SMALLEST_WINDOW_BYTES = 16 * 1024 * 1024
 
 /**
- * Opens a region with its first window, making its file if that is asked for. If there is no address
- * space for a window of that size (ulimit -v), a smaller one does as well: a file takes more of them,
- * and that is all.
+ * Opens a region with its first window, and makes its file if that is asked for. If there is no address
+ * space for a window of that size (ulimit -v), a smaller one does as well: the file then merely needs
+ * more windows.
  */
 function openNativeRegion(path: string, options: RegionOptions): { region: NativeRegion; windowBytes: number } {
   const mode = NATIVE_MODES[options.mode]
@@ -89,7 +89,7 @@ export class PosixRegion implements Region {
     }
   }
 
-  /** Asked whenever this thread may be the first of its process to see that the file has grown. */
+  /** Called whenever this thread may be the first of its process to see that the file has grown. */
   #limitReadAhead(): void {
     if (!this.readsAhead || this.#readAheadBytes === Infinity || this.#native.sizeBytes() <= this.#readAheadBytes)
       return
@@ -161,7 +161,7 @@ export class PosixRegion implements Region {
     this.#native.willOverwrite(page)
   }
 
-  // One load. Atomic, because the fault handler counts behind the compiler's back.
+  // One load. Atomic, because the compiler does not know that the fault handler counts.
   faultCount(): number {
     if (this.#closed) throw new StorageError('faultCount', 'EBADF', this.#path)
     return Atomics.load(this.#faultWords, 0)

@@ -1,8 +1,8 @@
 // The storage interface over the kernel: regions, locks and waiting through the native addon, files
 // and directories through Node's fs.
 //
-// Policy lives above; here every call is one system call where that is possible. What the system
-// refuses becomes a StorageError; a wrong argument stays the TypeError or RangeError that it is.
+// Policy lives above; here every call is one system call where that is possible. An error of the system
+// becomes a StorageError; a wrong argument stays the TypeError or RangeError that it is.
 
 import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
@@ -31,7 +31,7 @@ import { PosixRegion } from './posix-region.js'
 const MISSING: PathInfo = { kind: 'missing', sizeBytes: 0 }
 
 class PosixStorage implements Storage {
-  // Nobody ever notifies it: waiting on it is sleeping.
+  // No thread ever notifies it: waiting on it is sleeping.
   readonly #sleepWord = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
   openDirectory(path: string, expected?: FileIdentity): HeldDirectory {
@@ -65,7 +65,7 @@ class PosixStorage implements Storage {
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
       return { kind, sizeBytes: stats.size, links: stats.nlink }
     } catch (error) {
-      // Something on the way there is a file, so there is nothing there.
+      // Part of the path is a file, so nothing can lie at the path.
       if (hasCode(error, 'ENOTDIR')) return MISSING
       throw storageError(error, path)
     }
@@ -159,8 +159,8 @@ class PosixStorage implements Storage {
     return Date.now()
   }
 
-  // CLOCK_MONOTONIC, so the same for all threads and processes of the machine; performance.now()
-  // starts anew in each.
+  // CLOCK_MONOTONIC: the same for all threads and processes of the machine. performance.now()
+  // starts from zero in each.
   monotonicMs(): number {
     return Number(process.hrtime.bigint()) / 1e6
   }
@@ -170,7 +170,7 @@ class PosixStorage implements Storage {
   }
 }
 
-/** What is mounted where, as this process sees it; empty where that cannot be told. */
+/** What is mounted where, as this process sees it; empty if it cannot be read. */
 function mountInfo(): string {
   try {
     return fs.readFileSync('/proc/self/mountinfo', 'utf8')
@@ -191,5 +191,5 @@ function isReadOnly(path: string): boolean {
   }
 }
 
-/** One for all callers in a thread: it holds no state but the word it sleeps on. */
+/** One for all callers in a thread: its only state is the word it sleeps on. */
 export const posixStorage: Storage = new PosixStorage()

@@ -3,7 +3,8 @@
 // simulated disk can take its place. Every call is synchronous: the callers are worker threads, or
 // have chosen to run on their own thread.
 //
-// Every method throws `StorageError` (with errno) when the system refuses; nothing is retried here.
+// Every method throws `StorageError` (with errno) when the system call fails; nothing is retried here. What every
+// implementation must do is tested by one contract: test/storage/contract.ts.
 
 import { nameOf } from './names.js'
 
@@ -14,8 +15,8 @@ export type LockMode = 'shared' | 'exclusive'
 export type WaitResult = 'woken' | 'changed' | 'timed-out'
 
 /**
- * Tells a file or directory from any other of this machine, for as long as somebody has it open: afterwards
- * another may be given the same inode.
+ * Tells a file or directory from any other of this machine, for as long as some process has it open: after that
+ * another one may be given the same inode.
  */
 export interface FileIdentity {
   readonly device: number
@@ -32,9 +33,9 @@ export interface PathInfo {
   readonly links?: number
 }
 
-/** What a path's file system can be trusted with. */
+/** How far the file system of a path can be trusted. */
 export interface FileSystemInfo {
-  /** As the kernel calls it: `ext4`, `xfs`, `nfs`, ... or the magic number in hex. */
+  /** The kernel's name for it: `ext4`, `xfs`, `nfs`, ... or the magic number in hex. */
   readonly name: string
   /** Network file systems do not keep mappings, locks and flushes coherent between hosts. */
   readonly networked: boolean
@@ -45,14 +46,14 @@ export interface FileSystemInfo {
  * `shared`: stores reach the file and every other thread and process that maps it.
  * `private`: stores stay in this mapping's own memory; the file is never changed.
  * `anonymous`: zeroed memory with no file behind it.
- * `process`: the same, shared by all threads of this process that ask for it under the same file. With `create`
- * it is made anew, and what others had got under that file before remains theirs; without, ENOENT if there is none.
+ * `process`: zeroed memory, too, shared by all threads of this process that ask for it under the same file. With
+ * `create` it is made again, and regions opened before keep the memory they have; without, ENOENT if it is missing.
  */
 export type RegionMode = 'shared' | 'private' | 'anonymous' | 'process'
 
 export interface RegionOptions {
   readonly mode: RegionMode
-  /** The most that this opener lets the region grow to. Others may let it grow further, and then it reads on. */
+  /** Most bytes that this opener lets the region grow to. Others may grow it further; it can then read all of it. */
   readonly reserveBytes: number
   /**
    * Bytes of one window; a multiple of the 4096-byte page. A region may get smaller ones where address space is
@@ -61,30 +62,30 @@ export interface RegionOptions {
   readonly windowBytes: number
   /** Create the file if it is missing (`shared`, `process`). Its directory entry is not flushed. */
   readonly create?: boolean
-  /** With `create`: whose owner, group and permissions a new file takes (see `Storage.openFile`). */
+  /** With `create`: the file whose owner, group and permissions a new one takes (see `Storage.openFile`). */
   readonly like?: string
   /** `shared` only: the file is only read, and a store through a window kills the process. */
   readonly readOnly?: boolean
   /**
-   * Once the file is longer than this, a load reads the page it needs and none around it, and whoever
+   * Once the file is longer than this, a load reads the page it needs and no page around it, and a caller that
    * knows what it will need says so with `willNeed`. Default: the system reads ahead, whatever the length.
    */
   readonly readAheadBytes?: number
 }
 
-/** A file (or memory) seen through windows of address space, which are mapped when first needed and never move. */
+/** A file (or memory) seen through windows of address space. They are mapped when first needed and never move. */
 export interface Region {
   readonly windowBytes: number
   readonly reserveBytes: number
-  /** The file behind it; throws EBADF if there is none. */
+  /** The file that is mapped; throws EBADF if the region has no file. */
   identity(): FileIdentity
   /**
-   * Bytes of the file at this moment, whoever grew it last. Beyond them a load faults. A region
-   * that is not `shared` has a size of its own: the file's when it was opened (none: 0), or as grown since.
+   * Bytes of the file at this moment, whichever process grew it last. Beyond them a load faults. A region
+   * that is not `shared` has a size of its own: the file's when it was opened (0 without a file), or as grown since.
    */
   sizeBytes(): number
   /**
-   * Window `index` as a full `windowBytes` long buffer, also where the file is still shorter.
+   * Window `index` as a buffer of full `windowBytes`, also where the file is still shorter.
    * The same thread gets the same buffer each time.
    */
   window(index: number): ArrayBuffer
@@ -99,11 +100,11 @@ export interface Region {
   flush(): void
   /** False once the file is longer than `readAheadBytes`. */
   readonly readsAhead: boolean
-  /** Begins to read pages of 4096 bytes, named by their numbers, in any order; waits for none, and never fails. */
+  /** Starts to read pages of 4096 bytes, given by their numbers in any order. Waits for no page, and never fails. */
   willNeed(pages: Uint32Array): void
   /**
-   * A page of 4096 bytes is about to be overwritten as a whole: what is in it need not be read from disk, and
-   * is lost. Never fails.
+   * A page of 4096 bytes is about to be overwritten as a whole: its contents need not be read from disk, and
+   * are lost. Never fails.
    */
   willOverwrite(page: number): void
   /** How many pages were lost to I/O errors or a file cut short (each reads as zeros since). */
@@ -112,13 +113,13 @@ export interface Region {
   wait(offsetBytes: number, expected: number, timeoutMs: number): WaitResult
   /** Wakes every thread of every process that waits on the word at `offsetBytes`. */
   wakeAll(offsetBytes: number): void
-  /** Wakes one of them, if any waits. */
+  /** Wakes one of these threads, if any waits. */
   wakeOne(offsetBytes: number): void
   /** Releases the region; its windows must not be touched afterwards. Idempotent. */
   close(): void
 }
 
-/** What a file is opened for; `create` makes it if there is none. */
+/** What a file is opened for; `create` makes it if it is missing. */
 export type FileAccess = 'read' | 'write' | 'create'
 
 /** A file written and read at offsets; appending needs no state here. */
@@ -127,7 +128,7 @@ export interface RandomFile {
   read(into: Uint8Array, offset: number, length: number, position: number): number
   /** Writes all of it or throws. */
   write(from: Uint8Array, offset: number, length: number, position: number): void
-  /** Returns once all data written before this call is on disk, and what is needed to read it back (fdatasync). */
+  /** Returns once all data written before this call, and what is needed to read it, is on disk (fdatasync). */
   flush(): void
   /** Allocates blocks for the first `sizeBytes` and makes the file at least that long; new bytes are zero. */
   allocate(sizeBytes: number): void
@@ -139,68 +140,68 @@ export interface RandomFile {
 
 /**
  * Byte-range locks on one file, held by this object: they exclude other objects in this thread,
- * in other threads and in other processes alike, and the kernel drops them when their holder is
- * gone, however it went. Taking a byte that this object holds already converts it, atomically.
+ * in other threads and in other processes alike. The kernel releases them when their holder is
+ * gone, whatever ended it. Taking a byte that this object holds already converts the lock, atomically.
  */
 export interface LockTable {
   /** The file that the locks are on. */
   identity(): FileIdentity
-  /** Takes byte `byte` without waiting. False: somebody else is in the way. */
+  /** Takes byte `byte` without waiting. False: another object is in the way. */
   tryLock(byte: number, mode: LockMode): boolean
   /** The same, waiting up to `timeoutMs`. */
   lock(byte: number, mode: LockMode, timeoutMs: number): boolean
   /** True if another object holds `byte` in a way that `mode` could not join. */
   isHeldByOther(byte: number, mode: LockMode): boolean
   /**
-   * A byte in [from, to) that another object holds in any way, or -1; any of them if there are several.
+   * A byte in [from, to) that another object holds in any way, or -1. If there are several, any one of them.
    * One system call, whatever the length.
    */
   heldByOther(from: number, to: number): number
   unlock(byte: number): void
-  /** Drops every lock. Idempotent. */
+  /** Releases every lock. Idempotent. */
   close(): void
 }
 
-/** A directory held open: `storage` finds what is in it, wherever the directory's name leads meanwhile. */
+/** A directory held open: `storage` finds what is in it, even if the directory's name now leads elsewhere. */
 export interface HeldDirectory {
-  /** Reaches paths in the directory, which begin with the path it was opened by, through the directory itself. */
+  /** Reaches paths that begin with the path of the directory through the directory itself. */
   readonly storage: Storage
   readonly identity: FileIdentity
-  /** Lets go; what was opened in it stays open. Idempotent. */
+  /** Releases the directory; what was opened in it stays open. Idempotent. */
   close(): void
 }
 
 export interface Storage {
   /**
-   * Holds the directory at `path`. `expected`: joins those threads of this process who hold this very
-   * one, whatever lies at the path by now; throws ENOENT if nobody does any more.
+   * Holds the directory at `path`. `expected`: joins the threads of this process that hold this very
+   * directory, whatever lies at the path by now; throws ENOENT if no thread holds it any more.
    */
   openDirectory(path: string, expected?: FileIdentity): HeldDirectory
   openRegion(path: string, options: RegionOptions): Region
   /**
    * `like`: the file whose owner, group and permissions a new one takes, as far as this user may give them;
-   * it is readable to nobody else before. Default: what the process's umask leaves.
+   * until then no other user can read it. Default: what the process's umask leaves.
    */
   openFile(path: string, access: FileAccess, like?: string): RandomFile
-  /** The file must be there. Where it can only be read, shared locks still work. */
+  /** The file must exist. Where it can only be read, shared locks still work. */
   openLocks(path: string): LockTable
   /** Names in a directory, unsorted. */
   list(directory: string): string[]
   info(path: string): PathInfo
   /**
-   * False if this user, or the file system, does not allow writing to a file, replacing it, or making files in a
+   * False if this user or the file system may not write to a file, replace it, or make files in a
    * directory.
    */
   mayWrite(path: string): boolean
   /**
-   * True if `path` leads to this very file. Cheap enough to be asked after every flush. `directory`: the
-   * descriptor of one that a relative path is looked up from; default: the working directory.
+   * True if `path` leads to this very file. Cheap enough to be called after every flush. `directory`: the
+   * descriptor of the directory that a relative path is looked up from; default: the working directory.
    */
   leadsTo(path: string, file: FileIdentity, directory?: number): boolean
   fileSystem(path: string): FileSystemInfo
-  /** Creates a directory; its parent must exist. Succeeds if it is there already. `like`: as for `openFile`. */
+  /** Creates a directory; its parent must exist. Succeeds if the directory exists. `like`: as for `openFile`. */
   makeDirectory(path: string, like?: string): void
-  /** True if the file at `path` may stand for one made like `like`: its owner and permissions lock nobody out or in. */
+  /** True if the file at `path` can pass for one made like `like`: its owner and permissions admit the same users. */
   fitsIn(path: string, like: string): boolean
   rename(from: string, to: string): void
   unlink(path: string): void
@@ -215,7 +216,7 @@ export interface Storage {
   randomBytes(count: number): Uint8Array
 }
 
-/** The system refused an operation. `code` is errno's name, e.g. `ENOSPC`. */
+/** A system call failed. `code` is the name of its errno, e.g. `ENOSPC`. */
 export class StorageError extends Error {
   override readonly name = 'StorageError'
   readonly path: string

@@ -1,9 +1,9 @@
-// What a failed call of the system becomes.
+// Errors of failed system calls.
 import { StorageError } from './storage.js'
 
-/** What a failed call becomes: StorageError if the system refused, else the error itself. */
+/** A StorageError if the system refused the call, else the error itself. */
 export function storageError(error: unknown, path: string): unknown {
-  // Node's own argument errors have a code, too, but no errno.
+  // Errors of Node.js about arguments have a code, too, but no errno.
   if (!(error instanceof Error) || !('errno' in error) || !('code' in error)) return error
   const syscall = 'syscall' in error ? String(error.syscall) : 'call'
   return new StorageError(syscall, String(error.code), path, { cause: error })

@@ -33,7 +33,7 @@ export class FrameBuilder {
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
   }
 
-  /** Adds all operations of another frame, behind those that are here. */
+  /** Adds all operations of another frame after those that are here already. */
   append(other: FrameBuilder): void {
     const end = this.#length + other.#length - FRAME.HEADER_BYTES
     if (end > MAX_FRAME_BYTES) throw tooLarge()
@@ -57,7 +57,7 @@ export class FrameBuilder {
     return this.#buffer.subarray(0, this.#length)
   }
 
-  /** The frame in memory of its own, which the caller owns; the builder starts anew. */
+  /** The frame in memory of its own, which the caller owns. The builder is empty again. */
   take(): Buffer {
     const frame = this.frame()
     this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
@@ -70,10 +70,10 @@ export class FrameBuilder {
   }
 
   #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
-    // No frame of the log may have one: whoever applies it takes it for damage.
+    // No frame of the log may have any other key: the leader that applies it would take it for damage.
     if (keyLength === 0 || keyLength > MAX_KEY_BYTES)
       throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
-    // Read once: of memory that another thread can make longer it may be another one the next time.
+    // Read once: another thread can make shared memory longer, and a second reading would give another length.
     const valueLength = value.length
     const at = this.#length
     const end = at + OP.HEADER_BYTES + keyLength + valueLength
@@ -106,7 +106,7 @@ function setAside(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafeSlow(bytes)
   } catch (cause) {
-    throw new IoError(`There is no memory for a write of ${bytes} bytes. Nothing was written.`, { cause })
+    throw new IoError(`Could not allocate ${bytes} bytes of memory for this write. Nothing was written.`, { cause })
   }
 }
 
@@ -117,7 +117,7 @@ function writeHeader(into: Buffer, lengthBytes: number, opCount: number): void {
   into.writeUInt32LE(opCount, FRAME.OP_COUNT)
 }
 
-/** A frame of operations that are bytes already, not sealed yet. */
+/** A frame of operations that are encoded already. It is not sealed yet. */
 export function newFrame(operations: Uint8Array, opCount: number): Buffer {
   const frame = setAside(FRAME.HEADER_BYTES + operations.length)
   writeHeader(frame, frame.length, opCount)

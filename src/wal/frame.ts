@@ -1,7 +1,7 @@
 // The record of the log. One frame is one atomic unit: a single put or a whole batch.
 //
 //   offset size
-//        0    4  CRC-32C of everything behind it up to `length`, seeded with the segment's salt
+//        0    4  CRC-32C of everything after it up to `length`, seeded with the segment's salt
 //        4    4  length of the frame in bytes, header included
 //        8    6  LSN: the position of this frame
 //       14    1  type (1 = operations)
@@ -21,9 +21,9 @@
 //
 // The next frame begins at the next multiple of 8. All integers are little-endian.
 //
-// The salt differs in every segment and every life of a recycled one, so leftovers never pass for
-// frames; the LSN inside tells a frame that was moved. The watermark tells a torn tail from rot:
-// see `log-reader.ts`.
+// The salt differs in every segment, and in every life of a recycled one, so leftovers never pass for
+// frames. The LSN inside detects a frame that was moved. The watermark tells a torn tail from rot:
+// see `log-end.ts`.
 import { CorruptError } from '../errors.js'
 import { MAX_KEY_BYTES } from '../limits.js'
 import { crc32c } from '../encoding/crc32c.js'
@@ -58,8 +58,8 @@ export function sealFrame(frame: Buffer, lsn: Lsn, watermark: Lsn, timeMs: numbe
 }
 
 /**
- * True if a sealed frame with this LSN begins at `at` and lies within `end`: its length, LSN, type
- * and CRC all hold.
+ * True if a sealed frame with this LSN begins at `at` and ends before or at `end`: its length, LSN, type
+ * and CRC are all right.
  */
 export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt: number): boolean {
   if (at + FRAME.HEADER_BYTES > end) return false
@@ -70,9 +70,9 @@ export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt
 }
 
 /**
- * Walks the operations of the frame at [at, at + length). Calls `visit` for each; throws
- * `CorruptError` if they do not fill the frame exactly, which a frame with a good CRC only shows if
- * a program that went wrong wrote it.
+ * Walks the operations of the frame at [at, at + length) and calls `visit` for each. Throws
+ * `CorruptError` if they do not fill the frame exactly. If the CRC is good, that happens only where a
+ * faulty program wrote the frame.
  */
 export function forEachOperation(
   bytes: Buffer,
@@ -83,10 +83,10 @@ export function forEachOperation(
   const end = at + lengthBytes
   const count = bytes.readUInt32LE(at + FRAME.OP_COUNT)
   if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS] !== 0)
-    throw malformed(bytes, at, 'it is of no kind that is known')
+    throw malformed(bytes, at, 'its frame type or flags are unknown')
   let p = at + FRAME.HEADER_BYTES
   for (let i = 0; i < count; i++) {
-    if (p + OP.HEADER_BYTES > end) throw malformed(bytes, at, `operation ${i} begins behind its end`)
+    if (p + OP.HEADER_BYTES > end) throw malformed(bytes, at, `operation ${i} begins after the end of the frame`)
     const kind = bytes[p + OP.KIND]!
     const keyLength = bytes[p + OP.KEY_LENGTH]! | (bytes[p + OP.KEY_LENGTH + 1]! << 8)
     const valueLength = bytes.readUInt32LE(p + OP.VALUE_LENGTH)
@@ -100,7 +100,7 @@ export function forEachOperation(
       (kind !== OP_PUT && kind !== OP_DEL) ||
       bytes[keyAt - OP.HEADER_BYTES + OP.FLAGS] !== 0
     ) {
-      throw malformed(bytes, at, `operation ${i} is none`)
+      throw malformed(bytes, at, `operation ${i} has an unknown kind or flags, or a bad length`)
     }
     visit(bytes, kind, keyAt, keyLength, valueAt, valueLength)
   }

@@ -1,6 +1,6 @@
-// Whether the end of the log is one that a crash leaves, or damage.
+// Decides whether the log ends as a crash leaves it (a torn tail), or because of damage (rot).
 //
-//   torn tail: nothing behind the end proves that it had been on disk. The frames there were never
+//   torn tail: nothing after the end proves that frames there had been on disk. Such frames were never
 //     acknowledged; they are dropped.
 //   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
 //     (one is made only when all before it is on disk). Acknowledged data is damaged.
@@ -14,17 +14,17 @@ import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 /** Bytes of the log looked at in one go. */
 const CHUNK_BYTES = 1024 * 1024
 
-/** What lies behind the last good frame. */
+/** What follows the last good frame. */
 interface LogEnd {
-  /** LSN behind the last good frame. */
+  /** LSN just after the last good frame. */
   readonly lsn: Lsn
-  /** Bytes of frames behind it that were begun, and never acknowledged. */
+  /** Bytes of frames after it that were started and never acknowledged. */
   readonly tornBytes: number
 }
 
 /**
- * Looks behind the end of the log. Throws `CorruptError` (with the LSN) if what is missing there
- * had been on disk: rot, not a torn tail.
+ * Looks at what follows the end of the log. Throws `CorruptError` (with the LSN) if what is missing there
+ * had been on disk: that is rot, not a torn tail.
  */
 export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined): LogEnd {
   const rotten = (why: string): CorruptError =>
@@ -38,10 +38,10 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
     if (start < end) continue
     const later = log.segment(start)
     if (later !== undefined) {
-      if (start > end) throw rotten(`a later segment begins at LSN ${start}, so all before it had been on disk`)
+      if (start > end) throw rotten(`a later segment begins at LSN ${start}, so everything before it had been on disk`)
       continue
     }
-    // No good header. A segment that was never finished has no frame of its own either.
+    // Without a good header: a segment that was never finished has no frame of its own either.
     if (!isUnfinished(log, start)) {
       throw rotten(`the header of segment ${lsnToHex(start)}.wal is damaged, and frames follow it`)
     }
@@ -50,13 +50,13 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
 }
 
 /**
- * True if a segment was begun at `start` and never finished: its file is there, its header is not
+ * True if a segment was started at `start` and never finished: its file exists, its header is not
  * whole, and no frame follows.
  */
 export const isUnfinished = (log: Log, start: Lsn): boolean =>
   log.starts().includes(start) && log.segment(start) === undefined && firstFrameOf(log, start) !== start
 
-/** Where the first frame of a segment whose header cannot be read says that it lies; 0 if there is none. */
+/** LSN recorded in the first frame of a segment with an unreadable header; 0 if it has no frame. */
 function firstFrameOf(log: Log, start: Lsn): number {
   const path = `${log.directory}/${lsnToHex(start)}.wal`
   const { kind, sizeBytes } = log.storage.info(path)
@@ -69,7 +69,7 @@ function firstFrameOf(log: Log, start: Lsn): number {
   }
 }
 
-/** Looks for good frames in the rest of the segment: any LSN field that names its own place. */
+/** Looks for good frames in the rest of the segment: at every position whose LSN field names that position. */
 function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => CorruptError): LogEnd {
   const { file, header } = segment
   const limit = header.limitLsn
@@ -81,7 +81,7 @@ function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => Corr
     const got = file.read(chunk, 0, Math.min(CHUNK_BYTES, limit - lsn), filePosition(header.startLsn, lsn as Lsn))
     if (got <= 0) break
     for (let i = 0; i + 8 <= got; i += 8) {
-      // The LSN field of a frame at `candidate` lies 8 bytes behind its start.
+      // The LSN field of a frame at `candidate` lies 8 bytes after its start.
       const candidate = lsn + i - FRAME.LSN
       if (words[i >> 2] !== (candidate | 0) || candidate < end) continue
       if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate as Lsn)) < head.length) continue
@@ -95,7 +95,7 @@ function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => Corr
       }
       const watermark = head.readUIntLE(FRAME.WATERMARK, 6)
       if (watermark > end)
-        throw rotten(`the frame at LSN ${candidate} proves that all before LSN ${watermark} had been on disk`)
+        throw rotten(`the frame at LSN ${candidate} proves that everything before LSN ${watermark} had been on disk`)
       furthest = Math.max(furthest, candidate + length)
     }
   }

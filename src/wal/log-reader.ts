@@ -1,10 +1,10 @@
-// Reads frames back, in order, from any LSN. One reader serves everybody: a leader applying what
-// was just flushed, recovery, and whoever lists the log.
+// Reads frames back, in order, from any LSN. One reader serves all: a leader that applies what
+// was just flushed, recovery, and the tools that list the log.
 //
-// At each position the segment that begins there comes first: what an older segment still holds
-// behind that point was never part of the log.
+// At each position the segment that begins there takes precedence: what an older segment still holds
+// after that point was never part of the log.
 //
-// Where no good frame follows, the log ends; whether that is normal is decided by `classifyEnd` (log-end.ts).
+// The log ends where no good frame follows. `classifyEnd` (log-end.ts) decides whether that is normal.
 import { FRAME, frameStride, isFrameAt } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
 import type { Lsn } from './lsn.js'
@@ -21,7 +21,7 @@ export class LogReader {
   #position: Lsn
   #segment: OpenSegment | undefined
   #starts: Lsn[] | undefined
-  /** Where the segment behind the current one begins; Infinity if there is none. */
+  /** Where the segment after the current one begins; Infinity if there is no such segment. */
   #nextStart = Number.POSITIVE_INFINITY
   #buffer = Buffer.allocUnsafeSlow(64 * 1024)
   #bufferLsn = 0
@@ -48,8 +48,8 @@ export class LogReader {
   }
 
   /**
-   * Goes on at `from`. `newestStart`: where the newest segment begins. If that is not the one being
-   * read, the directory is read again, so that nothing an older segment still holds behind the
+   * Continues at `from`. `newestStart`: where the newest segment begins. If that is not the one being
+   * read, the directory is read again. So nothing that an older segment still holds after the
    * start of a newer one is taken for part of the log.
    */
   seek(from: Lsn, newestStart: Lsn): void {
@@ -57,7 +57,7 @@ export class LogReader {
     this.restart(from)
   }
 
-  /** Begins anew at `from`, with nothing remembered. */
+  /** Starts again at `from` and remembers nothing. */
   restart(from: Lsn): void {
     this.#position = from
     this.#segment = undefined
@@ -67,7 +67,7 @@ export class LogReader {
 
   /**
    * Steps to the next frame; false where the log ends. `limit`: bytes at and beyond it are not
-   * read (they may be half-written by somebody else).
+   * read (another appender may have written only half of them).
    */
   next(limit: Lsn): boolean {
     if (this.#position >= limit) return false
@@ -76,7 +76,7 @@ export class LogReader {
     }
     for (let attempt = 0; ; attempt++) {
       if (this.#frameHere(limit)) return true
-      // A segment may have been added since the directory was read, or begun again since it was opened.
+      // A segment may have been added since the directory was read, or restarted since it was opened.
       if (attempt > 0) return false
       this.#log.close()
       this.#starts = undefined
@@ -86,8 +86,8 @@ export class LogReader {
   }
 
   /**
-   * Takes a frame that its own thread has appended at `lsn`. If that is the next one to be read, it is not read from
-   * the file. Nobody writes there any more: the tail has moved on.
+   * Takes a frame that this thread itself has appended at `lsn`. If that is the next frame to be read, it is not read
+   * from the file. No appender writes there any more: the tail has moved on.
    */
   offer(lsn: Lsn, frame: Buffer): void {
     if (lsn !== this.#position || frame.length > MAX_OFFERED_BYTES) return
@@ -123,7 +123,7 @@ export class LogReader {
   #load(segment: OpenSegment, lsn: Lsn, length: number, end: number): boolean {
     if (lsn + length > end) return false
     if (lsn >= this.#bufferLsn && lsn + length <= this.#bufferLsn + this.#bufferBytes) return true
-    // Asked for again: others may have opened so many since that the log has closed this one.
+    // Asked for again: so many other segments may have been opened since that the log has closed this one.
     const open = this.#log.segment(segment.startLsn)
     if (open === undefined) return false
     const at = filePosition(segment.startLsn, lsn)
@@ -144,16 +144,16 @@ export class LogReader {
     this.#starts ??= this.#log.starts()
     const starts = this.#starts
     // An unfinished segment counts as absent; `classifyEnd` looks at it again.
-    let behind = 0
-    while (behind < starts.length && starts[behind]! <= this.#position) behind++
+    let after = 0
+    while (after < starts.length && starts[after]! <= this.#position) after++
     this.#nextStart = Number.POSITIVE_INFINITY
-    for (let i = behind; i < starts.length; i++) {
+    for (let i = after; i < starts.length; i++) {
       if (this.#log.segment(starts[i]!) === undefined) continue
       this.#nextStart = starts[i]!
       break
     }
     let found: OpenSegment | undefined
-    for (let i = behind - 1; i >= 0 && found === undefined; i--) found = this.#log.segment(starts[i]!)
+    for (let i = after - 1; i >= 0 && found === undefined; i--) found = this.#log.segment(starts[i]!)
     this.#segment = found
     this.#bufferBytes = 0
     return found !== undefined

@@ -1,19 +1,19 @@
 // The write-ahead log: a directory of segments. This file creates, finds, recycles and flushes
-// segments and writes frames into them; `log-reader.ts` mirrors it. Where the log ends is not known
-// here but in the append state; whoever appends holds the append lock.
+// segments and writes frames into them; `log-reader.ts` mirrors it. This file does not know where the log
+// ends: the append state does. An appender holds the append lock.
 //
 // The order of a switch to a new segment, and what a crash after each step leaves:
 //   1. the old segment is flushed, and   everything before the new one is on disk from here on; the
-//      the append state says it is full  next appender begins the new one again
+//      the append state says it is full  next appender starts the new one again
 //   2. the file appears under its name   an unfinished segment: its header does not name its own
 //      (a spare renamed, or created)     start, so it is ignored and made again
-//      a frame of this segment that     (only if it is made anew) the old header over nothing: still an
+//      a frame of this segment that     (only if it is made again) the old header over nothing: still an
 //      never counted is erased          empty segment, or torn before, and unfinished now
 //   3. the header is written and flushed an empty segment, found and used by the next appender
 //   4. the directory is flushed          the same, and it survives a power cut
 //   5. the frame is written
 // Where the disk is full, a segment may instead be moved to its new start, once a checkpoint includes all of it:
-//   2. it is renamed                     its header names the old start: unfinished, and made anew
+//   2. it is renamed                     its header names the old start: unfinished, and made again
 //   3. the directory is flushed          the same, and it survives a power cut
 //   4. the header is written and flushed an empty segment
 // So a segment with a good header proves that all of the log before it had been on disk.
@@ -40,18 +40,20 @@ import {
 import { setAside } from './set-aside.js'
 
 const SPARE_PREFIX = 'spare-'
-/** Files kept open. One that is needed longer is asked for again by whoever needs it. */
+/** Files kept open. A caller that needs a segment for longer asks for it again. */
 const MAX_OPEN = 8
 /** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
 const FIRST_CAPACITY_BYTES = 1024 * 1024
 /**
- * On a full disk a segment may be this short, if its first frame is not longer; what is shorter is only used if it is
- * there.
+ * On a full disk a segment may be this short, if its first frame is not longer. A shorter segment is used only if it
+ * exists already.
  */
 const WORTHWHILE_BYTES = 64 * 1024
-/** What a clean close leaves of a segment: so entries can be deleted on a disk that is full when it is opened again. */
+/**
+ * What a clean close leaves of a segment: entries can then be deleted even if the disk is full at the next opening.
+ */
 const CLOSED_BYTES = 16 * 1024
-/** Spares kept for later segments; more are removed. */
+/** Spares kept for later segments; any more are removed. */
 const MAX_SPARES = 2
 
 export interface OpenSegment {
@@ -67,16 +69,16 @@ interface LogOptions {
   readonly storage: Storage
   /** The directory of the segments. */
   readonly directory: string
-  /** The file whose owner, group and permissions new segments take; needed only where some are made. */
+  /** The file whose owner, group and permissions new segments take; needed only where segments are made. */
   readonly like?: string
   readonly uuid: Buffer
   /**
-   * Bytes set aside for a segment once there is much to write: the first ones of a log are shorter. A longer
+   * Bytes allocated for a segment once there is much to write: the first segments of a log are shorter. A longer
    * frame gets a longer segment of its own.
    */
   readonly segmentBytes: number
   readonly readOnly: boolean
-  /** What is of another database or format counts as damaged. For salvage: the rest is still of use. */
+  /** Segments of another database or format count as damaged. For salvage: the rest is still of use. */
   readonly ownOnly?: boolean
 }
 
@@ -100,7 +102,7 @@ export class Log {
     this.#like = options.like
   }
 
-  /** Where the segments on disk say they begin, ascending. Their headers are not looked at. */
+  /** Where the segments on disk begin, by their names, ascending. Their headers are not read. */
   starts(): Lsn[] {
     return this.storage
       .list(this.directory)
@@ -111,9 +113,9 @@ export class Log {
 
   /**
    * The segment that begins at `startLsn`. Its file stays open until eight others have been asked
-   * for. Undefined if there is none, or if it was never finished: its header is torn or names
-   * another position. Whoever appends names its `salt`, as the append state has it: if the segment was
-   * begun again since it was opened here, it is opened anew. Frames with the old salt would not count.
+   * for. Undefined if it is missing, or if it was never finished: its header is torn or names
+   * another position. An appender names its `salt`, as the append state has it: if the segment was
+   * restarted since it was opened here, it is opened again. Frames with the old salt would not count.
    */
   segment(startLsn: Lsn, salt?: number): OpenSegment | undefined {
     if (salt !== undefined && this.#open.get(startLsn)?.header.salt !== salt) this.#forget(startLsn)
@@ -124,7 +126,8 @@ export class Log {
     }
     const path = join(this.directory, segmentName(startLsn))
     const { kind, sizeBytes } = this.storage.info(path)
-    // One without a header may be another user's, who died before giving it to the owner of the others.
+    // A file without a header may belong to another user, whose process died before giving it to the owner of the
+    // others.
     if (kind !== 'file' || sizeBytes < SEGMENT_HEADER_BYTES) return undefined
     const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
     let segment: OpenSegment | undefined
@@ -147,24 +150,24 @@ export class Log {
     }
   }
 
-  /** Where the segment that begins at `startLsn` lies, if there is one. */
+  /** The path of the segment that begins at `startLsn`, whether it exists or not. */
   pathOf(startLsn: Lsn): string {
     return join(this.directory, segmentName(startLsn))
   }
 
-  /** True if whoever looks for the segment finds this very file. */
+  /** True if the name of the segment leads to this very file. */
   isInPlace({ path, identity }: OpenSegment): boolean {
     return this.storage.leadsTo(path, identity)
   }
 
-  /** True if the file of the segment still begins with its header: if not, another has been written over it. */
+  /** True if the file of the segment still begins with its header. If not, another header was written over it. */
   isWhole({ file, header }: OpenSegment): boolean {
     const bytes = this.#header
     return file.read(bytes, 0, bytes.length, 0) === bytes.length && isHeaderOf(bytes, header)
   }
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES)
 
-  /** Keeps a few segments open: those asked for last. A map is in the order of insertion. */
+  /** Keeps a few segments open: the ones that were asked for last. A map is in the order of insertion. */
   #remember(segment: OpenSegment): void {
     this.#open.delete(segment.startLsn)
     if (this.#open.size >= MAX_OPEN) this.#forget(this.#open.keys().next().value!)
@@ -175,14 +178,14 @@ export class Log {
 
   /**
    * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. On a
-   * full disk it is shorter, or a spare; if not even `frameBytes` can be had, nothing is left of it. Everything
-   * appended before must be flushed. The append lock (or the sole use of the database) is held.
+   * full disk it is shorter, or a spare. If there is no room even for `frameBytes`, nothing is left of it. Everything
+   * appended before must be flushed. The caller holds the append lock (or has the database to itself).
    */
   createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
     this.#forget(startLsn)
     const path = join(this.directory, segmentName(startLsn))
-    // Somebody may have died between making it and saying so. It keeps its salt and its room:
-    // others may have looked at its header already.
+    // An appender may have died between making it and publishing it. It keeps its salt and its room:
+    // others may have read its header already.
     const made = this.segment(startLsn)?.header
     const left = made?.uuid.equals(this.uuid) ? made : undefined
     this.#forget(startLsn)
@@ -206,7 +209,7 @@ export class Log {
     }
   }
 
-  /** A segment's file under its name, with `wantedBytes` set aside, or at least `leastBytes` on a full disk. */
+  /** A segment's file under its name, with `wantedBytes` allocated, or at least `leastBytes` on a full disk. */
   #fileFor(path: string, wantedBytes: number, leastBytes: number): { file: RandomFile; sizeBytes: number } {
     const isMissing = this.storage.info(path).kind === 'missing'
     if (isMissing) this.#takeSpare(path, wantedBytes)
@@ -232,13 +235,13 @@ export class Log {
     }
   }
 
-  /** Gives the longest spare of at least `sizeBytes` the name `path`. False if there is none. */
+  /** Gives the longest spare of at least `sizeBytes` the name `path`. False if there is no such spare. */
   #takeSpare(path: string, sizeBytes: number): boolean {
     let longest: { spare: string; bytes: number } | undefined
     for (const name of this.#spares()) {
       const spare = join(this.directory, name)
       const bytes = this.storage.info(spare).sizeBytes
-      // Spares keep the permissions of the day they were made, which may have changed since.
+      // Spares keep the permissions that they were made with. Those of the database may have changed since.
       const isOfUse = bytes >= sizeBytes && (this.#like === undefined || this.storage.fitsIn(spare, this.#like))
       if (isOfUse && bytes > (longest?.bytes ?? 0)) longest = { spare, bytes }
     }
@@ -246,7 +249,7 @@ export class Log {
     return longest !== undefined
   }
 
-  /** Gives the room of all spares back to a disk that is full. False if there are none. */
+  /** Removes all spares, which gives their room back to a full disk. False if there are no spares. */
   dropSpares(): boolean {
     const spares = this.#spares()
     for (const name of spares) this.storage.unlink(join(this.directory, name))
@@ -254,9 +257,10 @@ export class Log {
   }
 
   /**
-   * For a full disk: the segment that begins at `startLsn`, of which nothing is needed any more, begins at `tail` from
-   * now on. Its name comes first: as long as its header does not go with it, the segment counts as unfinished, and
-   * whoever needs it makes it anew. Then the header, and with it another salt, so that its old frames do not count.
+   * For a full disk: the segment that begins at `startLsn`, of which nothing is needed any more, begins at `tail`
+   * from now on. Its name changes first: as long as the header does not match the name, the segment counts as
+   * unfinished, and the next appender makes it again. Then the header changes, and with it the salt: so its old
+   * frames do not count.
    */
   moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
     const from = this.segment(startLsn)
@@ -276,13 +280,13 @@ export class Log {
       if (!(error instanceof StorageError && error.code === 'EACCES')) throw error
       const { kind, sizeBytes } = this.storage.info(path)
       if (kind !== 'file' || sizeBytes > 0) throw error
-      // Left empty by another user, who died before giving it to the owner of the others.
+      // Left empty by another user's process, which died before giving it to the owner of the others.
       this.storage.unlink(path)
       return this.storage.openFile(path, 'create', this.#like)
     }
   }
 
-  /** Room in the segment that begins at `startLsn`: twice that of the one before. */
+  /** Room in the segment that begins at `startLsn`: twice as much as in the segment before. */
   #roomAfter(startLsn: Lsn): number {
     const before = this.starts().findLast((start) => start < startLsn)
     const header = before === undefined ? undefined : this.segment(before)?.header
@@ -292,8 +296,8 @@ export class Log {
   }
 
   /**
-   * What an appender left in a segment that is made anew never counted. It goes before the header is
-   * written: a torn header with a frame of this segment behind it is taken for damage by recovery.
+   * What an appender left in a segment that is made again never counted. It is erased before the header is
+   * written: recovery takes a torn header followed by a frame of this segment for damage.
    */
   #eraseFirstFrame(file: RandomFile, startLsn: Lsn): void {
     if (firstFrameLsn(file) !== startLsn) return
@@ -307,16 +311,16 @@ export class Log {
   }
 
   /**
-   * Recycles every segment that ends at or before `lsn`: up to two become spares, the others go.
-   * `current` is the segment that the append state names: it stays, and so does what comes behind
-   * it, which may have been begun by somebody who died. The checkpoint lock is held. A crash in
-   * between leaves a segment that nobody needs; the next call takes it.
+   * Recycles every segment that ends at or before `lsn`: up to two become spares, the others are removed.
+   * `current` is the segment that the append state names: it stays, and so do segments after
+   * it, which an appender that died may have started. The caller holds the checkpoint lock. A crash in
+   * between leaves a segment that is no longer needed; the next call recycles it.
    */
   releaseBefore(lsn: Lsn, current: Lsn): number {
     const starts = this.starts()
     let released = 0
     let spares = this.#spares().length
-    // One that was begun and given up counts for nothing: frames may go on in the one before it.
+    // A segment that was started and given up counts for nothing: frames may go on in the one before it.
     const needed = starts.findLastIndex(
       (start) => start <= lsn && start <= current && this.segment(start) !== undefined,
     )
@@ -337,13 +341,13 @@ export class Log {
     return released
   }
 
-  /** Bytes of the segment's file; 0 if it has just gone. */
+  /** Bytes of the segment's file; 0 if it has just been removed. */
   sizeBytes(startLsn: Lsn): number {
     return this.storage.info(join(this.directory, segmentName(startLsn))).sizeBytes
   }
 
   /**
-   * At a clean close: begins a segment at `tail`, cut down to a few pages, and drops all before it.
+   * At a clean close: starts a segment at `tail`, cut down to a few pages, and removes all before it.
    * The tree on disk includes everything up to there.
    */
   restartAt(tail: Lsn): void {
@@ -388,10 +392,10 @@ export class Log {
   }
 
   /**
-   * Makes a segment that was found fit to go on in: flushes its name, which whoever made it may not
-   * have lived to do, and (`forWriting`) gives it back the blocks that a clean close took from it. The
-   * header is written once more, the same bytes: had its flush failed, it could be in memory only.
-   * Returns where frames must end: what has no blocks is not written to.
+   * Makes a segment that was found ready for appending. It flushes the segment's name, since the appender that made
+   * it may have died before that. With `forWriting` it gives back the blocks that a clean close took from it. The
+   * header is written once more, the same bytes: if its flush had failed, it could be in memory only. Returns where
+   * frames must end: bytes without blocks are not written to.
    */
   adopt(segment: OpenSegment, forWriting: boolean): Lsn {
     const { file, header, startLsn } = segment

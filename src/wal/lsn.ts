@@ -9,11 +9,11 @@ export const FIRST_LSN = 8 as Lsn
 /** Frames begin at multiples of this. */
 export const LSN_ALIGNMENT = 8
 export const MAX_LSN = (2 ** 48 - 1) as Lsn
-/** For readers of the log that go on to its end. */
+/** For readers of the log that read to its end. */
 export const NO_LIMIT = Number.MAX_SAFE_INTEGER as Lsn
 /**
- * Frames of users must end before this; what is left belongs to the empty frames that closing and recovering
- * append, 40 bytes at a time.
+ * Frames of users must end before this. The rest is for the empty frames that closing and recovering append, 40 bytes
+ * at a time.
  */
 export const USERS_LSN_LIMIT = (2 ** 48 - 2 ** 34) as Lsn
 

@@ -8,7 +8,7 @@
 //       12    4  salt of this life of the file: the seed of every frame's CRC
 //       16   16  UUID of the database
 //       32    8  LSN of the first frame
-//       40    8  LSN behind the last byte that frames may use
+//       40    8  LSN just after the last byte that frames may use
 //       48   16  reserved (0)
 //       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
 import { FIRST_LSN, LSN_ALIGNMENT, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
@@ -19,7 +19,7 @@ import { FRAME } from './frame.js'
 export const SEGMENT_HEADER_BYTES = 64
 export const SEGMENT_VERSION = 1
 const MAGIC = 0x4c41574d
-/** Room for frames in a segment; what says more is not one: space is set aside for what it says. */
+/** Most room for frames in a segment. A header that claims more is rejected, since that much would be allocated. */
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024 * 1024
 const SEGMENT = { CRC: 0, MAGIC: 4, VERSION: 8, SALT: 12, UUID: 16, START: 32, LIMIT: 40 } as const
 
@@ -33,7 +33,7 @@ export interface SegmentHeader {
 
 export const segmentName = (startLsn: Lsn): string => `${lsnToHex(startLsn)}.wal`
 
-/** The LSN that a file name promises, or undefined if it is not a segment's name. */
+/** The LSN in a file name, or undefined if it is not a segment's name. */
 export function segmentStart(name: string): Lsn | undefined {
   if (!/^[0-9a-f]{16}\.wal$/.test(name)) return undefined
   const lsn = Number.parseInt(name.slice(0, 16), 16)
@@ -81,7 +81,7 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   }
 }
 
-/** True if these bytes are still those of `header`, as far as they tell one segment from another. Takes no CRC. */
+/** True if these bytes are still those of `header`, as far as they tell segments apart. Computes no CRC. */
 export const isHeaderOf = (b: Buffer, { salt, startLsn }: SegmentHeader): boolean =>
   b.readUInt32LE(SEGMENT.MAGIC) === MAGIC &&
   b.readUInt32LE(SEGMENT.SALT) === salt &&

@@ -1,11 +1,11 @@
-// Setting room aside in a file, and what becomes of it where the disk is full.
+// Allocating room in a file, and what to do when the disk is full.
 import { isFullDisk } from '../storage/errors.js'
 import type { RandomFile } from '../storage/storage.js'
 
 /**
- * Sets aside `wantedBytes` for a file, or, if there is no room, half of that, a quarter, ... down to `worthBytes`, or
- * what it has already, if that is `leastBytes`. Returns how much it is. Throws the system's refusal if it would be
- * less; the file is then as long as before.
+ * Allocates `wantedBytes` for a file. If there is no room, it tries half of that, a quarter, ... down to
+ * `worthBytes`, and at last makes do with what the file has already, if that is `leastBytes` or more. Returns how
+ * much it is. If it would be less, it throws the system's error, and the file is as long as before.
  */
 export function setAside(file: RandomFile, wantedBytes: number, worthBytes: number, leastBytes: number): number {
   const hadBytes = file.sizeBytes()
@@ -15,7 +15,7 @@ export function setAside(file: RandomFile, wantedBytes: number, worthBytes: numb
       return bytes
     } catch (error) {
       if (!isFullDisk(error)) throw error
-      // Some file systems keep what they got before there was no more.
+      // Some file systems keep what they allocated before the disk was full.
       if (file.sizeBytes() > hadBytes) file.truncate(hadBytes)
       const next = Math.max(worthBytes, Math.floor(bytes / 16) * 8)
       if (next < bytes && next > hadBytes) bytes = next

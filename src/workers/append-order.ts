@@ -2,7 +2,7 @@
 
 export const nextTicket = (ticket: number): number => (ticket + 1) | 0
 
-/** Lets the frame behind `ticket` be appended if `ticket` was the next; true unless it is still to come. */
+/** If it is the turn of `ticket`, passes the turn to the ticket after it. False if its turn is still to come. */
 export function passTicket(order: Int32Array, ticket: number): boolean {
   const next = Atomics.compareExchange(order, 0, ticket, nextTicket(ticket))
   if (next === ticket) Atomics.notify(order, 0)

@@ -1,5 +1,5 @@
-// Opening a database without holding up the event loop: what takes time is done by a worker, and while others open,
-// recover or close it, this thread looks again from time to time.
+// Opening a database without blocking the event loop: a worker does what takes time, and while other processes open,
+// recover or close the database, this thread tries again from time to time.
 import { setTimeout as delay } from 'node:timers/promises'
 import { LockedError } from '../errors.js'
 import { canDoWithout, Engine } from '../engine/engine.js'
@@ -22,7 +22,7 @@ interface Attached {
   readonly recovery: RecoveryReport | undefined
 }
 
-/** Rejects with what `Engine.open` throws; then nothing is left attached. */
+/** Rejects with what `Engine.open` throws. Nothing is left attached then. */
 export async function attach(options: ResolvedOptions): Promise<Attached> {
   const deadlineMs = performance.now() + options.timeoutMs
   let recovering: Recovering | undefined
@@ -74,7 +74,7 @@ class Recovering {
     this.report = (await this.#door.run<RecoveryReport | undefined>('start')) ?? this.report
   }
 
-  /** Closes it there, as the last closer if it is that. */
+  /** Closes it there. If this is the last closer, it does what the last closer does. */
   async undo(): Promise<void> {
     if (this.report !== undefined) await this.#door.run('close').catch(() => undefined)
   }

@@ -1,6 +1,6 @@
-// What a Database stands on: the engine of the calling thread, and the lanes of worker threads. It is apart from the
-// Database so that it can be given back when nobody has the Database any more: nothing here, and nothing in the pool
-// of threads or a worker, leads back to it.
+// What a Database is built on: the engine of the calling thread, and the lanes of worker threads. It is separate from
+// the Database so that it can be released when the user no longer references the Database: nothing here, and nothing
+// in the pool of threads or a worker, refers back to the Database.
 import { LockedError } from '../errors.js'
 import type { Engine } from '../engine/engine.js'
 import { threadPool } from './thread-pool.js'
@@ -33,7 +33,7 @@ export class Attachment {
     this.#work = work
     if (workers === 0 || engine.isPrivate) return
     const lane = (kind: keyof Lanes, limit: number): Lane => new Lane(threadPool, kind, limit, work)
-    // Long tasks keep a processor busy each: with fewer of them, writes and lists come to their turn sooner.
+    // Each long task keeps a processor busy: with fewer of them, writes and lists get their turn sooner.
     this.lanes = {
       writes: lane('writes', workers),
       lists: lane('lists', workers),
@@ -42,8 +42,8 @@ export class Attachment {
   }
 
   /**
-   * Gives everything back; nothing may be under way. If there is more to do than a moment allows, a worker does it as
-   * the last closer. Throws what it meets; it has been closed all the same.
+   * Releases everything; nothing may be under way. If closing takes longer than a moment, a worker does it as
+   * the last closer. Throws the error that it meets; the attachment is closed all the same.
    */
   async close(): Promise<void> {
     const { engine, lanes } = this
@@ -55,7 +55,7 @@ export class Attachment {
       await door.run('start')
     } catch (error) {
       await door.close()
-      // Nothing is lost without it: the next opener recovers.
+      // Nothing is lost without the worker: the next opener recovers.
       if (error instanceof LockedError) engine.detach()
       else engine.close()
       return
@@ -68,7 +68,7 @@ export class Attachment {
     }
   }
 
-  /** The same without threads and without waiting: what takes time is left to the next opener. */
+  /** The same without threads and without waiting: it leaves what takes time to the next opener. */
   drop(): void {
     if (!this.engine.closeIfQuick()) this.engine.detach()
   }
@@ -76,16 +76,16 @@ export class Attachment {
 
 const forgotten = new FinalizationRegistry<Attachment>((attachment) => {
   if (attachment.lanes === undefined) attachment.drop()
-  // Nobody is there to be told.
+  // There is no caller to report an error to.
   else void attachment.close().catch(() => undefined)
 })
 
-/** Has `attachment` given back when nobody has `database` any more. */
+/** Releases `attachment` when the user no longer references `database`. */
 export function closeWhenForgotten(database: object, attachment: Attachment): void {
   forgotten.register(database, attachment, attachment)
 }
 
-/** Somebody closes it. */
+/** The user closes it: no release is needed any more. */
 export function isBeingClosed(attachment: Attachment): void {
   forgotten.unregister(attachment)
 }

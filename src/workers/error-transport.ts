@@ -1,13 +1,13 @@
-// Errors on their way between threads and processes, where classes do not survive.
+// Errors on their way between threads and processes: classes do not survive that way.
 import { ERROR_CLASSES, MmapdbError, type MmapdbErrorCode } from '../errors.js'
 
-/** What an error looks like on its way between threads and processes, where classes do not survive. */
+/** An error as it is sent between threads and processes. */
 export interface ErrorMessage {
-  /** Undefined for an error that is none of ours. */
+  /** Undefined for an error that is not one of mmapdb. */
   readonly code: MmapdbErrorCode | undefined
   readonly message: string
   readonly stack?: string
-  /** What the error has besides: `site`, `lsn`, or the `code` and `syscall` of a system's refusal. */
+  /** Further fields of the error: `site`, `lsn`, or the `code` and `syscall` of a system error. */
   readonly fields: Readonly<Record<string, unknown>>
   readonly cause?: ErrorMessage
 }
@@ -35,7 +35,7 @@ export function fromErrorMessage({ code, message, stack, fields, cause }: ErrorM
   const Class: new (message: string) => Error = code === undefined ? Error : ERROR_CLASSES[code]
   const error = Object.assign(new Class(message), fields)
   if (cause !== undefined) error.cause = fromErrorMessage(cause)
-  // Of a fault in mmapdb itself, the place where it was thrown says most.
+  // For a fault in mmapdb itself, the place where it was thrown is the best clue.
   if (code === undefined && stack !== undefined) error.stack = stack
   return error
 }

@@ -1,5 +1,5 @@
-// A lane is a queue for one kind of work on one database, with worker threads of its own, so that short work never
-// stands behind long work of another kind: writes do not wait for verification, nor lists of keys for a checkpoint.
+// A lane is a queue for one kind of work on one database, with worker threads of its own. So short work never
+// waits for long work of another kind: writes do not wait for verification, nor lists of keys for a checkpoint.
 import { IoError, LockedError, OutcomeUnknownError } from '../errors.js'
 import { ThreadGoneError, type Outcome, type WorkerThread } from './thread.js'
 import { WaitWatch } from './wait-watch.js'
@@ -10,15 +10,15 @@ interface Task {
   readonly name: string
   readonly task: unknown
   readonly transfer: readonly ArrayBuffer[]
-  /** It does not count among those that run at a time, nor wait for them. */
+  /** It does not count towards the limit of tasks that run at a time, nor wait for them. */
   readonly isUrgent: boolean
-  /** Since when it waits, by `performance.now()`. */
+  /** When it was queued, by `performance.now()`. */
   readonly sinceMs: number
   readonly resolve: (value: never) => void
   readonly reject: (error: Error) => void
 }
 
-/** What lanes are for. `doors`: opening and closing databases. */
+/** Kinds of work. `doors`: opening and closing databases. */
 export type Kind = 'writes' | 'lists' | 'long' | 'doors'
 
 /** Where a lane gets its threads: see thread-pool.ts. */
@@ -38,7 +38,7 @@ export class Lane {
   readonly #pool: ThreadSource
   readonly #data: WorkData
   readonly #queue: Task[] = []
-  /** Threads of this lane: those that run tasks, and those that have nothing to do. */
+  /** Threads of this lane: those that run tasks, and those that are idle. */
   readonly #busy = new Set<WorkerThread>()
   readonly #idle: WorkerThread[] = []
   #requested = 0
@@ -56,9 +56,10 @@ export class Lane {
   }
 
   /**
-   * Has a thread do something, in turn. Rejects with what it throws; with `LockedError`, nothing having been done, if
-   * no thread was free within the time limit (opening and closing have none); with `IoError` if none can be started
-   * or it ended on the way, and with `OutcomeUnknownError` if it was writing then.
+   * Has a thread run a task, in turn. Rejects with what the task throws. Rejects with `LockedError` if no thread was
+   * free within the time limit (opening and closing have no limit); nothing has been done then. Rejects with
+   * `IoError` if no thread can be started or the thread ended on the way, and with `OutcomeUnknownError` if it was
+   * writing then.
    */
   run<T>(name: string, task: unknown = undefined, transfer: readonly ArrayBuffer[] = [], isUrgent = false): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -76,7 +77,7 @@ export class Lane {
       const thread = this.#idle.pop()
       if (thread === undefined) {
         const wanted = Math.min(limit - this.#busy.size, this.#queue.length)
-        // May come back with a thread at once.
+        // The pool may bring a thread at once.
         if (this.#requested >= wanted) break
         this.#requested++
         this.#pool.request(this)
@@ -104,7 +105,7 @@ export class Lane {
     this.#settle(thread)
   }
 
-  /** What becomes of a thread that has nothing to do. */
+  /** Decides what an idle thread does next. */
   #settle(thread: WorkerThread): void {
     if (thread.isGone) {
       this.#pool.lost(this, thread)
@@ -112,7 +113,7 @@ export class Lane {
     }
     this.#idle.push(thread)
     this.#dispatch()
-    // Between opening and closing, a thread at the door keeps the database open: nobody else may have it.
+    // Between opening and closing, a thread at the door keeps the database open: no other lane may take it.
     if (this.kind !== 'doors' && this.#idle.includes(thread)) this.#pool.idle(this, thread)
   }
 
@@ -126,7 +127,7 @@ export class Lane {
   /** The pool cannot start a thread. */
   failed(cause: Error): void {
     this.#requested--
-    // Those that it has will do it, if later.
+    // The threads that this lane has will run the tasks, only later.
     if (this.#busy.size + this.#idle.length + this.#requested > 0) return
     const error = new IoError(
       `A worker thread could not be started (${cause.message}). ${whyNoThread()}, or open the database with { workers: 0 }, ` +
@@ -136,7 +137,7 @@ export class Lane {
     for (const task of this.#queue.splice(0)) task.reject(error)
   }
 
-  /** The pool takes an idle thread away. */
+  /** Gives up an idle thread, which the pool takes back. */
   surrender(thread: WorkerThread): void {
     const at = this.#idle.indexOf(thread)
     if (at >= 0) this.#idle.splice(at, 1)
@@ -144,7 +145,7 @@ export class Lane {
   }
 
   /**
-   * Waits until threads that let go of the database have done so, and gives all of them back. No tasks may be under
+   * Has all threads release the database, waits for that, and gives them back. No tasks may be under
    * way.
    */
   async close(): Promise<void> {
@@ -155,7 +156,7 @@ export class Lane {
 
   async #release(thread: WorkerThread): Promise<void> {
     this.#pool.busy(this, thread)
-    // A thread that dies has let go, too.
+    // A thread that dies has released it, too.
     await thread.run('release', undefined).catch(() => undefined)
     this.#pool.giveBack(this, thread)
   }
@@ -166,7 +167,7 @@ export class Lane {
       this.#queue.splice(this.#queue.indexOf(task), 1)
       task.reject(
         new LockedError(
-          `No worker thread was free for this within ${this.#watch.timeoutMs} ms: all are busy. Nothing was written. Try again ` +
+          `No worker thread became free within ${this.#watch.timeoutMs} ms: all are busy. Nothing was written. Try again ` +
             'later, allow more time with timeoutMs, or more threads with workers.',
         ),
       )
@@ -176,7 +177,7 @@ export class Lane {
 }
 
 function goneError(gone: ThreadGoneError): Error {
-  const what = `A worker thread ended before it was done (${gone.message}).`
+  const what = `A worker thread ended before it had finished (${gone.message}).`
   return gone.hasBegun
     ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, {
         cause: gone,
@@ -187,8 +188,8 @@ function goneError(gone: ThreadGoneError): Error {
 function whyNoThread(): string {
   try {
     process.cwd()
-    return 'Something limits threads, memory or open files (ulimit -u, ulimit -v, ulimit -n, a container): allow more'
+    return 'Threads, memory or open files are limited (ulimit -u, ulimit -v, ulimit -n, a container): allow more'
   } catch {
-    return 'The working directory has been removed, and Node.js starts no thread without one: go to another with process.chdir()'
+    return 'The working directory has been removed, and Node.js cannot start a thread without one: change to another with process.chdir()'
   }
 }

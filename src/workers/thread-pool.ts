@@ -1,22 +1,22 @@
-// The worker threads of this thread, shared by all the databases that it has open: a thread takes tens of
-// milliseconds to start and some megabytes, so it is started when it is first needed, works for one database after
+// The worker threads of this thread, shared by all the databases that it has open. A thread takes tens of
+// milliseconds to start and some megabytes. So it is started when it is first needed, works for one database after
 // another, and ends when it has been idle for a while.
 //
-// A lane (lane.ts) asks for a thread and keeps it, with an engine that is open and warm, until it has been idle for
-// too long or another lane is in want. How many there are is limited for each kind of work on its own, over all
-// databases together, so that no kind ever waits for another.
+// A lane (lane.ts) asks for a thread and keeps it, with an engine that is open and warm, until the thread has been
+// idle for too long or another lane needs one. The number of threads is limited for each kind of work separately,
+// over all databases together, so that no kind ever waits for another.
 import type { Kind, Lane, ThreadSource } from './lane.js'
 import { WorkerThread } from './thread.js'
 
-/** Threads that each kind of work may have, over all databases; a database that may have more alone gets them. */
+/** Threads for each kind of work, over all databases. A database that may have more by its options gets more. */
 export const THREADS_OF_A_KIND = 16
-/** A thread that has had nothing to do for so long ends. */
+/** A thread that has been idle for this long ends. */
 const IDLE_MS = 10_000
 
 interface KindState {
-  /** Threads in the hands of lanes of this kind, or on their way there. */
+  /** Threads that lanes of this kind have, or that are on their way to them. */
   used: number
-  /** Threads with nothing to do, longest first, and the lanes that have them. */
+  /** Idle threads, longest first, and the lanes that have them. */
   readonly idle: Map<WorkerThread, Lane>
   readonly waiting: Lane[]
 }
@@ -25,7 +25,7 @@ const newKind = (): KindState => ({ used: 0, idle: new Map(), waiting: [] })
 
 export class ThreadPool implements ThreadSource {
   readonly #kinds: Record<Kind, KindState> = { writes: newKind(), lists: newKind(), long: newKind(), doors: newKind() }
-  /** Threads that work for nobody, longest first. */
+  /** Threads that no lane has, longest first. */
   readonly #free: WorkerThread[] = []
   #sweeping: NodeJS.Timeout | undefined
   readonly #newThread: () => WorkerThread
@@ -37,8 +37,8 @@ export class ThreadPool implements ThreadSource {
   }
 
   /**
-   * Brings `lane` one more thread, with `take`, as soon as there is one; or tells it with `failed` why there will be
-   * none.
+   * Brings `lane` one more thread, with `take`, as soon as there is one, or tells it with `failed` why no thread
+   * comes.
    */
   request(lane: Lane): void {
     const kind = this.#kinds[lane.kind]
@@ -55,7 +55,7 @@ export class ThreadPool implements ThreadSource {
     kind.waiting.push(lane)
   }
 
-  /** `lane` needs no further threads. True if it was still waiting for one. */
+  /** `lane` needs no more threads. True if it was still waiting for one. */
   cancel(lane: Lane): boolean {
     const { waiting } = this.#kinds[lane.kind]
     const at = waiting.indexOf(lane)
@@ -70,7 +70,7 @@ export class ThreadPool implements ThreadSource {
     try {
       thread = this.#newThread()
     } catch (error) {
-      // Not before the lane has asked for all that it wants.
+      // Not before the lane has requested all the threads that it wants.
       return queueMicrotask(() => this.#failed(lane, error as Error))
     }
     thread.started.then(
@@ -89,7 +89,7 @@ export class ThreadPool implements ThreadSource {
     this.#serveNext(lane.kind)
   }
 
-  /** A thread of `lane` has nothing to do: it may be of use to another. */
+  /** A thread of `lane` is idle: another lane may get it. */
   idle(lane: Lane, thread: WorkerThread): void {
     const kind = this.#kinds[lane.kind]
     thread.idleSinceMs = performance.now()
@@ -103,12 +103,12 @@ export class ThreadPool implements ThreadSource {
     void this.#handOver(thread, next)
   }
 
-  /** A thread of `lane` has something to do. */
+  /** A thread of `lane` is no longer idle. */
   busy(lane: Lane, thread: WorkerThread): void {
     this.#kinds[lane.kind].idle.delete(thread)
   }
 
-  /** Takes an idle thread back that has let go of the database of its lane. */
+  /** Takes back an idle thread that has released the database of its lane. */
   giveBack(lane: Lane, thread: WorkerThread): void {
     const kind = this.#kinds[lane.kind]
     kind.idle.delete(thread)
@@ -131,7 +131,7 @@ export class ThreadPool implements ThreadSource {
 
   async #handOver(thread: WorkerThread, to: Lane): Promise<void> {
     this.#kinds[to.kind].idle.delete(thread)
-    // How letting go went is no concern of the next one's; a thread that died is found out when it is used.
+    // The next lane need not know how the release went. If the thread died, the lane detects that when it uses it.
     await thread.run('release', undefined).catch(() => undefined)
     to.take(thread)
   }
@@ -170,5 +170,5 @@ export class ThreadPool implements ThreadSource {
   }
 }
 
-/** Of this thread. */
+/** The pool of this thread. */
 export const threadPool = new ThreadPool()

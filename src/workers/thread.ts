@@ -1,28 +1,28 @@
-// A worker thread, as seen from the thread that started it: one task at a time, and an end of its own.
+// A worker thread, as seen from the thread that started it. It runs one task at a time, and ends by itself.
 //
-// It is never terminated: an add-on that is being loaded, or V8, may take that amiss and abort the process. It
-// ends by itself when it is told to, and a thread that is still loading is told the same.
+// It is never terminated: if an add-on is just being loaded, or V8 is in the wrong place, that can abort the process.
+// Instead it is told to end, even if it is still loading.
 import { Worker } from 'node:worker_threads'
 import type { ErrorMessage } from './error-transport.js'
 
-/** A result or an error, in a form that survives the way between threads. */
+/** A result or an error, in a form that can be sent between threads. */
 export type Outcome<T> = { readonly ok: T } | { readonly error: ErrorMessage }
 
 /** Words that the thread shares with its starter. */
 export const SIGNAL = {
   /** Messages posted to the thread: it waits for this to change. */
   POSTED: 0,
-  /** 1 while a task may have begun to write to the log. */
+  /** 1 while a task may have started to write to the log. */
   HAS_BEGUN: 1,
   WORDS: 2,
 } as const
 
-/** What a thread is started with. */
+/** What a thread is given when it starts. */
 export interface ThreadData {
   readonly signal: SharedArrayBuffer
 }
 
-/** What the thread says first. */
+/** The first message of the thread. */
 export const STARTED = 'started'
 /** The message that ends it. */
 export const END = 'end'
@@ -45,18 +45,19 @@ export class WorkerThread {
   #isGone = false
   /** Resolves when the thread can take tasks; rejects if it ends before. */
   readonly started: Promise<void>
-  /** Resolves when it has ended, however that came about. */
+  /** Resolves when it has ended, for whatever reason. */
   readonly gone: Promise<void>
-  /** By `performance.now()`; for whoever looks after idle threads. */
+  /** By `performance.now()`; the pool sets and reads it. */
   idleSinceMs = 0
 
-  /** Throws what the system gives as the reason why there can be no further thread. */
+  /** Throws the error of the system if no thread can be started. */
   constructor() {
     const data: ThreadData = { signal: this.#signal.buffer as SharedArrayBuffer }
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), {
       name: 'mmapdb',
       workerData: data,
-      // The flags of the user's program are not meant for this one, and some would not let it start (--input-type).
+      // The flags of the user's program are not meant for this thread, and with some it could not start
+      // (--input-type).
       execArgv: [],
     })
     let started: () => void
@@ -65,7 +66,7 @@ export class WorkerThread {
       started = resolve
       failed = reject
     })
-    // Whoever waits for it hears of it; nobody else need.
+    // A caller that awaits it sees the error; without one, it must not count as unhandled.
     this.started.catch(() => undefined)
     this.#worker.on('message', (message: typeof STARTED | Outcome<never>) => {
       if (message === STARTED) return started()
@@ -96,28 +97,28 @@ export class WorkerThread {
   }
 
   /**
-   * Has an idle thread do something; the process stays alive meanwhile. `data`: of the database that it works for from
+   * Has an idle thread run a task; the process stays alive meanwhile. `data`: the database that it works for from
    * now on. Rejects with `ThreadGoneError`.
    */
   run<T>(name: string, task: unknown, transfer: readonly ArrayBuffer[] = [], data?: unknown): Promise<Outcome<T>> {
     if (this.#isGone) return Promise.reject(this.#goneError('it has ended'))
     Atomics.store(this.#signal, SIGNAL.HAS_BEGUN, 0)
     return new Promise((resolve, reject) => {
-      // First, since what cannot be sent throws here.
+      // First, since this throws if the task cannot be sent.
       this.#post({ name, task, data }, transfer)
       this.#task = { resolve: resolve as never, reject }
       this.#worker.ref()
     })
   }
 
-  /** Lets an idle thread go, with the engine that it has open. Does not keep the process alive. */
+  /** Ends an idle thread, which detaches from its database. Does not keep the process alive. */
   end(): Promise<void> {
     this.#worker.unref()
     if (!this.#isGone) this.#post({ name: END })
     return this.gone
   }
 
-  /** The process may end while this thread has nothing to do. */
+  /** The process may end while this thread is idle. */
   unref(): void {
     this.#worker.unref()
   }

@@ -1,7 +1,7 @@
-// Looks from time to time whether anything has waited longer than the time limit: one timer for a whole queue,
-// that runs only while something waits.
+// Checks from time to time whether anything has waited longer than the time limit. One timer serves a whole queue,
+// and runs only while something waits.
 
-/** So many looks in the time of the limit: what has waited too long learns it this much later at the most. */
+/** Checks within the time limit: what has waited too long is given up at most one such interval later. */
 const LOOKS = 8
 
 export class WaitWatch {
@@ -10,7 +10,7 @@ export class WaitWatch {
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * `look` gives up what has waited since `sinceMs`, by `performance.now()`, or for longer, and says whether
+   * `look` gives up what has waited since `sinceMs`, by `performance.now()`, or for longer, and returns whether
    * anything else waits.
    */
   constructor(timeoutMs: number, look: (sinceMs: number) => boolean) {
@@ -20,7 +20,7 @@ export class WaitWatch {
 
   /** Something waits. */
   begin(): void {
-    // What is waited for keeps the process alive; this need not.
+    // The work itself keeps the process alive; this timer need not.
     this.#timer ??= setInterval(
       () => {
         if (this.#look(performance.now() - this.timeoutMs)) return

@@ -1,5 +1,5 @@
-// What runs in a worker thread. It works for one database at a time, with an engine of its own on the same files;
-// it commits independently of the others.
+// The program of a worker thread. It works for one database at a time, with an engine of its own on the same files,
+// and commits independently of the other workers.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
@@ -32,13 +32,13 @@ export interface CommitTask {
   readonly ticket: number
 }
 
-/** What has become of it, with errors as messages. */
+/** The outcome of a commit, with errors as messages. */
 export interface CommitReport {
   readonly checkpointWanted: boolean
   readonly failed: readonly { readonly first: number; readonly count: number; readonly error: ErrorMessage }[]
 }
 
-/** Bounds as they come through a message: Buffers are plain then. */
+/** Bounds as they arrive in a message: Buffers have become plain Uint8Arrays. */
 type SentBounds = Omit<Bounds, 'from' | 'to'> & {
   readonly from: Uint8Array | undefined
   readonly to: Uint8Array | undefined
@@ -55,7 +55,7 @@ interface Message {
   readonly data?: WorkData
 }
 
-/** How long a worker waits for its turn before it looks again. */
+/** How long a worker waits for its turn before it checks again. */
 const LOOK_AGAIN_MS = 1000
 
 const signal = new Int32Array((workerData as ThreadData).signal)
@@ -79,7 +79,7 @@ const TASKS = {
 
   /**
    * Commits one frame. Frames of one Database are appended in the order of their tickets, whichever worker has
-   * them, so that what a program wrote last wins.
+   * them, so that the last write of a program wins.
    */
   commit: ({ buffer, lengthBytes, sizes, ticket }: CommitTask): CommitReport => {
     const bytes = Buffer.from(buffer, 0, lengthBytes)
@@ -103,12 +103,12 @@ const TASKS = {
   check: (): VerifyReport => verify(engine()),
   lookUp: (keys: Encoded): Encoded => engine().getEncoded(keys),
   count: (bounds: SentBounds): number => engine().countWithin(received(bounds)),
-  /** Closes the database, as the last closer if it is that. */
+  /** Closes the database. If this is the last closer, it does what the last closer does. */
   close: (): void => {
     engine()
     letGo('close')
   },
-  /** Lets go of it: this thread will work for another. */
+  /** Releases the database: this thread will work for another one. */
   release: (): void => letGo('detach'),
 }
 
@@ -122,7 +122,7 @@ function answer({ name, task, data }: Message): void {
       order = new Int32Array(data.order)
     }
     outcome = { ok: TASKS[name as keyof typeof TASKS](task) }
-    // Handed over instead of copied.
+    // Transferred instead of copied.
     if (name === 'lookUp') transfer.push((outcome.ok as Encoded).bytes.buffer)
   } catch (error) {
     outcome = { error: toErrorMessage(error) }
@@ -131,7 +131,7 @@ function answer({ name, task, data }: Message): void {
 }
 
 port.postMessage(STARTED)
-// Waiting like this and not for events saves a turn of the event loop for each task.
+// Waiting like this, and not for events, saves a turn of the event loop for each task.
 for (let seen = 0, isOver = false; !isOver;) {
   Atomics.wait(signal, SIGNAL.POSTED, seen)
   seen = Atomics.load(signal, SIGNAL.POSTED)
@@ -139,7 +139,7 @@ for (let seen = 0, isOver = false; !isOver;) {
     const message = got.message as Message
     if (message.name === END) isOver = true
     else answer(message)
-    // What an engine leaves behind for the garbage collector is given back in turns of the event loop only.
+    // What an engine leaves to the garbage collector is released only in turns of the event loop.
     if (opened === undefined) await new Promise(setImmediate)
   }
 }

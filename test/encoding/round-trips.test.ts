@@ -120,7 +120,7 @@ describe('values', function () {
       [new Uint8Array(2), 'utf8', /not a Uint8Array\. Bytes need/],
       [{ a: 1 }, 'utf8', /not an object\. Other data needs valueEncoding "msgpack" or "json"\.$/],
       ['text', 'binary', /not a string\. Store Buffer\.from\(it\)\.$/],
-      [{ m: new Map() }, 'json', /value\.m is a Map\. JSON has none: store Array\.from\(it\)/],
+      [{ m: new Map() }, 'json', /value\.m is a Map\. JSON cannot hold it: store Array\.from\(it\)/],
       [Buffer.alloc(2), 'json', /base64/],
       [new (class Registry extends Map {})(), 'json', /Registry\. Store plain data/],
     ]

@@ -241,6 +241,6 @@ describe('storage: the native addon', () => {
     expect(load('')).to.match(/not built.*npm rebuild mmapdb/)
     expect(load(`Object.defineProperty(process, 'platform', { value: 'darwin' })`)).to.match(/Linux only.*darwin/)
     fs.writeFileSync(addon, 'no such thing')
-    expect(load('')).to.match(/does not load.*npm rebuild mmapdb/)
+    expect(load('')).to.match(/could not be loaded.*npm rebuild mmapdb/)
   })
 })

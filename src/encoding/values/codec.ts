@@ -1,6 +1,6 @@
-// Values as bytes, in one of four encodings. Which one is said in the header (header.ts), by whoever created the
-// database. Whatever `encode` takes, `decode` gives back equal, in kind and in content (docs/values.md says
-// what each encoding takes); all else is refused, with its place inside the value.
+// Values as bytes, in one of four encodings. The creator of the database chooses it, and the header (header.ts)
+// records it. Every value that `encode` takes, `decode` gives back equal, in kind and in content (docs/values.md says
+// what each encoding takes). All other values are refused, and the error names the place inside the value.
 import { isUtf8 } from 'node:buffer'
 import types from 'node:util/types'
 import { EncodingError, InvalidError } from '../../errors.js'
@@ -21,10 +21,10 @@ export const DEFAULT_ENCODING = 'msgpack' satisfies ValueEncoding
 
 /** The number that stands for an encoding in the header. */
 export const encodingNumber = (encoding: ValueEncoding): number => VALUE_ENCODINGS.indexOf(encoding) + 1
-/** Undefined for a number of a later version. */
+/** Undefined for a number that a later version has added. */
 export const encodingOf = (number: number): ValueEncoding | undefined => VALUE_ENCODINGS[number - 1]
 
-/** The encoding of a database. Throws `InvalidError` if whoever opens it has named another one. */
+/** The encoding of a database. Throws `InvalidError` if the opener has named another one. */
 export function storedEncoding(
   number: number,
   { path, valueEncoding: named }: { path: string; valueEncoding: ValueEncoding | undefined },
@@ -40,7 +40,7 @@ export function storedEncoding(
 export interface ValueCodec {
   readonly name: ValueEncoding
   /**
-   * The value as bytes. Nobody writes to them again, but with `binary` they are the user's own. Runs the user's
+   * The value as bytes. They are not written to again, but with `binary` they are the user's own. Runs the user's
    * code (getters, `toJSON`), which may call this again. Throws `InvalidError`.
    */
   encode(value: unknown): Uint8Array
@@ -63,7 +63,7 @@ function msgpack(): ValueCodec {
     name: 'msgpack',
     encode(value) {
       mustNotBeUndefined(value)
-      // Called by a getter or toJSON of a value that is being written: with a writer of its own.
+      // A getter or toJSON of a value that is being written has called this: it gets a writer of its own.
       const its = isWriting ? new MsgpackWriter() : writer
       const outer = isWriting
       isWriting = true
@@ -119,7 +119,7 @@ const utf8: ValueCodec = {
     }
     if (!value.isWellFormed()) {
       throw new InvalidError(
-        `This value cannot be stored as UTF-8: it has half of a character at index ${loneSurrogate(value)} (a lone surrogate). ` +
+        `This value cannot be stored as UTF-8: it has half a character at index ${loneSurrogate(value)} (a lone surrogate). ` +
           'Cut texts between characters, or use valueEncoding "msgpack", which keeps it.',
       )
     }
@@ -139,7 +139,7 @@ function loneSurrogate(text: string): number {
 
 function decodeText(bytes: Buffer, at: number, end: number): string {
   const text = bytes.toString('utf8', at, end)
-  // What is no UTF-8 is read as this one.
+  // Bytes that are not UTF-8 are read as this character.
   if (text.includes('\ufffd') && !isUtf8(bytes.subarray(at, end))) throw undecodable('UTF-8', undefined)
   return text
 }
@@ -153,7 +153,7 @@ function isOrdinary(value: Uint8Array): boolean {
   return (prototype === Buffer.prototype || prototype === Uint8Array.prototype) && !Object.hasOwn(value, 'length')
 }
 
-/** There may be no memory for a value of so many bytes. */
+/** For a value of this many bytes, allocation may fail. */
 const LONG = 1024 * 1024
 
 const binary: ValueCodec = {
@@ -170,7 +170,7 @@ const binary: ValueCodec = {
       throw wrongKind(value, 'valueEncoding "binary" takes a Uint8Array', advice)
     }
     const length = lengthOf.call(value)
-    // A subclass, or a field of its own, may say anything about its length, and something else each time.
+    // A subclass, or a field of the value, may report any length, and another one each time.
     if (length > 0 && isOrdinary(value)) return value
     try {
       return bytesOf(value)
@@ -181,7 +181,7 @@ const binary: ValueCodec = {
   decode(bytes, at, end) {
     const length = end - at
     const value = length < LONG ? Buffer.allocUnsafe(length) : memoryFor(length)
-    // A plain view and `set` beat a loop from some 24 bytes on, and `copy` always.
+    // A plain view and `set` beat a loop from about 24 bytes on, and beat `copy` always.
     if (length < 24) for (let n = 0; n < length; n++) value[n] = bytes[at + n]!
     else value.set(new Uint8Array(bytes.buffer, bytes.byteOffset + at, length))
     return value

@@ -1,6 +1,6 @@
-// Values to JSON text. Whatever it takes, JSON.parse gives back equal, in kind and in content; what JSON cannot
-// hold (and JSON.stringify leaves out or changes without a word) is refused, with its place. Each field
-// is read once, and all that is under way lies in the call, as in msgpack-writer.ts.
+// Values to JSON text. Every value that it takes, JSON.parse gives back equal, in kind and in content. What JSON
+// cannot hold (and JSON.stringify silently leaves out or changes) is refused, and the error names its place. Each
+// field is read once, and all state lies in the call, as in msgpack-writer.ts.
 import types from 'node:util/types'
 import { builtInName, describe, hasNamedFields, isForeignObjectPrototype, isPlainWithin } from './kinds.js'
 import { at, MAX_DEPTH, refuse, tooDeep, type Step } from './refusal.js'
@@ -8,16 +8,16 @@ import { hasJson, jsonOf, NOT_DATA, refuseSymbols } from './unusual.js'
 
 const KEEPS = 'valueEncoding "msgpack" keeps it.'
 
-/** What to store instead of an object that is no plain one. */
+/** What to store instead of an object that is not a plain one. */
 function adviceOn(value: object): string {
-  if (types.isDate(value)) return `JSON has none: store it.toISOString(); ${KEEPS}`
+  if (types.isDate(value)) return `JSON cannot hold it: store it.toISOString(); ${KEEPS}`
   const name = Buffer.isBuffer(value) ? 'Uint8Array' : builtInName(Object.getPrototypeOf(value) as object)
   switch (name) {
     case 'Map':
     case 'Set':
-      return `JSON has none: store Array.from(it); ${KEEPS}`
+      return `JSON cannot hold it: store Array.from(it); ${KEEPS}`
     case 'Uint8Array':
-      return `JSON has none: store Buffer.from(it).toString("base64"); ${KEEPS}`
+      return `JSON cannot hold it: store Buffer.from(it).toString("base64"); ${KEEPS}`
     default:
       return NOT_DATA
   }
@@ -25,7 +25,7 @@ function adviceOn(value: object): string {
 
 const NAMED = 'Store an object that has both.'
 
-/** The JSON text of a value. Throws a `Refusal`, or what a user's code threw. */
+/** The JSON text of a value. Throws a `Refusal`, or what the user's code threw. */
 export const jsonText = (value: unknown): string => write(value, 0, '')
 
 function write(value: unknown, depth: number, step: Step): string {
@@ -33,14 +33,14 @@ function write(value: unknown, depth: number, step: Step): string {
     case 'string':
       return quoted(value)
     case 'number':
-      if (!Number.isFinite(value)) refuse(`is ${value}`, `JSON has none: store null, or a string; ${KEEPS}`)
+      if (!Number.isFinite(value)) refuse(`is ${value}`, `JSON cannot hold it: store null, or a string; ${KEEPS}`)
       return value === 0 && 1 / value < 0 ? '-0' : String(value)
     case 'boolean':
       return value ? 'true' : 'false'
     case 'undefined':
-      return refuse('is undefined', `JSON has none: leave it out, or store null; ${KEEPS}`)
+      return refuse('is undefined', `JSON cannot hold it: leave it out, or store null; ${KEEPS}`)
     case 'bigint':
-      return refuse('is a bigint', `JSON has none: store a string; ${KEEPS}`)
+      return refuse('is a bigint', `JSON cannot hold it: store a string; ${KEEPS}`)
     case 'object':
       if (value === null) return 'null'
       return Array.isArray(value) ? array(value, depth, step) : object(value as Fields, depth, step)
@@ -71,14 +71,15 @@ function array(value: readonly unknown[], depth: number, step: Step): string {
   if (hasNamedFields(value)) {
     return hasJson(value)
       ? write(jsonOf(value, step), depth, step)
-      : refuse('is an array with fields beside its elements', NAMED)
+      : refuse('is an array with fields besides its elements', NAMED)
   }
   let text = '['
   let i = 0
   try {
     for (; i < value.length; i++) {
       const element = value[i]
-      if (element === undefined && !(i in value)) refuse('is a hole in an array', `JSON has none: store null; ${KEEPS}`)
+      if (element === undefined && !(i in value))
+        refuse('is a hole in an array', `JSON cannot hold it: store null; ${KEEPS}`)
       text += (i === 0 ? '' : ',') + write(element, depth + 1, i)
     }
   } catch (error) {
@@ -93,7 +94,7 @@ function object(value: Fields, depth: number, step: Step): string {
   const prototype = Object.getPrototypeOf(value) as object | null
   if (prototype !== Object.prototype && (prototype === null || !isForeignObjectPrototype(prototype))) {
     if (hasJson(value)) return write(jsonOf(value, step), depth, step)
-    if (prototype === null) refuse('is an object without a prototype', `JSON has none: store { ...it }; ${KEEPS}`)
+    if (prototype === null) refuse('is an object without a prototype', `JSON cannot hold it: store { ...it }; ${KEEPS}`)
     refuse(`is ${describe(value)}`, adviceOn(value))
   }
   if (typeof value['toJSON'] === 'function') return write(jsonOf(value, step), depth, step)

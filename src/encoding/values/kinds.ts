@@ -1,4 +1,4 @@
-// What kind of thing a value is. Told by what it is made of, not by `instanceof`: so values of other
+// What kind of thing a value is, by its internals and not by `instanceof`. So values of other
 // realms (vm contexts, test runners) count as what they are, and subclasses do not pass for their parents.
 import types from 'node:util/types'
 import { inspect } from 'node:util'
@@ -6,8 +6,8 @@ import { inspect } from 'node:util'
 const nativeSource = /^function (\w+)\(\) \{ \[native code\] \}$/
 
 /**
- * The name of the built-in class that `prototype` belongs to, of whichever realm; undefined if it is no such
- * prototype.
+ * The name of the built-in class that `prototype` belongs to, in any realm; undefined if it belongs to no built-in
+ * class.
  */
 export function builtInName(prototype: object): string | undefined {
   const constructor: unknown = Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value
@@ -26,11 +26,11 @@ const isExactly = (value: object, name: string): boolean => {
 export const isForeignObjectPrototype = (prototype: object): boolean =>
   Object.getPrototypeOf(prototype) === null && builtInName(prototype) === 'Object'
 
-/** False for what has the prototype of a plain object and is none: `arguments`, Math, a module. */
+/** False for what has the prototype of a plain object but is not one: `arguments`, Math, a module. */
 export const isPlainWithin = (value: object): boolean =>
   Object.prototype.toString.call(value) === '[object Object]' && !hasContents(value)
 
-/** True for what keeps its contents where no field shows them, also if it was given another prototype. */
+/** True for what keeps its contents where no field shows them, even if it was given another prototype. */
 const hasContents = (value: object): boolean =>
   types.isMap(value) ||
   types.isSet(value) ||
@@ -41,10 +41,10 @@ const hasContents = (value: object): boolean =>
   types.isAnyArrayBuffer(value)
 
 /**
- * True if an array or typed array has fields of its own beside its elements. Listing all keys costs as much
- * as storing the elements; the only function that looks at the others alone, however many elements
- * there are, is behind `inspect`, which is asked to show no elements. Of few elements the names are counted; that
- * such an array has fields named by symbols is not noticed, since looking for these costs as much again.
+ * True if an array or typed array has fields of its own besides its elements. Listing all keys costs as much
+ * as storing the elements. The only function that looks at the other fields alone, at the same cost for any number of
+ * elements, is inside `inspect`, which is asked to show no elements. For few elements the names are counted. Fields
+ * of such an array that are named by symbols are not noticed, since looking for them costs as much again.
  */
 export function hasNamedFields(list: readonly unknown[] | NodeJS.TypedArray): boolean {
   if (list.length <= FEW_ELEMENTS) return Object.keys(list).length > list.length
@@ -60,14 +60,14 @@ const NO_ELEMENTS = {
   breakLength: 128,
 } as const
 
-/** What to call a value in a message: `a function`, `a Promise`, `an instance of Registry`. */
+/** The name of a value in a message: `a function`, `a Promise`, `an instance of Registry`. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (typeof value !== 'object') return `a ${typeof value}`
   try {
     return describeObject(value)
   } catch {
-    // A proxy may refuse to be asked.
+    // A proxy may throw when it is asked.
     return 'an object'
   }
 }

@@ -1,10 +1,10 @@
-// The bytes of valueEncoding "msgpack": MessagePack, with extensions for what JavaScript has and it has not.
+// The bytes of valueEncoding "msgpack": MessagePack, with extensions for what only JavaScript has.
 //
 //   00  undefined                       one byte, 00
 //   42  bigint beyond 64 bits           two's complement, big-endian
 //   44  Date                            float64: milliseconds since 1970; NaN: an invalid one
-//   45  Error                           one byte, 00; an array follows: the class, an object of the fields that
-//                                       are not enumerable (message, stack, cause), one of the others
+//   45  Error                           one byte, 00; an array follows: the class, an object with the fields that
+//                                       are not enumerable (message, stack, cause), one with the others
 //   48  array with holes                one byte, 00; an array follows: length, index, value, index, value, ...
 //   4d  Map                             one byte, 00; a map follows, whose keys may be anything
 //   4e  object without a prototype      one byte, 00; a map follows
@@ -14,7 +14,7 @@
 //   78  RegExp                          one byte, 00; an array follows: source, flags, lastIndex (left out if 0)
 //
 // A map without an extension is a plain object; its keys are strings. Buffers are what MessagePack calls
-// bin. Read, and no longer written: 65 (Error: an array of name, message, cause) and ff (timestamps).
+// bin. Still read, but no longer written: 65 (Error: an array of name, message, cause) and ff (timestamps).
 export const EXT = {
   UNDEFINED: 0x00,
   BIGINT: 0x42,
@@ -47,7 +47,7 @@ export const TYPED_ARRAYS = [
 ] as const
 export const ARRAY_BUFFER = 16
 export const DATA_VIEW = 17
-/** Of newer JavaScript. */
+/** In newer JavaScript only. */
 export const FLOAT16_ARRAY = 18
 
 /** Classes of errors that come back as what they are. */
@@ -63,5 +63,5 @@ export const ERRORS = {
 type ErrorName = keyof typeof ERRORS
 export const isErrorName = (name: unknown): name is ErrorName => typeof name === 'string' && Object.hasOwn(ERRORS, name)
 
-/** Fields of an error that are not enumerable where the language sets them. */
+/** Fields of an error that are not enumerable if the language sets them. */
 export const ERROR_FIELDS = ['message', 'name', 'stack', 'cause'] as const

@@ -1,5 +1,5 @@
-// Bytes to values, as msgpack-format.ts says. Trusts nothing that it finds: each length is held against the
-// end of the value before anything is read or allocated by it. Runs no code but its own.
+// Bytes to values, as msgpack-format.ts says. Trusts nothing that it finds: each length is checked against the
+// end of the value before anything is read or allocated by it. Runs none of the user's code.
 import { isUtf8 } from 'node:buffer'
 import { shortAscii } from '../latin1.js'
 import { ARRAY_BUFFER, DATA_VIEW, ERRORS, EXT, FLOAT16_ARRAY, isErrorName, TYPED_ARRAYS } from './msgpack-format.js'
@@ -15,7 +15,7 @@ type NativeBuffer = Buffer & {
   latin1Slice(at: number, end: number): string
 }
 
-/** Names of fields that were read lately: most come again, and looking one up beats making it. */
+/** Names of fields that were read recently: most come again, and looking a name up is faster than making it. */
 const NAMES = 1024
 interface Name {
   readonly bytes: Uint8Array
@@ -28,17 +28,19 @@ export class MsgpackReader {
   private end = 0
   private readonly names: (Name | undefined)[] = new Array<Name | undefined>(NAMES).fill(undefined)
 
-  /** The value in [at, end) of `bytes`. Nothing of it aliases them. Throws some error if they are none. */
+  /**
+   * The value in [at, end) of `bytes`. Nothing of it aliases them. Throws an error of any kind if they are no value.
+   */
   decode(bytes: Buffer, at: number, end: number): unknown {
     this.bytes = bytes as NativeBuffer
     this.at = at
     this.end = end
     const value = this.read(0)
-    if (this.at !== end) malformed('it goes on where it should end')
+    if (this.at !== end) malformed('it continues after its end')
     return value
   }
 
-  /** The position of `n` bytes, which are taken; throws if there are no more so many. */
+  /** Takes `n` bytes and returns their position; throws if fewer are left. */
   private take(n: number): number {
     const { at } = this
     if (n > this.end - at) cutShort()
@@ -55,7 +57,7 @@ export class MsgpackReader {
     const at = this.take(4)
     return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
   }
-  /** The next 8 bytes, the other way round, in a place where they can be read as any number. */
+  /** Copies 8 bytes, in reverse order, to where they can be read as any kind of number. */
   private eight(at: number): void {
     const { bytes } = this
     for (let i = 0; i < 8; i++) EIGHT[i] = bytes[at + 7 - i]!
@@ -159,7 +161,7 @@ export class MsgpackReader {
       if (i === end) return shortAscii(bytes, at, end)
     }
     const text = bytes.utf8Slice(at, at + length)
-    // What is no UTF-8 is read as this one.
+    // Bytes that are not UTF-8 are read as this character.
     if (text.includes('\ufffd') && !isUtf8(bytes.subarray(at, at + length))) malformed('a string in it is not UTF-8')
     return text
   }
@@ -188,7 +190,7 @@ export class MsgpackReader {
       return text
     }
     const name = this.read(MAX_DEPTH)
-    return typeof name === 'string' ? name : malformed('the name of a field is no string')
+    return typeof name === 'string' ? name : malformed('the name of a field is not a string')
   }
 
   private object(count: number, depth: number): object {
@@ -212,7 +214,7 @@ export class MsgpackReader {
     return array
   }
 
-  /** Each of `count` values within has one byte at the least. */
+  /** Each of the `count` values within has at least one byte. */
   private enter(count: number, depth: number): void {
     if (count > this.end - this.at) cutShort()
     if (depth >= MAX_DEPTH) malformed('it is nested too deep')
@@ -318,13 +320,13 @@ const FIELD = { writable: true, enumerable: true, configurable: true } as const
 const plain = (bytes: Buffer, at: number, end: number): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset + at, end - at)
 
-/** Longer arrays are not set aside at once: it may be that next to nothing is in them. */
+/** Longer arrays are not allocated at once: there may be next to nothing in them. */
 const LONGEST_AT_ONCE = 1024
 
 function emptyArray(length: number): unknown[] {
   if (length <= LONGEST_AT_ONCE) return new Array<unknown>(length)
   const array: unknown[] = []
-  // An element far behind the others makes V8 keep them in a table.
+  // An element far after the others makes V8 keep them in a table.
   array[length - 1] = undefined
   delete array[length - 1]
   return array
@@ -336,7 +338,7 @@ function bigint(bytes: Buffer, at: number, length: number): bigint {
   return bytes[at]! < 0x80 ? magnitude : BigInt.asIntN(length * 8, magnitude)
 }
 
-/** `bytes` has all of its buffer. */
+/** `bytes` is all of its buffer. */
 function binary(kind: number, bytes: Uint8Array): unknown {
   const buffer = bytes.buffer as ArrayBuffer
   if (kind === ARRAY_BUFFER) return buffer
@@ -368,7 +370,7 @@ function timestamp(bytes: Buffer, at: number, length: number): Date {
 
 function regExp([source, flags, lastIndex = 0, ...rest]: unknown[]): RegExp {
   if (typeof source !== 'string' || typeof flags !== 'string' || typeof lastIndex !== 'number' || rest.length > 0) {
-    return malformed('a RegExp in it is none')
+    return malformed('a RegExp in it is malformed')
   }
   const made = new RegExp(source, flags)
   made.lastIndex = lastIndex
@@ -380,9 +382,9 @@ const isFields = (value: unknown): value is Record<string, unknown> =>
 
 function error([name, hidden, shown, ...rest]: unknown[]): Error {
   if (!isErrorName(name) || !isFields(hidden) || !isFields(shown) || rest.length > 0)
-    return malformed('an error in it is none')
+    return malformed('an error in it is malformed')
   const made = new ERRORS[name]()
-  // What was not there when it was put is not there now.
+  // Fields that the error did not have when it was put, it must not have now.
   for (const own of Object.getOwnPropertyNames(made)) delete (made as unknown as Record<string, unknown>)[own]
   for (const field of Object.keys(hidden))
     Object.defineProperty(made, field, { value: hidden[field], ...FIELD, enumerable: false })
@@ -391,7 +393,7 @@ function error([name, hidden, shown, ...rest]: unknown[]): Error {
 }
 
 function oldError([name, message, cause]: unknown[]): Error {
-  if (typeof name !== 'string' || typeof message !== 'string') return malformed('an error in it is none')
+  if (typeof name !== 'string' || typeof message !== 'string') return malformed('an error in it is malformed')
   const options = cause === undefined || cause === null ? undefined : { cause }
   if (isErrorName(name)) return new ERRORS[name](message, options)
   return Object.defineProperty(new Error(message, options), 'name', { value: name, ...FIELD, enumerable: false })

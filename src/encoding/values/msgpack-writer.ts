@@ -1,7 +1,7 @@
-// Values to bytes, as msgpack-format.ts says. Whatever it takes, the reader gives back equal, in kind and in
-// content; all else is refused, with its place. Each field is read once. Getters and `toJSON` are the user's
-// code and may store values themselves: all that is under way lies in the writer, and each
-// nested call has a writer of its own (codec.ts).
+// Values to bytes, as msgpack-format.ts says. Every value that it takes, the reader gives back equal, in kind and in
+// content. All other values are refused, and the error names the place. Each field is read once. Getters and `toJSON`
+// are the user's code and may store values themselves: all state lies in the writer, and each nested call has a
+// writer of its own (codec.ts).
 import types from 'node:util/types'
 import { builtInName, describe, hasNamedFields, isForeignObjectPrototype, isPlainWithin } from './kinds.js'
 import {
@@ -19,13 +19,13 @@ import { binaryOf, hasJson, jsonOf, noFields, NOT_DATA, refuseNames, refuseSymbo
 import { MAX_VALUE_BYTES } from '../../limits.js'
 
 const CHUNK_BYTES = 16 * 1024
-/** A value does not begin with less room than this. */
+/** A value starts with at least this much room. */
 const LEAST_ROOM = 1024
-/** Room is asked for generously: a value just short enough needs so much more. */
+/** Callers ask for more room than they need: a value that is just short enough needs this much more. */
 const SLACK_BYTES = 64 * 1024
 /** Strings up to this length are written here; longer ones by native code. */
 const SHORT_STRING = 48
-/** Of strings up to this length it is not counted first how long they are in UTF-8. */
+/** Up to this length, the UTF-8 length of a string is not counted first. */
 const GUESSED_STRING = 4096
 
 const OBJECT = Object.prototype
@@ -36,10 +36,10 @@ export class MsgpackWriter {
   private view = new DataView(this.bytes.buffer)
   private start = 0
   private at = 0
-  /** How often a `toJSON` has been asked. */
+  /** How often a `toJSON` has been called. */
   private asked = 0
 
-  /** The value as bytes, which nobody writes to again. Throws a `Refusal`, or what a user's code threw. */
+  /** The value as bytes, which are not written to again. Throws a `Refusal`, or what the user's code threw. */
   encode(value: unknown): Uint8Array {
     if (this.bytes.length - this.at < LEAST_ROOM) this.replace(CHUNK_BYTES)
     this.start = this.at
@@ -48,7 +48,7 @@ export class MsgpackWriter {
     return this.bytes.subarray(this.start, this.at)
   }
 
-  /** Takes back what an encoding that failed has written, and lets go of a large buffer. */
+  /** Discards what a failed encoding has written, and releases a large buffer. */
   reset(): void {
     this.at = this.start
     if (this.bytes.length > CHUNK_BYTES) this.replace(CHUNK_BYTES)
@@ -75,7 +75,7 @@ export class MsgpackWriter {
   }
 
   private write(value: unknown, depth: number, step: Step): void {
-    // Not a switch: V8 tests what typeof gives without making a string of it only where the two stand side by side.
+    // Not a switch: only for a direct comparison with typeof does V8 test the type without making a string.
     if (typeof value === 'string') this.string(value)
     else if (typeof value === 'number') this.number(value)
     else if (typeof value === 'object') {
@@ -158,7 +158,7 @@ export class MsgpackWriter {
     this.room(length * 3 + 2)
     const { bytes } = this
     const start = this.at
-    // As short as it is, the head has one byte, or two from 32 on.
+    // For a string this short, the head has one byte, or two from 32 on.
     let end = start + (length < 0x20 ? 1 : 2)
     const body = end
     for (let i = 0; i < length; i++) {
@@ -227,11 +227,11 @@ export class MsgpackWriter {
     if (depth >= MAX_DEPTH) tooDeep(array)
     if (hasNamedFields(array)) {
       if (hasJson(array)) return this.json(array, depth, step)
-      refuse('is an array with fields beside its elements', 'Store an object that has both.')
+      refuse('is an array with fields besides its elements', 'Store an object that has both.')
     }
     const before = this.at - this.start
     const { length } = array
-    // A proxy may say anything.
+    // A proxy may report any length.
     if (length >>> 0 !== length) refuse('is an array whose length is no whole number', 'Store Array.from(it).')
     this.arrayHead(length)
     let i = 0
@@ -253,7 +253,7 @@ export class MsgpackWriter {
     const { length } = array
     const indexes = Object.keys(array)
     if (indexes.some((index) => !isIndex(index)))
-      refuse('is an array with fields beside its elements', 'Store an object that has both.')
+      refuse('is an array with fields besides its elements', 'Store an object that has both.')
     this.mark(EXT.HOLES)
     this.arrayHead(1 + 2 * indexes.length)
     this.number(length)
@@ -360,7 +360,7 @@ export class MsgpackWriter {
   private map(map: Map<unknown, unknown>, depth: number): void {
     if (depth >= MAX_DEPTH) tooDeep(map)
     noFields(map)
-    // Taken out first: a user's code may change it while it is written.
+    // Copied first: the user's code may change it while it is written.
     const entries = Array.from(Map.prototype.entries.call(map) as IterableIterator<[unknown, unknown]>)
     const begin = this.at - this.start
     this.mark(EXT.MAP)
@@ -405,14 +405,14 @@ export class MsgpackWriter {
     if (areReplaced) this.refuseTwins(begin, 'is a Set of which a toJSON makes two elements the same')
   }
 
-  /** Writes what must be unlike its neighbours. True if it, or something in it, said with toJSON as what. */
+  /** Writes what must differ from its neighbours. True if it, or something in it, was stored by way of its toJSON. */
   private isReplaced(value: unknown, depth: number, step: Step): boolean {
     const { asked } = this
     this.write(value, depth, step)
     return this.asked !== asked
   }
 
-  /** Refuses the Map or Set that was written from `begin` on if nobody could read it back. */
+  /** Refuses the Map or Set that was written from `begin` on if the reader could not read it back. */
   private refuseTwins(begin: number, what: string): void {
     try {
       new MsgpackReader().decode(this.bytes, this.start + begin, this.at)

@@ -1,12 +1,12 @@
 // Why a value is refused, and where in it. The place is put together while the refusal is on its way out,
-// so that values which are taken pay nothing for it.
+// so that it costs nothing for values that are taken.
 import { InvalidError } from '../../errors.js'
 import { reason } from '../../describe.js'
 
-/** Containers within one another that a value may have. */
+/** How many containers of a value may lie within one another. */
 export const MAX_DEPTH = 1000
 
-/** A field by its name, an element by its number, or how else to come by it: `.get("x")`. */
+/** A field by its name, an element by its number, or another way to reach it: `.get("x")`. */
 export type Step = string | number | { readonly text: string }
 
 class Refusal extends Error {
@@ -14,10 +14,10 @@ class Refusal extends Error {
   readonly steps: Step[] = []
 
   constructor(
-    /** Said of the place: "is a function". */
+    /** What is wrong at the place: "is a function". */
     readonly what: string,
     readonly advice: string,
-    /** What lies too deep; if it is met once more on the way out, it contains itself. */
+    /** The container that lies too deep. If it comes up once more on the way out, it contains itself. */
     readonly deepest?: object,
     readonly thrown?: { readonly error: unknown },
   ) {
@@ -35,7 +35,7 @@ export const tooDeep = (value: object): never => {
   throw new Refusal(`lies more than ${MAX_DEPTH} levels deep`, 'Store parts of it under keys of their own.', value)
 }
 
-/** The refusal that `error` is, or becomes, on its way out of `holder`, where it came from `step`. */
+/** `error` as a refusal, on its way out of `holder`, where it came from `step`. */
 export function at(error: unknown, holder: object, step: Step | undefined): Refusal {
   const refusal = error instanceof Refusal ? error : new Refusal('cannot be read', '', undefined, { error })
   if (step !== undefined) refusal.steps.unshift(step)
@@ -46,7 +46,7 @@ export function at(error: unknown, holder: object, step: Step | undefined): Refu
   return refusal
 }
 
-/** Steps of a place that a message names. */
+/** How many steps of a place a message names. */
 const SHOWN_STEPS = 12
 const SHOWN_NAME = 40
 
@@ -67,7 +67,7 @@ function placeOf(steps: readonly Step[]): string {
   return `value${steps.slice(0, half).map(textOf).join('')} … ${steps.slice(-half).map(textOf).join('')}`
 }
 
-/** The error that the user sees. `encoding` names what the value was to be stored as. */
+/** The error that the user sees. `encoding`: what the value was to be stored as. */
 export function invalid(encoding: string, error: unknown): InvalidError {
   const refusal = at(error, NOTHING, undefined)
   const place = placeOf(refusal.steps)

@@ -1,4 +1,4 @@
-// What both the msgpack and the JSON writer need for what is neither a primitive, an array nor a plain object.
+// What the msgpack writer and the JSON writer share for values that are no primitives, arrays or plain objects.
 import types from 'node:util/types'
 import { describe, hasNamedFields, isPlainWithin } from './kinds.js'
 import { TYPED_ARRAYS } from './msgpack-format.js'
@@ -9,8 +9,8 @@ export const NOT_DATA =
   'Store plain data, such as { ...it } of an object, or give its class a toJSON that returns plain data.'
 
 /**
- * True if whoever made this object says what is to be stored in its place. Classes of the platform that
- * have a `toJSON` do not count: nobody who stores a URL has asked for a string.
+ * True if this object says what to store in its place. Classes of the platform that
+ * have a `toJSON` do not count: a user who stores a URL has not asked for a string.
  */
 export function hasJson(value: object): boolean {
   return typeof (value as { toJSON?: unknown }).toJSON === 'function' && !isOfPlatform(value)
@@ -27,7 +27,7 @@ const isOfPlatform = (value: object): boolean =>
   }) ||
   /^(Temporal|Intl)\./.test(String((value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag]))
 
-/** What `toJSON` gives, called as JSON.stringify calls it; it is not asked for its own `toJSON`. */
+/** What `toJSON` returns when called as JSON.stringify calls it. The result may not have a `toJSON` of its own. */
 export function jsonOf(value: object, step: Step): unknown {
   const result = (value as { toJSON: (name: string) => unknown }).toJSON(typeof step === 'object' ? '' : String(step))
   if (typeof result !== 'object' || result === null || !hasJson(result)) return result
@@ -50,7 +50,7 @@ export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string 
     try {
       return new Uint8Array(value)
     } catch {
-      // The only reason there can be: it was handed to another thread.
+      // This can only happen if it was handed to another thread.
       return refuse('is an ArrayBuffer that is detached', 'Store it before it is transferred.')
     }
   }
@@ -67,15 +67,15 @@ export function binaryOf(value: ArrayBufferView | ArrayBufferLike, name: string 
     name === 'Buffer' || name === 'Float16Array' || (name !== undefined && TYPED_ARRAYS.includes(name as never))
   if (!isKnown) refuse(`is ${describe(value)}`, 'Store Uint8Array.from(it), or a Buffer.')
   if (hasNamedFields(value as NodeJS.TypedArray))
-    refuse('has fields beside its elements', 'Store an object that has both.')
+    refuse('has fields besides its elements', 'Store an object that has both.')
   return bytesOf(value as NodeJS.TypedArray)
 }
 
-/** The bytes of a typed array, whatever a subclass says of it. Refuses what has lost its buffer. */
+/** The bytes of a typed array, whatever a subclass reports. Refuses an array that has lost its buffer. */
 export function bytesOf(array: NodeJS.TypedArray): Uint8Array {
   const length = lengthOf.call(array) as number
   try {
-    // Of one that is empty it cannot be told otherwise.
+    // For an empty one there is no other way to tell.
     if (length === 0) Uint8Array.prototype.keys.call(array as never)
   } catch {
     return refuse('is a view whose buffer is detached or too small', 'Store it before that.')
@@ -89,13 +89,13 @@ export const tooLong = (length: number): never =>
     'Store parts of it under keys of their own.',
   )
 
-/** For an object that has symbols: these must be of no account, and it must be a plain one all the same. */
+/** For an object with symbols: they must be irrelevant, and it must still be a plain object. */
 export function refuseSymbols(object: object): void {
   refuseNames(object, [])
   if (!isPlainWithin(object)) refuse(`is ${describe(object)}`, NOT_DATA)
 }
 
-/** Refuses fields that would be lost: of these names, and such as are named by symbols. */
+/** Refuses fields that would be lost: those with these names, and those named by symbols. */
 export function refuseNames(object: object, [name]: readonly string[]): void {
   if (name !== undefined) refuse(`has a field of its own (${shortened(name)})`, 'Store an object that has both.')
   for (const symbol of Object.getOwnPropertySymbols(object)) {
