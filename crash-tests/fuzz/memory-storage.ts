@@ -186,7 +186,7 @@ const locksOn = (file: MemoryFile): LockTable => ({
   close: () => undefined,
 })
 
-/** The files, and what can be done with them; as to paths and handles it is content with anything. */
+/** The files, and what can be done with them. It checks neither paths nor handles: StrictStorage does. */
 class MemoryDisk implements Storage {
   readonly files = new Map<string, MemoryFile>()
   readonly directories = new Set<string>(['/'])

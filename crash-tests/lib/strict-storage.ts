@@ -1,6 +1,6 @@
-// A storage around another one that refuses what the kernel refuses: what is closed is not used, what was opened for
-// reading is not changed, and a path leads to what the call is for. So a storage that stands for the real one, and is
-// content with anything, hides no mistake of its callers.
+// A storage around another one that refuses what the kernel refuses: using what is closed, changing what was opened
+// for reading, and paths that lead to nothing or to the wrong kind of file. A stand-in for the real storage that
+// accepts anything would hide such mistakes of its callers.
 import { dirname } from 'node:path'
 import {
   StorageError,

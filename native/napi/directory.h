@@ -19,7 +19,7 @@ class Directory : public Napi::ObjectWrap<Directory> {
   static Napi::Function Define(Napi::Env env);
 
   // new Directory(path): opens it (O_PATH: a user who may pass through it may hold it).
-  // new Directory('', device, inode): joins the threads of this process that hold it; ENOENT if none does.
+  // new Directory('', device, inode): joins the threads of this process that hold it; ENOENT if no thread does.
   explicit Directory(const Napi::CallbackInfo& info);
   ~Directory() override;
 

@@ -34,7 +34,7 @@ export interface NativeRegion {
   grow(sizeBytes: number): void
   truncate(sizeBytes: number): void
   flush(): void
-  /** From now on a load reads the page it needs and none around it. */
+  /** From now on a load reads the page it needs and no page around it. */
   readRandomly(): void
   /** Starts to read pages of 4096 bytes, given by their numbers in any order; returns at once. */
   willNeed(pages: Uint32Array): void

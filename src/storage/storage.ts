@@ -45,7 +45,7 @@ export interface FileSystemInfo {
 /**
  * `shared`: stores reach the file and every other thread and process that maps it.
  * `private`: stores stay in this mapping's own memory; the file is never changed.
- * `anonymous`: zeroed memory with no file behind it.
+ * `anonymous`: zeroed memory without a file.
  * `process`: zeroed memory, too, shared by all threads of this process that ask for it under the same file. With
  * `create` it is made again, and regions opened before keep the memory they have; without, ENOENT if it is missing.
  */

@@ -123,7 +123,7 @@ export class LogReader {
   #load(segment: OpenSegment, lsn: Lsn, length: number, end: number): boolean {
     if (lsn + length > end) return false
     if (lsn >= this.#bufferLsn && lsn + length <= this.#bufferLsn + this.#bufferBytes) return true
-    // Asked for again: so many other segments may have been opened since that the log has closed this one.
+    // Asked for again: the log may have opened other segments since, and closed this one for them.
     const open = this.#log.segment(segment.startLsn)
     if (open === undefined) return false
     const at = filePosition(segment.startLsn, lsn)

@@ -27,7 +27,7 @@ const ofLength = (length: unknown): never =>
     get: (array, name) => (name === 'length' ? length : Reflect.get(array, name)) as unknown,
   }) as never
 
-/** Made anew for each use: some can be used up. */
+/** Made again for each use: some can be used up. */
 const oddities = (): unknown[] => [
   undefined,
   null,
@@ -249,7 +249,7 @@ describe('what a user may pass by mistake', function () {
     }
   }
 
-  it('is refused as a key if its length is none, and nothing of it gets into the log', async () => {
+  it('is refused as a key if its length is not valid, and nothing of it gets into the log', async () => {
     const db = (await open(scratchPath(), { workers: 0 })) as Database
     for (const length of [-1, 'x', NaN, 0.5, 1n, {}]) {
       const key = ofLength(length)

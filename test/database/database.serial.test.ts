@@ -1,4 +1,4 @@
-// The public Database: what `open` gives to those who embed it.
+// The public Database, as `open` gives it to a program that embeds it.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -29,7 +29,7 @@ describe('a database', () => {
     rmSync(directory, { recursive: true, force: true })
   })
 
-  it('lets no exception out that nobody foresaw, and none of a checkpoint that a write had asked for', async () => {
+  it('lets no unforeseen exception out, and no exception of a checkpoint that a write had asked for', async () => {
     const { checkpoint } = Engine.prototype
     const openEngine = Engine.open
     const fault = (): never => {
@@ -63,7 +63,7 @@ describe('a database', () => {
 
   for (const workers of [0, 2]) {
     describe(`with ${workers} workers`, () => {
-      it('shows a write to everybody as soon as it is acknowledged, and still after it was closed', async () => {
+      it('shows a write to all readers as soon as it is acknowledged, and still after it was closed', async () => {
         const db = keep(await open(path, { workers }))
         const other = keep(await open(path, { workers: 0 }))
         await db.put('a', { n: 1 })
@@ -92,7 +92,7 @@ describe('a database', () => {
         expect(db.count({ gte: 0, lt: 1000 })).to.equal(1000)
       })
 
-      it('answers everybody, however many ask for something at the same time', async () => {
+      it('answers every call, however many are made at the same time', async () => {
         const db = keep(await open(path, { workers }))
         await db.put('a', 1)
         const reads = Array.from({ length: 50 }, () => db.getMany(['a']))
@@ -191,7 +191,7 @@ describe('a database', () => {
         expect(await db.getMany([])).to.deep.equal([])
       })
 
-      it('gives each of many lists its own values, and what is wrong with one to nobody else', async () => {
+      it('gives each of many lists its own values, and the error of one list to no other', async () => {
         const db = keep(await open(path, { workers }))
         await db.batch(Array.from({ length: 500 }, (_, i) => ({ type: 'put', key: i, value: i })))
         const lists = Array.from({ length: 200 }, (_, n) => Array.from({ length: n % 7 }, (__, i) => n * 2 + i))

@@ -449,7 +449,7 @@ describe("users' code that calls the database from inside a call", function () {
           (e: unknown) => e,
         )
         await closed
-        // Reading may still go well while those who have been asked for something are waited for.
+        // Reading may still succeed while the calls that were made before are waited for.
         if (what !== 'a key of a put' && error !== undefined) expect(error).to.be.instanceOf(ClosedError)
         if (/put|batch/.test(what)) expect(error).to.not.equal(undefined)
         const again = await open(path, { workers: 0 })

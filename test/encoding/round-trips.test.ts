@@ -352,7 +352,7 @@ describe('values', function () {
     }
   })
 
-  it('that were refused leave nothing behind', () => {
+  it('that were refused leave no trace', () => {
     for (const encoding of VALUE_ENCODINGS) {
       const codec = valueCodec(encoding)
       const good = encoding === 'binary' ? Buffer.from('good') : 'good'

@@ -105,7 +105,7 @@ describe('the encoding of values', function () {
     expect(readdirSync(path).sort()).to.deep.equal(['control', 'data', 'wal'])
   })
 
-  it('is msgpack if nobody names one', () => {
+  it('is msgpack if the creator names no other', () => {
     expect(openEngine(scratchPath(), UNNAMED).valueEncoding).to.equal('msgpack')
   })
 

@@ -1,5 +1,5 @@
-// The storage contract, over the system itself and over everything that takes its place in tests and proofs. If one
-// failed, a proof would run on a storage that is unlike the real one.
+// The storage contract, over the real system and over every storage that replaces it in tests and proofs. If one of
+// these failed, a proof would run on a storage that differs from the real one.
 import { expect } from 'chai'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
 import { World } from '../../crash-tests/sim/world.js'

@@ -1,8 +1,8 @@
-// What every implementation of the storage interface (src/storage/storage.ts) must do. The engine knows no other, so
-// what one of them did differently would make a proof that runs on it prove something else.
+// What every implementation of the storage interface (src/storage/storage.ts) must do. The engine knows only the
+// interface. If an implementation behaved differently, a proof that runs on it would not hold for the real system.
 //
-// What an implementation cannot do, it names: the report then lists the test as pending, with the ability that it
-// needs. Anything that is not named it must do.
+// An implementation names the abilities that it lacks. The report lists their tests as pending, each with the ability
+// that it needs. All other tests must pass.
 import type { Storage } from '../../src/storage/storage.js'
 import { directories } from './contract/directories.js'
 import { files } from './contract/files.js'

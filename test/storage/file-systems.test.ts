@@ -1,5 +1,5 @@
-// Which file systems are taken for local. If this failed, a database would be opened where two machines can write to it
-// at once and neither notices, or be refused on a disk of this machine.
+// Which file systems are taken for local. If this failed, a database would be opened where two machines can write to
+// it at once and neither notices, or be refused on a disk of this machine.
 import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
 import { judgeFileSystem, mountedType } from '../../src/storage/file-systems.js'
@@ -56,7 +56,7 @@ describe('storage: file systems', () => {
     'fuse',
     'virtiofs',
   ]) {
-    it(`on FUSE, ${type} is no local one`, () => {
+    it(`on FUSE, ${type} is not a local one`, () => {
       expect(judgeFileSystem(FUSE, mounts(root, { at: '/mnt', type }), '/mnt/db')).to.deep.equal({
         name: type,
         networked: true,
@@ -71,7 +71,7 @@ describe('storage: file systems', () => {
       })
     })
   }
-  it('on FUSE, none is local that nothing more is known about', () => {
+  it('on FUSE, an unknown one is not local', () => {
     expect(judgeFileSystem(FUSE, '', '/db')).to.deep.equal({ name: 'fuse', networked: true })
     expect(judgeFileSystem(FUSE, 'garbage\n\n1 2 3\n', '/db').networked).to.equal(true)
   })
@@ -109,7 +109,7 @@ describe('storage: file systems', () => {
     }
   })
 
-  it('are the last that was mounted at a place, and none that was mounted over', () => {
+  it('are the last that was mounted at a place, not one that another mount covers', () => {
     expect(mountedType(mounts(root, { at: '/mnt', type: 'nfs4' }, { at: '/mnt', type: 'xfs' }), '/mnt/db')).to.equal(
       'xfs',
     )

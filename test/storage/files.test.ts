@@ -36,7 +36,7 @@ describe('storage: files', () => {
     file.close()
   })
 
-  it('says how many bytes there were where the file ends, none beyond it', () => {
+  it('says how many bytes there were where the file ends, and 0 beyond it', () => {
     const file = storage.openFile(scratchFile(), 'create')
     file.write(Buffer.from('abc'), 0, 3, 0)
     const into = Buffer.alloc(10)

@@ -142,7 +142,7 @@ describe('storage: locks', () => {
       other.close()
     })
 
-    it('are had by a waiter soon after their holder lets go', async () => {
+    it('are acquired by a waiter soon after their holder releases them', async () => {
       const peer = inThread(
         path,
         `const locks = storage.openLocks(path)
@@ -229,7 +229,7 @@ describe('storage: locks', () => {
       expect(mine.tryLock(BYTE, 'exclusive')).to.equal(true)
     })
 
-    it('let no two of them in at a time', async () => {
+    it('let only one of them in at a time', async () => {
       // Each adds 1 to a plain word many times, with a look in between: a lost update would show.
       const rounds = 2000
       const shared = `{ mode: 'shared', reserveBytes: 65536, windowBytes: 65536, create: true }`
@@ -241,7 +241,7 @@ describe('storage: locks', () => {
         say('ready')
         await hear()
         for (let round = 0; round < ${rounds}; round++) {
-          if (!locks.lock(${BYTE}, 'exclusive', 20000)) throw new Error('not had')
+          if (!locks.lock(${BYTE}, 'exclusive', 20000)) throw new Error('not acquired')
           const seen = words[0]
           for (let i = 0; i < 50; i++) Atomics.load(words, 1)
           words[0] = seen + 1
@@ -277,7 +277,7 @@ describe('storage: locks', () => {
     expect(error.code).to.equal('ENOENT')
   })
 
-  it("are found in a range, whoever holds them, but not one's own", () => {
+  it("are found in a range, whichever object holds them, but not the asker's own", () => {
     const other = storage.openLocks(path)
     const far = 2 ** 52
     expect(mine.heldByOther(0, Number.MAX_SAFE_INTEGER)).to.equal(-1)

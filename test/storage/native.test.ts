@@ -102,7 +102,7 @@ describe('storage: the native addon', () => {
     const region = openRegion()
     region.readRandomly!()
     region.willNeed!(new Uint32Array(0))
-    // In any order, twice, after the end of the file, across windows and where none is mapped.
+    // In any order, twice, after the end of the file, across windows and where no window is mapped.
     region.willNeed!(Uint32Array.of(3, 1, 2, 1, 255, 256, 2 ** 18 - 1, 2 ** 32 - 1))
     expect(region.wake!(0, 1)).to.equal(0)
     const faults = new Int32Array(region.faultWords!() as ArrayBuffer)
@@ -187,7 +187,7 @@ describe('storage: the native addon', () => {
     fs.closeSync(fd)
   })
 
-  it('allocates plain files, and refuses what is none', () => {
+  it('allocates plain files, and refuses anything else', () => {
     for (const args of [[], ['1', 1], [1]]) expect(() => allocate!(...args)).to.throw(TypeError)
     for (const args of [
       [-1, 1],

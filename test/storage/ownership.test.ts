@@ -102,10 +102,10 @@ describe('storage: owners and permissions', () => {
     fs.chmodSync(join(directory, 'elsewhere'), 0o611)
     fs.symlinkSync('elsewhere', path)
     makers['file']!()
-    expect(modeOf(path), 'behind a link').to.equal('611')
+    expect(modeOf(path), 'at the end of a link').to.equal('611')
   })
 
-  it("makes a file that is nobody else's to read before it has its permissions", () => {
+  it('makes a file that no other user can read before it has its permissions', () => {
     expect(thrownBy(() => storage.openFile(path, 'create', join(directory, 'none'))).code).to.equal('ENOENT')
     expect(modeOf(path)).to.equal('600')
   })
@@ -155,7 +155,7 @@ describe('storage: owners and permissions', () => {
       expect(storage.fitsIn(path, model)).to.equal(false)
     })
 
-    it("gives the first file of somebody's directory to them", () => {
+    it("gives the first file in another user's directory to that user", () => {
       fs.chownSync(directory, NOBODY, OTHERS)
       storage.openRegion(path, { mode: 'shared', reserveBytes: 65536, windowBytes: 65536, create: true }).close()
       expect(whose(path)).to.equal(`${NOBODY}:${OTHERS} ${(0o666 & ~process.umask()).toString(8)}`)

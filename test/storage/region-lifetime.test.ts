@@ -56,7 +56,7 @@ describe('storage: regions', () => {
       await Promise.all(peers.map((peer) => peer.ended))
     })
 
-    it('is let go by threads that end, are terminated or exit without closing it', async () => {
+    it('is released by threads that end, are terminated or exit without closing it', async () => {
       const path = scratchFile()
       const open = `const region = storage.openRegion(path, ${JSON.stringify(SHARED)})
                     region.grow(4096)

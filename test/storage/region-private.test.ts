@@ -77,7 +77,7 @@ describe('storage: regions', () => {
       expect(fs.readFileSync(join(mount, 'file'), 'utf8')).to.equal('abc')
     })
 
-    it('has no file to cut and none to create', () => {
+    it('cuts no file and creates no file', () => {
       const path = scratchFile()
       fs.writeFileSync(path, 'abc')
       const region = storage.openRegion(path, PRIVATE)

@@ -51,7 +51,7 @@ describe('storage: regions, shared', () => {
     region.close()
   })
 
-  it('shows the growth that a thread or a process made to everybody who had it mapped before', async () => {
+  it('shows the growth that a thread or a process made to all who had it mapped before', async () => {
     const path = scratchFile()
     const region = storage.openRegion(path, SHARED)
     region.grow(PAGE_BYTES)
@@ -76,7 +76,7 @@ describe('storage: regions, shared', () => {
     region.close()
   })
 
-  it('reads single pages only, once the file is longer than was said, whoever grew it', async () => {
+  it('reads single pages only, once the file is longer than the limit, whichever process grew it', async () => {
     const path = scratchFile()
     /** The flags that the kernel keeps for the mapping: `rr` is random reading. */
     const readsAhead = (): boolean => {

@@ -19,7 +19,7 @@ import {
 describe('storage: regions, waiting', () => {
   afterEach(removeScratch)
 
-  it('returns at once if the word has changed, and by the limit if nobody wakes it', () => {
+  it('returns at once if the word has changed, and after the limit if no thread wakes it', () => {
     const region = storage.openRegion(scratchFile(), SHARED)
     region.grow(PAGE_BYTES)
     const words = new Int32Array(region.window(0))
@@ -68,7 +68,7 @@ describe('storage: regions, waiting', () => {
   })
 
   it('wakes the waiter when the word of a private or anonymous region is woken', async () => {
-    // Only threads of one region could share it, and there are none: that it neither hangs nor fails is all.
+    // No other thread can share it, so this only checks that it neither hangs nor fails.
     const region = storage.openRegion('', ANONYMOUS)
     region.grow(PAGE_BYTES)
     region.wakeAll(0)

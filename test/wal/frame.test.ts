@@ -120,7 +120,7 @@ describe('a frame of the log', () => {
     expect(operationsOf(build([put('a', 'b')], builder))).to.deep.equal([put('a', 'b')])
   })
 
-  it('takes all operations of another, behind its own', () => {
+  it('takes all operations of another, after its own', () => {
     const builder = new FrameBuilder(64)
     const other = new FrameBuilder(64)
     builder.append(other)
@@ -135,7 +135,7 @@ describe('a frame of the log', () => {
     expect(operationsOf(builder.frame())).to.deep.equal([])
   })
 
-  it('belongs to whoever took it: the builder does not write into it again', () => {
+  it('belongs to the caller that took it: the builder does not write into it again', () => {
     const builder = new FrameBuilder(64)
     const first = build([put('a', '1')], builder)
     build([put('b', '2'), put('c', '3')], builder)

@@ -157,7 +157,7 @@ describe('the end of the log', () => {
     expect(recover(join(path(8), '..')).end).to.equal(writer.tail)
   })
 
-  it('does not move when the padding behind a frame is damaged', () => {
+  it('does not move when the padding after a frame is damaged', () => {
     const writer = sample()
     for (const frame of writer.frames) {
       for (let i = frame.length; i < frameStride(frame.length); i++) {
@@ -167,7 +167,7 @@ describe('the end of the log', () => {
     expect(recover(writer.directory).end).to.equal(writer.tail)
   })
 
-  it('is rot when a frame is overwritten with zeros and another one follows, and a torn tail when none does', () => {
+  it('is rot when a frame is overwritten with zeros and another one follows, and a torn tail when no frame follows', () => {
     const writer = sample()
     for (const frame of writer.frames) {
       const path = copyOf(writer)
@@ -255,7 +255,7 @@ describe('the end of the log', () => {
     rot(join(path(first!), '..'), second!)
   })
 
-  it('is not moved by a segment that was begun and not finished', () => {
+  it('is not moved by a segment that was started and not finished', () => {
     for (const bytes of [Buffer.alloc(0), Buffer.alloc(512), Buffer.alloc(40, 7)]) {
       const writer = sample()
       const path = writer.path(writer.tail)
@@ -343,18 +343,18 @@ describe('the end of the log', () => {
     while (writer.log.starts().length < 12) writer.append(200_000)
     writer.close()
     const log = openLog(writer.directory)
-    const [ahead, behind] = [new LogReader(log, FIRST_LSN), new LogReader(log, FIRST_LSN)]
+    const [first, second] = [new LogReader(log, FIRST_LSN), new LogReader(log, FIRST_LSN)]
     const seen: number[] = []
     for (let i = 0; i < writer.frames.length; i += 10) {
-      for (let k = 0; k < 11 && ahead.next(ALL); k++);
-      while (behind.next(ahead.position)) seen.push(behind.lsn)
+      for (let k = 0; k < 11 && first.next(ALL); k++);
+      while (second.next(first.position)) seen.push(second.lsn)
     }
     expect(seen).to.deep.equal(writer.frames.map((f) => f.lsn))
-    expect(classifyEnd(log, ahead.position, ahead.segment).lsn).to.equal(writer.tail)
+    expect(classifyEnd(log, first.position, first.segment).lsn).to.equal(writer.tail)
     log.close()
   })
 
-  it('is found behind frames that are longer than a segment', () => {
+  it('is found after frames that are longer than a segment', () => {
     const writer = new Writer()
     for (const bytes of [10, 2000, 10, 100_000, 3_000_000, 10]) writer.append(bytes)
     writer.close()
@@ -385,7 +385,7 @@ describe('segments', () => {
     writer.close()
   })
 
-  it('are not dropped because of one that was begun behind the middle of them and given up', () => {
+  it('are not dropped because of one that was started after the middle of them and given up', () => {
     const writer = new Writer()
     writer.append(60)
     // Left unfinished by a crash; after recovery the segment before it is written on.
@@ -429,7 +429,9 @@ function writeBytesNew(path: string, bytes: Buffer): void {
 describe('a frame that its own thread has appended', () => {
   afterEach(cleanUp)
 
-  /** A reader that has read the first of two frames, and the second one with another value than it has in the file. */
+  /**
+   * A reader that has read the first of two frames, and the second one with another value than it has in the file.
+   */
   function betweenTwo(): { reader: LogReader; other: Buffer; second: Lsn; end: Lsn } {
     const writer = new Writer()
     writer.append(8)

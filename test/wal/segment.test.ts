@@ -27,7 +27,7 @@ describe('the header of a segment', () => {
     expect(decodeSegmentHeader(bytes)).to.deep.equal(header)
   })
 
-  it('is none any more when any of its bytes has changed, however little', () => {
+  it('is refused when any bit of it has changed', () => {
     const bytes = encodeSegmentHeader(header)
     for (let at = 0; at < bytes.length; at++) {
       for (const mask of [0xff, 1 << (at & 7)]) {
@@ -41,7 +41,7 @@ describe('the header of a segment', () => {
     expect(decodeSegmentHeader(Buffer.alloc(64))).to.equal(undefined)
   })
 
-  it('gives every frame a place behind it', () => {
+  it('gives every frame a place after it', () => {
     expect(filePosition(header.startLsn, header.startLsn)).to.equal(SEGMENT_HEADER_BYTES)
     expect(filePosition(header.startLsn, (header.startLsn + 40) as Lsn)).to.equal(SEGMENT_HEADER_BYTES + 40)
   })

@@ -1,5 +1,5 @@
 // Lanes and the crew of threads that they share, with threads that do what the test says. If this failed, short work
-// would stand behind long work, wait without end, or take threads away from others for good.
+// would wait for long work, or for ever, or take threads away from others for good.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { IoError, LockedError, OutcomeUnknownError } from '../../src/errors.js'
@@ -157,9 +157,9 @@ describe('lanes of work', () => {
     busy()[0]!.die(false)
     await tick()
     busy()[0]!.finish('done')
-    const [begun, notBegun, done] = await Promise.all(results)
-    expect(begun).to.be.instanceOf(OutcomeUnknownError)
-    expect(notBegun).to.be.instanceOf(IoError).with.property('message').that.includes('Nothing was written')
+    const [started, notStarted, done] = await Promise.all(results)
+    expect(started).to.be.instanceOf(OutcomeUnknownError)
+    expect(notStarted).to.be.instanceOf(IoError).with.property('message').that.includes('Nothing was written')
     expect(done).to.equal('done')
   })
 

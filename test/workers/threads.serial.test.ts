@@ -1,5 +1,5 @@
-// Threads that come and go at the worst moments, in processes of their own: if this failed, a process would be aborted,
-// or a database left open by a thread that nobody knows of.
+// Threads that come and go at the worst moments, in processes of their own: if this failed, a process would be
+// aborted, or a database left open by a forgotten thread.
 import { spawnSync } from 'node:child_process'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
@@ -132,7 +132,7 @@ describe('worker threads', function () {
   })
 })
 
-describe('a database that nobody has any more', function () {
+describe('a database that is no longer referenced', function () {
   this.timeout(240_000)
   afterEach(cleanUp)
 
@@ -162,7 +162,7 @@ describe('a database that nobody has any more', function () {
     expect(out).to.equal('true true\n1 false')
   })
 
-  it('lasts as long as somebody reads with an iterator or a snapshot of it, or waits for a write', () => {
+  it('lasts as long as a program reads with an iterator or a snapshot of it, or waits for a write', () => {
     const out = run(
       `const base = ${JSON.stringify(scratchDirectory())}
       ${PRELUDE}

@@ -22,7 +22,7 @@ function filesAreReadAndWritten(test: Test): void {
     expect(place.storage.info(path)).to.include({ kind: 'file', sizeBytes: 100_005 })
   })
 
-  test('say how many bytes there were where they end, and none beyond', (place) => {
+  test('say how many bytes there were where they end, and 0 beyond', (place) => {
     place.write(place.at('file'), 'abc')
     const file = place.storage.openFile(place.at('file'), 'write')
     const into = Buffer.alloc(10)

@@ -187,7 +187,7 @@ function regionsMayBePrivate(test: Test): void {
     expect(place.kindOf(place.at('other'))).to.equal('missing')
   })
 
-  test('that are only read let no file grow and cut none', (place) => {
+  test('that are read-only do not grow and cut their file', (place) => {
     const path = place.at('file')
     place.write(path, 'kept')
     const region = place.storage.openRegion(path, { ...EXISTING, readOnly: true })
@@ -230,7 +230,7 @@ function regionsMayBeMemory(test: Test, testWith: TestWith): void {
     expect(place.read(path)).to.equal('kept')
   })
 
-  testWith('process memory is renewed')('that are memory of the process stay theirs who have them', (place) => {
+  testWith('process memory is renewed')('that are memory of the process keep it when it is created again', (place) => {
     const path = place.at('file')
     place.write(path, 'kept')
     const old = place.storage.openRegion(path, { ...PROCESS, create: true })

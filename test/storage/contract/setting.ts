@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { StorageError, type RegionOptions, type Storage } from '../../../src/storage/storage.js'
 
 export type Ability =
-  /** A lock that one lock table holds keeps others out. */
+  /** A lock that one lock table holds keeps other tables out. */
   | 'locks exclude'
   /** Regions of one file may have windows of different lengths. */
   | 'windows of any length'
   /** A `process` region is found by the threads of its process, and by them alone. */
   | 'process memory'
-  /** A `process` region that is created again leaves the one before to those who have it. */
+  /** A `process` region that is created again leaves the memory before to the regions that have it. */
   | 'process memory is renewed'
   /** Files move from one directory to another, and directories have their names changed. */
   | 'renames anything'
