@@ -17,8 +17,8 @@ export function flushed(doing: string, flush: () => void): void {
     const typed = typedError(cause, doing)
     if (!(cause instanceof StorageError) || cause.syscall === 'open') throw typed
     throw new FlushFailure(
-      `Writes are refused: ${doing}: ${cause.message}. All acknowledged writes are safe. Close the database in every ` +
-        'process, check the disk, and open it again.',
+      `Writes are refused: ${doing}: ${cause.message}. All acknowledged writes are safe; close the database ` +
+        'everywhere, check the disk, and open it again.',
       { cause },
     )
   }
