@@ -2,7 +2,8 @@
 //   node dist/crash-tests/sim/main.js --seeds N [--from S] [--lives L]    many seeds
 //   node dist/crash-tests/sim/main.js --seed S [--lives L]                one; if it fails, the shortest trace found
 import { Command } from 'commander'
-import { Failure, newReport, Simulation, type LifeReport } from './life.js'
+import { Failure, newReport, type LifeReport } from './report.js'
+import { Simulation } from './simulation.js'
 import { shrink } from './shrink.js'
 
 const program = new Command()

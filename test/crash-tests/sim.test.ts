@@ -3,7 +3,7 @@
 // versions of the engine without its safeguards in `npm run prove:mutants`.
 import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
-import { Simulation } from '../../crash-tests/sim/life.js'
+import { Simulation } from '../../crash-tests/sim/simulation.js'
 import { MUTANTS } from '../../crash-tests/sim/mutants.js'
 import { TESTED_MUTANTS } from '../../crash-tests/sim/tested-mutants.js'
 import { shrink } from '../../crash-tests/sim/shrink.js'

@@ -1,0 +1,72 @@
+// The model of a database: the log itself, which is every frame that reaches it, by its LSN. Whatever is read at an
+// LSN must be what the frames before it say; after a crash the database must be at an LSN that loses no acknowledged
+// frame, nor one that a reader has seen, and the frames after it are gone for good.
+import { FIRST_LSN } from '../../src/wal/lsn.js'
+import { frameOf, stateAt, type ModelFrame } from './frames.js'
+
+export class LogModel {
+  #frames: ModelFrame[] = []
+  /** Frames of writers that died before they moved the tail, with others in their places since. */
+  #overwritten: ModelFrame[] = []
+  /** Frames that end here or before it have been acknowledged. */
+  acknowledgedLsn = 0
+  /** The newest tree that was read. What has been read is not lost either. */
+  readLsn = 0
+
+  /** In ascending order. */
+  get frames(): readonly ModelFrame[] {
+    return this.#frames
+  }
+  /** The same, and those that others were written over. */
+  get allFrames(): readonly ModelFrame[] {
+    return [...this.#frames, ...this.#overwritten]
+  }
+  get endLsn(): number {
+    return this.#frames.at(-1)?.end ?? FIRST_LSN
+  }
+
+  /** Notes what `writer` has written to a file, if that is a frame. */
+  noteFrame(bytes: Uint8Array, writer: string): void {
+    const noted = frameOf(bytes, writer)
+    if (noted === undefined) return
+    // A writer that died before it moved the tail left room for this one. What it wrote may be on the
+    // disk all the same, and come back if the power is cut before this one is there.
+    this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === noted.lsn))
+    this.#frames = [...this.#frames.filter((frame) => frame.lsn < noted.lsn), noted]
+  }
+
+  /** After a recovery: the log ends at `toLsn` now, and the database holds `found`. Which frames are in the log? */
+  settle(toLsn: number, found: Map<string, string>): void {
+    const isRight = (): boolean => difference(found, stateAt(this.#frames, toLsn)) === undefined
+    const frames = this.#frames
+    this.#frames = frames.filter((frame) => frame.end <= toLsn)
+    if (isRight()) return this.#forgetOverwritten()
+    for (const other of this.#overwritten) {
+      if (other.end !== toLsn || other.lsn < this.acknowledgedLsn) continue
+      this.#frames = [...frames.filter((frame) => frame.lsn < other.lsn), other]
+      if (isRight()) return this.#forgetOverwritten()
+    }
+    this.#frames = frames.filter((frame) => frame.end <= toLsn)
+  }
+
+  #forgetOverwritten(): void {
+    this.#overwritten = []
+  }
+
+  /** What is wrong with `found`, which was read at `lsn`; undefined if nothing is. */
+  differenceAt(lsn: number, found: Map<string, string>): string | undefined {
+    this.readLsn = Math.max(this.readLsn, lsn)
+    return difference(found, stateAt(this.#frames, lsn))
+  }
+}
+
+function difference(found: Map<string, string>, expected: Map<string, string>): string | undefined {
+  for (const [key, value] of expected) {
+    if (found.get(key) !== value) return `${key} is ${brief(found.get(key))} and should be ${brief(value)}`
+  }
+  if (found.size === expected.size) return undefined
+  return `${[...found.keys()].find((key) => !expected.has(key))} should not be there`
+}
+
+const brief = (text: string | undefined): string =>
+  text === undefined ? 'absent' : `"${text.slice(0, 12)}" (${text.length})`

@@ -1,0 +1,111 @@
+// The reads of simulated processes: whole snapshots, forwards and backwards, point reads and counts, each compared with
+// the model; and readers that are overtaken while they read.
+import type { Engine } from '../../src/engine/engine.js'
+import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
+import { verify } from '../../src/maintenance/verify.js'
+import type { Context } from './context.js'
+import type { Processes, SimProcess } from './processes.js'
+import { READING } from './world.js'
+import { keyOf } from './writes.js'
+
+export const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> =>
+  new Map(from.range({}, 'entries') as Iterable<[string, string]>)
+
+export class Reads {
+  readonly #context: Context
+  readonly #processes: Processes
+  #stepsUntilOvertaken = 0
+
+  constructor(context: Context, processes: Processes) {
+    this.#context = context
+    this.#processes = processes
+  }
+
+  #compare(what: string, found: Map<string, string>, lsn: number): void {
+    const wrong = this.#context.model.differenceAt(lsn, found)
+    if (wrong !== undefined) throw this.#context.failure(`${what} at LSN ${lsn}: ${wrong}`)
+  }
+
+  read(actor: SimProcess, mayBeOvertaken = true): void {
+    const { world } = this.#context
+    const snapshot = actor.engine!.snapshot()
+    if (mayBeOvertaken) this.#beginRead()
+    try {
+      const entries = entriesOf(snapshot)
+      // Others may write before it is read again.
+      world.step('between reads')
+      const again = [...(snapshot.range({ reverse: true }, 'entries') as Iterable<[string, string]>)].reverse()
+      this.#compare('a snapshot', entries, snapshot.lsn)
+      this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
+      this.#lookUp(snapshot, entries)
+    } finally {
+      this.#stepsUntilOvertaken = 0
+      if (!actor.dead && world.outage === undefined) snapshot.close()
+    }
+  }
+
+  /** Some reads are overtaken at one of their steps: others write until what is read has become something else. */
+  #beginRead(): void {
+    const { world, random, readersExpire } = this.#context
+    const isOvertaken = readersExpire && world.depth === 0 && random.chance(0.8)
+    this.#stepsUntilOvertaken = isOvertaken ? random.skewed(1, 200) : 0
+  }
+
+  /** Called between two loads of a reader that can be ended. */
+  stepOfReader(): void {
+    if (this.#stepsUntilOvertaken > 0 && --this.#stepsUntilOvertaken === 0) this.#context.world.step(READING)
+  }
+
+  /** The other ways to read a snapshot, whose entries are known. */
+  #lookUp(snapshot: EngineSnapshot, entries: Map<string, string>): void {
+    const { random } = this.#context
+    const is = (what: string, found: unknown, expected: unknown): void => {
+      if (found !== expected)
+        throw this.#context.failure(
+          `${what} at LSN ${snapshot.lsn}: ${String(found)} and should be ${String(expected)}`,
+        )
+    }
+    for (let i = 0; i < 8; i++) {
+      const key = keyOf(random.skewed(1, 300))
+      const value = entries.get(key)
+      if (random.chance(0.5)) is(`get of ${key}`, snapshot.get(key), value)
+      else is(`getEntry of ${key}`, snapshot.getEntry(key)?.value, value)
+      is(`has of ${key}`, snapshot.has(key), value !== undefined)
+    }
+    const from = keyOf(random.skewed(1, 300))
+    const expected = [...entries.keys()].filter((key) => key >= from).length
+    is('the count', snapshot.range({ gte: from, reverse: random.chance(0.5) }, 'keys').count(), expected)
+    is('the count of all', snapshot.range({}, 'keys').count(), entries.size)
+  }
+
+  /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
+  keepSnapshot(actor: SimProcess): void {
+    actor.openSnapshots.push(actor.engine!.snapshot())
+  }
+
+  readKeptSnapshot(actor: SimProcess): void {
+    const { world, random } = this.#context
+    const snapshot = actor.openSnapshots.shift()
+    if (snapshot === undefined) return
+    let isKept = false
+    this.#beginRead()
+    try {
+      const entries = entriesOf(snapshot)
+      this.#compare('a snapshot held for long', entries, snapshot.lsn)
+      this.#lookUp(snapshot, entries)
+      isKept = random.chance(0.5)
+      if (isKept) actor.openSnapshots.push(snapshot)
+    } finally {
+      this.#stepsUntilOvertaken = 0
+      if (!isKept && !actor.dead && world.outage === undefined) snapshot.close()
+    }
+  }
+
+  /** Verifies the whole database and reads it. */
+  checkAll(actor: SimProcess): void {
+    const report = verify(actor.engine!)
+    this.#processes.deathsUnverified = false
+    if (!report.ok) throw this.#context.failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
+    this.read(actor, false)
+  }
+}

@@ -1,0 +1,28 @@
+// What a simulation counts, and the failure with which it ends when something is wrong.
+
+/** What was wrong, with the seed that shows it again. */
+export class Failure extends Error {}
+
+export interface LifeReport {
+  lives: number
+  steps: number
+  operations: number
+  acknowledged: number
+  cuts: number
+  kills: number
+  recoveries: number
+  interruptedRecoveries: number
+  faults: number
+}
+
+export const newReport = (): LifeReport => ({
+  lives: 0,
+  steps: 0,
+  operations: 0,
+  acknowledged: 0,
+  cuts: 0,
+  kills: 0,
+  recoveries: 0,
+  interruptedRecoveries: 0,
+  faults: 0,
+})
