@@ -1,16 +1,17 @@
-// node dist/crash-tests/fuzz/round-trips.js [--count N] [--seed N]: values of every kind through every encoding. What
-// an encoding takes must come back equal, in kind and in content; what it cannot carry it must refuse, and say where
-// in the value that is. A failure is made as small as can be, and repeated by its seed and path. Of every 20,000
-// values some also go through a database, and are read in all the ways there are, by itself and once more opened.
+// Values of every kind through every encoding. What an encoding takes must come back equal, in kind and in content;
+// what it cannot carry it must refuse, and say where in the value that is. A failure is made as small as can be, and
+// repeated by its seed and path. Of every 20,000 values some also go through a database, and are read in all the ways
+// there are, from the database that wrote them and after it was opened again.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
 import { EncodingError, InvalidError } from '../../src/errors.js'
 import { valueCodec, VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
 import { open } from '../../src/index.js'
+import { fileSystemOf } from '../lib/evidence.js'
+import { announce, prove, type Outcome } from '../lib/harness.js'
 import { anyValue, isCarried, isSame } from './any-value.js'
 
 const codecs = VALUE_ENCODINGS.map(valueCodec)
@@ -102,28 +103,54 @@ export async function checkDatabase(
 
 const BATCH = 20_000
 const IN_DATABASE = 200
+const DEFAULT_COUNT = 1_000_000
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const { values } = parseArgs({
-    options: {
-      count: { type: 'string', default: '1000000' },
-      seed: { type: 'string', default: String(Date.now() & 0x7fffffff) },
-    },
-  })
-  const count = Number(values.count)
-  const seed = Number(values.seed)
-  console.log(`${count} values, --seed ${seed}`)
+async function tryValues(count: number, run: { seed: number; isTimeUp: boolean }): Promise<Outcome> {
   const directory = mkdtempSync(join(tmpdir(), 'mmapdb-round-trips-'))
+  const fileSystem = fileSystemOf(directory)
+  const problems: string[] = []
+  let done = 0
+  let batchSeed = run.seed
   try {
-    for (let done = 0; done < count; done += BATCH) {
-      checkRoundTrips(Math.min(BATCH, count - done), (seed + done) | 0)
+    do {
+      batchSeed = (run.seed + done) | 0
+      const values = Math.min(BATCH, count - done)
+      checkRoundTrips(values, batchSeed)
       const valueEncoding = VALUE_ENCODINGS[(done / BATCH) % VALUE_ENCODINGS.length]!
-      await checkDatabase(join(directory, String(done)), valueEncoding, IN_DATABASE, (seed + done) | 0)
+      await checkDatabase(join(directory, String(done)), valueEncoding, IN_DATABASE, batchSeed)
       rmSync(join(directory, String(done)), { recursive: true })
-      if (process.stdout.isTTY) process.stdout.write(`\r${done + BATCH}`)
-    }
+      done += values
+    } while (done < count && !run.isTimeUp)
+  } catch (error) {
+    problems.push((error as Error).message)
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
-  console.log('OK: what was taken came back')
+  return {
+    problems,
+    result: problems.length === 0 ? 'every value that was taken came back' : 'a value did not come back',
+    counts: { values: done, encodings: VALUE_ENCODINGS.length, databases: Math.ceil(done / BATCH) },
+    fileSystem,
+    repeatWith: `--seed ${batchSeed} --count ${BATCH}`,
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await prove({
+    name: 'round-trips',
+    proves:
+      'that what a value encoding takes comes back equal, in kind and in content, and that it refuses what it cannot ' +
+      'carry and says where in the value that is.',
+    takes: 'about a minute for 100,000 values; nothing but Node.js.',
+    seed: { help: 'what the values are made of' },
+    minutes: { help: `no further ${BATCH} values after that time` },
+    options: {
+      count: { kind: 'count', value: 'N', help: `how many values (default: ${DEFAULT_COUNT}; none with --minutes)` },
+    },
+    run: (run) => {
+      const count = run.numberIfGiven('count') ?? (run.minutes === undefined ? DEFAULT_COUNT : Infinity)
+      announce('round-trips', run, count === Infinity ? 'values' : `${count} values`)
+      return tryValues(count, run)
+    },
+  })
 }

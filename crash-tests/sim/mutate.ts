@@ -1,15 +1,17 @@
 // Shows that the simulation and the tests find bugs: takes one safeguard after another out of the compiled engine
 // and runs lives until one fails, or the test that is to see it. A version that lives through all seeds, or
 // passes its test, is a safeguard that nothing proves.
-//   node dist/crash-tests/sim/mutate.js [--seen-by simulation|tests] [--seeds N] [--only TEXT] [--at-least M]
-// The simulation finds most within a few dozen seeds, the rarest within 1,500 (docs/durability.md). `--at-least` is
-// for a short look whether it still sees: fewer than M versions caught are a failure.
-import { Command, Option } from 'commander'
+//
+// The simulation finds most within a few dozen seeds, the rarest within 1,500. `--at-least` is for a short look
+// whether it still sees: fewer than that many versions caught are a failure.
 import Table from 'cli-table3'
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileSystemOf } from '../lib/evidence.js'
+import { announce, CannotRun, prove } from '../lib/harness.js'
 import { MUTANTS, type Mutant } from './mutants.js'
 import { TESTED_MUTANTS, type TestedMutant } from './tested-mutants.js'
 import { inPackage } from '../../src/package-root.js'
@@ -17,25 +19,14 @@ import { inPackage } from '../../src/package-root.js'
 const DIST = inPackage('dist')
 const MOCHA = createRequire(import.meta.url).resolve('mocha/bin/mocha.js')
 const TEST_MINUTES = 2
+const LIVES = 4
 
-const program = new Command()
-  .addOption(
-    new Option('--seen-by <what>', 'what is to catch them').choices(['simulation', 'tests']).default('simulation'),
-  )
-  .option('--seeds <n>', 'seeds to try before a version counts as not caught', '2000')
-  .option('--only <text>', 'only those whose name holds this')
-  .option('--at-least <m>', 'be content if so many are caught; otherwise all must be')
-  .parse()
-const options = program.opts<{ seenBy: 'simulation' | 'tests'; seeds: string; only?: string; atLeast?: string }>()
-
-interface Caught {
-  readonly where: string
-  readonly how: string
-}
+/** What came of one version: it was caught, or it was not, or there was no time left to tell. */
+type Verdict = { readonly where: string; readonly how: string } | 'not caught' | 'undecided'
 
 /**
- * Compiles in a version with these changes, beside dist, so that the packages that it imports and the addon are
- * found.
+ * Makes a version with these changes, in a directory beside dist, so that the packages that it imports and the addon
+ * are found.
  */
 function withMutant<T>({ name, changes }: Mutant, parts: readonly string[], use: (directory: string) => T): T {
   const directory = mkdtempSync(join(DIST, '..', 'dist-mutant-'))
@@ -56,31 +47,30 @@ function withMutant<T>({ name, changes }: Mutant, parts: readonly string[], use:
   }
 }
 
-/** In which seed a life failed, with how; undefined if none did. */
-function caughtBySimulation(mutant: Mutant): Caught | undefined {
+/** In which seed a life failed, and how. */
+function judgeBySimulation(mutant: Mutant, seed: number, seeds: number, limitMs: number): Verdict {
   return withMutant(mutant, ['src', 'crash-tests'], (directory) => {
+    const options = { seed, seeds, lives: LIVES, 'shrink-seconds': 0 }
     const run = spawnSync(
       process.execPath,
       [
         join(directory, 'crash-tests', 'sim', 'main.js'),
-        '--seeds',
-        options.seeds,
-        '--lives',
-        '4',
-        '--shrink-seconds',
-        '0',
+        ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]),
       ],
-      { encoding: 'utf8', maxBuffer: 1 << 28 },
+      { encoding: 'utf8', maxBuffer: 1 << 28, killSignal: 'SIGKILL', ...limitOf(limitMs) },
     )
-    if (run.status === 0) return undefined
-    const seed = /--seed (\d+)/.exec(run.stderr)?.[1]
-    if (seed === undefined) throw new Error(`"${mutant.name}" could not be run: ${run.stderr.slice(-2000)}`)
-    return { where: `seed ${seed}`, how: /^.*$/m.exec(run.stderr)![0].replace(/^FAILED: seed \d+, /, '') }
+    if (run.status === 0) return 'not caught'
+    if (run.status === null) return 'undecided'
+    const failed = /--seed (\d+)/.exec(run.stderr)?.[1]
+    if (failed === undefined) throw new Error(`"${mutant.name}" could not be run: ${run.stderr.slice(-2000)}`)
+    return { where: `seed ${failed}`, how: /^.*$/m.exec(run.stderr)![0].replace(/^FAILED: seed \d+, /, '') }
   })
 }
 
-/** How the test that it names failed; undefined if it passed. A test that never ends is ended, and counts as failed. */
-function caughtByTest(mutant: TestedMutant): Caught | undefined {
+const limitOf = (limitMs: number): { timeout?: number } => (limitMs === Infinity ? {} : { timeout: limitMs + 1 })
+
+/** How the test that it names failed. A test that never ends is killed, and counts as failed. */
+function judgeByTest(mutant: TestedMutant, environment: NodeJS.ProcessEnv): Verdict {
   const [file, name] = mutant.test
   return withMutant(mutant, ['src', 'crash-tests', 'test'], (directory) => {
     const run = spawnSync(
@@ -96,7 +86,13 @@ function caughtByTest(mutant: TestedMutant): Caught | undefined {
         name,
         join(directory, 'test', `${file}.test.js`),
       ],
-      { encoding: 'utf8', maxBuffer: 1 << 28, timeout: TEST_MINUTES * 60_000, killSignal: 'SIGKILL' },
+      {
+        encoding: 'utf8',
+        maxBuffer: 1 << 28,
+        timeout: TEST_MINUTES * 60_000,
+        killSignal: 'SIGKILL',
+        env: environment,
+      },
     )
     if (run.status === null) return { where: file, how: `did not end within ${TEST_MINUTES} minutes` }
     const found = /^\{\n {2}"stats": [^]*/m.exec(run.stdout)
@@ -106,29 +102,83 @@ function caughtByTest(mutant: TestedMutant): Caught | undefined {
       failures: { err: { message: string } }[]
     }
     if (stats.tests === 0) throw new Error(`"${mutant.name}": there is no test "${name}" in ${file}`)
-    return failures[0] && { where: file, how: failures[0].err.message }
+    return failures[0] === undefined ? 'not caught' : { where: file, how: failures[0].err.message }
   })
 }
 
-const catchers =
-  options.seenBy === 'tests'
-    ? TESTED_MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtByTest(mutant) }))
-    : MUTANTS.map((mutant) => ({ name: mutant.name, run: () => caughtBySimulation(mutant) }))
+await prove({
+  name: 'mutants',
+  proves:
+    'that the simulation and the tests can fail: of each safeguard of the protocols there is a version of the engine ' +
+    'without it, and each of these versions must be found wrong.',
+  takes:
+    'by simulation a minute for --seeds 30 and half an hour or more for all; by tests a minute or two. Nothing but Node.js.',
+  seed: { help: 'the first seed; with --seen-by tests the one that random tests get', default: 1 },
+  minutes: { help: 'no further version after that time; what was not decided by then is no failure' },
+  options: {
+    'seen-by': {
+      kind: 'text',
+      value: 'WHO',
+      help: 'simulation or tests: what is to catch them',
+      default: 'simulation',
+    },
+    seeds: { kind: 'count', value: 'N', help: 'seeds to try before a version counts as not caught', default: '2000' },
+    only: { kind: 'text', value: 'TEXT', help: 'only versions whose name holds this' },
+    'at-least': { kind: 'count', value: 'M', help: 'it is enough if that many are caught; otherwise all must be' },
+  },
+  run: (run) => {
+    const seenBy = run.text('seen-by')
+    const seeds = run.number('seeds')
+    const atLeast = run.numberIfGiven('at-least')
+    const environment = run.isGiven('seed') ? { ...process.env, MMAPDB_TEST_SEED: String(run.seed) } : process.env
+    if (seenBy !== 'simulation' && seenBy !== 'tests')
+      throw new CannotRun(`--seen-by takes simulation or tests, not "${seenBy}".`)
+    const all =
+      seenBy === 'tests'
+        ? TESTED_MUTANTS.map((mutant) => ({ name: mutant.name, judge: () => judgeByTest(mutant, environment) }))
+        : MUTANTS.map((mutant) => ({
+            name: mutant.name,
+            judge: () => judgeBySimulation(mutant, run.seed, seeds, run.remainingMs),
+          }))
+    const chosen = all.filter(({ name }) => name.includes(run.textIfGiven('only') ?? ''))
+    if (chosen.length === 0) throw new CannotRun(`No version's name holds "${run.text('only')}".`)
+    announce('mutants', run, `${chosen.length} versions of the engine, seen by ${seenBy}`)
 
-const table = new Table({
-  head: ['left out', 'seen by', 'how it showed'],
-  colWidths: [62, 22, 70],
-  wordWrap: true,
-  style: { head: [], border: [] },
+    const table = new Table({
+      head: ['left out', 'seen by', 'how it showed'],
+      colWidths: [62, 22, 70],
+      wordWrap: true,
+      style: { head: [], border: [] },
+    })
+    const counts = { caught: 0, 'not caught': 0, undecided: 0 }
+    const missed: string[] = []
+    for (const { name, judge } of chosen) {
+      const verdict = run.isTimeUp ? 'undecided' : judge()
+      if (verdict === 'undecided') counts.undecided++
+      else if (verdict === 'not caught') {
+        counts['not caught']++
+        missed.push(name)
+        table.push([name, 'NOTHING', 'all went well'])
+      } else {
+        counts.caught++
+        table.push([name, verdict.where, verdict.how.slice(0, 130)])
+      }
+      if (!run.isTimeUp || verdict !== 'undecided')
+        console.log(`${typeof verdict === 'string' ? verdict : `caught by ${verdict.where}`}: ${name}`)
+    }
+    console.log(table.toString())
+    const problems =
+      atLeast === undefined
+        ? missed.map((name) => `nothing caught the version in which ${name}`)
+        : counts.caught < atLeast
+          ? [`${counts.caught} versions were caught, fewer than ${atLeast}`]
+          : []
+    const result = `${counts.caught} of ${chosen.length} versions without a safeguard were caught`
+    return Promise.resolve({
+      problems,
+      result: counts.undecided === 0 ? result : `${result}, for ${counts.undecided} there was no time`,
+      counts: { versions: chosen.length, ...counts },
+      fileSystem: seenBy === 'tests' ? fileSystemOf(tmpdir()) : 'simulated',
+    })
+  },
 })
-const chosen = catchers.filter(({ name }) => name.includes(options.only ?? ''))
-let caughtCount = 0
-for (const { name, run } of chosen) {
-  const caught = run()
-  if (caught !== undefined) caughtCount++
-  console.error(`${caught === undefined ? 'NOT CAUGHT' : `caught by ${caught.where}`}: ${name}`)
-  table.push([name, caught?.where ?? 'NOTHING', caught?.how.slice(0, 130) ?? 'all went well'])
-}
-console.log(table.toString())
-console.log(`${caughtCount} of ${chosen.length} versions without a safeguard were caught.`)
-process.exit(caughtCount >= Number(options.atLeast ?? chosen.length) ? 0 : 1)
