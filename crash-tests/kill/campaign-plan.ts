@@ -8,10 +8,10 @@ import { arrivals, atPoint, RECOVERY_POINTS, WRITING_POINTS, type Strike } from 
 import { mix, Random } from '../lib/random.js'
 
 export interface VictimPlan {
-  readonly habits: WorkloadProfile
+  readonly profile: WorkloadProfile
   readonly writers: number
-  readonly blow: Strike
-  /** From when time runs for a blow at a moment. */
+  readonly strike: Strike
+  /** From when time runs for a strike at a moment. */
   readonly from: 'start' | 'writing'
 }
 
@@ -41,7 +41,7 @@ function planVictim(random: Random, due: CrashPoint): VictimPlan {
   const isPoint = random.chance(0.55)
   const grows = isPoint && due === 'growing-data'
   return {
-    habits: {
+    profile: {
       mode,
       poolThreads,
       depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 12) : 1,
@@ -50,14 +50,14 @@ function planVictim(random: Random, due: CrashPoint): VictimPlan {
       largeShare: grows ? 0.3 : random.pick([0, 0, 0.003, 0.02]),
     },
     writers: random.pick([1, 1, 1, 2]),
-    blow: isPoint ? soon(atPoint(random, due)) : { at: 'moment', afterMs: random.skewed(5, 600) },
+    strike: isPoint ? soon(atPoint(random, due)) : { at: 'moment', afterMs: random.skewed(5, 600) },
     from: !isPoint && random.chance(0.1) ? 'start' : 'writing',
   }
 }
 
 /** Rare points at one of the first arrivals: the sooner it dies, the more can. */
-const soon = (blow: Strike): Strike =>
-  blow.at === 'point' && arrivals(blow.point) < 40 ? { ...blow, n: Math.min(blow.n, 2) } : blow
+const soon = (strike: Strike): Strike =>
+  strike.at === 'point' && arrivals(strike.point) < 40 ? { ...strike, n: Math.min(strike.n, 2) } : strike
 
 export function planCampaign(seed: number, campaign: number): CampaignPlan {
   const random = new Random(mix(seed, campaign, 0xca))

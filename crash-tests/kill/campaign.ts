@@ -15,14 +15,13 @@ import {
   describeStrike,
   END_MS,
   expectNoError,
-  killsOf,
   RoundFailure,
   type RoundOptions,
 } from './round.js'
 
 export interface CampaignOptions extends RoundOptions {
-  /** No further wave is begun when the tally has so many. */
-  readonly untilKills: number
+  /** True: no further wave is started. */
+  readonly isEnough: () => boolean
   /**
    * For the self-test: called before a check, with the lane that it is about or, if it is about everything,
    * undefined.
@@ -37,7 +36,7 @@ export class Campaign {
   readonly #plan: CampaignPlan
   readonly #options: CampaignOptions
   readonly #journals: string
-  readonly #muster: WriterFleet
+  readonly #fleet: WriterFleet
   #contents: Contents = new Map()
   #story: string[] = []
 
@@ -47,7 +46,7 @@ export class Campaign {
     this.#journals = join(options.directory, 'journals')
     rmSync(options.directory, { recursive: true, force: true })
     mkdirSync(options.directory, { recursive: true })
-    this.#muster = new WriterFleet(
+    this.#fleet = new WriterFleet(
       join(options.directory, 'db'),
       plan.options,
       this.#journals,
@@ -61,15 +60,15 @@ export class Campaign {
   }
 
   async run(): Promise<void> {
-    const { tally, untilKills, tell } = this.#options
+    const { tally, isEnough, tell } = this.#options
     for (const [n, wave] of this.#plan.waves.entries()) {
-      if (killsOf(tally) >= untilKills) break
+      if (isEnough()) break
       this.#story = []
       rmSync(this.#journals, { recursive: true, force: true })
       mkdirSync(this.#journals)
       const dead = await this.#wave(wave)
-      this.#keepRemains()
-      this.#story.push(...(await breakRecoveries(this.#muster, wave.brokenRecoveries, tally)))
+      this.#keepFiles()
+      this.#story.push(...(await breakRecoveries(this.#fleet, wave.brokenRecoveries, tally)))
       await this.#checkEverything(dead)
       tally.waves++
       tell?.(`campaign ${this.#plan.campaign}, wave ${n}: ${this.story}`)
@@ -89,23 +88,23 @@ export class Campaign {
     const post = async (): Promise<void> => {
       while (next < victims.length && failure === undefined) {
         const victim = victims[next++]!
-        const crew = this.#muster.start(
-          victim.habits,
+        const started = this.#fleet.start(
+          victim.profile,
           Array.from({ length: victim.writers }, () => lanes++),
-          armedWith(victim.blow, 'kill'),
+          armedWith(victim.strike, 'kill'),
         )
-        running.add(crew)
+        running.add(started)
         try {
-          const how = await strike(crew, victim)
-          running.delete(crew)
-          const done = this.#bury(crew, victim, how)
+          const how = await hit(started, victim)
+          running.delete(started)
+          const done = this.#noteDeath(started, victim, how)
           dead.push(...done)
           if (together && next === victims.length) for (const { child } of running) child.kill()
           // Whoever dies last leaves the database to recoveries; everything is checked then.
           if (running.size > 0 && !(together && next === victims.length)) await this.#checkDead(done)
         } catch (error) {
-          running.delete(crew)
-          crew.child.kill()
+          running.delete(started)
+          started.child.kill()
           failure ??= error as Error
         }
       }
@@ -115,18 +114,18 @@ export class Campaign {
     return dead
   }
 
-  #bury(crew: WriterProcess, { habits, blow }: VictimPlan, how: string): Written[] {
+  #noteDeath(started: WriterProcess, { profile, strike }: VictimPlan, how: string): Written[] {
     const { tally } = this.#options
-    expectNoError(crew.child)
-    if (crew.child.signal !== 'SIGKILL')
-      throw new RoundFailure(`a process ended with ${crew.child.code} and was not told to`)
-    if (!crew.child.killed && blow.at === 'point') add(tally.killsAtPoints, blow.point)
+    expectNoError(started.child)
+    if (started.child.signal !== 'SIGKILL')
+      throw new RoundFailure(`a process ended with ${started.child.code} and was not told to`)
+    if (!started.child.killed && strike.at === 'point') add(tally.killsAtPoints, strike.point)
     else tally.killsAtMoments++
-    const done = written(crew)
+    const done = written(started)
     const acknowledged = acknowledgedBy(done)
     tally.acknowledged += acknowledged
     this.#story.push(
-      `${habits.mode} ${crew.writers.map(({ spec }) => spec.id).join('+')} ${how}, ${acknowledged} acknowledged`,
+      `${profile.mode} ${started.writers.map(({ spec }) => spec.id).join('+')} ${how}, ${acknowledged} acknowledged`,
     )
     return done
   }
@@ -134,7 +133,7 @@ export class Campaign {
   // ---- checks ----------------------------------------------------------------------------------
 
   #open(): Promise<Database<Buffer>> {
-    return open<'binary', Buffer>(this.#muster.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
+    return open<'binary', Buffer>(this.#fleet.path, { ...this.#plan.options, workers: 0, valueEncoding: 'binary' })
   }
 
   async #checkDead(dead: readonly Written[]): Promise<void> {
@@ -160,10 +159,10 @@ export class Campaign {
   }
 
   /** Keeps what a wave left behind, for whoever looks into a failure. */
-  #keepRemains(): void {
+  #keepFiles(): void {
     const copy = join(this.#options.directory, 'before-recovery')
     rmSync(copy, { recursive: true, force: true })
-    if (existsSync(this.#muster.path)) cpSync(this.#muster.path, copy, { recursive: true })
+    if (existsSync(this.#fleet.path)) cpSync(this.#fleet.path, copy, { recursive: true })
   }
 
   async #checkEverything(dead: readonly Written[]): Promise<void> {
@@ -182,13 +181,15 @@ export class Campaign {
   }
 }
 
-/** Waits until the blow has fallen, or deals it, and until the process is dead. */
-async function strike({ child }: WriterProcess, { blow, from }: VictimPlan): Promise<string> {
+/** Waits until the strike has fallen, or deals it, and until the process is dead. */
+async function hit({ child }: WriterProcess, { strike, from }: VictimPlan): Promise<string> {
   if (from === 'writing' && !(await child.readyWithin(END_MS)))
     throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
-  if (blow.at === 'moment') await Promise.race([sleep(blow.afterMs), child.exited])
-  else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeStrike(blow)}`
+  if (strike.at === 'moment') await Promise.race([sleep(strike.afterMs), child.exited])
+  else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeStrike(strike)}`
   child.kill()
   if (!(await child.within(END_MS))) throw new RoundFailure(`a process outlives a SIGKILL:\n${child.whereabouts()}`)
-  return blow.at === 'moment' ? `killed after ${blow.afterMs} ms` : `killed without reaching ${describeStrike(blow)}`
+  return strike.at === 'moment'
+    ? `killed after ${strike.afterMs} ms`
+    : `killed without reaching ${describeStrike(strike)}`
 }

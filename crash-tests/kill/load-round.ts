@@ -18,7 +18,7 @@ interface Load {
   readonly workers: number
   readonly processes: number
   readonly batch: number
-  readonly blow: Strike
+  readonly strike: Strike
 }
 
 const REACH_MS = 1500
@@ -92,7 +92,7 @@ export class LoadRound {
       workers: processes === 1 ? 8 : random.between(1, 3),
       processes,
       batch: random.pick([1, 1, 10, 100]),
-      blow: random.chance(0.6)
+      strike: random.chance(0.6)
         ? atPoint(random, random.pick(CRASH_POINTS.filter((p) => p !== 'mid-recovery' && p !== 'segment-moved')))
         : { at: 'moment', afterMs: random.skewed(400, 2500) },
     }
@@ -120,11 +120,11 @@ export class LoadRound {
         ...this.#logOptions,
         ...(processes > 1 ? ['--processes', String(processes)] : []),
       ],
-      { stdio: 'ignore', detached: true, env: { ...process.env, ...armedWith(load.blow, 'kill') } },
+      { stdio: 'ignore', detached: true, env: { ...process.env, ...armedWith(load.strike, 'kill') } },
     )
     let signal: NodeJS.Signals | null | undefined
     const exited = new Promise<void>((resolve) => child.on('exit', (_code, s) => resolve(void (signal = s))))
-    const limitMs = load.blow.at === 'moment' ? load.blow.afterMs : REACH_MS + random.between(0, 500)
+    const limitMs = load.strike.at === 'moment' ? load.strike.afterMs : REACH_MS + random.between(0, 500)
     await Promise.race([exited, sleep(limitMs)])
     const byItself = signal
     // One process of several may be dead already; now the others go, too.
@@ -139,12 +139,12 @@ export class LoadRound {
       await sleep(10)
     }
     const how =
-      byItself === 'SIGKILL' && load.blow.at === 'point'
-        ? `killed at ${describeStrike(load.blow)}`
+      byItself === 'SIGKILL' && load.strike.at === 'point'
+        ? `killed at ${describeStrike(load.strike)}`
         : byItself === null
           ? 'done'
           : `killed after ${limitMs} ms`
-    if (byItself === 'SIGKILL' && load.blow.at === 'point') add(tally.killsAtPoints, load.blow.point)
+    if (byItself === 'SIGKILL' && load.strike.at === 'point') add(tally.killsAtPoints, load.strike.point)
     else if (byItself !== null) tally.killsAtMoments++
 
     const acknowledged = new Set<string>()

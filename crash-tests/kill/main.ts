@@ -1,11 +1,11 @@
-// Crash tests: databases whose writers are killed, stopped and terminated, and what must be left of
-// them. Rounds try everything that can happen to a few processes; campaigns kill as many as can be.
-// `npm run prove:kill -- --rounds 40 --seed 1`, `npm run prove:kill -- --kills 5000 --seed 1`
+// Databases whose writers are killed, stopped and terminated, and what must be left of them. Rounds try everything
+// that can happen to a few processes; campaigns kill as many as can be.
 import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { CRASH_POINTS } from '../../src/crash-points.js'
+import { fileSystemOf, type Counts } from '../lib/evidence.js'
+import { announce, prove, selfTestOutcome, type Outcome } from '../lib/harness.js'
 import { Campaign } from './campaign.js'
 import { planCampaign } from './campaign-plan.js'
 import { LoadRound } from './load-round.js'
@@ -13,131 +13,196 @@ import { LOAD_EVERY, planRound } from './plan.js'
 import { killsAtPoints, killsOf, newTally, Round, type RoundOptions, type Tally } from './round.js'
 import { selfTest } from './self-test.js'
 
-const USAGE = `Usage: npm run prove:kill -- [options]
-  --rounds N        rounds to run (default 40, or none if there are to be campaigns)
-  --kills N         and then campaigns, until so many processes have been killed in them
-  --seed S          all plans follow from it (default: chosen and printed)
-  --round R         only this round
-  --campaign C      only this campaign
-  --directory DIR   where the databases are made (default: the system's temporary directory)
-  --stall-ms N      how long others may stand still when somebody dies in a round (default 2000)
-  --verbose         one line for each round and each wave of a campaign
-  --self-test       proves that the checker notices what it is there for`
-
+const DEFAULT_ROUNDS = 40
 const PROGRESS_EVERY_MS = 30_000
 
+/** A round or a campaign. */
 interface Part {
   readonly story: string
   run(): Promise<void>
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: 'string' },
-      kills: { type: 'string', default: '0' },
-      seed: { type: 'string' },
-      round: { type: 'string' },
-      campaign: { type: 'string' },
-      directory: { type: 'string', default: tmpdir() },
-      'stall-ms': { type: 'string', default: '2000' },
-      verbose: { type: 'boolean', default: false },
-      'self-test': { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    console.log(USAGE)
-    return 0
+type Failure = Pick<Outcome, 'problems' | 'story' | 'leftIn' | 'repeatWith'>
+
+interface Settings {
+  readonly seed: number
+  readonly directory: string
+  readonly stallLimitMs: number
+  readonly verbose: boolean
+  readonly isTimeUp: () => boolean
+}
+
+/** Runs parts and adds up what happens in them, until one fails. */
+class KillTests {
+  readonly tally = newTally()
+  failure: Failure | undefined
+  readonly #settings: Settings
+
+  constructor(settings: Settings) {
+    this.#settings = settings
   }
-  const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed)
-  if (values['self-test']) return selfTest(join(values.directory, `mmapdb-crash-self-test-${process.pid}`), seed)
-  const only = values.round !== undefined || values.campaign !== undefined
-  const kills = only ? 0 : Number(values.kills)
-  const rounds = only ? 0 : Number(values.rounds ?? (kills > 0 ? 0 : 40))
-  const round = Number(values.round ?? 0)
-  const campaign = Number(values.campaign ?? 0)
-  const stallLimitMs = Number(values['stall-ms'])
-  if (![seed, rounds, kills, round, campaign, stallLimitMs].every(Number.isInteger)) {
-    console.error(USAGE)
-    return 2
-  }
-  const tally = newTally()
-  const startedMs = Date.now()
-  const directoryOf = (part: string): string => join(values.directory, `mmapdb-crash-${process.pid}-${seed}-${part}`)
-  const attempt = async (name: string, n: number, make: (options: RoundOptions) => Part): Promise<boolean> => {
-    const directory = directoryOf(`${name}-${n}`)
-    const part = make({ directory, stallLimitMs, tally, tell: values.verbose ? console.log : () => undefined })
+
+  async #attempt(name: 'round' | 'campaign', n: number, make: (options: RoundOptions) => Part): Promise<void> {
+    const { seed, directory: parent, stallLimitMs, verbose } = this.#settings
+    const directory = join(parent, `mmapdb-crash-${process.pid}-${seed}-${name}-${n}`)
+    const part = make({ directory, stallLimitMs, tally: this.tally, tell: verbose ? console.log : () => undefined })
     try {
       await part.run()
+      rmSync(directory, { recursive: true, force: true })
     } catch (error) {
-      console.error(`${name} ${n}: ${part.story}`)
-      console.error(
-        `FAILED: ${error instanceof Error ? (error.name === 'Error' ? error.message : error.stack) : String(error)}`,
-      )
-      console.error(`What is left lies in ${directory}`)
-      console.error(`Repeat the plan with: npm run prove:kill -- --seed ${seed} --${name} ${n} --verbose`)
-      return false
+      const { name: kind, message, stack } = error as Error
+      this.failure = {
+        problems: [kind === 'Error' ? message : (stack ?? message)],
+        story: `${name} ${n}: ${part.story}`,
+        leftIn: directory,
+        repeatWith: `--seed ${seed} --${name} ${n} --verbose`,
+      }
     }
-    rmSync(directory, { recursive: true, force: true })
-    return true
   }
-  const runRound = (n: number): Promise<boolean> =>
-    attempt('round', n, (options) =>
+
+  round(n: number): Promise<void> {
+    const { seed } = this.#settings
+    return this.#attempt('round', n, (options) =>
       n % LOAD_EVERY === LOAD_EVERY - 1 ? new LoadRound(seed, n, options) : new Round(planRound(seed, n), options),
     )
-  const runCampaign = (n: number, untilKills: number): Promise<boolean> =>
-    attempt('campaign', n, (options) => new Campaign(planCampaign(seed, n), { ...options, untilKills }))
-
-  console.log(
-    `crash tests: seed ${seed}${rounds > 0 ? `, ${rounds} rounds` : ''}${kills > 0 ? `, ${kills} kills in campaigns` : ''}`,
-  )
-  if (values.round !== undefined && !(await runRound(round))) return 1
-  if (values.campaign !== undefined && !(await runCampaign(campaign, Infinity))) return 1
-  for (let n = 0; n < rounds; n++) if (!(await runRound(n))) return 1
-  const before = killsOf(tally)
-  const progress = setInterval(() => console.log(`  ${progressOf(tally, Date.now() - startedMs)}`), PROGRESS_EVERY_MS)
-  try {
-    for (let n = 0; killsOf(tally) < before + kills; n++) if (!(await runCampaign(n, before + kills))) return 1
-  } finally {
-    clearInterval(progress)
   }
-  summarise(tally, Date.now() - startedMs)
-  return 0
-}
 
-const perMinute = (tally: Tally, durationMs: number): string => ((killsOf(tally) / durationMs) * 60_000).toFixed(0)
-
-const progressOf = (tally: Tally, durationMs: number): string =>
-  `${(durationMs / 60_000).toFixed(1)} min: ${killsOf(tally)} kills (${perMinute(tally, durationMs)} a minute), ${tally.acknowledged} acknowledged operations, ` +
-  `${tally.killsAtPoints.size} of ${CRASH_POINTS.length} points reached`
-
-function summarise(tally: Tally, durationMs: number): void {
-  const never = CRASH_POINTS.filter((point) => !tally.killsAtPoints.has(point))
-  const done = [
-    ...(tally.rounds > 0 ? [`${tally.rounds} rounds with ${tally.lives} lives`] : []),
-    ...(tally.campaigns > 0 ? [`${tally.campaigns} campaigns with ${tally.waves} waves`] : []),
-  ]
-  console.log(`${done.join(' and ')} in ${(durationMs / 1000).toFixed(0)} s: nothing lost, nothing wrong`)
-  console.log(`  rounds of mmapdb load   ${tally.loads}`)
-  console.log(`  kills                   ${killsOf(tally)} (${perMinute(tally, durationMs)} a minute)`)
-  console.log(`  kills at named points   ${killsAtPoints(tally)}`)
-  for (const point of CRASH_POINTS) {
-    const stopped = tally.stopsAtPoints.get(point)
-    console.log(
-      `    ${point.padEnd(21)} ${String(tally.killsAtPoints.get(point) ?? 0).padStart(5)}${stopped ? `   and stopped ${stopped} times` : ''}`,
+  campaign(n: number, isEnough: () => boolean): Promise<void> {
+    return this.#attempt(
+      'campaign',
+      n,
+      (options) => new Campaign(planCampaign(this.#settings.seed, n), { ...options, isEnough }),
     )
   }
-  console.log(`  kills at random moments ${tally.killsAtMoments}`)
-  console.log(`  recoveries killed       ${tally.killsOfRecoveries}`)
-  console.log(`  processes stopped       ${tally.stops}`)
-  console.log(`  threads terminated      ${tally.terminations}`)
-  console.log(`  recoveries              ${tally.recoveries}`)
-  console.log(`  checks of everything    ${tally.checks}`)
-  console.log(`  checks of one's writes  ${tally.checksOfDead}`)
-  console.log(`  acknowledged operations ${tally.acknowledged}`)
-  console.log(`  others went on          ${tally.survivals} times; longest stall ${tally.longestStallMs.toFixed(0)} ms`)
-  console.log(never.length === 0 ? '  every point was reached' : `  never reached: ${never.join(', ')}`)
+
+  get isOver(): boolean {
+    return this.failure !== undefined || this.#settings.isTimeUp()
+  }
+
+  /** So many rounds, and then campaigns until so many more processes have been killed; or until the time is up. */
+  async run(rounds: number, kills: number): Promise<void> {
+    for (let n = 0; n < rounds && !this.isOver; n++) await this.round(n)
+    const before = killsOf(this.tally)
+    const isEnough = (): boolean => killsOf(this.tally) >= before + kills || this.#settings.isTimeUp()
+    for (let n = 0; !isEnough() && !this.isOver; n++) await this.campaign(n, isEnough)
+  }
+
+  /** Rounds and campaigns in turn until the time is up. */
+  async runInTurn(): Promise<void> {
+    for (let n = 0; !this.isOver; n++) {
+      if (n % (LOAD_EVERY + 1) < LOAD_EVERY) await this.round(n - Math.floor(n / (LOAD_EVERY + 1)))
+      else await this.campaign(Math.floor(n / (LOAD_EVERY + 1)), this.#settings.isTimeUp)
+    }
+  }
 }
 
-process.exitCode = await main()
+const progressOf = (tally: Tally): string =>
+  `${killsOf(tally)} kills, ${tally.acknowledged} acknowledged operations, ` +
+  `${tally.killsAtPoints.size} of ${CRASH_POINTS.length} points reached`
+
+const countsOf = (tally: Tally): Counts => ({
+  rounds: tally.rounds,
+  'lives in rounds': tally.lives,
+  'rounds of mmapdb load': tally.loads,
+  campaigns: tally.campaigns,
+  'waves of campaigns': tally.waves,
+  kills: killsOf(tally),
+  'kills at named points': killsAtPoints(tally),
+  'kills by point': Object.fromEntries(CRASH_POINTS.map((point) => [point, tally.killsAtPoints.get(point) ?? 0])),
+  'kills at random moments': tally.killsAtMoments,
+  'kills of recoveries': tally.killsOfRecoveries,
+  'processes stopped': tally.stops,
+  'stops by point': Object.fromEntries(tally.stopsAtPoints),
+  'threads terminated': tally.terminations,
+  recoveries: tally.recoveries,
+  'checks of everything': tally.checks,
+  'checks of the dead': tally.checksOfDead,
+  'acknowledged operations': tally.acknowledged,
+  'times that others went on': tally.survivals,
+  'longest stall, ms': Math.round(tally.longestStallMs),
+})
+
+await prove({
+  name: 'kill',
+  proves:
+    'that an acknowledged write survives the death of any thread and process, that a batch is there whole or not at all, ' +
+    'that nothing else appears, and that the others go on within a bounded time.',
+  takes: `a few minutes for ${DEFAULT_ROUNDS} rounds, about a minute for 100 kills on two cores; nothing but Node.js.`,
+  seed: { help: 'all plans follow from it; at which instruction a process dies does not' },
+  minutes: {
+    help: 'no further round or wave of a campaign after that time; without --rounds and --kills both are run in turn',
+  },
+  options: {
+    rounds: {
+      kind: 'whole',
+      value: 'N',
+      help: `rounds to run (default: ${DEFAULT_ROUNDS}; none with --kills or --minutes)`,
+    },
+    kills: {
+      kind: 'whole',
+      value: 'N',
+      help: 'and then campaigns, until that many processes have been killed in them',
+    },
+    round: { kind: 'whole', value: 'R', help: 'only this round' },
+    campaign: { kind: 'whole', value: 'C', help: 'only this campaign' },
+    directory: {
+      kind: 'path',
+      value: 'DIR',
+      help: "where the databases are made (default: the system's temporary directory)",
+    },
+    'stall-ms': {
+      kind: 'number',
+      value: 'N',
+      help: 'how long others may stand still when a process dies in a round',
+      default: '2000',
+    },
+    verbose: { kind: 'flag', help: 'print a line for each round and each wave of a campaign' },
+    'self-test': { kind: 'flag', help: 'prove that the checker notices what it is there for' },
+  },
+  run: async (run) => {
+    const directory = run.textIfGiven('directory') ?? tmpdir()
+    const fileSystem = fileSystemOf(directory)
+    if (run.flag('self-test')) {
+      announce('kill', run, 'self-test')
+      return selfTestOutcome(
+        await selfTest(join(directory, `mmapdb-crash-self-test-${process.pid}`), run.seed),
+        'the checker notices every fault',
+        fileSystem,
+      )
+    }
+    const [round, campaign] = [run.numberIfGiven('round'), run.numberIfGiven('campaign')]
+    const kills = run.numberIfGiven('kills')
+    const isCounted = run.isGiven('rounds') || kills !== undefined || run.minutes === undefined
+    const rounds = run.numberIfGiven('rounds') ?? (kills === undefined ? DEFAULT_ROUNDS : 0)
+    const tests = new KillTests({
+      seed: run.seed,
+      directory,
+      stallLimitMs: run.number('stall-ms'),
+      verbose: run.flag('verbose'),
+      isTimeUp: () => run.isTimeUp,
+    })
+    const progress = setInterval(() => console.log(`  ${progressOf(tests.tally)}`), PROGRESS_EVERY_MS)
+    try {
+      if (round !== undefined || campaign !== undefined) {
+        announce('kill', run, round === undefined ? `campaign ${campaign}` : `round ${round}`)
+        if (round !== undefined) await tests.round(round)
+        if (campaign !== undefined && tests.failure === undefined) await tests.campaign(campaign, () => run.isTimeUp)
+      } else if (isCounted) {
+        announce('kill', run, `${rounds} rounds, ${kills ?? 0} kills in campaigns`)
+        await tests.run(rounds, kills ?? 0)
+      } else {
+        announce('kill', run, 'rounds and campaigns in turn')
+        await tests.runInTurn()
+      }
+    } finally {
+      clearInterval(progress)
+    }
+    return {
+      problems: [],
+      ...tests.failure,
+      result: tests.failure === undefined ? 'nothing was lost, nothing was wrong' : 'a check failed',
+      counts: countsOf(tests.tally),
+      fileSystem,
+    }
+  },
+})

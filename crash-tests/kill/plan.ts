@@ -11,10 +11,10 @@ export type Strike =
   | { readonly at: 'moment'; readonly afterMs: number }
 
 export interface LifePlan {
-  readonly habits: WorkloadProfile
+  readonly profile: WorkloadProfile
   /** Writers in each process; the first process is the victim. */
   readonly writers: readonly number[]
-  readonly blow: Strike
+  readonly strike: Strike
   /**
    * kill: SIGKILL to the victim. stop: SIGSTOP and, after `stoppedMs`, SIGCONT. terminate: a thread
    * of it after another is terminated. none: everybody writes until told to stop.
@@ -101,7 +101,7 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   if (how === 'terminate' && (mode !== 'threads' || writers[0]! < 2)) how = 'kill'
   if (how === 'stop' && processes === 1) how = 'kill'
   const point = random.chance(0.6) ? pointsDue : random.pick(WRITING_POINTS)
-  const blow: Strike =
+  const strike: Strike =
     how === 'kill' || how === 'stop'
       ? random.chance(0.75)
         ? atPoint(random, point)
@@ -110,7 +110,7 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   const alone = processes === 1 && how !== 'terminate'
   const broken = random.chance(0.4) ? random.between(1, 3) : 0
   return {
-    habits: {
+    profile: {
       mode,
       poolThreads: random.between(1, 4),
       depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 20) : 1,
@@ -119,12 +119,12 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
       largeShare: random.pick([0, 0.003, 0.01, 0.04]),
     },
     writers,
-    blow,
+    strike,
     how,
     stoppedMs: random.skewed(20, 500),
     goOnMs: alone || (how === 'kill' && random.chance(0.3)) ? 0 : random.between(200, 700),
     newcomer: !alone && random.chance(0.3),
-    end: blow.at === 'point' && blow.point === 'before-truncate' ? 'stop' : random.pick(['kill', 'kill', 'stop']),
+    end: strike.at === 'point' && strike.point === 'before-truncate' ? 'stop' : random.pick(['kill', 'kill', 'stop']),
     brokenRecoveries: Array.from({ length: broken }, () =>
       random.chance(0.75)
         ? atPoint(random, random.pick(RECOVERY_POINTS))
@@ -141,9 +141,9 @@ function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
   return {
     ...life,
     how: 'kill',
-    blow: { at: 'point', point, n: Math.min(arrivals(point), random.between(1, 3)) },
+    strike: { at: 'point', point, n: Math.min(arrivals(point), random.between(1, 3)) },
     // Grown once it holds more than a megabyte.
-    ...(point === 'growing-data' ? { habits: { ...life.habits, largeShare: 0.3, ownKeys: 100 } } : {}),
+    ...(point === 'growing-data' ? { profile: { ...life.profile, largeShare: 0.3, ownKeys: 100 } } : {}),
     end: point === 'before-truncate' ? 'stop' : life.end,
   }
 }

@@ -81,12 +81,12 @@ export const END_MS = 60_000
 
 export const add = (counts: Map<string, number>, name: string): void =>
   void counts.set(name, (counts.get(name) ?? 0) + 1)
-export const describeStrike = (blow: Strike): string =>
-  blow.at === 'point' ? `${blow.point}:${blow.n}` : `${blow.afterMs} ms`
+export const describeStrike = (strike: Strike): string =>
+  strike.at === 'point' ? `${strike.point}:${strike.n}` : `${strike.afterMs} ms`
 
-export function armedWith(blow: Strike, signal: 'kill' | 'stop'): Armed {
-  if (blow.at !== 'point') return {}
-  const where = `${blow.point}:${blow.n}`
+export function armedWith(strike: Strike, signal: 'kill' | 'stop'): Armed {
+  if (strike.at !== 'point') return {}
+  const where = `${strike.point}:${strike.n}`
   return signal === 'kill' ? { MMAPDB_CRASH_AT: where } : { MMAPDB_STOP_AT: where }
 }
 
@@ -95,14 +95,14 @@ export class Round {
   readonly #options: RoundOptions
   #contents: Contents = new Map()
   #unchecked: Written[] = []
-  readonly #muster: WriterFleet
+  readonly #fleet: WriterFleet
   #everAcknowledged = false
   #story: string[] = []
 
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new WriterFleet(
+    this.#fleet = new WriterFleet(
       join(options.directory, 'db'),
       plan.options,
       options.directory,
@@ -122,8 +122,8 @@ export class Round {
     for (const [i, life] of lives.entries()) {
       await this.#live(i, life)
       this.#options.tally.lives++
-      this.#keepRemains()
-      this.#story.push(...(await breakRecoveries(this.#muster, life.brokenRecoveries, this.#options.tally)))
+      this.#keepFiles()
+      this.#story.push(...(await breakRecoveries(this.#fleet, life.brokenRecoveries, this.#options.tally)))
       const isLast = i === lives.length - 1
       if (life.recoverer === 'writers' && !isLast) continue
       if (life.recoverer === 'cli' || life.recoverer === 'process') await this.#recover(life.recoverer)
@@ -140,14 +140,17 @@ export class Round {
     const running: WriterProcess[] = []
     let lane = 0
     const start = (count: number, isVictim: boolean): WriterProcess => {
-      const { blow, how } = life
+      const { strike, how } = life
       const terminate =
-        isVictim && how === 'terminate' && blow.at === 'moment'
-          ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({ index: i, afterMs: i === 0 ? blow.afterMs : 60 }))
+        isVictim && how === 'terminate' && strike.at === 'moment'
+          ? Array.from({ length: Math.ceil(count / 2) }, (_, i) => ({
+              index: i,
+              afterMs: i === 0 ? strike.afterMs : 60,
+            }))
           : []
-      const armed = isVictim && (how === 'kill' || how === 'stop') ? armedWith(blow, how) : {}
-      const started = this.#muster.start(
-        life.habits,
+      const armed = isVictim && (how === 'kill' || how === 'stop') ? armedWith(strike, how) : {}
+      const started = this.#fleet.start(
+        life.profile,
         Array.from({ length: count }, () => lane++),
         armed,
         terminate,
@@ -158,7 +161,7 @@ export class Round {
     const victim = start(life.writers[0]!, true)
     for (const count of life.writers.slice(1)) start(count, false)
 
-    const told = await this.#strike(victim, life)
+    const told = await this.#hit(victim, life)
     const struckMs = monotonicMs()
     let newcomer: WriterProcess | undefined
     if (life.newcomer && life.goOnMs > 0) newcomer = start(1, false)
@@ -179,11 +182,11 @@ export class Round {
 
     // Whoever was not hit must have met no error, and must have gone on in time.
     for (const { child } of running) expectNoError(child)
-    const all = running.flatMap((crew) =>
-      written(crew).map((w, i) => ({
+    const all = running.flatMap((started) =>
+      written(started).map((w, i) => ({
         ...w,
-        readyMs: crew.child.readyMs,
-        isTerminated: crew.child.terminated.some((t) => t.index === i),
+        readyMs: started.child.readyMs,
+        isTerminated: started.child.terminated.some((t) => t.index === i),
       })),
     )
     let stallMs = 0
@@ -211,80 +214,82 @@ export class Round {
     if (acknowledged > 0) this.#everAcknowledged = true
     this.#unchecked.push(...all)
     this.#story.push(
-      `${life.habits.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.habits.depth > 1 ? ` deep ${life.habits.depth}` : ''} ${told}` +
+      `${life.profile.mode} ${life.writers.join('+')}${newcomer ? '+1' : ''}${life.profile.depth > 1 ? ` deep ${life.profile.depth}` : ''} ${told}` +
         (life.goOnMs > 0 ? `, others ${life.goOnMs} ms (stall ${stallMs.toFixed(0)})` : '') +
         `, ${life.end}, ${acknowledged} acknowledged`,
     )
   }
 
-  /** Waits for the blow to fall, or deals it. Returns what happened. */
-  async #strike(victim: WriterProcess, life: LifePlan): Promise<string> {
+  /** Waits for the strike to fall, or deals it. Returns what happened. */
+  async #hit(victim: WriterProcess, life: LifePlan): Promise<string> {
     const { tally } = this.#options
-    const { blow, how } = life
+    const { strike, how } = life
     const { child } = victim
     if (how === 'none' || how === 'terminate') {
       await child.readyWithin(END_MS)
-      await sleep(blow.at === 'moment' ? blow.afterMs + (how === 'terminate' ? 60 * victim.writers.length : 0) : 300)
+      await sleep(
+        strike.at === 'moment' ? strike.afterMs + (how === 'terminate' ? 60 * victim.writers.length : 0) : 300,
+      )
       if (how === 'terminate') tally.terminations += child.terminated.length
       return how === 'none' ? 'nobody hit' : `${child.terminated.length} threads terminated`
     }
     if (how === 'stop') {
       const untilMs = monotonicMs() + REACH_MS
-      if (blow.at === 'moment') {
-        await sleep(blow.afterMs)
+      if (strike.at === 'moment') {
+        await sleep(strike.afterMs)
         child.pause()
       } else {
         while (!child.isStopped && child.isAlive && monotonicMs() < untilMs) await sleep(3)
         const isStopped = child.isStopped
         // It may get there later. And each thread counts for itself: another one may stop the process again.
         void child.keepGoing(life.stoppedMs)
-        if (!isStopped) return `not stopped at ${describeStrike(blow)}`
-        add(tally.stopsAtPoints, blow.point)
+        if (!isStopped) return `not stopped at ${describeStrike(strike)}`
+        add(tally.stopsAtPoints, strike.point)
       }
       await sleep(life.stoppedMs)
       child.goOn()
       tally.stops++
-      return `stopped at ${describeStrike(blow)} for ${life.stoppedMs} ms`
+      return `stopped at ${describeStrike(strike)} for ${life.stoppedMs} ms`
     }
-    if (blow.at === 'moment') {
-      await sleep(blow.afterMs)
+    if (strike.at === 'moment') {
+      await sleep(strike.afterMs)
       child.kill()
       tally.killsAtMoments++
       await child.exited
-      return `killed at ${describeStrike(blow)}`
+      return `killed at ${describeStrike(strike)}`
     }
-    if (await child.within(reachMs(blow.point))) return `killed at ${describeStrike(blow)}`
+    if (await child.within(reachMs(strike.point))) return `killed at ${describeStrike(strike)}`
     if (life.end === 'kill') {
       child.kill()
       tally.killsAtMoments++
-      return `killed without reaching ${describeStrike(blow)}`
+      return `killed without reaching ${describeStrike(strike)}`
     }
-    return `armed for ${describeStrike(blow)}`
+    return `armed for ${describeStrike(strike)}`
   }
 
-  #countKillAtPoint({ child }: WriterProcess, { blow, how }: LifePlan, told: string): void {
-    if (how !== 'kill' || blow.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
-    add(this.#options.tally.killsAtPoints, blow.point)
+  #countKillAtPoint({ child }: WriterProcess, { strike, how }: LifePlan, told: string): void {
+    if (how !== 'kill' || strike.at !== 'point' || child.killed || child.signal !== 'SIGKILL') return
+    add(this.#options.tally.killsAtPoints, strike.point)
     if (told.startsWith('armed')) this.#story.push('(while closing)')
   }
 
   // ---- recoveries ------------------------------------------------------------------------------
 
   /** Keeps what a life left behind, for whoever looks into a failure. */
-  #keepRemains(): void {
+  #keepFiles(): void {
     const copy = join(this.#options.directory, 'before-recovery')
     rmSync(copy, { recursive: true, force: true })
-    if (existsSync(this.#muster.path)) cpSync(this.#muster.path, copy, { recursive: true })
+    if (existsSync(this.#fleet.path)) cpSync(this.#fleet.path, copy, { recursive: true })
   }
 
   async #recover(by: 'cli' | 'process'): Promise<void> {
     this.#options.tally.recoveries++
     if (by === 'process') {
-      await expectRecovered(this.#muster.recover({}))
+      await expectRecovered(this.#fleet.recover({}))
       return
     }
     for (const command of ['recover', 'verify']) {
-      const child = new Child(BIN, [command, '--db', this.#muster.path, '--quiet'], {})
+      const child = new Child(BIN, [command, '--db', this.#fleet.path, '--quiet'], {})
       if (!(await child.within(END_MS))) {
         child.kill()
         throw new RoundFailure(`mmapdb ${command} took longer than ${END_MS} ms`)
@@ -300,7 +305,7 @@ export class Round {
 
   async #check(): Promise<void> {
     const { tally } = this.#options
-    const db = await open<'binary', Buffer>(this.#muster.path, {
+    const db = await open<'binary', Buffer>(this.#fleet.path, {
       ...this.#plan.options,
       workers: 0,
       valueEncoding: 'binary',
@@ -343,22 +348,22 @@ export function expectNoError(child: Child): void {
 }
 
 /** Recoveries that are killed, one after another; says how each ended. */
-export async function breakRecoveries(muster: WriterFleet, blows: readonly Strike[], tally: Tally): Promise<string[]> {
+export async function breakRecoveries(fleet: WriterFleet, strikes: readonly Strike[], tally: Tally): Promise<string[]> {
   const story: string[] = []
-  for (const blow of blows) {
-    const child = muster.recover(armedWith(blow, 'kill'))
-    if (blow.at === 'moment') {
-      await Promise.race([sleep(blow.afterMs), child.exited])
+  for (const strike of strikes) {
+    const child = fleet.recover(armedWith(strike, 'kill'))
+    if (strike.at === 'moment') {
+      await Promise.race([sleep(strike.afterMs), child.exited])
       child.kill()
     }
     await expectRecovered(child)
     const isKilled = child.signal === 'SIGKILL'
     if (isKilled) {
       tally.killsOfRecoveries++
-      if (blow.at === 'point') add(tally.killsAtPoints, blow.point)
+      if (strike.at === 'point') add(tally.killsAtPoints, strike.point)
       else tally.killsAtMoments++
     }
-    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeStrike(blow)}`)
+    story.push(`recovery ${isKilled ? 'killed' : 'through'} at ${describeStrike(strike)}`)
   }
   return story
 }

@@ -172,9 +172,9 @@ const PLAN: CampaignPlan = {
   waves: [
     {
       victims: Array.from({ length: 4 }, (_, i) => ({
-        habits: { mode: 'pool', poolThreads: 0, depth: 1, ownKeys: 30, sharedKeys: 12, largeShare: 0 },
+        profile: { mode: 'pool', poolThreads: 0, depth: 1, ownKeys: 30, sharedKeys: 12, largeShare: 0 },
         writers: 1,
-        blow: { at: 'moment', afterMs: 300 + 50 * i },
+        strike: { at: 'moment', afterMs: 300 + 50 * i },
         from: 'writing',
       })),
       atOnce: 2,
@@ -195,7 +195,7 @@ function campaignWith(directory: string, seed: number, tamper?: CampaignOptions[
     directory,
     stallLimitMs: Infinity,
     tally: newTally(),
-    untilKills: Infinity,
+    isEnough: () => false,
     ...(tamper === undefined ? {} : { tamper }),
   }
   return new Campaign({ ...PLAN, seed }, options).run().then(

@@ -285,8 +285,17 @@ function conclude<O extends Options>(name: string, run: Run<O>, values: Values, 
   return passed ? 0 : 1
 }
 
+/** The outcome of a self-test, which prints what it finds and returns an exit code. */
+export const selfTestOutcome = (code: number, whatItShows: string, fileSystem: string): Outcome => ({
+  problems: code === 0 ? [] : ['the self-test missed something: see above'],
+  result: code === 0 ? whatItShows : 'the self-test failed',
+  counts: {},
+  fileSystem,
+})
+
 /** The first line of a run, before anything else can go wrong. */
-export function announce<O extends Options>(name: string, run: Run<O>, what: string): void {
-  const limit = run.minutes === undefined ? '' : `, at most ${run.minutes} minutes`
+export function announce<O extends Options>(name: string, run: Run<O>, what: string, seconds?: number): void {
+  const limit =
+    seconds !== undefined ? `, ${seconds} seconds` : run.minutes === undefined ? '' : `, ${run.minutes} minutes`
   console.log(`prove:${name}: seed ${run.seed}, ${what}${limit}`)
 }

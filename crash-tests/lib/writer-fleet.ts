@@ -19,7 +19,7 @@ export interface WriterProcess {
   readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
 }
 
-/** Starts crews on one database; each writer gets a number of its own. */
+/** Starts processes on one database; each writer gets a number of its own. */
 export class WriterFleet {
   readonly path: string
   readonly #options: OpenOptions
@@ -37,12 +37,12 @@ export class WriterFleet {
 
   /** A process with a writer for each of `lanes`. */
   start(
-    habits: WorkloadProfile,
+    profile: WorkloadProfile,
     lanes: readonly number[],
     environment: Readonly<Record<string, string>> = {},
     terminate: ProcessSpec['terminate'] = [],
   ): WriterProcess {
-    const { mode, poolThreads, depth, ownKeys, sharedKeys, largeShare } = habits
+    const { mode, poolThreads, depth, ownKeys, sharedKeys, largeShare } = profile
     const writers = lanes.map((lane) => {
       const id = ++this.#writers
       return {

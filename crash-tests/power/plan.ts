@@ -20,7 +20,7 @@ export type Cut = { readonly mode: CutMode; readonly seed: number } & (
 )
 
 export interface LifePlan {
-  readonly habits: WorkloadProfile
+  readonly profile: WorkloadProfile
   /** Writers in each process. */
   readonly writers: readonly number[]
   /** Before the cut everybody closes the database and others open it, so many times, after so many ms each. */
@@ -107,7 +107,7 @@ function planLife(random: Random, isFirst: boolean): LifePlan {
   const [writes, flushes, ms] = from === 'writing' ? [1200, 400, 900] : [150, 40, 300]
   const broken = random.chance(0.3) ? random.between(1, 2) : 0
   return {
-    habits: {
+    profile: {
       mode,
       poolThreads: random.between(1, 3),
       depth: mode === 'pool' && random.chance(0.4) ? random.between(2, 16) : 1,

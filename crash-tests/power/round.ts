@@ -76,7 +76,7 @@ const POINT_DELAY_MS = 50
 export class PowerRound {
   readonly #plan: RoundPlan
   readonly #options: RoundOptions
-  readonly #muster: WriterFleet
+  readonly #fleet: WriterFleet
   #contents: Contents = new Map()
   #unchecked: Written[] = []
   readonly #story: string[] = []
@@ -84,7 +84,7 @@ export class PowerRound {
   constructor(plan: RoundPlan, options: RoundOptions) {
     this.#plan = plan
     this.#options = options
-    this.#muster = new WriterFleet(
+    this.#fleet = new WriterFleet(
       join(options.disk.root, 'db'),
       plan.options,
       this.#journals,
@@ -117,7 +117,7 @@ export class PowerRound {
     tally.rounds++
   }
 
-  #tell(what: string): void {
+  #note(what: string): void {
     this.#story.push(what)
   }
 
@@ -142,20 +142,20 @@ export class PowerRound {
       }
       const running = this.#start(life, life.cut.at === 'point' ? armedWith(life.cut, 'stop') : {})
       all.push(...running)
-      const report = await this.#strike(life, running)
+      const report = await this.#bringAboutCut(life, running)
       for (const { child } of running) child.kill()
       await this.#allGone(running)
-      for (const crew of all) {
-        const { child } = crew
-        const journals = written(crew)
+      for (const started of all) {
+        const { child } = started
+        const journals = written(started)
         dead.push(...journals)
         expectNoErrorBefore(child, journals, report.atMs)
       }
       const acknowledged = acknowledgedBy(dead)
       tally.acknowledged += acknowledged
       this.#unchecked.push(...dead)
-      this.#tell(
-        `${life.habits.mode} ${life.writers.join('+')}${life.habits.depth > 1 ? ` deep ${life.habits.depth}` : ''}` +
+      this.#note(
+        `${life.profile.mode} ${life.writers.join('+')}${life.profile.depth > 1 ? ` deep ${life.profile.depth}` : ''}` +
           `${life.reopeningsAfterMs.length > 0 ? ', reopened' : ''}, cut ${describeCut(life.cut)} from ${life.from}` +
           `: ${describeReport(report)}, ${acknowledged} acknowledged`,
       )
@@ -176,8 +176,8 @@ export class PowerRound {
   #start(life: LifePlan, armed: Armed): WriterProcess[] {
     let lane = 0
     return life.writers.map((count, p) =>
-      this.#muster.start(
-        life.habits,
+      this.#fleet.start(
+        life.profile,
         Array.from({ length: count }, () => lane++),
         { ...this.#options.environment, ...(p === 0 ? armed : {}) },
       ),
@@ -200,7 +200,7 @@ export class PowerRound {
   }
 
   /** Brings about the cut; the workload goes on until the power is off. */
-  async #strike(life: LifePlan, running: readonly WriterProcess[]): Promise<CutReport> {
+  async #bringAboutCut(life: LifePlan, running: readonly WriterProcess[]): Promise<CutReport> {
     const { tally } = this.#options
     const first = running[0]!.child
     if (life.from !== 'start') {
@@ -263,11 +263,11 @@ export class PowerRound {
 
   async #cutRecovery(cut: Cut): Promise<void> {
     const { disk, tally, environment } = this.#options
-    await this.#keepRemains()
+    await this.#keepFiles()
     await disk.powerOn()
     let child: Child | undefined
     try {
-      child = this.#muster.recover({ ...environment, ...(cut.at === 'point' ? armedWith(cut, 'stop') : {}) })
+      child = this.#fleet.recover({ ...environment, ...(cut.at === 'point' ? armedWith(cut, 'stop') : {}) })
       const report = await this.#cut(cut, child, [{ child, writers: [] }])
       const isThrough = child.deadMs < report.atMs
       child.kill()
@@ -276,7 +276,7 @@ export class PowerRound {
       if (isThrough && child.code !== 0)
         throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.cutsOfRecoveries++
-      this.#tell(`  recovery ${isThrough ? 'through, then ' : ''}cut ${describeCut(cut)}: ${describeReport(report)}`)
+      this.#note(`  recovery ${isThrough ? 'through, then ' : ''}cut ${describeCut(cut)}: ${describeReport(report)}`)
     } finally {
       child?.kill()
       await child?.within(END_MS)
@@ -287,7 +287,7 @@ export class PowerRound {
   // ---- the check -------------------------------------------------------------------------------
 
   /** Keeps what a cut left, and the plan, for whoever looks into a failure. */
-  async #keepRemains(): Promise<void> {
+  async #keepFiles(): Promise<void> {
     const { directory, disk } = this.#options
     await run('cp', ['--sparse=always', disk.image, join(directory, 'image-after-cut')])
     writeFileSync(join(directory, 'plan.json'), JSON.stringify(this.#plan, undefined, 2))
@@ -295,10 +295,10 @@ export class PowerRound {
 
   async #check(): Promise<void> {
     const { disk, tally } = this.#options
-    await this.#keepRemains()
+    await this.#keepFiles()
     await disk.mountPlainly()
     try {
-      const child = this.#muster.recover({})
+      const child = this.#fleet.recover({})
       if (!(await child.within(END_MS))) {
         const where = child.whereabouts()
         child.kill()
@@ -307,7 +307,7 @@ export class PowerRound {
       if (child.code !== 0)
         throw new RoundFailure(`recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.recoveries++
-      const db = await open<'binary', Buffer>(this.#muster.path, {
+      const db = await open<'binary', Buffer>(this.#fleet.path, {
         ...this.#plan.options,
         workers: 0,
         valueEncoding: 'binary',

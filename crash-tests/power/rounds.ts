@@ -8,6 +8,8 @@ export interface RunOptions {
   readonly fileSystem: FileSystem
   readonly seed: number
   readonly cuts: number
+  /** No further round is started. */
+  readonly isTimeUp?: (() => boolean) | undefined
   readonly onlyRound?: number | undefined
   readonly directory: string
   readonly tools: Tools
@@ -33,7 +35,7 @@ export async function runRounds(options: RunOptions): Promise<Outcome> {
       return { tally, failure: { round: n, story: round.story, error } }
     }
     options.onRound?.(n, round.story, tally)
-    if (options.onlyRound !== undefined) break
+    if (options.onlyRound !== undefined || options.isTimeUp?.() === true) break
   }
   return { tally, failure: undefined }
 }

@@ -30,7 +30,7 @@ const WRITES = 200
 const CUTS = 20
 
 /** Of files that were written before a cut, how many were found how. */
-interface Fates {
+interface FileCounts {
   whole: number
   old: number
   mixed: number
@@ -134,7 +134,7 @@ class SelfTest {
   }
 
   /** A program that flushes and one that does not, in the file system on the disk: what came of its files. */
-  async fileSystem(flushes: boolean, seed: number): Promise<Fates> {
+  async fileSystem(flushes: boolean, seed: number): Promise<FileCounts> {
     const { disk, tools } = this
     await disk.format()
     await disk.powerOn()
@@ -171,17 +171,17 @@ class SelfTest {
     }
     await disk.mountPlainly()
     try {
-      const fates: Fates = { whole: 0, old: 0, mixed: 0, gone: 0 }
+      const counts: FileCounts = { whole: 0, old: 0, mixed: 0, gone: 0 }
       for (const [i, path] of files.entries()) {
-        if (!existsSync(path)) fates.gone++
+        if (!existsSync(path)) counts.gone++
         else {
           const found = readFileSync(path)
-          if (found.equals(content(i, 'new'))) fates.whole++
-          else if (found.equals(content(i, 'old'))) fates.old++
-          else fates.mixed++
+          if (found.equals(content(i, 'new'))) counts.whole++
+          else if (found.equals(content(i, 'old'))) counts.old++
+          else counts.mixed++
         }
       }
-      return fates
+      return counts
     } finally {
       await disk.takeAway()
     }
@@ -320,7 +320,6 @@ function endOf(child: ReturnType<typeof spawn>): Promise<void> {
 }
 
 export async function selfTest(fileSystem: FileSystem, directory: string, tools: Tools, seed: number): Promise<number> {
-  console.log(`self-test of the disk: ${fileSystem}, seed ${seed}`)
   const random = new Random(seed)
   const test = new SelfTest(new Disk(directory, fileSystem, tools), tools, random)
   for (const mode of MODES) {
@@ -329,10 +328,10 @@ export async function selfTest(fileSystem: FileSystem, directory: string, tools:
   }
   await test.counts()
   for (const flushes of [false, true]) {
-    const sum: Fates = { whole: 0, old: 0, mixed: 0, gone: 0 }
+    const sum: FileCounts = { whole: 0, old: 0, mixed: 0, gone: 0 }
     for (let i = 0; i < CUTS; i++) {
-      const fates = await test.fileSystem(flushes, random.between(1, 2 ** 31))
-      for (const fate of Object.keys(sum) as (keyof Fates)[]) sum[fate] += fates[fate]
+      const counts = await test.fileSystem(flushes, random.between(1, 2 ** 31))
+      for (const how of Object.keys(sum) as (keyof FileCounts)[]) sum[how] += counts[how]
     }
     const lost = sum.old + sum.mixed + sum.gone
     test.say(

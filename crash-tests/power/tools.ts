@@ -4,6 +4,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
+import { CannotRun } from '../lib/harness.js'
 import { inPackage } from '../../src/package-root.js'
 
 export const FILE_SYSTEMS = ['ext4', 'xfs'] as const
@@ -16,9 +17,6 @@ export interface Tools {
   /** Preloaded to leave out flushes. */
   readonly lyingFlush: string
 }
-
-/** The machine lacks something; the message says what and how to get it. */
-export class Missing extends Error {}
 
 const PROGRAMS = {
   gcc: 'gcc',
@@ -38,15 +36,15 @@ const onPath = (program: string): boolean =>
     existsSync(join(directory, program)),
   )
 
-/** Throws `Missing` unless everything is there. */
+/** Throws `CannotRun` unless everything is there. */
 function checkMachine(): void {
   if (process.getuid?.() !== 0)
-    throw new Missing('Power cuts need root: they mount file systems over loop devices. Run this as root.')
+    throw new CannotRun('Power cuts need root: they mount file systems over loop devices. Run this as root.')
   const packages = Object.entries(PROGRAMS).flatMap(([program, name]) => (onPath(program) ? [] : [name]))
   if (!packages.includes('pkg-config') && spawnSync('pkg-config', ['--exists', 'fuse3']).status !== 0)
     packages.push('libfuse3-dev', 'fuse3')
   if (packages.length > 0) {
-    throw new Missing(
+    throw new CannotRun(
       `Power cuts need Debian packages that are not installed. Run: apt-get install ${[...new Set(packages)].join(' ')}`,
     )
   }
@@ -54,7 +52,7 @@ function checkMachine(): void {
     try {
       accessSync(device, constants.R_OK | constants.W_OK)
     } catch {
-      throw new Missing(
+      throw new CannotRun(
         `Power cuts need ${device}, which is not there or not allowed: the kernel or the container does not offer it.`,
       )
     }

@@ -1,7 +1,7 @@
 // The parts of the addon that threads share, without Node.js around them, so that a sanitizer sees
 // every access: the registry of mappings, growth, the fault guard, futexes, lost files.
 //
-//   stress SECONDS THREADS DIRECTORY
+//   stress SECONDS THREADS DIRECTORY SEED
 //
 // What is checked here is the sanitizers' business and a little of its own: that words arrive, that a
 // file has one mapping for all who have it open, and that lost pages read as zeros and are counted.
@@ -41,6 +41,7 @@ std::atomic<bool> over{false};
 std::atomic<int64_t> rounds{0};
 std::atomic<int64_t> lostPages{0};
 std::string directory;
+uint32_t seed = 0;
 
 [[noreturn]] void Fail(const char* what) {
   std::fprintf(stderr, "stress: %s\n", what);
@@ -55,7 +56,7 @@ void Store(uint32_t* word, uint32_t value) { __atomic_store_n(word, value, __ATO
 
 // Opens, grows, writes and drops mappings of a few files, all threads at once.
 void Registry(int thread) {
-  std::mt19937 random(thread);
+  std::mt19937 random(seed + thread);
   std::vector<std::shared_ptr<Mapping>> kept;
   while (!over) {
     const std::string path = FileName("registry", random() % kFiles);
@@ -98,7 +99,7 @@ void Registry(int thread) {
 
 // Memory of one's own, grown while it is in use.
 void OwnMemory(int thread) {
-  std::mt19937 random(thread);
+  std::mt19937 random(seed + thread);
   const std::string path = FileName("private", thread);
   mmapdb::Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   mmapdb::Allocate(file.get(), 3 * kPageBytes + 100);
@@ -116,7 +117,7 @@ void OwnMemory(int thread) {
 
 // A file that is cut short again and again under those who read it.
 void LosePages(int thread) {
-  std::mt19937 random(thread);
+  std::mt19937 random(seed + thread);
   const std::string path = FileName("lost", thread);
   while (!over) {
     // The next one of the name is another file, perhaps of the same inode number.
@@ -176,10 +177,11 @@ void PingPong(int thread) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) Fail("usage: stress SECONDS THREADS DIRECTORY");
+  if (argc != 5) Fail("usage: stress SECONDS THREADS DIRECTORY SEED");
   const int seconds = std::atoi(argv[1]);
   const int threadCount = std::atoi(argv[2]);
   directory = argv[3];
+  seed = std::strtoul(argv[4], nullptr, 10);
   const std::function<void(int)> parts[] = {Registry, OwnMemory, LosePages, PingPong};
   std::vector<std::thread> threads;
   for (int i = 0; i < threadCount; i++) threads.emplace_back(parts[i % 4], i);

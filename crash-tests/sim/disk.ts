@@ -191,12 +191,12 @@ export class SimFile {
     let stale = false
     for (const [index, bytes] of flush.sectors) {
       const page = Math.floor(index / SECTORS_PER_PAGE)
-      const fate = mix(seed, page) % 3
-      if (fate === 0 && (this.#flushedBy.get(index) ?? 0) <= flush.order) this.#setDurable(index, bytes)
-      if (fate !== 1) continue
+      const outcome = mix(seed, page) % 3
+      if (outcome === 0 && (this.#flushedBy.get(index) ?? 0) <= flush.order) this.#setDurable(index, bytes)
+      if (outcome !== 1) continue
       if (this.name.endsWith('.wal') || page < HEADER_SLOTS) this.#givenUp.set(index, bytes)
       else {
-        this.#readAnew(index)
+        this.#readAgain(index)
         stale = true
       }
     }
@@ -207,12 +207,12 @@ export class SimFile {
   evict(seed: number): void {
     for (const index of this.#givenUp.keys()) {
       if (mix(seed, Math.floor(index / SECTORS_PER_PAGE)) % 2 === 0) continue
-      if (this.#isGivenUp(index)) this.#readAnew(index)
+      if (this.#isGivenUp(index)) this.#readAgain(index)
       this.#givenUp.delete(index)
     }
   }
 
-  #readAnew(index: number): void {
+  #readAgain(index: number): void {
     const at = index * SECTOR_BYTES
     const length = Math.min(SECTOR_BYTES, Math.max(0, this.sizeBytes - at))
     this.#memory.write(this.#durable.slice(at, length), 0, length, at)

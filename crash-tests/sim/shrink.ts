@@ -1,6 +1,6 @@
 // Makes a failure small: leaves out as many of the events that led to it as it can, and it still
 // fails. Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
-// Input", IEEE TSE 28(2), 2002), on the named events of `Fate`.
+// Input", IEEE TSE 28(2), 2002), on the named events of `Schedule`.
 
 /**
  * Returns a part of `events` of which `fails` is still true and no single chunk that was tried can be

@@ -1,7 +1,7 @@
 // A world in which several processes use one database on a disk that forgets and may fail. At each
 // call into the storage interface, and at each crash point, the world may write pages back, run an
 // operation of another process to its end, refuse the call, kill the process that is running, or cut
-// the power. `Fate` decides all of it.
+// the power. `Schedule` decides all of it.
 //
 // Processes take turns like a stack: another one runs while this one stands still inside a call, and
 // is done before this one goes on. A lock that a process further down holds is not to be had; the
@@ -77,7 +77,7 @@ const TURNS_IN_A_FLUSH = 3
 export const READING = 'reading'
 
 export class World {
-  readonly fate: Schedule
+  readonly schedule: Schedule
   readonly trace: string[] = []
   readonly #directories = new Map<string, SimDirectory>()
   /** Made, and their names not flushed yet. */
@@ -99,8 +99,8 @@ export class World {
   /** Sees every frame on its way to the log. */
   onLogWrite: ((bytes: Uint8Array) => void) | undefined
 
-  constructor(fate: Schedule) {
-    this.fate = fate
+  constructor(schedule: Schedule) {
+    this.schedule = schedule
     this.#directories.set('/', new SimDirectory())
   }
 
@@ -110,17 +110,17 @@ export class World {
     const process = this.running
     if (process?.dead) throw new Killed()
     this.steps++
-    const { fate, rates } = this
+    const { schedule, rates } = this
     // The protocols have named the places where it would hurt; and a flush takes most of the time, in
     // which several others may act.
     const flushing = what.startsWith('flushing')
     const weight = flushing ? rates.flush : POINTS.has(what) ? 4 : 1
-    fate.step()
+    schedule.step()
     this.note(`${process?.name ?? '-'}: ${what}`)
-    if (fate.strikes('w', rates.writeBack)) this.#writeBack()
+    if (schedule.strikes('w', rates.writeBack)) this.#writeBack()
     for (let turn = flushing ? TURNS_IN_A_FLUSH : 1; turn > 0; turn--) {
       const interrupt = what === READING ? 1 : flushing ? rates.interruptFlush : rates.interrupt
-      fate.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
+      schedule.strikesWithin(`i${turn}`, this.depth < 3 ? interrupt : 0, () => {
         this.depth++
         try {
           if (what === READING) this.turns?.overtake()
@@ -131,8 +131,9 @@ export class World {
         }
       })
     }
-    if (fate.strikes('c', rates.cut * weight)) this.end(fate.seedFor('outage') % 3 === 0 ? 'all killed' : 'power cut')
-    if (process !== undefined && fate.strikes('k', rates.kill * weight)) this.kill(process)
+    if (schedule.strikes('c', rates.cut * weight))
+      this.end(schedule.seedFor('outage') % 3 === 0 ? 'all killed' : 'power cut')
+    if (process !== undefined && schedule.strikes('k', rates.kill * weight)) this.kill(process)
   }
 
   end(how: 'power cut' | 'all killed'): never {
@@ -144,9 +145,9 @@ export class World {
   /** A step at which the call may be refused. */
   call(what: string, name: string, path: string, codes: readonly string[]): void {
     this.step(what)
-    if (!this.fate.strikes('f', this.rates.fault)) return
+    if (!this.schedule.strikes('f', this.rates.fault)) return
     this.faults++
-    const code = codes[this.fate.seedFor('code') % codes.length]!
+    const code = codes[this.schedule.seedFor('code') % codes.length]!
     this.note(`${name} of ${path} fails: ${code}`)
     throw new StorageError(name, code, path)
   }
@@ -157,7 +158,7 @@ export class World {
   }
 
   kill(process: Process): never {
-    if (this.#controlAtDeath !== undefined) throw new Error('a process that died before has not been buried')
+    if (this.#controlAtDeath !== undefined) throw new Error('a process that died before has not been removed')
     process.dead = true
     this.note(`${process.name} is killed`)
     this.#controlAtDeath = Buffer.from(controlChunk.subarray(0, this.#controlFile()?.sizeBytes ?? 0))
@@ -180,7 +181,7 @@ export class World {
   }
 
   #writeBack(): void {
-    const seed = this.fate.seedFor('write-back')
+    const seed = this.schedule.seedFor('write-back')
     for (const file of this.#files) {
       if (!file.tracked) continue
       const dirty = file.dirtySectors()
@@ -193,7 +194,7 @@ export class World {
 
   /** Decides what the power cut left, and turns the power on again. */
   restart(): void {
-    const seed = this.fate.seedFor('restart')
+    const seed = this.schedule.seedFor('restart')
     for (const made of this.#newDirectories) if (mix(seed, hash(made)) % 2 === 0) this.#remove(made)
     this.#newDirectories.clear()
     for (const directory of this.#directories.values()) directory.cut(seed)
@@ -215,7 +216,7 @@ export class World {
 
   /** All processes are gone, the machine goes on. */
   endAllProcesses(): void {
-    for (const file of this.#files) if (file.tracked) file.evict(mix(this.fate.seedFor('evict'), hash(file.name)))
+    for (const file of this.#files) if (file.tracked) file.evict(mix(this.schedule.seedFor('evict'), hash(file.name)))
     this.#forgetFiles()
     this.outage = undefined
     this.faults = 0
@@ -257,7 +258,7 @@ export class World {
     const file = this.find(path)
     if (file === undefined || file.sizeBytes < position + length) return false
     this.note(`${path} ${position}+${length} is destroyed`)
-    const seed = this.fate.seedFor('destroy')
+    const seed = this.schedule.seedFor('destroy')
     file.damage(
       position,
       Uint8Array.from({ length }, (_, i) => mix(seed, i)),
@@ -388,10 +389,10 @@ function flushFile(world: World, file: SimFile, name: string): void {
   world.step(`flush ${name}`)
   const flush = file.beginFlush()
   world.step(`flushing ${name}`)
-  if (world.fate.strikes('f', world.rates.fault * FLUSH_FAULTS)) {
+  if (world.schedule.strikes('f', world.rates.fault * FLUSH_FAULTS)) {
     world.faults++
     world.note(`flush of ${name} fails`)
-    if (file.failFlush(flush, world.fate.seedFor('lost'))) world.stale = true
+    if (file.failFlush(flush, world.schedule.seedFor('lost'))) world.stale = true
     throw new StorageError('fdatasync', 'EIO', name)
   }
   file.completeFlush(flush)
@@ -476,16 +477,16 @@ class SimRandomFile implements RandomFile {
     const { world } = this
     world.step(`write ${this.path} ${position}+${length}`)
     // A process may die in the middle of it, or the disk be full.
-    const dies = world.fate.strikes('t', world.rates.kill) && world.running !== undefined
-    const fails = world.fate.strikes('f', world.rates.fault)
+    const dies = world.schedule.strikes('t', world.rates.kill) && world.running !== undefined
+    const fails = world.schedule.strikes('f', world.rates.fault)
     if ((dies || fails) && length > 1) {
-      this.simFile.write(from, offset, 1 + (world.fate.seedFor('torn') % (length - 1)), position)
+      this.simFile.write(from, offset, 1 + (world.schedule.seedFor('torn') % (length - 1)), position)
       // It may be whole all the same: what lay behind can be what was to be written.
       world.onLogWrite?.(from.subarray(offset, offset + length))
       if (dies) world.kill(world.running!)
       world.faults++
       world.note(`write of ${this.path} fails`)
-      throw new StorageError('write', world.fate.seedFor('code') % 2 === 0 ? 'ENOSPC' : 'EIO', this.path)
+      throw new StorageError('write', world.schedule.seedFor('code') % 2 === 0 ? 'ENOSPC' : 'EIO', this.path)
     }
     this.simFile.write(from, offset, length, position)
     world.onLogWrite?.(from.subarray(offset, offset + length))
@@ -587,6 +588,6 @@ class SimStorage implements Storage {
     return this.world.clockMs
   }
   randomBytes(count: number): Uint8Array {
-    return Uint8Array.from({ length: count }, (_, i) => this.world.fate.seedFor(`random ${i}`) & 0xff)
+    return Uint8Array.from({ length: count }, (_, i) => this.world.schedule.seedFor(`random ${i}`) & 0xff)
   }
 }

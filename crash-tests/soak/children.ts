@@ -16,7 +16,7 @@ export class Child {
   /** Why it has to be gone: it was killed by this program, or asked to go. */
   #mayGo = false
   failure: string | undefined
-  #done: ((deeds: SpellReport) => void) | undefined
+  #done: ((report: SpellReport) => void) | undefined
   #sampled: ((sample: Sample) => void) | undefined
   readonly #ready: Promise<void>
 

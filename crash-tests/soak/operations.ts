@@ -35,7 +35,7 @@ export const firstOperations = (): BatchOperation<Buffer>[] =>
     value: word(BALANCE),
   }))
 
-export interface Temper {
+export interface Workload {
   /** Share of values longer than 100 KB. */
   readonly largeShare: number
   /** Share of writes that delete. */
@@ -70,18 +70,25 @@ export class Actor {
   readonly db: Database<Buffer>
   readonly lane: Lane
   readonly random: Random
-  readonly temper: Temper
+  readonly workload: Workload
   readonly options: OpenOptions
   readonly watcher: Watcher
   readonly held: HeldSnapshot[] = []
   /** One at a time: what is read and written back. */
-  readonly atIt = new Set<string>()
+  readonly underWay = new Set<string>()
 
-  constructor(db: Database<Buffer>, lane: Lane, seed: number, temper: Temper, options: OpenOptions, watcher: Watcher) {
+  constructor(
+    db: Database<Buffer>,
+    lane: Lane,
+    seed: number,
+    workload: Workload,
+    options: OpenOptions,
+    watcher: Watcher,
+  ) {
     this.db = db
     this.lane = lane
     this.random = new Random(mix(seed, lane.number))
-    this.temper = temper
+    this.workload = workload
     this.options = options
     this.watcher = watcher
     decide(db)
@@ -105,9 +112,9 @@ export class Actor {
   }
 
   change(index: number): Change {
-    const { random, temper } = this
-    if (random.chance(temper.deleteShare)) return { index, lengthBytes: undefined }
-    return { index, lengthBytes: valueLength(random, this.lane.key(index).length, temper.largeShare) }
+    const { random, workload } = this
+    if (random.chance(workload.deleteShare)) return { index, lengthBytes: undefined }
+    return { index, lengthBytes: valueLength(random, this.lane.key(index).length, workload.largeShare) }
   }
 
   changes(most: number): Change[] {
@@ -133,12 +140,12 @@ export class Actor {
 
   /** One at a time in this actor; others who come along go away. */
   async alone(what: string, act: () => unknown): Promise<void> {
-    if (this.atIt.has(what)) return
-    this.atIt.add(what)
+    if (this.underWay.has(what)) return
+    this.underWay.add(what)
     try {
       await act()
     } finally {
-      this.atIt.delete(what)
+      this.underWay.delete(what)
     }
   }
 
@@ -290,14 +297,16 @@ const OPERATIONS: readonly Entry[] = [
   {
     name: 'put',
     weight: 30,
-    run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), false),
+    run: (a) =>
+      one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.workload.largeShare) }), false),
   },
   { name: 'del', weight: 6, run: (a) => one(a, (index) => ({ index, lengthBytes: undefined }), false) },
   { name: 'batch', weight: 10, run: (a) => a.write(a.changes(12), true, perform(a.db, false)) },
   {
     name: 'putSync',
     weight: 8,
-    run: (a) => one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.temper.largeShare) }), true),
+    run: (a) =>
+      one(a, (i) => ({ ...a.change(i), lengthBytes: valueLength(a.random, 10, a.workload.largeShare) }), true),
   },
   { name: 'delSync', weight: 2, run: (a) => one(a, (index) => ({ index, lengthBytes: undefined }), true) },
   { name: 'batchSync', weight: 4, run: (a) => a.write(a.changes(12), false, perform(a.db, true)) },
@@ -308,7 +317,7 @@ const OPERATIONS: readonly Entry[] = [
       Promise.all([1, 2].map(async () => (a.lane.inFlight < 4 ? one(a, (i) => a.change(i), false) : undefined))),
   },
   { name: 'delete all', weight: 0.05, run: (a) => everything(a, () => undefined) },
-  { name: 'refill', weight: 0.2, run: (a) => everything(a, () => valueLength(a.random, 10, a.temper.largeShare)) },
+  { name: 'refill', weight: 0.2, run: (a) => everything(a, () => valueLength(a.random, 10, a.workload.largeShare)) },
   {
     name: 'transfer',
     weight: 10,
@@ -428,7 +437,7 @@ const OPERATIONS: readonly Entry[] = [
     weight: 3,
     run: (a) => {
       const snapshot = a.db.snapshot()
-      const held = a.random.chance(0.1) ? a.random.between(1, a.temper.longReaderMs) : a.random.between(1, 200)
+      const held = a.random.chance(0.1) ? a.random.between(1, a.workload.longReaderMs) : a.random.between(1, 200)
       a.held.push({
         snapshot,
         untilMs: performance.now() + held,

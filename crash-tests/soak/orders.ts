@@ -1,6 +1,6 @@
 // What a soak tells its processes, and what they answer.
 import type { OpenOptions } from '../../src/index.js'
-import type { Temper } from './operations.js'
+import type { Workload } from './operations.js'
 import type { Leak, Sample } from './resources.js'
 
 /** What a process does from one check to the next. */
@@ -13,7 +13,7 @@ export interface Spell {
   readonly options: OpenOptions
   /** Operations of one actor that are under way at a time (`pool` only). */
   readonly depth: number
-  readonly temper: Temper
+  readonly workload: Workload
   /** Close the database at the end of it (`pool` only; threads always do). */
   readonly closes: boolean
   /** What to lose on purpose. */
@@ -34,9 +34,9 @@ export type Report =
   | { readonly sample: Sample }
   | { readonly failure: string }
 
-export function add(all: SpellReport, deeds: SpellReport): void {
-  for (const [name, count] of Object.entries(deeds.operations))
+export function add(all: SpellReport, report: SpellReport): void {
+  for (const [name, count] of Object.entries(report.operations))
     all.operations[name] = (all.operations[name] ?? 0) + count
-  all.opened += deeds.opened
-  all.terminated += deeds.terminated
+  all.opened += report.opened
+  all.terminated += report.terminated
 }

@@ -24,7 +24,7 @@ const lanePath = (spell: Spell, lane: number): string => join(spell.lanesDirecto
 const openDatabase = (spell: Spell): Promise<Database<Buffer>> =>
   open<'binary', Buffer>(spell.path, { ...spell.options, valueEncoding: 'binary' })
 
-async function act(actor: Actor, deeds: SpellReport, isOver: () => boolean): Promise<void> {
+async function act(actor: Actor, report: SpellReport, isOver: () => boolean): Promise<void> {
   for (let n = 1; !isOver(); n++) {
     const operation = pickOperation(actor.random)
     try {
@@ -32,8 +32,8 @@ async function act(actor: Actor, deeds: SpellReport, isOver: () => boolean): Pro
     } catch (error) {
       throw new Error(`${operation.name}, lane ${actor.lane.number}`, { cause: error })
     }
-    deeds.operations[operation.name] = (deeds.operations[operation.name] ?? 0) + 1
-    if (n % REST_AFTER_OPERATIONS === 0) await sleep(actor.random.next() * 2 * actor.temper.restMs)
+    report.operations[operation.name] = (report.operations[operation.name] ?? 0) + 1
+    if (n % REST_AFTER_OPERATIONS === 0) await sleep(actor.random.next() * 2 * actor.workload.restMs)
   }
 }
 
@@ -42,18 +42,18 @@ async function act(actor: Actor, deeds: SpellReport, isOver: () => boolean): Pro
 let kept: Database<Buffer> | undefined
 
 async function runPool(spell: Spell, watcher: Watcher, isOver: () => boolean): Promise<SpellReport> {
-  const deeds: SpellReport = { operations: {}, opened: kept === undefined ? 1 : 0, terminated: 0 }
+  const report: SpellReport = { operations: {}, opened: kept === undefined ? 1 : 0, terminated: 0 }
   const db = (kept ??= await openDatabase(spell))
   const lanes = spell.lanes.map((lane) => new Lane(lanePath(spell, lane), lane))
-  const actors = lanes.map((lane) => new Actor(db, lane, spell.seed, spell.temper, spell.options, watcher))
-  await Promise.all(actors.flatMap((actor) => Array.from({ length: spell.depth }, () => act(actor, deeds, isOver))))
+  const actors = lanes.map((lane) => new Actor(db, lane, spell.seed, spell.workload, spell.options, watcher))
+  await Promise.all(actors.flatMap((actor) => Array.from({ length: spell.depth }, () => act(actor, report, isOver))))
   for (const actor of actors) actor.closeSnapshots()
   for (const lane of lanes) lane.close()
   if (spell.closes) {
     kept = undefined
     await db.close()
   }
-  return deeds
+  return report
 }
 
 // ---- actors that are threads ---------------------------------------------------------------------
@@ -68,15 +68,15 @@ interface ThreadData {
 
 async function runThread({ spell, lane: number, seed, lifeMs, stop }: ThreadData): Promise<void> {
   parentPort!.postMessage(LOADED)
-  const deeds: SpellReport = { operations: {}, opened: 1, terminated: 0 }
+  const report: SpellReport = { operations: {}, opened: 1, terminated: 0 }
   const endMs = performance.now() + lifeMs
   const lane = new Lane(lanePath(spell, number), number)
   const db = await openDatabase({ ...spell, options: { ...spell.options, workers: 0 } })
-  const actor = new Actor(db, lane, seed, spell.temper, spell.options, new Watcher())
-  await act(actor, deeds, () => performance.now() > endMs || Atomics.load(stop, 0) !== 0)
+  const actor = new Actor(db, lane, seed, spell.workload, spell.options, new Watcher())
+  await act(actor, report, () => performance.now() > endMs || Atomics.load(stop, 0) !== 0)
   await db.close()
   lane.close()
-  parentPort!.postMessage(deeds)
+  parentPort!.postMessage(report)
 }
 
 async function runThreads(spell: Spell, stop: Int32Array): Promise<SpellReport> {
@@ -161,11 +161,11 @@ if (isMainThread) {
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const spellOf = async (spell: Spell): Promise<void> => {
     for (const what of spell.leaks ?? []) leak(what, spell)
-    const deeds =
+    const report =
       spell.mode === 'pool'
         ? await runPool(spell, watcher, () => Atomics.load(stop, 0) !== 0)
         : await runThreads(spell, stop)
-    await say({ spellDone: deeds })
+    await say({ spellDone: report })
   }
   process.on('disconnect', () => process.exit(71))
   process.on('message', (order: Order) => {

@@ -8,6 +8,7 @@
 // database stays open and is checked beside its users.
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Counts } from '../lib/evidence.js'
 import { sleep } from '../lib/processes.js'
 import { mix, Random } from '../lib/random.js'
 import { open, type OpenOptions } from '../../src/index.js'
@@ -21,7 +22,7 @@ import {
   firstOperations,
   LANES,
   Watcher,
-  type Temper,
+  type Workload,
 } from './operations.js'
 import { add, type SpellReport, type Spell } from './orders.js'
 import {
@@ -53,8 +54,9 @@ interface SoakOptions {
   readonly tamperAfter?: number
 }
 
-interface Outcome {
+interface SoakOutcome {
   readonly problems: string[]
+  readonly counts: Counts
   readonly judgements: { readonly series: Series; readonly judgement: Judgement }[]
 }
 
@@ -69,7 +71,7 @@ const STUCK_MS = 60_000
 /** Whoever waits for somebody who is stopped must not give up. */
 const TIMEOUT_MS = 30_000
 const LONGEST_STOP_MS = 1500
-/** From one blow to the next. */
+/** From one strike to the next. */
 const LONGEST_PAUSE_MS = 1200
 /** What a database of slots may take beside what its values need: leaves half full, branches, headers. */
 const SPACE_FACTOR = 3
@@ -109,7 +111,7 @@ export class Soak {
   readonly #lanesDirectory: string
   readonly #problems: string[] = []
   readonly #series = new Map<string, Series>()
-  readonly #deeds: SpellReport = { operations: {}, opened: 0, terminated: 0 }
+  readonly #done: SpellReport = { operations: {}, opened: 0, terminated: 0 }
   readonly #counts = {
     spells: 0,
     kills: 0,
@@ -131,7 +133,7 @@ export class Soak {
     this.#lanesDirectory = join(options.directory, 'lanes')
   }
 
-  async run(): Promise<Outcome> {
+  async run(): Promise<SoakOutcome> {
     const { directory, durationMs, spells = Infinity } = this.#options
     rmSync(directory, { recursive: true, force: true })
     mkdirSync(this.#lanesDirectory, { recursive: true })
@@ -157,8 +159,8 @@ export class Soak {
     }
     const judgements = [...this.#series.values()].map((series) => ({ series, judgement: judge(series) }))
     for (const { judgement } of judgements) if (judgement.problem !== undefined) this.#problems.push(judgement.problem)
-    this.#summarise(judgements)
-    return { problems: this.#problems, judgements }
+    this.#printResources(judgements)
+    return { problems: this.#problems, counts: this.#allCounts(), judgements }
   }
 
   // ---- one spell -------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ export class Soak {
     const ending = this.#drawEnding()
     const options = this.#isPoolOpen ? this.#poolOptions : this.#drawOptions()
     this.#poolOptions = options
-    const temper: Temper = {
+    const workload: Workload = {
       largeShare: random.pick([0, 0.005, 0.02, 0.1]),
       deleteShare: random.pick([0.1, 0.3, 0.6]),
       longReaderMs: this.#options.spellMs,
@@ -186,7 +188,7 @@ export class Soak {
       lanes,
       options: own,
       depth: 3,
-      temper,
+      workload,
       closes: ending !== 'open',
     })
     const poolOptions = { ...options, workers: 2 }
@@ -279,10 +281,10 @@ export class Soak {
   async #endSpell(child: Child): Promise<void> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<'stuck'>((resolve) => (timer = setTimeout(() => resolve('stuck'), STUCK_MS)))
-    const deeds = await Promise.race([child.endSpell(), late])
+    const report = await Promise.race([child.endSpell(), late])
     clearTimeout(timer)
-    if (deeds === 'stuck') this.#problems.push(`${child.name} did not end within ${STUCK_MS} ms`)
-    else if (deeds !== undefined) add(this.#deeds, deeds)
+    if (report === 'stuck') this.#problems.push(`${child.name} did not end within ${STUCK_MS} ms`)
+    else if (report !== undefined) add(this.#done, report)
     this.#hasFailed([child])
   }
 
@@ -442,40 +444,48 @@ export class Soak {
   // ---- what is said ----------------------------------------------------------------------------
 
   #total(): number {
-    return Object.values(this.#deeds.operations).reduce((a, b) => a + b, 0)
+    return Object.values(this.#done.operations).reduce((a, b) => a + b, 0)
   }
 
   #line(minutes: number): string {
     const { spells, kills, stops, recoveries } = this.#counts
     const last = (name: string): string => this.#series.get(name)?.values.at(-1)?.toFixed(1) ?? '-'
     return (
-      `${minutes.toFixed(0).padStart(4)} min  ${spells} spells, ${this.#total()} operations, ${kills} kills, ${this.#deeds.terminated} threads terminated, ` +
+      `${minutes.toFixed(0).padStart(4)} min  ${spells} spells, ${this.#total()} operations, ${kills} kills, ${this.#done.terminated} threads terminated, ` +
       `${stops} stops, ${recoveries} recoveries; data at most ${this.#peaks.dataMiB.toFixed(0)} MiB, log ${this.#peaks.walMiB.toFixed(1)} MiB; ` +
       `closed pool process: RSS ${last('the process with a pool, database closed: rssMiB')} MiB, heap ${last('the process with a pool, database closed: heapMiB')} MiB`
     )
   }
 
-  #summarise(judgements: Outcome['judgements']): void {
-    const { print } = this.#options
+  #allCounts(): Counts {
     const c = this.#counts
-    print(
-      `${c.spells} spells, each followed by a complete check; ${c.killedSpells} of them ended by SIGKILL of all who had the database open`,
-    )
-    print(
-      `  operations ${this.#total()} (of those who lived to tell), opened ${this.#deeds.opened} times by them, threads terminated ${this.#deeds.terminated}`,
-    )
-    print(
-      `  visitors ${c.visitors}, killed ${c.kills}, processes stopped ${c.stops}; recoveries ${c.recoveries} of ${c.framesReplayed} frames; writes in flight decided ${c.resolved}; keys compared ${c.keysCompared}`,
-    )
-    print(
-      `  at most: data ${this.#peaks.dataMiB.toFixed(1)} MiB, log ${this.#peaks.walMiB.toFixed(1)} MiB, control ${this.#peaks.controlMiB.toFixed(1)} MiB, RSS of one process ${this.#peaks.rssMiB.toFixed(0)} MiB`,
-    )
-    print(
-      `  ${Object.entries(this.#deeds.operations)
-        .sort(([, a], [, b]) => b - a)
-        .map(([name, n]) => `${name} ${n}`)
-        .join(', ')}`,
-    )
+    const { dataMiB, walMiB, controlMiB, rssMiB } = this.#peaks
+    const byFrequency = Object.entries(this.#done.operations).sort(([, a], [, b]) => b - a)
+    return {
+      spells: c.spells,
+      'spells ended by SIGKILL of all': c.killedSpells,
+      'operations of survivors': this.#total(),
+      'operations by kind': Object.fromEntries(byFrequency),
+      'databases opened by survivors': this.#done.opened,
+      'threads terminated': this.#done.terminated,
+      visitors: c.visitors,
+      'visitors killed': c.kills,
+      'processes stopped': c.stops,
+      recoveries: c.recoveries,
+      'frames replayed': c.framesReplayed,
+      'writes in flight decided': c.resolved,
+      'keys compared': c.keysCompared,
+      'peaks, MiB': {
+        data: Math.round(dataMiB),
+        log: Math.round(walMiB),
+        control: Math.round(controlMiB),
+        'RSS of a process': Math.round(rssMiB),
+      },
+    }
+  }
+
+  #printResources(judgements: SoakOutcome['judgements']): void {
+    const { print } = this.#options
     print(`  what is taken; growth is looked for from ${LEAST_SAMPLES} samples on`)
     print('  samples      highest   lowest of 2nd third  of the last')
     for (const { series, judgement: j } of judgements) {

@@ -1,23 +1,19 @@
-// Readers against writers, with real threads and processes: `npm run prove:readers -- --seconds 30 --seed 1`
+// Readers against writers, with real threads and processes.
 //
-// Everybody reads in every way while others write, checkpoint, end readers that hold back more than next to nothing,
+// All threads read in every way while others write, checkpoint, end readers that hold back more than next to nothing,
 // and one process is stopped now and then for longer than it takes others to use what it was reading for something
-// else. Spell by spell: everybody closes, the database is verified, and opened again, so that it comes from disk.
-// Nobody may be told anything but that a reader was ended, and nothing may be wrong afterwards.
+// else. Spell by spell: all close, the database is verified, and opened again, so that it comes from disk.
+// No thread may be told anything but that a reader was ended, and nothing may be wrong afterwards.
 import { fork, type ChildProcess } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { fileSystemOf } from '../../lib/evidence.js'
+import { announce, prove } from '../../lib/harness.js'
 import { mix, Random } from '../../lib/random.js'
 import { open } from '../../../src/index.js'
 import type { ReaderProcess, ReadReport } from './reader-process.js'
 import { compiledFile } from '../../../src/package-root.js'
-
-const USAGE = `Usage: npm run prove:readers -- [options]
-  --seconds S       how long (default 30)
-  --seed N          what everybody does follows from it, but not when (default: chosen and printed)
-  --directory DIR   where the database is made (default: the system's temporary directory)`
 
 const OPTIONS = {
   workers: 0,
@@ -27,49 +23,6 @@ const OPTIONS = {
   maxHeldBytes: 65_536,
 } as const
 const SPELL_MS = 6000
-
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seconds: { type: 'string', default: '30' },
-      seed: { type: 'string' },
-      directory: { type: 'string', default: tmpdir() },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed)
-  const seconds = Number(values.seconds)
-  if (values.help || !Number.isInteger(seed) || !(seconds > 0)) {
-    console.log(USAGE)
-    return values.help ? 0 : 2
-  }
-  const directory = join(values.directory, `mmapdb-readers-${process.pid}`)
-  console.log(`readers: seed ${seed}, ${seconds} seconds`)
-  mkdirSync(directory)
-  const counts: Record<string, number> = {}
-  const end = Date.now() + seconds * 1000
-  for (let spell = 1; Date.now() < end; spell++) {
-    const problems = await oneSpell(
-      join(directory, 'db'),
-      mix(seed, spell),
-      Math.min(end, Date.now() + SPELL_MS),
-      counts,
-    )
-    if (problems.length === 0) continue
-    for (const problem of problems.slice(0, 10)) console.error(`FAILED: ${problem}`)
-    console.error(`What is left lies in ${directory}; seed ${seed}, spell ${spell}`)
-    return 1
-  }
-  rmSync(directory, { recursive: true, force: true })
-  for (const [what, count] of Object.entries(counts).sort()) console.log(`  ${what}: ${count}`)
-  // If none is ended, or all of them are, this has shown nothing.
-  const ended = Object.entries(counts)
-    .filter(([what]) => what.endsWith(': ended'))
-    .reduce((sum, [, count]) => sum + count, 0)
-  if (ended === 0) console.log('readers: none was ended')
-  console.log('readers: nothing wrong, nothing refused')
-  return 0
-}
 
 /** Returns what went wrong. */
 async function oneSpell(path: string, seed: number, endMs: number, counts: Record<string, number>): Promise<string[]> {
@@ -85,9 +38,9 @@ async function oneSpell(path: string, seed: number, endMs: number, counts: Recor
     const stopping = stopNowAndThen(children[1]!, new Random(seed), endMs)
     const all = await Promise.all(children.map((child, i) => reportOf(child, processes[i]!)))
     await stopping
-    for (const deeds of all) {
-      problems.push(...deeds.problems)
-      for (const [what, count] of Object.entries(deeds.counts)) counts[what] = (counts[what] ?? 0) + count
+    for (const report of all) {
+      problems.push(...report.problems)
+      for (const [what, count] of Object.entries(report.counts)) counts[what] = (counts[what] ?? 0) + count
     }
     const { failure, readers } = db.stats()
     if (failure !== undefined) problems.push(`writes are refused: ${failure}`)
@@ -110,7 +63,7 @@ async function checked(db: Awaited<ReturnType<typeof open>>, problems: string[],
 
 function reportOf(child: ChildProcess, spec: ReaderProcess): Promise<ReadReport> {
   return new Promise((resolve) => {
-    child.once('message', (deeds) => resolve(deeds as ReadReport))
+    child.once('message', (report) => resolve(report as ReadReport))
     child.once('exit', (code, signal) =>
       resolve({ counts: {}, problems: [`a process ended before its time (${signal ?? code})`] }),
     )
@@ -129,4 +82,60 @@ async function stopNowAndThen(child: ChildProcess, random: Random, endMs: number
   }
 }
 
-process.exitCode = await main()
+await prove({
+  name: 'readers',
+  proves:
+    'that a reader which is ended while it reads is told so and shows nothing wrong, and does no harm to the others, ' +
+    'whatever is written over what it was reading.',
+  takes: 'as long as it is given; half a minute is a short look. Nothing but Node.js.',
+  seed: { help: 'what threads do follows from it, but not when' },
+  minutes: { help: 'how long', default: 0.5 },
+  options: {
+    seconds: { kind: 'number', value: 'S', help: 'how long, in seconds: instead of --minutes' },
+    directory: {
+      kind: 'path',
+      value: 'DIR',
+      help: "where the database is made (default: the system's temporary directory)",
+    },
+  },
+  run: async (run) => {
+    const parent = run.textIfGiven('directory') ?? tmpdir()
+    const seconds = run.numberIfGiven('seconds')
+    const endMs = seconds === undefined ? run.endMs : run.startedMs + seconds * 1000
+    const directory = join(parent, `mmapdb-readers-${process.pid}`)
+    announce('readers', run, `spells of at most ${SPELL_MS} ms`, seconds)
+    mkdirSync(directory)
+    const counts: Record<string, number> = {}
+    let spell = 0
+    let problems: string[] = []
+    while (Date.now() < endMs && problems.length === 0) {
+      spell++
+      problems = await oneSpell(
+        join(directory, 'db'),
+        mix(run.seed, spell),
+        Math.min(endMs, Date.now() + SPELL_MS),
+        counts,
+      )
+    }
+    if (problems.length === 0) rmSync(directory, { recursive: true, force: true })
+    const ended = Object.entries(counts)
+      .filter(([what]) => what.endsWith(': ended'))
+      .reduce((sum, [, count]) => sum + count, 0)
+    const result =
+      problems.length > 0
+        ? `spell ${spell} failed`
+        : // If none is ended, this has shown nothing.
+          `nothing was wrong, nothing was refused${ended === 0 ? '; but no reader was ended: run it for longer' : ''}`
+    return {
+      problems: problems.slice(0, 10),
+      result,
+      counts: {
+        spells: spell,
+        'readers ended': ended,
+        'by kind': Object.fromEntries(Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1))),
+      },
+      fileSystem: fileSystemOf(parent),
+      leftIn: directory,
+    }
+  },
+})

@@ -79,14 +79,14 @@ async function run(spec: ReaderProcess): Promise<ReadReport> {
   ]
   const all = await Promise.all(roles.map((role, number) => startThread({ ...spec, role, number })))
   const counts: Record<string, number> = {}
-  for (const deeds of all)
-    for (const [what, count] of Object.entries(deeds.counts)) counts[what] = (counts[what] ?? 0) + count
+  for (const report of all)
+    for (const [what, count] of Object.entries(report.counts)) counts[what] = (counts[what] ?? 0) + count
   return { counts, problems: all.flatMap(({ problems }) => problems) }
 }
 
 if (!isMainThread) parentPort!.postMessage(await thread(workerData as ThreadData))
 else if (process.send !== undefined) {
-  const answer = (deeds: ReadReport): void => void process.send!(deeds, () => process.disconnect())
+  const answer = (report: ReadReport): void => void process.send!(report, () => process.disconnect())
   process.once('message', (spec) => {
     run(spec as ReaderProcess).then(answer, (error: Error) =>
       answer({ counts: {}, problems: [error.stack ?? String(error)] }),
