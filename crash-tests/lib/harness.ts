@@ -12,7 +12,7 @@ import { appendEvidence, machineWith, type Counts } from './evidence.js'
 /** `count`: a whole number from 1 on; `number`: from 0 on, fractions too; `path`: not written into evidence. */
 type Kind = 'count' | 'whole' | 'number' | 'text' | 'path' | 'flag'
 
-export interface Option {
+interface Option {
   readonly kind: Kind
   /** What stands for its value in the help. */
   readonly value?: string
@@ -38,7 +38,7 @@ export interface Outcome {
   readonly leftIn?: string | undefined
 }
 
-export interface Harness<O extends Options> {
+interface Harness<O extends Options> {
   /** As in `npm run prove:NAME`. */
   readonly name: string
   /** What a run that passes shows. */
@@ -67,7 +67,7 @@ const COMMON: Options = {
 type Values = Readonly<Record<string, string | boolean | undefined>>
 
 /** One run: what was asked for, and how much time is left. */
-export class Run<O extends Options> {
+class Run<O extends Options> {
   readonly seed: number
   /** Undefined: no limit was given, and the harness has none by itself. */
   readonly minutes: number | undefined
@@ -171,7 +171,7 @@ const LABEL_COLUMNS = 30
 function wrapped(text: string, indent: number): string {
   const lines: string[] = []
   let line = ''
-  for (const word of text.split(/\s+/)) {
+  for (const word of text.split(/[ \n]+/)) {
     if (line !== '' && indent + line.length + 1 + word.length > WIDTH) {
       lines.push(line)
       line = word
@@ -209,21 +209,21 @@ function usage<O extends Options>({ name, proves, takes, seed, minutes, options 
 const line = (label: string, value: string): string =>
   `  ${label.padEnd(LABEL_COLUMNS)} ${wrapped(value, LABEL_COLUMNS + 3)}`
 
+/** A count with its name stays on one line. */
+const JOINT = '\u00a0'
+
+function countText(count: number | Readonly<Record<string, number>>): string {
+  if (typeof count === 'number') return String(count)
+  const parts = Object.entries(count).map(([part, n]) => `${part} ${n}`.replaceAll(' ', JOINT))
+  return parts.join(', ') || 'none'
+}
+
 function summary(name: string, seed: number, seconds: number, { problems, result, counts }: Outcome): string {
   return [
     `prove:${name}: ${problems.length === 0 ? 'passed' : 'FAILED'}: ${result}`,
     line('seed', String(seed)),
     line('seconds', seconds.toFixed(1)),
-    ...Object.entries(counts).map(([what, count]) =>
-      line(
-        what,
-        typeof count === 'number'
-          ? String(count)
-          : Object.entries(count)
-              .map(([part, n]) => `${part} ${n}`)
-              .join(', ') || 'none',
-      ),
-    ),
+    ...Object.entries(counts).map(([what, count]) => line(what, countText(count)).replaceAll(JOINT, ' ')),
   ].join('\n')
 }
 
