@@ -1,5 +1,5 @@
 // An input read as a series of choices, so that any bytes at all are a program for a target, and a
-// byte changed is a choice changed. Behind its end all choices are 0.
+// byte changed is a choice changed. After its end all choices are 0.
 export class Input {
   readonly #bytes: Buffer
   #at = 0

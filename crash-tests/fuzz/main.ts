@@ -58,7 +58,7 @@ function watch(job: FuzzJob): Promise<{ findings: Finding[]; last: Record<string
       clearInterval(timer)
       if (code !== 0) {
         const bytes = readFileSync(job.currentPath)
-        const target = bytes.toString('latin1', 0, NAME_BYTES).trim() || 'none'
+        const target = bytes.toString('latin1', 0, NAME_BYTES).trim() || 'unknown'
         findings.push(keep(target, bytes.subarray(NAME_BYTES), verdict ?? `it ends the process with ${signal ?? code}`))
       }
       resolve({ findings, last })
@@ -134,9 +134,9 @@ async function runInput(target: string, file: string): Promise<Outcome> {
 await prove({
   name: 'fuzz',
   proves:
-    'that whatever bytes lie on disk or come as input, an operation gives the right answer or throws a typed error, and ' +
+    'that whatever bytes are on disk or come as input, an operation gives the right answer or throws a typed error, and ' +
     'ends, without a crash, a hang or much memory.',
-  takes: 'as long as it is given: an hour looks at a million inputs. Nothing but Node.js; databases lie in memory.',
+  takes: 'as long as it is given: an hour looks at a million inputs. Nothing but Node.js; databases are in memory.',
   seed: { help: 'what inputs are made of; which of them are tried also depends on the speed of the machine' },
   minutes: { help: 'how long', default: 1 },
   options: {

@@ -45,7 +45,7 @@ function roundTrip(value: unknown): void {
   }
 }
 
-/** A beginning of a value is a value of its own or none; it is never read beyond its end. */
+/** The first part of a value is a value of its own or an error; it is never read beyond its end. */
 function cutShort(codec: (typeof codecs)[number], bytes: Uint8Array): void {
   if (codec.name === 'binary' || bytes.length > 200) return
   const part = Buffer.from(bytes.subarray(0, bytes.length >> 1))

@@ -91,7 +91,7 @@ function keys(bytes: Buffer): void {
   })
 }
 
-/** What a value is read as does not depend on what lies around it, and reading it ends. */
+/** What a value is read as does not depend on what is around it, and reading it ends. */
 function values(bytes: Buffer): void {
   const encoding = VALUE_ENCODINGS[(bytes[0] ?? 0) % VALUE_ENCODINGS.length]!
   const body = bytes.subarray(1)
@@ -158,7 +158,7 @@ const workspace = ((): { space: SlotSpace; storage: MemoryStorage } => {
   }
 })()
 
-/** Whatever passes for a sound slot can be read, searched and edited without a look or a step outside. */
+/** What passes for a sound slot can be read, searched and edited without a look or a step outside. */
 function slot(bytes: Buffer): void {
   const { space } = workspace
   const input = new Input(bytes)
@@ -181,7 +181,7 @@ function slot(bytes: Buffer): void {
   for (let i = node.firstCompared; i < node.count; i++) {
     const at = node.keyAt(i)
     const length = node.keyLength(i)
-    hold(at >= base + SLOT.BODY && at + length <= base + SLOT_BYTES, 'a key lies outside of its slot')
+    hold(at >= base + SLOT.BODY && at + length <= base + SLOT_BYTES, 'a key is outside of its slot')
     const key = node.u8.slice(at, at + length)
     const find = node.isLeaf ? findInLeaf : findChild
     hold(find(node.u8, node.u16, node.i32, node.base, node.count, key, length) === i, `key ${i} is not found`)

@@ -1,6 +1,6 @@
 // What happens in a campaign, all of it from the seed and the campaign's number: waves of processes on
 // one database, a few at a time, each of which is killed and relieved by the next while the others go
-// on, until there is none left.
+// on, until all are dead.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'

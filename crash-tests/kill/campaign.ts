@@ -100,7 +100,7 @@ export class Campaign {
           const done = this.#noteDeath(started, victim, how)
           dead.push(...done)
           if (together && next === victims.length) for (const { child } of running) child.kill()
-          // Whoever dies last leaves the database to recoveries; everything is checked then.
+          // After the last death come recoveries, and everything is checked then.
           if (running.size > 0 && !(together && next === victims.length)) await this.#checkDead(done)
         } catch (error) {
           running.delete(started)
@@ -158,7 +158,7 @@ export class Campaign {
     if (problems.length > 0) throw new RoundFailure(problems.join('\n    '))
   }
 
-  /** Keeps what a wave left behind, for whoever looks into a failure. */
+  /** Keeps the files that a wave left, for looking into a failure. */
   #keepFiles(): void {
     const copy = join(this.#options.directory, 'before-recovery')
     rmSync(copy, { recursive: true, force: true })
@@ -181,14 +181,14 @@ export class Campaign {
   }
 }
 
-/** Waits until the strike has fallen, or deals it, and until the process is dead. */
+/** Waits until the process is hit at its point, or hits it at its moment, and until it is dead. */
 async function hit({ child }: WriterProcess, { strike, from }: VictimPlan): Promise<string> {
   if (from === 'writing' && !(await child.readyWithin(END_MS)))
-    throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
+    throw new RoundFailure(`a process did not open the database in time:\n${child.threadStates()}`)
   if (strike.at === 'moment') await Promise.race([sleep(strike.afterMs), child.exited])
   else if ((await child.within(REACH_MS)) && !child.killed) return `killed at ${describeStrike(strike)}`
   child.kill()
-  if (!(await child.within(END_MS))) throw new RoundFailure(`a process outlives a SIGKILL:\n${child.whereabouts()}`)
+  if (!(await child.within(END_MS))) throw new RoundFailure(`a process outlives a SIGKILL:\n${child.threadStates()}`)
   return strike.at === 'moment'
     ? `killed after ${strike.afterMs} ms`
     : `killed without reaching ${describeStrike(strike)}`

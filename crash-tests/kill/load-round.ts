@@ -23,7 +23,7 @@ interface Load {
 
 const REACH_MS = 1500
 
-/** Processes of a group that still run; those that nobody has waited for do not count. */
+/** Processes of a group that still run; zombies do not count. */
 function running(group: number): number {
   let count = 0
   for (const name of readdirSync('/proc')) {
@@ -33,7 +33,7 @@ function running(group: number): number {
       const [state, , pgrp] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
       if (Number(pgrp) === group && state !== 'Z' && state !== 'X') count++
     } catch {
-      // It has just gone.
+      // It has just ended.
     }
   }
   return count
@@ -131,7 +131,7 @@ export class LoadRound {
     try {
       process.kill(-child.pid!, 'SIGKILL')
     } catch {
-      // All of it has gone.
+      // All of it has ended.
     }
     await exited
     for (let waitedMs = 0; running(child.pid!) > 0; waitedMs += 10) {
@@ -200,7 +200,7 @@ export class LoadRound {
         )
         if (from < 0 || from < sure)
           problems.push(
-            `${key} holds ${from < 0 ? 'what nobody wrote' : `the value of load ${from}`}, and load ${sure} had acknowledged its own`,
+            `${key} holds ${from < 0 ? 'what no load wrote' : `the value of load ${from}`}, and load ${sure} had acknowledged its own`,
           )
         if (from === this.#loads.length - 1)
           groups.set(entry.version, [...(groups.get(entry.version) ?? []), numbers.get(key)!])
@@ -208,7 +208,7 @@ export class LoadRound {
       let entries = 0
       for (const key of db.keys()) {
         entries++
-        if (!numbers.has(String(key))) problems.push(`there is a key that nobody wrote: ${String(key)}`)
+        if (!numbers.has(String(key))) problems.push(`there is a key that no load wrote: ${String(key)}`)
       }
       if (entries !== report.entries) problems.push(`a scan finds ${entries} entries and verify ${report.entries}`)
       // What has one version is one batch: neighbours in the order of the load; only the last of a lane is short.

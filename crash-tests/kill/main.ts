@@ -79,7 +79,7 @@ class KillTests {
     return this.failure !== undefined || this.#settings.isTimeUp()
   }
 
-  /** So many rounds, and then campaigns until so many more processes have been killed; or until the time is up. */
+  /** That many rounds, and then campaigns until that many more processes have been killed; or until the time is up. */
   async run(rounds: number, kills: number): Promise<void> {
     for (let n = 0; n < rounds && !this.isOver; n++) await this.round(n)
     const before = killsOf(this.tally)

@@ -5,7 +5,7 @@ import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
 import { mix, Random } from '../lib/random.js'
 
-/** Somebody is hit at a named point, at the n-th arrival there, or at a moment. */
+/** When a process is hit: at the n-th arrival at a named point, or at a moment. */
 export type Strike =
   | { readonly at: 'point'; readonly point: CrashPoint; readonly n: number }
   | { readonly at: 'moment'; readonly afterMs: number }
@@ -17,7 +17,7 @@ export interface LifePlan {
   readonly strike: Strike
   /**
    * kill: SIGKILL to the victim. stop: SIGSTOP and, after `stoppedMs`, SIGCONT. terminate: a thread
-   * of it after another is terminated. none: everybody writes until told to stop.
+   * of it after another is terminated. none: all write until told to stop.
    */
   readonly how: 'kill' | 'stop' | 'terminate' | 'none'
   readonly stoppedMs: number
@@ -25,11 +25,11 @@ export interface LifePlan {
   readonly goOnMs: number
   /** A process that opens the database while the others go on. */
   readonly newcomer: boolean
-  /** What ends those who are left. */
+  /** What ends the processes that are left. */
   readonly end: 'kill' | 'stop'
   /** Recoveries that are killed themselves, before the one that must succeed. */
   readonly brokenRecoveries: readonly Strike[]
-  /** Who recovers in the end: `mmapdb recover`, a process, the checker, or the writers of the next life unchecked. */
+  /** What recovers in the end: `mmapdb recover`, a process, the checker, or the writers of the next life unchecked. */
   readonly recoverer: 'cli' | 'process' | 'checker' | 'writers'
 }
 
@@ -40,9 +40,9 @@ export interface RoundPlan {
   readonly lives: readonly LifePlan[]
 }
 
-/** Points that a writing process comes by; the others belong to recovery and to closing. */
+/** Points that a writing process passes; the others belong to recovery and to closing. */
 export const WRITING_POINTS = CRASH_POINTS.filter((p) => p !== 'mid-recovery' && p !== 'before-truncate')
-/** Points that a recovering process comes by. */
+/** Points that a recovering process passes. */
 export const RECOVERY_POINTS: readonly CrashPoint[] = [
   'mid-recovery',
   'mid-recovery',
@@ -134,7 +134,7 @@ function planLife(random: Random, pointsDue: CrashPoint): LifePlan {
   }
 }
 
-/** The same life with one death that is likely to come about. */
+/** The same life with one death that is likely to happen. */
 function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
   if (point === 'mid-recovery')
     return { ...life, end: 'kill', brokenRecoveries: [atPoint(random, point), ...life.brokenRecoveries] }
@@ -148,7 +148,7 @@ function dyingAt(life: LifePlan, point: CrashPoint, random: Random): LifePlan {
   }
 }
 
-/** Every so many rounds one is of the command line. */
+/** One of that many rounds is of the command line. */
 export const LOAD_EVERY = 6
 
 export function planRound(seed: number, round: number): RoundPlan {

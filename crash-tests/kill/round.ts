@@ -22,7 +22,7 @@ export interface Tally {
   waves: number
   recoveries: number
   checks: number
-  /** Checks of what those wrote who had just died, while others went on. */
+  /** Checks of what writers that had just died had written, while others went on. */
   checksOfDead: number
   acknowledged: number
   killsAtPoints: Map<string, number>
@@ -32,7 +32,7 @@ export interface Tally {
   killsOfRecoveries: number
   stops: number
   terminations: number
-  /** Times that somebody died or stood still while others went on. */
+  /** Times that a process or thread died or stood still while others went on. */
   survivals: number
   longestStallMs: number
 }
@@ -60,7 +60,7 @@ export const newTally = (): Tally => ({
 export const killsAtPoints = (tally: Tally): number => [...tally.killsAtPoints.values()].reduce((a, b) => a + b, 0)
 export const killsOf = (tally: Tally): number => killsAtPoints(tally) + tally.killsAtMoments
 
-/** What must not be has been. */
+/** A check failed. */
 export class RoundFailure extends Error {}
 
 export interface RoundOptions {
@@ -74,9 +74,9 @@ export interface RoundOptions {
 /** A point that is not reached in this time is given up. */
 const REACH_MS = 1500
 const reachMs = (point: CrashPoint): number =>
-  // On the way to the end; a megabyte has to be written first.
+  // Reached when closing; or after a megabyte was written.
   point === 'before-truncate' ? 500 : point === 'growing-data' ? 4 * REACH_MS : REACH_MS
-/** Nobody takes longer to stop or to recover, however slow the machine. */
+/** No process takes longer to stop or to recover, however slow the machine. */
 export const END_MS = 60_000
 
 export const add = (counts: Map<string, number>, name: string): void =>
@@ -174,13 +174,13 @@ export class Round {
     else for (const { child } of running) child.kill()
     for (const { child } of running) {
       if (await child.within(END_MS)) continue
-      const where = child.whereabouts()
+      const where = child.threadStates()
       for (const other of running) other.child.kill()
       throw new RoundFailure(`a process did not end within ${END_MS} ms after it was told to:\n${where}`)
     }
     this.#countKillAtPoint(victim, life, told)
 
-    // Whoever was not hit must have met no error, and must have gone on in time.
+    // A process that was not hit must have met no error, and must have gone on in time.
     for (const { child } of running) expectNoError(child)
     const all = running.flatMap((started) =>
       written(started).map((w, i) => ({
@@ -220,7 +220,7 @@ export class Round {
     )
   }
 
-  /** Waits for the strike to fall, or deals it. Returns what happened. */
+  /** Waits until the process is hit at its point, or hits it at its moment. Returns what happened. */
   async #hit(victim: WriterProcess, life: LifePlan): Promise<string> {
     const { tally } = this.#options
     const { strike, how } = life
@@ -231,7 +231,7 @@ export class Round {
         strike.at === 'moment' ? strike.afterMs + (how === 'terminate' ? 60 * victim.writers.length : 0) : 300,
       )
       if (how === 'terminate') tally.terminations += child.terminated.length
-      return how === 'none' ? 'nobody hit' : `${child.terminated.length} threads terminated`
+      return how === 'none' ? 'not hit' : `${child.terminated.length} threads terminated`
     }
     if (how === 'stop') {
       const untilMs = monotonicMs() + REACH_MS
@@ -275,7 +275,7 @@ export class Round {
 
   // ---- recoveries ------------------------------------------------------------------------------
 
-  /** Keeps what a life left behind, for whoever looks into a failure. */
+  /** Keeps the files that a life left, for looking into a failure. */
   #keepFiles(): void {
     const copy = join(this.#options.directory, 'before-recovery')
     rmSync(copy, { recursive: true, force: true })

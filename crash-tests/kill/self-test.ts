@@ -24,7 +24,10 @@ interface Fault {
 
 interface World {
   readonly spec: WriterSpec
-  /** Which operation wrote each key last that none in flight touches, and which step of it; undefined: a delete. */
+  /**
+   * Of each key that no operation in flight touches: which operation wrote it last, and which step of that; undefined:
+   * a delete.
+   */
   readonly last: Map<string, { operation: number; step: number | undefined }>
 }
 
@@ -85,8 +88,8 @@ const FAULTS: Fault[] = [
     },
   },
   {
-    name: 'a value that nobody wrote',
-    notice: /none that anybody put/,
+    name: 'a value that no operation wrote',
+    notice: /was put by no operation/,
     make: (db, { last }) => {
       const [key] = [...last].find(([, l]) => l.step !== undefined)!
       const value = Buffer.from(db.get(key)!)
@@ -105,8 +108,8 @@ const FAULTS: Fault[] = [
     },
   },
   {
-    name: 'a value of an operation that was never begun',
-    notice: /never begun/,
+    name: 'a value of an operation that was never started',
+    notice: /never started/,
     make: (db, { spec, last }) => {
       db.putSync([...last.keys()][0]!, valueOf(spec.id, OPERATIONS + 50, 0, 100))
       return true
@@ -127,7 +130,7 @@ async function contentsOf(path: string): Promise<{ found: Contents; problems: st
   }
 }
 
-/** One writer's life, with operation `OPERATIONS` begun and never acknowledged. */
+/** One writer's life, with operation `OPERATIONS` started and never acknowledged. */
 async function live(directory: string, spec: WriterSpec): Promise<{ db: string; written: Written; world: World }> {
   const path = join(directory, 'db')
   const journalPath = join(directory, `journal-${spec.id}`)
@@ -136,12 +139,12 @@ async function live(directory: string, spec: WriterSpec): Promise<{ db: string; 
   const last: World['last'] = new Map()
   for (let n = 0; n < OPERATIONS; n++) {
     const operations = operationsOf(spec, n)
-    journal.begun(n)
+    journal.started(n)
     db.batchSync(operations)
     journal.acknowledged(n)
     operations.forEach((o, i) => last.set(String(o.key), { operation: n, step: o.type === 'put' ? i : undefined }))
   }
-  journal.begun(OPERATIONS)
+  journal.started(OPERATIONS)
   // What is in flight may have taken effect or not: no fault there could be told.
   for (const { key } of operationsOf(spec, OPERATIONS)) last.delete(key)
   await db.close()
@@ -152,7 +155,7 @@ async function live(directory: string, spec: WriterSpec): Promise<{ db: string; 
   }
 }
 
-/** Changes two bytes of every slot behind the headers, behind the store's back. */
+/** Changes two bytes of every slot after the headers, without the store's knowledge. */
 function rot(path: string): void {
   const fd = openSync(join(path, 'data'), 'r+')
   try {
@@ -243,7 +246,7 @@ export async function selfTest(
     await opened.close()
     if (!made) continue
     const { found, problems } = await contentsOf(copy)
-    // Each of the two ways of telling must do: by what a writer left behind as a whole, and key by key.
+    // Each of the two ways of telling must do: by what a writer left as a whole, and key by key.
     for (const whole of [true, false]) {
       const said = [...problems, ...check(nothing, found, [written], whole)]
       const noticed = said.find((problem) => fault.notice.test(problem))
@@ -271,7 +274,7 @@ export async function selfTest(
     seed,
     (opened, lane) => lane !== undefined && lose(opened, `lane${lane}/`),
   )
-  say(/not the outcome/.test(ofDead), `keys of one who has just died are lost: ${ofDead.slice(0, 120)}`)
+  say(/not the outcome/.test(ofDead), `keys of a writer that has just died are lost: ${ofDead.slice(0, 120)}`)
   const ofAll = await campaignWith(campaign, seed, (opened, lane) => lane === undefined && lose(opened, 'lane'))
   say(/is gone|not the outcome/.test(ofAll), `keys are lost when all have died: ${ofAll.slice(0, 120)}`)
   const shared = await campaignWith(campaign, seed, (opened, lane) => lane === undefined && lose(opened, 'shared/'))

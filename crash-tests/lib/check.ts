@@ -4,7 +4,7 @@
 //   - A writer leaves, under its own keys, the outcome of its first m operations: all up to the last
 //     one that was acknowledged, and perhaps some of those in flight.
 //   - Under any key, the last operation to take effect is one that no operation known to have taken
-//     effect was begun after. Known: it was acknowledged, or something it put is there.
+//     effect was started after. Known: it was acknowledged, or something it put is there.
 //   - So a batch is there whole or not at all: what one of its steps put proves the others.
 //   - What one operation put has one version, and versions grow in the order in which operations
 //     followed each other.
@@ -35,7 +35,7 @@ interface Effect {
 
 const MAX_PROBLEMS = 20
 
-/** Reads everything; a value that nobody put is a problem. */
+/** Reads everything; a value that no operation put is a problem. */
 export function readContents(
   entries: Iterable<readonly [unknown, Uint8Array]>,
   versionOf: (key: string) => number,
@@ -45,7 +45,7 @@ export function readContents(
   for (const [key, value] of entries) {
     const identity = identify(value)
     if (typeof key !== 'string' || identity === undefined) {
-      problems.push(`the value of ${String(key)} (${value.length} bytes) is none that anybody put`)
+      problems.push(`the value of ${String(key)} (${value.length} bytes) was put by no operation`)
       continue
     }
     contents.set(key, { ...identity, version: versionOf(key) })
@@ -66,7 +66,7 @@ const spanOf = (effect: Effect) => effect.owner.journal.operations[effect.operat
 /** After this moment the operation could no longer take effect, unless it had. */
 const endOf = (effect: Effect): number => Math.min(spanOf(effect).acknowledgedMs, effect.owner.deadMs)
 const describe = (effect: Effect): string =>
-  `operation ${effect.operation} of writer ${effect.owner.spec.id} (${effect.step === undefined ? 'delete' : 'put'}, begun ${spanOf(effect).begunMs.toFixed(1)}, acknowledged ${spanOf(effect).acknowledgedMs.toFixed(1)})`
+  `operation ${effect.operation} of writer ${effect.owner.spec.id} (${effect.step === undefined ? 'delete' : 'put'}, started ${spanOf(effect).startedMs.toFixed(1)}, acknowledged ${spanOf(effect).acknowledgedMs.toFixed(1)})`
 
 /**
  * Compares what is `found` with what was there `before` and what `written` did since; the writers
@@ -116,7 +116,7 @@ export function check(before: Contents, found: Contents, written: readonly Writt
         `${key} holds what step ${held.step} of operation ${held.operation} of writer ${held.writer} put, ` +
           (owner === undefined
             ? 'which had been overwritten or deleted before'
-            : 'which that operation did not leave there or which was never begun'),
+            : 'which that operation did not leave there or which was never started'),
       )
       continue
     }
@@ -130,13 +130,13 @@ export function check(before: Contents, found: Contents, written: readonly Writt
   }
 
   // Later operations have later versions.
-  let begunLast: { begunMs: number; effect: Effect } | undefined
+  let startedLast: { startedMs: number; effect: Effect } | undefined
   for (const { effect } of [...versions.values()].sort((a, b) => a.version - b.version)) {
-    if (begunLast !== undefined && endOf(effect) < begunLast.begunMs) {
-      note(`${describe(begunLast.effect)} has an older version than ${describe(effect)}`)
+    if (startedLast !== undefined && endOf(effect) < startedLast.startedMs) {
+      note(`${describe(startedLast.effect)} has an older version than ${describe(effect)}`)
     }
-    const { begunMs } = spanOf(effect)
-    if (begunLast === undefined || begunMs > begunLast.begunMs) begunLast = { begunMs, effect }
+    const { startedMs } = spanOf(effect)
+    if (startedLast === undefined || startedMs > startedLast.startedMs) startedLast = { startedMs, effect }
   }
 
   const inFlight = byWriter ? checkLanes(before, found, written, note) : new Map<string, boolean>()
@@ -157,7 +157,7 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     let overwriter: Effect | undefined
     const isLast = (candidate: Effect | 'before'): boolean => {
       const end = candidate === 'before' ? -Infinity : endOf(candidate)
-      overwriter = list.find((w) => w !== candidate && spanOf(w).begunMs > end && tookEffect(w))
+      overwriter = list.find((w) => w !== candidate && spanOf(w).startedMs > end && tookEffect(w))
       return overwriter === undefined
     }
     if (held !== undefined) {
@@ -172,7 +172,7 @@ export function check(before: Contents, found: Contents, written: readonly Writt
     if (!before.has(key)) deletes.push('before')
     if (deletes.some(isLast)) continue
     note(
-      `${key} is gone, although ${overwriter === undefined ? 'nobody deleted it' : `${describe(overwriter)} put it`}`,
+      `${key} is gone, although ${overwriter === undefined ? 'no operation deleted it' : `${describe(overwriter)} put it`}`,
     )
   }
   return problems
@@ -230,16 +230,16 @@ function checkLanes(
       }
       // Operations of one writer are appended in its order: what is acknowledged proves all before it.
       const sure = journal.operations.findLastIndex((o) => o.acknowledgedMs < Infinity) + 1
-      const begun = journal.operations.length
+      const started = journal.operations.length
       for (const { state } of outcomes) for (let n = 0; n < sure; n++) apply(state, n)
       outcomes = outcomes.flatMap(({ state, took }) => {
         const ends = []
         const now = new Map(state)
         for (let end = sure; ; end++) {
           const tookNow = new Map(took)
-          for (let n = sure; n < begun; n++) tookNow.set(`${spec.id}:${n}`, n < end)
+          for (let n = sure; n < started; n++) tookNow.set(`${spec.id}:${n}`, n < end)
           ends.push({ state: new Map(now), took: tookNow })
-          if (end === begun) return ends
+          if (end === started) return ends
           apply(now, end)
         }
       })
@@ -259,7 +259,8 @@ function checkLanes(
         .slice(0, 4)
         .map((key) => `${key}: ${actual.get(key) ?? 'absent'} instead of ${state.get(key) ?? 'absent'}`)
       const operations = writers.map(
-        (w) => `${w.spec.id} (${w.journal.operations.length} begun, ${w.journal.acknowledgedAtMs.length} acknowledged)`,
+        (w) =>
+          `${w.spec.id} (${w.journal.operations.length} started, ${w.journal.acknowledgedAtMs.length} acknowledged)`,
       )
       note(
         `lane ${lane} is not the outcome of any prefix of writer ${operations.join(', then ')}: ${shown.join('; ')}${wrong.length > 4 ? `; and ${wrong.length - 4} more` : ''}`,

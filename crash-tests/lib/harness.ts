@@ -167,7 +167,7 @@ const WIDTH = 110
 const OPTION_COLUMNS = 22
 const LABEL_COLUMNS = 30
 
-/** Lines of at most `WIDTH` characters; those after the first begin with `indent` blanks. */
+/** Lines of at most `WIDTH` characters; those after the first start with `indent` blanks. */
 function wrapped(text: string, indent: number): string {
   const lines: string[] = []
   let line = ''

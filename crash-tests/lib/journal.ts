@@ -1,12 +1,12 @@
 // What a writer tells the outside world, so that it survives the writer: one file for each writer,
-// a record before an operation is begun and one when it is acknowledged. Only processes die here, not
+// a record before an operation is started and one when it is acknowledged. Only processes die here, not
 // the machine: what has been handed to the kernel is there.
 //
 // A record: 0 8 time, milliseconds of the monotonic clock (float64)   8 4 operation   12 4 kind
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const RECORD_BYTES = 16
-const KIND = { BEGUN: 1, ACKNOWLEDGED: 2, FAILED: 3, ENDED: 4 } as const
+const KIND = { STARTED: 1, ACKNOWLEDGED: 2, FAILED: 3, ENDED: 4 } as const
 
 /** The same for all processes of a machine. */
 export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6
@@ -25,8 +25,8 @@ export class JournalWriter {
     this.#record.writeUInt32LE(kind, 12)
     writeSync(this.#fd, this.#record)
   }
-  begun(operation: number): void {
-    this.#write(operation, KIND.BEGUN)
+  started(operation: number): void {
+    this.#write(operation, KIND.STARTED)
   }
   acknowledged(operation: number): void {
     this.#write(operation, KIND.ACKNOWLEDGED)
@@ -41,9 +41,9 @@ export class JournalWriter {
   }
 }
 
-/** When an operation was begun and acknowledged; Infinity if it never was. */
+/** When an operation was started and acknowledged; Infinity if it never was. */
 interface Span {
-  readonly begunMs: number
+  readonly startedMs: number
   acknowledgedMs: number
   failed: boolean
 }
@@ -68,9 +68,9 @@ export function readJournal(path: string): Journal {
     const timeMs = bytes.readDoubleLE(at)
     const n = bytes.readUInt32LE(at + 8)
     switch (bytes.readUInt32LE(at + 12)) {
-      case KIND.BEGUN:
-        if (n !== operations.length) throw new Error(`${path} begins operation ${n} after ${operations.length}`)
-        operations.push({ begunMs: timeMs, acknowledgedMs: Infinity, failed: false })
+      case KIND.STARTED:
+        if (n !== operations.length) throw new Error(`${path} starts operation ${n} after ${operations.length}`)
+        operations.push({ startedMs: timeMs, acknowledgedMs: Infinity, failed: false })
         break
       case KIND.ACKNOWLEDGED:
         operations[n]!.acknowledgedMs = timeMs
@@ -84,7 +84,7 @@ export function readJournal(path: string): Journal {
         ended = true
         break
       default:
-        throw new Error(`${path} has a record that nobody writes at byte ${at}`)
+        throw new Error(`${path} has a record of an unknown kind at byte ${at}`)
     }
   }
   return { operations, ended, acknowledgedAtMs, failedAtMs }

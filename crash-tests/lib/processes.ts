@@ -16,18 +16,18 @@ const MAX_OUTPUT_CHARS = 4000
 export class Child {
   readonly #child: ChildProcess
   readonly exited: Promise<void>
-  /** Milliseconds of the monotonic clock at which it was certainly gone; Infinity while it lives. */
+  /** Milliseconds of the monotonic clock at which it was certainly dead; Infinity while it lives. */
   deadMs = Infinity
   /** When all its writers had the database open (in a pool: had written). */
   readyMs = Infinity
   code: number | null = null
   signal: NodeJS.Signals | null = null
   errorOutput = ''
-  /** When the first of that was heard; Infinity if there is none. */
+  /** When the first of that was read; Infinity if nothing was. */
   errorAtMs = Infinity
   /** True if this program sent it a SIGKILL. */
   killed = false
-  /** It writes, or is gone. */
+  /** It writes, or is dead. */
   readonly ready: Promise<void>
   /** Threads of it that were terminated, and when. */
   readonly terminated: { index: number; atMs: number }[] = []
@@ -87,12 +87,12 @@ export class Child {
       const stat = readFileSync(`/proc/${this.pid}/stat`, 'latin1')
       return stat[stat.lastIndexOf(')') + 2] === 'T'
     } catch {
-      // It has gone.
+      // It has ended.
       return false
     }
   }
-  /** What each of its threads is at, for whoever wonders why it does not end. */
-  whereabouts(): string {
+  /** What each of its threads waits for: shows why it does not end. */
+  threadStates(): string {
     const read = (name: string): string => {
       try {
         return readFileSync(`/proc/${this.pid}/${name}`, 'latin1').trim()

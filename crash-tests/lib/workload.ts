@@ -1,5 +1,5 @@
-// What a writer writes: operation n of a writer follows from its spec and n alone, so that whoever
-// finds a value in a database can tell which operation wrote it, and make it again to compare.
+// What a writer writes: operation n of a writer follows from its spec and n alone, so that the
+// check can tell of each value in a database which operation wrote it, and make it again to compare.
 //
 // A writer has keys of its own (those of its lane; no two writers of one life have the same lane)
 // and shares a few with all others.
@@ -14,7 +14,7 @@ export interface WriterSpec {
   readonly sharedKeys: number
   /** Share of values longer than 100 KB. */
   readonly largeShare: number
-  /** Operations in flight at a time; 1: each is acknowledged before the next is begun. */
+  /** Operations in flight at a time; 1: each is acknowledged before the next is started. */
   readonly depth: number
 }
 

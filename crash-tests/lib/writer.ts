@@ -1,4 +1,4 @@
-// The process that is killed. It runs the writers that its plan names until it is told to stop, or
+// The process that is killed: it runs the writers that its plan names until it is told to stop, or
 // dies; or it only opens, verifies and closes the database, which is to recover it.
 //
 //   threads   each writer in a thread of its own, writing synchronously: each is appender, leader
@@ -17,7 +17,7 @@ export interface ProcessSpec {
   /** Threads of the database's pool (`pool` only); 0: the main thread does all the work itself. */
   readonly poolThreads: number
   readonly writers: { readonly spec: WriterSpec; readonly journal: string }[]
-  /** Threads to terminate, in this order, so many milliseconds apart (`threads` only). */
+  /** Threads to terminate, in this order, that many milliseconds apart (`threads` only). */
   readonly terminate: { readonly index: number; readonly afterMs: number }[]
 }
 
@@ -29,7 +29,7 @@ const SCAN_EVERY = 32
 const SNAPSHOT_FOR = 60
 const YIELD_EVERY = 16
 
-/** After its acknowledgement a write of a writer's own is what everybody reads. */
+/** After its acknowledgement a write under a writer's own key is what all readers find. */
 function readBack(db: Database<Buffer>, spec: WriterSpec, n: number, operations: Operation[]): void {
   const last = operations.at(-1)!
   if (String(last.key).startsWith('shared')) return
@@ -82,7 +82,7 @@ async function writeHere(
   const reading = new Reading(db, spec)
   for (let n = 0; Atomics.load(stop, 0) === 0; n++) {
     const operations = operationsOf(spec, n)
-    journal.begun(n)
+    journal.started(n)
     try {
       const [first] = operations
       if (operations.length > 1) db.batchSync(operations)
@@ -112,11 +112,11 @@ async function writeThroughPool(
   let written = 0
   const one = async (): Promise<void> => {
     while (Atomics.load(stop, 0) === 0) {
-      // Without threads nothing here waits for anything, and nobody would hear that it is to stop.
+      // Without threads nothing here waits for anything, and the order to stop would not be received.
       if (next % YIELD_EVERY === 0) await new Promise(setImmediate)
       const n = next++
       const operations = operationsOf(spec, n)
-      journal.begun(n)
+      journal.started(n)
       try {
         const [first] = operations
         if (operations.length > 1) await db.batch(operations)
@@ -139,12 +139,12 @@ const say = (message: Message): void => void process.send?.(message)
 
 async function runThreads(plan: ProcessSpec, stop: Int32Array): Promise<void> {
   const terminated = new Set<number>()
-  let begun = 0
-  // Having opened, or having ended without.
+  let started = 0
+  // Threads that have opened the database, or ended before that.
   const ready = new Set<number>()
   const noteReady = (i: number): void => {
     ready.add(i)
-    if (ready.size === plan.writers.length && begun++ === 0) say({ ready: true })
+    if (ready.size === plan.writers.length && started++ === 0) say({ ready: true })
   }
   const workers = plan.writers.map(
     ({ spec, journal }) => new Worker(new URL(import.meta.url), { workerData: { plan, spec, journal, stop } }),
@@ -199,7 +199,7 @@ async function runRecovery(plan: ProcessSpec): Promise<void> {
 if (isMainThread) {
   const plan = JSON.parse(process.argv[2]!) as ProcessSpec
   const stop = new Int32Array(new SharedArrayBuffer(4))
-  // Told to stop, or the parent is gone.
+  // Told to stop, or the parent is dead.
   process.on('message', () => Atomics.store(stop, 0, 1))
   process.on('disconnect', () => process.exit(71))
   const run =

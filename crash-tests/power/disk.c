@@ -10,8 +10,8 @@
 // Commands, one a line, on standard input; each answer is one line of JSON on standard output:
 //
 //   cut SEED MODE now                the power goes off at once
-//   cut SEED MODE flush-begun N      at the N-th flush from now, which is then not done
-//   cut SEED MODE flush-done N       after the N-th flush, before anybody hears of it
+//   cut SEED MODE flush-started N      at the N-th flush from now, which is then not done
+//   cut SEED MODE flush-done N       after the N-th flush, before anything is told of it
 //   cut SEED MODE write N            at the N-th write request from now, which is still taken
 //   stat                             counters
 //
@@ -26,8 +26,8 @@
 //   sectors   each sector on its own: any version
 //   any       one of these, drawn from SEED
 //
-// It lives as long as standard input is open. When it goes the kernel fails whatever is left of the
-// connection, so nobody can hang on a request to it.
+// It lives as long as standard input is open. When it goes the kernel fails all that is left of the
+// connection, so no process can hang on a request to it.
 #define FUSE_USE_VERSION 31
 #define _GNU_SOURCE
 #include <errno.h>
@@ -59,7 +59,7 @@ struct version {
 enum mode { MODE_NONE, MODE_ALL, MODE_PREFIX, MODE_REQUESTS, MODE_SECTORS, MODES, MODE_ANY = MODES };
 static const char *const MODE_NAMES[] = {"none", "all", "prefix", "requests", "sectors", "any"};
 enum event { EVENT_NOW, EVENT_FLUSH_BEGUN, EVENT_FLUSH_DONE, EVENT_WRITE, EVENTS, EVENT_NEVER = EVENTS };
-static const char *const EVENT_NAMES[] = {"now", "flush-begun", "flush-done", "write"};
+static const char *const EVENT_NAMES[] = {"now", "flush-started", "flush-done", "write"};
 
 // One lock for everything: a request takes effect at one moment.
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -185,7 +185,7 @@ static void cut(enum event event, uint64_t seed, enum mode mode) {
   dirty_count = 0;
 }
 
-// With the lock held: an event has come by that the cut may have been waiting for.
+// With the lock held: an event has happened that the cut may have been waiting for.
 static void pass(enum event event) {
   if (armed.event == event && !off && --armed.left == 0) cut(event, armed.seed, armed.mode);
 }
@@ -394,7 +394,7 @@ static void *read_commands(void *unused) {
     obey(line);
     pthread_mutex_unlock(&lock);
   }
-  // Whoever had started this is done, or gone. Not by way of fuse_exit(): a thread of it that waits for
+  // The parent is done, or dead. Not by way of fuse_exit(): a thread of it that waits for
   // a request sees that only when the next one comes.
   fuse_unmount(fuse);
   _exit(0);
@@ -422,7 +422,7 @@ int main(int argc, char *argv[]) {
   if (newest == NULL || dirty == NULL) fail("calloc");
   flush_latency_max_us = (unsigned)atoi(argv[3]);
   latency_state = (uint64_t)getpid() ^ (uint64_t)time(NULL);
-  // An interrupt from the keyboard goes to everybody; this one ends when its input does.
+  // An interrupt from the keyboard goes to all processes; this one ends when its input does.
   signal(SIGINT, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);

@@ -1,5 +1,5 @@
 // A file system on a disk that can lose its power: an image file, over it a layer that forgets
-// (disk.c), over that a loop device, and in it ext4 or xfs, mounted as anybody would mount it.
+// (disk.c), over that a loop device, and in it ext4 or xfs, mounted with default options.
 //
 //   image ── power-disk (FUSE) ── /dev/loopN ── ext4 or xfs
 //
@@ -15,7 +15,7 @@ import { run, type FileSystem, type Tools } from './tools.js'
 
 /** What survives of the writes that no flush has covered; see disk.c. */
 export type CutMode = 'none' | 'all' | 'prefix' | 'requests' | 'sectors' | 'any'
-export type CutEvent = 'now' | 'flush-begun' | 'flush-done' | 'write'
+export type CutEvent = 'now' | 'flush-started' | 'flush-done' | 'write'
 
 /** What the layer says of a cut. */
 export interface CutReport {
@@ -45,7 +45,7 @@ interface DiskCounters {
   readonly dirtySectors: number
 }
 
-/** The file system itself did not come through: nothing can be said of what lies in it. */
+/** The file system itself did not come through: nothing can be said of what is in it. */
 class FileSystemFailure extends Error {}
 
 /** xfs wants 300 MiB at least. */
@@ -76,7 +76,7 @@ class Layer {
     let neverOff = neverReady
     this.ready = new Promise((resolve, reject) => ((isReady = resolve), (neverReady = reject)))
     this.off = new Promise((resolve, reject) => ((isOff = resolve), (neverOff = reject)))
-    // Whoever waits for it hears of it.
+    // Who waits for it gets the error.
     this.off.catch(() => undefined)
     this.#exited = new Promise((resolve) =>
       this.#process.on('close', (code, signal) => {
@@ -105,7 +105,7 @@ class Layer {
     })
   }
 
-  /** Ends it. If it does not end by itself it is killed, and the kernel fails whatever still waits for it. */
+  /** Ends it. If it does not end by itself it is killed, and the kernel fails all requests that still wait for it. */
   async end(): Promise<void> {
     this.#process.stdin.end()
     const late = setTimeout(() => this.#process.kill('SIGKILL'), GONE_MS)
@@ -213,8 +213,8 @@ export class Disk {
   }
 
   /**
-   * Unmounts and takes everything away. Whoever used the file system must have ended. Throws if
-   * something stays behind, after having done what can be done about it.
+   * Unmounts and takes everything away. All processes that used the file system must have ended. Throws if
+   * something is left, after having done what can be done about it.
    */
   async takeAway(): Promise<void> {
     const file = this.#mountedOver
@@ -244,7 +244,7 @@ export class Disk {
       await sleep(50)
     }
     while (loopsOver(file).length > 0) {
-      if (monotonicMs() > untilMs) return `loop device ${loopsOver(file).join(', ')} stays behind`
+      if (monotonicMs() > untilMs) return `loop device ${loopsOver(file).join(', ')} is still there`
       await sleep(5)
     }
     return ''

@@ -94,7 +94,7 @@ int fallocate64(int fd, int mode, off64_t offset, off64_t length) {
 // The same where file offsets have 64 bits anyway.
 int fallocate(int fd, int mode, off_t offset, off_t length) { return fallocate64(fd, mode, offset, length); }
 
-// Of the data file, if anybody should use it: nothing else is mapped and flushed.
+// Of the data file, if a caller should use it: nothing else is mapped and flushed.
 int msync(void *at, size_t length, int flags) {
   static int (*next)(void *, size_t, int);
   const char *what = getenv("MMAPDB_LIE");

@@ -1,4 +1,4 @@
-// Runs a program in mount and process namespaces of its own. Whatever it mounts is seen by nobody else,
+// Runs a program in mount and process namespaces of its own. What it mounts is seen by no other process,
 // and when it ends, however it ends, the kernel kills what it has started and takes its mounts and
 // loop devices away.
 import { spawn, spawnSync } from 'node:child_process'
@@ -16,7 +16,7 @@ export const isInside = (): boolean => process.env[MARK] !== undefined
 
 /**
  * Runs this very program again, inside, and returns its exit code. `directory` is removed afterwards unless
- * the program says to keep it. `files`: what loop devices may lie over.
+ * the program says to keep it. `files`: what loop devices may be backed by.
  */
 export async function runInside(directory: string, files: readonly string[]): Promise<number> {
   const args = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc']
@@ -32,7 +32,7 @@ export async function runInside(directory: string, files: readonly string[]): Pr
   const code = await new Promise<number>((resolve) => inner.on('close', (status) => resolve(status ?? INTERRUPTED)))
   for (let waitedMs = 0; files.some((file) => loopsOver(file).length > 0); waitedMs += 20) {
     if (waitedMs > GONE_MS) {
-      console.error(`a loop device over ${files.join(' or ')} stays behind`)
+      console.error(`a loop device over ${files.join(' or ')} is still there`)
       return 1
     }
     await sleep(20)
@@ -52,7 +52,7 @@ export const keepDirectory = (): Promise<void> =>
 export function endWithOutside(): void {
   process.on('SIGINT', () => process.exit(INTERRUPTED))
   process.on('disconnect', () => {
-    // Nobody outside is left to tidy up.
+    // The outside is dead and cannot tidy up.
     const directory = insideDirectory()
     for (const name of readdirSync(directory)) spawnSync('umount', ['-l', join(directory, name)], { stdio: 'ignore' })
     rmSync(directory, { recursive: true, force: true })

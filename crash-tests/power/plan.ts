@@ -1,6 +1,6 @@
 // What happens in a round of power cuts, all of it from the seed and the round's number: a new file
 // system, a new database on it, and a few lives of it, each ended by a cut. The plan can be made
-// again; at which instruction of whom the power then goes off is up to the machine.
+// again; at which instruction of which process the power then goes off is up to the machine.
 import type { CrashPoint } from '../../src/crash-points.js'
 import type { OpenOptions } from '../../src/index.js'
 import type { WorkloadProfile } from '../lib/writer-fleet.js'
@@ -23,9 +23,9 @@ export interface LifePlan {
   readonly profile: WorkloadProfile
   /** Writers in each process. */
   readonly writers: readonly number[]
-  /** Before the cut everybody closes the database and others open it, so many times, after so many ms each. */
+  /** Before the cut all close the database and others open it: once for each of these, after that many ms. */
   readonly reopeningsAfterMs: readonly number[]
-  /** The first process is killed beforehand, after so many ms, and the others go on. */
+  /** The first process is killed beforehand, after that many ms, and the others go on. */
   readonly killAfterMs: number | undefined
   /**
    * From when events are counted and time runs: the processes are started; all of them write; they are told to close.
@@ -33,11 +33,11 @@ export interface LifePlan {
   readonly from: 'start' | 'writing' | 'closing'
   readonly fromMs: number
   readonly cut: Cut
-  /** Pages are written back meanwhile, at random, with pauses of up to so many ms; 0: when the kernel likes. */
+  /** Pages are written back meanwhile, at random, with pauses of up to that many ms; 0: the kernel decides. */
   readonly writeBackMs: number
   /** Recoveries on the failing disk, each of them cut as well. */
   readonly recoveries: readonly Cut[]
-  /** Nobody looks before the next life: its writers recover the database. */
+  /** Nothing is checked before the next life: its writers recover the database. */
   readonly unchecked: boolean
 }
 
@@ -48,7 +48,7 @@ export interface RoundPlan {
   readonly lives: readonly LifePlan[]
 }
 
-/** Where what is durable first matters most: headers behind their slots, frames behind their segment's name. */
+/** Where what is durable first matters most: headers after their slots, frames after their segment's name. */
 const ORDERED_POINTS: readonly CrashPoint[] = [
   'before-headers',
   'between-headers',
@@ -67,8 +67,8 @@ function planCut(random: Random, points: readonly CrashPoint[], writes: number, 
   switch (
     random.pick([
       'moment',
-      'flush-begun',
-      'flush-begun',
+      'flush-started',
+      'flush-started',
       'flush-done',
       'write',
       'write',
@@ -80,8 +80,8 @@ function planCut(random: Random, points: readonly CrashPoint[], writes: number, 
   ) {
     case 'moment':
       return { ...how, at: 'moment', afterMs: random.skewed(1, ms) }
-    case 'flush-begun':
-      return { ...how, at: 'flush-begun', n: random.skewed(1, flushes) }
+    case 'flush-started':
+      return { ...how, at: 'flush-started', n: random.skewed(1, flushes) }
     case 'flush-done':
       return { ...how, at: 'flush-done', n: random.skewed(1, flushes) }
     case 'write':
@@ -89,7 +89,7 @@ function planCut(random: Random, points: readonly CrashPoint[], writes: number, 
     case 'point':
       return { ...how, ...atPoint(random, random.pick(points)) }
     case 'point-then': {
-      const event = random.pick(['flush-begun', 'flush-begun', 'flush-done', 'write'] as const)
+      const event = random.pick(['flush-started', 'flush-started', 'flush-done', 'write'] as const)
       const n = event === 'write' ? random.skewed(1, 12) : random.skewed(1, 5)
       return { ...how, ...atPoint(random, random.pick([...points, ...ORDERED_POINTS])), then: { event, n } }
     }
@@ -103,7 +103,7 @@ function planLife(random: Random, isFirst: boolean): LifePlan {
   const from = random.chance(0.2) ? 'closing' : random.chance(isFirst ? 0.4 : 0.25) ? 'start' : 'writing'
   const points: readonly CrashPoint[] =
     from === 'closing' ? ['before-truncate', 'before-headers', 'between-headers', 'after-headers'] : WRITING_POINTS
-  // What comes about while everybody writes, within a second or so; opening and closing are shorter.
+  // What happens while all write, within a second or so; opening and closing are shorter.
   const [writes, flushes, ms] = from === 'writing' ? [1200, 400, 900] : [150, 40, 300]
   const broken = random.chance(0.3) ? random.between(1, 2) : 0
   return {
@@ -134,7 +134,7 @@ export function planRound(seed: number, round: number): RoundPlan {
     windowBytes: random.pick([64 * 1024, 1024 * 1024, 1024 * 1024 * 1024]),
     reserveBytes: 4 * 1024 * 1024 * 1024,
     segmentBytes,
-    // Often one or two segments, so that most of the log lies in recycled ones; often far more.
+    // Often one or two segments, so that most of the log is in recycled ones; often far more.
     checkpointBytes: random.chance(0.5)
       ? Math.max(65_536, random.between(1, 2) * segmentBytes)
       : random.pick([65_536, 262_144, 1024 * 1024, 16 * 1024 * 1024]),

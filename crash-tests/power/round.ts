@@ -57,7 +57,7 @@ export const newTally = (): Tally => ({
   complaints: [],
 })
 
-/** The environment of a program under test, as for instance with a system that lies about flushes. */
+/** The environment of a program under test, for instance with a system that lies about flushes. */
 export type Environment = Readonly<Record<string, string>>
 
 interface RoundOptions {
@@ -68,7 +68,7 @@ interface RoundOptions {
   readonly environment?: Environment
 }
 
-/** An event that does not come about in this time is given up: the power goes off all the same. */
+/** An event that does not happen in this time is given up: the power goes off all the same. */
 const REACH_MS = 2500
 /** Between arriving at a point and the cut, others may still do something, and pages are written back. */
 const POINT_DELAY_MS = 50
@@ -187,7 +187,7 @@ export class PowerRound {
   async #allReady(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.readyWithin(END_MS)))
-        throw new RoundFailure(`a process did not open the database in time:\n${child.whereabouts()}`)
+        throw new RoundFailure(`a process did not open the database in time:\n${child.threadStates()}`)
       if (child.code !== null) throw new RoundFailure(`a process could not open the database: ${child.errorOutput}`)
     }
   }
@@ -195,7 +195,7 @@ export class PowerRound {
   async #allGone(running: readonly WriterProcess[]): Promise<void> {
     for (const { child } of running) {
       if (!(await child.within(END_MS)))
-        throw new RoundFailure(`a process did not end in time:\n${child.whereabouts()}`)
+        throw new RoundFailure(`a process did not end in time:\n${child.threadStates()}`)
     }
   }
 
@@ -204,7 +204,7 @@ export class PowerRound {
     const { tally } = this.#options
     const first = running[0]!.child
     if (life.from !== 'start') {
-      // Who stands still at a point may keep others from opening.
+      // A process that stands still at a point may keep others from opening.
       const untilMs = monotonicMs() + END_MS
       while (
         running.some(({ child }) => child.readyMs === Infinity && child.isAlive) &&
@@ -223,7 +223,7 @@ export class PowerRound {
     return this.#cut(life.cut, first, running)
   }
 
-  /** Cuts the power as planned, or when that does not come about in time or everybody is done. */
+  /** Cuts the power as planned, or when that does not happen in time, or when all processes have ended. */
   async #cut(cut: Cut, armed: Child, running: readonly WriterProcess[]): Promise<CutReport> {
     const { disk, tally } = this.#options
     const done = Promise.all(running.map(({ child }) => child.exited))
@@ -272,7 +272,7 @@ export class PowerRound {
       const isThrough = child.deadMs < report.atMs
       child.kill()
       if (!(await child.within(END_MS)))
-        throw new RoundFailure(`a recovery did not end in time:\n${child.whereabouts()}`)
+        throw new RoundFailure(`a recovery did not end in time:\n${child.threadStates()}`)
       if (isThrough && child.code !== 0)
         throw new RoundFailure(`a recovery ended with ${child.signal ?? child.code}: ${child.errorOutput}`)
       tally.cutsOfRecoveries++
@@ -286,7 +286,7 @@ export class PowerRound {
 
   // ---- the check -------------------------------------------------------------------------------
 
-  /** Keeps what a cut left, and the plan, for whoever looks into a failure. */
+  /** Keeps what a cut left, and the plan, for looking into a failure. */
   async #keepFiles(): Promise<void> {
     const { directory, disk } = this.#options
     await run('cp', ['--sparse=always', disk.image, join(directory, 'image-after-cut')])
@@ -300,7 +300,7 @@ export class PowerRound {
     try {
       const child = this.#fleet.recover({})
       if (!(await child.within(END_MS))) {
-        const where = child.whereabouts()
+        const where = child.threadStates()
         child.kill()
         throw new RoundFailure(`recovery did not end in time:\n${where}`)
       }
@@ -332,7 +332,7 @@ export class PowerRound {
 const describeReport = (r: CutReport): string =>
   `${r.cut} ${r.mode}, ${r.sectors} sectors unflushed in ${r.versions} versions: ${r.keptNewest} kept, ${r.keptOlder} older, ${r.lost} lost`
 
-/** While the power was on nobody may have met an error. */
+/** While the power was on no process may have met an error. */
 function expectNoErrorBefore(child: Child, written: readonly Written[], cutMs: number): void {
   const hasFailed = child.errorAtMs < cutMs || written.some(({ journal }) => journal.failedAtMs < cutMs)
   const hasDied = child.deadMs < cutMs && !child.killed && child.code !== 0

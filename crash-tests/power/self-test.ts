@@ -22,7 +22,7 @@ import type { FileSystem, Tools } from './tools.js'
 
 const SECTOR_BYTES = 512
 const MODES: readonly Exclude<CutMode, 'any'>[] = ['none', 'all', 'prefix', 'requests', 'sectors']
-/** Of the image, far behind what a file system keeps at its beginning. */
+/** Of the image, far after what a file system keeps at its start. */
 const AREA_AT = 100 * 1024 * 1024
 const SECTORS = 64
 const WRITES = 200
@@ -50,7 +50,7 @@ class SelfTest {
     console.log(`  ${ok ? 'ok    ' : 'FAILED'}  ${what}`)
   }
 
-  /** The layer alone, no file system: writes of one to eight sectors, each of which bears its number. */
+  /** The layer alone, no file system: writes of one to eight sectors, each of which holds its number. */
   async layer(mode: Exclude<CutMode, 'any'>, flushAt: number): Promise<void> {
     const { disk, random } = this
     await disk.format()
@@ -107,7 +107,7 @@ class SelfTest {
     else if (mode === 'prefix')
       this.say(isPrefix(left, history), 'prefix: what was written up to one moment, and nothing after it')
     else if (mode === 'requests') {
-      // Those whose sectors nobody wrote again: all there or all gone.
+      // Requests whose sectors were not written again: all there or all gone.
       const lone = requests
         .map((r, i) => ({ ...r, n: i + 1 }))
         .filter(
@@ -273,7 +273,7 @@ class SelfTest {
         device.sectors === layer.sectors,
         `${device.sectors} sectors written to the device, ${layer.sectors} to the layer`,
       )
-      // Nobody flushes; what there is, is the file system's own.
+      // No program flushes; what is flushed now, the file system does by itself.
       const [kernelQuiet, layerQuiet] = [kernel(), await disk.counters()]
       for (let i = 0; i < 20; i++) writeFileSync(join(disk.root, 'quiet'), Buffer.alloc(5000, i))
       const again = spawn(tools.writeBack, [disk.root, '2', '2'], { stdio: 'ignore' })

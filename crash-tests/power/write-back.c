@@ -1,4 +1,4 @@
-// What a kernel under memory pressure does: begins, now and then, to write dirty pages of the files below
+// What a kernel under memory pressure does: starts, now and then, to write dirty pages of the files below
 // a directory to the disk, in any order. It flushes nothing: neither metadata nor the disk's own cache.
 //
 //   power-write-back DIRECTORY PAUSE_MAX_MS SEED
@@ -38,7 +38,7 @@ int main(int argc, char *argv[]) {
   }
   const int pause_max_ms = atoi(argv[2]);
   srand((unsigned)atoi(argv[3]));
-  // Until it is killed, or whoever started it is gone.
+  // Until it is killed, or its parent is dead.
   for (const pid_t parent = getppid(); getppid() == parent;) {
     usleep((useconds_t)(1 + rand() % pause_max_ms) * 1000);
     nftw(argv[1], write_back, MAX_OPEN, FTW_PHYS);

@@ -18,7 +18,7 @@ await prove({
     'that the native code has no data race (tsan), no access outside of what it owns, no leak and no undefined ' +
     'behaviour (asan, valgrind), while threads open, map, grow, lock, wait and are terminated.',
   takes:
-    'a minute for tsan, several minutes for asan and valgrind, which also build the addon anew (asan runs the tests of the ' +
+    'a minute for tsan, several minutes for asan and valgrind, which also build the addon again (asan runs the tests of the ' +
     'storage layer, too). A C++17 compiler with its sanitizers; valgrind needs the package valgrind.',
   seed: { help: 'what the threads do follows from it, but not when', default: 1 },
   minutes: { help: 'how long the stress runs in all; building, and the tests of asan, come on top' },

@@ -115,7 +115,7 @@ void OwnMemory(int thread) {
   }
 }
 
-// A file that is cut short again and again under those who read it.
+// A file that is cut short again and again under its readers.
 void LosePages(int thread) {
   std::mt19937 random(seed + thread);
   const std::string path = FileName("lost", thread);
@@ -145,7 +145,7 @@ void LosePages(int thread) {
   }
 }
 
-// Hands a number over and back, each side sleeping until it is its turn; what lies beside the word is
+// Hands a number over and back, each side sleeping until it is its turn; what is beside the word is
 // plain memory that the futex alone orders.
 void PingPong(int thread) {
   const std::string path = FileName("futex", thread);

@@ -101,7 +101,7 @@ async function main(seconds: number): Promise<void> {
   let terminated = 0
   try {
     for (const kind of ['storage', 'database'] as const) {
-      // A file for private regions to begin with, and a database that is not made by whoever dies first.
+      // A file for private regions to begin with, and a database that is not made by the first thread that dies.
       for (let i = 0; i < FILES; i++) storage.openFile(join(directory, `file-${i}`), 'create').close()
       await (await open(join(directory, 'db'), { ...OPTIONS, workers: 2 })).close()
       const endMs = Date.now() + (seconds * 1000) / 2

@@ -69,7 +69,7 @@ export class Bytes {
     }
   }
 
-  /** Whether both hold the same from `from` to `to`, which lie in one chunk. */
+  /** Whether both hold the same from `from` to `to`, which are in one chunk. */
   same(other: Bytes, from: number, to: number): boolean {
     const index = Math.floor(from / this.chunkBytes)
     const mine = this.#chunks[index]

@@ -1,12 +1,12 @@
 // A disk in memory that forgets. Every file has what programs see (the page cache) and what would be
 // found after a power cut: of each 512-byte sector what a completed flush covered last, or anything
 // that was written since, sector by sector, independently; at some cuts a sector may even be torn, with
-// one version in front and another behind. The same holds for lengths and for entries of directories
+// one version before and another after some byte. The same holds for lengths and for entries of directories
 // that were created, renamed or removed and not flushed.
 //
 // A flush may fail. What Linux makes of the pages concerned differs by file system: some are on the
 // disk, some stay dirty, and some are given up: they count as clean, and no later flush writes them
-// unless somebody writes to them again. Programs go on seeing them until they are evicted; then what
+// unless a process writes to them again. Programs go on seeing them until they are evicted; then what
 // the disk has comes back.
 import { mix, Random } from '../lib/random.js'
 import { HEADER_SLOTS } from '../../src/engine/format/layout.js'
@@ -32,7 +32,7 @@ export class SimFile {
   /** What programs see. */
   readonly #memory: Bytes
   sizeBytes = 0
-  /** Zeros behind `durableSizeBytes`. */
+  /** Zeros after `durableSizeBytes`. */
   readonly #durable: Bytes
   durableSizeBytes = 0
   /** What write-back has brought to the disk since the last completed flush, or may have, by sector. */
@@ -137,7 +137,7 @@ export class SimFile {
     return bytes
   }
 
-  /** The kernel writes a sector back when it likes: its present contents may be on the disk. */
+  /** The kernel may write a sector back at any moment: its present contents may be on the disk. */
   writeBack(index: number): void {
     const seen = { at: ++this.#clock, bytes: this.sector(index) }
     const kept = this.written.get(index)
@@ -146,7 +146,7 @@ export class SimFile {
     else kept[3] = seen
   }
 
-  /** Begins a flush: what is in memory now will be on the disk when it completes. */
+  /** Starts a flush: what is in memory now will be on the disk when it completes. */
   beginFlush(): FlushInProgress {
     const sectors = new Map(this.dirtySectors().map((index) => [index, this.sector(index)]))
     for (const index of sectors.keys()) this.writeBack(index)
@@ -158,12 +158,12 @@ export class SimFile {
 
   completeFlush(flush: FlushInProgress): void {
     for (const [index, bytes] of flush.sectors) {
-      // A flush that began later may have completed before.
+      // A flush that was started later may have completed before.
       if ((this.#flushedBy.get(index) ?? 0) > flush.order) continue
       this.#flushedBy.set(index, flush.order)
       this.#setDurable(index, bytes)
     }
-    // What was captured before the flush began is no longer possible.
+    // What was captured before the flush was started is no longer possible.
     for (const [index, seen] of this.written) {
       const later = seen.filter(({ at }) => at > flush.order)
       if (later.length === 0) this.written.delete(index)
@@ -175,7 +175,7 @@ export class SimFile {
     this.durableSizeBytes = flush.sizeBytes
   }
 
-  /** What a disk that rots does: bytes change, and nobody has written them. */
+  /** What a disk that rots does: bytes change that no process has written. */
   damage(position: number, bytes: Uint8Array): void {
     this.write(bytes, 0, bytes.length, position)
     this.#durable.write(bytes, 0, bytes.length, position)
@@ -203,7 +203,7 @@ export class SimFile {
     return stale
   }
 
-  /** Nobody has the file open any more: what was given up may be read from the disk anew. */
+  /** No process has the file open any more: what was given up may be read from the disk again. */
   evict(seed: number): void {
     for (const index of this.#givenUp.keys()) {
       if (mix(seed, Math.floor(index / SECTORS_PER_PAGE)) % 2 === 0) continue

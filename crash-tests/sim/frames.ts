@@ -14,7 +14,7 @@ export interface ModelFrame {
   readonly writer: string
 }
 
-/** The frame that a write to a file is, whole; undefined if it is none. */
+/** The frame that a write to a file is, whole; undefined if it is something else. */
 export function frameOf(written: Uint8Array, writer: string): ModelFrame | undefined {
   const b = Buffer.from(written.buffer, written.byteOffset, written.length)
   if (b.length < FRAME.HEADER_BYTES || b.readUInt32LE(FRAME.LENGTH) !== b.length) return undefined

@@ -1,4 +1,4 @@
-// Where the frames of the model lie in the files of the log, whether they are there, and damage to them.
+// Where the frames of the model are in the files of the log, whether they are there, and damage to them.
 //
 // Between lives a header may be destroyed, which must do no harm; or a frame of the log that later frames prove to
 // have been on disk, which must be noticed if it is still needed.

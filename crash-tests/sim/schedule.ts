@@ -2,7 +2,7 @@
 // can be left out and the rest happen as before: that is how a failure is made small.
 //
 // Events form a tree: a life holds operations, an operation takes steps, and at a step another
-// process's operation may begin. Each event draws from numbers of its own, keyed by the seed and the
+// process's operation may start. Each event draws from numbers of its own, keyed by the seed and the
 // event's place in the tree; leaving one out does not change what the others draw.
 import { mix, Random } from '../lib/random.js'
 
@@ -51,7 +51,7 @@ export class Schedule {
     }
   }
 
-  /** Begins the next step of the event; `strikes` then decides what happens at it. */
+  /** Starts the next step of the event; `strikes` then decides what happens at it. */
   step(): void {
     this.#dice = new Random(mix(this.#event.key, 0x57e9, ++this.#event.step))
   }

@@ -4,7 +4,7 @@
 // the power. `Schedule` decides all of it.
 //
 // Processes take turns like a stack: another one runs while this one stands still inside a call, and
-// is done before this one goes on. A lock that a process further down holds is not to be had; the
+// is done before this one goes on. A lock that a process further down holds cannot be acquired; the
 // operation then ends with `ERR_MMAPDB_LOCKED`, as it would after the time limit.
 import {
   StorageError,
@@ -70,7 +70,7 @@ export const CALM: WorldRates = { writeBack: 0, interrupt: 0, interruptFlush: 0,
 /** How many times as often a flush fails as another call. */
 const FLUSH_FAULTS = 5
 
-/** So many others may act one after the other while a flush is under way. */
+/** That many others may act one after the other while a flush is under way. */
 const TURNS_IN_A_FLUSH = 3
 
 /** A step between two loads of a reader that can be ended. */
@@ -226,7 +226,7 @@ export class World {
     this.depth = 0
   }
 
-  /** Files that no directory names any more are gone once nobody has them open. */
+  /** Files that no directory names any more are gone once no process has them open. */
   #forgetFiles(): void {
     const named = new Set([...this.#directories.values()].flatMap((directory) => directory.files()))
     for (const file of this.#files) if (!named.has(file)) this.#files.delete(file)
@@ -236,7 +236,7 @@ export class World {
     return new StrictStorage(new SimStorage(this, process))
   }
 
-  // ---- for those who look at the disk from outside, or damage it ---------------------------------
+  // ---- for tests that look at the disk from outside, or damage it -------------------------------
 
   names(path: string): string[] {
     return [...(this.#directories.get(path)?.live.keys() ?? [])]
@@ -445,7 +445,7 @@ class SimRegion implements Region {
     flushFile(this.world, this.file, 'data')
   }
   willNeed(): void {}
-  /** Whatever is lost: here, for bytes that would be noticed. */
+  /** What was on the page is lost: here it becomes bytes that would be noticed. */
   willOverwrite(page: number): void {
     const perWindow = this.windowBytes / PAGE_BYTES
     const window = new Uint8Array(this.window(Math.floor(page / perWindow)))
@@ -481,7 +481,7 @@ class SimRandomFile implements RandomFile {
     const fails = world.schedule.strikes('f', world.rates.fault)
     if ((dies || fails) && length > 1) {
       this.simFile.write(from, offset, 1 + (world.schedule.seedFor('torn') % (length - 1)), position)
-      // It may be whole all the same: what lay behind can be what was to be written.
+      // It may be whole all the same: the bytes after it may already be what was to be written.
       world.onLogWrite?.(from.subarray(offset, offset + length))
       if (dies) world.kill(world.running!)
       world.faults++

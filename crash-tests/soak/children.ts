@@ -13,7 +13,7 @@ export class Child {
   readonly #exited: Promise<void>
   #isGone = false
   #output = ''
-  /** Why it has to be gone: it was killed by this program, or asked to go. */
+  /** It may end: this program has killed it, or asked it to exit. */
   #mayGo = false
   failure: string | undefined
   #done: ((report: SpellReport) => void) | undefined
@@ -87,7 +87,7 @@ export class Child {
       const status = readFileSync(`/proc/${this.#child.pid}/status`, 'latin1')
       return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024
     } catch {
-      // It has gone.
+      // It has ended.
       return 0
     }
   }

@@ -5,8 +5,8 @@
 //     8  8n  one record for each key: number of the write that put it (0: absent) 4, length 4
 //    ..      slots for writes in flight: changes 4, sequence 4, then (key, number, length) for each
 //
-// A slot is filled, its count last, before the write is begun, and emptied, its count first, when it
-// has been acknowledged and the records say so. So whoever finds a slot filled knows that this
+// A slot is filled, its count last, before the write is started, and emptied, its count first, when it
+// has been acknowledged and the records say so. So the next owner, finding a slot filled, knows that this
 // write may have taken effect or not, and that no other may be missing. These are stores into the
 // page cache: they outlive processes, which is all that is killed here.
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
@@ -36,7 +36,7 @@ export interface Change {
   readonly lengthBytes: number | undefined
 }
 
-/** A write that has been begun and not yet acknowledged. */
+/** A write that was started and is not acknowledged yet. */
 export interface Flight {
   readonly slot: number
   /** Grows with each write of which the order is promised; 0 for others. */
@@ -121,7 +121,7 @@ export class Lane {
     this.#sequence = Math.max(this.#sequence, flight.sequence)
   }
 
-  /** Notes a write that is about to be begun. No other in flight may touch its keys. */
+  /** Notes a write that is about to be started. No other in flight may touch its keys. */
   begin(changes: readonly Change[], ordered: boolean): Flight {
     const number = this.nextNumber()
     let slot = 0
@@ -132,7 +132,7 @@ export class Lane {
       sequence: ordered ? ++this.#sequence : 0,
       changes: changes.map(({ index, lengthBytes }) => ({
         index,
-        // Never the same object: whoever compares two moments sees that there was a write between.
+        // Never the same object: a reader that compares two moments sees that there was a write between.
         after: lengthBytes === undefined ? { ...ABSENT } : { number, lengthBytes },
       })),
     }
@@ -203,7 +203,7 @@ export class Lane {
       value === undefined
         ? 'nothing'
         : identity === undefined
-          ? `${value.length} bytes that nobody put`
+          ? `${value.length} bytes that no write put`
           : `write ${identity.operation} of lane ${identity.writer} of ${value.length} bytes`
     throw new WrongContents(
       `${by} finds ${found} under ${this.key(index)} where ${may.map(describe).join(' or ')} must be`,
@@ -211,8 +211,8 @@ export class Lane {
   }
 
   /**
-   * Decides, once the owner is gone, which of the writes in flight took effect. Each did as a whole or
-   * not at all; and of those whose order is promised, none did behind one that did not.
+   * Decides, after the owner's death, which of the writes in flight took effect. Each did as a whole or
+   * not at all; and of those whose order is promised, none did after one that did not.
    */
   resolve(read: (key: string) => Uint8Array | undefined): number {
     const flights = [...this.#flights.values()].sort((a, b) => a.sequence - b.sequence)
@@ -236,7 +236,7 @@ export class Lane {
         if (took === false) missing ??= flight.sequence
         if (took === true && missing !== undefined) {
           throw new WrongContents(
-            `write ${flight.sequence} of lane ${this.number} took effect and ${missing}, begun before it, did not`,
+            `write ${flight.sequence} of lane ${this.number} took effect and ${missing}, started before it, did not`,
           )
         }
       }
@@ -246,7 +246,7 @@ export class Lane {
     return flights.length
   }
 
-  /** Bytes of slots that what is there takes at the least: values in slots of their own, and leaves. */
+  /** Bytes of slots that what is there takes at least: values in slots of their own, and leaves. */
   leastBytes(): number {
     let bytes = 0
     this.#held.forEach(({ number, lengthBytes }, i) => {

@@ -27,7 +27,7 @@ const word = (n: number): Buffer => {
 const numberOf = (value: Uint8Array | undefined): number | undefined =>
   value === undefined ? undefined : Buffer.from(value.buffer, value.byteOffset, value.byteLength).readInt32LE()
 
-/** What there is before anybody writes: accounts whose sum never changes. */
+/** What the database holds before the first actor writes: accounts whose sum never changes. */
 export const firstOperations = (): BatchOperation<Buffer>[] =>
   Array.from({ length: LANES * ACCOUNTS }, (_, i) => ({
     type: 'put',
@@ -40,7 +40,7 @@ export interface Workload {
   readonly largeShare: number
   /** Share of writes that delete. */
   readonly deleteShare: number
-  /** How long snapshots and iterators stay open, at the most. */
+  /** How long snapshots and iterators stay open, at most. */
   readonly longReaderMs: number
   /** Milliseconds of rest after every few operations. */
   readonly restMs: number
@@ -54,12 +54,12 @@ interface HeldSnapshot {
 }
 
 /**
- * What a process that was killed had appended and not seen through is neither acknowledged nor
- * denied; the next leader takes it along. After a write of one's own nothing before it is open any more.
+ * What a process had appended when it was killed is neither acknowledged nor refused; the next leader applies it.
+ * After a write of this process nothing before it is undecided any more.
  */
 export const decide = (db: Database<Buffer>): void => db.putSync('fence', word(0))
 
-/** What everybody may read: kept for as long as the process lives, whoever reads. */
+/** What a process has read of the keys that all share: kept as long as it lives, for all its actors. */
 export class Watcher {
   readonly counters = new Map<number, number>()
   readonly versions = new Map<number, number>()
@@ -74,7 +74,7 @@ export class Actor {
   readonly options: OpenOptions
   readonly watcher: Watcher
   readonly held: HeldSnapshot[] = []
-  /** One at a time: what is read and written back. */
+  /** What is under way that must not be twice at a time: what is read and written back. */
   readonly underWay = new Set<string>()
 
   constructor(
@@ -138,7 +138,7 @@ export class Actor {
     this.lane.settle(flight)
   }
 
-  /** One at a time in this actor; others who come along go away. */
+  /** One at a time in this actor; while it runs, others are left out. */
   async alone(what: string, act: () => unknown): Promise<void> {
     if (this.underWay.has(what)) return
     this.underWay.add(what)
@@ -266,7 +266,7 @@ function checkSum(source: Snapshot<Buffer> | Database<Buffer>, by: string): numb
   return sum
 }
 
-/** What must hold of the keys that all share, whoever looks and whenever. */
+/** What must hold of the keys that all share, at any moment and for any reader. */
 export function checkShared(source: Snapshot<Buffer>, watcher: Watcher, by: string): void {
   checkSum(source, by)
   for (let lane = 0; lane < LANES; lane++) {
@@ -283,7 +283,7 @@ export function checkLastWriter(db: Database<Buffer>, watcher: Watcher, n: numbe
   const entry = db.getEntry(sharedKey(n))
   if (entry === undefined) return
   const step = identify(entry.value)?.step
-  if (step !== SHARED_STEP + n) throw new WrongContents(`${by} finds under ${sharedKey(n)} what nobody put there`)
+  if (step !== SHARED_STEP + n) throw new WrongContents(`${by} finds under ${sharedKey(n)} what no actor put there`)
   const before = watcher.versions.get(n) ?? 0
   if (entry.version < before)
     throw new WrongContents(`${by} finds ${sharedKey(n)} at version ${entry.version} after ${before}`)

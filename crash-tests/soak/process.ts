@@ -1,5 +1,5 @@
 // A process of a soak: it runs the actors that it is told to, spell by spell, until it is told to
-// go, or dies. Its actors share the event loop and one open database (`pool`), or come and go as
+// exit, or dies. Its actors share the event loop and one open database (`pool`), or come and go as
 // threads with a database of their own each, some of them terminated in the middle (`threads`).
 import { openSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ import { add, type SpellReport, type Order, type Report, type Spell } from './or
 import { sampleSelf, type Leak } from './resources.js'
 
 const REST_AFTER_OPERATIONS = 8
-/** How long a thread lives before it ends or is terminated, at the most. */
+/** How long a thread lives before it ends or is terminated, at most. */
 const THREAD_LIFE_MS = 2500
 
 /** A thread's modules are there. */

@@ -9,7 +9,7 @@ export interface Sample {
   /**
    * Memory outside the heap that objects of the main thread keep, its windows onto a database included.
    * Not `arrayBuffers`, which counts a buffer given to a worker until that worker happens to collect
-   * garbage: up to 16 MiB and more that nobody keeps.
+   * garbage: up to 16 MiB and more that no object keeps.
    */
   readonly externalMiB: number
   readonly rssMiB: number
@@ -61,7 +61,7 @@ export async function sampleSelf(): Promise<Sample> {
   }
 }
 
-/** Bytes of a database's files, as far as they can be had: some come and go. */
+/** Bytes of a database's files, as far as they can be read: some come and go. */
 export function fileBytes(path: string): {
   data: number
   wal: number
@@ -85,7 +85,7 @@ export function fileBytes(path: string): {
   }
 }
 
-/** Locks that anybody holds on a file, as the kernel lists them. */
+/** Locks that any process holds on a file, as the kernel lists them. */
 export function locksOn(file: string): number {
   const status = statSync(file, { throwIfNoEntry: false })
   if (status === undefined) return 0
@@ -122,7 +122,7 @@ export const LEAST_SAMPLES = 18
 /**
  * A series is flat if the lowest value of its last third is above the lowest of its middle third by no
  * more than `slack`: what is lost never comes back down, whatever swings above it does. The first
- * third is for warming up. None may be above `most`, however few there are.
+ * third is for warming up. No sample may be above `most`, however few there are.
  */
 export function judge({ name, unit, slack, most, values }: Series): Judgement {
   const third = Math.ceil(values.length / 3)
@@ -131,7 +131,7 @@ export function judge({ name, unit, slack, most, values }: Series): Judgement {
   const highest = Math.max(...values)
   const rise = lowestOfLast - lowestOfMiddle
   let problem: string | undefined
-  if (highest > most) problem = `${name} reaches ${highest.toFixed(2)} ${unit}, and may reach ${most} at the most`
+  if (highest > most) problem = `${name} reaches ${highest.toFixed(2)} ${unit}, and may reach at most ${most}`
   else if (values.length >= LEAST_SAMPLES && rise > slack) {
     problem = `${name} goes on growing: the last ${third} of ${values.length} samples stay ${rise.toFixed(2)} ${unit} above those before, where ${slack} are allowed`
   }

@@ -2,9 +2,9 @@
 //
 // Two processes live throughout: one whose actors share an open database and its pool, which it keeps
 // open over several spells, and one in which threads come and go. Visitors come beside them, are
-// killed, stopped and replaced. After each spell everybody pauses: the database is compared with the
+// killed, stopped and replaced. After each spell all pause: the database is compared with the
 // model completely, and what long-lived processes and files take is sampled. How a spell ends is drawn:
-// everybody closes; some close and the rest are killed, so that the next opener recovers; or the
+// all close; some close and the rest are killed, so that the next opener recovers; or the
 // database stays open and is checked beside its users.
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -41,16 +41,16 @@ interface SoakOptions {
   readonly directory: string
   readonly durationMs: number
   readonly seed: number
-  /** How long a spell lasts, at the most. */
+  /** How long a spell lasts, at most. */
   readonly spellMs: number
   /** Milliseconds that actors rest between operations, on average: how hard the machine is worked. */
   readonly restMs: number
   readonly print: (line: string) => void
-  /** Ends after so many spells, whatever the time. */
+  /** Ends after that many spells, whatever the time. */
   readonly spells?: number
   /** For the self-test: lost in every spell by the process with a pool, which closes its database each time. */
   readonly leaks?: readonly Leak[]
-  /** For the self-test: changes a key behind the model's back after so many spells. */
+  /** For the self-test: changes a key without telling the model after that many spells. */
   readonly tamperAfter?: number
 }
 
@@ -68,7 +68,7 @@ const RESERVE_BYTES = 1024 * MiB
 const PRINT_EVERY_MS = 60_000
 /** A spell that does not end in this time is stuck. */
 const STUCK_MS = 60_000
-/** Whoever waits for somebody who is stopped must not give up. */
+/** A process that waits for one that is stopped must not give up. */
 const TIMEOUT_MS = 30_000
 const LONGEST_STOP_MS = 1500
 /** From one strike to the next. */
@@ -207,12 +207,12 @@ export class Soak {
         closes: true,
       })
     }
-    const everybody = (): Child[] => [residents.pool, residents.threads, ...visitors.filter((v) => v !== undefined)]
+    const all = (): Child[] => [residents.pool, residents.threads, ...visitors.filter((v) => v !== undefined)]
     const endMs = performance.now() + random.between(Math.ceil(this.#options.spellMs / 4), this.#options.spellMs)
     await visit(n % 2)
-    while (performance.now() < endMs && !this.#hasFailed(everybody())) {
+    while (performance.now() < endMs && !this.#hasFailed(all())) {
       await sleep(Math.min(random.between(50, LONGEST_PAUSE_MS), Math.max(1, endMs - performance.now())))
-      this.#look(everybody())
+      this.#look(all())
       const what = random.next()
       const i = random.between(0, 1)
       const visitor = visitors[i]
@@ -227,7 +227,7 @@ export class Soak {
         await this.#endSpell(visitor)
         await visitor.leave()
       } else if (what < 0.9) {
-        const stopped = random.pick(everybody())
+        const stopped = random.pick(all())
         this.#counts.stops++
         stopped.pause()
         await sleep(random.skewed(20, LONGEST_STOP_MS))
@@ -235,7 +235,7 @@ export class Soak {
       }
     }
 
-    if (ending === 'killed' && !this.#hasFailed(everybody()))
+    if (ending === 'killed' && !this.#hasFailed(all()))
       for (const i of [0, 1]) if (visitors[i] === undefined) await visit(i)
     await Promise.all([residents.pool, residents.threads].map((child) => this.#endSpell(child)))
     if (ending === 'killed') await sleep(random.between(100, 600))
@@ -249,7 +249,7 @@ export class Soak {
         await visitor.leave()
       }
     }
-    if (this.#hasFailed(everybody())) return
+    if (this.#hasFailed(all())) return
     this.#isPoolOpen = ending === 'open'
     if (ending === 'killed') this.#counts.killedSpells++
     await this.#checkEverything(ending)
@@ -294,7 +294,7 @@ export class Soak {
     return this.#problems.length > 0
   }
 
-  /** What is taken while everybody is at work. */
+  /** What files and processes take while all are at work. */
   #look(children: readonly Child[]): void {
     const { data, wal, control } = fileBytes(this.#path)
     const peaks = this.#peaks
@@ -308,7 +308,8 @@ export class Soak {
 
   async #checkEverything(ending: Ending): Promise<void> {
     const data = join(this.#path, 'data')
-    if (ending !== 'open') this.#expect(locksOn(data) === 0, `${locksOn(data)} locks are left when everybody has gone`)
+    if (ending !== 'open')
+      this.#expect(locksOn(data) === 0, `${locksOn(data)} locks are left after all have closed or died`)
     const db = await open<'binary', Buffer>(this.#path, { ...this.#drawOptions(), workers: 0, valueEncoding: 'binary' })
     const lanes = Array.from(
       { length: LANES },
@@ -336,7 +337,7 @@ export class Soak {
         this.#counts.keysCompared += may.length
         this.#expect(
           snapshot.count({ prefix: lane.prefix }) === lane.present,
-          `lane ${lane.number} has keys that nobody put`,
+          `lane ${lane.number} has keys that no owner put`,
         )
         entries += lane.present
         leastBytes += lane.leastBytes()
@@ -354,7 +355,7 @@ export class Soak {
       if (ending !== 'open')
         this.#expect(
           db.stats().readers.pinned === 0,
-          `${db.stats().readers.pinned} pins are left when everybody has gone`,
+          `${db.stats().readers.pinned} pins are left after all have closed or died`,
         )
       this.#note('slots in use', 'MiB', this.#usedMiB(db.stats()), ending)
       await db.close()

@@ -1,4 +1,4 @@
-// A process that dies while it makes a database leaves nothing that anybody has to repair.
+// A process that dies while it makes a database leaves nothing that has to be repaired.
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -50,7 +50,7 @@ describe('a creation that was cut short', function () {
     'the second alone is there, and torn': (header, twin) => (header.fill(0), twin.fill(0, 0, 4)),
   }
   for (const [how, torn] of Object.entries(tears)) {
-    it(`in the middle of its headers is none either: ${how}`, () => {
+    it(`in the middle of its headers is no damage either: ${how}`, () => {
       const path = tornAtBirth(true, torn)
       expectError(() => openEngine(path, { createIfMissing: false }), 'ERR_MMAPDB_NOT_FOUND', /cut short/)
       const engine = openEngine(path)

@@ -20,9 +20,9 @@ describe('crashes', function () {
   let directory: string
   before(() => (directory = mkdtempSync(join(tmpdir(), 'mmapdb-crash-'))))
   after(function () {
-    // What a failed round left is kept for whoever looks into it.
+    // What a failed round left is kept, to look into it.
     if (this.test?.parent?.tests.every((t) => t.state !== 'failed')) rmSync(directory, { recursive: true, force: true })
-    else console.error(`What is left lies in ${directory}; repeat this with MMAPDB_TEST_SEED=${seed}`)
+    else console.error(`What is left to look at: ${directory}. Repeat this with MMAPDB_TEST_SEED=${seed}`)
   })
   const options = (name: string) => ({ directory: join(directory, name), stallLimitMs: 10_000, tally: newTally() })
 

@@ -78,7 +78,7 @@ describe('the soak', () => {
         ),
         owner.begin([{ index: 3, lengthBytes: undefined }], true),
       ]
-      // Whoever comes next has nothing but the file.
+      // The next owner has nothing but the file.
       return { flights, contents, apply, lane: new Lane(path, 7) }
     }
     it('takes what was acknowledged, with the writes in flight there or not', () => {
@@ -100,7 +100,7 @@ describe('the soak', () => {
     it('refuses a write that took effect where one before it did not', () => {
       const { lane, contents, apply, flights } = died()
       apply(flights[1])
-      expect(() => lane.resolve((key) => contents.get(key))).to.throw(WrongContents, /begun before it, did not/)
+      expect(() => lane.resolve((key) => contents.get(key))).to.throw(WrongContents, /started before it, did not/)
     })
     it('refuses a value of another key, and none where one was acknowledged', () => {
       const { lane, contents } = died()

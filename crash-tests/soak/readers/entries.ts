@@ -1,5 +1,5 @@
 // What the threads of the readers' test write: every key twice, under `a` and under `b`, always in one batch. A value
-// says of which key and version it is, and every byte behind that follows from it. So a reader can tell without a
+// says of which key and version it is, and every byte after that follows from it. So a reader can tell without a
 // model what no moment of the database can have held.
 import type { Random } from '../../lib/random.js'
 import type { BatchOperation } from '../../../src/index.js'

@@ -44,7 +44,7 @@ async function oneSpell(path: string, seed: number, endMs: number, counts: Recor
     }
     const { failure, readers } = db.stats()
     if (failure !== undefined) problems.push(`writes are refused: ${failure}`)
-    if (readers.pinned !== 0) problems.push(`${readers.pinned} readers are left of those who have closed`)
+    if (readers.pinned !== 0) problems.push(`${readers.pinned} readers are left by threads that have closed`)
     await checked(db, problems, 'while it is open')
     await db.close()
     const again = await open(path, OPTIONS)
@@ -124,7 +124,7 @@ await prove({
     const result =
       problems.length > 0
         ? `spell ${spell} failed`
-        : // If none is ended, this has shown nothing.
+        : // If no reader is ended, this has shown nothing.
           `nothing was wrong, nothing was refused${ended === 0 ? '; but no reader was ended: run it for longer' : ''}`
     return {
       problems: problems.slice(0, 10),

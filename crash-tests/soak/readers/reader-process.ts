@@ -1,5 +1,5 @@
 // A process of the readers' test, and its threads: each has the database open for itself, and writes or reads until its
-// time is over. What they have done goes to whoever started them.
+// time is over. What they have done is reported to the process that started them.
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { mix, Random } from '../../lib/random.js'
 import { open, type MmapdbError, type OpenOptions } from '../../../src/index.js'
@@ -50,7 +50,7 @@ async function thread({ path, options, seed, endMs, role, number }: ThreadData):
           note(`${name}: ended`)
         }
       }
-      // What is forgotten is collected between two turns of the event loop.
+      // What was dropped without closing is collected between two turns of the event loop.
       await new Promise(setImmediate)
     }
   } catch (error) {

@@ -32,7 +32,7 @@ function versions(
   let before = reverse ? Infinity : -1
   for (const [key, value] of entries) {
     const [, n] = key as ReaderKey
-    assert(reverse ? n < before : n > before, `key ${n} comes behind ${before}`)
+    assert(reverse ? n < before : n > before, `key ${n} comes after ${before}`)
     before = n
     found.set(n, versionOf(value, n))
     between()
