@@ -9,10 +9,7 @@ import { readEvidence, type Evidence } from './evidence.js'
 
 const EVIDENCE = inPackage('crash-tests/evidence.ndjson')
 const PAGE = inPackage('docs/evidence.md')
-export const MARKERS = [
-  '<!-- evidence: begin; what follows is made by npm run evidence -->',
-  '<!-- evidence: end -->',
-] as const
+export const MARKERS = ['<!-- evidence:begin -->', '<!-- evidence:end -->'] as const
 
 const row = (...cells: readonly string[]): string =>
   `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`
