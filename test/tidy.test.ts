@@ -152,9 +152,7 @@ const NOT_IN_README = new Set(['windowBytes'])
 const RUN_BY_NPM = new Set(['install', 'prepare', 'prepack', 'prepublishOnly'])
 
 /** These documents still name files that have moved: `document: file`. */
-const STILL_WRONG = new Set([
-  'docs/durability.md: ../fuzz/README.md',
-])
+const STILL_WRONG = new Set(['docs/durability.md: ../fuzz/README.md'])
 
 // Which error classes there are, their codes and exit codes, and that the README has them: errors.test.ts.
 describe('what the documents say', () => {
