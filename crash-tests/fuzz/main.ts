@@ -136,7 +136,7 @@ await prove({
   proves:
     'that whatever bytes are on disk or come as input, an operation gives the right answer or throws a typed error, and ' +
     'ends, without a crash, a hang or much memory.',
-  takes: 'as long as it is given: an hour looks at a million inputs. Nothing but Node.js; databases are in memory.',
+  takes: 'as long as it is given; a minute is a short look. Nothing but Node.js; databases are in memory.',
   seed: { help: 'what inputs are made of; which of them are tried also depends on the speed of the machine' },
   minutes: { help: 'how long', default: 1 },
   options: {

@@ -5,7 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { pathToFileURL } from 'node:url'
 import { inPackage } from '../../src/package-root.js'
-import { readEvidence, type Evidence } from './evidence.js'
+import { readEvidence, typed, type Evidence } from './evidence.js'
 
 const EVIDENCE = inPackage('crash-tests/evidence.ndjson')
 const PAGE = inPackage('docs/evidence.md')
@@ -22,11 +22,7 @@ const machineOf = ({ machine: { cpu, cores, memoryGiB, kernel, node } }: Evidenc
 const codeOf = ({ version, commit, changed }: Evidence): string =>
   commit === undefined ? version : `${version}, \`${commit.slice(0, 8)}\`${changed === true ? ' and changes' : ''}`
 
-const optionsOf = ({ options, seed }: Evidence): string =>
-  `\`--seed ${seed}${Object.entries(options)
-    .filter(([name]) => name !== 'seed')
-    .map(([name, value]) => (value === true ? ` --${name}` : ` --${name} ${value}`))
-    .join('')}\``
+const optionsOf = ({ options, seed }: Evidence): string => `\`--seed ${seed}${typed(options)}\``
 
 const timeOf = ({ seconds }: Evidence): string =>
   seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`

@@ -43,6 +43,16 @@ export interface Evidence {
 
 const GIB = 2 ** 30
 
+/** Options as they are typed, each with a blank before it. */
+export const typed = (options: Evidence['options']): string =>
+  Object.entries(options)
+    .map(([name, value]) => {
+      if (value === true) return ` --${name}`
+      const text = String(value)
+      return ` --${name} ${/^[\w.,/:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`
+    })
+    .join('')
+
 /** The file system that a directory lies on, as the kernel calls it. */
 export const fileSystemOf = (directory: string): string => posixStorage.fileSystem(directory).name
 

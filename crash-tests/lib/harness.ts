@@ -7,7 +7,7 @@
 // A failure is printed to stderr: what is wrong, what is left to look at, and the command that repeats it. The summary
 // goes to stdout, whatever the result.
 import { parseArgs } from 'node:util'
-import { appendEvidence, machineWith, type Counts } from './evidence.js'
+import { appendEvidence, machineWith, typed, type Counts } from './evidence.js'
 
 /** `count`: a whole number from 1 on; `number`: from 0 on, fractions too; `path`: not written into evidence. */
 type Kind = 'count' | 'whole' | 'number' | 'text' | 'path' | 'flag'
@@ -229,15 +229,11 @@ function summary(name: string, seed: number, seconds: number, { problems, result
 
 function explanation<O extends Options>(name: string, run: Run<O>, outcome: Outcome): string {
   const { problems, story, leftIn, repeatWith } = outcome
-  const given = Object.entries(run.given)
-    .filter(([option]) => option !== 'seed')
-    .map(([option, value]) => (value === true ? ` --${option}` : ` --${option} ${value}`))
-    .join('')
   return [
     ...problems.map((problem) => `FAILED: ${problem}`),
     ...(story === undefined ? [] : [story]),
     ...(leftIn === undefined ? [] : [`What is left to look at: ${leftIn}`]),
-    `Repeat with: npm run prove:${name} -- ${repeatWith ?? `--seed ${run.seed}${given}`}`,
+    `Repeat with: npm run prove:${name} -- ${repeatWith ?? `--seed ${run.seed}${typed(run.given)}`}`,
   ].join('\n')
 }
 
