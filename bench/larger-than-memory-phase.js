@@ -5,7 +5,7 @@ import { random, values } from './data.js'
 import { loadStore } from './stores.js'
 
 const { phase, store, directory, entries, seconds, valueBytes, acknowledged, warm } = JSON.parse(process.argv[2])
-/** Lists of this many keys, so many at a time, of an asynchronous reader. */
+/** Lists of this many keys, that many at a time, of an asynchronous reader. */
 const LIST = 10
 const AT_A_TIME = 8
 const WORKERS = 4

@@ -148,9 +148,6 @@ const NOT_IN_README = new Set(['windowBytes'])
 /** Scripts that npm runs by itself. */
 const RUN_BY_NPM = new Set(['install', 'prepare', 'prepack', 'prepublishOnly'])
 
-/** These documents still name files that have moved: `document: file`. */
-const STILL_WRONG = new Set(['docs/durability.md: ../fuzz/README.md'])
-
 // Which error classes there are, their codes and exit codes, and that the README has them: errors.test.ts.
 describe('what the documents say', () => {
   it('is true of the options: the README and the comments describe all of them, and no others', () => {
@@ -231,51 +228,17 @@ describe('what the documents say', () => {
         .flatMap((path) => pathsNamedIn(commentsOf(textOf(path))).map((to) => ({ path, to }))),
     ]
     const missing = named.filter(({ path, to }) => !exists(path, to)).map(({ path, to }) => `${path}: ${to}`)
-    expectNone([...new Set(missing)].filter((what) => !STILL_WRONG.has(what)))
+    expectNone([...new Set(missing)])
   })
 })
 
-/** Paths that start with one of these hold no word of support/words.ts. One line each; add more as they get there. */
-const PLAIN: readonly string[] = [
-  'bench/cases/',
-  'crash-tests/README',
-  'crash-tests/fuzz/',
-  'crash-tests/hostile/',
-  'crash-tests/kill/',
-  'crash-tests/lib/',
-  'crash-tests/power/',
-  'crash-tests/sanitizers/',
-  'crash-tests/sim/life',
-  'crash-tests/soak/',
-  'docs/testing',
-  'src/errors',
-  'src/index',
-  'src/limits',
-  'src/cli/main',
-  'src/maintenance/',
-  'test/encoding/',
-  'test/engine/checkpoint/',
-  'test/engine/shared/',
-  'test/engine/space/',
-  'test/environments/',
-  'test/errors',
-  'test/faults/',
-  'test/hostile/',
-  'test/identity/',
-  'test/tidy',
-  'test/workers/',
-]
-
 describe('plain English', () => {
   it('has no word that readers stumble over', () => {
-    const isPlain = (path: string): boolean => PLAIN.some((prefix) => path.startsWith(prefix))
     const texts = paths.filter((path) => /\.(ts|cc|h|c|js|md)$/.test(path) && path !== 'test/support/words.ts')
     expectNone(
-      texts
-        .filter(isPlain)
-        .flatMap((path) =>
-          wordsIn(textOf(path)).map(({ line, word, better }) => `${path}:${line}: "${word}"; better: ${better}`),
-        ),
+      texts.flatMap((path) =>
+        wordsIn(textOf(path)).map(({ line, word, better }) => `${path}:${line}: "${word}"; better: ${better}`),
+      ),
     )
   })
 })

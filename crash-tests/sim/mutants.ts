@@ -121,7 +121,7 @@ export const MUTANTS: readonly Mutant[] = [
     'start <= lsn',
   ),
   one(
-    'an older segment is read on behind the start of a newer one',
+    'an older segment is read on beyond the start of a newer one',
     'wal/log-reader.js',
     'this.#nextStart = starts[i];',
     '',
@@ -145,7 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
     'try',
   ),
   {
-    name: 'a segment that is begun again gets another salt, and who has it open goes on with the old one',
+    name: 'a segment that is restarted gets another salt, and processes that have it open go on with the old one',
     changes: [
       { file: 'wal/log.js', from: 'left?.salt ?? ', to: '' },
       {
@@ -156,7 +156,7 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   one(
-    'a frame that never counted stays behind a header that is written anew',
+    'a frame that never counted stays after a header that is written again',
     'wal/log.js',
     'this.#eraseFirstFrame(file, startLsn);',
     '',
@@ -308,7 +308,7 @@ export const MUTANTS: readonly Mutant[] = [
     '',
   ),
   one(
-    'the log begins anew before the checkpoint of a clean close',
+    'the log restarts before the checkpoint of a clean close',
     'engine/lifecycle/close.js',
     'let report = checkpointer.run({ wait: true, cutTail: !isHeld });',
     'log.restartAt(tailOf(parts)); let report = checkpointer.run({ wait: true, cutTail: true });',

@@ -113,7 +113,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'throw why;',
   ),
   one(
-    'a network file system is found out on the second opening',
+    'a network file system is detected on the second opening only',
     ['identity/identity', 'is neither created nor opened'],
     'engine/lifecycle/home-directory.js',
     'refuseNetwork(storage, path, existingAncestor(storage, path));',
@@ -166,7 +166,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'a count that is ended is given up',
-    ['engine/shared/read-guard', 'begins a count anew'],
+    ['engine/shared/read-guard', 'starts a count again'],
     'engine/read/pinned-reads.js',
     '!(error instanceof ExpiredError) || storage',
     'true || storage',

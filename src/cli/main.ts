@@ -1,5 +1,5 @@
-// The command line: the options that every command takes, one file per command, and the one place where
-// an error becomes a message and an exit code.
+// The command line: the options that every command takes, and one file per command. What a command throws becomes a
+// message and an exit code in shared/failure.ts.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { InvalidError } from '../errors.js'

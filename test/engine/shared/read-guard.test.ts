@@ -158,7 +158,7 @@ describe('a reader that is ended while it reads', function () {
     expectSound(engine)
   })
 
-  it('begins a count anew, which nobody asked it to hold anything for, but not for ever', () => {
+  it('starts a count again, which nobody asked it to hold anything for, but not for ever', () => {
     const engine = openEngine(scratchPath(), { ...OPTIONS, timeoutMs: 20 })
     fill(engine, 1)
     const { control, pins } = engine.parts
