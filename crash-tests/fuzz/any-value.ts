@@ -8,8 +8,12 @@ import type { ValueEncoding } from '../../src/encoding/values/codec.js'
 type Realm = Record<string, new (...args: never[]) => object> & { Object: ObjectConstructor; Array: ArrayConstructor }
 /** The classes of another realm. */
 const other = runInNewContext(
-  '({ Object, Array, Map, Set, Date, RegExp, Error, TypeError, Uint8Array, Float64Array, BigInt64Array, ArrayBuffer, DataView })',
+  '({ Object, Array, Map, Set, Date, RegExp, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, Uint8Array, Float64Array, BigInt64Array, ArrayBuffer, DataView })',
 ) as Realm
+
+/** Classes of errors that the language has, but for those that hold other errors. */
+const here = { Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError }
+const ERROR_NAMES = Object.keys(here) as (keyof typeof here)[]
 
 class Plain {
   constructor(readonly a: unknown) {}
@@ -289,12 +293,7 @@ export function anyValue(share: number): fc.Arbitrary<unknown> {
               text,
               tie('value'),
               named,
-              fc.constantFrom(
-                Error,
-                TypeError,
-                other['Error'] as ErrorConstructor,
-                other['TypeError'] as ErrorConstructor,
-              ),
+              fc.constantFrom(...ERROR_NAMES.flatMap((name) => [here[name], other[name] as ErrorConstructor])),
             )
             .map(([message, cause, list, Class]) =>
               fields(
@@ -347,7 +346,7 @@ const KINDS = [
   ['isRegExp', ['RegExp']],
   ['isMap', ['Map']],
   ['isSet', ['Set']],
-  ['isNativeError', ['Error', 'TypeError']],
+  ['isNativeError', [...ERROR_NAMES]],
   ['isArrayBuffer', ['ArrayBuffer']],
   ['isDataView', ['DataView']],
   ['isTypedArray', TYPED.map((Class) => Class.name)],
@@ -409,7 +408,12 @@ export function isCarried(value: unknown, encoding: ValueEncoding, depth = 0): b
     case 'Set':
       return !hasNames(object) && all(object as Set<unknown>)
     case 'Error':
+    case 'EvalError':
+    case 'RangeError':
+    case 'ReferenceError':
+    case 'SyntaxError':
     case 'TypeError':
+    case 'URIError':
       return (
         Object.getOwnPropertySymbols(object).length === 0 &&
         all(fieldsOf(object)) &&
