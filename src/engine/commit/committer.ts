@@ -437,5 +437,5 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
 const logUsedUp = (tail: number): FullError =>
   new FullError(
     `The log has used up its positions: it ends at LSN ${tail} of ${USERS_LSN_LIMIT}. Reading goes on; to write again, copy ` +
-      'all entries into a new database (with scan and load, or recover --salvage), whose log starts from the beginning.',
+      'all entries into a new database, whose log starts from the beginning: docs/operations.md has a program that does.',
   )

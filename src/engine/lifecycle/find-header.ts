@@ -28,7 +28,7 @@ function checkFormat({ version, encodingNo }: Header): void {
   if (version < FORMAT_VERSION) {
     throw new VersionError(
       `The database was written in format ${version} by an older version of mmapdb; this version reads format ${FORMAT_VERSION}. ` +
-        'Write its entries out with the old version (mmapdb scan --json), and load them into a new database with this one.',
+        'Copy its entries into a new database with a program that uses both versions: docs/operations.md has one.',
     )
   }
   if (encodingOf(encodingNo) === undefined) {

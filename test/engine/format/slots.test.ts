@@ -136,7 +136,7 @@ describe('the header of the data file', () => {
   it('is refused if it is of another format, or names an encoding that is not known', () => {
     const others: [Partial<Header>, RegExp][] = [
       [{ version: FORMAT_VERSION + 1 }, /Update/],
-      [{ version: 1 }, /older version.*scan --json/],
+      [{ version: 1 }, /older version.*docs\/operations\.md/],
       [{ encodingNo: 5 }, /number 5/],
       [{ encodingNo: 0 }, /number 0/],
     ]
