@@ -106,6 +106,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (true)',
   ),
   one(
+    'an opener that joins is told of damage when the others end',
+    ['engine/concurrency.serial', 'and its control with it'],
+    'engine/lifecycle/attach.js',
+    "if (!locks.tryLock(LOCK.ATTACHED, 'exclusive'))\n            throw error;",
+    'throw error;',
+  ),
+  one(
     'a directory is judged by what one look finds',
     ['engine/concurrency.serial', 'between any two looks'],
     'engine/lifecycle/paths.js',

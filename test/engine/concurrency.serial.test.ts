@@ -1,5 +1,7 @@
 // Threads and processes, each with an engine of its own on one directory. They write at the same time, read
 // meanwhile, and die at any point.
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CRASH_POINTS } from '../../src/crash-points.js'
@@ -301,43 +303,71 @@ describe('an engine among others', function () {
     }
   })
 
+  /** A storage that calls `act` before the call numbered `before`, and counts its calls. */
+  function interrupted(before: number, act: () => void): { storage: Storage; calls: () => number } {
+    let calls = 0
+    const watched = <Parts extends object>(parts: Parts): Parts =>
+      new Proxy(parts, {
+        get: (target, name) => {
+          const found: unknown = Reflect.get(target, name, target)
+          if (typeof found !== 'function') return found
+          return (...args: unknown[]): unknown => {
+            if (calls++ === before) act()
+            const result = (found as (...args: unknown[]) => unknown).apply(target, args)
+            return name === 'openLocks' ? watched(result as object) : result
+          }
+        },
+      })
+    const openDirectory = (...args: Parameters<typeof posixStorage.openDirectory>): HeldDirectory => {
+      const held = posixStorage.openDirectory(...args)
+      return { storage: watched(held.storage), identity: held.identity, close: () => held.close() }
+    }
+    const storage = watched(Object.assign(Object.create(posixStorage) as Storage, { openDirectory }))
+    return { storage, calls: () => calls }
+  }
+
   it('opens what another creates between any two looks that opening takes', () => {
     let others = 0
     for (let before = 0, looks = Infinity; before < looks; before++) {
       const path = scratchPath()
       let other: Engine | undefined
-      let look = 0
-      const watched = <Parts extends object>(parts: Parts): Parts =>
-        new Proxy(parts, {
-          get: (target, name) => {
-            const found: unknown = Reflect.get(target, name, target)
-            if (typeof found !== 'function') return found
-            return (...args: unknown[]): unknown => {
-              if (look++ === before) {
-                try {
-                  other = openEngine(path, { ...TINY, timeoutMs: 1 })
-                  others++
-                } catch (error) {
-                  expect(error, 'while the first opener holds the locks').to.have.property('code', 'ERR_MMAPDB_LOCKED')
-                }
-              }
-              return (found as (...args: unknown[]) => unknown).apply(target, args)
-            }
-          },
-        })
-      const openDirectory = (...args: Parameters<typeof posixStorage.openDirectory>): HeldDirectory => {
-        const held = posixStorage.openDirectory(...args)
-        return { storage: watched(held.storage), identity: held.identity, close: () => held.close() }
-      }
-      const storage = watched(Object.assign(Object.create(posixStorage) as Storage, { openDirectory }))
+      const { storage, calls } = interrupted(before, () => {
+        try {
+          other = openEngine(path, { ...TINY, timeoutMs: 1 })
+          others++
+        } catch (error) {
+          expect(error, 'while the first opener holds the locks').to.have.property('code', 'ERR_MMAPDB_LOCKED')
+        }
+      })
       const engine = Engine.open(resolveOptions(path, TINY), storage)
-      looks = look
+      looks = calls()
       engine.put('k', Buffer.from('v'))
       if (other !== undefined) expect(other.get('k'), `created before look ${before}`).to.deep.equal(Buffer.from('v'))
       other?.close()
       engine.close()
     }
     expect(others, 'times that the other got in').to.be.greaterThan(10)
+  })
+
+  it('opens what another closes between any two looks that opening takes, and its control with it', () => {
+    for (let before = 0, looks = Infinity; before < looks; before++) {
+      const path = scratchPath()
+      const other = openEngine(path, { ...TINY, timeoutMs: 1 })
+      other.put('k', Buffer.from('v'))
+      const { storage, calls } = interrupted(before, () => {
+        other.close()
+        // As if it had been in the memory of a process that is gone.
+        rmSync(join(path, 'control'))
+      })
+      const engine = Engine.open(resolveOptions(path, TINY), storage)
+      looks = calls()
+      expect(engine.get('k'), `closed before look ${before}`).to.deep.equal(Buffer.from('v'))
+      engine.put('l', Buffer.from('w'))
+      engine.close()
+      const again = openEngine(path)
+      expect(again.get('l')).to.deep.equal(Buffer.from('w'))
+      again.close()
+    }
   })
 
   it('leaves a clean database however many close it in the same moment, round after round', async () => {

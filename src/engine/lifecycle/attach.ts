@@ -1,13 +1,14 @@
 // How an opener joins the `control` of the threads that have the database open, or finds that it is the first opener.
 import { LockedError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
-import { isSameFile, type LockTable, type Region } from '../../storage/storage.js'
+import { isSameFile, type Region } from '../../storage/storage.js'
 import type { Header } from '../format/header.js'
 import { Control } from '../shared/control.js'
 import { isLive, joinLife } from '../shared/life.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import type { Cleanup } from './cleanup.js'
 import { controlGone, joinControl, newControl, privateControl, sizeOfControl } from './control-file.js'
+import { NotNowError } from './not-now.js'
 import type { OpenedFiles } from './open-files.js'
 
 /**
@@ -20,35 +21,38 @@ export function isFirstOpener({ locks, isPrivate, isOnlooker }: OpenedFiles): bo
 }
 
 /**
- * The `control` of the threads that have the database open. Undefined if they have just ended: then this is the first
- * opener.
+ * Joins the threads that have the database open, and returns their `control`. They may end at any moment before that.
+ * This opener holds the open lock then, so the last of them does not do what the last closer does; but a `control` that
+ * lay in the memory of a process ends with it. Undefined if they have ended: then this is the first opener.
  */
-export function joinOthers(
-  { storage, paths, locks, region, isOnlooker }: OpenedFiles,
-  cleanup: Cleanup,
-): Region | undefined {
-  const control = joinControl(storage, paths, locks, region.sizeBytes(), isOnlooker)
+export function joinOthers(files: OpenedFiles, cleanup: Cleanup): Region | undefined {
+  const { storage, paths, locks, region, isOnlooker } = files
+  let control: Region | undefined
+  try {
+    control = joinControl(storage, paths, locks, region.sizeBytes(), isOnlooker)
+    joinTheirLife(control, files)
+  } catch (error) {
+    control?.close()
+    if (isOnlooker) {
+      if (locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) throw error
+      throw new NotNowError('others', 'The database was closed at this moment. Try again.')
+    }
+    if (!locks.tryLock(LOCK.ATTACHED, 'exclusive')) throw error
+    return undefined
+  }
   cleanup.defer(() => control.close())
-  if (isOnlooker || isOfThisLife(control, locks) || !locks.tryLock(LOCK.ATTACHED, 'exclusive')) return control
-  control.close()
-  return undefined
-}
-
-/** False also for a `control` that cannot be read: joining it will tell the reason. */
-function isOfThisLife(region: Region, locks: LockTable): boolean {
-  const control = new Control(region)
-  return control.isForeign || (control.isOpened && isLive(locks, control.life))
+  return control
 }
 
 /** Joins the life of the database that others have open, if this `control` is theirs. */
-export function joinTheirLife(control: Control, controlRegion: Region, { paths, locks }: OpenedFiles): void {
+function joinTheirLife(region: Region, { paths, locks }: OpenedFiles): void {
+  const control = new Control(region)
   if (control.isForeign) {
     throw new LockedError(
       'The database is open in a process that runs another version of mmapdb. Use the same version everywhere.',
     )
   }
-  const isTheirs =
-    control.isOpened && isSameFile(control.identity, controlRegion.identity()) && isLive(locks, control.life)
+  const isTheirs = control.isOpened && isSameFile(control.identity, region.identity()) && isLive(locks, control.life)
   if (!isTheirs) throw controlGone(paths.control)
   joinLife(locks, control.life)
 }

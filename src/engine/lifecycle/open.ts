@@ -26,7 +26,7 @@ import { growUnderLock } from '../space/growth.js'
 import { SlotChecker } from '../space/slot-checker.js'
 import { TreeReader } from '../tree/reader.js'
 import { TreeWriter } from '../tree/writer.js'
-import { beginControl, isFirstOpener, joinOthers, joinTheirLife } from './attach.js'
+import { beginControl, isFirstOpener, joinOthers } from './attach.js'
 import { Cleanup } from './cleanup.js'
 import { createDatabase, refuseFrames } from './create.js'
 import { findHeaderIn, type HeaderSearch } from './find-header.js'
@@ -87,7 +87,6 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
     return { isFirst: true, controlRegion, search }
   }
   const control = new Control(others)
-  joinTheirLife(control, others, files)
   const search = headerOrNew(files, options, false)
   if (!search.header!.uuid.equals(control.uuid)) throw new DisplacedError(files.paths.data, 'written over', RESTORED)
   return { isFirst: false, controlRegion: others, search }
