@@ -106,6 +106,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (true)',
   ),
   one(
+    'an opener that joined a control in memory keeps other processes out when it makes one of its own',
+    ['faults/full-disk', 'as the only other thread ends'],
+    'engine/lifecycle/attach.js',
+    'locks.unlock(LOCK.IN_MEMORY);',
+    '',
+  ),
+  one(
     'an opener that joins is told of damage when the others end',
     ['engine/concurrency.serial', 'and its control with it'],
     'engine/lifecycle/attach.js',

@@ -8,7 +8,6 @@ import { CRASH_POINTS } from '../../src/crash-points.js'
 import { Engine } from '../../src/engine/engine.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import type { HeldDirectory, Storage } from '../../src/storage/storage.js'
 import {
   cleanUp,
   contents,
@@ -17,6 +16,7 @@ import {
   heard,
   inProcess,
   inThread,
+  interrupted,
   openEngine,
   scratchPath,
   TINY,
@@ -303,35 +303,12 @@ describe('an engine among others', function () {
     }
   })
 
-  /** A storage that calls `act` before the call numbered `before`, and counts its calls. */
-  function interrupted(before: number, act: () => void): { storage: Storage; calls: () => number } {
-    let calls = 0
-    const watched = <Parts extends object>(parts: Parts): Parts =>
-      new Proxy(parts, {
-        get: (target, name) => {
-          const found: unknown = Reflect.get(target, name, target)
-          if (typeof found !== 'function') return found
-          return (...args: unknown[]): unknown => {
-            if (calls++ === before) act()
-            const result = (found as (...args: unknown[]) => unknown).apply(target, args)
-            return name === 'openLocks' ? watched(result as object) : result
-          }
-        },
-      })
-    const openDirectory = (...args: Parameters<typeof posixStorage.openDirectory>): HeldDirectory => {
-      const held = posixStorage.openDirectory(...args)
-      return { storage: watched(held.storage), identity: held.identity, close: () => held.close() }
-    }
-    const storage = watched(Object.assign(Object.create(posixStorage) as Storage, { openDirectory }))
-    return { storage, calls: () => calls }
-  }
-
   it('opens what another creates between any two looks that opening takes', () => {
     let others = 0
     for (let before = 0, looks = Infinity; before < looks; before++) {
       const path = scratchPath()
       let other: Engine | undefined
-      const { storage, calls } = interrupted(before, () => {
+      const { storage, calls } = interrupted(posixStorage, before, () => {
         try {
           other = openEngine(path, { ...TINY, timeoutMs: 1 })
           others++
@@ -354,7 +331,7 @@ describe('an engine among others', function () {
       const path = scratchPath()
       const other = openEngine(path, { ...TINY, timeoutMs: 1 })
       other.put('k', Buffer.from('v'))
-      const { storage, calls } = interrupted(before, () => {
+      const { storage, calls } = interrupted(posixStorage, before, () => {
         other.close()
         // As if it had been in the memory of a process that is gone.
         rmSync(join(path, 'control'))

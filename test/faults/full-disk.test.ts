@@ -9,6 +9,7 @@ import { encodeKey } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
+import { interrupted } from '../support/engine.js'
 import { SmallDisk } from '../support/small-disk.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
@@ -207,6 +208,31 @@ describe('a full disk', function () {
     life.disk.ballastBytes = 0
     life.open()
     life.compare()
+  })
+
+  it('can be opened as the only other thread ends, whose control lay in memory, and then by other processes', () => {
+    let inFiles = 0
+    for (let before = 0, calls = Infinity; before < calls; before++) {
+      const life = new Life(8 * MiB)
+      life.put('k', 'v')
+      life.end('closed')
+      life.disk.fill()
+      const last = life.open()
+      expect(last.parts.control.isInMemory).to.equal(true)
+      const watched = interrupted(life.disk.storage(), before, () => {
+        last.close()
+        life.disk.ballastBytes = 0
+      })
+      life.engine = Engine.open(life.options, watched.storage)
+      calls = watched.calls()
+      life.compare()
+      if (!life.engine.parts.control.isInMemory) {
+        inFiles++
+        Engine.open(life.options, life.world.storageFor({ name: 'two', dead: false })).close()
+      }
+      life.engine.close()
+    }
+    expect(inFiles, 'times that others could be let in').to.be.greaterThan(2)
   })
 
   it('takes nothing for a value that is longer than it', () => {

@@ -29,6 +29,7 @@ import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError, type MmapdbErrorCode } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
+import type { HeldDirectory, Storage } from '../../src/storage/storage.js'
 import { segmentStart } from '../../src/wal/segment.js'
 import { startProcess, startThread, type Peer, type ProcessPeer } from './peers.js'
 import { compiledUrl } from '../../src/package-root.js'
@@ -245,6 +246,33 @@ export function flipByte(file: string, at: number, mask = 0xff): void {
 }
 
 export { copyFileSync, existsSync, readFileSync, statSync, type Peer, type ProcessPeer }
+
+// ---- storage -------------------------------------------------------------------------------------
+
+/** `inner`, which calls `act` before the call numbered `before`, and counts its calls. */
+export function interrupted(
+  inner: Storage,
+  before: number,
+  act: () => void,
+): { storage: Storage; calls: () => number } {
+  let calls = 0
+  const watched = <Parts extends object>(parts: Parts): Parts =>
+    new Proxy(parts, {
+      get: (target, name) => {
+        const found: unknown = Reflect.get(target, name, target)
+        if (typeof found !== 'function') return found
+        return (...args: unknown[]): unknown => {
+          if (calls++ === before) act()
+          const result = (found as (...args: unknown[]) => unknown).apply(target, args)
+          if (name === 'openLocks') return watched(result as object)
+          if (name !== 'openDirectory') return result
+          const held = result as HeldDirectory
+          return { storage: watched(held.storage), identity: held.identity, close: () => held.close() }
+        }
+      },
+    })
+  return { storage: watched(inner), calls: () => calls }
+}
 
 // ---- threads and processes ---------------------------------------------------------------------
 

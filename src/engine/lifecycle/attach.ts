@@ -38,6 +38,8 @@ export function joinOthers(files: OpenedFiles, cleanup: Cleanup): Region | undef
       throw new NotNowError('others', 'The database was closed at this moment. Try again.')
     }
     if (!locks.tryLock(LOCK.ATTACHED, 'exclusive')) throw error
+    // Other processes stay out while a thread says that `control` lies in memory.
+    locks.unlock(LOCK.IN_MEMORY)
     return undefined
   }
   cleanup.defer(() => control.close())
