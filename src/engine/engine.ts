@@ -20,7 +20,7 @@ import { PATIENT, type Patience } from './lifecycle/not-now.js'
 import type { OpenRequest } from './lifecycle/open-files.js'
 import { openParts } from './lifecycle/open.js'
 import type { RecoveryReport } from './lifecycle/recovery.js'
-import type { EngineOptions } from './options.js'
+import type { ResolvedOptions } from './options.js'
 import type { EngineParts } from './parts.js'
 import { PinnedReads } from './read/pinned-reads.js'
 import { PointReads } from './read/point-reads.js'
@@ -34,7 +34,7 @@ import type { Bounds, Range } from './read/bounds.js'
  * True if a reader that met `error` can open the database all the same, with the log replayed in memory: replaying
  * it on disk takes room that a full disk does not have.
  */
-export const canDoWithout = ({ readOnly }: EngineOptions, error: unknown): boolean =>
+export const canDoWithout = ({ readOnly }: ResolvedOptions, error: unknown): boolean =>
   readOnly && error instanceof FullError
 
 export class Engine {
@@ -63,7 +63,7 @@ export class Engine {
    * is opened. Throws `NotNowError` instead of doing what `patience` does not allow.
    */
   static open(
-    options: EngineOptions,
+    options: ResolvedOptions,
     storage: Storage,
     expected?: ExpectedDatabase,
     patience: Patience = PATIENT,
@@ -77,17 +77,17 @@ export class Engine {
   }
 
   /** The same, as if this user could not write: a log that has to be replayed is replayed in memory. */
-  static openToRead(options: EngineOptions, storage: Storage, patience: Patience): Engine {
+  static openToRead(options: ResolvedOptions, storage: Storage, patience: Patience): Engine {
     return new Engine(storage, { options, purpose: 'reading', patience, expected: undefined })
   }
 
   /** Opens a database as recovery would leave it, in this process's own memory, and changes no file. */
-  static inspect(options: EngineOptions, storage: Storage): Engine {
+  static inspect(options: ResolvedOptions, storage: Storage): Engine {
     const looking = { ...options, readOnly: true, createIfMissing: false }
     return new Engine(storage, { options: looking, purpose: 'inspecting', patience: PATIENT, expected: undefined })
   }
 
-  get options(): EngineOptions {
+  get options(): ResolvedOptions {
     return this.parts.options
   }
   /** Everything lies in this process's own memory: see `readOnly` in the options. */

@@ -86,14 +86,12 @@ export interface OpenOptions {
   allowNetworkFileSystem?: boolean
 }
 
+/** Options with defaults filled in: what an engine is opened with. They can be sent to a worker thread. */
 export interface ResolvedOptions extends Required<Omit<OpenOptions, 'valueEncoding'>> {
   readonly path: string
   /** Undefined: the encoding that the database has. */
   readonly valueEncoding: ValueEncoding | undefined
 }
-
-/** What the engine needs. All of it can be sent to a worker. */
-export type EngineOptions = ResolvedOptions
 
 const KiB = 1024
 const MiB = 1024 * KiB

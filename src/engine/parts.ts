@@ -7,7 +7,7 @@ import type { Checkpointer } from './checkpoint/checkpointer.js'
 import type { Applier } from './commit/apply.js'
 import type { Committer } from './commit/committer.js'
 import type { SlotSpace } from './format/slot-space.js'
-import type { EngineOptions } from './options.js'
+import type { ResolvedOptions } from './options.js'
 import type { Control } from './shared/control.js'
 import type { DataFile } from './shared/data-file.js'
 import type { LockPins } from './shared/lock-pins.js'
@@ -19,7 +19,7 @@ import type { SlotChecker } from './space/slot-checker.js'
 import type { TreeReader } from './tree/reader.js'
 
 export interface EngineParts {
-  readonly options: EngineOptions
+  readonly options: ResolvedOptions
   readonly openState: OpenState
   /** The files. `storage` reaches them through the directory, which is held open. */
   readonly storage: Storage

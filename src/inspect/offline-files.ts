@@ -12,7 +12,7 @@ import { SlotSpace } from '../engine/format/slot-space.js'
 import { encodingOf, type ValueEncoding } from '../encoding/values/codec.js'
 import { guarded } from '../storage/errors.js'
 import { posixStorage } from '../storage/posix.js'
-import type { EngineOptions } from '../engine/options.js'
+import type { ResolvedOptions } from '../engine/options.js'
 
 export interface DataFile {
   readonly path: string
@@ -54,7 +54,7 @@ function there(paths: DatabasePaths): DatabasePaths {
 }
 
 /** Calls `look` with the data file of a database. Throws `NotFoundError`, `NotADatabaseError`, ... */
-export function withFile<T>({ path, reserveBytes, windowBytes }: EngineOptions, look: (file: DataFile) => T): T {
+export function withFile<T>({ path, reserveBytes, windowBytes }: ResolvedOptions, look: (file: DataFile) => T): T {
   const { data } = checkThere(path)
   const region = posixStorage.openRegion(data, { mode: 'private', reserveBytes, windowBytes, create: false })
   try {
@@ -71,7 +71,7 @@ export function withFile<T>({ path, reserveBytes, windowBytes }: EngineOptions, 
 }
 
 /** The encoding that the headers name; undefined if there is no database, or no intact header. */
-export function encodingInHeader(options: EngineOptions): ValueEncoding | undefined {
+export function encodingInHeader(options: ResolvedOptions): ValueEncoding | undefined {
   try {
     return withFile(options, ({ headers: { header } }) => header && encodingOf(header.encodingNo))
   } catch {

@@ -5,7 +5,7 @@ import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
-import type { EngineOptions } from '../engine/options.js'
+import type { ResolvedOptions } from '../engine/options.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import { posixStorage } from '../storage/posix.js'
@@ -19,7 +19,7 @@ import type { Bounds } from '../engine/read/bounds.js'
  * next.
  */
 export interface WorkData {
-  readonly options: EngineOptions
+  readonly options: ResolvedOptions
   readonly expected: ExpectedDatabase
   readonly order: SharedArrayBuffer
 }

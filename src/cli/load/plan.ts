@@ -1,5 +1,5 @@
 // The messages between the threads and processes of a load.
-import type { EngineOptions } from '../../engine/options.js'
+import type { ResolvedOptions } from '../../engine/options.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
 import type { ErrorMessage } from '../../workers/error-transport.js'
 
@@ -12,7 +12,7 @@ export const DEFAULT_OPS = 10_000
 export const INPUT_BATCH = 1000
 
 export interface LoadPlan {
-  readonly engine: EngineOptions & { readonly valueEncoding: ValueEncoding }
+  readonly engine: ResolvedOptions & { readonly valueEncoding: ValueEncoding }
   readonly threads: number
   readonly ops: number
   readonly seed: number

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { FullError } from '../../errors.js'
 import { databasePaths } from '../../engine/lifecycle/paths.js'
 import { isInline, LEAF_CELL_HEADER, LEAF_ENTRY_WORDS, overflowSlots, SLOT_BYTES } from '../../engine/format/layout.js'
-import type { EngineOptions } from '../../engine/options.js'
+import type { ResolvedOptions } from '../../engine/options.js'
 import { guarded } from '../../storage/errors.js'
 import { posixStorage } from '../../storage/posix.js'
 import { bytes } from '../shared/output.js'
@@ -19,7 +19,7 @@ export function entryBytes(keyLength: number, valueLength: number): number {
  * Throws `FullError` if `neededBytes` of new entries are more than the disk has room for, or than the database
  * may grow to. The present size of the database counts as room: its entries may be overwritten.
  */
-export function checkRoom({ path, reserveBytes, checkpointBytes }: EngineOptions, neededBytes: number): void {
+export function checkRoom({ path, reserveBytes, checkpointBytes }: ResolvedOptions, neededBytes: number): void {
   const { data } = databasePaths(path)
   const there = guarded('Opening the database', () => posixStorage.info(data))
   const held = there.kind === 'file' ? there.sizeBytes : 0

@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { InvalidError } from '../../errors.js'
 import { Engine } from '../../engine/engine.js'
-import { resolveOptions, type EngineOptions, type OpenOptions } from '../../engine/options.js'
+import { resolveOptions, type ResolvedOptions, type OpenOptions } from '../../engine/options.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../encoding/values/codec.js'
 import { posixStorage } from '../../storage/posix.js'
 
@@ -80,7 +80,7 @@ export const openToWrite = (path: string, options: OpenOptions = {}): Engine =>
 export const openToInspect = (path: string, options: OpenOptions = {}): Engine =>
   Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
-export const engineOptions = (path: string, options: OpenOptions = {}): EngineOptions =>
+export const engineOptions = (path: string, options: OpenOptions = {}): ResolvedOptions =>
   resolveOptions(path, { workers: 0, ...everywhere, ...options })
 
 /** Closes the engine after `act`, also if that throws. */

@@ -12,7 +12,7 @@ import { emptyHeader } from '../format/header.js'
 import { writeHeaders } from '../format/header-slots.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import { SlotSpace } from '../format/slot-space.js'
-import type { EngineOptions } from '../options.js'
+import type { ResolvedOptions } from '../options.js'
 import { INITIAL_SLOTS } from '../space/growth.js'
 import type { DatabasePaths } from './paths.js'
 
@@ -25,7 +25,7 @@ export function createDatabase(
   storage: Storage,
   { directory, data, wal }: DatabasePaths,
   region: Region,
-  options: EngineOptions,
+  options: ResolvedOptions,
 ): void {
   guarded('Creating the database', () => {
     storage.makeDirectory(wal, directory)

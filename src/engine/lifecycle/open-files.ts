@@ -10,7 +10,7 @@ import {
   type RegionOptions,
   type Storage,
 } from '../../storage/storage.js'
-import type { EngineOptions } from '../options.js'
+import type { ResolvedOptions } from '../options.js'
 import type { DataFile } from '../shared/data-file.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import type { Cleanup } from './cleanup.js'
@@ -23,7 +23,7 @@ import { checkPath, databasePaths, mayWriteAll, type DatabasePaths } from './pat
 type Purpose = 'as it may be' | 'reading' | 'inspecting'
 
 export interface OpenRequest {
-  readonly options: EngineOptions
+  readonly options: ResolvedOptions
   readonly purpose: Purpose
   readonly patience: Patience
   /** The database that another thread of this process has open: nothing else is opened. */
@@ -85,7 +85,7 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
   return { paths, home, storage, dataFile, locks, region, onlyReads, isPrivate, isOnlooker: isInUse }
 }
 
-function takeTurn(locks: LockTable, mode: LockMode, waitMs: number, { path, timeoutMs }: EngineOptions): void {
+function takeTurn(locks: LockTable, mode: LockMode, waitMs: number, { path, timeoutMs }: ResolvedOptions): void {
   if (locks.lock(LOCK.OPEN, mode, waitMs)) return
   const message =
     `The database at ${path} is still being opened, recovered or closed by another thread or process after ` +

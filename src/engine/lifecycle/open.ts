@@ -10,7 +10,7 @@ import { Checkpointer } from '../checkpoint/checkpointer.js'
 import { Applier } from '../commit/apply.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
-import type { EngineOptions } from '../options.js'
+import type { ResolvedOptions } from '../options.js'
 import type { EngineParts } from '../parts.js'
 import { Control } from '../shared/control.js'
 import { DisplacedError } from '../shared/data-file.js'
@@ -108,7 +108,7 @@ function assertMayBegin(
 /** Finds the header. If there is none, the first opener creates an empty database. */
 function headerOrNew(
   { storage, paths, region, isPrivate }: OpenedFiles,
-  options: EngineOptions,
+  options: ResolvedOptions,
   isFirst: boolean,
 ): HeaderSearch {
   const search = findHeaderIn(region, storage, paths)
@@ -124,7 +124,7 @@ function headerOrNew(
 }
 
 /** Makes all that works on the files; each part is given the parts that it needs. */
-function assemble(files: OpenedFiles, attached: Attached, options: EngineOptions, cleanup: Cleanup): EngineParts {
+function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptions, cleanup: Cleanup): EngineParts {
   const { storage, paths, locks, dataFile, region, isPrivate, isOnlooker } = files
   const { uuid, encodingNo, createdMs } = attached.search.header!
   const { segmentBytes, timeoutMs } = options
