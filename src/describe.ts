@@ -15,6 +15,15 @@ function textOf(value: unknown): string {
 /** The same, with a string in quotes: "4" is not 4. */
 export const quoted = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : textOf(value))
 
+/** `value instanceof Class`, where users' code may have thrown `value`: a proxy can throw when it is asked. */
+export function isInstance<T>(value: unknown, Class: abstract new (...args: never[]) => T): value is T {
+  try {
+    return value instanceof Class
+  } catch {
+    return false
+  }
+}
+
 /** The message of an error that users' code threw. Never throws. */
 export function reason(cause: unknown): string {
   try {

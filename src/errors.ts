@@ -1,3 +1,4 @@
+import { isInstance, reason } from './describe.js'
 // Every error that mmapdb throws on purpose. `code` is a contract. Messages say what happened, where, and what to do
 // about it.
 //
@@ -153,8 +154,8 @@ export class EncodingError extends errorClass('ERR_MMAPDB_ENCODING') {
 
 /** Returns typed errors as they are. Any other is a bug in mmapdb: it is wrapped in an error that users can catch. */
 export function foreseen(error: unknown): MmapdbError {
-  if (error instanceof MmapdbError) return error
-  const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  if (isInstance(error, MmapdbError)) return error
+  const what = isInstance(error, Error) ? `${error.name}: ${error.message}` : reason(error)
   return new IoError(`mmapdb met an unexpected error (${what}). Please report it.`, { cause: error })
 }
 

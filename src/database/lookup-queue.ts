@@ -5,7 +5,7 @@
 import { concatenated, type Encoded } from '../encoding/packed-list.js'
 import { InvalidError, LockedError, MmapdbError } from '../errors.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../encoding/keys.js'
-import { isLength, reason } from '../describe.js'
+import { isLength, reason, isInstance } from '../describe.js'
 import { WaitWatch } from '../workers/wait-watch.js'
 
 /** A task that has this many keys takes no further list. */
@@ -162,4 +162,4 @@ function keyAt(keys: readonly Key[], i: number): Key {
 
 /** If reading the keys met an error of mmapdb itself, that error says enough. */
 const unreadable = (cause: unknown): Error =>
-  cause instanceof MmapdbError ? cause : new InvalidError(`The keys cannot be read: ${reason(cause)}`, { cause })
+  isInstance(cause, MmapdbError) ? cause : new InvalidError(`The keys cannot be read: ${reason(cause)}`, { cause })

@@ -18,7 +18,7 @@
 // Here different keys never have the same bytes, and a key is read back as it was written.
 import { types } from 'node:util'
 import { InvalidError, MmapdbError } from '../errors.js'
-import { isLength, reason } from '../describe.js'
+import { isLength, reason, isInstance } from '../describe.js'
 import { shortAscii } from './latin1.js'
 import { bytesOf } from './values/unusual.js'
 import { MAX_KEY_BYTES } from '../limits.js'
@@ -72,7 +72,7 @@ export function takenKey(key: Key): Key {
   try {
     return isArray(key) ? elementsOf(key) : key
   } catch (cause) {
-    if (cause instanceof MmapdbError) throw cause
+    if (isInstance(cause, MmapdbError)) throw cause
     throw new InvalidError(`This key cannot be read: ${reason(cause)}`, { cause })
   }
 }

@@ -1,6 +1,6 @@
 // Options of a database, with their limits and defaults.
 import { InvalidError, MmapdbError } from '../errors.js'
-import { quoted, reason } from '../describe.js'
+import { quoted, reason, isInstance } from '../describe.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { isAddressSpaceLimited, memoryBytes } from '../storage/memory.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
@@ -138,7 +138,7 @@ function fieldsOf(options: OpenOptions): OpenOptions {
     }
     return Object.fromEntries([...KNOWN].map((name) => [name, options[name as keyof OpenOptions]]))
   } catch (cause) {
-    if (cause instanceof MmapdbError) throw cause
+    if (isInstance(cause, MmapdbError)) throw cause
     throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
   }
 }

@@ -90,6 +90,11 @@ export function salvage(options: ResolvedOptions, target: ResolvedOptions, stora
   if (storage.info(target.path).kind !== 'missing') {
     throw new InvalidError(`There is something at ${target.path} already. Give the path of a new database.`)
   }
+  if (target.path.startsWith(`${options.path}/`)) {
+    throw new InvalidError(
+      `${target.path} lies inside the damaged database, which stays as it is. Give a path outside it.`,
+    )
+  }
   const locks = storage.openLocks(paths.data)
   try {
     if (locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')) {

@@ -182,6 +182,7 @@ describe('mmapdb recover --salvage', function () {
   it('refuses a database in use, and a target that is there already', async () => {
     const { db } = await sample()
     await fails(2, /There is something at/, 'recover', '--salvage', db, '--db', db)
+    await fails(2, /inside the damaged database/, 'recover', '--salvage', `${db}/out`, '--db', db)
     await fails(2, /cannot be used with/, 'recover', '--salvage', scratchDb(), '--dry-run', '--db', db)
     const it = await open(db, { workers: 0 })
     const out = scratchDb()

@@ -301,6 +301,42 @@ describe('what a user may pass by mistake', function () {
     await db.close()
   })
 
+  it('may throw what throws in its turn when it is looked at, and is refused like other errors', async () => {
+    const hostile = new Proxy(
+      {},
+      {
+        getPrototypeOf() {
+          throw new Error('do not ask')
+        },
+      },
+    )
+    const throws = (): never => {
+      throw hostile as Error
+    }
+    const db = await open(scratchPath(), { workers: 0 })
+    const field = (name: string): object => Object.defineProperty({}, name, { get: throws, enumerable: true })
+    const calls: [what: string, act: () => unknown][] = [
+      ['a getter in a value', () => db.put('x', field('a'))],
+      ['toJSON', () => db.put('x', { toJSON: throws })],
+      ['toJSON, synchronously', () => db.putSync('x', { toJSON: throws })],
+      ['a range', () => db.range(field('gte'))],
+      ['a key', () => db.get(new Proxy([1], { get: throws }))],
+      ['a list of keys', () => db.getMany(new Proxy([1], { get: throws }) as never)],
+      ['options', () => open(scratchPath(), field('workers'))],
+    ]
+    for (const [what, act] of calls) {
+      let code: unknown
+      try {
+        await act()
+      } catch (error) {
+        ;({ code } = error as { code?: unknown })
+      }
+      expect(code, what).to.equal('ERR_MMAPDB_INVALID')
+    }
+    await db.put('x', 1)
+    await db.close()
+  })
+
   it('is refused by open', async () => {
     for (const odd of oddities()) {
       await expectTyped('a path', true, () => open(odd as string, { createIfMissing: false }))

@@ -1,7 +1,7 @@
 // Why a value is refused, and where in it. The place is put together while the refusal is on its way out,
 // so that it costs nothing for values that are taken.
 import { InvalidError } from '../../errors.js'
-import { reason } from '../../describe.js'
+import { reason, isInstance } from '../../describe.js'
 
 /** How many containers of a value may lie within one another. */
 export const MAX_DEPTH = 1000
@@ -37,7 +37,7 @@ export const tooDeep = (value: object): never => {
 
 /** `error` as a refusal, on its way out of `holder`, where it came from `step`. */
 export function at(error: unknown, holder: object, step: Step | undefined): Refusal {
-  const refusal = error instanceof Refusal ? error : new Refusal('cannot be read', '', undefined, { error })
+  const refusal = isInstance(error, Refusal) ? error : new Refusal('cannot be read', '', undefined, { error })
   if (step !== undefined) refusal.steps.unshift(step)
   if (refusal.deepest === holder) {
     refusal.isCircular = true

@@ -1,7 +1,7 @@
 // The operations of a batch as its user gives them: any iterable of any objects, which may run users' code at every
 // step. Each field is read once.
 import { InvalidError, MmapdbError } from '../../errors.js'
-import { isLength, quoted, reason } from '../../describe.js'
+import { isLength, quoted, reason, isInstance } from '../../describe.js'
 import type { Key } from '../../encoding/keys.js'
 
 /** One operation of a batch. */
@@ -42,7 +42,7 @@ function takeOne(operation: unknown, i: number, take: Take): void {
   try {
     take(type, key as Key, value)
   } catch (error) {
-    if (!(error instanceof InvalidError)) throw error
+    if (!isInstance(error, InvalidError)) throw error
     throw new InvalidError(
       `Operation ${i} of the batch: ${error.message}`,
       error.cause === undefined ? undefined : { cause: error.cause },
@@ -121,4 +121,4 @@ const notIterable = (): InvalidError => new InvalidError('A batch takes an array
 
 /** If reading met an error of mmapdb itself, that error says it all. */
 const unreadable = (cause: unknown): Error =>
-  cause instanceof MmapdbError ? cause : new InvalidError(`A batch cannot be read: ${reason(cause)}`, { cause })
+  isInstance(cause, MmapdbError) ? cause : new InvalidError(`A batch cannot be read: ${reason(cause)}`, { cause })

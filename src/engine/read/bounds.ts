@@ -1,6 +1,6 @@
 // Which keys a range includes, as its user gives it and as bytes.
 import { InvalidError, MmapdbError } from '../../errors.js'
-import { quoted, reason } from '../../describe.js'
+import { quoted, reason, isInstance } from '../../describe.js'
 import { encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
 
 /** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
@@ -91,7 +91,7 @@ function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefi
     const { gte, gt, lte, lt, prefix, reverse, limit } = range
     return { gte, gt, lte, lt, prefix, reverse, limit }
   } catch (cause) {
-    if (cause instanceof MmapdbError) throw cause
+    if (isInstance(cause, MmapdbError)) throw cause
     throw new InvalidError(`The range cannot be read: ${reason(cause)}`, { cause })
   }
 }
