@@ -167,7 +167,7 @@ const RESTORE = 'Restore the database from a backup'
 export const advice = {
   restore: `${RESTORE}.`,
   restoreOrSalvage: `${RESTORE}, or run "mmapdb recover --salvage OUT" to bring out what is intact.`,
-  openToRead: 'To read a database that exists, open it with { readOnly: true }.',
+  openToRead: 'Who may only read can open it with { readOnly: true }.',
 } as const
 
 /** For a call on a database that its user has closed. */

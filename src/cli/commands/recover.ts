@@ -103,7 +103,7 @@ function salvageLines(report: SalvageReport): string[] {
   if (report.headerFound) {
     for (const { from, to } of report.lostRanges) {
       lines.push(
-        `  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing, except for what was found elsewhere`,
+        `  keys ${from ? `from ${textKey(from)}` : 'from the first'} ${to ? `to below ${textKey(to)}` : 'to the last'}: missing, except for those recovered from other slots or the log`,
       )
     }
   }

@@ -30,5 +30,9 @@ export function verifyLines(report: VerifyReport): string[] {
   const { branch, leaf, overflow, free } = report.slots
   const looked = `${plural(report.entries, 'entry')} in ${plural(leaf, 'leaf slot')}, ${plural(branch, 'branch slot')} and ${plural(overflow, 'overflow slot')}; ${plural(free, 'free slot')}`
   if (report.ok) return [`Verified: ${looked}. No damage.`]
-  return [`DAMAGED: ${looked}.`, ...report.damage.map(({ slotNo, why }) => `  slot ${slotNo}: ${why}`)]
+  return [
+    `DAMAGE FOUND. Intact: ${looked}.`,
+    ...report.damage.map(({ slotNo, why }) => `  slot ${slotNo}: ${why}`),
+    'What to do: docs/operations.md; "mmapdb recover --salvage OUT" brings out what is intact.',
+  ]
 }

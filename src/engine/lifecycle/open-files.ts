@@ -76,7 +76,7 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
   const { locks } = dataFile
   const isInUse = onlyReads && locks.isHeldByOther(LOCK.ATTACHED, 'exclusive')
   if (purpose === 'inspecting' && isInUse)
-    throw new LockedError('The database is open elsewhere. It can be inspected when it is closed everywhere.')
+    throw new LockedError(`The database at ${options.path} is open elsewhere. Close it there, and try again.`)
   const isPrivate = onlyReads && !isInUse
   const region = isPrivate ? openPrivately(storage, dataFile, mapping) : dataFile.region
   cleanup.defer(() => region.close())
