@@ -1,44 +1,28 @@
-import { isInstance, reason } from './describe.js'
 // Every error that mmapdb throws on purpose. `code` is a contract. Messages say what happened, where, and what to do
 // about it.
 //
 // One table lists them: classes, codes and exit codes follow from it. Add new ones at its end, since `control` holds
-// positions in the table.
+// positions in the table. What each means is said at its class.
+import { isInstance, reason } from './describe.js'
 
 type Row = readonly [className: string, exitCode: 2 | 3 | 4]
 
 const TABLE = {
-  /** An argument, option, key or value is not acceptable. */
   ERR_MMAPDB_INVALID: ['InvalidError', 2],
-  /** No database was found where one was expected. */
   ERR_MMAPDB_NOT_FOUND: ['NotFoundError', 2],
-  /** There is something at the path that is not a database. */
   ERR_MMAPDB_NOT_A_DATABASE: ['NotADatabaseError', 2],
-  /** The files were written in a format, or with a value encoding, that this version does not read. */
   ERR_MMAPDB_VERSION: ['VersionError', 2],
-  /** The system denied access. */
   ERR_MMAPDB_PERMISSION: ['PermissionError', 2],
-  /** The database or its file system is read-only. */
   ERR_MMAPDB_READ_ONLY: ['ReadOnlyError', 2],
-  /** The disk, or the address range set aside, is full. Nothing was written. */
   ERR_MMAPDB_FULL: ['FullError', 2],
-  /** The operating system failed to read, write or flush. If it was a write, nothing was written. */
   ERR_MMAPDB_IO: ['IoError', 2],
-  /** A database would not be safe on this file system. */
   ERR_MMAPDB_UNSUPPORTED: ['UnsupportedError', 2],
-  /** The database, snapshot or iterator is closed. */
   ERR_MMAPDB_CLOSED: ['ClosedError', 2],
-  /** Too many snapshots and iterators are open at once. */
   ERR_MMAPDB_TOO_MANY_READERS: ['TooManyReadersError', 2],
-  /** Bytes on disk are damaged. */
   ERR_MMAPDB_CORRUPT: ['CorruptError', 3],
-  /** Another thread or process held a lock longer than the limit. If it was a write, nothing was written. */
   ERR_MMAPDB_LOCKED: ['LockedError', 4],
-  /** The snapshot or iterator held back more than `maxHeldBytes`, and was ended so that writers can go on. */
   ERR_MMAPDB_EXPIRED: ['ExpiredError', 2],
-  /** A write is in the log, or may be, and it is not known whether it takes effect. */
   ERR_MMAPDB_OUTCOME_UNKNOWN: ['OutcomeUnknownError', 2],
-  /** A value is intact and cannot be decoded: it was written with another encoding. */
   ERR_MMAPDB_ENCODING: ['EncodingError', 2],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 

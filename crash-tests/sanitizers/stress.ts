@@ -23,6 +23,7 @@ const OPTIONS = {
   reserveBytes: RESERVE_BYTES,
   segmentBytes: 16 * 1024,
   checkpointBytes: 64 * 1024,
+  valueEncoding: 'binary',
 } as const
 const THREAD_LIFE_MS = 1500
 const THREADS = 6
@@ -80,7 +81,7 @@ function useStorage({ directory, seed }: Work): void {
 async function useDatabase({ directory, seed }: Work): Promise<void> {
   const random = new Random(mix(seed, threadId))
   for (;;) {
-    const db = await open<'binary', Buffer>(join(directory, 'db'), { ...OPTIONS, workers: 0, valueEncoding: 'binary' })
+    const db = await open<'binary', Buffer>(join(directory, 'db'), { ...OPTIONS, workers: 0 })
     for (let n = random.between(1, 60); n > 0; n--) {
       const key = random.between(0, 200)
       db.putSync(key, Buffer.alloc(random.skewed(1, 20_000), key))

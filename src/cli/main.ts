@@ -77,7 +77,10 @@ Exit codes:
   for (const command of [root, ...commands]) {
     command
       .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20 })
-      .exitOverride()
+      .exitOverride((error) => {
+        failedIn = command
+        throw error
+      })
       .configureOutput({ outputError: () => undefined, writeOut: (text) => void (helpText += text), writeErr })
   }
   return root
@@ -101,7 +104,9 @@ const helpCommand = (root: Command): Command =>
 
 const inJson = process.argv.includes('--json')
 const verbose = process.argv.includes('--verbose')
-const fail = (error: unknown): void => reportFailure(error, { json: inJson, verbose })
+/** The command whose arguments were refused: the one whose help is of use. */
+let failedIn: Command | undefined
+const fail = (error: unknown): void => reportFailure(error, { json: inJson, verbose, command: failedIn })
 
 watchOutput()
 // No error should come here. One that does is reported like the others, not with the exit code of "absent".

@@ -128,13 +128,16 @@ const KNOWN = new Set([
   'allowNetworkFileSystem',
 ])
 
+/** Those that users are told of. Windows of another size are for tests. */
+const PUBLIC = [...KNOWN].filter((name) => name !== 'windowBytes')
+
 /** Reads each option once: it may be a getter. */
 function fieldsOf(options: OpenOptions): OpenOptions {
   if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
   try {
     for (const name of Object.keys(options)) {
       if (!KNOWN.has(name))
-        throw new InvalidError(`There is no option "${name}". The options are: ${[...KNOWN].join(', ')}.`)
+        throw new InvalidError(`There is no option "${name}". The options are: ${PUBLIC.join(', ')}.`)
     }
     return Object.fromEntries([...KNOWN].map((name) => [name, options[name as keyof OpenOptions]]))
   } catch (cause) {

@@ -6,7 +6,7 @@ import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../engin
 import { Node } from '../engine/format/node.js'
 import { eachSlot } from '../engine/format/runs.js'
 import { slotDamage } from '../engine/format/slot-damage.js'
-import { readRuns } from '../engine/space/free-list.js'
+import { readRuns, slotsOfFreeList } from '../engine/space/free-list.js'
 import { slotBytes, type DataFile } from './offline-files.js'
 
 /** "new": newer than the checkpoint. */
@@ -147,15 +147,13 @@ class Mapper {
  */
 function freeSlots({ space, slots, headers: { header } }: DataFile): Iterable<number> {
   if (header === undefined) return []
-  const chain: SlotNo[] = []
-  for (let slot: number = header.freeListHead; slot !== 0 && chain.length < header.freeListSlots;) {
-    if (slot >= slots || slotBytes(space, slot)[SLOT.TYPE] !== TYPE.FREE_LIST) {
+  const require = (slot: number, type: number): void => {
+    if (slot >= slots || slotBytes(space, slot)[SLOT.TYPE] !== type) {
       throw new CorruptError(`the free list leads to slot ${slot}, which is not a slot of a free list`, {
         slotNo: Math.min(slot, slots),
       })
     }
-    chain.push(slot as SlotNo)
-    slot = slotBytes(space, slot).readUInt32LE(SLOT.NEXT)
   }
+  const chain = slotsOfFreeList(space, { require }, header.freeListHead, header.freeListSlots)
   return eachSlot(readRuns(space, chain, header.nextSlot))
 }

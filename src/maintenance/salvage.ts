@@ -20,7 +20,7 @@ import { filePosition } from '../wal/segment.js'
 import { Engine } from '../engine/engine.js'
 import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
 import { databasePaths } from '../engine/lifecycle/paths.js'
-import { readRuns } from '../engine/space/free-list.js'
+import { readRuns, slotsOfFreeList } from '../engine/space/free-list.js'
 import { eachSlot } from '../engine/format/runs.js'
 import {
   HEADER_SLOTS,
@@ -43,7 +43,7 @@ import { MAX_FRAME_BYTES, MAX_VALUE_BYTES } from '../limits.js'
 import { FrameBuilder } from '../wal/frame-builder.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { DamageList, type Damage } from '../engine/format/damage.js'
-import { slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
+import { damagedError, slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
 
 /** Keys from `from` on and below `to`, encoded; undefined means no bound. */
 interface LostRange {
@@ -219,6 +219,11 @@ class Salvage {
     return undefined
   }
 
+  #require(slotNo: number, type: number, level: number): void {
+    const why = this.#problem(slotNo, type, level)
+    if (why !== undefined) throw damagedError(slotNo, why)
+  }
+
   #note(slotNo: number, why: string): void {
     this.#damagedSlots++
     this.#damage.note(slotNo, why)
@@ -324,14 +329,10 @@ class Salvage {
   #freeSlots(): Set<number> | undefined {
     const { header } = this.#search
     if (header === undefined) return undefined
-    const chain: SlotNo[] = []
-    for (let slotNo: number = header.freeListHead; slotNo !== 0 && chain.length < header.freeListSlots;) {
-      if (this.#problem(slotNo, TYPE.FREE_LIST, 0) !== undefined) return undefined
-      chain.push(slotNo as SlotNo)
-      slotNo = this.#bytes(slotNo).readUInt32LE(SLOT.NEXT)
-    }
-    if (chain.length !== header.freeListSlots) return undefined
+    const checker = { require: (slot: number, type: number, level: number) => this.#require(slot, type, level) }
     try {
+      const chain = slotsOfFreeList(this.#space, checker, header.freeListHead, header.freeListSlots)
+      if (chain.length !== header.freeListSlots) return undefined
       return new Set(eachSlot(readRuns(this.#space, chain, header.nextSlot)))
     } catch (error) {
       if (error instanceof CorruptError) return undefined

@@ -216,7 +216,7 @@ describe('command line', function () {
       await fails(2, /too many arguments/, 'get', 'a', 'b')
       await fails(
         2,
-        /'--limit <n>' argument '1x' is invalid. It must be a whole number from 0/,
+        /'--limit <n>' argument '1x' is invalid. It must be a whole number, 0 or more/,
         'scan',
         '--limit',
         '1x',

@@ -234,8 +234,8 @@ describe('mmapdb load', function () {
 
     it('refuses options that make no sense, before it creates anything', async () => {
       const db = scratchDb()
-      await fails(2, /whole number from 1 to/, 'load', '--ops', '0', '--db', db)
-      await real.fails(2, /whole number from 1 to 64/, 'load', '--workers', '1000', '--db', db)
+      await fails(2, /whole number, from 1 to/, 'load', '--ops', '0', '--db', db)
+      await real.fails(2, /whole number, from 1 to 64/, 'load', '--workers', '1000', '--db', db)
       await fails(2, /--ops or --input, not both/, 'load', '--ops', '5', '--input', 'x.csv', '--db', db)
       await fails(2, /There is no file \/no\/such.csv/, 'load', '--input', '/no/such.csv', '--db', db)
       await fails(2, /is a directory/, 'load', '--input', '/tmp', '--db', db)

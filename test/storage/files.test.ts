@@ -1,3 +1,4 @@
+// What only a real file system shows. What every implementation of storage does: contract.test.ts.
 import { expect } from 'chai'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
@@ -24,51 +25,6 @@ function expectCode(call: () => unknown, code: string): void {
 
 describe('storage: files', () => {
   afterEach(removeScratch)
-
-  it('reads back what it wrote, at any offset of file and buffer', () => {
-    const file = storage.openFile(scratchFile(), 'create')
-    file.write(Buffer.from('..hello..'), 2, 5, 3)
-    expect(file.sizeBytes()).to.equal(8)
-    const into = Buffer.alloc(10, 0x2e)
-    expect(file.read(into, 1, 5, 3)).to.equal(5)
-    expect(into.toString()).to.equal('.hello....')
-    file.flush()
-    file.close()
-  })
-
-  it('says how many bytes there were where the file ends, and 0 beyond it', () => {
-    const file = storage.openFile(scratchFile(), 'create')
-    file.write(Buffer.from('abc'), 0, 3, 0)
-    const into = Buffer.alloc(10)
-    expect(file.read(into, 0, 10, 1)).to.equal(2)
-    expect(file.read(into, 0, 10, 3)).to.equal(0)
-    expect(file.read(into, 0, 10, 1000)).to.equal(0)
-    expect(file.read(into, 0, 0, 0)).to.equal(0)
-    file.write(into, 0, 0, 50)
-    expect(file.sizeBytes()).to.equal(3)
-    file.close()
-  })
-
-  it('keeps what a file holds when it is opened, and creates one only when asked to', () => {
-    const path = scratchFile()
-    expectCode(() => storage.openFile(path, 'read'), 'ENOENT')
-    expectCode(() => storage.openFile(path, 'write'), 'ENOENT')
-    storage.openFile(path, 'create').close()
-    fs.writeFileSync(path, 'kept')
-    for (const access of ['create', 'write', 'read'] as const) storage.openFile(path, access).close()
-    expect(fs.readFileSync(path, 'utf8')).to.equal('kept')
-  })
-
-  it('does not write through a file opened for reading', () => {
-    const path = scratchFile()
-    fs.writeFileSync(path, 'kept')
-    const file = storage.openFile(path, 'read')
-    expectCode(() => file.write(Buffer.from('x'), 0, 1, 0), 'EBADF')
-    expectCode(() => file.allocate(100), 'EBADF')
-    expectCode(() => file.truncate(0), 'EINVAL')
-    file.close()
-    expect(fs.readFileSync(path, 'utf8')).to.equal('kept')
-  })
 
   it('allocates blocks, keeps what is there, and shrinks only on truncate', () => {
     const path = scratchFile()

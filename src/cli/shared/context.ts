@@ -38,8 +38,8 @@ export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: str
     const unit = { k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 }[match?.[2]?.toLowerCase() ?? ''] ?? 1
     const n = match ? Number(match[1]!.replaceAll('_', '')) * unit : Number.NaN
     if (!Number.isSafeInteger(n) || n < least || n > most) {
-      const range = most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`
-      throw new InvalidArgumentError(`It must be a whole number ${range}.`)
+      const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `from ${least} to ${most}`
+      throw new InvalidArgumentError(`It must be a whole number, ${range}.`)
     }
     return n
   }

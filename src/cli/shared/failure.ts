@@ -1,5 +1,5 @@
 // How a command fails: one clear line on stderr and an exit code that scripts can rely on.
-import { CommanderError } from 'commander'
+import { type Command, CommanderError } from 'commander'
 import { EXIT_CODES, MmapdbError } from '../../errors.js'
 import { StorageError } from '../../storage/storage.js'
 import { printable } from './notation.js'
@@ -46,18 +46,31 @@ const SYSTEM_CODES: Record<string, keyof typeof EXIT_CODES> = {
   EISDIR: 'ERR_MMAPDB_INVALID',
 }
 
-function failureOf(error: unknown): Failure {
+/** What commander says of wrong use, and where to look. */
+function usageFailure(error: CommanderError, command: Command | undefined): Failure {
+  const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
+  const end = /[.?!)]$/.test(message) ? '' : '.'
+  const takesText = (command?.registeredArguments.length ?? 0) > 0
+  const dash =
+    error.code === 'commander.unknownOption' && takesText
+      ? ' If it is no option but an argument, put -- before it.'
+      : ''
+  const help = command?.parent ? `mmapdb ${command.name()} --help` : 'mmapdb --help'
+  return {
+    code: 'ERR_MMAPDB_INVALID',
+    message: `${message}${end}${dash} See "${help}".`,
+    exitCode: EXIT.INVALID,
+  }
+}
+
+function failureOf(error: unknown, command: Command | undefined): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
   if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
   if (error instanceof ProcessError || error instanceof OutputError)
     return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
   if (error instanceof MmapdbError)
     return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
-  if (error instanceof CommanderError) {
-    const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ')
-    const end = /[.?!)]$/.test(message) ? '' : '.'
-    return { code: 'ERR_MMAPDB_INVALID', message: `${message}${end} See "mmapdb --help".`, exitCode: EXIT.INVALID }
-  }
+  if (error instanceof CommanderError) return usageFailure(error, command)
   const system = error instanceof StorageError || (error instanceof Error && 'syscall' in error && 'code' in error)
   if (system) {
     const { code, message } = error as Error & { code: string }
@@ -72,9 +85,15 @@ function failureOf(error: unknown): Failure {
   }
 }
 
-/** Prints what went wrong and sets the exit code. Never throws. */
-export function reportFailure(error: unknown, globals: { json?: boolean; verbose?: boolean }): void {
-  const { code, message, exitCode } = failureOf(error)
+/**
+ * Prints what went wrong and sets the exit code. Never throws. `command`: the one whose arguments were refused, if
+ * that is what went wrong.
+ */
+export function reportFailure(
+  error: unknown,
+  globals: { json?: boolean; verbose?: boolean; command?: Command | undefined },
+): void {
+  const { code, message, exitCode } = failureOf(error, globals.command)
   process.exitCode = exitCode
   if (error instanceof Ended) return
   const stack = globals.verbose && error instanceof Error ? error.stack : undefined

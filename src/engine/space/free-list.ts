@@ -48,8 +48,16 @@ export function writeFreeList(space: SlotSpace, slots: readonly SlotNo[], runs: 
   if (i < runs.length) throw new Error('the free list does not fit into its slots')
 }
 
-/** The slots of a free list, at most `limit`; follows the links as they are in memory. */
-export function slotsOfFreeList(space: SlotSpace, checker: SlotChecker, first: number, limit: number): SlotNo[] {
+/** Throws if a slot is not of that type and level. */
+interface FreeListChecker {
+  require(slot: number, type: number, level: number): unknown
+}
+
+/**
+ * The slots of a free list, at most `limit`; follows the links as they are in memory. `checker` throws
+ * if a slot is not one of a free list.
+ */
+export function slotsOfFreeList(space: SlotSpace, checker: FreeListChecker, first: number, limit: number): SlotNo[] {
   const slots: SlotNo[] = []
   for (let slot = first; slot !== 0;) {
     if (slots.length >= limit) {
