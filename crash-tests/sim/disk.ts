@@ -212,7 +212,9 @@ export class SimFile {
     }
   }
 
+  /** Programs read what the disk has. A disk that has answered does not come back with something else later. */
   #readAgain(index: number): void {
+    this.written.delete(index)
     const at = index * SECTOR_BYTES
     const length = Math.min(SECTOR_BYTES, Math.max(0, this.sizeBytes - at))
     this.#memory.write(this.#durable.slice(at, length), 0, length, at)

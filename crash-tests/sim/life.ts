@@ -19,6 +19,8 @@ export class Lives {
   readonly #reads: Reads
   readonly #recovery: Recovery
   #powerWasCut = false
+  /** The life before ended while calls failed that make a segment. */
+  #segmentIsTroubled = false
 
   constructor(context: Context, processes: Processes) {
     this.#context = context
@@ -63,6 +65,8 @@ export class Lives {
     const recovery = this.#recovery
     recovery.findStranded()
     this.#powerWasCut = false
+    const wasTroubled = this.#segmentIsTroubled && random.chance(0.5)
+    this.#segmentIsTroubled = false
     this.#processes.deathsUnverified = false
     this.#writes.isBurst = false
     try {
@@ -73,6 +77,7 @@ export class Lives {
       if (revisitRoll < (recovery.strandedLsns.length > 0 ? 0.8 : 0.1))
         schedule.within('echo', () => this.#revisitTornTail())
       world.rates = rates
+      if (wasTroubled) schedule.within('aftermath', () => this.#writeAndCut())
       if (startsLarge) schedule.within('large', () => this.#outgrowSegment())
       for (let i = 1; i <= operations; i++) schedule.within(`${i}`, () => this.#act())
       schedule.within('end', () => this.#end(ending))
@@ -96,7 +101,25 @@ export class Lives {
       const actor = this.#processes.living[0]!
       this.#processes.as(actor, () => this.#writes.writeMuch(actor))
     }
+    this.#segmentIsTroubled = isTroubled
     if (isTroubled) world.end(random.chance(0.5) ? 'power cut' : 'all killed')
+  }
+
+  /**
+   * After a life that ended while a segment was being made: a few writes, and the power is cut. What the disk has of
+   * that segment may be more than what programs saw of it.
+   */
+  #writeAndCut(): void {
+    const { random, world } = this.#context
+    world.rates = CALM
+    const actor = this.#processes.living[0]!
+    for (let i = random.between(1, 3); i > 0; i--) {
+      this.#processes.as(actor, () => {
+        actor.engine!.put(keyOf(i), this.#writes.usualValue())
+        this.#writes.acknowledge()
+      })
+    }
+    world.end('power cut')
   }
 
   /**

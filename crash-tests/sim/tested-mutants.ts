@@ -1,6 +1,6 @@
-// Safeguards against what lies outside the simulation (users' code, paths, owners, full disks, forgotten readers), each
-// with what a version without it looks like, and the test that must find that version wrong:
-// `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
+// Safeguards against what lies outside the simulation (users' code, paths, owners, full disks, forgotten readers), and
+// some that it needs thousands of seeds for. Each comes with what a version without it looks like, and the test that
+// must find that version wrong: `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
 import type { Mutant } from './mutants.js'
 
 export interface TestedMutant extends Mutant {
@@ -275,6 +275,29 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
       },
     ],
   },
+  // ---- what a failed flush leaves
+  one(
+    'the header of a segment that was not finished is not erased',
+    ['faults/injected-faults', 'does not come back with a header'],
+    'engine/lifecycle/recovery.js',
+    'log.eraseUnfinished(endLsn);',
+    ';',
+  ),
+  // ---- what the simulation hardly ever reaches
+  one(
+    'the segment that the append state names is recycled, though the next one is there',
+    ['wal/log-reader', 'while the append state names them'],
+    'wal/log.js',
+    'start <= lsn && start <= current',
+    'start <= lsn',
+  ),
+  one(
+    'entries of a ring are overwritten that a group which is given up still needs',
+    ['engine/space/rings', 'until the group is published'],
+    'engine/space/rings.js',
+    'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',
+    'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
+  ),
   // ---- owners and modes
   one(
     'a new file gets what the umask leaves',

@@ -377,6 +377,24 @@ export class Log {
     this.flush(segment)
   }
 
+  /** Erases the headers of segments that were started at or after `end` and not finished, and flushes that. */
+  eraseUnfinished(end: Lsn): void {
+    for (const start of this.starts()) {
+      if (start < end || this.segment(start) !== undefined) continue
+      const path = this.pathOf(start)
+      const { kind, sizeBytes } = this.storage.info(path)
+      // A shorter file never had a header.
+      if (kind !== 'file' || sizeBytes < SEGMENT_HEADER_BYTES) continue
+      const file = this.storage.openFile(path, 'write')
+      try {
+        file.write(Buffer.alloc(SEGMENT_HEADER_BYTES), 0, SEGMENT_HEADER_BYTES, 0)
+        flushed('Flushing a segment of the log that was not finished', () => file.flush())
+      } finally {
+        file.close()
+      }
+    }
+  }
+
   /** Returns once everything written to the segment is on disk. */
   flush(segment: OpenSegment): void {
     flushed('Flushing the log', () => segment.file.flush())

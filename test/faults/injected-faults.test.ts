@@ -5,7 +5,9 @@
 import { expect } from 'chai'
 import { mix, Random } from '../../crash-tests/lib/random.js'
 import { Schedule } from '../../crash-tests/sim/schedule.js'
-import { World } from '../../crash-tests/sim/world.js'
+import { CALM, Outage, World } from '../../crash-tests/sim/world.js'
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES } from '../../src/wal/segment.js'
+import type { Lsn } from '../../src/wal/lsn.js'
 import { Engine } from '../../src/engine/engine.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
@@ -408,5 +410,47 @@ describe('a segment that had to be begun again', () => {
     expect(contents(next)).to.deep.equal([])
     next.put('a', '1')
     expect(contents(next)).to.deep.equal([['a', '1']])
+  })
+
+  it('and was not finished does not come back with a header that no program saw any more', () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const world = new World(new Schedule(seed))
+      const engine = openIn(world, 'one')
+      engine.put('before', 'it')
+      const { log, control } = engine.parts
+      const path = log.pathOf(control.visibleLsn() as Lsn)
+      // An appender has made the next segment and its flush has failed: the kernel gives the page up, and programs see
+      // what was there before. The disk may have it all the same.
+      const storage = world.storageFor({ name: 'made it', dead: false })
+      const header = Buffer.alloc(SEGMENT_HEADER_BYTES)
+      const like = log.segment(log.starts()[0]!)!.header
+      encodeSegmentHeader({
+        ...like,
+        startLsn: control.visibleLsn() as Lsn,
+        limitLsn: (control.visibleLsn() + 4096) as Lsn,
+      }).copy(header)
+      const file = storage.openFile(path, 'create')
+      storage.flushDirectory(log.directory)
+      file.allocate(8192)
+      file.flush()
+      file.write(header, 0, header.length, 0)
+      world.rates = { ...CALM, writeBack: 1 }
+      for (let i = 0; i < 5; i++) world.step('the disk takes what it is given')
+      world.rates = CALM
+      file.write(Buffer.alloc(header.length), 0, header.length, 0)
+      world.endAllProcesses()
+      const next = openIn(world, 'next')
+      next.put('after', 'it')
+      try {
+        world.end('power cut')
+      } catch (error) {
+        if (!(error instanceof Outage)) throw error
+      }
+      world.restart()
+      expect(contents(openIn(world, 'last')), `seed ${seed}`).to.deep.equal([
+        ['after', 'it'],
+        ['before', 'it'],
+      ])
+    }
   })
 })

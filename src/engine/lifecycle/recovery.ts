@@ -7,6 +7,11 @@
 //
 // A torn tail is overwritten with zeros. Otherwise a frame in it that happens to be whole could be taken for part of
 // the log when other frames lead up to it. Torn zeros are a torn tail again.
+//
+// Where the log ends, an appender may have started a segment and not finished it. Appending then goes on in the
+// segment before. The disk may have more of that header than programs see: its flush may have failed, and the kernel
+// may have given up the page. If the header came back after a power cut, it would hide the frames that were appended
+// since. So it is erased, and that is flushed, before anything is appended.
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { classifyEnd, isUnfinished } from '../../wal/log-end.js'
 import { LogReader } from '../../wal/log-reader.js'
@@ -77,6 +82,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     append.segmentLimitLsn = Math.max(endLsn, log.adopt(segment!, !parts.readOnly))
     control.append.publish(append)
     if (tornBytes > 0) log.eraseTail(segment!, endLsn, tornBytes)
+    log.eraseUnfinished(endLsn)
     if (needed) checkpoint()
   }
   const after = control.readState(newState())

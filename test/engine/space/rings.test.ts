@@ -99,6 +99,25 @@ describe('a ring of freed slots', () => {
     )
   })
 
+  it('keeps the entries that a group took from it until the group is published, even if it is full', () => {
+    withRings((rings) => {
+      const ring = STATE.RING_CHECKPOINTED
+      const state = freshState()
+      rings.begin(state)
+      // Not neighbours of each other: an entry for each.
+      const slots = Array.from({ length: MIN_RING_ENTRIES }, (_, n) => 10 + 2 * n)
+      for (const slot of slots) rings.push(ring, slot, 8)
+      const published = state.slice()
+      rings.begin(state)
+      // A group takes some and frees as many others, and its leader dies.
+      for (const slot of slots.slice(0, 100)) expect(rings.take(ring)).to.equal(slot)
+      for (let n = 0; n < 100; n++) rings.push(ring, 100_001 + 2 * n, 16)
+      rings.begin(published)
+      expect(slots.map(() => rings.take(ring))).to.deep.equal(slots)
+      expect(rings.slots(ring)).to.equal(0)
+    })
+  })
+
   it('grows as it is filled, in small steps of its own', () => {
     withRings((rings) => {
       const state = freshState()
