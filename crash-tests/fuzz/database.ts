@@ -2,7 +2,8 @@
 // aimed at, and CRCs mended, so that what is wrong gets past the first check.
 import { basename } from 'node:path'
 import { crc32c } from '../../src/encoding/crc32c.js'
-import { FRAME, frameStride } from '../../src/wal/frame.js'
+import { FRAME } from '../../src/wal/frame.js'
+import { paddedBytes } from '../../src/wal/lsn.js'
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import { Engine } from '../../src/engine/engine.js'
 import { SLOT, SLOT_BYTES, TYPE } from '../../src/engine/format/layout.js'
@@ -139,7 +140,7 @@ function damageFrame(bytes: Buffer, input: Input): void {
     const length = bytes.readUInt32LE(at + FRAME.LENGTH)
     if (length < FRAME.HEADER_BYTES || at + length > bytes.length) break
     frames.push(at)
-    at += frameStride(length)
+    at += paddedBytes(length)
   }
   if (salt === undefined || frames.length === 0) return
   const at = input.pick(frames)

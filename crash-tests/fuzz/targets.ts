@@ -25,9 +25,9 @@ import { SlotSpace } from '../../src/engine/format/slot-space.js'
 import { valueCodec, VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { forEachOperation, FRAME, isFrameAt } from '../../src/wal/frame.js'
+import { forEachOperation, FRAME, isFrameAt, readLsn } from '../../src/wal/frame.js'
 import { Log } from '../../src/wal/log.js'
-import { MAX_LSN, type Lsn } from '../../src/wal/lsn.js'
+import { MAX_LSN } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../src/wal/segment.js'
 import { damage, DATA, DB, OPTIONS, sample, sealSlot } from './database.js'
@@ -110,7 +110,7 @@ function values(bytes: Buffer): void {
 /** A frame is walked within its bounds. */
 function frame(bytes: Buffer): void {
   if (bytes.length < FRAME.HEADER_BYTES) return
-  isFrameAt(bytes, 0, bytes.length, bytes.readUIntLE(FRAME.LSN, 6) as Lsn, 7)
+  isFrameAt(bytes, 0, bytes.length, readLsn(bytes, FRAME.LSN), 7)
   let end = FRAME.HEADER_BYTES
   allowing(CORRUPT, () =>
     forEachOperation(bytes, 0, bytes.length, (_bytes, _kind, keyAt, keyLength, valueAt, valueLength) => {

@@ -1,6 +1,7 @@
 // Frames on their way to the log, and what a database should hold at an LSN by them: every frame
 // before it, applied in order. The model that simulation and fault tests compare with.
-import { forEachOperation, FRAME, frameStride, OP_PUT } from '../../src/wal/frame.js'
+import { forEachOperation, FRAME, OP_PUT, readLsn } from '../../src/wal/frame.js'
+import { lsnAfter } from '../../src/wal/lsn.js'
 
 export interface ModelFrame {
   readonly lsn: number
@@ -25,11 +26,11 @@ export function frameOf(written: Uint8Array, writer: string): ModelFrame | undef
       value: kind === OP_PUT ? b.toString('utf8', valueAt, valueAt + valueLength) : undefined,
     })
   })
-  const lsn = b.readUIntLE(FRAME.LSN, 6)
+  const lsn = readLsn(b, FRAME.LSN)
   return {
     lsn,
-    end: lsn + frameStride(b.length),
-    watermark: b.readUIntLE(FRAME.WATERMARK, 6),
+    end: lsnAfter(lsn, b.length),
+    watermark: readLsn(b, FRAME.WATERMARK),
     bytes: Buffer.from(b),
     operations,
     writer,

@@ -50,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     'the end of the log is published before the frame is written',
     'engine/commit/committer.js',
     'log.write(segment, frame, lsn);',
-    'control.append.publish({ ...a, tailLsn: lsn + frameStride(frame.length) }); log.write(segment, frame, lsn);',
+    'control.append.publish({ ...a, tailLsn: end }); log.write(segment, frame, lsn);',
   ),
   one('a frame is written without the append lock', 'engine/shared/writer-locks.js', 'takeAppendLock(parts);', ''),
   one(
@@ -134,8 +134,8 @@ export const MUTANTS: readonly Mutant[] = [
         from: 'const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0);',
         to: 'const salt = 0;',
       },
-      { file: 'wal/frame.js', from: 'if (bytes.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
-      { file: 'wal/log-reader.js', from: 'if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn)', to: 'if (false)' },
+      { file: 'wal/frame.js', from: 'if (readLsn(bytes, at + FRAME.LSN) !== lsn)', to: 'if (false)' },
+      { file: 'wal/log-reader.js', from: 'if (readLsn(this.#buffer, at + FRAME.LSN) !== lsn)', to: 'if (false)' },
     ],
   },
   one(
@@ -180,8 +180,8 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the erasure of a torn tail is not flushed',
     'wal/log.js',
-    'filePosition(segment.startLsn, (from + done)));\n        }\n        this.flush(segment);',
-    'filePosition(segment.startLsn, (from + done)));\n        }',
+    'filePosition(segment.startLsn, from) + done);\n        }\n        this.flush(segment);',
+    'filePosition(segment.startLsn, from) + done);\n        }',
   ),
   // ---- the allocator
   one(

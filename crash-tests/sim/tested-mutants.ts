@@ -137,7 +137,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'nothing checks for the end of the LSNs',
     ['identity/end-of-log', 'takes writes up to its limit'],
     'engine/commit/committer.js',
-    'a.tailLsn + frame.length > USERS_LSN_LIMIT',
+    'end > USERS_LSN_LIMIT',
     'false',
   ),
   // ---- values

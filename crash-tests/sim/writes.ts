@@ -4,7 +4,8 @@ import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
-import { FRAME, frameStride, OP } from '../../src/wal/frame.js'
+import { FRAME, OP } from '../../src/wal/frame.js'
+import { paddedBytes } from '../../src/wal/lsn.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import { filePosition } from '../../src/wal/segment.js'
 import type { Random } from '../lib/random.js'
@@ -15,7 +16,7 @@ import type { Processes, SimProcess } from './processes.js'
 export const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 
 /** What a frame takes that holds one key and an empty value. */
-const SMALLEST_STRIDE = frameStride(
+const SMALLEST_STRIDE = paddedBytes(
   FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)),
 )
 

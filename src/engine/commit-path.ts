@@ -4,8 +4,8 @@
 import { CorruptError, IoError, OutcomeUnknownError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
-import { forEachOperation, frameStride } from '../wal/frame.js'
-import type { Lsn } from '../wal/lsn.js'
+import { forEachOperation } from '../wal/frame.js'
+import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
 import { appendWrites, type Appended, type FailedWrites } from './commit/append-writes.js'
 import type { EngineParts } from './parts.js'
@@ -37,7 +37,7 @@ export class CommitPath {
     this.prepare(frame)
     this.#parts.openState.assertWritable()
     const end = this.#begin(frame)
-    this.#finish((end - frameStride(frame.length)) as Lsn, end)
+    this.#finish(lsnBefore(end, frame.length), end)
   }
 
   /**
@@ -92,8 +92,8 @@ export class CommitPath {
     const { committer, control, options } = this.#parts
     committer.wait(lsn, end)
     this.#lastCommit = end
-    const sinceCheckpoint = end - control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
-    if (sinceCheckpoint > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
+    const begunLsn = control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
+    if (bytesBetween(begunLsn, end) > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
   }
 
   /**
@@ -104,7 +104,7 @@ export class CommitPath {
     const { control, checkpointer, options } = this.#parts
     const isTooLong = (): boolean => {
       const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE_LSN]!
-      return control.append.read(this.#append).tailLsn - durable >= 2 * options.checkpointBytes
+      return bytesBetween(durable, control.append.read(this.#append).tailLsn) >= 2 * options.checkpointBytes
     }
     if (isTooLong()) checkpointer.run({ wait: true, onlyIf: isTooLong })
   }

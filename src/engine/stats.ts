@@ -1,4 +1,5 @@
 // Figures about an open database (`stats`).
+import { bytesBetween } from '../wal/lsn.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { FORMAT_VERSION } from './format/header.js'
@@ -91,7 +92,7 @@ export function statsOf({ options, storage, control, pins, log, values, dataRegi
       visibleLsn: visible,
       durableLsn: control.durableLsn,
       tailLsn: tail,
-      replayBytes: tail - state[STATE.CHECKPOINT_DURABLE_LSN]!,
+      replayBytes: bytesBetween(state[STATE.CHECKPOINT_DURABLE_LSN]!, tail),
       segments: starts.length,
       bytes: starts.reduce((sum, start) => sum + log.sizeBytes(start), 0),
     },

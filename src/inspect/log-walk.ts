@@ -6,7 +6,7 @@ import type { ValueCodec } from '../encoding/values/codec.js'
 import { SLOT_BYTES } from '../engine/format/layout.js'
 import { findHeader } from '../engine/lifecycle/find-header.js'
 import { posixStorage } from '../storage/posix.js'
-import { forEachOperation, FRAME, FRAME_TYPE_OPERATIONS, OP_PUT } from '../wal/frame.js'
+import { forEachOperation, FRAME, FRAME_TYPE_OPERATIONS, OP_PUT, readLsn } from '../wal/frame.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { LogReader } from '../wal/log-reader.js'
 import { Log } from '../wal/log.js'
@@ -156,7 +156,7 @@ export class LogWalk {
       operationCount: bytes.readUInt32LE(at + FRAME.OP_COUNT),
       lengthBytes,
       timeMs: bytes.readDoubleLE(at + FRAME.TIME),
-      watermarkLsn: bytes.readUIntLE(at + FRAME.WATERMARK, 6),
+      watermarkLsn: readLsn(bytes, at + FRAME.WATERMARK),
     }
   }
 

@@ -114,7 +114,7 @@ class Mapper {
     const isFree = this.#free[slotNo] !== 0
     const isOfTree = header !== undefined && slotNo < header.nextSlot && !isFree
     if (!isOfTree) {
-      const isNewer = type !== TYPE.UNUSED && bytes.readUIntLE(SLOT.LSN, 6) > (header?.lsn ?? 0)
+      const isNewer = type !== TYPE.UNUSED && Number(bytes.readBigUInt64LE(SLOT.LSN)) > (header?.lsn ?? 0)
       // It may be half-written: that is no damage, because nothing leads to it yet.
       if (isNewer) return NEWER[type as keyof typeof NEWER] ?? KIND.unused
       return isFree ? KIND.free : KIND.unused

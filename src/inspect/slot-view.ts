@@ -10,6 +10,7 @@ import {
   TYPE_NAMES,
   type SlotNo,
 } from '../engine/format/layout.js'
+import { readVersion } from '../engine/format/leaf-cell.js'
 import { Node } from '../engine/format/node.js'
 import { slotDamage, structureDamage } from '../engine/format/slot-damage.js'
 import { overflowPointer } from '../engine/space/overflow.js'
@@ -99,7 +100,7 @@ export function viewOf(file: DataFile, slotNo: number, encoding: ValueEncoding):
     level: bytes[SLOT.LEVEL]!,
     count: bytes.readUInt16LE(SLOT.COUNT),
     number: bytes.readUInt32LE(SLOT.NUMBER),
-    lsn: bytes.readUIntLE(SLOT.LSN, 6),
+    lsn: Number(bytes.readBigUInt64LE(SLOT.LSN)),
     crc,
     damage: type === TYPE.UNUSED ? undefined : damageOf(file, slotNo, crc),
     content: contentOf(file, slotNo, bytes, encoding),
@@ -171,7 +172,7 @@ function leafEntry(node: Node, i: number, codec: ValueCodec): LeafEntryView {
   const at = node.keyAt(i)
   const length = node.keyLength(i)
   const key = decodedKey(copied(node, at, length))
-  const version = copied(node, at - LEAF_CELL_HEADER, 6).readUIntLE(0, 6)
+  const version = readVersion(node.u16, at - LEAF_CELL_HEADER)
   if (node.overflows(i)) {
     const { first, lengthBytes, crc } = overflowPointer(node, i)
     return { key, version, valueBytes: lengthBytes, value: undefined, overflow: { first, lengthBytes, crc } }

@@ -12,9 +12,9 @@
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { FRAME, forEachOperation, frameStride, isFrameAt, OP_PUT } from '../wal/frame.js'
+import { FRAME, forEachOperation, isFrameAt, OP_PUT, readLsn } from '../wal/frame.js'
 import { Log } from '../wal/log.js'
-import { MAX_LSN, type Lsn } from '../wal/lsn.js'
+import { bytesBetween, lsnAfter, MAX_LSN, WORD_BYTES, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/log-reader.js'
 import { filePosition } from '../wal/segment.js'
 import { Engine } from '../engine/engine.js'
@@ -36,6 +36,7 @@ import { isKey } from '../encoding/keys.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 import { Node } from '../engine/format/node.js'
 import type { ResolvedOptions } from '../engine/options.js'
+import { readVersion } from '../engine/format/leaf-cell.js'
 import { overflowPointer } from '../engine/space/overflow.js'
 import { SlotSpace } from '../engine/format/slot-space.js'
 import { storedEncoding } from '../encoding/values/codec.js'
@@ -309,7 +310,7 @@ class Salvage {
       if (this.#reached[slotNo] !== 0 || free?.has(slotNo)) continue
       if (this.#problem(slotNo, TYPE.LEAF, 0) !== undefined) continue
       // If the leaf is newer than the checkpoint, the log has all of it.
-      if (this.#bytes(slotNo).readUIntLE(SLOT.LSN, 6) > treeLsn) continue
+      if (Number(this.#bytes(slotNo).readBigUInt64LE(SLOT.LSN)) > treeLsn) continue
       const leaf = new Node().at(this.#space, slotNo as SlotNo)
       for (let i = 0; i < leaf.count; i++) {
         const key = keyAt(leaf, i)
@@ -404,26 +405,25 @@ class Salvage {
     for (const [i, start] of starts.entries()) {
       const end = Math.min(starts[i + 1] ?? MAX_LSN, this.#log.segment(start)!.header.limitLsn)
       if (end <= from) continue
-      const found = this.#scan(start, Math.max(start, from + 8), end)
+      const found = this.#scan(start, Math.max(start, from + 1) as Lsn, end)
       if (found !== undefined) return found
     }
     return undefined
   }
 
   /** The first good frame of a segment in [from, end). */
-  #scan(start: Lsn, from: number, end: number): Lsn | undefined {
+  #scan(start: Lsn, from: Lsn, end: number): Lsn | undefined {
     const { file, header } = this.#log.segment(start)!
     const chunk = Buffer.alloc(CHUNK_BYTES + FRAME.HEADER_BYTES)
-    for (let lsn = from; lsn < end; lsn += CHUNK_BYTES) {
-      const got = file.read(chunk, 0, Math.min(chunk.length, end - lsn), filePosition(start, lsn as Lsn))
+    for (let lsn = from; lsn < end; lsn = lsnAfter(lsn, CHUNK_BYTES)) {
+      const lengthBytes = Math.min(chunk.length, bytesBetween(lsn, end))
+      const got = file.read(chunk, 0, lengthBytes, filePosition(start, lsn))
       if (got <= 0) return undefined
-      for (let at = 0; at < CHUNK_BYTES && at + FRAME.HEADER_BYTES <= got; at += 8) {
-        const candidate = (lsn + at) as Lsn
-        if (chunk.readUInt32LE(at + FRAME.LSN) !== candidate >>> 0 || chunk.readUIntLE(at + FRAME.LSN, 6) !== candidate)
-          continue
+      for (let at = 0; at < CHUNK_BYTES && at + FRAME.HEADER_BYTES <= got; at += WORD_BYTES) {
+        const candidate = (lsn + at / WORD_BYTES) as Lsn
+        if (readLsn(chunk, at + FRAME.LSN) !== candidate) continue
         const length = chunk.readUInt32LE(at + FRAME.LENGTH)
-        if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || candidate + frameStride(length) > end + 7)
-          continue
+        if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || lsnAfter(candidate, length) > end) continue
         const frame = Buffer.allocUnsafe(length)
         if (file.read(frame, 0, length, filePosition(start, candidate)) < length) continue
         if (isFrameAt(frame, 0, length, candidate, header.salt)) return candidate
@@ -454,7 +454,7 @@ const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | un
   (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0)
 
 const versionOf = (leaf: Node, i: number): number =>
-  Buffer.from(leaf.u8.buffer, leaf.u8.byteOffset).readUIntLE(leaf.keyAt(i) - LEAF_CELL_HEADER, 6)
+  readVersion(leaf.u16, leaf.keyAt(i) - LEAF_CELL_HEADER)
 
 /** Finds the header. There is none if all four are damaged: that does not prevent salvaging. */
 function headersOf(space: SlotSpace, path: string): HeaderSearch {

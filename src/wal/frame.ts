@@ -3,23 +3,16 @@
 //   offset size
 //        0    4  CRC-32C of everything after it up to `length`, seeded with the segment's salt
 //        4    4  length of the frame in bytes, header included
-//        8    6  LSN: the position of this frame
-//       14    1  type (1 = operations)
-//       15    1  flags (0)
-//       16    6  durable watermark: every byte of the log before it was on disk when this was appended
-//       22    2  reserved (0)
-//       24    4  number of operations
+//        8    7  LSN: the position of this frame
+//       15    1  type (1 = operations, 2 = outcomes: outcomes.ts)
+//       16    7  durable watermark: every byte of the log before it was on disk when this was appended
+//       23    1  flags (1 = applying this frame decides something: it has outcomes)
+//       24    4  number of operations, or of frames whose outcomes these are
 //       28    4  reserved (0)
 //       32    8  time of the append, milliseconds since 1970 (float64)
-//       40       operations, back to back:
-//                  0  1  kind (1 = put, 2 = del)
-//                  1  1  flags (0); later: conditions, a store's number
-//                  2  2  key length K
-//                  4  4  value length V (0 for del)
-//                  8  K  key, as encoded by the key codec
-//                8+K  V  value
+//       40       operations, back to back: operation.ts
 //
-// The next frame begins at the next multiple of 8. All integers are little-endian.
+// The next frame begins at the next word of 8 bytes. All integers are little-endian.
 //
 // The salt differs in every segment, and in every life of a recycled one, so leftovers never pass for
 // frames. The LSN inside detects a frame that was moved. The watermark tells a torn tail from rot:
@@ -27,15 +20,15 @@
 import { CorruptError } from '../errors.js'
 import { MAX_KEY_BYTES } from '../limits.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { LSN_ALIGNMENT, type Lsn } from './lsn.js'
+import type { Lsn } from './lsn.js'
 
 export const FRAME = {
   CRC: 0,
   LENGTH: 4,
   LSN: 8,
-  TYPE: 14,
-  FLAGS: 15,
+  TYPE: 15,
   WATERMARK: 16,
+  FLAGS: 23,
   OP_COUNT: 24,
   TIME: 32,
   HEADER_BYTES: 40,
@@ -46,13 +39,19 @@ export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BY
 export const OP_PUT = 1
 export const OP_DEL = 2
 
-/** Bytes from the start of one frame to the start of the next. */
-export const frameStride = (lengthBytes: number): number => Math.ceil(lengthBytes / LSN_ALIGNMENT) * LSN_ALIGNMENT
+/** The LSN in the 7 bytes at `at`. */
+export const readLsn = (bytes: Buffer, at: number): Lsn =>
+  (bytes.readUInt32LE(at) + (bytes.readUInt32LE(at + 3) >>> 8) * 2 ** 32) as Lsn
+
+function writeLsn(bytes: Buffer, at: number, lsn: Lsn): void {
+  bytes.writeUInt32LE(lsn % 2 ** 32, at)
+  bytes.writeUIntLE(Math.floor(lsn / 2 ** 32), at + 4, 3)
+}
 
 /** Fills in what only the append knows, and the CRC last. `frame` holds exactly one frame. */
 export function sealFrame(frame: Buffer, lsn: Lsn, watermark: Lsn, timeMs: number, salt: number): void {
-  frame.writeUIntLE(lsn, FRAME.LSN, 6)
-  frame.writeUIntLE(watermark, FRAME.WATERMARK, 6)
+  writeLsn(frame, FRAME.LSN, lsn)
+  writeLsn(frame, FRAME.WATERMARK, watermark)
   frame.writeDoubleLE(timeMs, FRAME.TIME)
   frame.writeUInt32LE(crc32c(frame.subarray(FRAME.LENGTH), salt), FRAME.CRC)
 }
@@ -63,7 +62,7 @@ export function sealFrame(frame: Buffer, lsn: Lsn, watermark: Lsn, timeMs: numbe
  */
 export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt: number): boolean {
   if (at + FRAME.HEADER_BYTES > end) return false
-  if (bytes.readUIntLE(at + FRAME.LSN, 6) !== lsn) return false
+  if (readLsn(bytes, at + FRAME.LSN) !== lsn) return false
   const length = bytes.readUInt32LE(at + FRAME.LENGTH)
   if (length < FRAME.HEADER_BYTES || at + length > end) return false
   return crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)
@@ -108,6 +107,6 @@ export function forEachOperation(
 }
 
 function malformed(bytes: Buffer, at: number, why: string): CorruptError {
-  const lsn = bytes.readUIntLE(at + FRAME.LSN, 6)
+  const lsn = readLsn(bytes, at + FRAME.LSN)
   return new CorruptError(`The frame at LSN ${lsn} is malformed: ${why}.`, { lsn })
 }

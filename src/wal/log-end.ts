@@ -6,9 +6,9 @@
 //     (one is made only when all before it is on disk). Acknowledged data is damaged.
 import { advice, CorruptError } from '../errors.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { FRAME } from './frame.js'
+import { FRAME, readLsn } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
-import { lsnToHex, type Lsn } from './lsn.js'
+import { bytesBetween, lsnAfter, lsnToHex, WORD_BYTES, type Lsn } from './lsn.js'
 import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 
 /** Bytes of the log looked at in one go. */
@@ -73,34 +73,37 @@ function firstFrameOf(log: Log, start: Lsn): number {
 function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => CorruptError): LogEnd {
   const { file, header } = segment
   const limit = header.limitLsn
-  let furthest: number = end
+  let furthest = end
   const chunk = Buffer.from(new ArrayBuffer(CHUNK_BYTES))
   const words = new Int32Array(chunk.buffer)
   const head = Buffer.alloc(FRAME.HEADER_BYTES)
-  for (let lsn: number = end; lsn < limit; lsn += CHUNK_BYTES) {
-    const got = file.read(chunk, 0, Math.min(CHUNK_BYTES, limit - lsn), filePosition(header.startLsn, lsn as Lsn))
+  for (let lsn = end; lsn < limit; lsn = lsnAfter(lsn, CHUNK_BYTES)) {
+    const lengthBytes = Math.min(CHUNK_BYTES, bytesBetween(lsn, limit))
+    const got = file.read(chunk, 0, lengthBytes, filePosition(header.startLsn, lsn))
     if (got <= 0) break
-    for (let i = 0; i + 8 <= got; i += 8) {
-      // The LSN field of a frame at `candidate` lies 8 bytes after its start.
-      const candidate = lsn + i - FRAME.LSN
+    for (let i = 0; i + WORD_BYTES <= got; i += WORD_BYTES) {
+      // The LSN field of a frame at `candidate` is the word after its first.
+      const candidate = (lsn + (i - FRAME.LSN) / WORD_BYTES) as Lsn
       if (words[i >> 2] !== (candidate | 0) || candidate < end) continue
-      if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate as Lsn)) < head.length) continue
-      if (head.readUIntLE(FRAME.LSN, 6) !== candidate) continue
+      if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate)) < head.length) continue
+      if (readLsn(head, FRAME.LSN) !== candidate) continue
       const length = head.readUInt32LE(FRAME.LENGTH)
-      if (length < FRAME.HEADER_BYTES || candidate + length > limit) continue
-      if (!isGood(segment, candidate as Lsn, length)) {
+      if (length < FRAME.HEADER_BYTES || lsnAfter(candidate, length) > limit) continue
+      if (!isGood(segment, candidate, length)) {
         // The torn frame itself.
-        if (candidate === end) furthest = Math.max(furthest, candidate + length)
+        if (candidate === end) furthest = laterOf(furthest, lsnAfter(candidate, length))
         continue
       }
-      const watermark = head.readUIntLE(FRAME.WATERMARK, 6)
+      const watermark = readLsn(head, FRAME.WATERMARK)
       if (watermark > end)
         throw rotten(`the frame at LSN ${candidate} proves that everything before LSN ${watermark} had been on disk`)
-      furthest = Math.max(furthest, candidate + length)
+      furthest = laterOf(furthest, lsnAfter(candidate, length))
     }
   }
-  return { lsn: end, tornBytes: furthest - end }
+  return { lsn: end, tornBytes: bytesBetween(end, furthest) }
 }
+
+const laterOf = (a: Lsn, b: Lsn): Lsn => (a > b ? a : b)
 
 function isGood(segment: OpenSegment, lsn: Lsn, length: number): boolean {
   const frame = Buffer.allocUnsafe(length)

@@ -5,9 +5,9 @@
 // after that point was never part of the log.
 //
 // The log ends where no good frame follows. `classifyEnd` (log-end.ts) decides whether that is normal.
-import { FRAME, frameStride, isFrameAt } from './frame.js'
+import { FRAME, isFrameAt, readLsn } from './frame.js'
 import type { Log, OpenSegment } from './log.js'
-import type { Lsn } from './lsn.js'
+import { bytesBetween, lsnAfter, type Lsn } from './lsn.js'
 import { filePosition } from './segment.js'
 import { MAX_FRAME_BYTES } from '../limits.js'
 
@@ -24,7 +24,7 @@ export class LogReader {
   /** Where the segment after the current one begins; Infinity if there is no such segment. */
   #nextStart = Number.POSITIVE_INFINITY
   #buffer = Buffer.allocUnsafeSlow(64 * 1024)
-  #bufferLsn = 0
+  #bufferLsn = 0 as Lsn
   #bufferBytes = 0
 
   /** The current frame: `bytes` from `at`, `lengthBytes` long. Valid until the next call. */
@@ -101,12 +101,12 @@ export class LogReader {
     const lsn = this.#position
     const end = Math.min(limit, segment.header.limitLsn, this.#nextStart)
     if (!this.#load(segment, lsn, FRAME.HEADER_BYTES, end)) return false
-    let at = lsn - this.#bufferLsn
-    if (this.#buffer.readUIntLE(at + FRAME.LSN, 6) !== lsn) return false
+    let at = bytesBetween(this.#bufferLsn, lsn)
+    if (readLsn(this.#buffer, at + FRAME.LSN) !== lsn) return false
     const length = this.#buffer.readUInt32LE(at + FRAME.LENGTH)
-    if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || lsn + length > end) return false
+    if (length < FRAME.HEADER_BYTES || length > MAX_FRAME_BYTES || lsnAfter(lsn, length) > end) return false
     if (!this.#load(segment, lsn, length, end)) return false
-    at = lsn - this.#bufferLsn
+    at = bytesBetween(this.#bufferLsn, lsn)
     if (!isFrameAt(this.#buffer, at, at + length, lsn, segment.header.salt)) {
       this.#bufferBytes = 0
       return false
@@ -115,21 +115,21 @@ export class LogReader {
     this.at = at
     this.lengthBytes = length
     this.lsn = lsn
-    this.#position = (lsn + frameStride(length)) as Lsn
+    this.#position = lsnAfter(lsn, length)
     return true
   }
 
-  /** Makes [lsn, lsn + length) available in the buffer; false if the file does not hold that much. */
+  /** Makes `length` bytes from `lsn` available in the buffer; false if the file does not hold that much. */
   #load(segment: OpenSegment, lsn: Lsn, length: number, end: number): boolean {
-    if (lsn + length > end) return false
-    if (lsn >= this.#bufferLsn && lsn + length <= this.#bufferLsn + this.#bufferBytes) return true
+    if (lsnAfter(lsn, length) > end) return false
+    if (lsn >= this.#bufferLsn && bytesBetween(this.#bufferLsn, lsn) + length <= this.#bufferBytes) return true
     // Asked for again: the log may have opened other segments since, and closed this one for them.
     const open = this.#log.segment(segment.startLsn)
     if (open === undefined) return false
     const at = filePosition(segment.startLsn, lsn)
     // A wrong length must not cost memory.
     if (length > MAX_READ_BYTES && at + length > open.file.sizeBytes()) return false
-    const want = Math.max(length, Math.min(end - lsn, length <= MIN_READ_BYTES ? MAX_READ_BYTES : length))
+    const want = Math.max(length, Math.min(bytesBetween(lsn, end), length <= MIN_READ_BYTES ? MAX_READ_BYTES : length))
     if (want > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(Math.max(want, this.#buffer.length * 2))
     else if (this.#buffer.length > 4 * MAX_READ_BYTES && want <= MAX_READ_BYTES) {
       this.#buffer = Buffer.allocUnsafeSlow(MAX_READ_BYTES)

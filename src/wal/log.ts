@@ -24,7 +24,7 @@ import { isFullDisk } from '../storage/errors.js'
 import { StorageError, type FileIdentity, type RandomFile, type Storage } from '../storage/storage.js'
 import { flushed } from './flush.js'
 import { FRAME } from './frame.js'
-import { lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
+import { bytesBetween, lsnToHex, lsnWithin, MAX_LSN, paddedBytes, type Lsn } from './lsn.js'
 import {
   decodeSegmentHeader,
   encodeSegmentHeader,
@@ -183,19 +183,21 @@ export class Log {
    */
   createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
     this.#forget(startLsn)
+    const leastBytes = paddedBytes(frameBytes)
     const path = join(this.directory, segmentName(startLsn))
     // An appender may have died between making it and publishing it. It keeps its salt and its room:
     // others may have read its header already.
     const made = this.segment(startLsn)?.header
     const left = made?.uuid.equals(this.uuid) ? made : undefined
     this.#forget(startLsn)
-    const most = Math.min(this.segmentBytes - SEGMENT_HEADER_BYTES, MAX_LSN - startLsn)
-    const capacity = Math.max(Math.min(roomBytes, most), frameBytes, left === undefined ? 0 : left.limitLsn - startLsn)
-    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + frameBytes)
+    const most = Math.min(this.segmentBytes - SEGMENT_HEADER_BYTES, bytesBetween(startLsn, MAX_LSN))
+    const leftBytes = left === undefined ? 0 : bytesBetween(startLsn, left.limitLsn)
+    const capacity = Math.max(Math.min(roomBytes, most), leastBytes, leftBytes)
+    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + leastBytes)
     try {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
-      const limitLsn = (startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn
+      const limitLsn = lsnWithin(startLsn, sizeBytes - SEGMENT_HEADER_BYTES)
       const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn }
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
@@ -265,7 +267,7 @@ export class Log {
   moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
     const from = this.segment(startLsn)
     const roomBytes =
-      from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, from.header.limitLsn - startLsn)
+      from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, bytesBetween(startLsn, from.header.limitLsn))
     this.#forget(startLsn)
     if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
     crashPoint('segment-moved')
@@ -292,7 +294,7 @@ export class Log {
     const header = before === undefined ? undefined : this.segment(before)?.header
     return header === undefined
       ? FIRST_CAPACITY_BYTES
-      : Math.max(FIRST_CAPACITY_BYTES, 2 * (header.limitLsn - header.startLsn))
+      : Math.max(FIRST_CAPACITY_BYTES, 2 * bytesBetween(header.startLsn, header.limitLsn))
   }
 
   /**
@@ -372,7 +374,7 @@ export class Log {
     const zeros = Buffer.alloc(Math.min(lengthBytes, 1024 * 1024))
     for (let done = 0; done < lengthBytes; done += zeros.length) {
       const bytes = Math.min(zeros.length, lengthBytes - done)
-      segment.file.write(zeros, 0, bytes, filePosition(segment.startLsn, (from + done) as Lsn))
+      segment.file.write(zeros, 0, bytes, filePosition(segment.startLsn, from) + done)
     }
     this.flush(segment)
   }
@@ -422,7 +424,7 @@ export class Log {
       : file.sizeBytes()
     this.#writeHeader(file, header)
     this.#flushDirectory()
-    return Math.min(header.limitLsn, startLsn + sizeBytes - SEGMENT_HEADER_BYTES) as Lsn
+    return Math.min(header.limitLsn, lsnWithin(startLsn, sizeBytes - SEGMENT_HEADER_BYTES)) as Lsn
   }
 
   #removeSpares(): void {

@@ -8,16 +8,16 @@
 //       12    4  salt of this life of the file: the seed of every frame's CRC
 //       16   16  UUID of the database
 //       32    8  LSN of the first frame
-//       40    8  LSN just after the last byte that frames may use
+//       40    8  LSN at which frames must end
 //       48   16  reserved (0)
-//       64       frames: the frame with LSN x lies at byte 64 + (x - first LSN)
-import { FIRST_LSN, LSN_ALIGNMENT, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
+//       64       frames: the frame with LSN x lies at byte 64 + 8 (x - first LSN)
+import { bytesBetween, FIRST_LSN, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
 import type { RandomFile } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { FRAME } from './frame.js'
+import { FRAME, readLsn } from './frame.js'
 
 export const SEGMENT_HEADER_BYTES = 64
-export const SEGMENT_VERSION = 1
+export const SEGMENT_VERSION = 2
 const MAGIC = 0x4c41574d
 /** Most room for frames in a segment. A header that claims more is rejected, since that much would be allocated. */
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024 * 1024
@@ -37,7 +37,7 @@ export const segmentName = (startLsn: Lsn): string => `${lsnToHex(startLsn)}.wal
 export function segmentStart(name: string): Lsn | undefined {
   if (!/^[0-9a-f]{16}\.wal$/.test(name)) return undefined
   const lsn = Number.parseInt(name.slice(0, 16), 16)
-  return lsn >= FIRST_LSN && lsn <= MAX_LSN && lsn % LSN_ALIGNMENT === 0 ? (lsn as Lsn) : undefined
+  return lsn >= FIRST_LSN && lsn <= MAX_LSN ? (lsn as Lsn) : undefined
 }
 
 export function encodeSegmentHeader(header: SegmentHeader): Buffer {
@@ -55,7 +55,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
 /** The LSN field of the first frame in a segment's file; 0 if it is not long enough for one. */
 export function firstFrameLsn(file: RandomFile): number {
   const bytes = Buffer.alloc(FRAME.HEADER_BYTES)
-  return file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES) === bytes.length ? bytes.readUIntLE(FRAME.LSN, 6) : 0
+  return file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES) === bytes.length ? readLsn(bytes, FRAME.LSN) : 0
 }
 
 /** The header, or undefined if these bytes are not one (torn, stale, never written). */
@@ -68,7 +68,7 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   if (
     limitLsn < startLsn ||
     limitLsn > MAX_LSN ||
-    limitLsn - startLsn > MAX_SEGMENT_BYTES ||
+    bytesBetween(startLsn, limitLsn) > MAX_SEGMENT_BYTES ||
     b.readUInt32LE(SEGMENT.VERSION) === 0
   )
     return undefined
@@ -87,5 +87,5 @@ export const isHeaderOf = (b: Buffer, { salt, startLsn }: SegmentHeader): boolea
   b.readUInt32LE(SEGMENT.SALT) === salt &&
   Number(b.readBigUInt64LE(SEGMENT.START)) === startLsn
 
-/** Where in its segment's file the byte with this LSN lies. */
-export const filePosition = (startLsn: Lsn, lsn: Lsn): number => SEGMENT_HEADER_BYTES + (lsn - startLsn)
+/** Where in its segment's file the word with this LSN lies. */
+export const filePosition = (startLsn: Lsn, lsn: Lsn): number => SEGMENT_HEADER_BYTES + bytesBetween(startLsn, lsn)

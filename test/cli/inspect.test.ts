@@ -1,5 +1,6 @@
 // recover, verify, stats, wal and slots: on databases that are whole, that a
 // crash interrupted, that are in use, and that are damaged.
+import { bytesBetween } from '../../src/wal/lsn.js'
 import { appendFileSync, cpSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -60,7 +61,7 @@ const framesOf = (lines: LogLine[]): Frame[] => lines.flatMap(({ frame }) => fra
 
 /** Where the frame with this LSN lies in its segment. */
 const frameAt = (segment: string, lsn: number): number =>
-  SEGMENT_HEADER_BYTES + lsn - Number.parseInt(segment.slice(-20, -4), 16)
+  SEGMENT_HEADER_BYTES + bytesBetween(Number.parseInt(segment.slice(-20, -4), 16), lsn)
 
 async function sample(entries = 2000): Promise<string> {
   const db = scratchDb()

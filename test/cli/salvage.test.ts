@@ -1,5 +1,6 @@
 // recover --salvage: everything readable is brought out, everything else is named, and nothing appears that
 // was never written.
+import { bytesBetween } from '../../src/wal/lsn.js'
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -156,7 +157,7 @@ describe('mmapdb recover --salvage', function () {
     const frames = lines.flatMap(({ frame }) => frame ?? [])
     const segment = segments(db)[0]!
     const hit = frames[10]!
-    flip(segment, 64 + hit.lsn - Number.parseInt(segment.slice(-20, -4), 16) + 60)
+    flip(segment, 64 + bytesBetween(Number.parseInt(segment.slice(-20, -4), 16), hit.lsn) + 60)
     const { report, contents: found } = await salvage(db, 3)
     expect(report).to.deep.include({ complete: false, entries: 1, framesReplayed: 29 })
     expect(report.logGaps).to.have.length(1)

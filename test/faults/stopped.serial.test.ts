@@ -11,8 +11,7 @@ import { Patience } from '../../src/engine/shared/writer-locks.js'
 import { MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
-import { frameStride } from '../../src/wal/frame.js'
-import type { Lsn } from '../../src/wal/lsn.js'
+import { lsnBefore } from '../../src/wal/lsn.js'
 import {
   cleanUp,
   expectError,
@@ -244,7 +243,7 @@ describe('a leader that lacks room which had been promised', function () {
     const pin = pins.acquire()
     control.f64[pin.lsnAt] = old
     Atomics.store(control.i32, pin.flagAt, 1)
-    const finish = (): void => engine.parts.committer.wait((end - frameStride(frame.lengthBytes)) as Lsn, end)
+    const finish = (): void => engine.parts.committer.wait(lsnBefore(end, frame.lengthBytes), end)
     return { finish, large, letGo: () => pins.giveBack(pin) }
   }
   const WIDE = { ...TINY, segmentBytes: 4 * 1024 * 1024, checkpointBytes: 64 * 1024 * 1024, timeoutMs: TIMEOUT_MS }

@@ -2,7 +2,8 @@
 // CRC holds and whose fields contradict each other; and files of different moments put together.
 import { expect } from 'chai'
 import { crc32c } from '../../src/encoding/crc32c.js'
-import { FRAME, frameStride } from '../../src/wal/frame.js'
+import { FRAME, readLsn } from '../../src/wal/frame.js'
+import { FIRST_LSN, lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
 import { SEGMENT_HEADER_BYTES, decodeSegmentHeader, segmentStart } from '../../src/wal/segment.js'
 import {
   DATA,
@@ -43,12 +44,12 @@ describe('a log', function () {
     const frames: number[] = []
     for (
       let at = SEGMENT_HEADER_BYTES, lsn = startOf(path);
-      at + FRAME.HEADER_BYTES <= bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn;
+      at + FRAME.HEADER_BYTES <= bytes.length && readLsn(bytes, at + FRAME.LSN) === lsn;
     ) {
       frames.push(at)
-      const stride = frameStride(bytes.readUInt32LE(at + FRAME.LENGTH))
-      at += stride
-      lsn += stride
+      const length = bytes.readUInt32LE(at + FRAME.LENGTH)
+      at += paddedBytes(length)
+      lsn = lsnAfter(lsn, length)
     }
     return frames
   }
@@ -81,7 +82,7 @@ describe('a log', function () {
       having(`${path} missing`, (storage) => storage.unlink(path), newest)
       for (let length = 0; length < bytes.length; length += FULL ? 1 : 211)
         having(`${path} of ${length} bytes`, (storage) => storage.openFile(path, 'write').truncate(length), newest)
-      for (const other of [8, startOf(path) + 8, startOf(paths.at(-1)!) + 4096, 2 ** 47]) {
+      for (const other of [FIRST_LSN, startOf(path) + 1, startOf(paths.at(-1)!) + 512, 2 ** 47]) {
         const name = `/db/wal/${other.toString(16).padStart(16, '0')}.wal`
         if (!paths.includes(name)) having(`${path} doubled as ${name}`, (storage) => storage.put(name, bytes))
       }

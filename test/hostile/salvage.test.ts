@@ -4,7 +4,8 @@ import { expect } from 'chai'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { salvage, type SalvageReport } from '../../src/maintenance/salvage.js'
-import { FRAME, forEachOperation, frameStride } from '../../src/wal/frame.js'
+import { FRAME, forEachOperation, readLsn } from '../../src/wal/frame.js'
+import { lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
 import { SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import {
   DATA,
@@ -76,15 +77,15 @@ describe('salvage', function () {
       let lsn = startOf(segment)
       for (
         let at = SEGMENT_HEADER_BYTES;
-        at + FRAME.HEADER_BYTES < bytes.length && bytes.readUIntLE(at + FRAME.LSN, 6) === lsn;
+        at + FRAME.HEADER_BYTES < bytes.length && readLsn(bytes, at + FRAME.LSN) === lsn;
       ) {
         const length = bytes.readUInt32LE(at + FRAME.LENGTH)
         forEachOperation(bytes, at, length, (b, _kind, keyAt, keyLength) => {
           const name = b.toString('latin1', keyAt, keyAt + keyLength)
           all.set(name, [...(all.get(name) ?? []), { lsn, segment }])
         })
-        at += frameStride(length)
-        lsn += frameStride(length)
+        at += paddedBytes(length)
+        lsn = lsnAfter(lsn, length)
       }
     }
     return all

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { FRAME, forEachOperation, frameStride, isFrameAt, OP_DEL, OP_PUT, sealFrame } from '../../src/wal/frame.js'
-import type { Lsn } from '../../src/wal/lsn.js'
+import { FRAME, forEachOperation, isFrameAt, OP_DEL, OP_PUT, readLsn, sealFrame } from '../../src/wal/frame.js'
+import { type Lsn, paddedBytes } from '../../src/wal/lsn.js'
 import { expectError, runs } from '../support/engine.js'
 import { MAX_FRAME_BYTES } from '../../src/limits.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
@@ -26,7 +26,7 @@ function build(operations: Op[], builder = new FrameBuilder(64)): Buffer {
 
 function sealed(operations: Op[], lsn: number, salt: number): Buffer {
   const frame = build(operations)
-  sealFrame(frame, lsn as Lsn, Math.max(0, lsn - 8) as Lsn, 1234.5, salt)
+  sealFrame(frame, lsn as Lsn, Math.max(0, lsn - 1) as Lsn, 1234.5, salt)
   return frame
 }
 
@@ -61,9 +61,9 @@ describe('a frame of the log', () => {
         expect(isFrameAt(around, 13, 13 + frame.length, LSN as Lsn, salt)).to.equal(true)
         expect(operationsOf(around, 13, frame.length)).to.deep.equal(operations)
         expect(frame.readUInt32LE(FRAME.OP_COUNT)).to.equal(operations.length)
-        expect(frame.readUIntLE(FRAME.WATERMARK, 6)).to.equal(LSN - 8)
-        expect(frameStride(frame.length) % 8).to.equal(0)
-        expect(frameStride(frame.length) - frame.length).to.be.within(0, 7)
+        expect(readLsn(frame, FRAME.WATERMARK)).to.equal(LSN - 1)
+        expect(paddedBytes(frame.length) % 8).to.equal(0)
+        expect(paddedBytes(frame.length) - frame.length).to.be.within(0, 7)
       }),
       runs(300),
     )
@@ -83,7 +83,7 @@ describe('a frame of the log', () => {
 
   it('is no frame where it does not belong: moved, cut, or from another life of its segment', () => {
     const frame = sealed(SOME, LSN, SALT)
-    expect(isFrameAt(frame, 0, frame.length, (LSN + 8) as Lsn, SALT)).to.equal(false)
+    expect(isFrameAt(frame, 0, frame.length, (LSN + 1) as Lsn, SALT)).to.equal(false)
     expect(isFrameAt(frame, 0, frame.length, LSN as Lsn, SALT + 1)).to.equal(false)
     for (let end = 0; end < frame.length; end += end < 100 ? 1 : 97) {
       expect(isFrameAt(frame, 0, end, LSN as Lsn, SALT)).to.equal(false)

@@ -4,9 +4,9 @@ import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
-import { frameStride, sealFrame } from '../../src/wal/frame.js'
+import { sealFrame } from '../../src/wal/frame.js'
 import { Log, type OpenSegment } from '../../src/wal/log.js'
-import { FIRST_LSN, type Lsn } from '../../src/wal/lsn.js'
+import { bytesBetween, FIRST_LSN, type Lsn, lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
 import { encodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES, segmentName } from '../../src/wal/segment.js'
 import { cleanUp, expectError, flipByte, scratchDirectory, writeBytes } from '../support/engine.js'
@@ -44,13 +44,13 @@ class Writer {
     const key = Buffer.from(`key ${this.frames.length}`)
     builder.put(key, key.length, Buffer.alloc(valueBytes, this.frames.length + 1))
     const frame = builder.take()
-    if (this.tail + frame.length > this.segment.header.limitLsn) this.switchSegment(frame.length)
+    if (lsnAfter(this.tail, frame.length) > this.segment.header.limitLsn) this.switchSegment(frame.length)
     sealFrame(frame, this.tail as Lsn, watermark as Lsn, 0, this.segment.header.salt)
     this.log.write(this.segment, frame, this.tail as Lsn)
     const written = { lsn: this.tail, length: frame.length, segment: this.segment.startLsn }
     if (counted) {
       this.frames.push(written)
-      this.tail += frameStride(frame.length)
+      this.tail = lsnAfter(this.tail, frame.length)
     }
     return written
   }
@@ -149,7 +149,7 @@ describe('the end of the log', () => {
           expect(end, `byte ${i} of the last frame`).to.equal(last.lsn)
           expect(lsns.length).to.equal(writer.frames.length - 1)
         } else {
-          rot(join(path(8), '..'), frame.lsn)
+          rot(join(path(FIRST_LSN), '..'), frame.lsn)
         }
         flipByte(path(frame.segment), at, mask)
       }
@@ -160,7 +160,7 @@ describe('the end of the log', () => {
   it('does not move when the padding after a frame is damaged', () => {
     const writer = sample()
     for (const frame of writer.frames) {
-      for (let i = frame.length; i < frameStride(frame.length); i++) {
+      for (let i = frame.length; i < paddedBytes(frame.length); i++) {
         flipByte(writer.path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn) + i)
       }
     }
@@ -173,7 +173,7 @@ describe('the end of the log', () => {
       const path = copyOf(writer)
       writeBytes(path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn), Buffer.alloc(frame.length))
       if (frame === writer.frames.at(-1)) expect(recover(join(path(8), '..')).end).to.equal(frame.lsn)
-      else rot(join(path(8), '..'), frame.lsn)
+      else rot(join(path(FIRST_LSN), '..'), frame.lsn)
     }
   })
 
@@ -184,7 +184,7 @@ describe('the end of the log', () => {
         const path = copyOf(writer)
         truncateSync(path(frame.segment), filePosition(frame.segment as Lsn, frame.lsn as Lsn) + cut)
         if (frame.segment === writer.segment.startLsn) expect(recover(join(path(8), '..')).end).to.equal(frame.lsn)
-        else rot(join(path(8), '..'), frame.lsn)
+        else rot(join(path(FIRST_LSN), '..'), frame.lsn)
       }
     }
   })
@@ -198,11 +198,11 @@ describe('the end of the log', () => {
       for (let i = 0; i < 3; i++) writer.append(10, { watermark: group })
       writer.close()
       const frame = writer.frames[damaged]!
-      flipByte(writer.path(), filePosition(8 as Lsn, frame.lsn as Lsn) + 45)
+      flipByte(writer.path(), filePosition(FIRST_LSN, frame.lsn as Lsn) + 45)
       const found = recover(writer.directory)
       expect(found.end).to.equal(frame.lsn)
       expect(found.lsns.length).to.equal(damaged)
-      expect(found.tornBytes).to.be.within(1, writer.tail - frame.lsn)
+      expect(found.tornBytes).to.be.within(1, bytesBetween(frame.lsn, writer.tail))
     }
   })
 
@@ -213,7 +213,7 @@ describe('the end of the log', () => {
     writer.append(20)
     writer.close()
     for (const frame of writer.frames.slice(0, 3)) {
-      const at = filePosition(8 as Lsn, frame.lsn as Lsn) + 50
+      const at = filePosition(FIRST_LSN, frame.lsn as Lsn) + 50
       flipByte(writer.path(), at)
       rot(writer.directory, frame.lsn)
       flipByte(writer.path(), at)
@@ -226,11 +226,11 @@ describe('the end of the log', () => {
     for (const gone of starts.slice(0, 2)) {
       const path = copyOf(writer)
       unlinkSync(path(gone))
-      rot(join(path(8), '..'), gone)
+      rot(join(path(FIRST_LSN), '..'), gone)
     }
     const path = copyOf(writer)
     for (const gone of starts) unlinkSync(path(gone))
-    rot(join(path(8), '..'), FIRST_LSN)
+    rot(join(path(FIRST_LSN), '..'), FIRST_LSN)
   })
 
   it("is rot when any byte of a segment's header is damaged and frames depend on it", () => {
@@ -259,7 +259,7 @@ describe('the end of the log', () => {
     for (const bytes of [Buffer.alloc(0), Buffer.alloc(512), Buffer.alloc(40, 7)]) {
       const writer = sample()
       const path = writer.path(writer.tail)
-      copyFileSync(writer.path(8), path)
+      copyFileSync(writer.path(FIRST_LSN), path)
       truncateSync(path, 0)
       writeBytes(path, 0, bytes)
       expect(recover(writer.directory).end).to.equal(writer.tail)
@@ -273,16 +273,16 @@ describe('the end of the log', () => {
 
   it('is not moved by a segment that still has the header of its former life', () => {
     const writer = sample()
-    copyFileSync(writer.path(8), writer.path(writer.tail))
+    copyFileSync(writer.path(FIRST_LSN), writer.path(writer.tail))
     expect(recover(writer.directory).end).to.equal(writer.tail)
   })
 
   it('is rot when a segment exists that can only follow what is missing', () => {
     const writer = sample()
-    const start = writer.tail + 160
+    const start = writer.tail + 20
     writeBytesNew(
       writer.path(start),
-      encodeSegmentHeader({ ...writer.segment.header, startLsn: start as Lsn, limitLsn: (start + 448) as Lsn }),
+      encodeSegmentHeader({ ...writer.segment.header, startLsn: start as Lsn, limitLsn: (start + 56) as Lsn }),
     )
     rot(writer.directory, writer.tail)
   })
@@ -376,7 +376,7 @@ describe('segments', () => {
     const writer = new Writer()
     while (writer.log.starts().length < 8) writer.append(100)
     const starts = writer.log.starts()
-    expect(writer.log.releaseBefore((starts[3]! - 8) as Lsn, writer.segment.startLsn)).to.equal(2)
+    expect(writer.log.releaseBefore((starts[3]! - 1) as Lsn, writer.segment.startLsn)).to.equal(2)
     expect(writer.log.starts()).to.deep.equal(starts.slice(2))
     writer.log.releaseBefore(writer.tail as Lsn, writer.segment.startLsn)
     expect(writer.log.starts()).to.deep.equal([writer.segment.startLsn])
@@ -442,7 +442,7 @@ describe('a frame that its own thread has appended', () => {
     builder.put(Buffer.from('key 1'), 5, Buffer.alloc(8, 99))
     const other = builder.take()
     sealFrame(other, written.lsn as Lsn, written.lsn as Lsn, 0, writer.segment.header.salt)
-    return { reader, other, second: written.lsn as Lsn, end: (written.lsn + frameStride(written.length)) as Lsn }
+    return { reader, other, second: written.lsn as Lsn, end: lsnAfter(written.lsn, written.length) }
   }
   const valueIn = (reader: LogReader): number => reader.bytes[reader.at + reader.lengthBytes - 1]!
 

@@ -43,11 +43,11 @@ describe('the header of a segment', () => {
 
   it('gives every frame a place after it', () => {
     expect(filePosition(header.startLsn, header.startLsn)).to.equal(SEGMENT_HEADER_BYTES)
-    expect(filePosition(header.startLsn, (header.startLsn + 40) as Lsn)).to.equal(SEGMENT_HEADER_BYTES + 40)
+    expect(filePosition(header.startLsn, (header.startLsn + 40) as Lsn)).to.equal(SEGMENT_HEADER_BYTES + 320)
   })
 
   it('goes with a file name that says where the segment begins, and no other name does', () => {
-    for (const lsn of [8, 2 ** 32 + 16, 2 ** 48 - 8]) expect(segmentStart(segmentName(lsn as Lsn))).to.equal(lsn)
+    for (const lsn of [1, 8, 2 ** 32 + 16, 2 ** 53 - 2 ** 43]) expect(segmentStart(segmentName(lsn as Lsn))).to.equal(lsn)
     for (const name of [
       '8.wal',
       'spare-0000000000000008',

@@ -2,8 +2,8 @@
 // appended apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
 // batch is one write, and stays whole.
 import { FullError } from '../../errors.js'
-import { forEachOperation, FRAME, frameStride, OP } from '../../wal/frame.js'
-import type { Lsn } from '../../wal/lsn.js'
+import { forEachOperation, FRAME, OP } from '../../wal/frame.js'
+import { lsnBefore, type Lsn } from '../../wal/lsn.js'
 import { newFrame } from '../../wal/frame-builder.js'
 
 /** Writes of a frame that went into the log together, as one frame. */
@@ -48,7 +48,7 @@ export function appendWrites(
     try {
       const bytes = end - first === count ? frame : (split ??= new Splitter(frame, sizes)).part(first, end)
       const endLsn = append(bytes)
-      parts.push({ first, count: end - first, lsn: (endLsn - frameStride(bytes.length)) as Lsn, end: endLsn })
+      parts.push({ first, count: end - first, lsn: lsnBefore(endLsn, bytes.length), end: endLsn })
     } catch (error) {
       if (error instanceof FullError && end - first > 1) {
         const middle = (first + end) >>> 1

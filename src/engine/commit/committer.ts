@@ -55,9 +55,9 @@ import {
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { FRAME, frameStride, sealFrame } from '../../wal/frame.js'
+import { FRAME, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
-import { USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
+import { lsnAfter, lsnBefore, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import type { Applier } from './apply.js'
 import type { Allocator } from '../space/allocator.js'
@@ -122,7 +122,7 @@ export class Committer {
       return end!
     } catch (error) {
       const typed = this.#foreseen(typedError(error, 'Appending to the log'))
-      if (end !== undefined) throw outcomeUnknown(typed, (end - frameStride(frame.length)) as Lsn)
+      if (end !== undefined) throw outcomeUnknown(typed, lsnBefore(end, frame.length))
       throw typed instanceof FullError
         ? new FullError(`${typed.message} Nothing was written.`, { cause: typed })
         : typed
@@ -136,25 +136,26 @@ export class Committer {
     checker.assertWhole()
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
-    if (a.tailLsn + frame.length > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
+    const end = lsnAfter(a.tailLsn, frame.length)
+    if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
     const fileSlots = control.fileSlots
     this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
-    if (a.tailLsn + frame.length > a.segmentLimitLsn) this.#switchSegment(frame.length, fileSlots)
+    if (end > a.segmentLimitLsn) this.#switchSegment(frame.length, fileSlots)
     const lsn = a.tailLsn as Lsn
     const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
     if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
     crashPoint('before-append')
     sealFrame(frame, lsn, control.durableLsn as Lsn, storage.now(), segment.header.salt)
     log.write(segment, frame, lsn)
-    a.tailLsn = lsn + frameStride(frame.length)
+    a.tailLsn = end
     a.reservedSlots += slots
     a.frames++
     a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
     control.append.publish(a)
     this.#reader.offer(lsn, frame)
     crashPoint('after-append')
-    return a.tailLsn as Lsn
+    return end
   }
 
   /**

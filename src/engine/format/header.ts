@@ -20,10 +20,10 @@
 //      128    8  overflow slots
 //      136    8  time the database was created, milliseconds since 1970 (float64)
 import { crc32c } from '../../encoding/crc32c.js'
-import { FIRST_LSN, LSN_ALIGNMENT, MAX_LSN, type Lsn } from '../../wal/lsn.js'
+import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
-export const FORMAT_VERSION = 2
+export const FORMAT_VERSION = 3
 const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
 const AT = {
   MAGIC: 32,
@@ -145,7 +145,6 @@ function isPossible(h: Header): boolean {
     h.version > 0 &&
     h.lsn >= FIRST_LSN &&
     h.lsn <= MAX_LSN &&
-    h.lsn % LSN_ALIGNMENT === 0 &&
     h.nextSlot <= 2 ** 32 &&
     used <= h.nextSlot &&
     (h.freeListSlots === 0 ? h.freeListHead === 0 : within(h.freeListHead)) &&

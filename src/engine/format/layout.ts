@@ -20,8 +20,8 @@
 // bytes after the slot's common prefix, big-endian with the top bit flipped, so that signed comparison
 // of the 32-bit integers is the order of the bytes. A search reads heads, and a cell only on a tie.
 //
-//   leaf entry    0 4 head   4 2 offset of the cell   6 2 key length, | 0x8000 if the value overflows
-//   leaf cell     0 6 version   6 2 value length (0 if it overflows)   8 K key   8+K V value
+//   leaf entry    0 4 head   4 2 offset of the cell   6 2 key length (11 bits), | 0x8000 if the value overflows
+//   leaf cell     0 8 version (53 bits), value length << 53 (11 bits; 0 if it overflows)   8 K key   8+K V value
 //                 of an overflowing value: 0 4 first slot   4 4 length in bytes   8 4 CRC-32C
 //   branch entry  0 4 head   4 2 offset of the cell   6 2 key length   8 4 child slot
 //   branch cell   0 K key: the shortest one above every key to the left of it
@@ -72,11 +72,15 @@ export const BRANCH_ENTRY_WORDS = 3
 export const ENTRY_CELL_WORD = 1
 export const ENTRY_CHILD_WORD = 2
 
-export const KEY_LENGTH_MASK = 0x7fff
+export const KEY_LENGTH_MASK = 0x7ff
+/** Bits of a key length that have no meaning yet, and are 0. */
+export const RESERVED_FLAGS = 0x7800
 export const OVERFLOW_FLAG = 0x8000
 
 /** Offsets in a leaf cell. A branch cell is the key alone. */
 export const CELL = { VERSION: 0, VALUE_LENGTH: 6, KEY: 8 } as const
+/** The value's length lies in the upper bits of the 16-bit word at `CELL.VALUE_LENGTH`, above the version's. */
+export const VALUE_LENGTH_SHIFT = 5
 /** Bytes of a leaf cell before its key: version and value length. */
 export const LEAF_CELL_HEADER = CELL.KEY
 export const BRANCH_CELL_HEADER = 0

@@ -1,8 +1,11 @@
 // The fields of a leaf's cells, and of the pointers in those whose value overflows (layout.ts draws both).
-import { CELL, type SlotNo } from './layout.js'
+import { CELL, VALUE_LENGTH_SHIFT, type SlotNo } from './layout.js'
 
-// A constant of this module's own: see slot-header.ts.
+// Constants of this module's own: see slot-header.ts.
 const VERSION_AT = CELL.VERSION
+const VALUE_SHIFT = VALUE_LENGTH_SHIFT
+/** Bits of the version in the word that holds the value's length, too. */
+const VERSION_BITS = (1 << VALUE_SHIFT) - 1
 
 /** Where a value lies that overflows. */
 export interface OverflowPointer {
@@ -26,14 +29,17 @@ function writeU32(u8: Uint8Array, at: number, n: number): void {
 /** LSN of the frame that wrote the entry whose cell begins at byte `cellAt` of the window. */
 export function readVersion(u16: Uint16Array, cellAt: number): number {
   const w = (cellAt + VERSION_AT) >> 1
-  return u16[w]! + u16[w + 1]! * 0x10000 + u16[w + 2]! * 2 ** 32
+  return u16[w]! + u16[w + 1]! * 0x10000 + u16[w + 2]! * 2 ** 32 + (u16[w + 3]! & VERSION_BITS) * 2 ** 48
 }
 
-export function writeVersion(u16: Uint16Array, cellAt: number, version: number): void {
+/** Writes what a cell holds before its key. */
+export function writeCellHeader(u16: Uint16Array, cellAt: number, version: number, valueLength: number): void {
   const w = (cellAt + VERSION_AT) >> 1
   u16[w] = version & 0xffff
   u16[w + 1] = (version / 0x10000) & 0xffff
-  u16[w + 2] = Math.floor(version / 2 ** 32)
+  const high = Math.floor(version / 2 ** 32)
+  u16[w + 2] = high
+  u16[w + 3] = (high >>> 16) | (valueLength << VALUE_SHIFT)
 }
 
 export const readPointer = (u8: Uint8Array, at: number): OverflowPointer => ({

@@ -11,11 +11,13 @@ import {
   LEAF_CELL_HEADER,
   LEAF_ENTRY_WORDS,
   OVERFLOW_POINTER_BYTES,
+  RESERVED_FLAGS,
   SLOT,
   SLOT_BODY_BYTES,
   SLOT_BYTES,
   TYPE,
   typeAt,
+  VALUE_LENGTH_SHIFT,
   type SlotNo,
 } from './layout.js'
 import { commonPrefix, headOf } from './search.js'
@@ -25,6 +27,7 @@ import type { SlotSpace } from './slot-space.js'
 // Constants of this module's own: see slot-header.ts.
 const CELL_WORD = ENTRY_CELL_WORD
 const VALUE_LENGTH_AT = CELL.VALUE_LENGTH
+const VALUE_SHIFT = VALUE_LENGTH_SHIFT
 
 export class Node {
   u8!: Uint8Array
@@ -151,10 +154,14 @@ export class Node {
   overflows(i: number): boolean {
     return this.i32[this.entry(i) + CELL_WORD]! >>> 31 === 1
   }
+  /** Bits of the entry whose meaning is not known. */
+  unknownFlags(i: number): number {
+    return (this.i32[this.entry(i) + CELL_WORD]! >>> 16) & RESERVED_FLAGS
+  }
   /** Bytes that the cell holds of the value: the value itself, or the pointer to its overflow slots. */
   payloadBytes(i: number): number {
     if (this.overflows(i)) return OVERFLOW_POINTER_BYTES
-    return this.u16[(this.base + this.cellOffset(i) + VALUE_LENGTH_AT) >> 1]!
+    return this.u16[(this.base + this.cellOffset(i) + VALUE_LENGTH_AT) >> 1]! >>> VALUE_SHIFT
   }
   /** Bytes of entry i's cell, padded to an even number. */
   cellBytes(i: number): number {

@@ -121,6 +121,7 @@ function nodeDamage(node: Node): string | undefined {
     const offset = node.cellOffset(i)
     const keyLength = node.keyLength(i)
     const compared = i >= first
+    if (node.unknownFlags(i) !== 0) return `entry ${i} has flags that are not known`
     if (compared || isLeaf) {
       if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES)
         return `cell ${i} begins outside of its heap`

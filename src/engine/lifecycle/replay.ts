@@ -6,7 +6,7 @@ import { FullError } from '../../errors.js'
 import { FRAME, forEachOperation } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { LogReader } from '../../wal/log-reader.js'
-import { NO_LIMIT, type Lsn } from '../../wal/lsn.js'
+import { bytesBetween, NO_LIMIT, type Lsn } from '../../wal/lsn.js'
 import type { Applier } from '../commit/apply.js'
 import type { Header } from '../format/header.js'
 import { SLOT, SLOT_BYTES } from '../format/layout.js'
@@ -89,7 +89,7 @@ function nextGroup(scan: LogReader, startLsn: Lsn, mostFrames: number, readsAhea
   let endLsn = startLsn
   let frames = 0
   let operations = 0
-  while (endLsn - startLsn < GROUP_BYTES && frames < mostFrames && scan.next(NO_LIMIT)) {
+  while (bytesBetween(startLsn, endLsn) < GROUP_BYTES && frames < mostFrames && scan.next(NO_LIMIT)) {
     forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
       if (readsAhead) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
     })

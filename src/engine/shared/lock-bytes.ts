@@ -18,8 +18,10 @@ export const LOCK = {
   PINS: 1024,
   /** From here, record locks; not used yet. */
   RECORDS: 65536,
-  /** From here, one byte for each life that the database may be in (life.ts). Always shared. */
+  /** From here, one byte for each life that the database may be in (life.ts), 2^32 of them. Always shared. */
   LIVES: 2 ** 40,
-  /** From here, two bytes for each LSN: pins of readers that cannot write `control` (lock-pins.ts). Always shared. */
-  LSN_PINS: 2 ** 52,
+  /** From here, one byte for each LSN modulo 2^32: a pin on that LSN is firm (lock-pins.ts). Always shared. */
+  FIRM_PINS: 2 ** 41,
+  /** From here, one byte for each LSN: pins of readers that cannot write `control` (lock-pins.ts). Always shared. */
+  LSN_PINS: 2 ** 42,
 } as const

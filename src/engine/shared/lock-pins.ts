@@ -11,9 +11,10 @@
 // notes in `control` that trees up to an LSN are no longer pinned, and such a reader checks that as the owner
 // of a pin checks its flag (read-guard.ts). A reader that found no other user and replayed the log in its own
 // memory has no shared `control` to check. Its pin is firm: on the tree of the header that it started from, until
-// it closes.
+// it closes. A second lock, whose byte the LSN names, too, says that.
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
+import { MAX_LSN } from '../../wal/lsn.js'
 import { STATE, type Control, type StateFields } from './control.js'
 import { expiredError } from './read-guard.js'
 import type { SharablePin, PinSource } from './shared-pins.js'
@@ -21,7 +22,8 @@ import { LOCK } from './lock-bytes.js'
 
 type LockPinKind = 'endable' | 'firm'
 
-const byteOf = (lsn: number, kind: LockPinKind): number => LOCK.LSN_PINS + 2 * lsn + (kind === 'firm' ? 1 : 0)
+const byteOf = (lsn: number): number => LOCK.LSN_PINS + lsn
+const firmByteOf = (lsn: number): number => LOCK.FIRM_PINS + (lsn % 2 ** 32)
 
 /** The locks that one thread holds as pins. Several pins on the same tree share a lock. */
 export class LockPins {
@@ -34,15 +36,24 @@ export class LockPins {
 
   /** The caller then checks that the tree of `lsn` is still the newest, and unpins it if it is not. */
   pin(lsn: number, kind: LockPinKind): void {
-    const byte = byteOf(lsn, kind)
+    // First what makes it firm: a leader that sees the pin sees that, too.
+    if (kind === 'firm') this.#hold(firmByteOf(lsn))
+    this.#hold(byteOf(lsn))
+  }
+
+  unpin(lsn: number, kind: LockPinKind): void {
+    this.#drop(byteOf(lsn))
+    if (kind === 'firm') this.#drop(firmByteOf(lsn))
+  }
+
+  #hold(byte: number): void {
     const count = this.#counts.get(byte) ?? 0
     // It always succeeds: no user acquires these exclusively.
     if (count === 0) this.#locks.tryLock(byte, 'shared')
     this.#counts.set(byte, count + 1)
   }
 
-  unpin(lsn: number, kind: LockPinKind): void {
-    const byte = byteOf(lsn, kind)
+  #drop(byte: number): void {
     const count = this.#counts.get(byte)
     if (count === undefined) return
     if (count > 1) this.#counts.set(byte, count - 1)
@@ -112,37 +123,37 @@ export class LockPinSource implements PinSource {
 }
 
 const NONE: readonly number[] = []
-/** Above every LSN; twice this, added to the first byte, is still a safe integer. */
-const MAX_LSN = 2 ** 51 - 1
+
+/** True if a pin on `lsn` is firm. A firm pin on an LSN that differs by a multiple of 2^32 makes it seem so, too. */
+const isFirm = (locks: LockTable, lsn: number): boolean => isHeld(locks, firmByteOf(lsn))
+
+const isHeld = (locks: LockTable, byte: number): boolean => locks.heldByOther(byte, byte + 1) >= 0
 
 /**
  * LSNs below `below` of trees that others pin by locks, in no order; those of endable pins only if they are
- * above `endedUpTo`. Costs one system call if there are no such locks, and two more for each.
+ * above `endedUpTo`. Costs one system call if there are no such locks, and two or three more for each.
  */
 export function lockPinned(locks: LockTable, endedUpTo: number, below: number): readonly number[] {
-  const end = LOCK.LSN_PINS + 2 * below
+  const end = byteOf(below)
   if (locks.heldByOther(LOCK.LSN_PINS, end) < 0) return NONE
   const found = new Set<number>()
   const ranges = [[LOCK.LSN_PINS, end] as const]
   for (let range; (range = ranges.pop()) !== undefined;) {
     const byte = locks.heldByOther(...range)
     if (byte < 0) continue
-    const lsn = Math.floor((byte - LOCK.LSN_PINS) / 2)
-    if (byte === byteOf(lsn, 'firm') || lsn > endedUpTo) found.add(lsn)
+    const lsn = byte - LOCK.LSN_PINS
+    if (lsn > endedUpTo || isFirm(locks, lsn)) found.add(lsn)
     ranges.push([range[0], byte], [byte + 1, range[1]])
   }
   return [...found]
 }
 
-/** True if another user has the tree of `lsn` pinned by a lock that can be ended. */
-export const isEndable = (locks: LockTable, lsn: number): boolean => {
-  const byte = byteOf(lsn, 'endable')
-  return locks.heldByOther(byte, byte + 1) >= 0
-}
+/** True if another user has the tree of `lsn` pinned by a lock, and no firm one. */
+export const isEndable = (locks: LockTable, lsn: number): boolean => isHeld(locks, byteOf(lsn)) && !isFirm(locks, lsn)
 
 /** How many trees others pin by locks. */
 export const countLockPins = (locks: LockTable, endedUpTo: number): number =>
   lockPinned(locks, endedUpTo, MAX_LSN).length
 
 /** True if another user pins any tree by a lock. */
-export const anyLockPin = (locks: LockTable): boolean => locks.heldByOther(LOCK.LSN_PINS, Number.MAX_SAFE_INTEGER) >= 0
+export const anyLockPin = (locks: LockTable): boolean => locks.heldByOther(LOCK.LSN_PINS, byteOf(MAX_LSN)) >= 0

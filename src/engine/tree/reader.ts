@@ -15,6 +15,7 @@ import {
   SLOT_SHIFT,
   TYPE,
   typeAt,
+  VALUE_LENGTH_SHIFT,
   type SlotNo,
 } from '../format/layout.js'
 import { readPointer, readVersion, type OverflowPointer } from '../format/leaf-cell.js'
@@ -32,6 +33,7 @@ const BRANCH_WORDS = BRANCH_ENTRY_WORDS
 const CELL_WORD = ENTRY_CELL_WORD
 const CHILD_WORD = ENTRY_CHILD_WORD
 const VALUE_LENGTH_AT = CELL.VALUE_LENGTH
+const VALUE_SHIFT = VALUE_LENGTH_SHIFT
 const KEY_AT = CELL.KEY
 
 export class TreeReader {
@@ -205,7 +207,7 @@ export class TreeReader {
     this.#cell = base + (offsets & 0xffff)
     this.valueAt = this.#cell + KEY_AT + ((offsets >>> 16) & KEY_LENGTH_MASK)
     this.overflows = offsets >>> 31 === 1
-    this.valueLength = this.u16[(this.#cell + VALUE_LENGTH_AT) >> 1]!
+    this.valueLength = this.u16[(this.#cell + VALUE_LENGTH_AT) >> 1]! >>> VALUE_SHIFT
   }
 
   /** LSN of the frame that wrote the entry. */

@@ -5,7 +5,6 @@ import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import {
-  CELL,
   ENTRY_CELL_WORD,
   isInline,
   LEAF_CELL_HEADER,
@@ -19,7 +18,7 @@ import {
   typeAt,
   type SlotNo,
 } from '../format/layout.js'
-import { writePointer, writeVersion } from '../format/leaf-cell.js'
+import { writeCellHeader, writePointer } from '../format/leaf-cell.js'
 import { even, Node } from '../format/node.js'
 import { overflowChain, overflowPointer, writeOverflow } from '../space/overflow.js'
 import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
@@ -154,8 +153,7 @@ export class TreeWriter {
     flags: number,
     version: number,
   ): void {
-    writeVersion(node.u16, cellAt, version)
-    node.u16[(cellAt + CELL.VALUE_LENGTH) >> 1] = flags === 0 ? payloadBytes : 0
+    writeCellHeader(node.u16, cellAt, version, flags === 0 ? payloadBytes : 0)
     const to = cellAt + LEAF_CELL_HEADER + keyLength
     if (payloadBytes < 48) for (let n = 0; n < payloadBytes; n++) node.u8[to + n] = payload[payloadAt + n]!
     else node.u8.set(payload.subarray(payloadAt, payloadAt + payloadBytes), to)

@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import { appendWrites } from '../../../src/engine/commit/append-writes.js'
 import { FullError, IoError, MmapdbError } from '../../../src/errors.js'
 import { open } from '../../../src/index.js'
-import { forEachOperation, frameStride } from '../../../src/wal/frame.js'
-import type { Lsn } from '../../../src/wal/lsn.js'
+import { forEachOperation } from '../../../src/wal/frame.js'
+import { type Lsn, lsnAfter } from '../../../src/wal/lsn.js'
 import { cleanUp, runs, scratchPath } from '../../support/engine.js'
 import { FrameBuilder } from '../../../src/wal/frame-builder.js'
 
@@ -44,7 +44,7 @@ class FakeLog {
     forEachOperation(frame, 0, frame.length, (bytes, _kind, at, length) =>
       this.keys.push(bytes.toString('latin1', at, at + length)),
     )
-    return (this.end += frameStride(frame.length)) as Lsn
+    return (this.end = lsnAfter(this.end, frame.length))
   }
 }
 

@@ -16,8 +16,8 @@ import type { Engine } from '../../../src/engine/engine.js'
 import { Engine as EngineClass } from '../../../src/engine/engine.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { posixStorage } from '../../../src/storage/posix.js'
-import { FRAME, frameStride, sealFrame } from '../../../src/wal/frame.js'
-import type { Lsn } from '../../../src/wal/lsn.js'
+import { FRAME, readLsn, sealFrame } from '../../../src/wal/frame.js'
+import { FIRST_LSN, lsnAfter, paddedBytes, type Lsn } from '../../../src/wal/lsn.js'
 import { decodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES } from '../../../src/wal/segment.js'
 import {
   cleanUp,
@@ -56,10 +56,10 @@ function framesOf(path: string, start: number): { lsn: number; length: number }[
   const frames: { lsn: number; length: number }[] = []
   for (let lsn = start; ;) {
     const at = filePosition(start as Lsn, lsn as Lsn)
-    if (at + FRAME.HEADER_BYTES > bytes.length || bytes.readUIntLE(at + FRAME.LSN, 6) !== lsn) return frames
+    if (at + FRAME.HEADER_BYTES > bytes.length || readLsn(bytes, at + FRAME.LSN) !== lsn) return frames
     const length = bytes.readUInt32LE(at + FRAME.LENGTH)
     frames.push({ lsn, length })
-    lsn += frameStride(length)
+    lsn = lsnAfter(lsn, length)
   }
 }
 
@@ -72,7 +72,7 @@ function writeFrame(path: string, start: number, lsn: number, key: string, bytes
   const frame = builder.take()
   sealFrame(frame, lsn as Lsn, start as Lsn, 0, header.salt)
   writeBytes(walFile(path, start), filePosition(start as Lsn, lsn as Lsn), frame)
-  return lsn + frameStride(frame.length)
+  return lsnAfter(lsn, frame.length)
 }
 
 describe('recovery', function () {
@@ -128,7 +128,7 @@ describe('recovery', function () {
     const last = framesOf(path, start).at(-1)!
     flipByte(walFile(path, start), filePosition(start as Lsn, last.lsn as Lsn) + last.length - 1)
     const engine = openEngine(path)
-    expect(engine.recovery!.tornTailBytes).to.equal(last.length)
+    expect(engine.recovery!.tornTailBytes).to.equal(paddedBytes(last.length))
     expect(engine.stats().entries).to.equal(9)
     engine.put('key 9', value(1))
     engine.close()
@@ -139,7 +139,7 @@ describe('recovery', function () {
     const { path } = abandoned(3)
     const start = segmentStarts(path).at(-1)!
     const last = framesOf(path, start).at(-1)!
-    writeFrame(path, start, last.lsn + frameStride(last.length), '!late', value(77))
+    writeFrame(path, start, lsnAfter(last.lsn, last.length), '!late', value(77))
     const engine = openEngine(path)
     expect(engine.get('!late')).to.deep.equal(value(77))
     expect(openEngine(crashCopy(path)).get('!late')).to.deep.equal(value(77))
@@ -154,7 +154,7 @@ describe('recovery', function () {
       else path = crashCopy(path)
       const start = segmentStarts(path).at(-1)!
       const frames = framesOf(path, start)
-      const end = frames.length === 0 ? start : frames.at(-1)!.lsn + frameStride(frames.at(-1)!.length)
+      const end = frames.length === 0 ? start : lsnAfter(frames.at(-1)!.lsn, frames.at(-1)!.length)
       // Two writers, no flush, power cut: the first frame was lost, the second one got to the disk.
       const second = writeFrame(path, start, end, 'a', value(1))
       writeFrame(path, start, second, 'b', value(2))
@@ -222,7 +222,7 @@ describe('recovery', function () {
     const { path } = abandoned(10)
     const start = segmentStarts(path).at(-1)!
     const last = framesOf(path, start).at(-1)!
-    writeFileSync(walFile(path, last.lsn + frameStride(last.length)), Buffer.alloc(4096))
+    writeFileSync(walFile(path, lsnAfter(last.lsn, last.length)), Buffer.alloc(4096))
     const engine = openEngine(path)
     for (let i = 0; i < 5; i++) engine.put(`more ${i}`, value(i))
     engine.checkpoint(true)
@@ -307,16 +307,16 @@ describe('recovery', function () {
       () => undefined,
       (path) => writeFileSync(dataFile(path), ''),
       (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal'))),
-      (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal')), writeFileSync(walFile(path, 8), '')),
+      (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal')), writeFileSync(walFile(path, FIRST_LSN), '')),
       (path) => (
         writeFileSync(dataFile(path), ''),
         mkdirSync(join(path, 'wal')),
-        copyFileSync(walFile(whole, 8), walFile(path, 8))
+        copyFileSync(walFile(whole, FIRST_LSN), walFile(path, FIRST_LSN))
       ),
       (path) => (
         writeFileSync(dataFile(path), Buffer.alloc(1 << 20)),
         mkdirSync(join(path, 'wal')),
-        copyFileSync(walFile(whole, 8), walFile(path, 8))
+        copyFileSync(walFile(whole, FIRST_LSN), walFile(path, FIRST_LSN))
       ),
     ]
     for (const step of steps) {
