@@ -13,6 +13,7 @@ export const CRASH_POINTS = [
   'segment-moved',
   'after-flush',
   'mid-apply',
+  'after-outcomes',
   'before-publish',
   'after-publish',
   'growing-data',

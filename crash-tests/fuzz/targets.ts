@@ -25,7 +25,9 @@ import { SlotSpace } from '../../src/engine/format/slot-space.js'
 import { valueCodec, VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { forEachOperation, FRAME, isFrameAt, readLsn } from '../../src/wal/frame.js'
+import { FRAME, isFrameAt, readLsn } from '../../src/wal/frame.js'
+import { operationsOf } from '../../src/wal/operation.js'
+import { forEachOutcome } from '../../src/wal/outcomes.js'
 import { Log } from '../../src/wal/log.js'
 import { MAX_LSN } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
@@ -112,14 +114,20 @@ function frame(bytes: Buffer): void {
   if (bytes.length < FRAME.HEADER_BYTES) return
   isFrameAt(bytes, 0, bytes.length, readLsn(bytes, FRAME.LSN), 7)
   let end = FRAME.HEADER_BYTES
-  allowing(CORRUPT, () =>
-    forEachOperation(bytes, 0, bytes.length, (_bytes, _kind, keyAt, keyLength, valueAt, valueLength) => {
+  allowing(CORRUPT, () => {
+    for (const operation = operationsOf(bytes); operation.next();) {
+      const { keyAt, keyLength, valueAt, valueLength } = operation
       hold(
         keyAt >= end && keyAt + keyLength === valueAt && valueAt + valueLength <= bytes.length,
         'an operation reaches outside',
       )
       end = valueAt + valueLength
-    }),
+    }
+  })
+  allowing(CORRUPT, () =>
+    forEachOutcome(bytes, 0, bytes.length, (_lsn, { byteOffset, length }) =>
+      hold(byteOffset + length <= bytes.byteOffset + bytes.length, 'an outcome reaches outside'),
+    ),
   )
 }
 

@@ -9,7 +9,7 @@ import { World } from './world.js'
 
 const OPTIONS = {
   workers: 0,
-  valueEncoding: 'utf8',
+  valueEncoding: 'json',
   windowBytes: 65536,
   reserveBytes: 64 * 1024 * 1024,
   timeoutMs: 1,

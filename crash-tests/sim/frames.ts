@@ -1,7 +1,20 @@
-// Frames on their way to the log, and what a database should hold at an LSN by them: every frame
-// before it, applied in order. The model that simulation and fault tests compare with.
-import { forEachOperation, FRAME, OP_PUT, readLsn } from '../../src/wal/frame.js'
+// Frames on their way to the log, and what a database should hold at an LSN by them: every frame before it, applied in
+// order, each write of it only if its conditions hold. The model that simulation and fault tests compare with. Values are
+// JSON, as text.
+import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter } from '../../src/wal/lsn.js'
+import { OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, operationsOf } from '../../src/wal/operation.js'
+import { isOutcomeFrame } from '../../src/wal/outcomes.js'
+
+interface ModelOperation {
+  readonly kind: 'put' | 'del' | 'check' | 'add'
+  /** Encoded. */
+  readonly key: string
+  /** Of a put or add, as text. */
+  readonly value: string
+  readonly beginsWrite: boolean
+  readonly condition: 'absent' | 'present' | number | undefined
+}
 
 export interface ModelFrame {
   readonly lsn: number
@@ -9,43 +22,118 @@ export interface ModelFrame {
   /** All before this LSN had been on disk when it was appended, and the frame says so. */
   readonly watermark: number
   readonly bytes: Buffer
-  /** Encoded keys; values as text, or undefined for a delete. */
-  readonly operations: readonly { readonly key: string; readonly value: string | undefined }[]
+  /** Empty for a frame of outcomes. */
+  readonly operations: readonly ModelOperation[]
   /** The process that wrote it. */
   readonly writer: string
 }
+
+const KINDS = { [OP_PUT]: 'put', [OP_DEL]: 'del', [OP_CHECK]: 'check', [OP_ADD]: 'add' } as const
 
 /** The frame that a write to a file is, whole; undefined if it is something else. */
 export function frameOf(written: Uint8Array, writer: string): ModelFrame | undefined {
   const b = Buffer.from(written.buffer, written.byteOffset, written.length)
   if (b.length < FRAME.HEADER_BYTES || b.readUInt32LE(FRAME.LENGTH) !== b.length) return undefined
-  const operations: { key: string; value: string | undefined }[] = []
-  forEachOperation(b, 0, b.length, (_b, kind, keyAt, keyLength, valueAt, valueLength) => {
-    operations.push({
-      key: b.toString('latin1', keyAt, keyAt + keyLength),
-      value: kind === OP_PUT ? b.toString('utf8', valueAt, valueAt + valueLength) : undefined,
-    })
-  })
   const lsn = readLsn(b, FRAME.LSN)
   return {
     lsn,
     end: lsnAfter(lsn, b.length),
     watermark: readLsn(b, FRAME.WATERMARK),
     bytes: Buffer.from(b),
-    operations,
+    operations: isOutcomeFrame(b, 0) ? [] : modelOperations(b),
     writer,
   }
 }
 
+function modelOperations(frame: Buffer): ModelOperation[] {
+  const list: ModelOperation[] = []
+  for (const operation = operationsOf(frame); operation.next();) {
+    const { kind, flags, key, value, beginsWrite } = operation
+    list.push({
+      kind: KINDS[kind as keyof typeof KINDS],
+      key: key.toString('latin1'),
+      value: value.toString('utf8'),
+      beginsWrite,
+      condition:
+        (flags & OP_FLAG.IF_ABSENT) !== 0
+          ? 'absent'
+          : (flags & OP_FLAG.IF_VERSION) !== 0
+            ? operation.ifVersion
+            : (flags & OP_FLAG.IF_PRESENT) !== 0
+              ? 'present'
+              : undefined,
+    })
+  }
+  return list
+}
+
 /** What `frames`, in ascending order, say at `lsn`. */
 export function stateAt(frames: readonly ModelFrame[], lsn: number): Map<string, string> {
-  const state = new Map<string, string>()
-  for (const frame of frames) {
-    if (frame.lsn >= lsn) break
-    for (const { key, value } of frame.operations) {
-      if (value === undefined) state.delete(key)
-      else state.set(key, value)
+  return new Model().applyAll(frames, lsn).values()
+}
+
+/** What became of one write of a frame. */
+export type ModelResult = boolean | number | 'refused'
+
+/** What became of the writes of the frame at `lsn`, by `frames`, in ascending order. */
+export function resultsAt(frames: readonly ModelFrame[], lsn: number): ModelResult[] {
+  const frame = frames.find((each) => each.lsn === lsn)
+  return frame === undefined ? [] : new Model().applyAll(frames, lsn).apply(frame)
+}
+
+class Model {
+  readonly #entries = new Map<string, { readonly value: string; readonly version: number }>()
+
+  applyAll(frames: readonly ModelFrame[], lsn: number): this {
+    for (const frame of frames) {
+      if (frame.lsn >= lsn) break
+      this.apply(frame)
     }
+    return this
   }
-  return state
+
+  apply({ operations, lsn }: ModelFrame): ModelResult[] {
+    const writes: ModelOperation[][] = []
+    for (const operation of operations) {
+      if (operation.beginsWrite) writes.push([])
+      writes.at(-1)!.push(operation)
+    }
+    return writes.map((write) => this.#applyWrite(write, lsn))
+  }
+
+  #applyWrite(operations: readonly ModelOperation[], version: number): ModelResult {
+    if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return false
+    const changed = new Map<string, string | undefined>()
+    const valueOf = (key: string): string | undefined =>
+      changed.has(key) ? changed.get(key) : this.#entries.get(key)?.value
+    let result: ModelResult = true
+    for (const { kind, key, value } of operations) {
+      if (kind === 'add') {
+        const before = JSON.parse(valueOf(key) ?? '0') as unknown
+        if (typeof before !== 'number') return 'refused'
+        result = before + (JSON.parse(value) as number)
+        changed.set(key, JSON.stringify(result))
+      } else if (kind === 'put') changed.set(key, value)
+      else if (kind === 'del') {
+        result = valueOf(key) !== undefined
+        changed.set(key, undefined)
+      }
+    }
+    for (const [key, value] of changed) {
+      if (value === undefined) this.#entries.delete(key)
+      else this.#entries.set(key, { value, version })
+    }
+    return operations.length > 1 ? true : result
+  }
+
+  #holds(key: string, condition: ModelOperation['condition']): boolean {
+    const entry = this.#entries.get(key)
+    if (condition === undefined) return true
+    if (condition === 'absent') return entry === undefined
+    return entry !== undefined && (condition === 'present' || condition === entry.version)
+  }
+
+  values(): Map<string, string> {
+    return new Map([...this.#entries].map(([key, { value }]) => [key, value]))
+  }
 }

@@ -2,6 +2,7 @@
 //
 // The names of events (`large`, `echo`, `rot`, ...) are keys of what chance decides in them: another name would make
 // other lives of the same seeds.
+import { bytesBetween } from '../../src/wal/lsn.js'
 import { CALM, Outage, type WorldRates } from './world.js'
 import type { Context } from './context.js'
 import type { Processes } from './processes.js'
@@ -136,7 +137,7 @@ export class Lives {
       this.#processes.as(actor, () => {
         const visible = actor.engine!.stats().log.visibleLsn
         const ahead = this.#recovery.strandedLsns.filter((lsn) => lsn > visible)
-        const value = ahead.length > 0 ? writes.valueOf(random.pick(ahead) - visible) : writes.usualValue()
+        const value = ahead.length > 0 ? writes.valueOf(bytesBetween(visible, random.pick(ahead))) : writes.usualValue()
         actor.engine!.put(keyOf(i), value)
         writes.acknowledge()
       })

@@ -8,8 +8,14 @@ import type { Processes, SimProcess } from './processes.js'
 import { READING } from './world.js'
 import { keyOf } from './writes.js'
 
+/** A value as the model has it. */
+const textOf = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value))
+
+const asText = (entries: Iterable<unknown>): [string, string][] =>
+  [...(entries as Iterable<[string, unknown]>)].map(([key, value]) => [key, textOf(value)!])
+
 export const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> =>
-  new Map(from.range({}, 'entries') as Iterable<[string, string]>)
+  new Map(asText(from.range({}, 'entries')))
 
 export class Reads {
   readonly #context: Context
@@ -34,7 +40,7 @@ export class Reads {
       const entries = entriesOf(snapshot)
       // Others may write before it is read again.
       world.step('between reads')
-      const again = [...(snapshot.range({ reverse: true }, 'entries') as Iterable<[string, string]>)].reverse()
+      const again = asText(snapshot.range({ reverse: true }, 'entries')).reverse()
       this.#compare('a snapshot', entries, snapshot.lsn)
       this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
       this.#lookUp(snapshot, entries)
@@ -68,8 +74,8 @@ export class Reads {
     for (let i = 0; i < 8; i++) {
       const key = keyOf(random.skewed(1, 300))
       const value = entries.get(key)
-      if (random.chance(0.5)) is(`get of ${key}`, snapshot.get(key), value)
-      else is(`getEntry of ${key}`, snapshot.getEntry(key)?.value, value)
+      if (random.chance(0.5)) is(`get of ${key}`, textOf(snapshot.get(key)), value)
+      else is(`getEntry of ${key}`, textOf(snapshot.getEntry(key)?.value), value)
       is(`has of ${key}`, snapshot.has(key), value !== undefined)
     }
     const from = keyOf(random.skewed(1, 300))

@@ -1,24 +1,38 @@
 // The writes of simulated processes: their keys and values, and what must hold of each that is acknowledged or refused.
-import { MmapdbError } from '../../src/errors.js'
+import { InvalidError, MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
+import type { Conditions } from '../../src/engine/commit/conditions.js'
+import type { WriteResult } from '../../src/engine/commit/results.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
-import { FRAME, OP } from '../../src/wal/frame.js'
+import { FRAME } from '../../src/wal/frame.js'
+import { OP } from '../../src/wal/operation.js'
 import { paddedBytes } from '../../src/wal/lsn.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import { filePosition } from '../../src/wal/segment.js'
 import type { Random } from '../lib/random.js'
 import type { Context } from './context.js'
+import { resultsAt, type ModelResult } from './frames.js'
 import { SECTOR_BYTES } from './disk.js'
 import type { Processes, SimProcess } from './processes.js'
 
 export const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 
-/** What a frame takes that holds one key and an empty value. */
+/** What a frame takes that holds one key and an empty value, two quotes. */
 const SMALLEST_STRIDE = paddedBytes(
-  FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)),
+  FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)) + 2,
 )
+
+const COUNTERS = 6
+const counterOf = (n: number): string => `n${n}`
+
+/** True if a write took effect, and its waiter was so slow that the log that said with which result is gone. */
+const isResultGone = (engine: Engine, error: unknown): boolean =>
+  error instanceof OutcomeUnknownError &&
+  error.cause === undefined &&
+  engine.parts.control.visibleLsn() > error.lsn! &&
+  engine.parts.log.starts().every((start) => start > error.lsn!)
 
 export class Writes {
   readonly #context: Context
@@ -71,9 +85,30 @@ export class Writes {
     return bytes > SMALLEST_STRIDE + 8 ? bytes : bytes + SECTOR_BYTES
   }
 
-  #operation(): BatchOperation<string> {
-    const key = keyOf(this.#random.skewed(1, 300))
-    return this.#random.chance(0.75) ? { type: 'put', key, value: this.#value() } : { type: 'del', key }
+  /** `decides`: whether it may depend on what it finds. */
+  #operation(engine: Engine, decides: boolean): BatchOperation<string> {
+    const random = this.#random
+    const key = keyOf(random.skewed(1, 300))
+    if (decides && random.chance(0.3)) {
+      // Hardly ever one that has no number.
+      const counter = random.chance(0.97) ? counterOf(random.between(1, COUNTERS)) : key
+      if (random.chance(0.7)) return { type: 'add', key: counter, delta: random.between(-3, 9) }
+      return { type: 'check', key, ...(this.#condition(engine, key) ?? { ifPresent: true }) }
+    }
+    const condition = decides && random.chance(0.5) ? this.#condition(engine, key) : undefined
+    return random.chance(0.75)
+      ? { type: 'put', key, value: this.#value(), ...condition }
+      : { type: 'del', key, ...condition }
+  }
+
+  /** A condition that may hold; others may write before the write that has it. */
+  #condition(engine: Engine, key: string): Conditions {
+    const roll = this.#random.next()
+    if (roll < 0.15) return { ifAbsent: true }
+    if (roll < 0.3) return { ifPresent: true }
+    const version = engine.getEntry(key)?.version ?? 0
+    if (this.#random.chance(0.5)) this.#context.world.step('between reading and writing')
+    return { ifVersion: version }
   }
 
   // ---- writing ---------------------------------------------------------------------------------
@@ -83,7 +118,10 @@ export class Writes {
       if (this.isBurst && this.#random.chance(0.7))
         return engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue())
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
-      engine.batch(Array.from({ length: count }, () => this.#operation()))
+      const decides = this.#random.chance(0.4)
+      const operations = Array.from({ length: count }, () => this.#operation(engine, decides))
+      const [first] = operations
+      return count === 1 && first!.type === 'add' ? engine.add(first!.key, first!.delta) : engine.batch(operations)
     })
   }
 
@@ -103,26 +141,51 @@ export class Writes {
   }
 
   /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
-  #commit(actor: SimProcess, write: (engine: Engine) => void): void {
-    const { world, model } = this.#context
+  #commit(actor: SimProcess, write: (engine: Engine) => WriteResult): void {
     const engine = actor.engine!
     const tail = (): number => engine.parts.control.append.read(newAppendFields()).tailLsn
     const before = tail()
+    let result: ModelResult
     try {
-      write(engine)
+      result = write(engine) as ModelResult
     } catch (error) {
-      const isRefused = error instanceof MmapdbError && error.code !== 'ERR_MMAPDB_OUTCOME_UNKNOWN'
-      if (isRefused && !actor.dead && world.outage === undefined) {
-        const now = tail()
-        const inLog = model.frames.find(({ writer, lsn, end }) => writer === actor.name && lsn >= before && end <= now)
-        if (inLog !== undefined)
-          throw this.#context.failure(
-            `${actor.name} is told that nothing was written (${error.code}), and its frame is at LSN ${inLog.lsn}`,
-          )
-      }
-      throw error
+      if (isResultGone(engine, error)) return this.acknowledge()
+      if (!(error instanceof InvalidError)) this.#failed(actor, error, before, tail)
+      result = 'refused'
     }
     this.acknowledge()
+    this.#compareResult(result)
+  }
+
+  /** Rethrows an error, if the write may have failed with that. */
+  #failed(actor: SimProcess, error: unknown, before: number, tail: () => number): never {
+    const { world, model } = this.#context
+    const isRefused = error instanceof MmapdbError && error.code !== 'ERR_MMAPDB_OUTCOME_UNKNOWN'
+    if (isRefused && !actor.dead && world.outage === undefined) {
+      const now = tail()
+      const inLog = model.frames.find(
+        ({ writer, lsn, end, operations }) =>
+          operations.length > 0 && writer === actor.name && lsn >= before && end <= now,
+      )
+      if (inLog !== undefined)
+        throw this.#context.failure(
+          `${actor.name} is told that nothing was written (${error.code}), and its frame is at LSN ${inLog.lsn}`,
+        )
+    }
+    throw error
+  }
+
+  /** The write that has just been acknowledged had the result that the log says. */
+  #compareResult(result: ModelResult): void {
+    const { model } = this.#context
+    const end = this.#processes.running!.engine!.lastCommit
+    const frame = model.frames.find((each) => each.end === end)
+    if (frame === undefined) return
+    const [expected] = resultsAt(model.frames, frame.lsn)
+    if (result !== expected)
+      throw this.#context.failure(
+        `the write at LSN ${frame.lsn} was told ${String(result)} and should have been told ${String(expected)}`,
+      )
   }
 
   /** Everything that this process can see by now includes the write that it has just been told is safe. */

@@ -57,7 +57,7 @@ interface HeldSnapshot {
  * What a process had appended when it was killed is neither acknowledged nor refused; the next leader applies it.
  * After a write of this process nothing before it is undecided any more.
  */
-export const decide = (db: Database<Buffer>): void => db.putSync('fence', word(0))
+export const decide = (db: Database<Buffer>): void => void db.putSync('fence', word(0))
 
 /** What a process has read of the keys that all share: kept as long as it lives, for all its actors. */
 export class Watcher {

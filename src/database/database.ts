@@ -6,6 +6,8 @@ import { databaseClosed, foreseen } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import type { BatchOperation } from '../engine/commit/batch.js'
+import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
+import type { WriteResult } from '../engine/commit/results.js'
 import type { Engine } from '../engine/engine.js'
 import type { Key } from '../encoding/keys.js'
 import { type ResolvedOptions } from '../engine/options.js'
@@ -173,51 +175,76 @@ export class Database<V = Anything> {
   // ---- writing ---------------------------------------------------------------------------------
 
   /**
-   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process. Key and value
-   * are copied when this is called: the caller may change them as soon as it returns. While more than
-   * `maxInFlightBytes` are on their way, the promise takes longer, and waiting writes take up memory.
+   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process: to true, or to
+   * false if one of the conditions did not hold; then nothing was changed. Key and value are copied when this is called:
+   * the caller may change them as soon as it returns. While more than `maxInFlightBytes` are on their way, the promise
+   * takes longer, and waiting writes take up memory.
    *
    * Rejects with `OutcomeUnknownError` if the write may have taken effect or may still do so. Every other error
    * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
    * `ClosedError`, `ReadOnlyError`.
    */
-  put(key: Key, value: V): Promise<void> {
-    return this.#write((frame) => this.#engine.operations.put(frame, key, value))
-  }
-
-  /** Removes `key` if it exists. Resolves and rejects as `put` does. */
-  del(key: Key): Promise<void> {
-    return this.#write((frame) => this.#engine.operations.del(frame, key))
+  put(key: Key, value: V, conditions?: Conditions): Promise<boolean> {
+    return this.#write((frame) =>
+      this.#engine.operations.put(frame, key, value, conditionsIn(conditions)),
+    ) as Promise<boolean>
   }
 
   /**
-   * Applies all of these operations or none of them, in their order. Resolves and rejects as `put` does. It passes on
-   * what the iterable's own code throws; nothing has been written then. What that code writes itself comes before the
-   * batch.
+   * Removes `key`. Resolves to whether an entry was removed: false if there was none, or if one of the conditions did
+   * not hold. Otherwise as `put`.
    */
-  batch(operations: Iterable<BatchOperation<V>>): Promise<void> {
-    return this.#write((frame) => this.#engine.operations.batch(frame, operations))
+  del(key: Key, conditions?: Conditions): Promise<boolean> {
+    return this.#write((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))) as Promise<boolean>
   }
 
   /**
-   * `put` on the calling thread: returns once the write is on disk and visible, and throws what `put` rejects with.
-   * Does not wait for writes that have not resolved yet; it may take effect before them.
+   * Adds `delta` to the number or bigint that `key` has, where an absent key counts as 0, and resolves to the sum. Many
+   * threads and processes may add to one key at once: nothing is lost, and each gets its own sum. Needs `valueEncoding`
+   * "msgpack" or "json".
+   *
+   * Rejects with `InvalidError`, and changes nothing, if the value is no number, if it is a number and `delta` a bigint
+   * or the other way round, or if the sum would not be finite or would have more than some 180 bytes. Otherwise as `put`.
    */
-  putSync(key: Key, value: V): void {
-    this.#writeSync((frame) => this.#engine.operations.put(frame, key, value))
+  add<N extends number | bigint>(key: Key, delta: N): Promise<N extends bigint ? bigint : number> {
+    return this.#write((frame) => this.#engine.operations.add(frame, key, delta)) as Promise<never>
+  }
+
+  /**
+   * Applies all of these operations or none of them, in their order. Resolves to true, or to false if a condition of
+   * one of them did not hold; conditions are judged by what there is before the batch. Rejects as `put` and `add` do. It
+   * passes on what the iterable's own code throws; nothing has been written then. What that code writes itself comes
+   * before the batch.
+   */
+  batch(operations: Iterable<BatchOperation<V>>): Promise<boolean> {
+    return this.#write((frame) => this.#engine.operations.batch(frame, operations)) as Promise<boolean>
+  }
+
+  /**
+   * `put` on the calling thread: returns once the write is on disk and visible, with what `put` resolves to, and throws
+   * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
+   */
+  putSync(key: Key, value: V, conditions?: Conditions): boolean {
+    return this.#writeSync((frame) =>
+      this.#engine.operations.put(frame, key, value, conditionsIn(conditions)),
+    ) as boolean
   }
   /** `del` on the calling thread, as `putSync` is `put`. */
-  delSync(key: Key): void {
-    this.#writeSync((frame) => this.#engine.operations.del(frame, key))
+  delSync(key: Key, conditions?: Conditions): boolean {
+    return this.#writeSync((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))) as boolean
+  }
+  /** `add` on the calling thread, as `putSync` is `put`. */
+  addSync<N extends number | bigint>(key: Key, delta: N): N extends bigint ? bigint : number {
+    return this.#writeSync((frame) => this.#engine.operations.add(frame, key, delta)) as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
-  batchSync(operations: Iterable<BatchOperation<V>>): void {
-    this.#writeSync((frame) => this.#engine.operations.batch(frame, operations))
+  batchSync(operations: Iterable<BatchOperation<V>>): boolean {
+    return this.#writeSync((frame) => this.#engine.operations.batch(frame, operations)) as boolean
   }
 
   // `add` may run the user's code, which may close the database.
 
-  #write(add: (frame: FrameBuilder) => void): Promise<void> {
+  #write(add: (frame: FrameBuilder) => void): Promise<WriteResult> {
     return this.#writes.add((frame) => {
       this.#assertOpen()
       add(frame)
@@ -225,13 +252,14 @@ export class Database<V = Anything> {
     })
   }
 
-  #writeSync(add: (frame: FrameBuilder) => void): void {
+  #writeSync(add: (frame: FrameBuilder) => void): WriteResult {
     this.#assertOpen()
-    this.#engine.write((frame) => {
+    const result = this.#engine.write((frame) => {
       add(frame)
       this.#assertOpen()
     })
     this.#maybeCheckpoint(this.#engine.checkpointWanted)
+    return result
   }
 
   #maybeCheckpoint(wanted: boolean): void {
@@ -315,18 +343,19 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 
 const soon = async <T>(act: () => T): Promise<T> => act()
 
-async function committedHere(engine: Engine, { bytes, sizes }: Frame): Promise<Committed> {
+async function committedHere(engine: Engine, { bytes }: Frame): Promise<Committed> {
   engine.prepareCommit(bytes)
-  const failed = engine.finishWrites(engine.beginWrites(bytes, sizes))
-  return { checkpointWanted: engine.checkpointWanted, failed }
+  const finished = engine.finishWrites(engine.beginWrites(bytes))
+  return { checkpointWanted: engine.checkpointWanted, ...finished }
 }
 
-async function committedThere({ writes }: Lanes, { bytes, sizes, ticket }: Frame): Promise<Committed> {
+async function committedThere({ writes }: Lanes, { bytes, ticket }: Frame): Promise<Committed> {
   const buffer = bytes.buffer as ArrayBuffer
-  const task: CommitTask = { buffer, lengthBytes: bytes.length, sizes, ticket }
-  const { checkpointWanted, failed } = await writes.run<CommitReport>('commit', task, [buffer])
+  const task: CommitTask = { buffer, lengthBytes: bytes.length, ticket }
+  const { checkpointWanted, failed, results } = await writes.run<CommitReport>('commit', task, [buffer])
   return {
     checkpointWanted,
+    results,
     failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })),
   }
 }

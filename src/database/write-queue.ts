@@ -4,6 +4,7 @@
 // order: so the more is written at once, the fewer flushes each write costs. A frame that has waited for longer
 // than the time limit is given up, and nothing of it is written.
 import type { FailedWrites } from '../engine/commit/append-writes.js'
+import type { WriteResult } from '../engine/commit/results.js'
 import { LockedError } from '../errors.js'
 import { nextTicket, passTicket } from '../workers/append-order.js'
 import { WaitWatch } from '../workers/wait-watch.js'
@@ -21,8 +22,6 @@ const MAX_KEPT = 4
 /** A frame to be committed, in a buffer of its own. */
 export interface Frame {
   readonly bytes: Buffer
-  /** How many operations each of its writes has; undefined if each has one. */
-  readonly sizes: readonly number[] | undefined
   /** Its place in the order of the log. */
   readonly ticket: number
 }
@@ -31,6 +30,8 @@ export interface Committed {
   readonly checkpointWanted: boolean
   /** All other writes of the frame are on disk and visible. */
   readonly failed: readonly FailedWrites[]
+  /** By the number of the write; true where there is none. */
+  readonly results: readonly WriteResult[]
 }
 
 interface WriteQueueOptions {
@@ -49,14 +50,13 @@ interface WriteQueueOptions {
 }
 
 interface Settle {
-  readonly resolve: () => void
+  readonly resolve: (result: WriteResult) => void
   readonly reject: (error: Error) => void
 }
 
 interface Pending {
   readonly builder: FrameBuilder
   readonly settle: Settle[]
-  sizes: number[] | undefined
   /** When its first write was queued, by `performance.now()`. */
   readonly sinceMs: number
 }
@@ -86,11 +86,11 @@ export class WriteQueue {
    * Adds a write, which `encode` puts into a frame of its own. That may run the user's code, which may write,
    * too: such a write comes first. Throws what `encode` throws, and nothing has been added then.
    */
-  add(encode: (frame: FrameBuilder) => void): Promise<void> {
+  add(encode: (frame: FrameBuilder) => void): Promise<WriteResult> {
     return new Promise((resolve, reject) => {
       const write = this.#kept.pop() ?? new FrameBuilder()
       encode(write)
-      if (write.opCount === 0) resolve()
+      if (write.opCount === 0) resolve(true)
       else if (this.#place(write, { resolve, reject })) return
       if (write.lengthBytes > MAX_KEPT_BYTES || this.#kept.length >= MAX_KEPT) return
       write.reset()
@@ -105,11 +105,8 @@ export class WriteQueue {
       this.#pending = undefined
     }
     const isFirst = this.#pending === undefined
-    const pending = (this.#pending ??= { builder: write, settle: [], sizes: undefined, sinceMs: performance.now() })
-    const { opCount } = write
+    const pending = (this.#pending ??= { builder: write, settle: [], sinceMs: performance.now() })
     if (!isFirst) pending.builder.append(write)
-    if (opCount !== 1) pending.sizes ??= pending.settle.map(() => 1)
-    pending.sizes?.push(opCount)
     pending.settle.push(settle)
     this.#schedule()
     return isFirst
@@ -141,7 +138,7 @@ export class WriteQueue {
     }
   }
 
-  async #commit({ builder, settle, sizes }: Pending): Promise<void> {
+  async #commit({ builder, settle }: Pending): Promise<void> {
     const bytes = builder.frame()
     const lengthBytes = bytes.length
     const ticket = this.#nextTicket
@@ -149,11 +146,11 @@ export class WriteQueue {
     this.#bytesInFlight += lengthBytes
     let checkpointWanted = false
     try {
-      const committed = await this.#options.commit({ bytes, sizes, ticket })
+      const committed = await this.#options.commit({ bytes, ticket })
       checkpointWanted = committed.checkpointWanted
-      settleAll(settle, committed.failed)
+      settleAll(settle, committed.failed, committed.results)
     } catch (error) {
-      settleAll(settle, [{ first: 0, count: settle.length, error: error as Error }])
+      settleAll(settle, [{ first: 0, count: settle.length, error: error as Error }], [])
       // If its worker died before its turn, the other frames must not wait for it.
       this.#lostTickets.add(ticket)
     }
@@ -181,7 +178,7 @@ export class WriteQueue {
         `This write waited ${this.#watch.timeoutMs} ms for earlier writes. Nothing of it was written. Try again later, or allow ` +
           'more time with timeoutMs.',
       )
-      settleAll(settle, [{ first: 0, count: settle.length, error }])
+      settleAll(settle, [{ first: 0, count: settle.length, error }], [])
     }
     return this.#full.length > 0
   }
@@ -199,8 +196,8 @@ export class WriteQueue {
   }
 }
 
-function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[]): void {
+function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[], results: readonly WriteResult[]): void {
   for (const { first, count, error } of failed) for (let i = 0; i < count; i++) settle[first + i]!.reject(error)
   // This has no effect on those that have been rejected.
-  for (const { resolve } of settle) resolve()
+  settle.forEach(({ resolve }, i) => resolve(results[i] ?? true))
 }

@@ -1,16 +1,25 @@
 // The way of one frame: what it will change is read ahead, then it gets its place in the log, and then it is on disk
 // and visible. Before that, if the log is too long, the writer waits for a checkpoint; if the disk is full, room is
 // made.
-import { CorruptError, IoError, OutcomeUnknownError } from '../errors.js'
+import { CorruptError, InvalidError, IoError, OutcomeUnknownError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
-import { forEachOperation } from '../wal/frame.js'
+import { isDeciding } from '../wal/frame.js'
+import { operationsOf } from '../wal/operation.js'
+import { resultsOf, type WriteResult } from './commit/results.js'
 import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
-import { appendWrites, type Appended, type FailedWrites } from './commit/append-writes.js'
+import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
 import type { EngineParts } from './parts.js'
 import { newState, STATE } from './shared/control.js'
 import type { PointReads } from './read/point-reads.js'
+
+/** What became of the writes of a frame. */
+export interface Finished {
+  readonly failed: readonly FailedWrites[]
+  /** By the number of the write. Those that are missing took effect, if they have not failed. */
+  readonly results: readonly WriteResult[]
+}
 
 export class CommitPath {
   readonly #parts: EngineParts
@@ -30,14 +39,18 @@ export class CommitPath {
   }
 
   /**
-   * Commits a frame: returns when it is on disk and visible. Throws `OutcomeUnknownError` if the frame is in the log
-   * and may take effect; any other error means that nothing was written.
+   * Commits a frame of one write: returns when it is on disk and visible. Throws `OutcomeUnknownError` if the frame is
+   * in the log and may take effect; any other error means that nothing was written.
    */
-  commit(frame: Buffer): void {
+  commit(frame: Buffer): WriteResult {
     this.prepare(frame)
     this.#parts.openState.assertWritable()
     const end = this.#begin(frame)
-    this.#finish(lsnBefore(end, frame.length), end)
+    const lsn = lsnBefore(end, frame.length)
+    this.#finish(lsn, end)
+    const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? true
+    if (result instanceof InvalidError) throw result
+    return result
   }
 
   /**
@@ -48,9 +61,7 @@ export class CommitPath {
     if (!this.#reads.readsAhead) return
     try {
       const keys: Buffer[] = []
-      forEachOperation(frame, 0, frame.length, (bytes, _kind, keyAt, keyLength) =>
-        keys.push(bytes.subarray(keyAt, keyAt + keyLength)),
-      )
+      for (const operation = operationsOf(frame); operation.next();) keys.push(operation.key)
       this.#reads.askFor(keys)
     } catch (error) {
       // The leader that applies the frame meets the same error, and handles it.
@@ -59,27 +70,47 @@ export class CommitPath {
   }
 
   /** Gives a frame of several writes its place in the log; some of the writes may be refused (append-writes.ts). */
-  beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
+  beginWrites(frame: Buffer): Appended {
     this.#parts.openState.assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
-    return appendWrites(frame, sizes, (part) => appendMakingRoom(this.#parts, part))
+    return appendWrites(frame, (part) => appendMakingRoom(this.#parts, part))
   }
 
-  /** Waits until all that was appended is on disk and visible; returns which writes failed, and why. */
-  finishWrites({ parts, refused }: Appended): FailedWrites[] {
+  /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
+  finishWrites({ parts, refused }: Appended): Finished {
     const last = parts.at(-1)
-    if (last === undefined) return refused
+    if (last === undefined) return { failed: refused, results: [] }
+    let visible: number = last.end
+    const failed = [...refused]
     try {
       this.#finish(last.lsn, last.end)
-      return refused
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error
-      const visible = this.#parts.control.visibleLsn()
-      const unknown = parts
-        .filter(({ end }) => end > visible)
-        .map(({ first, count, lsn }) => ({ first, count, error: error.at(lsn) }))
-      return [...refused, ...unknown]
+      visible = this.#parts.control.visibleLsn()
+      for (const { end, first, count, lsn } of parts)
+        if (end > visible) failed.push({ first, count, error: error.at(lsn) })
     }
+    const results: WriteResult[] = []
+    for (const part of parts) if (part.end <= visible) this.#note(part, results, failed)
+    return { failed, results }
+  }
+
+  #note(part: Part, results: WriteResult[], failed: FailedWrites[]): void {
+    try {
+      this.#resultsOf(part)?.forEach((result, i) => {
+        if (result instanceof InvalidError) failed.push({ first: part.first + i, count: 1, error: result })
+        else results[part.first + i] = result
+      })
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError)) throw error
+      failed.push({ first: part.first, count: part.count, error })
+    }
+  }
+
+  /** What became of the writes of a frame that is visible; undefined if all of them took effect. */
+  #resultsOf({ bytes, lsn, end }: Pick<Part, 'bytes' | 'lsn' | 'end'>): (WriteResult | InvalidError)[] | undefined {
+    if (!isDeciding(bytes, 0)) return undefined
+    return resultsOf(bytes, this.#parts.committer.outcomeOf(lsn, end), this.#parts.values)
   }
 
   #begin(frame: Buffer): Lsn {
@@ -93,7 +124,8 @@ export class CommitPath {
     committer.wait(lsn, end)
     this.#lastCommit = end
     const begunLsn = control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
-    if (bytesBetween(begunLsn, end) > options.checkpointBytes && !control.checkpointWanted) control.checkpointWanted = true
+    if (bytesBetween(begunLsn, end) > options.checkpointBytes && !control.checkpointWanted)
+      control.checkpointWanted = true
   }
 
   /**

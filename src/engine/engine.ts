@@ -10,10 +10,11 @@ import { FullError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
-import { CommitPath } from './commit-path.js'
-import type { Appended, FailedWrites } from './commit/append-writes.js'
+import { CommitPath, type Finished } from './commit-path.js'
+import type { Appended } from './commit/append-writes.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
+import type { WriteResult } from './commit/results.js'
 import { closeParts, closePartsIfQuick } from './lifecycle/close.js'
 import type { ExpectedDatabase } from './lifecycle/home-directory.js'
 import { PATIENT, type Patience } from './lifecycle/not-now.js'
@@ -27,7 +28,7 @@ import { PointReads } from './read/point-reads.js'
 import type { RangeIterator, Selection } from './read/range-iterator.js'
 import type { EngineSnapshot, Entry } from './read/snapshot.js'
 import { statsOf, type Stats } from './stats.js'
-import type { FrameBuilder } from '../wal/frame-builder.js'
+import type { FrameBuilder, OperationConditions } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
 
 /**
@@ -145,23 +146,28 @@ export class Engine {
 
   // ---- writing ---------------------------------------------------------------------------------
 
-  put(key: Key, value: unknown): void {
-    this.write((frame) => this.#operations.put(frame, key, value))
+  put(key: Key, value: unknown, conditions?: OperationConditions): boolean {
+    return this.write((frame) => this.#operations.put(frame, key, value, conditions)) as boolean
   }
-  del(key: Key): void {
-    this.write((frame) => this.#operations.del(frame, key))
+  del(key: Key, conditions?: OperationConditions): boolean {
+    return this.write((frame) => this.#operations.del(frame, key, conditions)) as boolean
   }
-  batch(operations: Iterable<BatchOperation>): void {
-    this.write((frame) => this.#operations.batch(frame, operations))
+  add(key: Key, delta: number | bigint, conditions?: OperationConditions): WriteResult {
+    return this.write((frame) => this.#operations.add(frame, key, delta, conditions))
   }
-  /** Commits what `add` writes into a frame, if it writes anything. `add` may run users' code. */
-  write(add: (frame: FrameBuilder) => void): void {
-    this.#operations.build(add, (frame) => this.#commits.commit(frame))
+  batch(operations: Iterable<BatchOperation>): boolean {
+    return this.write((frame) => this.#operations.batch(frame, operations)) as boolean
+  }
+  /** Commits the write that `add` puts into a frame; true if it puts nothing there. `add` may run users' code. */
+  write(add: (frame: FrameBuilder) => void): WriteResult {
+    let result: WriteResult = true
+    this.#operations.build(add, (frame) => (result = this.#commits.commit(frame)))
+    return result
   }
 
-  /** Commits a frame: returns when it is on disk and visible; see commit-path.ts. */
-  commit(frame: Buffer): void {
-    this.#commits.commit(frame)
+  /** Commits a frame of one write: returns when it is on disk and visible; see commit-path.ts. */
+  commit(frame: Buffer): WriteResult {
+    return this.#commits.commit(frame)
   }
 
   /** Writes puts, deletes and batches into frames that will be committed later. */
@@ -173,15 +179,12 @@ export class Engine {
   prepareCommit(frame: Buffer): void {
     this.#commits.prepare(frame)
   }
-  /**
-   * Gives a frame of writes its place in the log. `sizes`: how many operations each write has; undefined if each has
-   * one.
-   */
-  beginWrites(frame: Buffer, sizes: readonly number[] | undefined): Appended {
-    return this.#commits.beginWrites(frame, sizes)
+  /** Gives a frame of writes its place in the log. */
+  beginWrites(frame: Buffer): Appended {
+    return this.#commits.beginWrites(frame)
   }
-  /** Waits until all that was appended is on disk and visible; returns which writes failed, and why. */
-  finishWrites(appended: Appended): FailedWrites[] {
+  /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
+  finishWrites(appended: Appended): Finished {
     return this.#commits.finishWrites(appended)
   }
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */

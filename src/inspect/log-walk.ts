@@ -6,7 +6,9 @@ import type { ValueCodec } from '../encoding/values/codec.js'
 import { SLOT_BYTES } from '../engine/format/layout.js'
 import { findHeader } from '../engine/lifecycle/find-header.js'
 import { posixStorage } from '../storage/posix.js'
-import { forEachOperation, FRAME, FRAME_TYPE_OPERATIONS, OP_PUT, readLsn } from '../wal/frame.js'
+import { FRAME, FRAME_TYPE_OPERATIONS, FRAME_TYPE_OUTCOMES, readLsn } from '../wal/frame.js'
+import { OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, operationsOf, type OperationCursor } from '../wal/operation.js'
+import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { LogReader } from '../wal/log-reader.js'
 import { Log } from '../wal/log.js'
@@ -152,7 +154,7 @@ export class LogWalk {
     const type = bytes[at + FRAME.TYPE]!
     return {
       lsn,
-      type: type === FRAME_TYPE_OPERATIONS ? 'operations' : `type ${type}`,
+      type: TYPE_NAMES[type] ?? `type ${type}`,
       operationCount: bytes.readUInt32LE(at + FRAME.OP_COUNT),
       lengthBytes,
       timeMs: bytes.readDoubleLE(at + FRAME.TIME),
@@ -160,16 +162,22 @@ export class LogWalk {
     }
   }
 
+  /** The LSNs of the frames whose outcomes the current frame holds; empty if it is no frame of outcomes. */
+  decidedLsns(): number[] {
+    const { bytes, at, lengthBytes } = this.#reader
+    const lsns: number[] = []
+    if (isOutcomeFrame(bytes, at)) forEachOutcome(bytes, at, lengthBytes, (lsn) => lsns.push(lsn))
+    return lsns
+  }
+
   /** The operations of the current frame, as far as it is well-formed. Valid until `next` is called. */
   operations(codec: ValueCodec): OperationView[] {
     const { bytes, at, lengthBytes } = this.#reader
     const list: OperationView[] = []
     try {
-      forEachOperation(bytes, at, lengthBytes, (b, kind, keyAt, keyLength, valueAt, valueLength) => {
-        const key = decodedKey(b.subarray(keyAt, keyAt + keyLength))
-        const value = kind === OP_PUT ? attempt(() => codec.decode(b, valueAt, valueAt + valueLength)) : undefined
-        list.push({ kind: kind === OP_PUT ? 'put' : 'del', key, valueBytes: valueLength, value })
-      })
+      if (isOutcomeFrame(bytes, at)) return list
+      for (const operation = operationsOf(bytes, at, lengthBytes); operation.next();)
+        list.push(operationView(operation, codec))
     } catch (error) {
       list.push({ kind: 'malformed', why: (error as Error).message })
     }
@@ -201,12 +209,43 @@ export interface FrameView {
   readonly watermarkLsn: number
 }
 
+const TYPE_NAMES: Record<number, string> = { [FRAME_TYPE_OPERATIONS]: 'operations', [FRAME_TYPE_OUTCOMES]: 'outcomes' }
+const KIND_NAMES = { [OP_PUT]: 'put', [OP_DEL]: 'del', [OP_CHECK]: 'check', [OP_ADD]: 'add' } as const
+type OperationKind = (typeof KIND_NAMES)[keyof typeof KIND_NAMES]
+
+/** Which conditions an operation has. */
+interface ConditionsView {
+  readonly ifVersion?: number
+  readonly ifAbsent?: true
+  readonly ifPresent?: true
+}
+
+function operationView(operation: OperationCursor, codec: ValueCodec): OperationView {
+  const { bytes, kind, flags, beginsWrite, valueAt, valueLength } = operation
+  const hasValue = kind === OP_PUT || kind === OP_ADD
+  return {
+    kind: KIND_NAMES[kind as keyof typeof KIND_NAMES],
+    conditions: {
+      ...((flags & OP_FLAG.IF_VERSION) !== 0 && { ifVersion: operation.ifVersion }),
+      ...((flags & OP_FLAG.IF_ABSENT) !== 0 && { ifAbsent: true }),
+      ...((flags & OP_FLAG.IF_PRESENT) !== 0 && { ifPresent: true }),
+    },
+    beginsWrite,
+    key: decodedKey(operation.key),
+    valueBytes: valueLength,
+    value: hasValue ? attempt(() => codec.decode(bytes, valueAt, valueAt + valueLength)) : undefined,
+  }
+}
+
 export type OperationView =
   | {
-      readonly kind: 'put' | 'del'
+      readonly kind: OperationKind
+      readonly conditions: ConditionsView
+      /** False for all operations of a write but the first. */
+      readonly beginsWrite: boolean
       readonly key: Decoded<Key>
       readonly valueBytes: number
-      /** Undefined for a delete, and for a value that cannot be decoded. */
+      /** Of an add: what is added. Undefined for a delete or check, and for a value that cannot be decoded. */
       readonly value: { readonly value: unknown } | undefined
     }
   | { readonly kind: 'malformed'; readonly why: string }

@@ -12,7 +12,10 @@
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { FRAME, forEachOperation, isFrameAt, OP_PUT, readLsn } from '../wal/frame.js'
+import { changesOf } from '../wal/changes.js'
+import { FRAME, isDeciding, isFrameAt, readLsn } from '../wal/frame.js'
+import { operationsOf } from '../wal/operation.js'
+import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { Log } from '../wal/log.js'
 import { bytesBetween, lsnAfter, MAX_LSN, WORD_BYTES, type Lsn } from '../wal/lsn.js'
 import { LogReader } from '../wal/log-reader.js'
@@ -52,6 +55,13 @@ interface LostRange {
   readonly to: Uint8Array | undefined
 }
 
+/** A stretch of the log that could not be used. */
+export interface LogGap {
+  readonly fromLsn: number
+  /** Undefined: to its end. */
+  readonly toLsn: number | undefined
+  readonly why: string
+}
 export interface SalvageReport {
   /** Nothing is missing: neither an entry of the tree nor an acknowledged frame. */
   readonly complete: boolean
@@ -73,7 +83,7 @@ export interface SalvageReport {
   /** Encoded keys whose values were damaged. */
   readonly lostValues: Uint8Array[]
   /** Parts of the log that cannot be read. */
-  readonly logGaps: { readonly fromLsn: number; readonly toLsn: number | undefined; readonly why: string }[]
+  readonly logGaps: LogGap[]
 }
 
 const FRAME_BYTES = 4 * 1024 * 1024
@@ -123,6 +133,18 @@ export function salvage(options: ResolvedOptions, target: ResolvedOptions, stora
   }
 }
 
+const MALFORMED = 'the frame is malformed'
+
+/** Notes the outcomes in a frame of outcomes. A malformed one says nothing. */
+function collectOutcomes({ bytes, at, lengthBytes }: LogReader, outcomes: Map<number, Buffer>): void {
+  if (!isOutcomeFrame(bytes, at)) return
+  try {
+    forEachOutcome(bytes, at, lengthBytes, (lsn, outcome) => outcomes.set(lsn, Buffer.from(outcome)))
+  } catch (error) {
+    if (!(error instanceof CorruptError)) throw error
+  }
+}
+
 class Salvage {
   readonly #space: SlotSpace
   readonly #slots: number
@@ -136,7 +158,7 @@ class Salvage {
   readonly #damage = new DamageList()
   readonly #lostRanges: LostRange[] = []
   readonly #lostValues: Uint8Array[] = []
-  readonly #gaps: { fromLsn: number; toLsn: number | undefined; why: string }[] = []
+  readonly #gaps: LogGap[] = []
   #damagedSlots = 0
   #branchLost = false
   #entries = 0
@@ -349,54 +371,60 @@ class Salvage {
       this.#gaps.push({ fromLsn: treeLsn ?? 0, toLsn: undefined, why: 'the directory of the log is missing' })
       return
     }
-    const starts = this.#log.starts()
-    const reader = new LogReader(this.#log, treeLsn ?? starts[0] ?? (0 as Lsn))
+    const from = treeLsn ?? this.#log.starts()[0] ?? (0 as Lsn)
+    // What became of the writes of a frame stands after it.
+    const outcomes = new Map<number, Buffer>()
+    this.#walk(from, (reader) => collectOutcomes(reader, outcomes))
+    for (const gap of this.#walk(from, (reader) => {
+      if (treeLsn === undefined && reader.lsn <= this.#newestVersion) return
+      const why = this.#applyFrame(reader, outcomes.get(reader.lsn))
+      if (why !== undefined) this.#gaps.push({ fromLsn: reader.lsn, toLsn: reader.position, why })
+    }))
+      this.#gaps.push(gap)
+    this.#gaps.sort((a, b) => a.fromLsn - b.fromLsn)
+  }
+
+  /** Calls `visit` for each frame from `from` on, and returns the stretches of the log that cannot be read. */
+  #walk(from: Lsn, visit: (reader: LogReader) => void): LogGap[] {
+    const gaps: LogGap[] = []
+    const reader = new LogReader(this.#log, from)
     for (;;) {
-      while (reader.next(MAX_LSN)) {
-        if (treeLsn === undefined && reader.lsn <= this.#newestVersion) continue
-        if (!this.#applyFrame(reader))
-          this.#gaps.push({ fromLsn: reader.lsn, toLsn: reader.position, why: 'the frame is malformed' })
-      }
-      const from = reader.position
+      while (reader.next(MAX_LSN)) visit(reader)
+      const fromLsn = reader.position
       let why: string
       try {
-        classifyEnd(this.#log, from, reader.segment)
-        return
+        classifyEnd(this.#log, fromLsn, reader.segment)
+        return gaps
       } catch (error) {
         if (!(error instanceof CorruptError)) throw error
         why = error.message.replace(/^[^:]*: /, '').replace(/\. Acknowledged.*$/s, '')
       }
-      const to = this.#nextFrame(from)
-      this.#gaps.push({ fromLsn: from, toLsn: to, why })
-      if (to === undefined) return
-      reader.seek(to, 0 as Lsn)
+      const toLsn = this.#nextFrame(fromLsn)
+      gaps.push({ fromLsn, toLsn, why })
+      if (toLsn === undefined) return gaps
+      reader.seek(toLsn, 0 as Lsn)
     }
   }
 
-  #applyFrame(reader: LogReader): boolean {
-    let isSound = true
+  /** Why a frame cannot be applied; undefined if it was. */
+  #applyFrame({ bytes, at, lengthBytes }: LogReader, outcome: Buffer | undefined): string | undefined {
+    if (isOutcomeFrame(bytes, at)) return undefined
+    if (isDeciding(bytes, at) && outcome === undefined) return 'the log does not say what became of its writes'
     try {
-      forEachOperation(reader.bytes, reader.at, reader.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
-        isSound &&= isKey(bytes, keyAt, keyAt + keyLength)
-      })
-    } catch {
-      // Its CRC is good and its contents make no sense: nothing of it can be trusted.
-      return false
+      // If its CRC is good and its contents make no sense, nothing of it can be trusted.
+      for (const operation = operationsOf(bytes, at, lengthBytes); operation.next();)
+        if (!isKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength)) return MALFORMED
+      for (const { key, value } of [...changesOf(bytes, at, lengthBytes, outcome)]) {
+        if (value !== undefined) this.#put(key, value)
+        else this.#frame.del(key, key.length)
+      }
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+      return MALFORMED
     }
-    if (!isSound) return false
-    forEachOperation(
-      reader.bytes,
-      reader.at,
-      reader.lengthBytes,
-      (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-        const key = bytes.subarray(keyAt, keyAt + keyLength)
-        if (kind === OP_PUT) this.#put(key, bytes.subarray(valueAt, valueAt + valueLength))
-        else this.#frame.del(key, keyLength)
-        this.#operations++
-      },
-    )
+    this.#operations += bytes.readUInt32LE(at + FRAME.OP_COUNT)
     this.#frames++
-    return true
+    return undefined
   }
 
   /** LSN of the first good frame after a damaged place: in the same segment, or else in a later one. */
@@ -453,8 +481,7 @@ const keyAt = (leaf: Node, i: number): Buffer =>
 const isWithin = (key: Buffer, from: Uint8Array | undefined, to: Uint8Array | undefined): boolean =>
   (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) < 0)
 
-const versionOf = (leaf: Node, i: number): number =>
-  readVersion(leaf.u16, leaf.keyAt(i) - LEAF_CELL_HEADER)
+const versionOf = (leaf: Node, i: number): number => readVersion(leaf.u16, leaf.keyAt(i) - LEAF_CELL_HEADER)
 
 /** Finds the header. There is none if all four are damaged: that does not prevent salvaging. */
 function headersOf(space: SlotSpace, path: string): HeaderSearch {

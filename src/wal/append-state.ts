@@ -21,6 +21,7 @@ const FIELD = {
   SEGMENT_SALT: 6,
   SEGMENT_DEVICE: 7,
   SEGMENT_INODE: 8,
+  OUTCOME_BYTES: 9,
 } as const
 
 export interface AppendFields {
@@ -34,6 +35,8 @@ export interface AppendFields {
   segmentLimitLsn: number
   /** Slots promised to all frames that were ever appended in this life of `control`. */
   reservedSlots: number
+  /** Bytes of the log set aside for the outcomes of all these frames. */
+  outcomeBytes: number
   frames: number
   operations: number
 }
@@ -61,6 +64,7 @@ export class AppendState {
       into.segmentInode = n[at + FIELD.SEGMENT_INODE]!
       into.segmentLimitLsn = n[at + FIELD.SEGMENT_LIMIT]!
       into.reservedSlots = n[at + FIELD.RESERVED_SLOTS]!
+      into.outcomeBytes = n[at + FIELD.OUTCOME_BYTES]!
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
       loadFence()
@@ -80,6 +84,7 @@ export class AppendState {
     n[at + FIELD.SEGMENT_INODE] = from.segmentInode
     n[at + FIELD.SEGMENT_LIMIT] = from.segmentLimitLsn
     n[at + FIELD.RESERVED_SLOTS] = from.reservedSlots
+    n[at + FIELD.OUTCOME_BYTES] = from.outcomeBytes
     n[at + FIELD.FRAMES] = from.frames
     n[at + FIELD.OPERATIONS] = from.operations
     Atomics.store(this.#words, SEQUENCE_WORD, sequence | 0)
@@ -94,6 +99,7 @@ export const newAppendFields = (): AppendFields => ({
   segmentInode: 0,
   segmentLimitLsn: 0,
   reservedSlots: 0,
+  outcomeBytes: 0,
   frames: 0,
   operations: 0,
 })

@@ -1,18 +1,27 @@
 // Operations collected into the bytes of one frame.
 import { InvalidError, IoError } from '../errors.js'
 import { MAX_FRAME_BYTES, MAX_KEY_BYTES } from '../limits.js'
-import { FRAME, FRAME_TYPE_OPERATIONS, OP, OP_DEL, OP_PUT } from './frame.js'
+import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS } from './frame.js'
+import { decides, OP, OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
 
 const EMPTY = new Uint8Array(0)
 
+/** The conditions of an operation: flags of `OP_FLAG`, and the version that goes with IF_VERSION. */
+export interface OperationConditions {
+  readonly flags: number
+  readonly version: number
+}
+export const UNCONDITIONAL: OperationConditions = { flags: 0, version: 0 }
+
 /**
- * Collects operations into the bytes of one frame. The buffer is reused after `reset`, unless it
- * was given away with `take`.
+ * Collects the operations of one write into the bytes of a frame; `append` adds further writes. The buffer is reused
+ * after `reset`, unless it was given away with `take`.
  */
 export class FrameBuilder {
   #buffer: Buffer
   #length: number = FRAME.HEADER_BYTES
   #opCount = 0
+  #decides = false
   readonly #initialBytes: number
 
   constructor(initialBytes = 4096) {
@@ -30,10 +39,11 @@ export class FrameBuilder {
   reset(): void {
     this.#length = FRAME.HEADER_BYTES
     this.#opCount = 0
+    this.#decides = false
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
   }
 
-  /** Adds all operations of another frame after those that are here already. */
+  /** Adds the write of another builder after those that are here already. */
   append(other: FrameBuilder): void {
     const end = this.#length + other.#length - FRAME.HEADER_BYTES
     if (end > MAX_FRAME_BYTES) throw tooLarge()
@@ -41,14 +51,25 @@ export class FrameBuilder {
     other.#buffer.copy(this.#buffer, this.#length, FRAME.HEADER_BYTES, other.#length)
     this.#length = end
     this.#opCount += other.#opCount
+    this.#decides ||= other.#decides
   }
 
-  put(key: Uint8Array, keyLength: number, value: Uint8Array): void {
-    this.#add(OP_PUT, key, keyLength, value)
+  put(key: Uint8Array, keyLength: number, value: Uint8Array, conditions = UNCONDITIONAL): void {
+    this.#add(OP_PUT, key, keyLength, value, conditions)
   }
 
-  del(key: Uint8Array, keyLength: number): void {
-    this.#add(OP_DEL, key, keyLength, EMPTY)
+  del(key: Uint8Array, keyLength: number, conditions = UNCONDITIONAL): void {
+    this.#add(OP_DEL, key, keyLength, EMPTY, conditions)
+  }
+
+  /** An operation that changes nothing: its write takes effect only if these conditions hold. */
+  check(key: Uint8Array, keyLength: number, conditions: OperationConditions): void {
+    this.#add(OP_CHECK, key, keyLength, EMPTY, conditions)
+  }
+
+  /** `delta`: an encoded number or bigint. */
+  add(key: Uint8Array, keyLength: number, delta: Uint8Array, conditions = UNCONDITIONAL): void {
+    this.#add(OP_ADD, key, keyLength, delta, conditions)
   }
 
   /** The frame as it stands, header not sealed yet. Valid until the next call. */
@@ -66,33 +87,41 @@ export class FrameBuilder {
   }
 
   #header(): void {
-    writeHeader(this.#buffer, this.#length, this.#opCount)
+    writeHeader(this.#buffer, this.#length, this.#opCount, this.#decides)
   }
 
-  #add(kind: number, key: Uint8Array, keyLength: number, value: Uint8Array): void {
+  #add(
+    kind: number,
+    key: Uint8Array,
+    keyLength: number,
+    value: Uint8Array,
+    { flags, version }: OperationConditions,
+  ): void {
     // No frame of the log may have any other key: the leader that applies it would take it for damage.
     if (keyLength === 0 || keyLength > MAX_KEY_BYTES)
       throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
     // Read once: another thread can make shared memory longer, and a second reading would give another length.
     const valueLength = value.length
     const at = this.#length
-    const end = at + OP.HEADER_BYTES + keyLength + valueLength
+    const keyAt = at + OP.HEADER_BYTES + ((flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+    const end = keyAt + keyLength + valueLength
     if (end > MAX_FRAME_BYTES) throw tooLarge()
     if (end > this.#buffer.length) this.#enlarge(end)
     const b = this.#buffer
     b[at + OP.KIND] = kind
-    b[at + OP.FLAGS] = 0
+    b[at + OP.FLAGS] = flags | (this.#opCount > 0 ? OP_FLAG.JOINED : 0)
     b[at + OP.KEY_LENGTH] = keyLength
     b[at + OP.KEY_LENGTH + 1] = keyLength >>> 8
     b[at + OP.VALUE_LENGTH] = valueLength
     b[at + OP.VALUE_LENGTH + 1] = valueLength >>> 8
     b[at + OP.VALUE_LENGTH + 2] = valueLength >>> 16
     b[at + OP.VALUE_LENGTH + 3] = valueLength >>> 24
-    const k = at + OP.HEADER_BYTES
-    for (let i = 0; i < keyLength; i++) b[k + i] = key[i]!
-    b.set(value, k + keyLength)
+    if (keyAt > at + OP.HEADER_BYTES) b.writeBigUInt64LE(BigInt(version), keyAt - VERSION_BYTES)
+    for (let i = 0; i < keyLength; i++) b[keyAt + i] = key[i]!
+    b.set(value, keyAt + keyLength)
     this.#length = end
     this.#opCount++
+    this.#decides ||= decides(kind, flags)
   }
 
   #enlarge(neededBytes: number): void {
@@ -110,17 +139,18 @@ function setAside(bytes: number): Buffer {
   }
 }
 
-function writeHeader(into: Buffer, lengthBytes: number, opCount: number): void {
+function writeHeader(into: Buffer, lengthBytes: number, opCount: number, isDeciding: boolean): void {
   into.fill(0, 0, FRAME.HEADER_BYTES)
   into.writeUInt32LE(lengthBytes, FRAME.LENGTH)
   into[FRAME.TYPE] = FRAME_TYPE_OPERATIONS
+  into[FRAME.FLAGS] = isDeciding ? FRAME_FLAG_DECIDES : 0
   into.writeUInt32LE(opCount, FRAME.OP_COUNT)
 }
 
 /** A frame of operations that are encoded already. It is not sealed yet. */
-export function newFrame(operations: Uint8Array, opCount: number): Buffer {
+export function newFrame(operations: Uint8Array, opCount: number, isDeciding: boolean): Buffer {
   const frame = setAside(FRAME.HEADER_BYTES + operations.length)
-  writeHeader(frame, frame.length, opCount)
+  writeHeader(frame, frame.length, opCount, isDeciding)
   frame.set(operations, FRAME.HEADER_BYTES)
   return frame
 }

@@ -17,8 +17,6 @@
 // The salt differs in every segment, and in every life of a recycled one, so leftovers never pass for
 // frames. The LSN inside detects a frame that was moved. The watermark tells a torn tail from rot:
 // see `log-end.ts`.
-import { CorruptError } from '../errors.js'
-import { MAX_KEY_BYTES } from '../limits.js'
 import { crc32c } from '../encoding/crc32c.js'
 import type { Lsn } from './lsn.js'
 
@@ -35,10 +33,9 @@ export const FRAME = {
 } as const
 
 export const FRAME_TYPE_OPERATIONS = 1
-export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
-export const OP_PUT = 1
-export const OP_DEL = 2
-
+export const FRAME_TYPE_OUTCOMES = 2
+/** Flag: whether, or with which result, the frame's operations take effect is decided when it is applied. */
+export const FRAME_FLAG_DECIDES = 1
 /** The LSN in the 7 bytes at `at`. */
 export const readLsn = (bytes: Buffer, at: number): Lsn =>
   (bytes.readUInt32LE(at) + (bytes.readUInt32LE(at + 3) >>> 8) * 2 ** 32) as Lsn
@@ -68,45 +65,5 @@ export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt
   return crc32c(bytes.subarray(at + FRAME.LENGTH, at + length), salt) === bytes.readUInt32LE(at + FRAME.CRC)
 }
 
-/**
- * Walks the operations of the frame at [at, at + length) and calls `visit` for each. Throws
- * `CorruptError` if they do not fill the frame exactly. If the CRC is good, that happens only where a
- * faulty program wrote the frame.
- */
-export function forEachOperation(
-  bytes: Buffer,
-  at: number,
-  lengthBytes: number,
-  visit: (bytes: Buffer, kind: number, keyAt: number, keyLength: number, valueAt: number, valueLength: number) => void,
-): void {
-  const end = at + lengthBytes
-  const count = bytes.readUInt32LE(at + FRAME.OP_COUNT)
-  if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS] !== 0)
-    throw malformed(bytes, at, 'its frame type or flags are unknown')
-  let p = at + FRAME.HEADER_BYTES
-  for (let i = 0; i < count; i++) {
-    if (p + OP.HEADER_BYTES > end) throw malformed(bytes, at, `operation ${i} begins after the end of the frame`)
-    const kind = bytes[p + OP.KIND]!
-    const keyLength = bytes[p + OP.KEY_LENGTH]! | (bytes[p + OP.KEY_LENGTH + 1]! << 8)
-    const valueLength = bytes.readUInt32LE(p + OP.VALUE_LENGTH)
-    const keyAt = p + OP.HEADER_BYTES
-    const valueAt = keyAt + keyLength
-    p = valueAt + valueLength
-    if (
-      p > end ||
-      keyLength === 0 ||
-      keyLength > MAX_KEY_BYTES ||
-      (kind !== OP_PUT && kind !== OP_DEL) ||
-      bytes[keyAt - OP.HEADER_BYTES + OP.FLAGS] !== 0
-    ) {
-      throw malformed(bytes, at, `operation ${i} has an unknown kind or flags, or a bad length`)
-    }
-    visit(bytes, kind, keyAt, keyLength, valueAt, valueLength)
-  }
-  if (p !== end) throw malformed(bytes, at, 'it is longer than its operations')
-}
-
-function malformed(bytes: Buffer, at: number, why: string): CorruptError {
-  const lsn = readLsn(bytes, at + FRAME.LSN)
-  return new CorruptError(`The frame at LSN ${lsn} is malformed: ${why}.`, { lsn })
-}
+/** True if applying the frame at `at` decides something: then there are outcomes for it (outcomes.ts). */
+export const isDeciding = (bytes: Buffer, at: number): boolean => bytes[at + FRAME.FLAGS] === FRAME_FLAG_DECIDES

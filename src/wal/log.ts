@@ -267,7 +267,9 @@ export class Log {
   moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
     const from = this.segment(startLsn)
     const roomBytes =
-      from === undefined ? 0 : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, bytesBetween(startLsn, from.header.limitLsn))
+      from === undefined
+        ? 0
+        : Math.min(from.file.sizeBytes() - SEGMENT_HEADER_BYTES, bytesBetween(startLsn, from.header.limitLsn))
     this.#forget(startLsn)
     if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
     crashPoint('segment-moved')

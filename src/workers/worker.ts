@@ -3,6 +3,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
 import type { Encoded } from '../encoding/packed-list.js'
+import type { WriteResult } from '../engine/commit/results.js'
 import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
 import type { ResolvedOptions } from '../engine/options.js'
@@ -28,13 +29,13 @@ export interface WorkData {
 export interface CommitTask {
   readonly buffer: ArrayBuffer
   readonly lengthBytes: number
-  readonly sizes: readonly number[] | undefined
   readonly ticket: number
 }
 
-/** The outcome of a commit, with errors as messages. */
+/** What became of the writes of a frame, with errors as messages. */
 export interface CommitReport {
   readonly checkpointWanted: boolean
+  readonly results: readonly WriteResult[]
   readonly failed: readonly { readonly first: number; readonly count: number; readonly error: ErrorMessage }[]
 }
 
@@ -81,20 +82,21 @@ const TASKS = {
    * Commits one frame. Frames of one Database are appended in the order of their tickets, whichever worker has
    * them, so that the last write of a program wins.
    */
-  commit: ({ buffer, lengthBytes, sizes, ticket }: CommitTask): CommitReport => {
+  commit: ({ buffer, lengthBytes, ticket }: CommitTask): CommitReport => {
     const bytes = Buffer.from(buffer, 0, lengthBytes)
     engine().prepareCommit(bytes)
     for (let now; (now = Atomics.load(order, 0)) !== ticket;) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
     let appended
     try {
       Atomics.store(signal, SIGNAL.HAS_BEGUN, 1)
-      appended = engine().beginWrites(bytes, sizes)
+      appended = engine().beginWrites(bytes)
     } finally {
       passTicket(order, ticket)
     }
-    const failed = engine().finishWrites(appended)
+    const { failed, results } = engine().finishWrites(appended)
     return {
       checkpointWanted: engine().checkpointWanted,
+      results,
       failed: failed.map(({ first, count, error }) => ({ first, count, error: toErrorMessage(error) })),
     }
   },

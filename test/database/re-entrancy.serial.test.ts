@@ -202,7 +202,7 @@ class Scene {
   }
 
   /** Writes, and does to the model what has been written once the call has returned. */
-  #write(call: Call, sync: () => void, async: () => Promise<void>, written: () => void): void {
+  #write(call: Call, sync: () => void, async: () => Promise<unknown>, written: () => void): void {
     if (!this.isAsync) {
       sync()
       expect(call.threw, "the error of users' code got lost").to.equal(false)

@@ -35,8 +35,8 @@ describe('frames that are lost', () => {
       }
       expect(order[0], 'it is the turn of the one that is left').to.equal(3)
       expect(passTicket(order, 3)).to.equal(true)
-      sent[3]!.resolve({ checkpointWanted: false, failed: [] })
-      expect(await Promise.all(results)).to.deep.equal(['lost 0', 'lost 1', 'lost 2', undefined])
+      sent[3]!.resolve({ checkpointWanted: false, failed: [], results: [] })
+      expect(await Promise.all(results)).to.deep.equal(['lost 0', 'lost 1', 'lost 2', true])
       expect(order[0]).to.equal(nextTicket(3))
     })
   }

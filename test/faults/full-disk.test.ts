@@ -134,9 +134,11 @@ describe('a full disk', function () {
       for (let at = 0; at < keys.length; at += together) {
         const builder = new FrameBuilder()
         for (const key of keys.slice(at, at + together)) {
-          builder.del(scratch, encodeKey(key, scratch))
+          const write = new FrameBuilder()
+          write.del(scratch, encodeKey(key, scratch))
+          builder.append(write)
         }
-        const failed = life.engine.finishWrites(life.engine.beginWrites(builder.frame(), undefined))
+        const { failed } = life.engine.finishWrites(life.engine.beginWrites(builder.frame()))
         expect(
           failed.map(({ error }) => error.message),
           `entry ${at} of ${keys.length}`,

@@ -4,8 +4,10 @@ import { expect } from 'chai'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { salvage, type SalvageReport } from '../../src/maintenance/salvage.js'
-import { FRAME, forEachOperation, readLsn } from '../../src/wal/frame.js'
+import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
+import { operationsOf as operationsIn } from '../../src/wal/operation.js'
+import { isOutcomeFrame } from '../../src/wal/outcomes.js'
 import { SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import {
   DATA,
@@ -80,10 +82,12 @@ describe('salvage', function () {
         at + FRAME.HEADER_BYTES < bytes.length && readLsn(bytes, at + FRAME.LSN) === lsn;
       ) {
         const length = bytes.readUInt32LE(at + FRAME.LENGTH)
-        forEachOperation(bytes, at, length, (b, _kind, keyAt, keyLength) => {
-          const name = b.toString('latin1', keyAt, keyAt + keyLength)
-          all.set(name, [...(all.get(name) ?? []), { lsn, segment }])
-        })
+        if (!isOutcomeFrame(bytes, at)) {
+          for (const operation = operationsIn(bytes, at, length); operation.next();) {
+            const name = operation.key.toString('latin1')
+            all.set(name, [...(all.get(name) ?? []), { lsn, segment }])
+          }
+        }
         at += paddedBytes(length)
         lsn = lsnAfter(lsn, length)
       }

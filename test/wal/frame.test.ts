@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { FRAME, forEachOperation, isFrameAt, OP_DEL, OP_PUT, readLsn, sealFrame } from '../../src/wal/frame.js'
+import { FRAME, isFrameAt, readLsn, sealFrame } from '../../src/wal/frame.js'
+import { OP_ADD, OP_DEL, OP_PUT, operationsOf as operationsIn, type OperationCursor } from '../../src/wal/operation.js'
 import { type Lsn, paddedBytes } from '../../src/wal/lsn.js'
 import { expectError, runs } from '../support/engine.js'
 import { MAX_FRAME_BYTES } from '../../src/limits.js'
@@ -30,15 +31,14 @@ function sealed(operations: Op[], lsn: number, salt: number): Buffer {
   return frame
 }
 
+function* each(operations: OperationCursor): Generator<OperationCursor> {
+  while (operations.next()) yield operations
+}
+
 function operationsOf(frame: Buffer, at = 0, length = frame.length): Op[] {
   const found: Op[] = []
-  forEachOperation(frame, at, length, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-    found.push({
-      kind,
-      key: bytes.toString('latin1', keyAt, keyAt + keyLength),
-      value: bytes.toString('latin1', valueAt, valueAt + valueLength),
-    })
-  })
+  for (const { kind, key, value } of each(operationsIn(frame, at, length)))
+    found.push({ kind, key: key.toString('latin1'), value: value.toString('latin1') })
   return found
 }
 
@@ -98,12 +98,12 @@ describe('a frame of the log', () => {
         frame.writeUInt32LE(count, FRAME.OP_COUNT)
         const end = FRAME.HEADER_BYTES + inside.length
         try {
-          forEachOperation(frame, 0, end, (_bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-            expect(kind).to.be.oneOf([OP_PUT, OP_DEL])
+          for (const { kind, keyAt, keyLength, valueAt, valueLength } of each(operationsIn(frame, 0, end))) {
+            expect(kind).to.be.within(OP_PUT, OP_ADD)
             expect(keyLength).to.be.within(1, 1024)
             expect(valueAt).to.equal(keyAt + keyLength)
             expect(valueAt + valueLength).to.be.at.most(end)
-          })
+          }
         } catch (error) {
           expect((error as Error).message).to.match(/frame/)
         }

@@ -47,7 +47,8 @@ describe('the header of a segment', () => {
   })
 
   it('goes with a file name that says where the segment begins, and no other name does', () => {
-    for (const lsn of [1, 8, 2 ** 32 + 16, 2 ** 53 - 2 ** 43]) expect(segmentStart(segmentName(lsn as Lsn))).to.equal(lsn)
+    for (const lsn of [1, 8, 2 ** 32 + 16, 2 ** 53 - 2 ** 43])
+      expect(segmentStart(segmentName(lsn as Lsn))).to.equal(lsn)
     for (const name of [
       '8.wal',
       'spare-0000000000000008',
@@ -75,6 +76,7 @@ describe("the state of the log's end", () => {
         segmentInode: 2 ** 52 + i,
         segmentLimitLsn: 2 ** 40 + i,
         reservedSlots: i,
+        outcomeBytes: 7 * i,
         frames: 2 * i,
         operations: 3 * i,
       }
@@ -94,6 +96,7 @@ describe("the state of the log's end", () => {
       segmentInode: 4,
       segmentLimitLsn: 4040,
       reservedSlots: 5,
+      outcomeBytes: 6,
       frames: 1,
       operations: 2,
     }

@@ -7,7 +7,7 @@ import { concatenated } from '../../encoding/packed-list.js'
 import { Engine } from '../../engine/engine.js'
 import { decodeKey } from '../../encoding/keys.js'
 import { posixStorage } from '../../storage/posix.js'
-import { forEachOperation, OP_PUT } from '../../wal/frame.js'
+import { OP_PUT, operationsOf } from '../../wal/operation.js'
 import { Latencies } from './latency.js'
 import {
   SHARED,
@@ -178,14 +178,8 @@ interface Put {
 
 function puts(frame: Buffer): Put[] {
   const list: Put[] = []
-  forEachOperation(frame, 0, frame.length, (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-    if (kind === OP_PUT) {
-      list.push({
-        key: bytes.subarray(keyAt, keyAt + keyLength),
-        value: bytes.subarray(valueAt, valueAt + valueLength),
-      })
-    }
-  })
+  for (const operation = operationsOf(frame); operation.next();)
+    if (operation.kind === OP_PUT) list.push({ key: operation.key, value: operation.value })
   return list
 }
 

@@ -10,7 +10,8 @@
 //      as a full disk has, and linked.
 //   2. seal every slot of P that was made since the        headers that still name the old tree, whose
 //      last checkpoint (seal-tree.ts); write the free      slots are untouched
-//      list; flush the data file
+//      list; flush the data file, and the log if the
+//      outcomes of frames in P are not on disk yet
 //   3. write both headers; flush                           a torn header, which fails its CRC; the old
 //                                                          pair lies in the other two slots
 //   4. end, under the leader lock: the new tree is the     nothing: this is in memory only, and recovery
@@ -202,6 +203,7 @@ export class Checkpointer {
       overflows: state[STATE.OVERFLOWS]!,
       createdMs,
     }
+    this.#flushOutcomes(state)
     // If this process has lost a page, what it sealed there is not in the file.
     checker.assertWhole()
     crashPoint('before-headers')
@@ -211,6 +213,18 @@ export class Checkpointer {
     underLeaderLock(this.#parts, () => this.#end(begun, header, sealed))
     const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
     return { lsn, number, nextSlot, slotsWritten: sealed.length, segmentsReleased: log.releaseBefore(lsn, current) }
+  }
+
+  /**
+   * Makes sure that the log on disk says what was decided about the frames that the tree includes: they will not be
+   * applied again. If the log has gone on in another segment since, that was flushed before.
+   */
+  #flushOutcomes(state: StateFields): void {
+    const { control, log } = this.#parts
+    if (state[STATE.OUTCOMES_LSN]! < control.durableLsn) return
+    const { segmentStartLsn, segmentSalt } = control.append.read(newAppendFields())
+    const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
+    if (segment !== undefined) log.flush(segment)
   }
 
   /** Step 4. */

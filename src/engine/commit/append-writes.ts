@@ -2,17 +2,19 @@
 // appended apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
 // batch is one write, and stays whole.
 import { FullError } from '../../errors.js'
-import { forEachOperation, FRAME, OP } from '../../wal/frame.js'
+import { isDeciding } from '../../wal/frame.js'
+import { operationsOf } from '../../wal/operation.js'
 import { lsnBefore, type Lsn } from '../../wal/lsn.js'
 import { newFrame } from '../../wal/frame-builder.js'
 
 /** Writes of a frame that went into the log together, as one frame. */
-interface Part {
+export interface Part {
   readonly first: number
   readonly count: number
   readonly lsn: Lsn
   /** LSN after this frame. */
   readonly end: Lsn
+  readonly bytes: Buffer
 }
 
 /** Writes of a frame that failed, and why; all others are on disk and visible. */
@@ -29,16 +31,11 @@ export interface Appended {
 }
 
 /**
- * Appends the writes of a frame: all in one frame if there is room, else as many as there is room for. `sizes`: how
- * many operations each write has; undefined if each has one. Never throws: an error other than a lack of room counts
- * for every write that is not in the log by then.
+ * Appends the writes of a frame: all in one frame if there is room, else as many as there is room for. Never throws:
+ * an error other than a lack of room counts for every write that is not in the log by then.
  */
-export function appendWrites(
-  frame: Buffer,
-  sizes: readonly number[] | undefined,
-  append: (frame: Buffer) => Lsn,
-): Appended {
-  const count = sizes?.length ?? frame.readUInt32LE(FRAME.OP_COUNT)
+export function appendWrites(frame: Buffer, append: (frame: Buffer) => Lsn): Appended {
+  const count = writesIn(frame)
   const parts: Part[] = []
   const refused: FailedWrites[] = []
   const left: (readonly [first: number, end: number])[] = [[0, count]]
@@ -46,9 +43,9 @@ export function appendWrites(
   for (let range; (range = left.pop()) !== undefined;) {
     const [first, end] = range
     try {
-      const bytes = end - first === count ? frame : (split ??= new Splitter(frame, sizes)).part(first, end)
+      const bytes = end - first === count ? frame : (split ??= new Splitter(frame)).part(first, end)
       const endLsn = append(bytes)
-      parts.push({ first, count: end - first, lsn: lsnBefore(endLsn, bytes.length), end: endLsn })
+      parts.push({ first, count: end - first, lsn: lsnBefore(endLsn, bytes.length), end: endLsn, bytes })
     } catch (error) {
       if (error instanceof FullError && end - first > 1) {
         const middle = (first + end) >>> 1
@@ -64,6 +61,13 @@ export function appendWrites(
   return { parts, refused }
 }
 
+/** How many writes share a frame. */
+function writesIn(frame: Buffer): number {
+  let count = 0
+  for (const operation = operationsOf(frame); operation.next();) if (operation.beginsWrite) count++
+  return count
+}
+
 /** Cuts a frame apart between its writes. */
 class Splitter {
   readonly #frame: Buffer
@@ -72,25 +76,22 @@ class Splitter {
   /** The number of each write's first operation, and of all operations. */
   readonly #operations: number[] = []
 
-  constructor(frame: Buffer, sizes: readonly number[] | undefined) {
+  constructor(frame: Buffer) {
     this.#frame = frame
-    let operation = 0
-    let next = 0
-    forEachOperation(frame, 0, frame.length, (_bytes, _kind, keyAt) => {
-      if (operation === next) {
-        next += sizes?.[this.#starts.length] ?? 1
-        this.#operations.push(operation)
-        this.#starts.push(keyAt - OP.HEADER_BYTES)
-      }
-      operation++
-    })
-    this.#operations.push(operation)
+    const operation = operationsOf(frame)
+    let n = 0
+    for (; operation.next(); n++) {
+      if (!operation.beginsWrite) continue
+      this.#operations.push(n)
+      this.#starts.push(operation.at)
+    }
+    this.#operations.push(n)
     this.#starts.push(frame.length)
   }
 
   /** A frame of the writes [first, end). */
   part(first: number, end: number): Buffer {
     const bytes = this.#frame.subarray(this.#starts[first], this.#starts[end])
-    return newFrame(bytes, this.#operations[end]! - this.#operations[first]!)
+    return newFrame(bytes, this.#operations[end]! - this.#operations[first]!, isDeciding(this.#frame, 0))
   }
 }

@@ -3,21 +3,32 @@
 import { crashPoint } from '../../crash-points.js'
 import { CorruptError } from '../../errors.js'
 import { MAX_KEY_BYTES } from '../../limits.js'
-import { forEachOperation, OP_DEL, OP_PUT } from '../../wal/frame.js'
+import { isDeciding } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
+import { OP_DEL, OP_PUT, OperationCursor } from '../../wal/operation.js'
+import { forEachOutcome, isOutcomeFrame } from '../../wal/outcomes.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
 import type { TreeWriter } from '../tree/writer.js'
+import type { Decider } from './decide.js'
 
 export class Applier {
   readonly #allocator: Allocator
   readonly #writer: TreeWriter
+  readonly #decider: Decider
+  readonly #operations = new OperationCursor()
   readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  /**
+   * What was decided about the frames applied since this was cleared, by their LSNs, as far as the log did not say it
+   * already when they were applied.
+   */
+  readonly outcomes = new Map<number, Buffer>()
 
-  constructor(allocator: Allocator, writer: TreeWriter) {
+  constructor(allocator: Allocator, writer: TreeWriter, decider: Decider) {
     this.#allocator = allocator
     this.#writer = writer
+    this.#decider = decider
   }
 
   /**
@@ -26,24 +37,20 @@ export class Applier {
    */
   apply(state: StateFields, reader: LogReader, end: Lsn): void {
     const allocator = this.#allocator
-    const writer = this.#writer
     allocator.begin(state, end)
-    writer.begin(state, end)
+    this.#writer.begin(state, end)
     let operations = 0
     while (reader.next(end)) {
-      const lsn = reader.lsn
-      forEachOperation(
-        reader.bytes,
-        reader.at,
-        reader.lengthBytes,
-        (bytes, kind, keyAt, keyLength, valueAt, valueLength) => {
-          const key = this.#key
-          for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
-          if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
-          else if (kind === OP_DEL) writer.del(key, keyLength)
-          operations++
-        },
-      )
+      const { bytes, at, lengthBytes, lsn } = reader
+      if (isOutcomeFrame(bytes, at)) {
+        forEachOutcome(bytes, at, lengthBytes, (decided) => this.outcomes.delete(decided))
+        continue
+      }
+      if (isDeciding(bytes, at)) {
+        const decided = this.#decider.apply(bytes, at, lengthBytes, lsn)
+        this.outcomes.set(lsn, decided.outcome)
+        operations += decided.operations
+      } else operations += this.#applyAll(bytes, at, lengthBytes, lsn)
       state[STATE.FRAMES]!++
       crashPoint('mid-apply')
     }
@@ -57,5 +64,20 @@ export class Applier {
     state[STATE.OPERATIONS]! += operations
     state[STATE.GROUPS]!++
     state[STATE.VISIBLE_LSN] = end
+  }
+
+  /** Applies a frame in which nothing is to be decided. Returns how many operations it has. */
+  #applyAll(bytes: Buffer, at: number, lengthBytes: number, lsn: Lsn): number {
+    const writer = this.#writer
+    const key = this.#key
+    const operations = this.#operations.begin(bytes, at, lengthBytes)
+    let count = 0
+    for (; operations.next(); count++) {
+      const { kind, keyAt, keyLength } = operations
+      for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+      if (kind === OP_PUT) writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
+      else if (kind === OP_DEL) writer.del(key, keyLength)
+    }
+    return count
   }
 }

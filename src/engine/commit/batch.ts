@@ -3,12 +3,31 @@
 import { InvalidError, MmapdbError } from '../../errors.js'
 import { isLength, quoted, reason, isInstance } from '../../describe.js'
 import type { Key } from '../../encoding/keys.js'
+import type { OperationConditions } from '../../wal/frame-builder.js'
+import { conditionsOf, type Conditions } from './conditions.js'
 
-/** One operation of a batch. */
+/**
+ * One operation of a batch. `check` changes nothing: the batch takes effect only if its conditions hold. `add` adds a
+ * number or bigint, as `Database.add` does.
+ */
 export type BatchOperation<V = unknown> =
-  { readonly type: 'put'; readonly key: Key; readonly value: V } | { readonly type: 'del'; readonly key: Key }
+  | ({ readonly type: 'put'; readonly key: Key; readonly value: V } & Conditions)
+  | ({ readonly type: 'del'; readonly key: Key } & Conditions)
+  | ({ readonly type: 'add'; readonly key: Key; readonly delta: number | bigint } & Conditions)
+  | ({ readonly type: 'check'; readonly key: Key } & Conditions)
 
-type Take = (type: 'put' | 'del', key: Key, value: unknown) => void
+/** An operation as it was read: each field once. */
+interface Taken {
+  readonly type: BatchOperation['type']
+  readonly key: Key
+  readonly value: unknown
+  readonly delta: unknown
+  readonly conditions: OperationConditions
+}
+
+type Take = (operation: Taken) => void
+
+const TYPES: readonly unknown[] = ['put', 'del', 'add', 'check'] satisfies BatchOperation['type'][]
 
 /**
  * Reads all operations, one after the other. Throws `InvalidError` for anything that is not an operation. What the
@@ -28,19 +47,20 @@ function takeOne(operation: unknown, i: number, take: Take): void {
   if (typeof operation !== 'object' || operation === null) {
     throw new InvalidError(`Operation ${i} of a batch is not an object.`)
   }
-  let type, key, value
+  let type, key, value, delta, ifVersion, ifAbsent, ifPresent
   try {
-    ;({ type, key, value } = operation as Record<string, unknown>)
+    ;({ type, key, value, delta, ifVersion, ifAbsent, ifPresent } = operation as Record<string, unknown>)
   } catch (cause) {
     throw unreadable(cause)
   }
-  if (type !== 'put' && type !== 'del') {
+  if (!TYPES.includes(type)) {
     throw new InvalidError(
-      `An operation of a batch must have the type "put" or "del"; operation ${i} has ${type === undefined ? 'no type' : quoted(type)}.`,
+      `An operation of a batch must have the type "put", "del", "add" or "check"; operation ${i} has ${type === undefined ? 'no type' : quoted(type)}.`,
     )
   }
   try {
-    take(type, key as Key, value)
+    const conditions = conditionsOf(ifVersion, ifAbsent, ifPresent)
+    take({ type: type as Taken['type'], key: key as Key, value, delta, conditions })
   } catch (error) {
     if (!isInstance(error, InvalidError)) throw error
     throw new InvalidError(

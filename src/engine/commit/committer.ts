@@ -6,8 +6,9 @@
 //   wait     until the tree includes the frame. A waiter that finds the leader lock free leads:
 //   lead     1. flush the log up to the tail          (one flush for all that was appended meanwhile)
 //            2. apply the frames to a copy of the tree state
-//            3. publish that state                    (one atomic store)
-//            4. release the lock, pass the turn
+//            3. append what that decided, if anything (outcomes.ts), under the append lock
+//            4. publish that state                    (one atomic store)
+//            5. release the lock, pass the turn
 //
 // What a crash leaves, of the process or of the whole machine:
 //   after the write, before the append state moves   bytes after the tail that the append state does
@@ -21,8 +22,12 @@
 //                                                    again, from the published state; what the dead
 //                                                    leader wrote lies in slots that count as free.
 //                                                    All processes: recovery replays the frames
+//   after the outcomes were appended,                the same; if the outcomes are still in the log,
+//   before the publication                           they are not appended again
 //   after the publication                            nothing is missing but a wake-up, and every
-//                                                    waiter has a time limit
+//                                                    waiter has a time limit. If the machine stops before the
+//                                                    outcomes are flushed, recovery decides the same and appends
+//                                                    them; a checkpoint flushes them before its headers
 //
 // What else can go wrong:
 //   a flush fails                          it is never tried again (flush.ts): all writes are refused
@@ -57,8 +62,9 @@ import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { FRAME, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
-import { lsnAfter, lsnBefore, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
+import { lsnAfter, lsnBefore, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
+import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrame } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
@@ -130,26 +136,26 @@ export class Committer {
   }
 
   #appendLocked(frame: Buffer): Lsn {
-    const { control, log, storage, checker } = this.#parts
+    const { control, checker } = this.#parts
     const a = control.append.read(this.#fields)
+    const lsn = a.tailLsn as Lsn
     // A process that has lost a page must not write: neither here nor, later, as the leader.
     checker.assertWhole()
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
-    const end = lsnAfter(a.tailLsn, frame.length)
+    const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
+    const outcomeBytes = mostOutcomeBytes(frame)
+    // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
+    const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
     const fileSlots = control.fileSlots
     this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
-    if (end > a.segmentLimitLsn) this.#switchSegment(frame.length, fileSlots)
-    const lsn = a.tailLsn as Lsn
-    const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
-    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
-    crashPoint('before-append')
-    sealFrame(frame, lsn, control.durableLsn as Lsn, storage.now(), segment.header.salt)
-    log.write(segment, frame, lsn)
-    a.tailLsn = end
+    if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
+      this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
+    this.#write(frame)
     a.reservedSlots += slots
+    a.outcomeBytes += outcomeBytes
     a.frames++
     a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
     control.append.publish(a)
@@ -158,11 +164,24 @@ export class Committer {
     return end
   }
 
+  /** Writes a frame at the tail, and moves the tail in `this.#fields`, which is not published yet. */
+  #write(frame: Buffer): void {
+    const { control, log, storage } = this.#parts
+    const a = this.#fields
+    const lsn = a.tailLsn as Lsn
+    const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
+    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
+    crashPoint('before-append')
+    sealFrame(frame, lsn, control.durableLsn as Lsn, storage.now(), segment.header.salt)
+    log.write(segment, frame, lsn)
+    a.tailLsn = lsnAfter(lsn, frame.length)
+  }
+
   /**
    * See log.ts for the order. `this.#fields` names the new segment afterwards. If there is no room for it, the data
    * file, which had `fileSlots`, is not left longer for the frame either.
    */
-  #switchSegment(frameBytes: number, fileSlots: number): void {
+  #switchSegment(neededBytes: number, fileSlots: number): void {
     const { control, log } = this.#parts
     const a = this.#fields
     const tail = a.tailLsn as Lsn
@@ -172,7 +191,7 @@ export class Committer {
     a.segmentLimitLsn = tail
     control.append.publish(a)
     try {
-      this.#goOnIn(log.createSegment(tail, frameBytes))
+      this.#goOnIn(log.createSegment(tail, neededBytes))
     } catch (error) {
       if (isFullDisk(error)) {
         this.isLogFull = true
@@ -313,6 +332,8 @@ export class Committer {
       this.#applyTwice(state, from, target.tailLsn as Lsn)
       state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
+      this.#appendOutcomes(state)
+      state[STATE.OUTCOME_BYTES] = target.outcomeBytes
       // If this process has lost a page meanwhile, what it stored there is not in the file.
       checker.assertWhole()
       crashPoint('before-publish')
@@ -323,6 +344,71 @@ export class Committer {
     } catch (error) {
       throw this.#groupFailed(typedError(error, 'Applying the log to the tree'), from)
     }
+  }
+
+  /**
+   * Appends what applying the frames up to the tree of `state` decided. Nobody waits for that frame: if it is the next
+   * one after the tree, the tree includes it.
+   */
+  #appendOutcomes(state: StateFields): void {
+    const { control, applier } = this.#parts
+    if (applier.outcomes.size === 0) return
+    underAppendLock(this.#parts, () => {
+      const a = control.append.read(this.#fields)
+      const lsn = a.tailLsn as Lsn
+      const frame = outcomeFrame(applier.outcomes)
+      // There is room, unless an appender has died while it started the next segment.
+      if (lsnAfter(lsn, frame.length) > a.segmentLimitLsn) {
+        const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]!
+        this.#switchSegment(paddedBytes(frame.length) + owedBytes, control.fileSlots)
+      }
+      this.#write(frame)
+      control.append.publish(a)
+      this.#reader.offer(lsn, frame)
+      state[STATE.OUTCOMES_LSN] = lsn
+      if (state[STATE.VISIBLE_LSN] === lsn) state[STATE.VISIBLE_LSN] = a.tailLsn
+    })
+    crashPoint('after-outcomes')
+  }
+
+  /**
+   * For recovery, which has the database to itself: appends and flushes what replaying the log decided, where the log
+   * does not say it.
+   */
+  recordOutcomes(): void {
+    const { control, applier } = this.#parts
+    if (applier.outcomes.size === 0) return
+    const state = control.readState(this.#work)
+    this.#appendOutcomes(state)
+    const a = control.append.read(this.#fields)
+    this.#flushLog(a.segmentStartLsn as Lsn, a.segmentSalt)
+    control.durableLsn = a.tailLsn
+    control.publishState(state)
+    applier.outcomes.clear()
+  }
+
+  /**
+   * What applying the frame at [lsn, end), which is visible, decided. Throws `OutcomeUnknownError` if the log does not
+   * say it any more.
+   */
+  outcomeOf(lsn: Lsn, end: Lsn): Buffer {
+    const own = this.#parts.applier.outcomes.get(lsn)
+    if (own !== undefined) return own
+    const { control, log } = this.#parts
+    const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn
+    const tail = control.append.read(this.#fields).tailLsn as Lsn
+    // Mostly it is in the newest frame of outcomes; else in one of those between.
+    for (const from of [newest, end]) {
+      for (const reader = new LogReader(log, from); reader.next(tail);) {
+        const found = outcomeIn(reader, lsn)
+        if (found !== undefined) return found
+        if (from === newest) break
+      }
+    }
+    throw new OutcomeUnknownError(
+      `The write at LSN ${lsn} has been applied, but the log does not say any more with which result: read it back.`,
+      lsn,
+    )
   }
 
   /** Decides what a group's failure means for others (see the head of this file). */
@@ -405,6 +491,7 @@ export class Committer {
    */
   #applyTwice(state: StateFields, from: Lsn, end: Lsn): void {
     const { control, checker, log, applier } = this.#parts
+    applier.outcomes.clear()
     try {
       applier.apply(state, this.#reader, end)
     } catch (error) {
@@ -412,6 +499,7 @@ export class Committer {
       checker.assertWhole()
       log.close()
       this.#reader.restart(from)
+      applier.outcomes.clear()
       applier.apply(control.readState(state), this.#reader, end)
     }
   }
@@ -424,6 +512,16 @@ export class Committer {
     // If another thread's or process's flush failed while this one ran, the pages it gave up count as flushed here.
     control.refuseIfFailed()
   }
+}
+
+/** What the frame of outcomes that `reader` is at says of the frame at `lsn`. */
+function outcomeIn({ bytes, at, lengthBytes }: LogReader, lsn: Lsn): Buffer | undefined {
+  let found: Buffer | undefined
+  if (isOutcomeFrame(bytes, at))
+    forEachOutcome(bytes, at, lengthBytes, (decided, outcome) => {
+      if (decided === lsn) found = Buffer.from(outcome)
+    })
+  return found
 }
 
 const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>

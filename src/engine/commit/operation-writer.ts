@@ -7,7 +7,9 @@ import { InvalidError } from '../../errors.js'
 import type { OpenState } from '../shared/open-state.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
-import { FrameBuilder } from '../../wal/frame-builder.js'
+import { FrameBuilder, UNCONDITIONAL, type OperationConditions } from '../../wal/frame-builder.js'
+import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
+import { encodeDelta } from '../../encoding/values/numbers.js'
 
 export class OperationWriter {
   readonly #values: ValueCodec
@@ -35,7 +37,7 @@ export class OperationWriter {
   }
 
   /** Adds a put to a frame. If it throws `InvalidError`, it has added nothing. */
-  put(frame: FrameBuilder, key: Key, value: unknown): void {
+  put(frame: FrameBuilder, key: Key, value: unknown, conditions = UNCONDITIONAL): void {
     this.#openState.assertWritable()
     const taken = takenKey(key)
     const bytes = this.#values.encode(value)
@@ -44,21 +46,37 @@ export class OperationWriter {
         `A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`,
       )
     }
-    frame.put(this.#key, writeKey(taken, this.#key), bytes)
+    frame.put(this.#key, writeKey(taken, this.#key), bytes, conditions)
   }
 
   /** Adds a delete to a frame. If it throws `InvalidError`, it has added nothing. */
-  del(frame: FrameBuilder, key: Key): void {
+  del(frame: FrameBuilder, key: Key, conditions = UNCONDITIONAL): void {
     this.#openState.assertWritable()
-    frame.del(this.#key, encodeKey(key, this.#key))
+    frame.del(this.#key, encodeKey(key, this.#key), conditions)
+  }
+
+  /** Adds a sum to a frame. If it throws `InvalidError`, it has added nothing. */
+  add(frame: FrameBuilder, key: Key, delta: unknown, conditions = UNCONDITIONAL): void {
+    this.#openState.assertWritable()
+    const taken = takenKey(key)
+    const bytes = encodeDelta(this.#values, delta, MAX_SUM_BYTES)
+    frame.add(this.#key, writeKey(taken, this.#key), bytes, conditions)
+  }
+
+  /** Adds conditions, and no change, to a frame. */
+  #check(frame: FrameBuilder, key: Key, conditions: OperationConditions): void {
+    if (conditions.flags === 0) throw new InvalidError('A check needs a condition: ifVersion, ifAbsent or ifPresent.')
+    frame.check(this.#key, encodeKey(key, this.#key), conditions)
   }
 
   /** Adds a whole batch. If it throws, the frame must not be used. */
   batch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
     this.#openState.assertWritable()
-    forEachTaken(operations, (type, key, value) => {
-      if (type === 'put') this.put(frame, key, value)
-      else this.del(frame, key)
+    forEachTaken(operations, ({ type, key, value, delta, conditions }) => {
+      if (type === 'put') this.put(frame, key, value, conditions)
+      else if (type === 'del') this.del(frame, key, conditions)
+      else if (type === 'add') this.add(frame, key, delta, conditions)
+      else this.#check(frame, key, conditions)
     })
   }
 }

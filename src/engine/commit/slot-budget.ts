@@ -2,7 +2,8 @@
 // put anything leave some slots that only deletes may take, since nothing else makes room (checkpoint/make-room.ts).
 // A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
 // used again only after the next checkpoint.
-import { forEachOperation, FRAME, OP, OP_DEL, OP_PUT } from '../../wal/frame.js'
+import { FRAME } from '../../wal/frame.js'
+import { OP, OP_ADD, OP_PUT, operationsOf } from '../../wal/operation.js'
 import { isInline, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 
@@ -26,9 +27,10 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
   if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
   let overflow = 0
   if (puts && frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
-    forEachOperation(frame, 0, frame.length, (_bytes, kind, _keyAt, keyLength, _valueAt, valueLength) => {
+    for (const operation = operationsOf(frame); operation.next();) {
+      const { kind, keyLength, valueLength } = operation
       if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
-    })
+    }
   }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)
   // Each branch that a delete makes is a copy of an existing one, or of one that a put before it has made.
@@ -37,12 +39,10 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
   return leaves + branches + 2 + overflow
 }
 
-/** True if a frame puts anything. Looks no further than the first put. */
+/** True if a frame may put anything. Looks no further than the first put. */
 export function hasPut(frame: Buffer): boolean {
-  for (let at: number = FRAME.HEADER_BYTES; at < frame.length;) {
-    if (frame[at + OP.KIND] !== OP_DEL) return true
-    at += OP.HEADER_BYTES + frame.readUInt16LE(at + OP.KEY_LENGTH)
-  }
+  for (const operation = operationsOf(frame); operation.next();)
+    if (operation.kind === OP_PUT || operation.kind === OP_ADD) return true
   return false
 }
 

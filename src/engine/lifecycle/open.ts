@@ -8,6 +8,7 @@ import type { Region, Storage } from '../../storage/storage.js'
 import { Log } from '../../wal/log.js'
 import { Checkpointer } from '../checkpoint/checkpointer.js'
 import { Applier } from '../commit/apply.js'
+import { Decider } from '../commit/decide.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
 import type { ResolvedOptions } from '../options.js'
@@ -153,7 +154,8 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     (slots) => growUnderLock(shared, space, slots),
     options.maxHeldBytes,
   )
-  const applier = new Applier(allocator, new TreeWriter(space, allocator, checker))
+  const writer = new TreeWriter(space, allocator, checker)
+  const applier = new Applier(allocator, writer, new Decider(writer, valueCodec(values.name)))
   const common = { ...shared, log, space, allocator, checker, dataFile }
   return {
     ...common,

@@ -30,6 +30,7 @@ export function recoverDatabase(parts: EngineParts, header: Header, headerDamage
       readOnly: options.readOnly,
       headersDamaged: headerDamage.filter(({ slotNo, why }) => why !== NO_HEADER || twins.includes(slotNo)).length,
       freeListDamage,
+      recordOutcomes: () => parts.committer.recordOutcomes(),
       checkpoint: isPrivate ? undefined : () => checkpointer.run({ wait: true }),
       monotonicMs: () => storage.monotonicMs(),
     })

@@ -52,6 +52,8 @@ interface RecoveryParts extends ReplayParts {
   readonly freeListDamage: Damage | undefined
   /** This opener will not write. What it finds is repaired all the same. */
   readonly readOnly: boolean
+  /** Appends what the replay decided, where the log does not say it. */
+  readonly recordOutcomes: () => void
   /** Makes a checkpoint; undefined in a database that must not be written. */
   readonly checkpoint: (() => CheckpointReport | undefined) | undefined
   readonly monotonicMs: () => number
@@ -83,6 +85,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     control.append.publish(append)
     if (tornBytes > 0) log.eraseTail(segment!, endLsn, tornBytes)
     log.eraseUnfinished(endLsn)
+    parts.recordOutcomes()
     if (needed) checkpoint()
   }
   const after = control.readState(newState())

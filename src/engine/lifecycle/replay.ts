@@ -3,7 +3,9 @@
 // replay with nothing of its group changed.
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
-import { FRAME, forEachOperation } from '../../wal/frame.js'
+import { FRAME } from '../../wal/frame.js'
+import { OperationCursor } from '../../wal/operation.js'
+import { isOutcomeFrame } from '../../wal/outcomes.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { bytesBetween, NO_LIMIT, type Lsn } from '../../wal/lsn.js'
@@ -42,6 +44,8 @@ interface Replayed {
 
 interface Group {
   readonly endLsn: Lsn
+  /** Frames of any type, and those of operations. */
+  readonly parts: number
   readonly frames: number
   readonly operations: number
   /** Keys that the group changes, if it pays to read ahead. */
@@ -59,16 +63,16 @@ export function replay({ control, space, log, applier, reader, header }: ReplayP
   let slotsPartiallyWritten: number | undefined
   for (;;) {
     const group = nextGroup(scan, endLsn, mostFrames, space.readAhead.isUseful)
-    if (group.frames === 0) break
+    if (group.parts === 0) break
     reader.askFor(state, group.keys)
     // Before the replay itself writes there.
     slotsPartiallyWritten ??= countUnsealed(space, header)
     try {
       applier.apply(state, frames, group.endLsn)
     } catch (error) {
-      if (!(error instanceof FullError) || group.frames === 1) throw error
+      if (!(error instanceof FullError) || group.parts === 1) throw error
       // Smaller groups need fewer slots at a time: the next group may use what one has freed. Nothing was published.
-      mostFrames = Math.floor(group.frames / 2)
+      mostFrames = Math.floor(group.parts / 2)
       control.readState(state)
       scan.restart(endLsn)
       frames.restart(endLsn)
@@ -86,18 +90,21 @@ export function replay({ control, space, log, applier, reader, header }: ReplayP
 
 function nextGroup(scan: LogReader, startLsn: Lsn, mostFrames: number, readsAhead: boolean): Group {
   const keys: Buffer[] = []
+  const operation = new OperationCursor()
   let endLsn = startLsn
+  let parts = 0
   let frames = 0
   let operations = 0
-  while (bytesBetween(startLsn, endLsn) < GROUP_BYTES && frames < mostFrames && scan.next(NO_LIMIT)) {
-    forEachOperation(scan.bytes, scan.at, scan.lengthBytes, (bytes, _kind, keyAt, keyLength) => {
-      if (readsAhead) keys.push(Buffer.from(bytes.subarray(keyAt, keyAt + keyLength)))
-    })
-    frames++
-    operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
+  while (bytesBetween(startLsn, endLsn) < GROUP_BYTES && parts < mostFrames && scan.next(NO_LIMIT)) {
     endLsn = scan.position
+    parts++
+    if (isOutcomeFrame(scan.bytes, scan.at)) continue
+    frames++
+    operation.begin(scan.bytes, scan.at, scan.lengthBytes)
+    while (operation.next()) if (readsAhead) keys.push(Buffer.from(operation.key))
+    operations += scan.bytes.readUInt32LE(scan.at + FRAME.OP_COUNT)
   }
-  return { endLsn, frames, operations, keys }
+  return { endLsn, parts, frames, operations, keys }
 }
 
 /**

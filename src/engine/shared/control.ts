@@ -46,7 +46,7 @@ import { FlushFailure } from '../../wal/flush.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 6
+const CONTROL_VERSION = 7
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -141,8 +141,12 @@ export const STATE = {
   LOST: 49,
   /** Slots at the head of the ring of pinned ones that are due to be looked at again. */
   PINNED_DUE: 50,
+  /** LSN of the newest frame of outcomes; 0 if there is none (outcomes.ts). */
+  OUTCOMES_LSN: 51,
+  /** Bytes of the log set aside for the outcomes of the frames applied so far (compare AppendState.outcomeBytes). */
+  OUTCOME_BYTES: 52,
 } as const
-const STATE_FIELDS = 51
+const STATE_FIELDS = 53
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)

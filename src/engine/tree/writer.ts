@@ -18,7 +18,7 @@ import {
   typeAt,
   type SlotNo,
 } from '../format/layout.js'
-import { writeCellHeader, writePointer } from '../format/leaf-cell.js'
+import { readVersion, writeCellHeader, writePointer } from '../format/leaf-cell.js'
 import { even, Node } from '../format/node.js'
 import { overflowChain, overflowPointer, writeOverflow } from '../space/overflow.js'
 import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
@@ -132,7 +132,7 @@ export class TreeWriter {
 
   /** Removes `key`. False if it is not there; then nothing was touched. */
   del(key: Uint8Array, keyLength: number): boolean {
-    if (!this.#contains(key, keyLength)) return false
+    if (!this.find(key, keyLength)) return false
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
     if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
@@ -162,7 +162,11 @@ export class TreeWriter {
 
   // ---- the way down ----------------------------------------------------------------------------
 
-  #contains(key: Uint8Array, keyLength: number): boolean {
+  /**
+   * Looks for `key` in the tree as this group has made it so far. True if it is there: then `foundVersion` and
+   * `foundValue` describe it, until the tree is changed. Changes nothing.
+   */
+  find(key: Uint8Array, keyLength: number): boolean {
     let slot = this.#state[STATE.ROOT]!
     for (let level = this.#state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const first = this.#checker.require(slot, typeAt(level), level)
@@ -172,6 +176,7 @@ export class TreeWriter {
         if (first || i === -1 || i === ~node.count)
           checkLeafBounds(this.#checker, this.#path, this.#taken, this.#state[STATE.HEIGHT]!)
         if (first) this.#checker.accept(slot)
+        this.#found = i
         return i >= 0
       }
       const i = findChild(node.u8, node.u16, node.i32, node.base, node.count, key, keyLength)
@@ -179,6 +184,23 @@ export class TreeWriter {
       slot = node.child(i)
     }
     return false
+  }
+
+  #found = 0
+
+  /** LSN of the frame that wrote the entry that `find` has found. */
+  get foundVersion(): number {
+    const leaf = this.#path[0]!
+    return readVersion(leaf.u16, leaf.base + leaf.cellOffset(this.#found))
+  }
+
+  /** Where the value of that entry lies, as [buffer, start, end]; undefined if it overflows. */
+  get foundValue(): readonly [Buffer, number, number] | undefined {
+    const leaf = this.#path[0]!
+    const i = this.#found
+    if (leaf.overflows(i)) return undefined
+    const at = leaf.keyAt(i) + leaf.keyLength(i)
+    return [this.#space.buffers[this.#space.windowOf(leaf.slot)]!, at, at + leaf.payloadBytes(i)]
   }
 
   /** Goes to the leaf of `key`, and makes every slot on the way this group's own. */

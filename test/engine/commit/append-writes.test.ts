@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { appendWrites } from '../../../src/engine/commit/append-writes.js'
 import { FullError, IoError, MmapdbError } from '../../../src/errors.js'
 import { open } from '../../../src/index.js'
-import { forEachOperation } from '../../../src/wal/frame.js'
+import { operationsOf } from '../../../src/wal/operation.js'
 import { type Lsn, lsnAfter } from '../../../src/wal/lsn.js'
 import { cleanUp, runs, scratchPath } from '../../support/engine.js'
 import { FrameBuilder } from '../../../src/wal/frame-builder.js'
@@ -16,14 +16,17 @@ type Write = readonly number[]
 function frameOf(writes: readonly Write[]): { frame: Buffer; keys: string[][] } {
   const builder = new FrameBuilder(64)
   let n = 0
-  const keys = writes.map((write) =>
-    write.map((bytes) => {
+  const keys = writes.map((write) => {
+    const one = new FrameBuilder(64)
+    const itsKeys = write.map((bytes) => {
       // All keys have one length, so that a write is as long alone as among others.
       const key = Buffer.from(`${n++}`.padStart(4, '0'))
-      builder.put(key, key.length, Buffer.alloc(bytes))
+      one.put(key, key.length, Buffer.alloc(bytes))
       return key.toString()
-    }),
-  )
+    })
+    builder.append(one)
+    return itsKeys
+  })
   return { frame: builder.frame(), keys }
 }
 
@@ -41,9 +44,7 @@ class FakeLog {
   readonly append = (frame: Buffer): Lsn => {
     if (++this.calls === this.failAt) throw new IoError('the disk is gone')
     if (frame.length > this.roomBytes) throw new FullError('no room')
-    forEachOperation(frame, 0, frame.length, (bytes, _kind, at, length) =>
-      this.keys.push(bytes.toString('latin1', at, at + length)),
-    )
+    for (const operation = operationsOf(frame); operation.next();) this.keys.push(operation.key.toString('latin1'))
     return (this.end = lsnAfter(this.end, frame.length))
   }
 }
@@ -56,11 +57,7 @@ describe('writes that share a frame', () => {
       fc.property(writes, fc.integer({ min: 40, max: 2000 }), (list, roomBytes) => {
         const { frame, keys } = frameOf(list)
         const log = new FakeLog(roomBytes)
-        const { parts, refused } = appendWrites(
-          frame,
-          list.map((write) => write.length),
-          log.append,
-        )
+        const { parts, refused } = appendWrites(frame, log.append)
         const taken = list.map((write) => frameOf([write]).frame.length <= roomBytes)
         const refusedNow = new Set(
           refused.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
@@ -86,7 +83,7 @@ describe('writes that share a frame', () => {
     const { frame } = frameOf([[10], [500], [10], [10]])
     const log = new FakeLog(100, 5)
     // Tried in this order: all; the first half; the first; the second, which is too large; the second half.
-    const { parts, refused } = appendWrites(frame, undefined, log.append)
+    const { parts, refused } = appendWrites(frame, log.append)
     expect(parts.map(({ first, count }) => [first, count])).to.deep.equal([[0, 1]])
     expect(refused.map(({ first, count, error }) => [first, count, (error as MmapdbError).code])).to.deep.equal([
       [1, 1, 'ERR_MMAPDB_FULL'],

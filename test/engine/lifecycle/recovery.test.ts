@@ -307,7 +307,11 @@ describe('recovery', function () {
       () => undefined,
       (path) => writeFileSync(dataFile(path), ''),
       (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal'))),
-      (path) => (writeFileSync(dataFile(path), ''), mkdirSync(join(path, 'wal')), writeFileSync(walFile(path, FIRST_LSN), '')),
+      (path) => (
+        writeFileSync(dataFile(path), ''),
+        mkdirSync(join(path, 'wal')),
+        writeFileSync(walFile(path, FIRST_LSN), '')
+      ),
       (path) => (
         writeFileSync(dataFile(path), ''),
         mkdirSync(join(path, 'wal')),

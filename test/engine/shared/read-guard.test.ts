@@ -24,7 +24,7 @@ const key = (n: number): string => `key:${String(n).padStart(6, '0')}`
 /** One window, so that the bytes that a search reaches by mistake are mapped. */
 const OPTIONS = { ...TINY, windowBytes: 64 * 1024 * 1024, segmentBytes: 1 << 20, checkpointBytes: 1 << 20 }
 
-const fill = (engine: Engine, round: number): void =>
+const fill = (engine: Engine, round: number): unknown =>
   engine.batch(
     Array.from({ length: KEYS }, (_, n) => ({
       type: 'put' as const,

@@ -1,0 +1,131 @@
+// Applying a frame in which something is to be decided: whether the conditions of a write hold, whether a delete finds
+// anything, what a counter comes to. All of that follows from the frame and from the tree as the frames before it left
+// it, so each thread that applies the frame, at any time, decides the same.
+//
+// The conditions of a write are judged by what was there before the write. Only then is anything of it done: a write that
+// does not take effect has touched nothing.
+import { MAX_KEY_BYTES } from '../../limits.js'
+import type { ValueCodec } from '../../encoding/values/codec.js'
+import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
+import type { Lsn } from '../../wal/lsn.js'
+import { CONDITIONS, OP_ADD, OP_DEL, OP_FLAG, OP_PUT, OperationCursor } from '../../wal/operation.js'
+import { MAX_SUM_BYTES, OutcomeBuilder, VERDICT, type Verdict } from '../../wal/outcomes.js'
+import type { TreeWriter } from '../tree/writer.js'
+
+const VERDICTS: Record<NoSum, Verdict> = {
+  'no number': VERDICT.NO_NUMBER,
+  mixed: VERDICT.MIXED,
+  'too large': VERDICT.TOO_LARGE,
+}
+
+/** A value that an earlier operation of the same write has put; undefined: it has removed the entry. */
+type Pending = Buffer | undefined
+
+export class Decider {
+  readonly #writer: TreeWriter
+  readonly #codec: ValueCodec
+  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  readonly #outcome = new OutcomeBuilder()
+  /** One goes through a write to judge it, and the other one follows to perform it. */
+  readonly #judged = new OperationCursor()
+  readonly #performed = new OperationCursor()
+  /** The sums that the adds of the write that is being judged come to, in order. */
+  #sums: Buffer[] = []
+  /** What the write that is being judged has done to keys so far, if it adds to any; by the bytes of the key. */
+  readonly #pending = new Map<string, Pending>()
+
+  /** `codec`: one that no users' code is running in. */
+  constructor(writer: TreeWriter, codec: ValueCodec) {
+    this.#writer = writer
+    this.#codec = codec
+  }
+
+  /** Applies the frame at [at, at + lengthBytes). */
+  apply(bytes: Buffer, at: number, lengthBytes: number, lsn: Lsn): { operations: number; outcome: Buffer } {
+    const judged = this.#judged.begin(bytes, at, lengthBytes)
+    const adds = hasAdd(judged)
+    judged.begin(bytes, at, lengthBytes)
+    const performed = this.#performed.begin(bytes, at, lengthBytes)
+    const outcome = this.#outcome
+    outcome.begin()
+    let operations = 0
+    for (let more = judged.next(); more;) {
+      let verdict: Verdict = VERDICT.DONE
+      let count = 0
+      this.#sums = []
+      this.#pending.clear()
+      do {
+        // A condition that does not hold counts before an add that is not possible.
+        const itsVerdict: Verdict = verdict === VERDICT.REFUSED ? verdict : this.#judge(judged, adds)
+        if (verdict === VERDICT.DONE || itsVerdict === VERDICT.REFUSED) verdict = itsVerdict
+        count++
+        more = judged.next()
+      } while (more && !judged.beginsWrite)
+      outcome.byte(verdict)
+      operations += count
+      for (; count > 0; count--) {
+        performed.next()
+        if (verdict === VERDICT.DONE) this.#perform(performed, lsn)
+      }
+    }
+    return { operations, outcome: outcome.take() }
+  }
+
+  #judge(operation: OperationCursor, adds: boolean): Verdict {
+    const { kind, flags } = operation
+    if ((flags & CONDITIONS) !== 0 && !this.#holds(operation)) return VERDICT.REFUSED
+    if (kind === OP_ADD) return this.#add(operation)
+    if (adds && (kind === OP_PUT || kind === OP_DEL))
+      this.#pending.set(operation.key.toString('latin1'), kind === OP_PUT ? operation.value : undefined)
+    return VERDICT.DONE
+  }
+
+  #holds(operation: OperationCursor): boolean {
+    const { flags } = operation
+    const isThere = this.#writer.find(this.#keyOf(operation), operation.keyLength)
+    if ((flags & OP_FLAG.IF_ABSENT) !== 0) return !isThere
+    return isThere && ((flags & OP_FLAG.IF_VERSION) === 0 || this.#writer.foundVersion === operation.ifVersion)
+  }
+
+  #add(operation: OperationCursor): Verdict {
+    const name = operation.key.toString('latin1')
+    let found: readonly [Buffer, number, number] | undefined = [operation.bytes, -1, -1]
+    if (this.#pending.has(name)) {
+      const value = this.#pending.get(name)
+      if (value !== undefined) found = [value, 0, value.length]
+    } else if (this.#writer.find(this.#keyOf(operation), operation.keyLength)) found = this.#writer.foundValue
+    // A value that overflows is longer than any number.
+    if (found === undefined) return VERDICT.NO_NUMBER
+    const sum = sumOf(this.#codec, ...found, operation.value, MAX_SUM_BYTES)
+    if (typeof sum === 'string') return VERDICTS[sum]
+    const kept = Buffer.from(sum)
+    this.#sums.push(kept)
+    this.#pending.set(name, kept)
+    return VERDICT.DONE
+  }
+
+  #perform(operation: OperationCursor, lsn: Lsn): void {
+    const writer = this.#writer
+    const { kind, bytes, keyLength, valueAt, valueLength } = operation
+    const key = this.#keyOf(operation)
+    if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+    else if (kind === OP_DEL) this.#outcome.byte(writer.del(key, keyLength) ? 1 : 0)
+    else if (kind === OP_ADD) {
+      const sum = this.#sums.shift()!
+      writer.put(key, keyLength, sum, 0, sum.length, lsn)
+      this.#outcome.sum(sum)
+    }
+  }
+
+  #keyOf({ bytes, keyAt, keyLength }: OperationCursor): Buffer {
+    const key = this.#key
+    for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+    return key
+  }
+}
+
+function hasAdd(operations: OperationCursor): boolean {
+  let adds = false
+  while (operations.next()) adds ||= operations.kind === OP_ADD
+  return adds
+}

@@ -1,0 +1,32 @@
+// What a frame changed: the entries that its operations put or removed, where they took effect. For readers of the log
+// that do not have the tree.
+import { isDeciding } from './frame.js'
+import { OP_ADD, OP_DEL, OP_PUT, operationsOf } from './operation.js'
+import { DecidedCursor, VERDICT } from './outcomes.js'
+
+export interface Change {
+  readonly key: Buffer
+  /** Undefined if the entry was removed. */
+  readonly value: Buffer | undefined
+}
+
+/**
+ * The changes of the frame at [at, at + lengthBytes), in order, where they lie. `outcome`: needed for a frame in which
+ * something was to be decided. Throws `CorruptError` if the frame or its outcome is malformed.
+ */
+export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outcome?: Buffer): Generator<Change> {
+  const operations = operationsOf(bytes, at, lengthBytes)
+  if (!isDeciding(bytes, at)) {
+    while (operations.next()) if (operations.kind === OP_PUT) yield { key: operations.key, value: operations.value }
+    return
+  }
+  if (outcome === undefined) throw new Error('the outcome of a frame is missing')
+  const decided = new DecidedCursor(operations, outcome)
+  while (decided.next()) {
+    if (decided.verdict !== VERDICT.DONE) continue
+    const { kind, key } = operations
+    if (kind === OP_PUT) yield { key, value: operations.value }
+    else if (kind === OP_ADD) yield { key, value: decided.sum }
+    else if (kind === OP_DEL && decided.removed) yield { key, value: undefined }
+  }
+}

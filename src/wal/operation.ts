@@ -1,0 +1,134 @@
+// One operation of a frame.
+//
+//   offset size
+//        0    1  kind (1 = put, 2 = del, 3 = check, 4 = add)
+//        1    1  flags
+//                  0x01  it belongs to the same write as the operation before it
+//                  0x02  only if the version of the entry is the one given
+//                  0x04  only if there is no entry
+//                  0x08  only if there is an entry
+//        2    2  key length K
+//        4    4  value length V (0 for del and check)
+//        8    8  the version, only with flag 0x02
+//        .    K  key, as encoded by the key codec
+//        .    V  value; of an add: what is added
+//
+// A write is what its user made in one call: a put, or a whole batch. All of its operations take effect or none does.
+// Writes that were made at the same time share a frame.
+import { CorruptError } from '../errors.js'
+import { MAX_KEY_BYTES } from '../limits.js'
+import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS, readLsn } from './frame.js'
+
+export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
+export const OP_PUT = 1
+export const OP_DEL = 2
+export const OP_CHECK = 3
+export const OP_ADD = 4
+
+export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8 } as const
+/** The flags that make a write depend on what it finds. */
+export const CONDITIONS = OP_FLAG.IF_VERSION | OP_FLAG.IF_ABSENT | OP_FLAG.IF_PRESENT
+const KNOWN_FLAGS = CONDITIONS | OP_FLAG.JOINED
+export const VERSION_BYTES = 8
+
+/** True if whether, or with which result, an operation of this kind takes effect depends on what it finds. */
+export const decides = (kind: number, flags: number): boolean => kind !== OP_PUT || (flags & CONDITIONS) !== 0
+
+/**
+ * Steps through the operations of a frame. Throws `CorruptError` if they do not fill the frame exactly, or are of a
+ * kind that is not known: if the CRC of the frame is good, a faulty program wrote it.
+ */
+export class OperationCursor {
+  bytes: Buffer = Buffer.alloc(0)
+  kind = 0
+  flags = 0
+  keyAt = 0
+  keyLength = 0
+  valueAt = 0
+  valueLength = 0
+  #frameAt = 0
+  #end = 0
+  #left = 0
+  #count = 0
+  #next = 0
+
+  /** Begins before the first operation of the frame at [at, at + lengthBytes) of `bytes`. */
+  begin(bytes: Buffer, at: number, lengthBytes: number): this {
+    this.bytes = bytes
+    this.#frameAt = at
+    this.#end = at + lengthBytes
+    this.#count = this.#left = bytes.readUInt32LE(at + FRAME.OP_COUNT)
+    this.#next = at + FRAME.HEADER_BYTES
+    if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS]! > FRAME_FLAG_DECIDES)
+      throw malformed(bytes, at, 'its frame type or flags are unknown')
+    return this
+  }
+
+  /** Steps to the next operation; false after the last. */
+  next(): boolean {
+    const { bytes } = this
+    const at = this.#next
+    if (this.#left === 0) {
+      if (at !== this.#end) throw malformed(bytes, this.#frameAt, 'it is longer than its operations')
+      return false
+    }
+    if (at + OP.HEADER_BYTES > this.#end) throw this.#malformed('begins after the end of the frame')
+    const kind = bytes[at + OP.KIND]!
+    const flags = bytes[at + OP.FLAGS]!
+    const keyLength = bytes[at + OP.KEY_LENGTH]! | (bytes[at + OP.KEY_LENGTH + 1]! << 8)
+    const valueLength = bytes.readUInt32LE(at + OP.VALUE_LENGTH)
+    const keyAt = at + OP.HEADER_BYTES + ((flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+    const valueAt = keyAt + keyLength
+    const end = valueAt + valueLength
+    if (end > this.#end || keyLength === 0 || keyLength > MAX_KEY_BYTES) throw this.#malformed('has a bad length')
+    if (kind < OP_PUT || kind > OP_ADD || (flags & ~KNOWN_FLAGS) !== 0)
+      throw this.#malformed('has an unknown kind or flags')
+    this.kind = kind
+    this.flags = flags
+    this.keyAt = keyAt
+    this.keyLength = keyLength
+    this.valueAt = valueAt
+    this.valueLength = valueLength
+    this.#next = end
+    this.#left--
+    return true
+  }
+
+  /** Where the current operation begins. */
+  get at(): number {
+    return this.keyAt - OP.HEADER_BYTES - ((this.flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+  }
+  /** Where the current operation ends. */
+  get end(): number {
+    return this.#next
+  }
+  /** True if the current operation is the first of its write. */
+  get beginsWrite(): boolean {
+    return (this.flags & OP_FLAG.JOINED) === 0
+  }
+  /** The version that the entry must have, if there is that condition. */
+  get ifVersion(): number {
+    return this.bytes.readUInt32LE(this.keyAt - 8) + this.bytes.readUInt32LE(this.keyAt - 4) * 2 ** 32
+  }
+  /** The key, where it lies. */
+  get key(): Buffer {
+    return this.bytes.subarray(this.keyAt, this.keyAt + this.keyLength)
+  }
+  /** The value, where it lies. */
+  get value(): Buffer {
+    return this.bytes.subarray(this.valueAt, this.valueAt + this.valueLength)
+  }
+
+  #malformed(why: string): CorruptError {
+    return malformed(this.bytes, this.#frameAt, `operation ${this.#count - this.#left} ${why}`)
+  }
+}
+
+/** The operations of a frame, for `while (operations.next())`. */
+export const operationsOf = (bytes: Buffer, at = 0, lengthBytes = bytes.length): OperationCursor =>
+  new OperationCursor().begin(bytes, at, lengthBytes)
+
+function malformed(bytes: Buffer, at: number, why: string): CorruptError {
+  const lsn = readLsn(bytes, at + FRAME.LSN)
+  return new CorruptError(`The frame at LSN ${lsn} is malformed: ${why}.`, { lsn })
+}
