@@ -1,5 +1,5 @@
 // Frames on their way to the log, and what a database should hold at an LSN by them: every frame before it, applied in
-// order, each write of it only if its conditions hold. The model that simulation and fault tests compare with. Values are
+// order, each write only if its conditions hold. The model that simulation and fault tests compare with. Values are
 // JSON, as text.
 import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter } from '../../src/wal/lsn.js'

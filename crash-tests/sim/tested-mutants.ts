@@ -38,13 +38,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     changes: [
       {
         file: 'engine/commit/operation-writer.js',
-        from: 'const taken = takenKey(key);\n        const bytes',
-        to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes',
+        from: 'const taken = takenKey(key);\n        const bytes = this.#values',
+        to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes = this.#values',
       },
       {
         file: 'engine/commit/operation-writer.js',
-        from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes);',
-        to: 'frame.put(this.#key, keyLength, bytes);',
+        from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes, conditions);',
+        to: 'frame.put(this.#key, keyLength, bytes, conditions);',
       },
     ],
   },

@@ -175,10 +175,10 @@ export class Database<V = Anything> {
   // ---- writing ---------------------------------------------------------------------------------
 
   /**
-   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process: to true, or to
-   * false if one of the conditions did not hold; then nothing was changed. Key and value are copied when this is called:
-   * the caller may change them as soon as it returns. While more than `maxInFlightBytes` are on their way, the promise
-   * takes longer, and waiting writes take up memory.
+   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process: to true, or
+   * to false if one of the conditions did not hold; then nothing was changed. Key and value are copied when this is
+   * called: the caller may change them as soon as it returns. While more than `maxInFlightBytes` are on their way,
+   * the promise takes longer, and waiting writes take up memory.
    *
    * Rejects with `OutcomeUnknownError` if the write may have taken effect or may still do so. Every other error
    * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
@@ -203,8 +203,9 @@ export class Database<V = Anything> {
    * threads and processes may add to one key at once: nothing is lost, and each gets its own sum. Needs `valueEncoding`
    * "msgpack" or "json".
    *
-   * Rejects with `InvalidError`, and changes nothing, if the value is no number, if it is a number and `delta` a bigint
-   * or the other way round, or if the sum would not be finite or would have more than some 180 bytes. Otherwise as `put`.
+   * Rejects with `InvalidError`, and changes nothing, if the value is no number, if it is a number and `delta` a
+   * bigint or the other way round, or if the sum would not be finite or have more than some 180 bytes. Otherwise as
+   * `put`.
    */
   add<N extends number | bigint>(key: Key, delta: N): Promise<N extends bigint ? bigint : number> {
     return this.#write((frame) => this.#engine.operations.add(frame, key, delta)) as Promise<never>
@@ -212,9 +213,9 @@ export class Database<V = Anything> {
 
   /**
    * Applies all of these operations or none of them, in their order. Resolves to true, or to false if a condition of
-   * one of them did not hold; conditions are judged by what there is before the batch. Rejects as `put` and `add` do. It
-   * passes on what the iterable's own code throws; nothing has been written then. What that code writes itself comes
-   * before the batch.
+   * one of them did not hold; conditions are judged by what there is before the batch. Rejects as `put` and `add` do.
+   * It passes on what the iterable's own code throws; nothing has been written then. What that code writes itself
+   * comes before the batch.
    */
   batch(operations: Iterable<BatchOperation<V>>): Promise<boolean> {
     return this.#write((frame) => this.#engine.operations.batch(frame, operations)) as Promise<boolean>

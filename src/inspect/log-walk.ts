@@ -214,7 +214,7 @@ const KIND_NAMES = { [OP_PUT]: 'put', [OP_DEL]: 'del', [OP_CHECK]: 'check', [OP_
 type OperationKind = (typeof KIND_NAMES)[keyof typeof KIND_NAMES]
 
 /** Which conditions an operation has. */
-interface ConditionsView {
+export interface ConditionsView {
   readonly ifVersion?: number
   readonly ifAbsent?: true
   readonly ifPresent?: true

@@ -56,7 +56,7 @@ interface LostRange {
 }
 
 /** A stretch of the log that could not be used. */
-export interface LogGap {
+interface LogGap {
   readonly fromLsn: number
   /** Undefined: to its end. */
   readonly toLsn: number | undefined

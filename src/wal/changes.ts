@@ -4,7 +4,7 @@ import { isDeciding } from './frame.js'
 import { OP_ADD, OP_DEL, OP_PUT, operationsOf } from './operation.js'
 import { DecidedCursor, VERDICT } from './outcomes.js'
 
-export interface Change {
+interface Change {
   readonly key: Buffer
   /** Undefined if the entry was removed. */
   readonly value: Buffer | undefined

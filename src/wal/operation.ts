@@ -46,7 +46,8 @@ export class OperationCursor {
   keyLength = 0
   valueAt = 0
   valueLength = 0
-  #frameAt = 0
+  /** Where the frame begins. */
+  frameAt = 0
   #end = 0
   #left = 0
   #count = 0
@@ -55,7 +56,7 @@ export class OperationCursor {
   /** Begins before the first operation of the frame at [at, at + lengthBytes) of `bytes`. */
   begin(bytes: Buffer, at: number, lengthBytes: number): this {
     this.bytes = bytes
-    this.#frameAt = at
+    this.frameAt = at
     this.#end = at + lengthBytes
     this.#count = this.#left = bytes.readUInt32LE(at + FRAME.OP_COUNT)
     this.#next = at + FRAME.HEADER_BYTES
@@ -69,7 +70,7 @@ export class OperationCursor {
     const { bytes } = this
     const at = this.#next
     if (this.#left === 0) {
-      if (at !== this.#end) throw malformed(bytes, this.#frameAt, 'it is longer than its operations')
+      if (at !== this.#end) throw malformed(bytes, this.frameAt, 'it is longer than its operations')
       return false
     }
     if (at + OP.HEADER_BYTES > this.#end) throw this.#malformed('begins after the end of the frame')
@@ -120,7 +121,7 @@ export class OperationCursor {
   }
 
   #malformed(why: string): CorruptError {
-    return malformed(this.bytes, this.#frameAt, `operation ${this.#count - this.#left} ${why}`)
+    return malformed(this.bytes, this.frameAt, `operation ${this.#count - this.#left} ${why}`)
   }
 }
 

@@ -12,9 +12,9 @@
 //                  then, if it took effect, for each del: 1 byte, 1 if it removed an entry, else 0;
 //                  for each add: 1 byte length, then the encoded sum
 //
-// A crash before such a frame is on disk loses nothing: whoever applies the frames again decides the same.
+// A crash before such a frame is on disk loses nothing: an opener that applies the frames again decides the same.
 import { CorruptError } from '../errors.js'
-import { FRAME, FRAME_TYPE_OUTCOMES, isDeciding } from './frame.js'
+import { FRAME, FRAME_TYPE_OUTCOMES, isDeciding, readLsn } from './frame.js'
 import { newFrame } from './frame-builder.js'
 import { paddedBytes } from './lsn.js'
 import { OP_ADD, OP_DEL, operationsOf, type OperationCursor } from './operation.js'
@@ -80,7 +80,7 @@ export class OutcomeBuilder {
 }
 
 /** Outcomes by the LSN of the frame that they belong to. */
-export type Outcomes = ReadonlyMap<number, Buffer>
+type Outcomes = ReadonlyMap<number, Buffer>
 
 /** A frame of outcomes; it is not sealed yet. */
 export function outcomeFrame(outcomes: Outcomes): Buffer {
@@ -111,14 +111,14 @@ export function forEachOutcome(
   const end = at + lengthBytes
   let p = at + FRAME.HEADER_BYTES
   for (let n = bytes.readUInt32LE(at + FRAME.OP_COUNT); n > 0; n--) {
-    if (p + ENTRY.HEADER_BYTES > end) throw malformed()
+    if (p + ENTRY.HEADER_BYTES > end) throw malformed(bytes, at)
     const length = bytes.readUInt32LE(p + ENTRY.LENGTH)
     const from = p + ENTRY.HEADER_BYTES
-    if (from + length > end) throw malformed()
+    if (from + length > end) throw malformed(bytes, at)
     visit(Number(bytes.readBigUInt64LE(p + ENTRY.LSN)), bytes.subarray(from, from + length))
     p = from + length
   }
-  if (p !== end) throw malformed()
+  if (p !== end) throw malformed(bytes, at)
 }
 
 /** Steps through the operations of a frame and what became of them. */
@@ -142,7 +142,7 @@ export class DecidedCursor {
   next(): boolean {
     const { operations } = this
     if (!operations.next()) {
-      if (this.#at !== this.#outcome.length) throw malformed()
+      if (this.#at !== this.#outcome.length) throw this.#malformed()
       return false
     }
     if (operations.beginsWrite) this.verdict = this.#byte() as Verdict
@@ -154,16 +154,22 @@ export class DecidedCursor {
 
   #byte(): number {
     const byte = this.#outcome[this.#at++]
-    if (byte === undefined) throw malformed()
+    if (byte === undefined) throw this.#malformed()
     return byte
   }
 
   #take(length: number): Buffer {
     const bytes = this.#outcome.subarray(this.#at, (this.#at += length))
-    if (bytes.length !== length) throw malformed()
+    if (bytes.length !== length) throw this.#malformed()
     return bytes
+  }
+
+  #malformed(): CorruptError {
+    return malformed(this.operations.bytes, this.operations.frameAt)
   }
 }
 
-const malformed = (): CorruptError =>
-  new CorruptError('A frame of outcomes in the log is malformed: its entries do not fit it.')
+const malformed = (bytes: Buffer, at: number): CorruptError => {
+  const lsn = readLsn(bytes, at + FRAME.LSN)
+  return new CorruptError(`The outcomes in the frame at LSN ${lsn} are malformed, or do not fit its writes.`, { lsn })
+}

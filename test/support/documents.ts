@@ -47,11 +47,11 @@ const cellsOf = (line: string): string[] =>
     .slice(1, -1)
     .map((cell) => cell.trim())
 
-const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
+const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, PiB: 2 ** 50 } as const
 
 /** The numbers of a text, in bytes if they have a unit: `64 MiB`, `30,000`. */
 export const quantitiesOf = (text: string): number[] =>
-  [...text.matchAll(/(\d[\d,]*)(?: (KiB|MiB|GiB|TiB))?/g)].map(
+  [...text.matchAll(/(\d[\d,]*)(?: (KiB|MiB|GiB|TiB|PiB))?/g)].map(
     ([, digits, unit]) =>
       Number(digits!.replaceAll(',', '')) * (unit === undefined ? 1 : UNITS[unit as keyof typeof UNITS]),
   )

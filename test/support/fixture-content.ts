@@ -2,6 +2,7 @@
 // enough more for branches, overflow chains, free lists and several segments. Never change this for a format that has
 // its fixture: the files were made from it.
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
+import type { Conditions } from '../../src/engine/commit/conditions.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import type { ValueEncoding } from '../../src/encoding/values/codec.js'
 import { MAX_KEY_BYTES } from '../../src/limits.js'
@@ -161,8 +162,14 @@ const fillerKey = (i: number): Key => ['filler', `${'f'.repeat(500)}${String(i).
 export function fixtureContent(encoding: ValueEncoding, ending: Ending): FixtureContent {
   const values = VALUES[encoding]()
   const value = (i: number): unknown => values[i % values.length]
-  const put = (key: Key, i: number): BatchOperation => ({ type: 'put', key, value: value(i) })
+  const put = (key: Key, i: number, only: Conditions = {}): BatchOperation => ({
+    type: 'put',
+    key,
+    value: value(i),
+    ...only,
+  })
   const del = (key: Key): BatchOperation => ({ type: 'del', key })
+  const add = (key: Key, delta: number): BatchOperation => ({ type: 'add', key, delta })
   const fillers = Array.from({ length: FILLERS }, (_, i) => put(fillerKey(i), 0))
   const beforeCheckpoint = [
     ...KEYS.map((key, i) => [put(key, i)]),
@@ -173,13 +180,25 @@ export function fixtureContent(encoding: ValueEncoding, ending: Ending): Fixture
     values.map((_, i) => del(['gone', i])),
     fillers.slice(60, 100).map(({ key }) => del(key)),
   ]
-  const afterCheckpoint = [
+  const afterCheckpoint: BatchOperation[][] = [
     [put('after', 0), put(['after', 1], 1)],
     values.map((_, i) => put(['value', i], i)),
     values.map((_, i) => put(['again', i], i + 2)),
     ...values.map((_, i) => [put(['late', i], i)]),
     [del('never there'), del('a'), put('a', 1), del(['late', 0])],
     fillers.slice(120, 140).map(({ key }) => del(key)),
+    // Writes whose outcome is decided when they are applied: some take effect, and some do not.
+    [put('absent', 1, { ifAbsent: true })],
+    [put('absent', 2, { ifAbsent: true })],
+    [
+      { type: 'check', key: 'after', ifPresent: true },
+      { type: 'del', key: 'last', ifPresent: true },
+      put('not put', 1),
+    ],
+    [put('versioned', 1, { ifVersion: 5 })],
+    ...(encoding === 'msgpack' || encoding === 'json'
+      ? [[add('counter', 5)], [add('counter', -2), add('counter', 0.5)]]
+      : []),
     [put('last', ENDINGS.indexOf(ending))],
   ]
   return { beforeCheckpoint, afterCheckpoint }
@@ -189,10 +208,21 @@ export function fixtureContent(encoding: ValueEncoding, ending: Ending): Fixture
 export function expectedEntries({ beforeCheckpoint, afterCheckpoint }: FixtureContent): [Key, unknown][] {
   const entries = new Map<string, [Key, unknown]>()
   const into = Buffer.alloc(KEY_BUFFER_BYTES)
-  for (const operation of [...beforeCheckpoint, ...afterCheckpoint].flat()) {
-    const encoded = into.toString('latin1', 0, encodeKey(operation.key, into))
-    if (operation.type === 'put') entries.set(encoded, [operation.key, operation.value])
-    else entries.delete(encoded)
+  const nameOf = (key: Key): string => into.toString('latin1', 0, encodeKey(key, into))
+  for (const batch of [...beforeCheckpoint, ...afterCheckpoint]) {
+    const holds = batch.every(({ key, ifVersion, ifAbsent, ifPresent }) => {
+      const isThere = entries.has(nameOf(key))
+      // No entry has the version that a condition of these batches names.
+      return ifVersion === undefined && !(ifAbsent === true && isThere) && !(ifPresent === true && !isThere)
+    })
+    for (const operation of holds ? batch : []) {
+      const { key } = operation
+      const name = nameOf(key)
+      if (operation.type === 'put') entries.set(name, [key, operation.value])
+      else if (operation.type === 'del') entries.delete(name)
+      else if (operation.type === 'add')
+        entries.set(name, [key, Number(entries.get(name)?.[1] ?? 0) + Number(operation.delta)])
+    }
   }
   return [...entries].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry)
 }

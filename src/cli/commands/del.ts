@@ -13,11 +13,7 @@ export const delCommand = (): Command =>
     .action(async (keyText: string, options: { jsonKey?: boolean }, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
-      const found = await using(openToWrite(db, { createIfMissing: false }), (engine) => {
-        if (!engine.has(key)) return false
-        engine.del(key)
-        return true
-      })
+      const found = await using(openToWrite(db, { createIfMissing: false }), (engine) => engine.del(key))
       if (found) {
         if (json) await print(jsonText({ key: plainKey(key), deleted: true }))
         return

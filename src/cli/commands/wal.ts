@@ -11,6 +11,7 @@ import {
   type LogEnding,
   type LogGap,
   type OfflineLog,
+  type ConditionsView,
   type OperationView,
   type SegmentView,
 } from '../../inspect/log-walk.js'
@@ -181,7 +182,8 @@ class JsonRenderer {
       bytes: view.lengthBytes,
       time: timeText(view),
       watermark: view.watermarkLsn,
-      ...(operations ? { operations } : {}),
+      ...(operations && view.type === 'operations' ? { operations } : {}),
+      ...(view.type === 'outcomes' ? { decided: walk.decidedLsns() } : {}),
     }
     return JSON.stringify({ frame })
   }
@@ -194,9 +196,11 @@ class JsonRenderer {
 
 function operationJson(operation: OperationView): Record<string, unknown> {
   if (operation.kind === 'malformed') return { kind: 'malformed', key: null, valueBytes: 0 }
-  const { kind, key, valueBytes, value } = operation
+  const { kind, key, valueBytes, value, conditions } = operation
   return {
     kind,
+    ...conditions,
+    beginsWrite: operation.beginsWrite,
     key: key.decoded ? plainKey(key.decoded.value) : key.bytes.toString('hex'),
     valueBytes,
     ...(value ? { value: plain(value.value) } : {}),
@@ -247,6 +251,8 @@ class TextRenderer {
       String(view.watermarkLsn).padStart(15),
     ].join(' ')
     const operations = this.#codec ? walk.operations(this.#codec).map(operationLine) : []
+    if (this.#codec && view.type === 'outcomes')
+      operations.push(`${INDENT}of the frames at LSN ${walk.decidedLsns().join(', ')}`)
     return [...(isFirst ? [`\n${HEADINGS}`] : []), line, ...operations].join('\n')
   }
 
@@ -256,13 +262,21 @@ class TextRenderer {
   }
 }
 
+const INDENT = ' '.repeat(17)
+
 function operationLine(operation: OperationView): string {
-  const indent = ' '.repeat(17)
-  if (operation.kind === 'malformed') return `${indent}malformed ${operation.why}`
-  const { kind, key, valueBytes, value } = operation
+  if (operation.kind === 'malformed') return `${INDENT}malformed ${operation.why}`
+  const { kind, key, valueBytes, value, beginsWrite, conditions } = operation
+  const indent = beginsWrite ? INDENT : `${INDENT}+ `
+  const only = conditionText(conditions)
   const keyText = key.decoded ? showKey(key.decoded.value) : `0x${key.bytes.toString('hex')}`
-  if (kind === 'del') return `${indent}del ${keyText}`
+  if (kind === 'del' || kind === 'check') return `${indent}${kind} ${keyText}${only}`
   const size = plural(valueBytes, 'byte')
   const valueText = value ? `${preview(value.value, PREVIEW_CHARACTERS)} (${size})` : size
-  return `${indent}put ${keyText} = ${valueText}`
+  return `${indent}${kind} ${keyText} ${kind === 'add' ? '+' : '='} ${valueText}${only}`
+}
+
+function conditionText({ ifVersion, ifAbsent, ifPresent }: ConditionsView): string {
+  if (ifVersion !== undefined) return ` if its version is ${ifVersion}`
+  return ifAbsent ? ' if it is absent' : ifPresent ? ' if it is present' : ''
 }

@@ -1,5 +1,5 @@
-// Adding to an encoded number, for counters. The sum follows from the two encoded numbers alone, so that a replay of the
-// log comes to the same.
+// Adding to an encoded number, for counters. The sum follows from the two encoded numbers alone, so that a replay of
+// the log comes to the same.
 import { InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
 import type { ValueCodec } from './codec.js'
@@ -8,7 +8,8 @@ import type { ValueCodec } from './codec.js'
 export type NoSum = 'no number' | 'mixed' | 'too large'
 
 /**
- * The encoded sum of the value in [at, end) of `bytes` and `delta`; `at` = -1 stands for 0. It takes at most `mostBytes`.
+ * The encoded sum of the value in [at, end) of `bytes` and `delta`; `at` = -1 stands for 0. It takes at most
+ * `mostBytes`.
  */
 export function sumOf(
   codec: ValueCodec,
@@ -37,7 +38,9 @@ function numberIn(codec: ValueCodec, bytes: Buffer, at: number, end: number): nu
   }
 }
 
-/** What is to be added, encoded. Throws `InvalidError` if it is no finite number and no bigint, or has too many digits. */
+/**
+ * What is to be added, encoded. Throws `InvalidError` if it is no finite number and no bigint, or has too many digits.
+ */
 export function encodeDelta(codec: ValueCodec, delta: unknown, mostBytes: number): Uint8Array {
   if (typeof delta !== 'bigint' && !(typeof delta === 'number' && Number.isFinite(delta)))
     throw new InvalidError(`What is added must be a finite number or a bigint, not ${quoted(delta)}.`)

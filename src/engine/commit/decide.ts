@@ -2,8 +2,8 @@
 // anything, what a counter comes to. All of that follows from the frame and from the tree as the frames before it left
 // it, so each thread that applies the frame, at any time, decides the same.
 //
-// The conditions of a write are judged by what was there before the write. Only then is anything of it done: a write that
-// does not take effect has touched nothing.
+// The conditions of a write are judged by what was there before the write. Only then is anything of it done: a write
+// that does not take effect has touched nothing.
 import { MAX_KEY_BYTES } from '../../limits.js'
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
