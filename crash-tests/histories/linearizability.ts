@@ -1,0 +1,71 @@
+// Checks histories of a key-value store: is each what a store could answer that does one thing at a time? A history is
+// linearizable if every operation can be given a moment between its call and its return so that the answers are those
+// of the operations done one by one at these moments (M. P. Herlihy, J. M. Wing, Linearizability: A Correctness
+// Condition for Concurrent Objects, TOPLAS 1990).
+//
+// The algorithm is a known one: J. M. Wing, C. Gong, Testing and Verifying Concurrent Objects, JPDC 1993; with the
+// memory of G. Lowe, Testing for linearizability, Concurrency and Computation 2017; and split by keys as in A. Horn,
+// D. Kroening, Faster linearizability checking via P-compositionality, FORTE 2015. A. Athalye's Porcupine
+// (https://github.com/anishathalye/porcupine) does the same in Go and showed the way. The search itself is in
+// search.ts, what a store may answer in model.ts.
+//
+// A history is linearizable if it is so for each object by itself; keys that one operation touches together are one
+// object here, and so are keys that are linked by several such operations.
+import { keysOf, type History, type Operation } from './operations.js'
+import { search, type DeadEnd } from './search.js'
+
+export type Result =
+  | { readonly verdict: 'linearizable'; readonly objects: number }
+  /** `operations`: of the first object that failed, with all of its operations. */
+  | { readonly verdict: 'not linearizable'; readonly operations: readonly Operation[]; readonly deadEnd: DeadEnd }
+  /** There was not enough time for some objects. No other one failed. */
+  | { readonly verdict: 'undecided'; readonly undecided: readonly (readonly Operation[])[] }
+
+const LIMIT_MS = 60_000
+
+/** The operations of each object: of keys that are linked by operations on several keys. */
+export function objectsOf(operations: readonly Operation[]): Operation[][] {
+  const parents = new Map<string, string>()
+  const rootOf = (key: string): string => {
+    let root = key
+    for (let up = parents.get(root); up !== undefined && up !== root; up = parents.get(root)) root = up
+    // The next look is shorter.
+    for (let at = key; at !== root;) {
+      const up = parents.get(at) ?? root
+      parents.set(at, root)
+      at = up
+    }
+    return root
+  }
+  const firstKeys = operations.map(({ steps }) => {
+    const keys = steps.flatMap(keysOf)
+    for (const key of keys) parents.set(rootOf(key), rootOf(keys[0]!))
+    return keys[0]
+  })
+  const objects = new Map<string, Operation[]>()
+  for (const [i, operation] of operations.entries()) {
+    const key = firstKeys[i]
+    if (key === undefined) continue
+    const root = rootOf(key)
+    const object = objects.get(root)
+    if (object === undefined) objects.set(root, [operation])
+    else object.push(operation)
+  }
+  return [...objects.values()]
+}
+
+/** Checks all objects. The time is shared out so that one that takes long leaves enough for the others. */
+export function check({ initial, operations }: History, limitMs = LIMIT_MS): Result {
+  const endMs = performance.now() + limitMs
+  // Small ones first: most of what can be decided is decided then.
+  const objects = objectsOf(operations).sort((a, b) => a.length - b.length)
+  const undecided: Operation[][] = []
+  for (const [i, object] of objects.entries()) {
+    const now = performance.now()
+    const found = search(object, initial, now + (endMs - now) / (objects.length - i))
+    if (found.verdict === 'not linearizable') return { ...found, operations: object }
+    if (found.verdict === 'undecided') undecided.push(object)
+  }
+  if (undecided.length > 0) return { verdict: 'undecided', undecided }
+  return { verdict: 'linearizable', objects: objects.length }
+}
