@@ -10,6 +10,7 @@
 //   - What is left to choose from is tried in the order in which it most likely happened: by version where that is
 //     known, else by the time by which somebody saw it.
 //   - Of operations without a known outcome that do the same thing, the earliest goes first: others gain nothing.
+//   - What has been tried is also not tried again with more of the operations without a known outcome used up for it.
 //
 // "There is an order" comes with that order, which can be checked. "There is none" relies on hashes of 96 bits of the
 // operations done and the state: two that are not the same and look the same could hide an order, but never invent one.
@@ -72,7 +73,7 @@ class Search {
   readonly #head: number
   /** Of operations that never returned: those alike, in the order of their calls; how many of each are done. */
   readonly #alike: number[][]
-  readonly #doneOfAlike: number[]
+  readonly #doneOfAlike: Uint16Array
   readonly #classOf: Int32Array
 
   readonly #trail: Step[] = []
@@ -114,20 +115,20 @@ class Search {
       else members.push(i)
     }
     this.#alike = [...classes.values()]
-    this.#doneOfAlike = this.#alike.map(() => 0)
+    this.#doneOfAlike = new Uint16Array(this.#alike.length)
     this.#classOf = new Int32Array(count).fill(-1)
     for (const [n, members] of this.#alike.entries()) for (const i of members) this.#classOf[i] = n
   }
 
   run(endMs: number): Verdict {
-    const seen = new Set<string>()
+    const seen = new Seen()
     const choices: Choice[] = []
     for (let round = 1; ; round++) {
       if (round % CLOCK_EVERY === 0 && performance.now() > endMs) return { verdict: 'undecided' }
       const options = this.#goOn()
       if (options === undefined) return { verdict: 'linearizable', order: this.#done() }
       if (options.length === 0) this.#noteDeadEnd()
-      const isNew = options.length < 2 || isNewIn(seen, this.#hash.join(' '))
+      const isNew = options.length < 2 || seen.isNew(this.#hash.join(' '), this.#doneOfAlike)
       if (options.length > 0 && isNew) choices.push({ options, next: 0, trailLength: this.#trail.length })
       while (choices.length > 0 && choices.at(-1)!.next === choices.at(-1)!.options.length) choices.pop()
       const choice = choices.at(-1)
@@ -201,13 +202,13 @@ class Search {
       this.#replace(key, entry)
     }
     this.#trail.push(operation)
-    this.#mixInOperation(operation)
     this.#doneCount++
     const n = this.#classOf[operation]!
     if (n >= 0) {
       this.#doneOfAlike[n]!++
       return
     }
+    this.#mixInOperation(operation)
     this.#left--
     this.#following[this.#preceding[operation]!] = this.#following[operation]!
     this.#preceding[this.#following[operation]!] = this.#preceding[operation]!
@@ -226,13 +227,13 @@ class Search {
         this.#replace(step.key, step.entry)
         continue
       }
-      this.#mixInOperation(step)
       this.#doneCount--
       const n = this.#classOf[step]!
       if (n >= 0) {
         this.#doneOfAlike[n]!--
         continue
       }
+      this.#mixInOperation(step)
       this.#left++
       this.#following[this.#preceding[step]!] = step
       this.#preceding[this.#following[step]!] = step
@@ -258,9 +259,23 @@ class Search {
   }
 }
 
-function isNewIn(seen: Set<string>, name: string): boolean {
-  const before = seen.size
-  return seen.add(name).size > before
+/**
+ * What has been tried: which of the operations that returned are done, and the state; with each, how many of those that
+ * never returned were used up for it.
+ */
+class Seen {
+  readonly #used = new Map<string, Uint16Array[]>()
+
+  isNew(name: string, used: Uint16Array): boolean {
+    const before = this.#used.get(name)
+    if (before === undefined) {
+      this.#used.set(name, [used.slice()])
+      return true
+    }
+    if (before.some((other) => other.every((count, i) => count <= used[i]!))) return false
+    before.push(used.slice())
+    return true
+  }
 }
 
 /** The time by which each was done for certain: it had returned, or somebody had seen what it put. */

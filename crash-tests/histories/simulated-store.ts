@@ -207,7 +207,7 @@ class Simulator {
       }
       case 'lock': {
         const held = this.#held.get(lane)
-        if (held !== undefined && held.owner === client) return { steps: [{ do: 'unlock', ...held }] }
+        if (held !== undefined && held.owner === client) return { steps: [{ do: 'unlock', key: held.key, owner: client }] }
         const free = `l${random.between(0, this.#options.locks - 1)}`
         return { steps: [{ do: 'lock', key: free, owner: client, shared: random.chance(0.3) }] }
       }
