@@ -8,7 +8,16 @@
 //
 // Conditions are decided before the first step of an operation changes anything.
 import { mix } from '../lib/random.js'
-import { keysOf, plus, zeroLike, type Conditions, type History, type Operation, type Step, type Value } from './operations.js'
+import {
+  keysOf,
+  plus,
+  zeroLike,
+  type Conditions,
+  type History,
+  type Operation,
+  type Step,
+  type Value,
+} from './operations.js'
 
 export const ABSENT = 0
 /** Any value that no operation reads: so states that nobody could tell apart are one state. */
@@ -79,12 +88,15 @@ export class Model {
     for (const operation of operations)
       for (const step of operation.steps) for (const key of keysOf(step)) this.#known[keyNumbers.get(key)!]!.note(step)
     this.#owners = this.#known.map(
-      ({ owners }) => new Map([...owners].flatMap(([version, value]) => (value === null ? [] : [[version, this.#number(value)]]))),
+      ({ owners }) =>
+        new Map([...owners].flatMap(([version, value]) => (value === null ? [] : [[version, this.#number(value)]]))),
     )
     this.#steps = operations.map(({ steps }) => steps.map((step) => this.#compiled(step, keyNumbers)))
     this.initial = this.keys.map((key, i) => {
       const held = initial[key]
-      return held === undefined ? this.#entry(i, ABSENT, 0, 0) : this.#entry(i, this.#number(held.value), held.version ?? 0, 0)
+      return held === undefined
+        ? this.#entry(i, ABSENT, 0, 0)
+        : this.#entry(i, this.#number(held.value), held.version ?? 0, 0)
     })
   }
 
@@ -120,7 +132,15 @@ export class Model {
       bound = version
       not = NONE
     }
-    const hash = hashOf(key, value, version % HIGH, version / HIGH, bound % HIGH, bound / HIGH, ...not.map((v) => v % HIGH))
+    const hash = hashOf(
+      key,
+      value,
+      version % HIGH,
+      version / HIGH,
+      bound % HIGH,
+      bound / HIGH,
+      ...not.map((v) => v % HIGH),
+    )
     return { value, version, bound, not, hash }
   }
 
@@ -166,7 +186,11 @@ export class Model {
     return ways.length === 1 ? ways : ways.map(({ changes, holds }) => ({ changes: [...changes], holds }))
   }
 
-  #decided(key: number, entry: Entry, { ifVersion, ifAbsent, ifPresent }: Conditions): { entry: Entry; holds: boolean }[] {
+  #decided(
+    key: number,
+    entry: Entry,
+    { ifVersion, ifAbsent, ifPresent }: Conditions,
+  ): { entry: Entry; holds: boolean }[] {
     const isThere = entry.value !== ABSENT
     if ((ifAbsent === true && isThere) || (ifPresent === true && !isThere)) return [{ entry, holds: false }]
     if (ifVersion === undefined) return [{ entry, holds: true }]
@@ -177,7 +201,16 @@ export class Model {
       return [{ entry, holds: false }]
     return [
       { entry: this.#entry(key, entry.value, ifVersion, entry.bound), holds: true },
-      { entry: this.#entry(key, entry.value, 0, entry.bound, [...entry.not, ifVersion].sort((a, b) => a - b)), holds: false },
+      {
+        entry: this.#entry(
+          key,
+          entry.value,
+          0,
+          entry.bound,
+          [...entry.not, ifVersion].sort((a, b) => a - b),
+        ),
+        holds: false,
+      },
     ]
   }
 

@@ -89,6 +89,39 @@ export const onlyLooks = ({ steps, took, aborted }: Operation): boolean =>
       (step.do === 'add' && step.sum === null),
   )
 
+/** The same with its answers forgotten: it may take effect at any moment after its call, or never. */
+export const withoutOutcome = ({ client, id, name, start, steps }: Operation): Operation => ({
+  client,
+  id,
+  name,
+  start,
+  end: Infinity,
+  steps: steps.map(withoutAnswer),
+})
+
+function withoutAnswer(step: Step): Step {
+  switch (step.do) {
+    case 'get':
+      return { do: step.do, key: step.key }
+    case 'has':
+      return { do: step.do, key: step.key }
+    case 'count':
+      return { do: step.do, keys: step.keys }
+    case 'del':
+      return { ...step, removed: undefined }
+    case 'add':
+      return { ...step, sum: undefined }
+    default:
+      return step
+  }
+}
+
+/** What had happened by that time: what returned later counts as not answered yet. */
+export const until = (operations: readonly Operation[], time: number): Operation[] =>
+  operations
+    .filter((operation) => operation.start <= time && (operation.end <= time || !onlyLooks(operation)))
+    .map((operation) => (operation.end <= time || operation.end === Infinity ? operation : withoutOutcome(operation)))
+
 const BIG = /^-?\d+n$/
 
 /** The sum of two numbers, or two bigints; undefined if they are not of one kind. */

@@ -124,7 +124,7 @@ class Search {
     const seen = new Seen()
     const choices: Choice[] = []
     for (let round = 1; ; round++) {
-      if (round % CLOCK_EVERY === 0 && performance.now() > endMs) return { verdict: 'undecided' }
+      if (round % CLOCK_EVERY === 1 && performance.now() > endMs) return { verdict: 'undecided' }
       const options = this.#goOn()
       if (options === undefined) return { verdict: 'linearizable', order: this.#done() }
       if (options.length === 0) this.#noteDeadEnd()

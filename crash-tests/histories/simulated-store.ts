@@ -65,7 +65,22 @@ interface Planned {
 /** What is to be done at a moment. */
 type Ask = { readonly steps: readonly Step[]; readonly aborted?: boolean }
 
-const KINDS = ['put', 'del', 'get', 'get', 'has', 'put if', 'del if', 'batch', 'snapshot', 'count', 'add', 'add', 'transaction', 'lock'] as const
+const KINDS = [
+  'put',
+  'del',
+  'get',
+  'get',
+  'has',
+  'put if',
+  'del if',
+  'batch',
+  'snapshot',
+  'count',
+  'add',
+  'add',
+  'transaction',
+  'lock',
+] as const
 type Kind = (typeof KINDS)[number]
 
 export interface Simulated {
@@ -190,7 +205,9 @@ class Simulator {
           steps: this.#someGroup().map((k): Step => {
             const conditions = random.chance(0.1) ? { ifPresent: true } : {}
             if (random.chance(0.2)) return { do: 'del', key: k, ...conditions }
-            return random.chance(0.1) ? { do: 'check', key: k, ifPresent: true } : { do: 'put', key: k, value: this.#newValue(), ...conditions }
+            return random.chance(0.1)
+              ? { do: 'check', key: k, ifPresent: true }
+              : { do: 'put', key: k, value: this.#newValue(), ...conditions }
           }),
         }
       case 'snapshot':
@@ -198,7 +215,9 @@ class Simulator {
       case 'count':
         return { steps: [{ do: 'count', keys: this.#someGroup() }] }
       case 'add':
-        return { steps: [{ do: 'add', key: `n${random.between(0, this.#options.counters - 1)}`, delta: random.between(1, 3) }] }
+        return {
+          steps: [{ do: 'add', key: `n${random.between(0, this.#options.counters - 1)}`, delta: random.between(1, 3) }],
+        }
       case 'transaction': {
         const keys = this.#someGroup()
         const written = random.pick(keys)
@@ -207,7 +226,8 @@ class Simulator {
       }
       case 'lock': {
         const held = this.#held.get(lane)
-        if (held !== undefined && held.owner === client) return { steps: [{ do: 'unlock', key: held.key, owner: client }] }
+        if (held !== undefined && held.owner === client)
+          return { steps: [{ do: 'unlock', key: held.key, owner: client }] }
         const free = `l${random.between(0, this.#options.locks - 1)}`
         return { steps: [{ do: 'lock', key: free, owner: client, shared: random.chance(0.3) }] }
       }
@@ -219,16 +239,19 @@ class Simulator {
   #do(planned: Planned): void {
     const { client, id, name, start, effect, end } = planned
     const { steps, aborted } = this.#ask(planned)
-    const operation = { client, id, name, start, end, ...(aborted === true ? { aborted } : {}) }
+    const operation = { client, id, name, start, end, ...(aborted === true && end < Infinity ? { aborted } : {}) }
     if (end === Infinity) this.#release(planned)
     if (effect === Infinity) return void this.#finished.push({ ...operation, steps })
     // A lock that is not free is not waited for; as if nobody had asked.
     if (steps.some((step) => step.do === 'lock' && !this.#lockable(step))) return
     const isConditional = steps.length > 1 || name === 'put if'
     const holds = steps.every((step) => this.#holds(step))
-    const takes = (holds || (!holds && this.#has('a condition is not looked at'))) && !(isConditional && hasCondition(steps) && this.#has('a condition that holds is refused'))
+    const takes =
+      (holds || (!holds && this.#has('a condition is not looked at'))) &&
+      !(isConditional && hasCondition(steps) && this.#has('a condition that holds is refused'))
     const told = steps.map((step) => this.#looked(step, planned))
-    if (takes && (aborted !== true || this.#has('a transaction that gave up has written'))) this.#write(planned, steps, told)
+    if (takes && (aborted !== true || this.#has('a transaction that gave up has written')))
+      this.#write(planned, steps, told)
     for (const [i, step] of told.entries()) if (step.do === 'del' && !takes) told[i] = { ...step, removed: false }
     if (end === Infinity) this.#finished.push({ ...operation, steps })
     else this.#finished.push({ ...operation, steps: told, ...(isConditional ? { took: takes } : {}) })
@@ -246,7 +269,14 @@ class Simulator {
     if (held?.owner !== client) return
     this.#held.delete(lane)
     const unlock: Step = { do: 'unlock', key: held.key, owner: client }
-    this.#finished.push({ client, id: id + this.#options.operations, name: 'died', start, end: Infinity, steps: [unlock] })
+    this.#finished.push({
+      client,
+      id: id + this.#options.operations,
+      name: 'died',
+      start,
+      end: Infinity,
+      steps: [unlock],
+    })
     this.#later.push({ at: start + 300, act: () => this.#unlock(unlock.key, client) })
   }
 
@@ -309,9 +339,12 @@ class Simulator {
         this.#later.push({ at: end + 200, act: put })
         return
       }
-      const before = writes.map((step) => [(step as { key: string }).key, this.#entries.get((step as { key: string }).key)] as const)
+      const before = writes.map(
+        (step) => [(step as { key: string }).key, this.#entries.get((step as { key: string }).key)] as const,
+      )
       put()
-      if (isBatch && this.#has('a batch takes effect a second time, later')) this.#later.push({ at: effect + 400, act: put })
+      if (isBatch && this.#has('a batch takes effect a second time, later'))
+        this.#later.push({ at: effect + 400, act: put })
       if (end === Infinity && this.#has('what a killed client wrote is seen, and then gone'))
         this.#later.push({ at: effect + 400, act: () => before.forEach(([key, held]) => this.#set(key, held)) })
     }
