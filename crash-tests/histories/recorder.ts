@@ -97,25 +97,37 @@ interface Draft {
   steps: readonly Step[] | undefined
   took?: boolean | undefined
   aborted?: boolean | undefined
-  refused: boolean
+  isRefused: boolean
+}
+
+export interface Recorded {
+  readonly history: History
+  /** Operations that failed, and did nothing: how often with which message. */
+  readonly refused: Readonly<Record<string, number>>
+  readonly unknown: Readonly<Record<string, number>>
 }
 
 /** The history that these files tell of together. Throws if a line, other than a last one that was cut, is not one. */
-export function readHistory(files: readonly string[]): History {
+export function readHistory(files: readonly string[]): Recorded {
   let initial: Record<string, Held> = {}
   const drafts = new Map<string, Draft>()
   const deaths: { client: string; at: number }[] = []
+  const refused: Record<string, number> = {}
+  const unknown: Record<string, number> = {}
   for (const file of files)
     for (const { line, where } of linesOf(file)) {
       if (line.initial !== undefined) initial = { ...initial, ...line.initial }
       else if (line.died !== undefined) deaths.push({ client: line.died, at: line.at! })
       else note(drafts, line, where)
+      if (line.refused !== undefined) refused[line.refused] = (refused[line.refused] ?? 0) + 1
+      if (line.unknown !== undefined) unknown[line.unknown] = (unknown[line.unknown] ?? 0) + 1
     }
-  const operations = [...drafts.values()].flatMap(({ steps, refused, ...rest }): Operation[] =>
+  const operations = [...drafts.values()].flatMap(({ steps, isRefused, ...rest }): Operation[] =>
     // A transaction that had not come to its end wrote nothing.
-    refused || steps === undefined || steps.length === 0 ? [] : [{ ...rest, steps }],
+    isRefused || steps === undefined || steps.length === 0 ? [] : [{ ...rest, steps }],
   )
-  return { initial, operations: [...operations, ...releases(operations, deaths)] }
+  const history = { initial, operations: [...operations, ...releases(operations, deaths)] }
+  return { history, refused, unknown }
 }
 
 function note(drafts: Map<string, Draft>, line: Line, where: string): void {
@@ -124,7 +136,7 @@ function note(drafts: Map<string, Draft>, line: Line, where: string): void {
   if (client === undefined || id === undefined) throw new Error(`${where}: it names no client, or no operation`)
   if (call !== undefined) {
     if (drafts.has(name)) throw new Error(`${where}: ${client} has two operations with the number ${id}`)
-    drafts.set(name, { client, id, name: call, start: at!, end: Infinity, steps: line.steps, refused: false })
+    drafts.set(name, { client, id, name: call, start: at!, end: Infinity, steps: line.steps, isRefused: false })
     return
   }
   const draft = drafts.get(name)
@@ -135,7 +147,7 @@ function note(drafts: Map<string, Draft>, line: Line, where: string): void {
     draft.steps = answers
     if (line.took !== undefined) draft.took = line.took
     if (line.aborted !== undefined) draft.aborted = line.aborted
-  } else if (line.refused !== undefined) draft.refused = true
+  } else if (line.refused !== undefined) draft.isRefused = true
   else if (line.unknown === undefined) throw new Error(`${where}: it does not say what happened`)
 }
 

@@ -478,7 +478,7 @@ describe('a history that is not linearizable', function () {
     const { history } = simulate({ ...SMALL, seed: 3, killed: 0.05 })
     const file = join(directory, 'history.ndjson')
     writeHistory(file, history)
-    const again = readHistory([file])
+    const again = readHistory([file]).history
     expect(again.initial).to.deep.equal(history.initial)
     expect(again.operations).to.have.lengthOf(history.operations.length)
     const byName = (h: History): Map<string, Operation> => new Map(h.operations.map((o) => [`${o.client} ${o.id}`, o]))
@@ -502,11 +502,11 @@ describe('the recorder of a client', () => {
     const last = recorder.called('get', [{ do: 'get', key: 'a' }])
     recorder.returned(last, { steps: [get('a', 'x', 9)] })
     recorder.close()
-    const whole = readHistory([file])
+    const whole = readHistory([file]).history
     expect(whole.initial).to.deep.equal({ a: { value: 'o', version: 3 } })
     expect(whole.operations.map(({ end }) => end < NEVER)).to.deep.equal([true, false, true])
     writeFileSync(file, readFileSync(file).subarray(0, -3))
-    const cut = readHistory([file])
+    const cut = readHistory([file]).history
     expect(cut.operations.map(({ end }) => end < NEVER)).to.deep.equal([true, false, false])
     expect(cut.operations[0]!.start).to.be.at.most(cut.operations[0]!.end)
   })
@@ -521,8 +521,9 @@ describe('the recorder of a client', () => {
     recorder.intends(again, [get('a', null), put('a', '1')])
     recorder.intends(again, [get('a', '5'), put('a', '6')])
     recorder.close()
-    const { operations } = readHistory([file])
-    expect(operations.map(({ end, steps }) => [end, steps.at(-1)])).to.deep.equal([
+    const { history, refused, unknown } = readHistory([file])
+    expect({ refused, unknown }).to.deep.equal({ refused: { 'Error: full': 1 }, unknown: { 'Error: who knows': 1 } })
+    expect(history.operations.map(({ end, steps }) => [end, steps.at(-1)])).to.deep.equal([
       [NEVER, put('a', 'z')],
       [NEVER, put('a', '6')],
     ])
@@ -538,7 +539,7 @@ describe('the recorder of a client', () => {
     recorder.called('lock', [lock('n', 'c')])
     recorder.died('c', 77)
     recorder.close()
-    const given = readHistory([file]).operations.filter(({ name }) => name === 'died')
+    const given = readHistory([file]).history.operations.filter(({ name }) => name === 'died')
     expect(given.map(({ start, end, steps }) => ({ start, end, steps }))).to.deep.equal([
       { start: 77, end: NEVER, steps: [unlock('m', 'c')] },
       { start: 77, end: NEVER, steps: [unlock('n', 'c')] },

@@ -1,0 +1,63 @@
+// A database with something wrong, for the self-test: the harness must notice each of these in the histories of real
+// processes. (What could be wrong with a store in itself is tried with simulated-store.ts.)
+import type { Store } from './kinds.js'
+
+export const STORE_FAULTS = ['loses a write', 'shows an old moment', 'breaks a batch in two', 'writes twice'] as const
+export type StoreFault = (typeof STORE_FAULTS)[number]
+
+const EVERY = 25
+
+/** The same database, which does something wrong now and then. */
+export function faulty(db: Store, fault: StoreFault): Store {
+  let calls = 0
+  const isDue = (wanted: StoreFault): boolean => fault === wanted && ++calls % EVERY === 0
+  let old = db.snapshot()
+  const renew = (): void => {
+    if (fault !== 'shows an old moment' || calls % (2 * EVERY) !== 1) return
+    old.close()
+    old = db.snapshot()
+  }
+  const again = (act: () => Promise<unknown>): void => {
+    if (isDue('writes twice')) setTimeout(() => void act().catch(() => undefined), 20)
+  }
+  const wrong: Partial<Store> = {
+    getEntry: (key) => {
+      const isOld = isDue('shows an old moment')
+      const found = isOld ? old.getEntry(key) : db.getEntry(key)
+      renew()
+      return found
+    },
+    put: async (key, value) => {
+      if (isDue('loses a write')) return
+      await db.put(key, value)
+      again(() => db.put(key, value))
+    },
+    putSync: (key, value) => {
+      if (isDue('loses a write')) return
+      db.putSync(key, value)
+      again(() => db.put(key, value))
+    },
+    batch: async (operations) => {
+      const all = [...operations]
+      if (!isDue('breaks a batch in two')) return db.batch(all)
+      await db.batch(all.slice(0, 1))
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      await db.batch(all.slice(1))
+    },
+    batchSync: (operations) => {
+      const all = [...operations]
+      if (!isDue('breaks a batch in two')) return db.batchSync(all)
+      db.batchSync(all.slice(0, 1))
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+      db.batchSync(all.slice(1))
+    },
+  }
+  return new Proxy(db, {
+    get: (target, name) => {
+      const own = wrong[name as keyof Store]
+      if (own !== undefined) return own
+      const value = Reflect.get(target, name, target) as unknown
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value
+    },
+  })
+}

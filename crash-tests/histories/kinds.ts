@@ -1,0 +1,213 @@
+// What clients do to a database: a table of kinds of operations. To add one, say which steps it takes (`plan`), and
+// call the database and give the steps back with what was answered (`run`). The checker knows these steps: see
+// operations.ts, which has conditions, additions, transactions and locks as well. A transaction, whose steps depend on
+// what it reads, has no plan, and says what it is about to commit with `client.intends`.
+import type { BatchOperation, Database } from '../../src/index.js'
+import type { Random } from '../lib/random.js'
+import { keysOfGroup, longValue, prefixOf, readOf, type Layout } from './keys.js'
+import type { Step } from './operations.js'
+import type { Answers } from './recorder.js'
+
+/** The part of a database that clients use. */
+export type Store = Pick<
+  Database<string>,
+  | 'get'
+  | 'getEntry'
+  | 'has'
+  | 'getMany'
+  | 'range'
+  | 'count'
+  | 'snapshot'
+  | 'put'
+  | 'del'
+  | 'batch'
+  | 'putSync'
+  | 'delSync'
+  | 'batchSync'
+>
+
+export interface Client {
+  readonly db: Store
+  readonly random: Random
+  readonly layout: Layout
+  /** It works without promises, on its own thread. */
+  readonly isSync: boolean
+  /** A name for a value that nobody else puts. */
+  readonly newName: () => string
+  /** The version of each key that was read last, for conditions. */
+  readonly versions: Map<string, number>
+  /** The operation under way is about to commit this. */
+  readonly intends: (steps: readonly Step[]) => void
+}
+
+export interface Kind {
+  readonly name: string
+  /** How often it is chosen, beside the others. */
+  readonly weight: number
+  readonly plan?: (client: Client) => Step[]
+  readonly run: (client: Client, steps: readonly Step[]) => Answers | Promise<Answers>
+}
+
+type Put = Step & { do: 'put' }
+type Del = Step & { do: 'del' }
+
+const LONG_SHARE = 0.03
+
+/** Small groups as often as large ones. */
+const someGroup = ({ random, layout }: Client): number => random.between(0, layout.groups.length - 1)
+const someKeys = (client: Client): string[] => keysOfGroup(client.layout, someGroup(client))
+const someKey = (client: Client): string => client.random.pick(someKeys(client))
+
+function somePut(client: Client, key: string): Put {
+  const { random, newName } = client
+  const length = random.chance(LONG_SHARE) ? random.between(2000, 30_000) : random.between(0, 60)
+  return { do: 'put', key, value: `${newName()} ${length}` }
+}
+
+/** The value that a step stands for, at its length. */
+function valueOf({ value }: Put): string {
+  const [name, length] = String(value).split(' ')
+  return longValue(name!, Number(length))
+}
+
+const inBatch = (step: Step): BatchOperation<string> =>
+  step.do === 'put' ? { type: 'put', key: step.key, value: valueOf(step) } : { type: 'del', key: (step as Del).key }
+
+/** What a write says about itself; nothing, as long as the interface does not tell. */
+const told = (answer: unknown): boolean | undefined => (typeof answer === 'boolean' ? answer : undefined)
+
+/** Calls one of two, and does the same with what either gives. */
+function called<T>(client: Client, now: () => T, later: () => Promise<T>, then: (answer: T) => Answers) {
+  return client.isSync ? then(now()) : later().then(then)
+}
+
+function seen(client: Client, steps: readonly Step[]): Answers {
+  for (const step of steps)
+    if (step.do === 'get' && step.version !== undefined) client.versions.set(step.key, step.version)
+  return { steps }
+}
+
+const firstKey = (steps: readonly Step[]): string => (steps[0] as { key: string }).key
+const keysIn = (steps: readonly Step[]): string[] => steps.map((step) => (step as { key: string }).key)
+const reads = (keys: readonly string[]): Step[] => keys.map((key) => ({ do: 'get', key }))
+
+export const KINDS: readonly Kind[] = [
+  {
+    name: 'put',
+    weight: 8,
+    plan: (client) => [somePut(client, someKey(client))],
+    run: (client, steps) => {
+      const put = steps[0] as Put
+      const { db } = client
+      return called<unknown>(
+        client,
+        () => db.putSync(put.key, valueOf(put)),
+        () => db.put(put.key, valueOf(put)),
+        (answer) => ({ steps, took: told(answer) }),
+      )
+    },
+  },
+  {
+    name: 'del',
+    weight: 3,
+    plan: (client) => [{ do: 'del', key: someKey(client) }],
+    run: (client, steps) => {
+      const del = steps[0] as Del
+      const { db } = client
+      return called<unknown>(
+        client,
+        () => db.delSync(del.key),
+        () => db.del(del.key),
+        (answer) => ({ steps: [{ ...del, removed: told(answer) }] }),
+      )
+    },
+  },
+  {
+    name: 'batch',
+    weight: 5,
+    plan: (client) =>
+      someKeys(client).map((key) => (client.random.chance(0.2) ? { do: 'del', key } : somePut(client, key))),
+    run: (client, steps) => {
+      const { db } = client
+      return called<unknown>(
+        client,
+        () => db.batchSync(steps.map(inBatch)),
+        () => db.batch(steps.map(inBatch)),
+        (answer) => ({ steps, took: told(answer) }),
+      )
+    },
+  },
+  {
+    name: 'get',
+    weight: 4,
+    plan: (client) => reads([someKey(client)]),
+    run: ({ db }, steps) => {
+      const value = db.get(firstKey(steps))
+      return { steps: [readOf(firstKey(steps), value === undefined ? undefined : { value })] }
+    },
+  },
+  {
+    name: 'getEntry',
+    weight: 4,
+    plan: (client) => reads([someKey(client)]),
+    run: (client, steps) => seen(client, [readOf(firstKey(steps), client.db.getEntry(firstKey(steps)))]),
+  },
+  {
+    name: 'has',
+    weight: 2,
+    plan: (client) => [{ do: 'has', key: someKey(client) }],
+    run: ({ db }, steps) => ({ steps: [{ do: 'has', key: firstKey(steps), there: db.has(firstKey(steps)) }] }),
+  },
+  {
+    name: 'getMany',
+    weight: 2,
+    plan: (client) => reads(someKeys(client)),
+    run: async ({ db }, steps) => {
+      const values = await db.getMany(keysIn(steps))
+      return {
+        steps: keysIn(steps).map((key, i) => readOf(key, values[i] === undefined ? undefined : { value: values[i] })),
+      }
+    },
+  },
+  {
+    name: 'snapshot',
+    weight: 3,
+    plan: (client) => reads(someKeys(client)),
+    run: (client, steps) => {
+      const snapshot = client.db.snapshot()
+      const found = keysIn(steps).map((key) => readOf(key, snapshot.getEntry(key)))
+      snapshot.close()
+      return seen(client, found)
+    },
+  },
+  {
+    name: 'range',
+    weight: 2,
+    // By what the keys have in common; what is in no group would be a value that nobody put.
+    plan: (client) => reads(someKeys(client)),
+    run: ({ db, random }, steps) => {
+      const prefix = prefixOf(firstKey(steps))
+      const found = new Map(db.range({ prefix, reverse: random.chance(0.3) }))
+      const all = new Set([...keysIn(steps), ...[...found.keys()].map(String)])
+      return { steps: [...all].map((key) => readOf(key, found.has(key) ? { value: found.get(key) } : undefined)) }
+    },
+  },
+  {
+    name: 'count',
+    weight: 2,
+    plan: (client) => {
+      const group = someGroup(client)
+      return [{ do: 'count', keys: keysOfGroup(client.layout, group) }]
+    },
+    run: ({ db }, steps) => {
+      const { keys } = steps[0] as Step & { do: 'count' }
+      return { steps: [{ do: 'count', keys, count: db.count({ prefix: prefixOf(keys[0]!) }) }] }
+    },
+  },
+]
+
+/** One of them, by weight. */
+export function someKind(random: Random): Kind {
+  let at = random.next() * KINDS.reduce((sum, { weight }) => sum + weight, 0)
+  return KINDS.find(({ weight }) => (at -= weight) < 0) ?? KINDS[0]!
+}
