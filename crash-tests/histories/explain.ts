@@ -6,7 +6,7 @@ import { shrink } from './shrink.js'
 
 const MAX_LINES = 60
 
-export interface Explanation {
+interface Explanation {
   /** A history by itself, which can be written down and checked again. */
   readonly small: History
   readonly text: string

@@ -5,7 +5,7 @@ import type { Store } from './kinds.js'
 export const STORE_FAULTS = ['loses a write', 'shows an old moment', 'breaks a batch in two', 'writes twice'] as const
 export type StoreFault = (typeof STORE_FAULTS)[number]
 
-const EVERY = 25
+const EVERY = 6
 
 /** The same database, which does something wrong now and then. */
 export function faulty(db: Store, fault: StoreFault): Store {

@@ -42,7 +42,7 @@ export const longValue = (name: string, lengthChars: number): string => {
 const HEAD = /^(\S+ (\d+)) (\.*)$/
 
 /** What a value is called in a history: short if it is whole. */
-export function shortValue(value: unknown): Value {
+function shortValue(value: unknown): Value {
   if (typeof value === 'number') return value
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value !== 'string') return `a value of another kind: ${JSON.stringify(value)}`

@@ -40,7 +40,7 @@ export interface Client {
   readonly intends: (steps: readonly Step[]) => void
 }
 
-export interface Kind {
+interface Kind {
   readonly name: string
   /** How often it is chosen, beside the others. */
   readonly weight: number
@@ -91,7 +91,7 @@ const firstKey = (steps: readonly Step[]): string => (steps[0] as { key: string 
 const keysIn = (steps: readonly Step[]): string[] => steps.map((step) => (step as { key: string }).key)
 const reads = (keys: readonly string[]): Step[] => keys.map((key) => ({ do: 'get', key }))
 
-export const KINDS: readonly Kind[] = [
+const KINDS: readonly Kind[] = [
   {
     name: 'put',
     weight: 8,

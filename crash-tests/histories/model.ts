@@ -19,7 +19,7 @@ import {
   type Value,
 } from './operations.js'
 
-export const ABSENT = 0
+const ABSENT = 0
 /** Any value that no operation reads: so states that nobody could tell apart are one state. */
 const UNREAD = 1
 

@@ -90,7 +90,7 @@ export const onlyLooks = ({ steps, took, aborted }: Operation): boolean =>
   )
 
 /** The same with its answers forgotten: it may take effect at any moment after its call, or never. */
-export const withoutOutcome = ({ client, id, name, start, steps }: Operation): Operation => ({
+const withoutOutcome = ({ client, id, name, start, steps }: Operation): Operation => ({
   client,
   id,
   name,

@@ -4,7 +4,7 @@
 // was called and did not return has an unknown outcome.
 //
 //   {"initial":{KEY:{"value":V,"version":N}}}                      what was there at first
-//   {"client":C,"id":N,"at":NS,"call":NAME,"steps":[...]}          before; without steps if these depend on what it reads
+//   {"client":C,"id":N,"at":NS,"call":NAME,"steps":[...]}          before; without steps if what it reads decides them
 //   {"client":C,"id":N,"intends":[...]}                            a transaction is about to commit this
 //   {"client":C,"id":N,"at":NS,"answers":[...],"took":BOOLEAN}     after; with what was answered
 //   {"client":C,"id":N,"refused":MESSAGE}                          nothing was done, says the error

@@ -15,7 +15,7 @@ import { allKeys, heldOf, readOf, type Layout } from './keys.js'
 import type { Held, Step } from './operations.js'
 import { nowNs, readHistory, Recorder, type Recorded } from './recorder.js'
 
-export interface RoundOptions {
+interface RoundOptions {
   readonly path: string
   /** Where the files of the history go: a folder that does not exist yet. */
   readonly folder: string

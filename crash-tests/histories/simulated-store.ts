@@ -35,7 +35,7 @@ export const FAULTS = {
 } as const
 export type Fault = keyof typeof FAULTS
 
-export interface SimulationOptions {
+interface SimulationOptions {
   readonly seed: number
   readonly operations: number
   readonly clients: number
@@ -83,7 +83,7 @@ const KINDS = [
 ] as const
 type Kind = (typeof KINDS)[number]
 
-export interface Simulated {
+interface Simulated {
   readonly history: History
   /** How often the fault showed. */
   readonly faults: number
