@@ -1,6 +1,6 @@
 // Histories of real threads and processes, some of which are killed: is what they were told what a database could say
-// that does one thing at a time? Round by round, some seconds each, with a check after each. How a history is checked is said
-// in linearizability.ts, what a client does in kinds.ts, and what happens in a round in round.ts.
+// that does one thing at a time? Round by round, some seconds each, with a check after each. How a history is checked
+// is said in linearizability.ts, what a client does in kinds.ts, and what happens in a round in round.ts.
 //
 // A history that fails is kept: `history.ndjson` whole, `smallest.ndjson` the part that shows the fault. Both can be
 // checked again with --input.

@@ -85,8 +85,9 @@ export class Model {
     this.keys = [...new Set(operations.flatMap(({ steps }) => steps.flatMap(keysOf)))]
     const keyNumbers = new Map(this.keys.map((key, i) => [key, i]))
     this.#known = this.keys.map((key) => new KnownVersions(initial[key]))
-    for (const operation of operations)
-      for (const step of operation.steps) for (const key of keysOf(step)) this.#known[keyNumbers.get(key)!]!.note(step)
+    for (const { steps, end } of operations)
+      for (const step of steps)
+        for (const key of keysOf(step)) this.#known[keyNumbers.get(key)!]!.note(step, end < Infinity)
     this.#owners = this.#known.map(
       ({ owners }) =>
         new Map([...owners].flatMap(([version, value]) => (value === null ? [] : [[version, this.#number(value)]]))),
@@ -343,12 +344,13 @@ class KnownVersions {
     this.#versions.set(value, (this.#versions.get(value) ?? version) === version ? version : 0)
   }
 
-  note(step: Step): void {
+  /** `isSure`: it has returned. What did not return may never have read what it says. */
+  note(step: Step, isSure: boolean): void {
     switch (step.do) {
       case 'get':
         if (step.was === undefined || step.was === null) return
         this.#read.add(step.was)
-        if (step.version !== undefined) this.#readAs(step.was, step.version)
+        if (step.version !== undefined && isSure) this.#readAs(step.was, step.version)
         return
       case 'put':
         this.#putBy(step.value)
