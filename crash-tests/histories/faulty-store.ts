@@ -27,29 +27,31 @@ export function faulty(db: Store, fault: StoreFault): Store {
       renew()
       return found
     },
-    put: async (key, value) => {
-      if (isDue('loses a write')) return
-      await db.put(key, value)
+    put: async (key, value, conditions) => {
+      if (isDue('loses a write')) return true
+      const took = await db.put(key, value, conditions)
       again(() => db.put(key, value))
+      return took
     },
-    putSync: (key, value) => {
-      if (isDue('loses a write')) return
-      db.putSync(key, value)
+    putSync: (key, value, conditions) => {
+      if (isDue('loses a write')) return true
+      const took = db.putSync(key, value, conditions)
       again(() => db.put(key, value))
+      return took
     },
     batch: async (operations) => {
       const all = [...operations]
       if (!isDue('breaks a batch in two')) return db.batch(all)
-      await db.batch(all.slice(0, 1))
+      const first = await db.batch(all.slice(0, 1))
       await new Promise((resolve) => setTimeout(resolve, 20))
-      await db.batch(all.slice(1))
+      return (await db.batch(all.slice(1))) && first
     },
     batchSync: (operations) => {
       const all = [...operations]
       if (!isDue('breaks a batch in two')) return db.batchSync(all)
-      db.batchSync(all.slice(0, 1))
+      const first = db.batchSync(all.slice(0, 1))
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
-      db.batchSync(all.slice(1))
+      return db.batchSync(all.slice(1)) && first
     },
   }
   return new Proxy(db, {

@@ -17,7 +17,14 @@ export const prefixOf = (key: string): string => key.slice(0, key.indexOf('/') +
 export const keysOfGroup = ({ groups }: Layout, group: number): string[] =>
   Array.from({ length: groups[group]! }, (_, i) => nameOf(group, i))
 
-export const allKeys = (layout: Layout): string[] => layout.groups.flatMap((_, group) => keysOfGroup(layout, group))
+/** Keys of numbers that are added to, each a group of its own. */
+const COUNTERS = 3
+export const counterKeys = (): string[] => Array.from({ length: COUNTERS }, (_, i) => `n${i}/`)
+
+export const allKeys = (layout: Layout): string[] => [
+  ...layout.groups.flatMap((_, group) => keysOfGroup(layout, group)),
+  ...counterKeys(),
+]
 
 /** A hot key, some small groups, and a wide one. */
 export const someLayout = (random: Random): Layout => ({

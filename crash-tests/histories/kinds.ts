@@ -2,10 +2,10 @@
 // call the database and give the steps back with what was answered (`run`). The checker knows these steps: see
 // operations.ts, which has conditions, additions, transactions and locks as well. A transaction, whose steps depend on
 // what it reads, has no plan, and says what it is about to commit with `client.intends`.
-import type { BatchOperation, Database } from '../../src/index.js'
+import type { BatchOperation, Conditions as PublicConditions, Database } from '../../src/index.js'
 import type { Random } from '../lib/random.js'
-import { keysOfGroup, longValue, prefixOf, readOf, type Layout } from './keys.js'
-import type { Step } from './operations.js'
+import { counterKeys, keysOfGroup, longValue, prefixOf, readOf, type Layout } from './keys.js'
+import type { Conditions, Step } from './operations.js'
 import type { Answers } from './recorder.js'
 
 /** The part of a database that clients use. */
@@ -24,6 +24,8 @@ export type Store = Pick<
   | 'putSync'
   | 'delSync'
   | 'batchSync'
+  | 'add'
+  | 'addSync'
 >
 
 export interface Client {
@@ -50,6 +52,7 @@ interface Kind {
 
 type Put = Step & { do: 'put' }
 type Del = Step & { do: 'del' }
+type Check = Step & { do: 'check' }
 
 const LONG_SHARE = 0.03
 
@@ -70,11 +73,22 @@ function valueOf({ value }: Put): string {
   return longValue(name!, Number(length))
 }
 
-const inBatch = (step: Step): BatchOperation<string> =>
-  step.do === 'put' ? { type: 'put', key: step.key, value: valueOf(step) } : { type: 'del', key: (step as Del).key }
+/** A condition that may hold: a version that was read some time ago, mostly. */
+function someCondition({ random, versions }: Client, key: string): Conditions {
+  const roll = random.next()
+  if (roll < 0.2) return { ifAbsent: true }
+  if (roll < 0.4) return { ifPresent: true }
+  return { ifVersion: versions.get(key) ?? 0 }
+}
 
-/** What a write says about itself; nothing, as long as the interface does not tell. */
-const told = (answer: unknown): boolean | undefined => (typeof answer === 'boolean' ? answer : undefined)
+const conditionsOf = ({ ifVersion, ifAbsent, ifPresent }: Conditions): PublicConditions =>
+  ({ ifVersion, ifAbsent, ifPresent }) as PublicConditions
+
+function inBatch(step: Step): BatchOperation<string> {
+  if (step.do === 'put') return { type: 'put', key: step.key, value: valueOf(step), ...conditionsOf(step) }
+  const { key } = step as Del | Check
+  return { type: step.do === 'check' ? 'check' : 'del', key, ...conditionsOf(step as Del | Check) }
+}
 
 /** Calls one of two, and does the same with what either gives. */
 function called<T>(client: Client, now: () => T, later: () => Promise<T>, then: (answer: T) => Answers) {
@@ -99,13 +113,22 @@ const KINDS: readonly Kind[] = [
     run: (client, steps) => {
       const put = steps[0] as Put
       const { db } = client
-      return called<unknown>(
+      return called(
         client,
-        () => db.putSync(put.key, valueOf(put)),
-        () => db.put(put.key, valueOf(put)),
-        (answer) => ({ steps, took: told(answer) }),
+        () => db.putSync(put.key, valueOf(put), conditionsOf(put)),
+        () => db.put(put.key, valueOf(put), conditionsOf(put)),
+        (took) => ({ steps, took }),
       )
     },
+  },
+  {
+    name: 'put if',
+    weight: 6,
+    plan: (client) => {
+      const key = someKey(client)
+      return [{ ...somePut(client, key), ...someCondition(client, key) }]
+    },
+    run: (client, steps) => KIND.put.run(client, steps),
   },
   {
     name: 'del',
@@ -114,13 +137,43 @@ const KINDS: readonly Kind[] = [
     run: (client, steps) => {
       const del = steps[0] as Del
       const { db } = client
-      return called<unknown>(
+      return called(
         client,
-        () => db.delSync(del.key),
-        () => db.del(del.key),
-        (answer) => ({ steps: [{ ...del, removed: told(answer) }] }),
+        () => db.delSync(del.key, conditionsOf(del)),
+        () => db.del(del.key, conditionsOf(del)),
+        (removed) => ({ steps: [{ ...del, removed }] }),
       )
     },
+  },
+  {
+    name: 'del if',
+    weight: 2,
+    plan: (client) => {
+      const key = someKey(client)
+      return [{ do: 'del', key, ...someCondition(client, key) }]
+    },
+    run: (client, steps) => KIND.del.run(client, steps),
+  },
+  {
+    name: 'add',
+    weight: 6,
+    plan: ({ random }) => [{ do: 'add', key: random.pick(counterKeys()), delta: random.between(-2, 5) }],
+    run: (client, steps) => {
+      const add = steps[0] as Step & { do: 'add' }
+      const { db } = client
+      return called(
+        client,
+        () => db.addSync(add.key, add.delta as number),
+        () => db.add(add.key, add.delta as number),
+        (sum) => ({ steps: [{ ...add, sum }] }),
+      )
+    },
+  },
+  {
+    name: 'read a counter',
+    weight: 1,
+    plan: ({ random }) => reads([random.pick(counterKeys())]),
+    run: (client, steps) => KIND.getEntry.run(client, steps),
   },
   {
     name: 'batch',
@@ -129,13 +182,25 @@ const KINDS: readonly Kind[] = [
       someKeys(client).map((key) => (client.random.chance(0.2) ? { do: 'del', key } : somePut(client, key))),
     run: (client, steps) => {
       const { db } = client
-      return called<unknown>(
+      return called(
         client,
         () => db.batchSync(steps.map(inBatch)),
         () => db.batch(steps.map(inBatch)),
-        (answer) => ({ steps, took: told(answer) }),
+        (took) => ({ steps, took }),
       )
     },
+  },
+  {
+    name: 'batch if',
+    weight: 4,
+    plan: (client) =>
+      someKeys(client).map((key) => {
+        const roll = client.random.next()
+        const condition = client.random.chance(0.4) ? someCondition(client, key) : {}
+        if (roll < 0.25) return { do: 'check', key, ...someCondition(client, key) }
+        return roll < 0.4 ? { do: 'del', key, ...condition } : { ...somePut(client, key), ...condition }
+      }),
+    run: (client, steps) => KIND.batch.run(client, steps),
   },
   {
     name: 'get',
@@ -205,6 +270,10 @@ const KINDS: readonly Kind[] = [
     },
   },
 ]
+
+/** Those that others are variants of. */
+const named = (name: string): Kind => KINDS.find((kind) => kind.name === name)!
+const KIND = { put: named('put'), del: named('del'), batch: named('batch'), getEntry: named('getEntry') }
 
 /** One of them, by weight. */
 export function someKind(random: Random): Kind {

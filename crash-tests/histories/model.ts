@@ -195,6 +195,8 @@ export class Model {
     const isThere = entry.value !== ABSENT
     if ((ifAbsent === true && isThere) || (ifPresent === true && !isThere)) return [{ entry, holds: false }]
     if (ifVersion === undefined) return [{ entry, holds: true }]
+    // No entry has the version 0: it stands for none.
+    if (ifVersion === 0) return [{ entry, holds: !isThere }]
     if (!isThere) return [{ entry, holds: false }]
     if (entry.version > 0) return [{ entry, holds: entry.version === ifVersion }]
     const owner = this.#owners[key]!.get(ifVersion)

@@ -73,7 +73,17 @@ export function stateAt(frames: readonly ModelFrame[], lsn: number): Map<string,
 }
 
 /** What became of one write of a frame. */
-export type ModelResult = boolean | number | 'refused'
+export interface ModelResult {
+  readonly took: boolean
+  /** Of a single delete. */
+  readonly removed: boolean
+  /** Of a single add. */
+  readonly sum: number | undefined
+  /** It adds to what is no number. */
+  readonly isRefused: boolean
+}
+const REFUSED: ModelResult = { took: false, removed: false, sum: undefined, isRefused: true }
+const NO_EFFECT: ModelResult = { ...REFUSED, isRefused: false }
 
 /** What became of the writes of the frame at `lsn`, by `frames`, in ascending order. */
 export function resultsAt(frames: readonly ModelFrame[], lsn: number): ModelResult[] {
@@ -102,20 +112,21 @@ class Model {
   }
 
   #applyWrite(operations: readonly ModelOperation[], version: number): ModelResult {
-    if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return false
+    if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return NO_EFFECT
     const changed = new Map<string, string | undefined>()
     const valueOf = (key: string): string | undefined =>
       changed.has(key) ? changed.get(key) : this.#entries.get(key)?.value
-    let result: ModelResult = true
+    let sum: number | undefined
+    let removed = false
     for (const { kind, key, value } of operations) {
       if (kind === 'add') {
         const before = JSON.parse(valueOf(key) ?? '0') as unknown
-        if (typeof before !== 'number') return 'refused'
-        result = before + (JSON.parse(value) as number)
-        changed.set(key, JSON.stringify(result))
+        if (typeof before !== 'number') return REFUSED
+        sum = before + (JSON.parse(value) as number)
+        changed.set(key, JSON.stringify(sum))
       } else if (kind === 'put') changed.set(key, value)
       else if (kind === 'del') {
-        result = valueOf(key) !== undefined
+        removed = valueOf(key) !== undefined
         changed.set(key, undefined)
       }
     }
@@ -123,7 +134,8 @@ class Model {
       if (value === undefined) this.#entries.delete(key)
       else this.#entries.set(key, { value, version })
     }
-    return operations.length > 1 ? true : result
+    const isSingle = operations.length === 1
+    return { took: true, removed: isSingle && removed, sum: isSingle ? sum : undefined, isRefused: false }
   }
 
   #holds(key: string, condition: ModelOperation['condition']): boolean {

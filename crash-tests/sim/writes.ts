@@ -2,8 +2,7 @@
 import { InvalidError, MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
-import type { Conditions } from '../../src/engine/commit/conditions.js'
-import type { WriteResult } from '../../src/engine/commit/results.js'
+import { conditionsOf, type Conditions } from '../../src/engine/commit/conditions.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import { FRAME } from '../../src/wal/frame.js'
@@ -23,6 +22,9 @@ export const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 const SMALLEST_STRIDE = paddedBytes(
   FRAME.HEADER_BYTES + OP.HEADER_BYTES + encodeKey(keyOf(1), Buffer.alloc(KEY_BUFFER_BYTES)) + 2,
 )
+
+/** What the caller of a write was told; what it was not told is left out. */
+type Told = Partial<ModelResult>
 
 const COUNTERS = 6
 const counterOf = (n: number): string => `n${n}`
@@ -101,6 +103,17 @@ export class Writes {
       : { type: 'del', key, ...condition }
   }
 
+  /** In one batch, or a single one by the call of its own. Returns what it was told. */
+  #writeAll(engine: Engine, operations: readonly BatchOperation<string>[]): Told {
+    const [first] = operations
+    if (first !== undefined && operations.length === 1 && this.#random.chance(0.7)) {
+      const { key, ifVersion, ifAbsent, ifPresent } = first
+      if (first.type === 'del') return { removed: engine.del(key, conditionsOf(ifVersion, ifAbsent, ifPresent)) }
+      if (first.type === 'add') return { sum: engine.add(key, first.delta) as number }
+    }
+    return { took: engine.batch(operations) }
+  }
+
   /** A condition that may hold; others may write before the write that has it. */
   #condition(engine: Engine, key: string): Conditions {
     const roll = this.#random.next()
@@ -116,12 +129,11 @@ export class Writes {
   write(actor: SimProcess): void {
     this.#commit(actor, (engine) => {
       if (this.isBurst && this.#random.chance(0.7))
-        return engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue())
+        return { took: engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue()) }
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
       const decides = this.#random.chance(0.4)
       const operations = Array.from({ length: count }, () => this.#operation(engine, decides))
-      const [first] = operations
-      return count === 1 && first!.type === 'add' ? engine.add(first!.key, first!.delta) : engine.batch(operations)
+      return this.#writeAll(engine, operations)
     })
   }
 
@@ -129,32 +141,32 @@ export class Writes {
     const from = this.#random.between(0, 500)
     const count = this.#random.between(50, 300)
     const del = this.#random.chance(0.3)
-    this.#commit(actor, (engine) =>
-      engine.batch(
+    this.#commit(actor, (engine) => ({
+      took: engine.batch(
         Array.from({ length: count }, (_, i) =>
           del
             ? { type: 'del' as const, key: keyOf(from + i) }
             : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
         ),
       ),
-    )
+    }))
   }
 
   /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
-  #commit(actor: SimProcess, write: (engine: Engine) => WriteResult): void {
+  #commit(actor: SimProcess, write: (engine: Engine) => Told): void {
     const engine = actor.engine!
     const tail = (): number => engine.parts.control.append.read(newAppendFields()).tailLsn
     const before = tail()
-    let result: ModelResult
+    let told: Told
     try {
-      result = write(engine) as ModelResult
+      told = write(engine)
     } catch (error) {
       if (isResultGone(engine, error)) return this.acknowledge()
       if (!(error instanceof InvalidError)) this.#failed(actor, error, before, tail)
-      result = 'refused'
+      told = { isRefused: true }
     }
     this.acknowledge()
-    this.#compareResult(result)
+    this.#compareResult(told)
   }
 
   /** Rethrows an error, if the write may have failed with that. */
@@ -176,16 +188,18 @@ export class Writes {
   }
 
   /** The write that has just been acknowledged had the result that the log says. */
-  #compareResult(result: ModelResult): void {
+  #compareResult(told: Told): void {
     const { model } = this.#context
     const end = this.#processes.running!.engine!.lastCommit
     const frame = model.frames.find((each) => each.end === end)
     if (frame === undefined) return
-    const [expected] = resultsAt(model.frames, frame.lsn)
-    if (result !== expected)
-      throw this.#context.failure(
-        `the write at LSN ${frame.lsn} was told ${String(result)} and should have been told ${String(expected)}`,
-      )
+    const expected: Told = resultsAt(model.frames, frame.lsn)[0]!
+    for (const [name, value] of Object.entries(told)) {
+      if (expected[name as keyof Told] !== value)
+        throw this.#context.failure(
+          `the write at LSN ${frame.lsn} was told ${name}: ${String(value)}, and should have been told ${JSON.stringify(expected)}`,
+        )
+    }
   }
 
   /** Everything that this process can see by now includes the write that it has just been told is safe. */

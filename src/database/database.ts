@@ -185,9 +185,7 @@ export class Database<V = Anything> {
    * `ClosedError`, `ReadOnlyError`.
    */
   put(key: Key, value: V, conditions?: Conditions): Promise<boolean> {
-    return this.#write((frame) =>
-      this.#engine.operations.put(frame, key, value, conditionsIn(conditions)),
-    ) as Promise<boolean>
+    return this.#write((frame) => this.#engine.operations.put(frame, key, value, conditionsIn(conditions)), tookOf)
   }
 
   /**
@@ -195,7 +193,7 @@ export class Database<V = Anything> {
    * not hold. Otherwise as `put`.
    */
   del(key: Key, conditions?: Conditions): Promise<boolean> {
-    return this.#write((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))) as Promise<boolean>
+    return this.#write((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions)), removedOf)
   }
 
   /**
@@ -208,7 +206,7 @@ export class Database<V = Anything> {
    * `put`.
    */
   add<N extends number | bigint>(key: Key, delta: N): Promise<N extends bigint ? bigint : number> {
-    return this.#write((frame) => this.#engine.operations.add(frame, key, delta)) as Promise<never>
+    return this.#write((frame) => this.#engine.operations.add(frame, key, delta), sumOf<never>)
   }
 
   /**
@@ -218,7 +216,7 @@ export class Database<V = Anything> {
    * comes before the batch.
    */
   batch(operations: Iterable<BatchOperation<V>>): Promise<boolean> {
-    return this.#write((frame) => this.#engine.operations.batch(frame, operations)) as Promise<boolean>
+    return this.#write((frame) => this.#engine.operations.batch(frame, operations), tookOf)
   }
 
   /**
@@ -226,31 +224,30 @@ export class Database<V = Anything> {
    * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
    */
   putSync(key: Key, value: V, conditions?: Conditions): boolean {
-    return this.#writeSync((frame) =>
-      this.#engine.operations.put(frame, key, value, conditionsIn(conditions)),
-    ) as boolean
+    return this.#writeSync((frame) => this.#engine.operations.put(frame, key, value, conditionsIn(conditions))).took
   }
   /** `del` on the calling thread, as `putSync` is `put`. */
   delSync(key: Key, conditions?: Conditions): boolean {
-    return this.#writeSync((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))) as boolean
+    return this.#writeSync((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))).removed
   }
   /** `add` on the calling thread, as `putSync` is `put`. */
   addSync<N extends number | bigint>(key: Key, delta: N): N extends bigint ? bigint : number {
-    return this.#writeSync((frame) => this.#engine.operations.add(frame, key, delta)) as never
+    return this.#writeSync((frame) => this.#engine.operations.add(frame, key, delta)).sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
   batchSync(operations: Iterable<BatchOperation<V>>): boolean {
-    return this.#writeSync((frame) => this.#engine.operations.batch(frame, operations)) as boolean
+    return this.#writeSync((frame) => this.#engine.operations.batch(frame, operations)).took
   }
 
   // `add` may run the user's code, which may close the database.
 
-  #write(add: (frame: FrameBuilder) => void): Promise<WriteResult> {
+  /** `answer`: what the user is told of the result. */
+  #write<T>(add: (frame: FrameBuilder) => void, answer: (result: WriteResult) => T): Promise<T> {
     return this.#writes.add((frame) => {
       this.#assertOpen()
       add(frame)
       this.#assertOpen()
-    })
+    }, answer)
   }
 
   #writeSync(add: (frame: FrameBuilder) => void): WriteResult {
@@ -339,6 +336,10 @@ export class Database<V = Anything> {
     }
   }
 }
+
+const tookOf = ({ took }: WriteResult): boolean => took
+const removedOf = ({ removed }: WriteResult): boolean => removed
+const sumOf = <N>({ sum }: WriteResult): N => sum as N
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 

@@ -4,7 +4,7 @@
 // order: so the more is written at once, the fewer flushes each write costs. A frame that has waited for longer
 // than the time limit is given up, and nothing of it is written.
 import type { FailedWrites } from '../engine/commit/append-writes.js'
-import type { WriteResult } from '../engine/commit/results.js'
+import { TOOK_EFFECT, type WriteResult } from '../engine/commit/results.js'
 import { LockedError } from '../errors.js'
 import { nextTicket, passTicket } from '../workers/append-order.js'
 import { WaitWatch } from '../workers/wait-watch.js'
@@ -30,7 +30,7 @@ export interface Committed {
   readonly checkpointWanted: boolean
   /** All other writes of the frame are on disk and visible. */
   readonly failed: readonly FailedWrites[]
-  /** By the number of the write; true where there is none. */
+  /** By the number of the write; where there is none, it took effect. */
   readonly results: readonly WriteResult[]
 }
 
@@ -84,14 +84,15 @@ export class WriteQueue {
 
   /**
    * Adds a write, which `encode` puts into a frame of its own. That may run the user's code, which may write,
-   * too: such a write comes first. Throws what `encode` throws, and nothing has been added then.
+   * too: such a write comes first. Throws what `encode` throws, and nothing has been added then. Resolves to what
+   * `answer` makes of the result.
    */
-  add(encode: (frame: FrameBuilder) => void): Promise<WriteResult> {
+  add<T>(encode: (frame: FrameBuilder) => void, answer: (result: WriteResult) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const write = this.#kept.pop() ?? new FrameBuilder()
       encode(write)
-      if (write.opCount === 0) resolve(true)
-      else if (this.#place(write, { resolve, reject })) return
+      if (write.opCount === 0) resolve(answer(TOOK_EFFECT))
+      else if (this.#place(write, { resolve: (result) => resolve(answer(result)), reject })) return
       if (write.lengthBytes > MAX_KEPT_BYTES || this.#kept.length >= MAX_KEPT) return
       write.reset()
       this.#kept.push(write)
@@ -199,5 +200,5 @@ export class WriteQueue {
 function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[], results: readonly WriteResult[]): void {
   for (const { first, count, error } of failed) for (let i = 0; i < count; i++) settle[first + i]!.reject(error)
   // This has no effect on those that have been rejected.
-  settle.forEach(({ resolve }, i) => resolve(results[i] ?? true))
+  settle.forEach(({ resolve }, i) => resolve(results[i] ?? TOOK_EFFECT))
 }

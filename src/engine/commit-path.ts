@@ -6,7 +6,7 @@ import { guarded } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { isDeciding } from '../wal/frame.js'
 import { operationsOf } from '../wal/operation.js'
-import { resultsOf, type WriteResult } from './commit/results.js'
+import { resultsOf, TOOK_EFFECT, type WriteResult } from './commit/results.js'
 import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
 import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
@@ -48,7 +48,7 @@ export class CommitPath {
     const end = this.#begin(frame)
     const lsn = lsnBefore(end, frame.length)
     this.#finish(lsn, end)
-    const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? true
+    const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? TOOK_EFFECT
     if (result instanceof InvalidError) throw result
     return result
   }

@@ -14,7 +14,7 @@ import { CommitPath, type Finished } from './commit-path.js'
 import type { Appended } from './commit/append-writes.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
-import type { WriteResult } from './commit/results.js'
+import { TOOK_EFFECT, type WriteResult } from './commit/results.js'
 import { closeParts, closePartsIfQuick } from './lifecycle/close.js'
 import type { ExpectedDatabase } from './lifecycle/home-directory.js'
 import { PATIENT, type Patience } from './lifecycle/not-now.js'
@@ -147,20 +147,21 @@ export class Engine {
   // ---- writing ---------------------------------------------------------------------------------
 
   put(key: Key, value: unknown, conditions?: OperationConditions): boolean {
-    return this.write((frame) => this.#operations.put(frame, key, value, conditions)) as boolean
+    return this.write((frame) => this.#operations.put(frame, key, value, conditions)).took
   }
   del(key: Key, conditions?: OperationConditions): boolean {
-    return this.write((frame) => this.#operations.del(frame, key, conditions)) as boolean
+    return this.write((frame) => this.#operations.del(frame, key, conditions)).removed
   }
-  add(key: Key, delta: number | bigint, conditions?: OperationConditions): WriteResult {
-    return this.write((frame) => this.#operations.add(frame, key, delta, conditions))
+  /** The sum; undefined if the conditions did not hold. */
+  add(key: Key, delta: number | bigint, conditions?: OperationConditions): number | bigint | undefined {
+    return this.write((frame) => this.#operations.add(frame, key, delta, conditions)).sum
   }
   batch(operations: Iterable<BatchOperation>): boolean {
-    return this.write((frame) => this.#operations.batch(frame, operations)) as boolean
+    return this.write((frame) => this.#operations.batch(frame, operations)).took
   }
-  /** Commits the write that `add` puts into a frame; true if it puts nothing there. `add` may run users' code. */
+  /** Commits the write that `add` puts into a frame, if it puts any there. `add` may run users' code. */
   write(add: (frame: FrameBuilder) => void): WriteResult {
-    let result: WriteResult = true
+    let result = TOOK_EFFECT
     this.#operations.build(add, (frame) => (result = this.#commits.commit(frame)))
     return result
   }

@@ -25,7 +25,14 @@ describe('frames that are lost', () => {
       })
       const results: Promise<unknown>[] = []
       for (let i = 0; i < 4; i++) {
-        results.push(writes.add((frame) => frame.del(Buffer.from([i]), 1)).catch((error: Error) => error.message))
+        results.push(
+          writes
+            .add(
+              (frame) => frame.del(Buffer.from([i]), 1),
+              ({ took }) => took,
+            )
+            .catch((error: Error) => error.message),
+        )
         await settled()
       }
       expect(sent.map(({ frame }) => frame.ticket)).to.deep.equal([0, 1, 2, 3])

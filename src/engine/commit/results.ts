@@ -3,14 +3,21 @@ import { decodeKey } from '../../encoding/keys.js'
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
-import { OP_DEL, operationsOf, type OperationCursor } from '../../wal/operation.js'
+import { operationsOf, type OperationCursor } from '../../wal/operation.js'
 import { DecidedCursor, VERDICT, type Verdict } from '../../wal/outcomes.js'
 
-/**
- * Of a put, check or batch: whether it took effect. Of a delete: whether it removed an entry. Of an add: the sum, or
- * false if its conditions did not hold.
- */
-export type WriteResult = boolean | number | bigint
+/** What became of one write. */
+export interface WriteResult {
+  /** Whether it took effect: false if a condition did not hold. */
+  readonly took: boolean
+  /** Of a write that is a single delete: whether it removed an entry. */
+  readonly removed: boolean
+  /** Of a write that is a single add and took effect: the sum. */
+  readonly sum: number | bigint | undefined
+}
+
+/** Of a write about which there is nothing to decide. */
+export const TOOK_EFFECT: WriteResult = { took: true, removed: false, sum: undefined }
 
 /** The results of the writes of a frame, or the error of those that cannot have one. */
 export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (WriteResult | InvalidError)[] {
@@ -19,15 +26,17 @@ export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (W
   const results: (WriteResult | InvalidError)[] = []
   while (decided.next()) {
     const { verdict, removed, sum } = decided
-    if (verdict > VERDICT.DONE) {
-      const error = noSum(verdict, operations.beginsWrite ? nameOf(operations) : 'One of its keys')
-      if (operations.beginsWrite) results.push(error)
-      else results[results.length - 1] = error
-    } else if (!operations.beginsWrite) results[results.length - 1] = verdict === VERDICT.DONE
-    else if (verdict === VERDICT.REFUSED) results.push(false)
-    else if (operations.kind === OP_DEL) results.push(removed)
-    else if (sum !== undefined) results.push(codec.decode(sum, 0, sum.length) as number | bigint)
-    else results.push(true)
+    const isFirst = operations.beginsWrite
+    const result =
+      verdict > VERDICT.DONE
+        ? noSum(verdict, isFirst ? nameOf(operations) : 'One of its keys')
+        : {
+            took: verdict === VERDICT.DONE,
+            removed: isFirst && removed,
+            sum: isFirst && sum !== undefined ? (codec.decode(sum, 0, sum.length) as number | bigint) : undefined,
+          }
+    if (isFirst) results.push(result)
+    else results[results.length - 1] = result
   }
   return results
 }
