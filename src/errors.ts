@@ -24,6 +24,7 @@ const TABLE = {
   ERR_MMAPDB_EXPIRED: ['ExpiredError', 2],
   ERR_MMAPDB_OUTCOME_UNKNOWN: ['OutcomeUnknownError', 2],
   ERR_MMAPDB_ENCODING: ['EncodingError', 2],
+  ERR_MMAPDB_EXISTS: ['ExistsError', 2],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
 /** The codes of `MmapdbError`. */
@@ -58,6 +59,8 @@ const errorClass = (code: MmapdbErrorCode) =>
 export class InvalidError extends errorClass('ERR_MMAPDB_INVALID') {}
 /** No database was found where one was expected. */
 export class NotFoundError extends errorClass('ERR_MMAPDB_NOT_FOUND') {}
+/** There is a database already, where a new one was to be created. */
+export class ExistsError extends errorClass('ERR_MMAPDB_EXISTS') {}
 /** There is something at the path that is not a database. */
 export class NotADatabaseError extends errorClass('ERR_MMAPDB_NOT_A_DATABASE') {}
 /** The files were written in a format, or with a value encoding, that this version does not read. */
@@ -189,4 +192,5 @@ export const ERROR_CLASSES = {
   ERR_MMAPDB_EXPIRED: ExpiredError,
   ERR_MMAPDB_OUTCOME_UNKNOWN: OutcomeUnknownError,
   ERR_MMAPDB_ENCODING: EncodingError,
+  ERR_MMAPDB_EXISTS: ExistsError,
 } satisfies Record<MmapdbErrorCode, ErrorClass>

@@ -16,6 +16,7 @@ export {
   ClosedError,
   CorruptError,
   EncodingError,
+  ExistsError,
   ExpiredError,
   FullError,
   InvalidError,
@@ -34,7 +35,7 @@ export {
   type MmapdbErrorCode,
   type ValueSite,
 } from './errors.js'
-export type { Range } from './engine/read/bounds.js'
-export { type Stored, type ValueOf } from './database/types.js'
+export type { Bound, Range } from './engine/read/bounds.js'
+export type { AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored, ValueOf } from './database/types.js'
 export { Snapshot } from './database/snapshot.js'
 export { open } from './database/open.js'

@@ -1,36 +1,34 @@
 // The public Database. It reads on the calling thread, straight from the map. It gathers asynchronous writes in
 // frames (write-queue.ts), which worker threads commit.
 import { Snapshot } from './snapshot.js'
-import type { Anything, Stored } from './types.js'
+import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 import { databaseClosed, foreseen } from '../errors.js'
 import type { CheckpointReport } from '../engine/checkpoint/checkpointer.js'
-import type { Encoded } from '../encoding/packed-list.js'
 import type { BatchOperation } from '../engine/commit/batch.js'
 import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { Engine } from '../engine/engine.js'
 import type { Key } from '../encoding/keys.js'
 import { type ResolvedOptions } from '../engine/options.js'
-import { type RangeIterator } from '../engine/read/range-iterator.js'
+import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { Stats } from '../engine/stats.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
-import { encodeKeys, LookupQueue, type KeyList } from './lookup-queue.js'
+import { AsyncRange, signalOf } from './async-range.js'
+import { BackgroundReads } from './background-reads.js'
+import { encodeKeys } from './lookup-queue.js'
+import type { Lookups } from './lookups.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
 import { boundsOf, type Range } from '../engine/read/bounds.js'
 
-/** How long values are decoded at a time, and how many before a look at the clock. */
-const SLICE_MS = 5
-const SLICE_LOOKS = 256
-
-/** An open database. See `open`. */
-export class Database<V = Anything> {
+/** An open database. See `open`. `V`: the type of its values; `K`: that of its keys. */
+export class Database<V = Anything, K extends Key = Key> {
   readonly #engine: Engine
   readonly #options: ResolvedOptions
   readonly #attachment: Attachment
@@ -40,12 +38,12 @@ export class Database<V = Anything> {
 
   readonly #writes: WriteQueue
   readonly #tasks = new Set<Promise<unknown>>()
-  readonly #lookups: LookupQueue
+  readonly #reads: BackgroundReads
+  readonly #lookups: Lookups
   #checkpointing: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
 
-  /** @internal Use `open`. */
-  constructor(attachment: Attachment, options: ResolvedOptions, recovery: RecoveryReport | undefined) {
+  private constructor(attachment: Attachment, options: ResolvedOptions, recovery: RecoveryReport | undefined) {
     const { engine, lanes } = attachment
     this.#attachment = attachment
     this.#engine = engine
@@ -60,10 +58,25 @@ export class Database<V = Anything> {
       commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
       onCheckpointWanted: () => this.#maybeCheckpoint(true),
     })
-    const lookUp = async (keys: Encoded): Promise<Encoded> =>
-      lanes ? this.#track(lanes.lists.run<Encoded>('lookUp', keys, [keys.bytes.buffer])) : engine.getEncoded(keys)
-    this.#lookups = new LookupQueue(lookUp, Math.max(1, options.workers), options.timeoutMs)
+    this.#reads = new BackgroundReads({
+      engine,
+      lanes,
+      workers: options.workers,
+      timeoutMs: options.timeoutMs,
+      assertOpen: () => this.#assertOpen(),
+      track: (task) => this.#track(task),
+    })
+    this.#lookups = this.#reads.lookups()
     closeWhenForgotten(this, attachment)
+  }
+
+  /** @internal Use `open`. */
+  static of<V, K extends Key>(
+    attachment: Attachment,
+    options: ResolvedOptions,
+    recovery: RecoveryReport | undefined,
+  ): Database<V, K> {
+    return new Database(attachment, options, recovery)
   }
 
   /** The directory of the database. */
@@ -86,19 +99,19 @@ export class Database<V = Anything> {
    * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact, but not in this
    * database's encoding), `IoError`, `ClosedError`.
    */
-  get(key: Key): Stored<V> | undefined {
+  get(key: K): Stored<V> | undefined {
     return this.#engine.get(key) as Stored<V> | undefined
   }
 
   /** The value of `key` with its version, which grows with every write of it; undefined if absent. */
-  getEntry(key: Key): Entry<Stored<V>> | undefined {
+  getEntry(key: K): Entry<Stored<V>> | undefined {
     return this.#engine.getEntry(key) as Entry<Stored<V>> | undefined
   }
 
   /**
    * True if there is an entry for `key`. Does not read its value. Throws what `get` throws, `EncodingError` excepted.
    */
-  has(key: Key): boolean {
+  has(key: K): boolean {
     return this.#engine.has(key)
   }
 
@@ -106,61 +119,87 @@ export class Database<V = Anything> {
    * The values of many keys, in their order, undefined where absent; all as of one moment. A worker reads
    * them, so that waiting for a disk does not block the event loop. The keys are copied when this is called.
    */
-  async getMany(keys: readonly Key[]): Promise<(Stored<V> | undefined)[]> {
+  async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {
     this.#assertOpen()
-    const list = encodeKeys(keys)
+    const list = encodeKeys(keys, 'getMany')
     // Reading the keys may have run the user's code, and that may have closed the database.
     this.#assertOpen()
-    return this.#track(this.#lookUp(list))
+    return this.#track(this.#lookups.getMany(list) as Promise<(Stored<V> | undefined)[]>)
   }
 
-  /** Decodes what was found, in slices: between two slices the event loop runs. */
-  async #lookUp({ keys, lengths: keyLengths }: KeyList): Promise<(Stored<V> | undefined)[]> {
-    const { bytes, lengths } = await this.#lookups.get({ keys, lengths: keyLengths })
-    const found = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    const values: (Stored<V> | undefined)[] = []
-    let at = 0
-    let keyAt = 0
-    let untilMs = performance.now() + SLICE_MS
-    for (const [i, length] of lengths.entries()) {
-      const key = keys.subarray(keyAt, (keyAt += keyLengths[i]!))
-      values.push(
-        length < 0 ? undefined : (this.#engine.decodeValue(found.subarray(at, (at += length)), key) as Stored<V>),
-      )
-      if (i % SLICE_LOOKS !== SLICE_LOOKS - 1 || performance.now() < untilMs) continue
-      await nextTurn()
-      untilMs = performance.now() + SLICE_MS
-    }
-    return values
+  /** The same without values, which are not read: for each key whether there is an entry for it. */
+  async hasMany(keys: readonly K[]): Promise<boolean[]> {
+    this.#assertOpen()
+    const list = encodeKeys(keys, 'hasMany')
+    this.#assertOpen()
+    return this.#track(this.#lookups.hasMany(list))
   }
 
   /**
    * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator keeps
    * that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
-   * cannot be decoded; called again, it continues after that entry.
+   * cannot be decoded; called again, it continues after that entry. Besides what all iterators can do, it takes
+   * several entries at a time (`nextMany`), and moves to a key (`seek`).
    */
-  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+  range(range?: Range<K>): RangeIterator<[Stored<K>, Stored<V>], K> {
     return this.#owned(this.#engine.range(range, 'entries')) as never
   }
   /** The same without values, which are not read. */
-  keys(range?: Range): IterableIterator<Key> & Disposable {
+  keys(range?: Range<K>): RangeIterator<Stored<K>, K> {
     return this.#owned(this.#engine.range(range, 'keys')) as never
   }
   /** The same without keys. */
-  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+  values(range?: Range<K>): RangeIterator<Stored<V>, K> {
     return this.#owned(this.#engine.range(range, 'values')) as never
   }
   /** While the user reads with `iterator`, the database is not released. */
-  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+  #owned(iterator: EngineIterator<unknown>): EngineIterator<unknown> {
     iterator.owner = this
     return iterator
   }
+
+  /**
+   * The same as `range` off the event loop: `for await (const [key, value] of db.rangeAsync(range, { signal }))`.
+   * Workers read it a chunk of up to 1,024 entries or 256 KiB at a time (or a single longer value), and two chunks are
+   * in memory at most; with `workers: 0` this thread reads them, and the event loop runs in between. The entries are
+   * as of the moment of this call. That moment is released with the last chunk, when the loop is left, or when
+   * `signal` is aborted, which makes `next` reject with the signal's reason.
+   *
+   * `next` rejects with `EncodingError` for a value that cannot be decoded (called again, it continues after that
+   * entry), with `ClosedError` once the database is closed, `ExpiredError` if the range was ended (`maxHeldBytes`),
+   * `LockedError` if no worker was free within `timeoutMs`, `CorruptError`, `IoError`. Throws `InvalidError` for a
+   * range or option that is not acceptable.
+   */
+  rangeAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<[Stored<K>, Stored<V>]> {
+    return this.#async(range, options, 'entries')
+  }
+  /** The same without values, which are not read. */
+  keysAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<K>> {
+    return this.#async(range, options, 'keys')
+  }
+  /** The same without keys. */
+  valuesAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<V>> {
+    return this.#async(range, options, 'values')
+  }
+  #async<T>(
+    range: Range | undefined,
+    options: AsyncRangeOptions | undefined,
+    selection: 'entries' | 'keys' | 'values',
+  ): AsyncRangeIterator<T> {
+    const signal = signalOf(options)
+    const bounds = boundsOf(range)
+    // Reading these may have run the user's code, which may have closed the database.
+    this.#assertOpen()
+    const snapshot = this.#engine.snapshot()
+    return new AsyncRange<T>({ reads: this.#reads, snapshot, isLasting: false, bounds, selection, signal, owner: this })
+  }
+
   /** How many entries a range has. Cost: one step for each leaf of it. */
-  count(range?: Range): number {
+  count(range?: Range<K>): number {
     return this.#engine.count(range)
   }
   /** The same on a worker thread: for ranges so large that they would block the event loop. */
-  async countAsync(range?: Range): Promise<number> {
+  async countAsync(range?: Range<K>): Promise<number> {
     this.#assertOpen()
     const bounds = boundsOf(range)
     this.#assertOpen()
@@ -168,8 +207,8 @@ export class Database<V = Anything> {
   }
 
   /** The database as it is now, until the snapshot is closed. Slots that it reaches are not reused meanwhile. */
-  snapshot(): Snapshot<V> {
-    return new Snapshot(this.#engine.snapshot(), this)
+  snapshot(): Snapshot<V, K> {
+    return Snapshot.of(this.#engine.snapshot(), this.#reads, this)
   }
 
   // ---- writing ---------------------------------------------------------------------------------
@@ -340,8 +379,6 @@ export class Database<V = Anything> {
 const tookOf = ({ took }: WriteResult): boolean => took
 const removedOf = ({ removed }: WriteResult): boolean => removed
 const sumOf = <N>({ sum }: WriteResult): N => sum as N
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const soon = async <T>(act: () => T): Promise<T> => act()
 

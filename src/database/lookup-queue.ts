@@ -119,18 +119,18 @@ export class LookupQueue {
 const MAX_BYTES = 1024 * 1024 * 1024
 
 /**
- * Encodes a list of keys; each is read once. Throws `InvalidError`. May run the user's code, which may call the
- * database: so the buffer belongs to this call alone.
+ * Encodes a list of keys; each is read once. Throws `InvalidError`, whose message names the caller. May run the user's
+ * code, which may call the database: so the buffer belongs to this call alone.
  */
-export function encodeKeys(keys: readonly Key[]): KeyList {
+export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany'): KeyList {
   let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
   let end = 0
   const lengths: number[] = []
-  const count = countOf(keys)
+  const count = countOf(keys, caller)
   for (let i = 0; i < count; i++) {
     if (end + KEY_BUFFER_BYTES > buffer.length) {
       if (end > MAX_BYTES)
-        throw new InvalidError(`getMany takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
+        throw new InvalidError(`${caller} takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
       buffer = Buffer.concat([buffer], buffer.length * 2)
     }
     const length = encodeKey(keyAt(keys, i), buffer.subarray(end))
@@ -140,7 +140,7 @@ export function encodeKeys(keys: readonly Key[]): KeyList {
   return { keys: buffer.subarray(0, end), lengths }
 }
 
-function countOf(keys: readonly Key[]): number {
+function countOf(keys: readonly Key[], caller: string): number {
   try {
     if (Array.isArray(keys)) {
       const { length } = keys
@@ -149,7 +149,7 @@ function countOf(keys: readonly Key[]): number {
   } catch (cause) {
     throw unreadable(cause)
   }
-  throw new InvalidError('getMany takes an array of keys.')
+  throw new InvalidError(`${caller} takes an array of keys.`)
 }
 
 function keyAt(keys: readonly Key[], i: number): Key {

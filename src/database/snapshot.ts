@@ -1,20 +1,31 @@
 // The public Snapshot: one moment of a database.
 import type { Key } from '../encoding/keys.js'
-import type { RangeIterator } from '../engine/read/range-iterator.js'
+import { boundsOf, type Range } from '../engine/read/bounds.js'
+import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
-import type { Anything, Stored } from './types.js'
-import type { Range } from '../engine/read/bounds.js'
+import { AsyncRange, signalOf } from './async-range.js'
+import type { BackgroundReads } from './background-reads.js'
+import { encodeKeys, type KeyList } from './lookup-queue.js'
+import type { Lookups } from './lookups.js'
+import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 
 /** One moment of a database, until closed. Use it with `using`, or call `close`. */
-export class Snapshot<V = Anything> {
+export class Snapshot<V = Anything, K extends Key = Key> {
   readonly #snapshot: EngineSnapshot
+  readonly #reads: BackgroundReads
+  #lookups: Lookups | undefined
   /** Keeps the database from being released while the user has this snapshot. */
   readonly #database: unknown
 
-  /** @internal Use `Database.snapshot`. */
-  constructor(snapshot: EngineSnapshot, database: unknown) {
+  private constructor(snapshot: EngineSnapshot, reads: BackgroundReads, database: unknown) {
     this.#snapshot = snapshot
+    this.#reads = reads
     this.#database = database
+  }
+
+  /** @internal Use `Database.snapshot`. */
+  static of<V, K extends Key>(snapshot: EngineSnapshot, reads: BackgroundReads, database: unknown): Snapshot<V, K> {
+    return new Snapshot(snapshot, reads, database)
   }
 
   /** LSN of this moment: the snapshot has every write up to it, and no write after it. */
@@ -22,35 +33,86 @@ export class Snapshot<V = Anything> {
     return this.#snapshot.lsn
   }
   /** As `Database.get`, as of this moment. */
-  get(key: Key): Stored<V> | undefined {
+  get(key: K): Stored<V> | undefined {
     return this.#snapshot.get(key) as Stored<V> | undefined
   }
   /** As `Database.getEntry`, as of this moment. */
-  getEntry(key: Key): Entry<Stored<V>> | undefined {
+  getEntry(key: K): Entry<Stored<V>> | undefined {
     return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
   }
   /** As `Database.has`, as of this moment. */
-  has(key: Key): boolean {
+  has(key: K): boolean {
     return this.#snapshot.has(key)
   }
+
+  /**
+   * As `Database.getMany`, as of this moment. Rejects with `ClosedError` if the snapshot is closed meanwhile, and with
+   * `ExpiredError` if it was ended (`maxHeldBytes`).
+   */
+  async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {
+    return this.#listed(keys, 'getMany', (lookups, list) => lookups.getMany(list) as Promise<(Stored<V> | undefined)[]>)
+  }
+  /** As `Database.hasMany`, as of this moment. Rejects as `getMany` does. */
+  async hasMany(keys: readonly K[]): Promise<boolean[]> {
+    return this.#listed(keys, 'hasMany', (lookups, list) => lookups.hasMany(list))
+  }
+
+  async #listed<T>(
+    keys: readonly Key[],
+    caller: 'getMany' | 'hasMany',
+    lookUp: (lookups: Lookups, list: KeyList) => Promise<T>,
+  ): Promise<T> {
+    this.#assertOpen()
+    const list = encodeKeys(keys, caller)
+    // Reading the keys may have run the user's code, which may have closed the snapshot.
+    this.#assertOpen()
+    this.#lookups ??= this.#reads.lookups(this.#snapshot)
+    return this.#reads.track(lookUp(this.#lookups, list))
+  }
+
   /** As `Database.range`, as of this moment. The iterator ends with the snapshot. */
-  range(range?: Range): IterableIterator<[Key, Stored<V>]> & Disposable {
+  range(range?: Range<K>): RangeIterator<[Stored<K>, Stored<V>], K> {
     return this.#owned(this.#snapshot.range(range, 'entries')) as never
   }
   /** The same without values. */
-  keys(range?: Range): IterableIterator<Key> & Disposable {
+  keys(range?: Range<K>): RangeIterator<Stored<K>, K> {
     return this.#owned(this.#snapshot.range(range, 'keys')) as never
   }
   /** The same without keys. */
-  values(range?: Range): IterableIterator<Stored<V>> & Disposable {
+  values(range?: Range<K>): RangeIterator<Stored<V>, K> {
     return this.#owned(this.#snapshot.range(range, 'values')) as never
   }
-  #owned(iterator: RangeIterator<unknown>): RangeIterator<unknown> {
+  #owned(iterator: EngineIterator<unknown>): EngineIterator<unknown> {
     iterator.owner = this.#database
     return iterator
   }
+
+  /** As `Database.rangeAsync`, as of this moment. The iterator ends with the snapshot. */
+  rangeAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<[Stored<K>, Stored<V>]> {
+    return this.#async(range, options, 'entries')
+  }
+  /** The same without values. */
+  keysAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<K>> {
+    return this.#async(range, options, 'keys')
+  }
+  /** The same without keys. */
+  valuesAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<V>> {
+    return this.#async(range, options, 'values')
+  }
+  #async<T>(
+    range: Range | undefined,
+    options: AsyncRangeOptions | undefined,
+    selection: 'entries' | 'keys' | 'values',
+  ): AsyncRangeIterator<T> {
+    const signal = signalOf(options)
+    const bounds = boundsOf(range)
+    this.#assertOpen()
+    const snapshot = this.#snapshot
+    return new AsyncRange<T>({ reads: this.#reads, snapshot, isLasting: true, bounds, selection, signal, owner: this })
+  }
+
   /** How many entries the range had at this moment. */
-  count(range?: Range): number {
+  count(range?: Range<K>): number {
     return this.#snapshot.range(range, 'keys').count()
   }
   /** Releases the snapshot. Idempotent. */
@@ -60,5 +122,10 @@ export class Snapshot<V = Anything> {
   /** `close`, for `using`. */
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  #assertOpen(): void {
+    this.#reads.assertOpen()
+    this.#snapshot.assertOpen()
   }
 }

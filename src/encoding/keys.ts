@@ -357,7 +357,8 @@ function readString(bytes: Uint8Array, start: number, end: number): string {
   return text
 }
 
-function readBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
+/** As a Buffer, which is what values of bytes are read as. */
+function readBytes(bytes: Uint8Array, start: number, end: number): Buffer {
   const out: number[] = []
   let at = start
   while (at < end && bytes[at] !== SEPARATOR) {
@@ -367,7 +368,7 @@ function readBytes(bytes: Uint8Array, start: number, end: number): Uint8Array {
     out.push(byte)
   }
   reader.position = at
-  return Uint8Array.from(out)
+  return Buffer.from(out)
 }
 
 /** Longer than any key, and so above all keys. */

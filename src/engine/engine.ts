@@ -26,7 +26,8 @@ import type { EngineParts } from './parts.js'
 import { PinnedReads } from './read/pinned-reads.js'
 import { PointReads } from './read/point-reads.js'
 import type { RangeIterator, Selection } from './read/range-iterator.js'
-import type { EngineSnapshot, Entry } from './read/snapshot.js'
+import type { EngineSnapshot, Entry, WantedOfMany } from './read/snapshot.js'
+import type { LentTree } from './shared/lent-pin.js'
 import { statsOf, type Stats } from './stats.js'
 import type { FrameBuilder, OperationConditions } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
@@ -118,9 +119,9 @@ export class Engine {
   has(key: Key): boolean {
     return this.#points.has(key)
   }
-  /** The encoded values of keys that are encoded already, all as of one moment. */
-  getEncoded(keys: Encoded): Encoded {
-    return this.#points.getEncoded(keys)
+  /** The encoded values of keys that are encoded already, or whether they are present, all as of one moment. */
+  getManyEncoded(keys: Encoded, wanted: WantedOfMany): Encoded {
+    return this.#points.getManyEncoded(keys, wanted)
   }
   /** Decodes the value of a key; both are encoded. */
   decodeValue(bytes: Buffer, key: Buffer): unknown {
@@ -142,6 +143,10 @@ export class Engine {
   }
   snapshot(): EngineSnapshot {
     return this.#pinned.snapshot()
+  }
+  /** The snapshot of another thread of this process that has the database open, for as long as it is open there. */
+  borrow(tree: LentTree): EngineSnapshot {
+    return this.#pinned.borrow(tree)
   }
 
   // ---- writing ---------------------------------------------------------------------------------

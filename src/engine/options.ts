@@ -15,9 +15,15 @@ export interface OpenOptions {
    * after ten idle seconds. With 0, everything runs on the calling thread, recovery and closing included: this is
    * fastest for a thread of your own that does nothing but write. 0 to 64; default 2.
    */
-  workers?: number
+  workers?: number | undefined
   /** Create the database if it does not exist. Default true, unless `readOnly`. */
-  createIfMissing?: boolean
+  createIfMissing?: boolean | undefined
+  /**
+   * Create the database, and fail with `ERR_MMAPDB_EXISTS` if there is one already. Of several openers at once, in
+   * whatever processes, one creates it and the others fail. A creation that was cut short does not count. Default
+   * false; cannot be combined with `readOnly`, nor with `createIfMissing: false`.
+   */
+  errorIfExists?: boolean | undefined
   /**
    * Refuse writes. If the user has the right to write, opening still recovers the database on disk when that is
    * needed. If the user may only read (because of file modes, as another user, or on a file system mounted
@@ -25,39 +31,39 @@ export interface OpenOptions {
    * who may only read opens a database that is open nowhere else, the log is replayed in memory, and this reader
    * keeps seeing the database as it was then, until it opens it again.
    */
-  readOnly?: boolean
+  readOnly?: boolean | undefined
   /**
    * How values become bytes: `msgpack`, `json`, `utf8` (strings) or `binary` (Uint8Arrays, the fastest);
    * docs/values.md says which values each can hold. The database gets its encoding when it is created (default
    * `msgpack`) and remembers it. After that the option can be left out, and any other encoding is refused.
    */
-  valueEncoding?: ValueEncoding
+  valueEncoding?: ValueEncoding | undefined
   /**
    * Bytes of log after which a checkpoint is made in the background. A larger value makes overwriting cheaper and
    * recovery longer. Writers wait when twice this much log is not in a checkpoint yet. 64 KiB to 1 TiB; default 64
    * MiB.
    */
-  checkpointBytes?: number
+  checkpointBytes?: number | undefined
   /** Size of one file of the log, in bytes. 4 KiB to 16 GiB; default 64 MiB. */
-  segmentBytes?: number
+  segmentBytes?: number | undefined
   /**
    * Writes through this opener may make the data file grow to this many bytes. Writes that need more are refused with
    * `ERR_MMAPDB_FULL`. A high limit costs nothing. 1 MiB to 16 TiB; default 1 TiB.
    */
-  reserveBytes?: number
+  reserveBytes?: number | undefined
   /**
    * Bytes of the data file in one ArrayBuffer: a power of two from 64 KiB to 1 GiB; default 256 MiB, or more if
    * `reserveBytes` is more than its default. For tests. If address space is limited (ulimit -v), the default is 64
    * MiB, and less is used if even that is not available.
    */
-  windowBytes?: number
+  windowBytes?: number | undefined
   /**
    * Up to this length of the data file, in bytes, the system reads ahead of what is touched. That is good while the
    * file is being read into memory for the first time. When the file is larger than memory it is a waste, and drives
    * out what is needed. Infinity: always; 0: never. Decided on opening and as the file grows. Default: half of the
    * memory that this process may use.
    */
-  readAheadBytes?: number
+  readAheadBytes?: number | undefined
   /**
    * How long to wait for other threads and processes (one that recovers the database, one that commits, one that
    * holds a lock) before giving up with `ERR_MMAPDB_LOCKED`, or with `ERR_MMAPDB_OUTCOME_UNKNOWN` if a write is in
@@ -65,12 +71,12 @@ export interface OpenOptions {
    * because earlier writes took so long, and so is any other task that no worker was free for. These are told up to
    * an eighth of the time later. Milliseconds, 1 to 3,600,000; default 30,000.
    */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * Bytes of asynchronous writes that may be on their way to the disk at a time. Later writes wait in memory, as
    * bytes, and their promises wait too. A batch that is larger goes through alone. 64 KiB to 1 GiB; default 16 MiB.
    */
-  maxInFlightBytes?: number
+  maxInFlightBytes?: number | undefined
   /**
    * Bytes of the data file that snapshots and iterators may hold back from being used again. When they hold back
    * more, the oldest of them is ended, in whichever thread or process it is: its reads throw `ERR_MMAPDB_EXPIRED`,
@@ -78,16 +84,18 @@ export interface OpenOptions {
    * exceeded by what one group of writes frees. Do not set it where a snapshot must last, as for a backup. 64 KiB to
    * 16 TiB; default: no limit (`Infinity`).
    */
-  maxHeldBytes?: number
+  maxHeldBytes?: number | undefined
   /**
    * Allow a network file system, or one on FUSE that is not known to be local, although neither its mappings nor its
    * locks are reliable. Default false.
    */
-  allowNetworkFileSystem?: boolean
+  allowNetworkFileSystem?: boolean | undefined
 }
 
+type Defined<T> = { readonly [Name in keyof T]-?: Exclude<T[Name], undefined> }
+
 /** Options with defaults filled in: what an engine is opened with. They can be sent to a worker thread. */
-export interface ResolvedOptions extends Required<Omit<OpenOptions, 'valueEncoding'>> {
+export interface ResolvedOptions extends Defined<Omit<OpenOptions, 'valueEncoding'>> {
   readonly path: string
   /** Undefined: the encoding that the database has. */
   readonly valueEncoding: ValueEncoding | undefined
@@ -115,6 +123,7 @@ function flag(name: string, value: boolean | undefined, fallback: boolean): bool
 const KNOWN = new Set([
   'workers',
   'createIfMissing',
+  'errorIfExists',
   'readOnly',
   'valueEncoding',
   'checkpointBytes',
@@ -165,10 +174,19 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
     throw new InvalidError(`valueEncoding must be one of ${VALUE_ENCODINGS.join(', ')}, not ${quoted(valueEncoding)}.`)
   }
   const readOnly = flag('readOnly', options.readOnly, false)
+  const createIfMissing = flag('createIfMissing', options.createIfMissing, !readOnly) && !readOnly
+  const errorIfExists = flag('errorIfExists', options.errorIfExists, false)
+  if (errorIfExists && !createIfMissing) {
+    throw new InvalidError(
+      `errorIfExists says that the database is to be created, and ${readOnly ? 'readOnly' : 'createIfMissing: false'} that it ` +
+        'is not. Leave one of them out.',
+    )
+  }
   return {
     path: absolutePath(path),
     workers: integer('workers', options.workers, 2, 0, 64),
-    createIfMissing: flag('createIfMissing', options.createIfMissing, !readOnly) && !readOnly,
+    createIfMissing,
+    errorIfExists,
     readOnly,
     valueEncoding,
     checkpointBytes: integer('checkpointBytes', options.checkpointBytes, 64 * MiB, 64 * KiB, 1024 * GiB),

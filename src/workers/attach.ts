@@ -27,13 +27,20 @@ export async function attach(options: ResolvedOptions): Promise<Attached> {
   const deadlineMs = performance.now() + options.timeoutMs
   let recovering: Recovering | undefined
   let onlyReads = false
+  /** For a database that was created for this opener. */
+  const joining = { ...options, errorIfExists: false }
   try {
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
       try {
         const patience = { forOthers: false, forRecovery: options.workers === 0 }
         const engine = onlyReads
           ? Engine.openToRead(options, posixStorage, patience)
-          : Engine.open(options, posixStorage, recovering?.expected, patience)
+          : Engine.open(
+              recovering?.hasCreated === true ? joining : options,
+              posixStorage,
+              recovering?.expected,
+              patience,
+            )
         return { attachment: new Attachment(engine), recovery: engine.recovery ?? recovering?.report }
       } catch (error) {
         if (!(error instanceof NotNowError)) throw error
@@ -63,8 +70,10 @@ class Recovering {
   readonly #door: Lane
   readonly expected: ExpectedDatabase
   report: RecoveryReport | undefined
+  readonly #mustCreate: boolean
 
   constructor(options: ResolvedOptions) {
+    this.#mustCreate = options.errorIfExists
     this.#home = guarded('Opening the database', () => openHome(posixStorage, options))
     this.expected = { directory: this.#home.identity }
     this.#door = new Lane(threadPool, 'doors', 1, { options, expected: this.expected, order: new SharedArrayBuffer(4) })
@@ -72,6 +81,11 @@ class Recovering {
 
   async run(): Promise<void> {
     this.report = (await this.#door.run<RecoveryReport | undefined>('start')) ?? this.report
+  }
+
+  /** It was to be created, and has been; it is open in the worker since. */
+  get hasCreated(): boolean {
+    return this.#mustCreate && this.report !== undefined
   }
 
   /** Closes it there. If this is the last closer, it does what the last closer does. */

@@ -14,6 +14,9 @@ import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js
 import { passTicket } from './append-order.js'
 import { toErrorMessage, type ErrorMessage } from './error-transport.js'
 import type { Bounds } from '../engine/read/bounds.js'
+import type { RangeChunk } from '../engine/read/range-chunk.js'
+import type { WantedOfMany } from '../engine/read/snapshot.js'
+import type { LentTree } from '../engine/shared/lent-pin.js'
 
 /**
  * What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended
@@ -37,6 +40,20 @@ export interface CommitReport {
   readonly checkpointWanted: boolean
   readonly results: readonly WriteResult[]
   readonly failed: readonly { readonly first: number; readonly count: number; readonly error: ErrorMessage }[]
+}
+
+/** A list of keys to be looked up: in the newest tree, or in one that is lent. */
+export interface LookUpTask {
+  readonly keys: Encoded
+  readonly wanted: WantedOfMany
+  readonly tree: LentTree | undefined
+}
+
+/** The beginning of a range, to be read in a tree that is lent. */
+export interface ChunkTask {
+  readonly tree: LentTree
+  readonly bounds: SentBounds
+  readonly selection: 'encoded entries' | 'encoded keys'
 }
 
 /** Bounds as they arrive in a message: Buffers have become plain Uint8Arrays. */
@@ -103,7 +120,10 @@ const TASKS = {
 
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
   check: (): VerifyReport => verify(engine()),
-  lookUp: (keys: Encoded): Encoded => engine().getEncoded(keys),
+  lookUp: ({ keys, wanted, tree }: LookUpTask): Encoded =>
+    (tree === undefined ? engine() : engine().borrow(tree)).getManyEncoded(keys, wanted),
+  readChunk: ({ tree, bounds, selection }: ChunkTask): RangeChunk =>
+    engine().borrow(tree).readChunk(received(bounds), selection),
   count: (bounds: SentBounds): number => engine().countWithin(received(bounds)),
   /** Closes the database. If this is the last closer, it does what the last closer does. */
   close: (): void => {
@@ -125,7 +145,7 @@ function answer({ name, task, data }: Message): void {
     }
     outcome = { ok: TASKS[name as keyof typeof TASKS](task) }
     // Transferred instead of copied.
-    if (name === 'lookUp') transfer.push((outcome.ok as Encoded).bytes.buffer)
+    if (name === 'lookUp' || name === 'readChunk') transfer.push((outcome.ok as Encoded | RangeChunk).bytes.buffer)
   } catch (error) {
     outcome = { error: toErrorMessage(error) }
   }

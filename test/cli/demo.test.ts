@@ -34,8 +34,8 @@ put undefined: InvalidError ERR_MMAPDB_INVALID
   undefined cannot be stored: delete the key instead, or store null.
 put under a key that is too long: InvalidError ERR_MMAPDB_INVALID
   A key may be at most 1024 bytes long when encoded; shorten it or store a hash of it.
-a range with two lower bounds: InvalidError ERR_MMAPDB_INVALID
-  A range takes gte or gt, not both.
+a range with a negative limit: InvalidError ERR_MMAPDB_INVALID
+  limit must be a whole number, 0 or more, not -1.
 nothing of that was stored: 0 entries
 get from a closed database: ClosedError ERR_MMAPDB_CLOSED
   The database is closed.

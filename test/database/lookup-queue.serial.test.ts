@@ -15,7 +15,12 @@ class Workers {
 const ask = (lookups: LookupQueue, lists: number): Promise<Encoded[]> =>
   Promise.all(
     Array.from({ length: lists }, (_, n) =>
-      lookups.get(encodeKeys(Array.from({ length: LIST }, (__, i) => n * LIST + i))),
+      lookups.get(
+        encodeKeys(
+          Array.from({ length: LIST }, (__, i) => n * LIST + i),
+          'getMany',
+        ),
+      ),
     ),
   )
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

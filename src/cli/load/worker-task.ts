@@ -186,7 +186,7 @@ function puts(frame: Buffer): Put[] {
 /** Whether the last put of each key is what the database holds. Keys as latin1, which keeps every byte. */
 function compareAll(operations: readonly Put[]): { different: string[]; same: string[] } {
   const lengths = Int32Array.from(operations, ({ key }) => key.length)
-  const found = engine().getEncoded({ bytes: concatenated(operations.map(({ key }) => key)), lengths })
+  const found = engine().getManyEncoded({ bytes: concatenated(operations.map(({ key }) => key)), lengths }, 'values')
   const values = Buffer.from(found.bytes.buffer)
   const last = new Map<string, boolean>()
   let at = 0

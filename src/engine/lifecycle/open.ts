@@ -1,7 +1,7 @@
 // Opening a database on one thread, step by step: its directory and data file, with the opener's turn; `control`,
 // which the first opener makes and later openers join; the header, or an empty database; the parts; recovery, by the
 // first opener. Then other openers may come. What a step has done is taken back if a later step fails.
-import { databaseHasBeenClosed, NotFoundError } from '../../errors.js'
+import { databaseHasBeenClosed, ExistsError, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
 import { typedError } from '../../storage/errors.js'
 import type { Region, Storage } from '../../storage/storage.js'
@@ -79,6 +79,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
  */
 function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Attached {
   const { options } = request
+  refuseExisting(files, request)
   const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
   if (others === undefined) {
     assertMayBegin(files, request)
@@ -91,6 +92,18 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
   const search = headerOrNew(files, options, false)
   if (!search.header!.uuid.equals(control.uuid)) throw new DisplacedError(files.paths.data, 'written over', RESTORED)
   return { isFirst: false, controlRegion: others, search }
+}
+
+/**
+ * Throws if there is a database where a new one was to be created. This opener has its turn: of several at once, one
+ * finds none and creates it, and the others find that. A thread of the creator is given what to expect, and joins it.
+ */
+function refuseExisting({ storage, paths, region }: OpenedFiles, { options, expected }: OpenRequest): void {
+  if (!options.errorIfExists || expected?.data !== undefined) return
+  if (findHeaderIn(region, storage, paths).header === undefined) return
+  throw new ExistsError(
+    `There is a database at ${options.path} already. Leave errorIfExists out to open it, or give another path.`,
+  )
 }
 
 /** Throws if the first opener would have to do more than it is asked for. */

@@ -3,31 +3,49 @@ import { InvalidError, MmapdbError } from '../../errors.js'
 import { quoted, reason, isInstance } from '../../describe.js'
 import { encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
 
-/** Which keys: all of them if empty. At most one of `gte` and `gt`, one of `lte` and `lt`. */
-export interface Range {
+/**
+ * What may bound a range of keys of the type `K`: for strings any string, for numbers and bigints either, for arrays
+ * any key, since shorter arrays and single values have their places among longer arrays.
+ */
+export type Bound<K extends Key = Key> = K extends string
+  ? string
+  : K extends number | bigint
+    ? number | bigint
+    : K extends readonly unknown[]
+      ? Key
+      : K
+
+/**
+ * Which keys: all of them if empty. Where there are two lower bounds, or two upper ones, the tighter one counts. A
+ * field that is undefined counts as absent.
+ */
+export interface Range<K extends Key = Key> {
   /** From this key on, included. */
-  gte?: Key
+  gte?: Bound<K> | undefined
   /** After this key. */
-  gt?: Key
+  gt?: Bound<K> | undefined
   /** Up to this key, included. */
-  lte?: Key
+  lte?: Bound<K> | undefined
   /** Before this key. */
-  lt?: Key
+  lt?: Bound<K> | undefined
   /**
    * If an array: only arrays that begin with its elements. If a string (or Uint8Array): only strings that begin with
    * it, and arrays whose first element is such a string, since these sort among them: `'a'` covers `'ab'` and
    * `['ab', 1]`. Can be combined with the bounds.
    */
-  prefix?: Key
+  prefix?: Bound<K> | undefined
   /** From the last key to the first. */
-  reverse?: boolean
+  reverse?: boolean | undefined
   /** At most this many entries. */
-  limit?: number
+  limit?: number | undefined
 }
 
 const KNOWN = new Set(['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'])
 
-/** A range as bytes; `undefined` means no bound. */
+/**
+ * A range as bytes; `undefined` means no bound.
+ * @internal
+ */
 export interface Bounds {
   readonly from: Buffer | undefined
   /** The range begins after `from`, not at it. */
@@ -38,7 +56,11 @@ export interface Bounds {
   readonly limit: number
 }
 
-const encoded = (key: Key): Buffer => {
+/**
+ * A key as bytes, in a buffer of its own. Throws `InvalidError`. May run users' code.
+ * @internal
+ */
+export const encodedKey = (key: Key): Buffer => {
   const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
   return buffer.subarray(0, encodeKey(key, buffer))
 }
@@ -46,12 +68,11 @@ const encoded = (key: Key): Buffer => {
 /**
  * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each getter once, and
  * nothing of the engine is half done meanwhile.
+ * @internal
  */
 export function boundsOf(range: Range = {}): Bounds {
   const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
   const limit = given.limit ?? Number.POSITIVE_INFINITY
-  if (gte !== undefined && gt !== undefined) throw new InvalidError('A range takes gte or gt, not both.')
-  if (lte !== undefined && lt !== undefined) throw new InvalidError('A range takes lte or lt, not both.')
   if (
     typeof limit !== 'number' ||
     limit < 0 ||
@@ -62,10 +83,15 @@ export function boundsOf(range: Range = {}): Bounds {
   }
   if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
 
-  let fromAfter = gt !== undefined
-  let from = gt !== undefined ? encoded(gt) : gte !== undefined ? encoded(gte) : undefined
-  let toInclusive = lte !== undefined
-  let to = lt !== undefined ? encoded(lt) : lte !== undefined ? encoded(lte) : undefined
+  let from = encodedOrNone(gte)
+  const after = encodedOrNone(gt)
+  // At the same key, the bound that leaves it out is the tighter one.
+  let fromAfter = after !== undefined && (from === undefined || after.compare(from) >= 0)
+  if (fromAfter) from = after
+  let to = encodedOrNone(lte)
+  const before = encodedOrNone(lt)
+  let toInclusive = to !== undefined && (before === undefined || to.compare(before) < 0)
+  if (!toInclusive) to = before
   if (prefix !== undefined) {
     const within = prefixBounds(prefix)
     if (from === undefined || within.from.compare(from) > 0) {
@@ -78,6 +104,30 @@ export function boundsOf(range: Range = {}): Bounds {
     }
   }
   return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
+}
+
+const encodedOrNone = (key: Key | undefined): Buffer | undefined => (key === undefined ? undefined : encodedKey(key))
+
+/**
+ * The range without what comes before `key`, in its direction: it goes on with the first entry at or after it (in
+ * reverse, at or before it). Undefined if the key lies outside of the range, on either side.
+ * @internal
+ */
+export function boundsFrom(bounds: Bounds, key: Buffer): Bounds | undefined {
+  const { from, fromAfter, to, toInclusive, reverse } = bounds
+  const isBelow = from !== undefined && (fromAfter ? key.compare(from) <= 0 : key.compare(from) < 0)
+  const isAbove = to !== undefined && (toInclusive ? key.compare(to) > 0 : key.compare(to) >= 0)
+  if (isBelow || isAbove) return undefined
+  return reverse ? { ...bounds, to: key, toInclusive: true } : { ...bounds, from: key, fromAfter: false }
+}
+
+/**
+ * What is left of the range after `entries` entries, the last of which was `key`.
+ * @internal
+ */
+export function boundsAfter(bounds: Bounds, key: Buffer, entries: number): Bounds {
+  const left = { ...bounds, limit: bounds.limit - entries }
+  return bounds.reverse ? { ...left, to: key, toInclusive: false } : { ...left, from: key, fromAfter: true }
 }
 
 /** Reads each field of a range once. */

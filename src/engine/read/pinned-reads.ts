@@ -4,6 +4,8 @@ import type { ValueCodec } from '../../encoding/values/codec.js'
 import { ExpiredError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import type { Storage } from '../../storage/storage.js'
+import type { Control } from '../shared/control.js'
+import { BorrowedPin, type LentTree } from '../shared/lent-pin.js'
 import type { OpenState } from '../shared/open-state.js'
 import type { ReadGuard } from '../shared/read-guard.js'
 import { releaseWhenForgotten, type PinShare, type SharedPins } from '../shared/shared-pins.js'
@@ -17,6 +19,7 @@ interface PinnedReadParts {
   readonly storage: Storage
   readonly reader: TreeReader
   readonly values: ValueCodec
+  readonly control: Control
   readonly sharedPins: SharedPins
   readonly timeoutMs: number
 }
@@ -70,9 +73,16 @@ export class PinnedReads {
   snapshot(): EngineSnapshot {
     this.#assertOpen()
     const share = this.#hold()
-    const snapshot = new EngineSnapshot(this.source(share), share.state)
+    const source: RangeSource = { ...this.source(share), lend: () => share.lend() }
+    const snapshot = new EngineSnapshot(source, share.state)
     releaseWhenForgotten(snapshot, share)
     return snapshot
+  }
+
+  /** A snapshot of another thread of this process, read under the pin of that thread: see lent-pin.ts. */
+  borrow(tree: LentTree): EngineSnapshot {
+    this.#assertOpen()
+    return new EngineSnapshot(this.source(new BorrowedPin(this.#parts.control, tree)), tree.state)
   }
 
   /** Runs `read` on a snapshot; if that is ended, runs it again on another. */

@@ -13,7 +13,7 @@ import { UnpinnedRead, TreeReplaced } from '../shared/read-guard.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { TreeReader } from '../tree/reader.js'
 import type { PinnedReads } from './pinned-reads.js'
-import { EngineSnapshot, type Entry, type Wanted } from './snapshot.js'
+import { EngineSnapshot, type Entry, type Wanted, type WantedOfMany } from './snapshot.js'
 
 /**
  * Without a pin: how often a read starts again, and how many reads there are from one look for a free pin to the
@@ -100,19 +100,14 @@ export class PointReads {
     }
   }
 
-  /** The encoded values of keys that are encoded already, all as of one moment. */
-  getEncoded({ bytes, lengths }: Encoded): Encoded {
+  /** The encoded values of keys that are encoded already, or whether they are present, all as of one moment. */
+  getManyEncoded(list: Encoded, wanted: WantedOfMany): Encoded {
     this.#openState.assertOpen()
+    const { bytes, lengths } = list
+    const pin = this.#pin
+    if (pin === undefined) return this.#glimpse((snapshot) => snapshot.getManyEncoded(list, wanted))
     let at = 0
     const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
-    const pin = this.#pin
-    if (pin === undefined) {
-      const values = this.#glimpse((snapshot) => keys.map((key) => snapshot.getEncoded(key)))
-      return {
-        bytes: concatenated(values.filter((value) => value !== undefined)),
-        lengths: Int32Array.from(values, (value) => value?.length ?? -1),
-      }
-    }
     const parts: Uint8Array[] = []
     const found = new Int32Array(lengths.length)
     const state = this.#state
@@ -124,6 +119,7 @@ export class PointReads {
           found[i] = -1
           continue
         }
+        if (wanted === 'presence') continue
         const value = this.#copyOfValue()
         parts.push(value)
         found[i] = value.length

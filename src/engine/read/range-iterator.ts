@@ -1,10 +1,13 @@
 // Iterators over ranges of keys. An iterator walks one tree, leaf by leaf. It looks up where the range ends once for
 // each leaf, not for each entry. It stands on a copy of the leaf (read-guard.ts) and decodes entries from that copy.
 //
-// An iterator releases its tree with the last entry that it returns, if it can tell that this is the last.
-import type { Bounds } from './bounds.js'
+// An iterator releases its tree with the last entry that it returns, if it can tell that this is the last. The tree of
+// a snapshot is held by the snapshot, so an iterator over it can go back after its end (`seek`).
+import { boundsFrom, encodedKey, type Bounds } from './bounds.js'
+import { quoted } from '../../describe.js'
 import { ClosedError, EncodingError, InvalidError } from '../../errors.js'
 import type { StateFields } from '../shared/control.js'
+import type { LentTree } from '../shared/lent-pin.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import { decodeKey, type Key } from '../../encoding/keys.js'
@@ -15,8 +18,15 @@ import type { ValueCodec } from '../../encoding/values/codec.js'
 import { damagedError } from '../format/slot-damage.js'
 import { Cursor } from '../tree/reader.js'
 
-/** What an iterator returns. */
-export type Selection = 'entries' | 'keys' | 'values'
+/** What an iterator returns. Encoded ones: see `EncodedEntry`. */
+export type Selection = 'entries' | 'keys' | 'values' | 'encoded entries' | 'encoded keys'
+
+/** An entry as bytes. They may change with the next entry. */
+export interface EncodedEntry {
+  readonly key: Buffer
+  /** Undefined if only keys are read. */
+  readonly value: Buffer | undefined
+}
 
 /** What the creator of an iterator gives it. */
 export interface RangeSource {
@@ -27,6 +37,10 @@ export interface RangeSource {
   assertOpen(): void
   /** Called once, when the iterator is done or has been closed. */
   release(): void
+  /** The tree is held by another, so that the iterator can go back after its end. */
+  readonly isHeldByOther?: boolean
+  /** For another thread of this process that is to read the same tree. */
+  lend?(): LentTree
 }
 
 /**
@@ -83,23 +97,30 @@ export function copiedBytes(source: RangeSource): Buffer {
 export class RangeIterator<T> implements IterableIterator<T> {
   readonly #source: RangeSource
   readonly #cursor: Cursor
-  readonly #bounds: Bounds
+  /** As its user gave it. */
+  readonly #range: Bounds
+  /** What is left of it after the last `seek`; its limit does not count. */
+  #bounds: Bounds
   readonly #selection: Selection
   #left: number
   #index = 0
   /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
   #stop = 0
-  #state: 'new' | 'open' | 'closed' = 'new'
+  /** `ended`: nothing is left, and `seek` can go back. */
+  #state: 'new' | 'open' | 'ended' | 'closed' = 'new'
+  /** What `nextMany` met after it had read something: it is for the next call. */
+  #failure: unknown
   /** What must not be released while this iterator is in use. */
   owner: unknown
 
   constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
     this.#source = source
     this.#cursor = new Cursor(source.reader, state, source.guard)
+    this.#range = bounds
     this.#bounds = bounds
     this.#selection = selection
     this.#left = bounds.limit
-    if (bounds.limit === 0) this.#close()
+    if (bounds.limit === 0) this.#end()
   }
 
   [Symbol.iterator](): this {
@@ -107,7 +128,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   next(): IteratorResult<T, undefined> {
-    if (this.#state === 'closed') return { done: true, value: undefined }
+    if (this.#failure !== undefined) this.#fail()
+    if (this.isDone) return { done: true, value: undefined }
     try {
       this.#source.assertOpen()
       if (this.#state === 'new') this.#start()
@@ -117,7 +139,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
           this.#index += this.#bounds.reverse ? -1 : 1
           this.#left--
           const value = this.#entry(i)
-          if (this.#left === 0 || (this.#index === this.#stop && this.#isLastLeaf())) this.#close()
+          if (this.#left === 0 || (this.#index === this.#stop && this.#isLastLeaf())) this.#end()
           return { done: false, value }
         }
         if (this.#endsInLeaf() || !this.#nextLeaf()) break
@@ -128,23 +150,77 @@ export class RangeIterator<T> implements IterableIterator<T> {
       if (!(reason instanceof EncodingError)) this.#close()
       throw reason
     }
-    this.#close()
+    this.#end()
     return { done: true, value: undefined }
+  }
+
+  /** True if nothing is left, as far as that is known. */
+  get isDone(): boolean {
+    return this.#state === 'ended' || this.#state === 'closed'
+  }
+
+  /**
+   * Up to `n` further entries; none at the end. An error that is met after some entries is thrown by the next call, so
+   * that these are not lost.
+   */
+  nextMany(n: number): T[] {
+    if (n !== Infinity && (!Number.isSafeInteger(n) || n < 1))
+      throw new InvalidError(`nextMany takes a whole number, 1 or more, or Infinity, not ${quoted(n)}.`)
+    const found: T[] = []
+    try {
+      while (found.length < n) {
+        const result = this.next()
+        if (result.done) break
+        found.push(result.value)
+      }
+    } catch (error) {
+      if (found.length === 0) throw error
+      this.#failure = error
+    }
+    return found
+  }
+
+  #fail(): never {
+    const failure = this.#failure
+    this.#failure = undefined
+    throw failure
+  }
+
+  /** Goes to the first entry at or after `key` in the direction of the range; to the end if that is outside of it. */
+  seek(key: Key): void {
+    // Users' code may run here, and may use this iterator.
+    const target = encodedKey(key)
+    this.#source.assertOpen()
+    if (this.#state === 'closed') {
+      throw new ClosedError(
+        'This iterator has ended and no longer holds the moment that it read, so it cannot seek. An iterator of a ' +
+          'snapshot can, for as long as both are open.',
+      )
+    }
+    this.#failure = undefined
+    const bounds = boundsFrom(this.#range, target)
+    if (bounds === undefined || this.#left === 0) {
+      this.#end()
+      return
+    }
+    this.#bounds = bounds
+    this.#state = 'new'
   }
 
   /** Ends the iteration. Called by a `for` loop that is left early. */
   return(): IteratorResult<T, undefined> {
+    this.#failure = undefined
     this.#close()
     return { done: true, value: undefined }
   }
 
   [Symbol.dispose](): void {
-    this.#close()
+    this.return()
   }
 
   /** Counts the entries that are left, leaf by leaf, without reading any. */
   count(): number {
-    if (this.#state === 'closed') return 0
+    if (this.isDone) return 0
     let count = 0
     try {
       this.#source.assertOpen()
@@ -165,6 +241,13 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#close()
     }
     return Math.min(count, this.#left)
+  }
+
+  /** Nothing is left. */
+  #end(): void {
+    if (this.#source.isHeldByOther !== true) return this.#close()
+    this.#state = 'ended'
+    this.#cursor.close()
   }
 
   #close(): void {
@@ -224,9 +307,32 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #entry(i: number): T {
-    if (this.#selection === 'keys') return this.#key(i) as T
-    if (this.#selection === 'values') return this.#value(i) as T
-    return [this.#key(i), this.#value(i)] as T
+    switch (this.#selection) {
+      case 'keys':
+        return this.#key(i) as T
+      case 'values':
+        return this.#value(i) as T
+      case 'entries':
+        return [this.#key(i), this.#value(i)] as T
+      case 'encoded keys':
+        return { key: this.#encodedKey(i), value: undefined } satisfies EncodedEntry as T
+      case 'encoded entries':
+        return { key: this.#encodedKey(i), value: this.#encodedValue(i) } satisfies EncodedEntry as T
+    }
+  }
+
+  #encodedKey(i: number): Buffer {
+    const node = this.#cursor.leaf
+    const at = node.keyAt(i)
+    return node.buffer!.subarray(at, at + node.keyLength(i))
+  }
+
+  #encodedValue(i: number): Buffer {
+    const { reader, guard } = this.#source
+    const node = this.#cursor.leaf
+    if (node.overflows(i)) return readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)
+    const at = node.keyAt(i) + node.keyLength(i)
+    return node.buffer!.subarray(at, at + node.payloadBytes(i))
   }
 
   #key(i: number): Key {

@@ -7,11 +7,15 @@ import {
   errorUnlessExpired,
   copiedValue,
   RangeIterator,
+  type EncodedEntry,
   type RangeSource,
   type Selection,
 } from './range-iterator.js'
 import { ofEntry } from '../../encoding/undecodable.js'
-import { boundsOf, type Range } from './bounds.js'
+import { concatenated, type Encoded } from '../../encoding/packed-list.js'
+import type { LentTree } from '../shared/lent-pin.js'
+import { boundsOf, type Bounds, type Range } from './bounds.js'
+import { readChunk, type RangeChunk } from './range-chunk.js'
 
 /** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
 export interface Entry<V = unknown> {
@@ -19,10 +23,25 @@ export interface Entry<V = unknown> {
   readonly version: number
 }
 
-/** What a read of one key returns. */
+/**
+ * What a read of one key returns.
+ * @internal
+ */
 export type Wanted = 'value' | 'entry' | 'presence'
 
-/** One tree, as it was when the snapshot was taken, until closed. */
+/**
+ * What a read of a list of keys returns: their values, or for those that are present nothing but their presence, as
+ * a value without bytes.
+ * @internal
+ */
+export type WantedOfMany = 'values' | 'presence'
+
+const NOTHING = Buffer.alloc(0)
+
+/**
+ * One tree, as it was when the snapshot was taken, until closed.
+ * @internal
+ */
 export class EngineSnapshot {
   readonly #source: RangeSource
   readonly #state: StateFields
@@ -42,7 +61,8 @@ export class EngineSnapshot {
     return this.#state[STATE.ENTRIES]!
   }
 
-  #assertOpen(): void {
+  /** Throws if this snapshot or the database has been closed. */
+  assertOpen(): void {
     this.#source.assertOpen()
     if (!this.#open) throw new ClosedError('The snapshot is closed.')
   }
@@ -61,10 +81,10 @@ export class EngineSnapshot {
 
   /** Undefined if the key is absent. */
   read(key: Key, wanted: Wanted): unknown {
-    this.#assertOpen()
+    this.assertOpen()
     const length = encodeKey(key, this.#key)
     // Reading the key may have run users' code, which may have closed this snapshot.
-    if (typeof key === 'object') this.#assertOpen()
+    if (typeof key === 'object') this.assertOpen()
     return this.#find(this.#key, length, () => {
       if (wanted === 'value') return this.#value(key)
       if (wanted === 'entry') {
@@ -79,8 +99,32 @@ export class EngineSnapshot {
 
   /** The encoded value of a key that is encoded already. */
   getEncoded(key: Uint8Array): Buffer | undefined {
-    this.#assertOpen()
+    this.assertOpen()
     return this.#find(key, key.length, () => copiedBytes(this.#source))
+  }
+
+  /** The encoded values of keys that are encoded already, or whether they are present. */
+  getManyEncoded({ bytes, lengths }: Encoded, wanted: WantedOfMany): Encoded {
+    const parts: Uint8Array[] = []
+    const found = new Int32Array(lengths.length)
+    let at = 0
+    for (const [i, length] of lengths.entries()) {
+      const key = bytes.subarray(at, (at += length))
+      const value = wanted === 'values' ? this.getEncoded(key) : this.#presence(key)
+      found[i] = value?.length ?? -1
+      if (value !== undefined) parts.push(value)
+    }
+    return { bytes: concatenated(parts), lengths: found }
+  }
+
+  /** Nothing, if the key is present. */
+  #presence(key: Uint8Array): Buffer | undefined {
+    this.assertOpen()
+    return this.#find(key, key.length, () => {
+      this.#source.reader.checker.checkFaults()
+      this.#source.guard.assertNotExpired()
+      return NOTHING
+    })
   }
 
   /** Finds a key and runs `act` on its entry. `act` must still check that the tree is held. */
@@ -104,19 +148,40 @@ export class EngineSnapshot {
   }
 
   range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
-    this.#assertOpen()
-    const bounds = boundsOf(range)
-    this.#assertOpen()
+    this.assertOpen()
+    return this.rangeWithin(boundsOf(range), selection)
+  }
+
+  /** The same with bounds that are encoded already. */
+  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
+    this.assertOpen()
     const { reader, values, guard } = this.#source
     // The iterator keeps this snapshot, and so the tree that is held, from being garbage-collected.
     const source: RangeSource = {
       reader,
       values,
       guard,
-      assertOpen: () => this.#assertOpen(),
+      assertOpen: () => this.assertOpen(),
       release: () => undefined,
+      isHeldByOther: true,
     }
     return new RangeIterator(source, this.#state, bounds, selection)
+  }
+
+  /** The first entries of a range as bytes: see range-chunk.ts. */
+  readChunk(bounds: Bounds, selection: 'encoded entries' | 'encoded keys'): RangeChunk {
+    const iterator = this.rangeWithin(bounds, selection) as RangeIterator<EncodedEntry>
+    try {
+      return readChunk(iterator)
+    } finally {
+      iterator.return()
+    }
+  }
+
+  /** What another thread of this process needs to read the same tree (`Engine.borrow`), until this is closed. */
+  lend(): LentTree {
+    this.assertOpen()
+    return this.#source.lend!()
   }
 
   close(): void {

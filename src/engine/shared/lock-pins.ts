@@ -16,7 +16,7 @@ import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
 import { MAX_LSN } from '../../wal/lsn.js'
 import { STATE, type Control, type StateFields } from './control.js'
-import { expiredError } from './read-guard.js'
+import { expiredError, type PinPlace } from './read-guard.js'
 import type { SharablePin, PinSource } from './shared-pins.js'
 import { LOCK } from './lock-bytes.js'
 
@@ -86,6 +86,10 @@ class LockPin implements SharablePin {
       if (this.#control.visibleLsn() === this.#lsn) return
       this.release()
     }
+  }
+
+  get place(): PinPlace {
+    return { lsn: this.#lsn }
   }
 
   get isExpired(): boolean {

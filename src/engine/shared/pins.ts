@@ -21,7 +21,7 @@
 import { TooManyReadersError } from '../../errors.js'
 import type { LockTable } from '../../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
-import { expiredError } from './read-guard.js'
+import { expiredError, LONG_FLAG, type PinPlace } from './read-guard.js'
 import { LOCK } from './lock-bytes.js'
 import { countLockPins, isEndable, lockPinned } from './lock-pins.js'
 
@@ -31,7 +31,7 @@ const SHARERS_WORD = 3
 const SINCE_F64 = 2
 const FREE = 0
 const READING = 1
-const LONG = 2
+const LONG = LONG_FLAG
 const EXPIRED = 3
 
 /** One pin, owned by this thread until released. */
@@ -81,6 +81,10 @@ export class Pin {
   }
   set sinceMs(ms: number) {
     this.#control.f64[this.lsnAt + SINCE_F64] = ms
+  }
+
+  get place(): PinPlace {
+    return { flagAt: this.flagAt }
   }
 
   get isExpired(): boolean {

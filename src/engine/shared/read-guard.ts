@@ -32,6 +32,12 @@ export interface ReadGuard {
   assertNotExpired(): void
 }
 
+/** The flag of a pin that is in use for snapshots and iterators, and not expired (pins.ts). */
+export const LONG_FLAG = 2
+
+/** Where a pin is: its flag in `control` (pins.ts), or the lock that stands for an LSN (lock-pins.ts). */
+export type PinPlace = { readonly flagAt: number } | { readonly lsn: number }
+
 /** The error for a snapshot or iterator that a leader has expired. */
 export const expiredError = (): ExpiredError =>
   new ExpiredError(

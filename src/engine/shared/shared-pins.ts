@@ -5,7 +5,8 @@
 // Users cannot be relied upon to close what they no longer need. A snapshot or iterator that is garbage-collected
 // gives its share back some time later: a share has no reference to its owner, so it does not keep it alive.
 import { STATE, newState, type Control, type StateFields } from './control.js'
-import type { ReadGuard } from './read-guard.js'
+import { end, newEnded, type LentTree } from './lent-pin.js'
+import type { PinPlace, ReadGuard } from './read-guard.js'
 
 /** A pin that snapshots and iterators can share: in `control` (pins.ts), or a lock (lock-pins.ts). */
 export interface SharablePin extends ReadGuard {
@@ -15,6 +16,7 @@ export interface SharablePin extends ReadGuard {
   set sharers(n: number)
   set sinceMs(ms: number)
   readonly isExpired: boolean
+  readonly place: PinPlace
 }
 
 /** Where pins come from. */
@@ -40,6 +42,8 @@ export class PinShare implements ReadGuard {
   /** @internal */
   readonly shared: SharedPin
   readonly sinceMs: number
+  /** Set once it has been lent. */
+  #ended: SharedArrayBuffer | undefined
 
   constructor(pool: SharedPins, shared: SharedPin, sinceMs: number) {
     this.#pool = pool
@@ -56,8 +60,16 @@ export class PinShare implements ReadGuard {
     this.#pin.assertNotExpired()
   }
 
+  /** What another thread of this process needs to read the tree, for as long as this share is not released. */
+  lend(): LentTree {
+    this.#ended ??= newEnded()
+    return { state: this.state, pin: this.#pin.place, ended: this.#ended }
+  }
+
   /** May be called more than once. */
   release(): void {
+    // First: see lent-pin.ts.
+    if (this.#ended !== undefined) end(this.#ended)
     this.#pool.release(this)
   }
 }

@@ -108,10 +108,8 @@ describe('a database longer than the system reads ahead', () => {
     })
 
     asked.clear()
-    engine.getEncoded({
-      bytes: new Uint8Array(Buffer.concat(keys)),
-      lengths: Int32Array.from(keys, (key) => key.length),
-    })
+    const list = { bytes: new Uint8Array(Buffer.concat(keys)), lengths: Int32Array.from(keys, (key) => key.length) }
+    engine.getManyEncoded(list, 'values')
     expect(
       [...all].filter((page) => !asked.has(page)),
       'of a list',

@@ -1,0 +1,244 @@
+// Ranges that are read off the event loop, all as of one moment. Workers read them chunk by chunk; while one chunk is
+// handed out, the next is read. So a long range takes up two chunks of memory, and holds the event loop for no longer
+// than it takes to decode one.
+//
+// The moment is a snapshot of this thread. Workers read it under the pin that this thread holds, and notice if that
+// has been released (engine/shared/lent-pin.ts). So an end at any moment need not wait for the chunk under way: the
+// pin is released at once, and what the worker answers is dropped.
+//
+// Values are decoded here, one when it is asked for. The user's code runs between two of them, and may do anything,
+// also close the snapshot, the database, or this.
+import { isInstance, quoted, reason } from '../describe.js'
+import { decodeKey, type Key } from '../encoding/keys.js'
+import { advice, CorruptError, foreseen, InvalidError, MmapdbError } from '../errors.js'
+import { boundsAfter, type Bounds } from '../engine/read/bounds.js'
+import type { RangeChunk } from '../engine/read/range-chunk.js'
+import type { EngineSnapshot } from '../engine/read/snapshot.js'
+import type { BackgroundReads } from './background-reads.js'
+import { nextTurn } from './lookups.js'
+import type { AsyncRangeOptions } from './types.js'
+
+interface AsyncRangeRequest {
+  readonly reads: BackgroundReads
+  readonly snapshot: EngineSnapshot
+  /** The snapshot is the user's own. Otherwise it is closed with the range. */
+  readonly isLasting: boolean
+  readonly bounds: Bounds
+  readonly selection: 'entries' | 'keys' | 'values'
+  readonly signal: AbortSignal | undefined
+  /** What must not be released while the range is in use. */
+  readonly owner: unknown
+}
+
+const DONE = { done: true, value: undefined } as const
+
+const nothing = (): void => undefined
+
+export class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
+  readonly #request: AsyncRangeRequest
+  /** What has not been asked for yet. */
+  #bounds: Bounds
+  /** The chunk that is being handed out; the next entry of it, and where that begins. */
+  #chunk: RangeChunk | undefined
+  #index = 0
+  #at = 0
+  /** The next chunk, if it is under way. */
+  #ahead: Promise<RangeChunk> | undefined
+  #isOver = false
+  /** Why it is over, if that is an error and has not been told yet. */
+  #failure: { readonly reason: unknown } | undefined
+  /** Settled when the calls of `next` so far are; undefined if they are. */
+  #busy: Promise<void> | undefined
+  /** Ends the wait for a chunk. */
+  #wake: (() => void) | undefined
+  #unlisten: (() => void) | undefined
+
+  constructor(request: AsyncRangeRequest) {
+    this.#request = request
+    this.#bounds = request.bounds
+    const { signal } = request
+    if (signal?.aborted === true) this.#fail(signal.reason)
+    else if (request.bounds.limit === 0) this.#end()
+    else if (signal !== undefined) this.#unlisten = whenAborted(signal, new WeakRef(this))
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#busy === undefined) {
+      try {
+        const ready = this.#ready()
+        if (ready !== undefined) return Promise.resolve(ready)
+      } catch (error) {
+        return Promise.reject(error as Error)
+      }
+    }
+    const result = (this.#busy ?? Promise.resolve()).then(() => this.#step())
+    const busy = result.then(nothing, nothing).then(() => {
+      if (this.#busy === busy) this.#busy = undefined
+    })
+    this.#busy = busy
+    return result
+  }
+
+  /** Ends the iteration at once. Called by a loop that is left early. */
+  return(): Promise<IteratorResult<T, undefined>> {
+    this.#end()
+    this.#failure = undefined
+    return Promise.resolve(DONE)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return()
+  }
+
+  /** The signal was aborted. @internal */
+  abort(reason: unknown): void {
+    if (!this.#isOver) this.#fail(reason)
+  }
+
+  async #step(): Promise<IteratorResult<T, undefined>> {
+    for (;;) {
+      const ready = this.#ready()
+      if (ready !== undefined) return ready
+      try {
+        await this.#load()
+      } catch (error) {
+        // If it has ended meanwhile, that says it all.
+        if (!this.#isOver) this.#fail(foreseen(error))
+      }
+    }
+  }
+
+  /** The next result, if that is known; undefined if a chunk is needed. */
+  #ready(): IteratorResult<T, undefined> | undefined {
+    if (!this.#isOver) this.#mustBeOpen()
+    if (this.#failure !== undefined) {
+      const { reason } = this.#failure
+      this.#failure = undefined
+      throw reason
+    }
+    if (this.#isOver) return DONE
+    const chunk = this.#chunk
+    if (chunk === undefined) return undefined
+    if (this.#index < chunk.lengths.length) return { done: false, value: this.#take(chunk) }
+    if (!chunk.isLast) return undefined
+    this.#end()
+    return DONE
+  }
+
+  #mustBeOpen(): void {
+    const { reads, snapshot, isLasting } = this.#request
+    try {
+      reads.assertOpen()
+      if (isLasting) snapshot.assertOpen()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #take({ bytes, lengths }: RangeChunk): T {
+    const keyEnd = this.#at + lengths[this.#index]!
+    const end = keyEnd + Math.max(0, lengths[this.#index + 1]!)
+    const keyBytes = Buffer.from(bytes.buffer, bytes.byteOffset + this.#at, keyEnd - this.#at)
+    // First: if the value cannot be decoded, the next call goes on after it.
+    this.#index += 2
+    this.#at = end
+    const { reads, selection } = this.#request
+    if (selection === 'keys') return this.#key(keyBytes) as T
+    const value = reads.decode(Buffer.from(bytes.buffer, bytes.byteOffset + keyEnd, end - keyEnd), keyBytes)
+    return (selection === 'values' ? value : [this.#key(keyBytes), value]) as T
+  }
+
+  #key(bytes: Buffer): Key {
+    try {
+      return decodeKey(bytes, 0, bytes.length)
+    } catch (cause) {
+      if (!(cause instanceof InvalidError)) throw cause
+      throw new CorruptError(`A key in the data file cannot be decoded. ${advice.restoreOrSalvage}`, {}, { cause })
+    }
+  }
+
+  /** Waits for the next chunk, or for the end of it all. */
+  #load(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#wake = resolve
+      this.#fetch().then(resolve, reject)
+    })
+  }
+
+  async #fetch(): Promise<void> {
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    const chunk = await (ahead ?? this.#read())
+    // A chunk that was there already must not keep the event loop from its turn.
+    if (ahead !== undefined) await nextTurn()
+    if (this.#isOver) return
+    this.#chunk = chunk
+    this.#index = this.#at = 0
+    if (chunk.isLast) return this.#letGo()
+    this.#bounds = boundsAfter(this.#bounds, lastKeyOf(chunk), chunk.lengths.length / 2)
+    const { reads } = this.#request
+    if (!reads.hasWorkers) return
+    this.#ahead = this.#read()
+    // Who waits for it gets the error.
+    this.#ahead.catch(nothing)
+  }
+
+  async #read(): Promise<RangeChunk> {
+    const { reads, snapshot, selection } = this.#request
+    reads.assertOpen()
+    return reads.readChunk(snapshot, this.#bounds, selection === 'keys' ? 'encoded keys' : 'encoded entries')
+  }
+
+  #fail(reason: unknown): void {
+    this.#failure = { reason }
+    this.#end()
+  }
+
+  #end(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#chunk = this.#ahead = undefined
+    this.#letGo()
+    this.#unlisten?.()
+    this.#wake?.()
+  }
+
+  /** Nothing more is to be read. */
+  #letGo(): void {
+    if (!this.#request.isLasting) this.#request.snapshot.close()
+  }
+}
+
+/** A copy: the chunk is in use for longer. */
+function lastKeyOf({ bytes, lengths }: RangeChunk): Buffer {
+  const end = bytes.length - Math.max(0, lengths.at(-1)!)
+  return Buffer.from(bytes.subarray(end - lengths.at(-2)!, end))
+}
+
+/** Reads the options of a range once; it may run users' code. Throws `InvalidError`. */
+export function signalOf(options: AsyncRangeOptions | undefined): AbortSignal | undefined {
+  if (options === undefined) return undefined
+  let signal: unknown
+  try {
+    if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
+    const other = Object.keys(options).find((name) => name !== 'signal')
+    if (other !== undefined) throw new InvalidError(`There is no option "${other}". The option is: signal.`)
+    signal = options.signal
+    if (signal === undefined || signal instanceof AbortSignal) return signal
+  } catch (cause) {
+    if (isInstance(cause, MmapdbError)) throw cause
+    throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
+  }
+  throw new InvalidError(`signal must be an AbortSignal, not ${quoted(signal)}.`)
+}
+
+/** The signal may last longer than the range, and does not keep it alive. */
+function whenAborted(signal: AbortSignal, range: WeakRef<AsyncRange<unknown>>): () => void {
+  const listener = (): void => range.deref()?.abort(signal.reason)
+  signal.addEventListener('abort', listener, { once: true })
+  return () => signal.removeEventListener('abort', listener)
+}

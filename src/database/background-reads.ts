@@ -1,0 +1,81 @@
+// What a Database and its Snapshots read by worker threads, or on this thread if there are none: lists of keys, and
+// ranges chunk by chunk. A worker reads the newest tree, or that of a snapshot, under the pin of this thread
+// (engine/shared/lent-pin.ts).
+import type { Encoded } from '../encoding/packed-list.js'
+import type { Engine } from '../engine/engine.js'
+import type { Bounds } from '../engine/read/bounds.js'
+import type { RangeChunk } from '../engine/read/range-chunk.js'
+import type { EngineSnapshot, WantedOfMany } from '../engine/read/snapshot.js'
+import type { Lanes } from '../workers/attachment.js'
+import type { ChunkTask, LookUpTask } from '../workers/worker.js'
+import { Lookups, nextTurn } from './lookups.js'
+
+/** What a Database gives for it. */
+interface Source {
+  readonly engine: Engine
+  readonly lanes: Lanes | undefined
+  readonly workers: number
+  readonly timeoutMs: number
+  /** Throws if the user has closed the database. */
+  assertOpen(): void
+  /** Makes `close` wait for a task. */
+  track<T>(task: Promise<T>): Promise<T>
+}
+
+export class BackgroundReads {
+  readonly #source: Source
+  /** True if workers read, so that this thread can do something else meanwhile. */
+  readonly hasWorkers: boolean
+
+  constructor(source: Source) {
+    this.#source = source
+    this.hasWorkers = source.lanes !== undefined
+  }
+
+  /** Throws if the user has closed the database. */
+  assertOpen(): void {
+    this.#source.assertOpen()
+  }
+
+  /** Makes `close` wait for a task. */
+  track<T>(task: Promise<T>): Promise<T> {
+    return this.#source.track(task)
+  }
+
+  /** Decodes the value of a key; both are encoded. */
+  decode(value: Buffer, key: Buffer): unknown {
+    return this.#source.engine.decodeValue(value, key)
+  }
+
+  /** For lists of keys, to be looked up in a snapshot, or each time in the newest tree. */
+  lookups(snapshot?: EngineSnapshot): Lookups {
+    const { workers, timeoutMs } = this.#source
+    return new Lookups({
+      run: (keys, wanted) => this.#lookUp(keys, wanted, snapshot),
+      decode: (value, key) => this.decode(value, key),
+      maxTasks: Math.max(1, workers),
+      timeoutMs,
+    })
+  }
+
+  async #lookUp(keys: Encoded, wanted: WantedOfMany, snapshot: EngineSnapshot | undefined): Promise<Encoded> {
+    const { engine, lanes } = this.#source
+    if (lanes === undefined) return (snapshot ?? engine).getManyEncoded(keys, wanted)
+    const task: LookUpTask = { keys, wanted, tree: snapshot?.lend() }
+    return this.track(lanes.lists.run<Encoded>('lookUp', task, [keys.bytes.buffer]))
+  }
+
+  /**
+   * The first entries of a range of a snapshot. Without workers they are read on this thread, in a turn of the event
+   * loop of their own.
+   */
+  async readChunk(snapshot: EngineSnapshot, bounds: Bounds, selection: ChunkTask['selection']): Promise<RangeChunk> {
+    const { lanes } = this.#source
+    if (lanes === undefined) {
+      await nextTurn()
+      return snapshot.readChunk(bounds, selection)
+    }
+    const task: ChunkTask = { tree: snapshot.lend(), bounds, selection }
+    return this.track(lanes.lists.run<RangeChunk>('readChunk', task))
+  }
+}
