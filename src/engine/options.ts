@@ -178,8 +178,8 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
   const errorIfExists = flag('errorIfExists', options.errorIfExists, false)
   if (errorIfExists && !createIfMissing) {
     throw new InvalidError(
-      `errorIfExists says that the database is to be created, and ${readOnly ? 'readOnly' : 'createIfMissing: false'} that it ` +
-        'is not. Leave one of them out.',
+      `errorIfExists creates a database where none exists, and ${readOnly ? 'readOnly' : 'createIfMissing: false'} creates none. ` +
+        'Leave one of them out.',
     )
   }
   return {

@@ -21,7 +21,7 @@ OK: golden scenario completed
 `
 
 const FAILURE = `open a database that does not exist: NotFoundError ERR_MMAPDB_NOT_FOUND
-  There is no database at DIR/db. Check the path; to create one, open it for writing with createIfMissing (on the command line: put or load).
+  There is no database at DIR/db. Check the path; one that does not exist is created by opening it for writing with createIfMissing (on the command line: put or load).
 open with a bad option: InvalidError ERR_MMAPDB_INVALID
   workers must be a whole number from 0 to 64, not -1.
 open a file: NotADatabaseError ERR_MMAPDB_NOT_A_DATABASE

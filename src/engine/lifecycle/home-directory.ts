@@ -41,7 +41,7 @@ export function openHome(storage: Storage, options: HomeOptions, expected?: Expe
 
 export const noDatabase = (path: string): NotFoundError =>
   new NotFoundError(
-    `There is no database at ${path}. Check the path; to create one, open it for writing with createIfMissing (on the command line: put or load).`,
+    `There is no database at ${path}. Check the path; one that does not exist is created by opening it for writing with createIfMissing (on the command line: put or load).`,
   )
 
 function joinHome(storage: Storage, path: string, directory: FileIdentity): HeldDirectory {
