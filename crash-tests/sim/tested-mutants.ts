@@ -23,7 +23,38 @@ const SEGMENT_LOST: Test = ['faults/files-replaced', 'nothing is acknowledged an
 const ROUND_TRIPS: Test = ['encoding/round-trips', 'of every kind come back as they were put']
 const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 
+const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
+
 export const TESTED_MUTANTS: readonly TestedMutant[] = [
+  // ---- pins that are lent
+  one(
+    'a borrower does not look whether its pin was released',
+    LENT,
+    'engine/shared/lent-pin.js',
+    'if (Atomics.load(this.#ended, 0) !== 0)',
+    'if (false)',
+  ),
+  one(
+    'a lender releases its pin and tells no borrower',
+    LENT,
+    'engine/shared/shared-pins.js',
+    'if (this.#ended !== undefined)',
+    'if (false)',
+  ),
+  one(
+    'a borrower does not look whether its pin was ended for what it holds back',
+    ['engine/shared/lent-pin', 'ends the borrower when the lender is ended'],
+    'engine/shared/lent-pin.js',
+    'if (!stands)',
+    'if (false)',
+  ),
+  one(
+    'a database that is there is taken for one that was created',
+    ['database/range-async.serial', 'lets one of many openers win'],
+    'engine/lifecycle/open.js',
+    'if (!options.errorIfExists || expected?.data !== undefined)',
+    'if (true)',
+  ),
   // ---- users' code inside a call
   one(
     'writes of one thread share a frame',
