@@ -116,7 +116,7 @@ export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN'
     super(message, options)
   }
 
-  /** The same error for another write of the same frame or group. */
+  /** @internal The same error for another write of the same frame or group. */
   at(lsn: number): OutcomeUnknownError {
     return new OutcomeUnknownError(this.message, lsn, { cause: this.cause })
   }
@@ -139,7 +139,10 @@ export class EncodingError extends errorClass('ERR_MMAPDB_ENCODING') {
   }
 }
 
-/** Returns typed errors as they are. Any other is a bug in mmapdb: it is wrapped in an error that users can catch. */
+/**
+ * Returns typed errors as they are. Any other is a bug in mmapdb: it is wrapped in an error that users can catch.
+ * @internal
+ */
 export function foreseen(error: unknown): MmapdbError {
   if (isInstance(error, MmapdbError)) return error
   const what = isInstance(error, Error) ? `${error.name}: ${error.message}` : reason(error)
@@ -150,31 +153,49 @@ export function foreseen(error: unknown): MmapdbError {
 
 const RESTORE = 'Restore the database from a backup'
 
-/** Advice at the end of messages. */
+/**
+ * Advice at the end of messages.
+ * @internal
+ */
 export const advice = {
   restore: `${RESTORE}.`,
   restoreOrSalvage: `${RESTORE}, or run "mmapdb recover --salvage OUT" to bring out what is intact.`,
   openToRead: 'Who may only read can open it with { readOnly: true }.',
 } as const
 
-/** For a call on a database that its user has closed. */
+/**
+ * For a call on a database that its user has closed.
+ * @internal
+ */
 export const databaseClosed = (): ClosedError => new ClosedError('The database is closed.')
 
-/** For an opener that was to join another thread of its process, which has closed the database meanwhile. */
+/**
+ * For an opener that was to join another thread of its process, which has closed the database meanwhile.
+ * @internal
+ */
 export const databaseHasBeenClosed = (path: string, cause?: unknown): ClosedError =>
   new ClosedError(`The database at ${path} has been closed.`, cause === undefined ? undefined : { cause })
 
-/** For a write to a database that was opened with `readOnly`. */
+/**
+ * For a write to a database that was opened with `readOnly`.
+ * @internal
+ */
 export const openedReadOnly = (): ReadOnlyError =>
   new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
 
-/** For a database whose log directory is missing. */
+/**
+ * For a database whose log directory is missing.
+ * @internal
+ */
 export const logMissing = (path: string): CorruptError =>
   new CorruptError(`The log, ${path}, is missing. ${advice.restore}`, { path })
 
 type ErrorClass = new (message: string) => MmapdbError
 
-/** The class of each code. */
+/**
+ * The class of each code.
+ * @internal
+ */
 export const ERROR_CLASSES = {
   ERR_MMAPDB_INVALID: InvalidError,
   ERR_MMAPDB_NOT_FOUND: NotFoundError,

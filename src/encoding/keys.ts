@@ -43,7 +43,10 @@ const NUMBER_BYTES = 9
 const GROUP_BITS = 7
 const GROUP_FLAG = 0x80
 
-/** Bytes of a buffer that keys are encoded into. An encoding that is longer than a key may be is refused. */
+/**
+ * Bytes of a buffer that keys are encoded into. An encoding that is longer than a key may be is refused.
+ * @internal
+ */
 export const KEY_BUFFER_BYTES = MAX_KEY_BYTES * 4
 
 const tooLong = (): InvalidError =>
@@ -52,12 +55,16 @@ const tooLong = (): InvalidError =>
 /**
  * Writes `key` at the start of `into` (KEY_BUFFER_BYTES long) and returns its length. Throws `InvalidError`.
  * The user's code (getters and proxies of an array) runs before `into` is touched.
+ * @internal
  */
 export function encodeKey(key: Key, into: Buffer): number {
   return typeof key === 'string' ? checkedLength(writeString(key, into, 0)) : writeKey(takenKey(key), into)
 }
 
-/** Encodes what `takenKey` returned: see `encodeKey`. Runs none of the user's code. */
+/**
+ * Encodes what `takenKey` returned: see `encodeKey`. Runs none of the user's code.
+ * @internal
+ */
 export function writeKey(key: Key, into: Buffer): number {
   if (typeof key === 'string') return checkedLength(writeString(key, into, 0))
   return checkedLength(typeof key === 'object' && isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
@@ -66,6 +73,7 @@ export function writeKey(key: Key, into: Buffer): number {
 /**
  * The key as it is now. Reading an array can run the user's code, which may call the database. So each
  * element is read once, here, and no other work of the engine may be half done meanwhile.
+ * @internal
  */
 export function takenKey(key: Key): Key {
   if (typeof key !== 'object' || key === null) return key
@@ -259,7 +267,10 @@ function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
   return at
 }
 
-/** The key in [at, end) of `bytes`. Throws `InvalidError` if `encodeKey` writes these bytes for no key. */
+/**
+ * The key in [at, end) of `bytes`. Throws `InvalidError` if `encodeKey` writes these bytes for no key.
+ * @internal
+ */
 export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   const first = bytes[at]!
   if (first >= 28 && first < BYTES_TAG) {
@@ -280,7 +291,10 @@ export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   return parts
 }
 
-/** True if `encodeKey` writes [at, end) of `bytes` for some key. */
+/**
+ * True if `encodeKey` writes [at, end) of `bytes` for some key.
+ * @internal
+ */
 export function isKey(bytes: Uint8Array, at: number, end: number): boolean {
   try {
     const length = encodeKey(decodeKey(bytes, at, end), again)
@@ -378,6 +392,7 @@ const ABOVE_ALL = Buffer.alloc(MAX_KEY_BYTES + 1, 0xff)
  * The bounds [from, to) of all keys that begin with `prefix`: strings that begin with a string,
  * Uint8Arrays likewise, arrays that begin with the elements of an array. Arrays whose first element
  * begins with a string lie among those strings, and are covered with them.
+ * @internal
  */
 export function prefixBounds(given: Key): { from: Buffer; to: Buffer } {
   const prefix = takenKey(given)

@@ -94,7 +94,10 @@ export interface OpenOptions {
 
 type Defined<T> = { readonly [Name in keyof T]-?: Exclude<T[Name], undefined> }
 
-/** Options with defaults filled in: what an engine is opened with. They can be sent to a worker thread. */
+/**
+ * Options with defaults filled in: what an engine is opened with. They can be sent to a worker thread.
+ * @internal
+ */
 export interface ResolvedOptions extends Defined<Omit<OpenOptions, 'valueEncoding'>> {
   readonly path: string
   /** Undefined: the encoding that the database has. */
@@ -155,7 +158,10 @@ function fieldsOf(options: OpenOptions): OpenOptions {
   }
 }
 
-/** Checks all options and fills in the defaults. Throws `InvalidError`. */
+/**
+ * Checks all options and fills in the defaults. Throws `InvalidError`.
+ * @internal
+ */
 export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedOptions {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new InvalidError('The path of a database must be a non-empty string without NUL characters.')

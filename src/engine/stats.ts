@@ -62,6 +62,7 @@ export interface Stats {
   readonly failure: string | undefined
 }
 
+/** @internal */
 export function statsOf({ options, storage, control, pins, log, values, dataRegion }: EngineParts): Stats {
   const state = control.readState(newState())
   const { tailLsn: tail } = control.append.read(newAppendFields())

@@ -35,6 +35,7 @@ export interface VerifyReport {
 /**
  * Verifies the newest tree. Holds the leader lock while the list of free slots is copied; reads the tree itself
  * under a pin, beside writers.
+ * @internal
  */
 export function verify(engine: Engine): VerifyReport {
   return guarded('Verifying the database', () => verifyTree(engine))

@@ -14,17 +14,30 @@ import { bytesOf } from './unusual.js'
 
 /** How values become bytes: see `valueEncoding` in `OpenOptions`, and docs/values.md. */
 export type ValueEncoding = 'msgpack' | 'json' | 'utf8' | 'binary'
-/** In the order of their numbers in the header, which begin with 1. */
+/**
+ * In the order of their numbers in the header, which begin with 1.
+ * @internal
+ */
 export const VALUE_ENCODINGS: readonly ValueEncoding[] = ['msgpack', 'json', 'utf8', 'binary']
 
+/** @internal */
 export const DEFAULT_ENCODING = 'msgpack' satisfies ValueEncoding
 
-/** The number that stands for an encoding in the header. */
+/**
+ * The number that stands for an encoding in the header.
+ * @internal
+ */
 export const encodingNumber = (encoding: ValueEncoding): number => VALUE_ENCODINGS.indexOf(encoding) + 1
-/** Undefined for a number that a later version has added. */
+/**
+ * Undefined for a number that a later version has added.
+ * @internal
+ */
 export const encodingOf = (number: number): ValueEncoding | undefined => VALUE_ENCODINGS[number - 1]
 
-/** The encoding of a database. Throws `InvalidError` if the opener has named another one. */
+/**
+ * The encoding of a database. Throws `InvalidError` if the opener has named another one.
+ * @internal
+ */
 export function storedEncoding(
   number: number,
   { path, valueEncoding: named }: { path: string; valueEncoding: ValueEncoding | undefined },
@@ -37,6 +50,7 @@ export function storedEncoding(
   )
 }
 
+/** @internal */
 export interface ValueCodec {
   readonly name: ValueEncoding
   /**
@@ -196,6 +210,7 @@ function wrongKind(value: unknown, needs: string, advice: string): InvalidError 
   )
 }
 
+/** @internal */
 export function valueCodec(encoding: ValueEncoding): ValueCodec {
   switch (encoding) {
     case 'msgpack':

@@ -57,7 +57,7 @@ interface CheckpointParts extends SharedLockParts {
 /** What a checkpoint did. */
 export interface CheckpointReport {
   /** LSN up to which the tree on disk includes the log. */
-  readonly lsn: Lsn
+  readonly lsn: number
   readonly number: number
   /** Slots from this one on are neither used by the tree on disk nor in its free list. */
   readonly nextSlot: number
@@ -85,6 +85,7 @@ interface Begun {
   readonly sinceLsn: number
 }
 
+/** @internal */
 export class Checkpointer {
   readonly #parts: CheckpointParts
 

@@ -9,7 +9,10 @@ export interface Damage {
 /** How many are listed: more would say nothing new. */
 const MAX_DAMAGE = 100
 
-/** Collects damaged slots, at most 100. */
+/**
+ * Collects damaged slots, at most 100.
+ * @internal
+ */
 export class DamageList {
   readonly found: Damage[] = []
 

@@ -28,8 +28,8 @@ export interface RecoveryReport {
   readonly needed: boolean
   /** The checkpoint that the replay started from. */
   readonly checkpointNumber: number
-  readonly fromLsn: Lsn
-  readonly toLsn: Lsn
+  readonly fromLsn: number
+  readonly toLsn: number
   readonly framesReplayed: number
   readonly operationsReplayed: number
   /** Bytes of frames at the end of the log that were started and never acknowledged; they are dropped. */
@@ -62,6 +62,7 @@ interface RecoveryParts extends ReplayParts {
 /**
  * Replays the log. `control` says what the header says, the header is on disk, and the database is open nowhere
  * else.
+ * @internal
  */
 export function recover(parts: RecoveryParts): RecoveryReport {
   const { control, log, header, checkpoint } = parts
