@@ -30,6 +30,7 @@ export default tseslint.config(
     // Programs that are compiled and never run.
     files: ['type-tests/**'],
     rules: {
+      '@typescript-eslint/no-require-imports': 'off',
       '@typescript-eslint/no-unused-expressions': 'off',
       '@typescript-eslint/no-unused-vars': 'off',
       'no-unassigned-vars': 'off',
