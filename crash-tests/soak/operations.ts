@@ -412,6 +412,15 @@ const OPERATIONS: readonly Entry[] = [
     },
   },
   {
+    name: 'keysAsync',
+    weight: 1,
+    run: async (a) => {
+      let accounts = 0
+      for await (const _ of a.db.keysAsync({ prefix: ['account'] })) accounts++
+      if (accounts !== LANES * ACCOUNTS) throw new WrongContents(`keysAsync finds ${accounts} accounts`)
+    },
+  },
+  {
     name: 'range left early',
     weight: 2,
     run: (a) => {

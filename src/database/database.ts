@@ -186,6 +186,7 @@ export class Database<V = Anything, K extends Key = Key> {
     options: AsyncRangeOptions | undefined,
     selection: 'entries' | 'keys' | 'values',
   ): AsyncRangeIterator<T> {
+    this.#assertOpen()
     const signal = signalOf(options)
     const bounds = boundsOf(range)
     // Reading these may have run the user's code, which may have closed the database.

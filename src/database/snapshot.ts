@@ -104,6 +104,7 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     options: AsyncRangeOptions | undefined,
     selection: 'entries' | 'keys' | 'values',
   ): AsyncRangeIterator<T> {
+    this.#assertOpen()
     const signal = signalOf(options)
     const bounds = boundsOf(range)
     this.#assertOpen()

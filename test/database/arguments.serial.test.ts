@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { expect } from 'chai'
 import { InvalidError, MmapdbError } from '../../src/errors.js'
-import { open, type Database, type Snapshot } from '../../src/index.js'
+import { open, type Database, type RangeIterator, type Snapshot } from '../../src/index.js'
 import { cleanUp, scratchDirectory, scratchPath } from '../support/engine.js'
 
 const revoked = (target: object): unknown => {
@@ -170,18 +170,38 @@ async function expectTyped(what: string, isAsync: boolean, act: () => unknown): 
 
 const drain = (iterator: Iterable<unknown>): number => [...iterator].length
 
+async function drainAsync(iterator: AsyncIterable<unknown>): Promise<number> {
+  let count = 0
+  for await (const _ of iterator) count++
+  return count
+}
+
+function using(iterator: RangeIterator<unknown>, act: (iterator: RangeIterator<unknown>) => unknown): void {
+  try {
+    act(iterator)
+  } finally {
+    iterator.return()
+  }
+}
+
 type Odd = never
 const METHODS: Record<string, [isAsync: boolean, arity: number, call: (db: Database, ...odd: Odd[]) => unknown]> = {
   get: [false, 1, (db, k) => db.get(k)],
   getEntry: [false, 1, (db, k) => db.getEntry(k)],
   has: [false, 1, (db, k) => db.has(k)],
   getMany: [true, 1, (db, k) => db.getMany(k)],
+  hasMany: [true, 1, (db, k) => db.hasMany(k)],
   'getMany of one': [true, 1, (db, k) => db.getMany([k])],
   range: [false, 1, (db, r) => drain(db.range(r))],
   keys: [false, 1, (db, r) => drain(db.keys(r))],
   values: [false, 1, (db, r) => drain(db.values(r))],
   'range from': [false, 1, (db, k) => drain(db.range({ gte: k }))],
   'range with a prefix': [false, 1, (db, k) => drain(db.range({ prefix: k }))],
+  'seek in a range': [false, 1, (db, k) => using(db.range(), (range) => range.seek(k))],
+  'nextMany of a range': [false, 1, (db, n) => using(db.keys(), (range) => range.nextMany(n))],
+  rangeAsync: [false, 2, (db, r, o) => drainAsync(db.rangeAsync(r, o))],
+  keysAsync: [false, 1, (db, r) => drainAsync(db.keysAsync(r))],
+  'valuesAsync with options': [false, 1, (db, o) => drainAsync(db.valuesAsync({}, o))],
   count: [false, 1, (db, r) => db.count(r)],
   countAsync: [true, 1, (db, r) => db.countAsync(r)],
   put: [true, 2, (db, k, v) => db.put(k, v)],
@@ -202,6 +222,9 @@ const SNAPSHOT: Record<string, (snapshot: Snapshot, odd: Odd) => unknown> = {
   get: (s, k) => s.get(k),
   getEntry: (s, k) => s.getEntry(k),
   has: (s, k) => s.has(k),
+  getMany: (s, k) => s.getMany(k),
+  hasMany: (s, k) => s.hasMany(k),
+  rangeAsync: (s, r) => drainAsync(s.rangeAsync(r, r)),
   range: (s, r) => drain(s.range(r)),
   keys: (s, r) => drain(s.keys(r)),
   values: (s, r) => drain(s.values(r)),
@@ -353,10 +376,11 @@ describe('what a user may pass by mistake', function () {
       const own = db.range()
       own.next()
       snapshot.close()
-      const arguments_: Record<string, unknown[]> = { getMany: [['k']], batch: [[]], batchSync: [[]] }
+      const arguments_: Record<string, unknown[]> = { getMany: [['k']], hasMany: [['k']], batch: [[]], batchSync: [[]] }
       for (const [name, call] of Object.entries(SNAPSHOT)) {
         const argument = /range|keys|values|count/.test(name) ? {} : 'k'
-        await expectClosed(false, `snapshot.${name}`, () => call(snapshot, argument as Odd))
+        const isList = name.endsWith('Many')
+        await expectClosed(isList, `snapshot.${name}`, () => call(snapshot, (isList ? ['k'] : argument) as Odd))
       }
       await expectClosed(false, 'next', () => iterator.next())
       await db.close()

@@ -29,7 +29,14 @@ async function oneSpell(path: string, seed: number, endMs: number, counts: Recor
   const processes = [
     { writers: 2, readers: 2 },
     { writers: 1, readers: 2 },
-  ].map((size, i): ReaderProcess => ({ path, options: OPTIONS, seed: mix(seed, i), endMs, ...size }))
+  ].map((size, i): ReaderProcess => ({
+    path,
+    // One process without workers, one with.
+    options: { ...OPTIONS, workers: i },
+    seed: mix(seed, i),
+    endMs,
+    ...size,
+  }))
   const problems: string[] = []
   try {
     // The first opener; the others find it open.

@@ -43,7 +43,7 @@ async function thread({ path, options, seed, endMs, role, number }: ThreadData):
       } else {
         const { name, run } = random.pick(READS)
         try {
-          run(db, random)
+          await run(db, random)
           note(name)
         } catch (error) {
           if ((error as MmapdbError).code !== 'ERR_MMAPDB_EXPIRED') throw new Error(name, { cause: error })

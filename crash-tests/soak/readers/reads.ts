@@ -109,6 +109,32 @@ function forgets(db: Db, random: Random): void {
   }
 }
 
+/** What a worker reads in the moment of this thread, which may end under it. */
+async function offTheEventLoop(db: Db, random: Random): Promise<void> {
+  const moment = db.snapshot()
+  try {
+    const found = new Map<number, number>()
+    for await (const [key, value] of moment.rangeAsync({ prefix: ['a'] })) {
+      const [, n] = key as ReaderKey
+      found.set(n, versionOf(value, n))
+    }
+    alike(found, versions(moment.range({ prefix: ['b'], reverse: true }), true))
+    const numbers = [...found.keys()]
+    const values = await moment.getMany(numbers.map((n) => ['b', n]))
+    for (const [i, value] of values.entries())
+      assert(versionOf(value!, numbers[i]!) === found.get(numbers[i]!), `key ${numbers[i]} is of another moment`)
+    assert((await moment.hasMany(numbers.map((n) => ['a', n]))).every(Boolean), 'a key that is there is not found')
+  } finally {
+    moment.close()
+  }
+  // Left at any point, while a worker reads on.
+  let left = random.between(1, KEYS)
+  for await (const [key, value] of db.rangeAsync({ prefix: ['b'], reverse: true })) {
+    versionOf(value, (key as ReaderKey)[1])
+    if (--left === 0) break
+  }
+}
+
 const withMoment =
   (act: (moment: Moment, random: Random) => void) =>
   (db: Db, random: Random): void => {
@@ -120,7 +146,12 @@ const withMoment =
     }
   }
 
-export const READS: readonly { readonly name: string; readonly run: (db: Db, random: Random) => void }[] = [
+interface Read {
+  readonly name: string
+  readonly run: (db: Db, random: Random) => void | Promise<void>
+}
+
+export const READS: readonly Read[] = [
   { name: 'point reads', run: pointReads },
   { name: 'lookups in a snapshot', run: withMoment(lookUps) },
   {
@@ -134,5 +165,6 @@ export const READS: readonly { readonly name: string; readonly run: (db: Db, ran
   { name: 'reads inside a scan', run: nested },
   { name: 'a scan', run: (db) => void versions(db.range({ prefix: ['b'] }), false) },
   { name: 'a scan backwards', run: (db) => void versions(db.range({ prefix: ['a'], reverse: true }), true) },
+  { name: 'reads off the event loop', run: offTheEventLoop },
   { name: 'readers that are forgotten', run: forgets },
 ]
