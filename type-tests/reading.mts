@@ -134,6 +134,10 @@ named.range({ gte: 5 })
 named.range({ from: 'a' })
 // @ts-expect-error a number
 named.range({ limit: '5' })
+// @ts-expect-error nothing begins with a number
+plain.range({ prefix: 5 })
+plain.count({ prefix: 'a' })
+plain.count({ prefix: ['a', 5] })
 named.range().seek('b')
 // @ts-expect-error a string
 named.keys().seek(5)

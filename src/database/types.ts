@@ -45,6 +45,7 @@ export interface RangeIterator<T, K extends Key = Key> extends IterableIterator<
 
 /** What `rangeAsync`, `keysAsync` and `valuesAsync` return. */
 export interface AsyncRangeIterator<T> extends AsyncIterableIterator<T>, AsyncDisposable {
+  /** The next entry. Rejects as `Database.rangeAsync` says. Calls may be made before earlier ones are settled. */
   next(): Promise<IteratorResult<T, undefined>>
   /** Ends the iterator and lets go of its moment at once. A loop that is left early does this by itself. */
   return(): Promise<IteratorResult<T, undefined>>

@@ -156,8 +156,8 @@ describe('bad input', function () {
   it('in a range is refused', () => {
     const engine = filled()
     const bad = [
-      { gte: 1, gt: 1 },
-      { lte: 1, lt: 1 },
+      { gte: 1, gt: {} },
+      { lte: [], lt: 1 },
       { limit: -1 },
       { limit: 1.5 },
       { limit: Number.NaN },

@@ -30,9 +30,10 @@ const TRIM_PASSES = 3
  * here all the same.
  */
 export function closeParts(parts: EngineParts, finish: boolean): void {
-  const { openState, pins, log, controlRegion, dataRegion, dataFile, home } = parts
+  const { openState, pins, lockPins, log, controlRegion, dataRegion, dataFile, home } = parts
   if (openState.isClosed) return
   pins.close()
+  lockPins.close()
   openState.close()
   try {
     if (finish && mayFinish(parts)) guarded('Closing the database', () => finishIfLast(parts))

@@ -33,7 +33,7 @@ export interface Range<K extends Key = Key> {
    * it, and arrays whose first element is such a string, since these sort among them: `'a'` covers `'ab'` and
    * `['ab', 1]`. Can be combined with the bounds.
    */
-  prefix?: Bound<K> | undefined
+  prefix?: Exclude<Bound<K>, number | bigint | boolean | null> | undefined
   /** From the last key to the first. */
   reverse?: boolean | undefined
   /** At most this many entries. */

@@ -29,9 +29,19 @@ const firmByteOf = (lsn: number): number => LOCK.FIRM_PINS + (lsn % 2 ** 32)
 export class LockPins {
   readonly #locks: LockTable
   readonly #counts = new Map<number, number>()
+  #isClosed = false
 
   constructor(locks: LockTable) {
     this.#locks = locks
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** The database is being closed, and its locks with it: there is nothing left to unpin. */
+  close(): void {
+    this.#isClosed = true
   }
 
   /** The caller then checks that the tree of `lsn` is still the newest, and unpins it if it is not. */
@@ -110,11 +120,14 @@ class LockPin implements SharablePin {
 export class LockPinSource implements PinSource {
   readonly #control: Control
   readonly #pins: LockPins
-  isClosed = false
 
   constructor(control: Control, pins: LockPins) {
     this.#control = control
     this.#pins = pins
+  }
+
+  get isClosed(): boolean {
+    return this.#pins.isClosed
   }
 
   acquire(): LockPin {

@@ -1,7 +1,10 @@
 // A thread that reads under the pin of another. If this failed, it would go on after that pin was released, and hand
 // out what was written into reused slots, or a part of another tree.
 import { expect } from 'chai'
-import type { Engine } from '../../../src/engine/engine.js'
+import { Engine } from '../../../src/engine/engine.js'
+import { PATIENT } from '../../../src/engine/lifecycle/not-now.js'
+import { resolveOptions } from '../../../src/engine/options.js'
+import { posixStorage } from '../../../src/storage/posix.js'
 import { MmapdbError } from '../../../src/errors.js'
 import type { RangeChunk } from '../../../src/engine/read/range-chunk.js'
 import type { EngineSnapshot } from '../../../src/engine/read/snapshot.js'
@@ -125,5 +128,36 @@ describe('a pin that is lent', function () {
     snapshot.close()
     for (const [, read] of READS) expectError(() => read(its), 'ERR_MMAPDB_CLOSED', /has been closed/)
     expectError(() => snapshot.lend(), 'ERR_MMAPDB_CLOSED')
+  })
+
+  it('is a lock where the lender cannot write a pin, and the same holds', () => {
+    const path = scratchPath()
+    const writer = openEngine(path, { ...OPTIONS, maxHeldBytes: 128 * 1024 })
+    fill(writer, 1)
+    const onlooker = (): Engine =>
+      Engine.openToRead(resolveOptions(path, { ...OPTIONS, readOnly: true }), posixStorage, PATIENT)
+    const lender = onlooker()
+    const borrower = onlooker()
+    try {
+      expect([lender.parts.isOnlooker, borrower.parts.isOnlooker]).to.deep.equal([true, true])
+      const snapshot = lender.snapshot()
+      const its = borrower.borrow(snapshot.lend())
+      fill(writer, 2)
+      for (const [what, read] of READS) expect(read(its), what).to.deep.equal([1])
+      for (let round = 3; round < 12; round++) fill(writer, round)
+      for (const [, read] of READS) expectError(() => read(its), 'ERR_MMAPDB_EXPIRED')
+      const later = lender.snapshot()
+      const late = borrower.borrow(later.lend())
+      for (const [what, read] of READS) expect(read(late), what).to.deep.equal([11])
+      later.close()
+      for (const [, read] of READS) expectError(() => read(late), 'ERR_MMAPDB_CLOSED')
+      // What is closed after its database has no lock to give back any more.
+      const last = lender.snapshot()
+      lender.close()
+      last.close()
+    } finally {
+      lender.close()
+      borrower.close()
+    }
   })
 })
