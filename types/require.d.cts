@@ -8,6 +8,7 @@ export type {
   BatchOperation,
   Bound,
   CheckpointReport,
+  Conditions,
   Damage,
   DamageSite,
   Entry,

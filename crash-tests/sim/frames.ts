@@ -91,6 +91,12 @@ export function resultsAt(frames: readonly ModelFrame[], lsn: number): ModelResu
   return frame === undefined ? [] : new Model().applyAll(frames, lsn).apply(frame)
 }
 
+/** What became of the writes of all frames, in ascending order, by their LSNs. */
+export function allResults(frames: readonly ModelFrame[]): Map<number, ModelResult[]> {
+  const model = new Model()
+  return new Map(frames.map((frame) => [frame.lsn, model.apply(frame)]))
+}
+
 class Model {
   readonly #entries = new Map<string, { readonly value: string; readonly version: number }>()
 

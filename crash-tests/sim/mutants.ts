@@ -226,6 +226,43 @@ export const MUTANTS: readonly Mutant[] = [
     'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
+  // ---- writes that depend on what they find
+  one(
+    'the conditions of a write are not looked at',
+    'engine/commit/decide.js',
+    'if ((flags & CONDITIONS) !== 0 && !this.#holds(operation))',
+    'if (false)',
+  ),
+  one(
+    'a write that is refused has done a part of it',
+    'engine/commit/decide.js',
+    'if (verdict === VERDICT.DONE)\n                    this.#perform',
+    'if (verdict === VERDICT.DONE || performed.kind === OP_PUT)\n                    this.#perform',
+  ),
+  one(
+    'what a group has decided is not appended',
+    'engine/commit/committer.js',
+    'this.#appendOutcomes(state);\n            state[STATE.OUTCOME_BYTES]',
+    'state[STATE.OUTCOME_BYTES]',
+  ),
+  one(
+    'what was decided goes into a segment that is full',
+    'engine/commit/committer.js',
+    'if (lsnAfter(lsn, frame.length) > a.segmentLimitLsn)',
+    'if (false)',
+  ),
+  one(
+    'recovery does not append what the replay has decided',
+    'engine/lifecycle/recovery.js',
+    'parts.recordOutcomes();',
+    '',
+  ),
+  one(
+    'a checkpoint does not flush what was decided about its frames',
+    'engine/checkpoint/checkpointer.js',
+    'this.#flushOutcomes(state);',
+    '',
+  ),
   // ---- readers that can be ended
   unjudged(
     'a copy of a slot is believed that may not have been held',

@@ -5,7 +5,8 @@ import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { verify } from '../../src/maintenance/verify.js'
 import type { Context } from './context.js'
 import type { Processes, SimProcess } from './processes.js'
-import { READING } from './world.js'
+import { wrongOutcome } from './outcomes.js'
+import { CALM, READING } from './world.js'
 import { keyOf } from './writes.js'
 
 /** A value as the model has it. */
@@ -107,11 +108,22 @@ export class Reads {
     }
   }
 
+  /** Nothing else happens meanwhile. */
+  #checkOutcomes(actor: SimProcess): void {
+    const { world, model } = this.#context
+    const { rates } = world
+    world.rates = CALM
+    const wrong = wrongOutcome(actor.engine!, model.frames)
+    world.rates = rates
+    if (wrong !== undefined) throw this.#context.failure(wrong)
+  }
+
   /** Verifies the whole database and reads it. */
   checkAll(actor: SimProcess): void {
     const report = verify(actor.engine!)
     this.#processes.deathsUnverified = false
     if (!report.ok) throw this.#context.failure(`verification: ${JSON.stringify(report.damage.slice(0, 3))}`)
+    this.#checkOutcomes(actor)
     this.read(actor, false)
   }
 }

@@ -224,7 +224,7 @@ export class Database<V = Anything, K extends Key = Key> {
    * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
    * `ClosedError`, `ReadOnlyError`.
    */
-  put(key: Key, value: V, conditions?: Conditions): Promise<boolean> {
+  put(key: K, value: V, conditions?: Conditions): Promise<boolean> {
     return this.#write((frame) => this.#engine.operations.put(frame, key, value, conditionsIn(conditions)), tookOf)
   }
 
@@ -232,7 +232,7 @@ export class Database<V = Anything, K extends Key = Key> {
    * Removes `key`. Resolves to whether an entry was removed: false if there was none, or if one of the conditions did
    * not hold. Otherwise as `put`.
    */
-  del(key: Key, conditions?: Conditions): Promise<boolean> {
+  del(key: K, conditions?: Conditions): Promise<boolean> {
     return this.#write((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions)), removedOf)
   }
 
@@ -245,7 +245,7 @@ export class Database<V = Anything, K extends Key = Key> {
    * bigint or the other way round, or if the sum would not be finite or have more than some 180 bytes. Otherwise as
    * `put`.
    */
-  add<N extends number | bigint>(key: Key, delta: N): Promise<N extends bigint ? bigint : number> {
+  add<N extends number | bigint>(key: K, delta: N): Promise<N extends bigint ? bigint : number> {
     return this.#write((frame) => this.#engine.operations.add(frame, key, delta), sumOf<never>)
   }
 
@@ -255,7 +255,7 @@ export class Database<V = Anything, K extends Key = Key> {
    * It passes on what the iterable's own code throws; nothing has been written then. What that code writes itself
    * comes before the batch.
    */
-  batch(operations: Iterable<BatchOperation<V>>): Promise<boolean> {
+  batch(operations: Iterable<BatchOperation<V, K>>): Promise<boolean> {
     return this.#write((frame) => this.#engine.operations.batch(frame, operations), tookOf)
   }
 
@@ -263,19 +263,19 @@ export class Database<V = Anything, K extends Key = Key> {
    * `put` on the calling thread: returns once the write is on disk and visible, with what `put` resolves to, and throws
    * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
    */
-  putSync(key: Key, value: V, conditions?: Conditions): boolean {
+  putSync(key: K, value: V, conditions?: Conditions): boolean {
     return this.#writeSync((frame) => this.#engine.operations.put(frame, key, value, conditionsIn(conditions))).took
   }
   /** `del` on the calling thread, as `putSync` is `put`. */
-  delSync(key: Key, conditions?: Conditions): boolean {
+  delSync(key: K, conditions?: Conditions): boolean {
     return this.#writeSync((frame) => this.#engine.operations.del(frame, key, conditionsIn(conditions))).removed
   }
   /** `add` on the calling thread, as `putSync` is `put`. */
-  addSync<N extends number | bigint>(key: Key, delta: N): N extends bigint ? bigint : number {
+  addSync<N extends number | bigint>(key: K, delta: N): N extends bigint ? bigint : number {
     return this.#writeSync((frame) => this.#engine.operations.add(frame, key, delta)).sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
-  batchSync(operations: Iterable<BatchOperation<V>>): boolean {
+  batchSync(operations: Iterable<BatchOperation<V, K>>): boolean {
     return this.#writeSync((frame) => this.#engine.operations.batch(frame, operations)).took
   }
 

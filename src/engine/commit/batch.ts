@@ -10,13 +10,13 @@ import { conditionsOf, type Conditions } from './conditions.js'
  * One operation of a batch. `check` changes nothing: the batch takes effect only if its conditions hold. `add` adds a
  * number or bigint, as `Database.add` does.
  */
-export type BatchOperation<V = unknown> =
-  | ({ readonly type: 'put'; readonly key: Key; readonly value: V } & Conditions)
-  | ({ readonly type: 'del'; readonly key: Key } & Conditions)
-  | ({ readonly type: 'add'; readonly key: Key; readonly delta: number | bigint } & Conditions)
-  | ({ readonly type: 'check'; readonly key: Key } & Conditions)
+export type BatchOperation<V = unknown, K extends Key = Key> =
+  | ({ readonly type: 'put'; readonly key: K; readonly value: V } & Conditions)
+  | ({ readonly type: 'del'; readonly key: K } & Conditions)
+  | ({ readonly type: 'add'; readonly key: K; readonly delta: number | bigint } & Conditions)
+  | ({ readonly type: 'check'; readonly key: K } & Conditions)
 
-/** An operation as it was read: each field once. */
+/** @internal An operation as it was read: each field once. */
 interface Taken {
   readonly type: BatchOperation['type']
   readonly key: Key
@@ -25,11 +25,13 @@ interface Taken {
   readonly conditions: OperationConditions
 }
 
+/** @internal */
 type Take = (operation: Taken) => void
 
 const TYPES: readonly unknown[] = ['put', 'del', 'add', 'check'] satisfies BatchOperation['type'][]
 
 /**
+ * @internal
  * Reads all operations, one after the other. Throws `InvalidError` for anything that is not an operation. What the
  * iterable's own code throws is passed on as it is.
  */

@@ -25,7 +25,7 @@ export type Conditions =
 
 const NAMES = ['ifVersion', 'ifAbsent', 'ifPresent']
 
-/** The conditions in the options of a call. Throws `InvalidError`, also for a name that is not an option. */
+/** @internal The conditions in the options of a call. Throws `InvalidError`, also for a name that is not an option. */
 export function conditionsIn(options: unknown): OperationConditions {
   if (options === undefined) return UNCONDITIONAL
   if (typeof options !== 'object' || options === null)
@@ -42,7 +42,7 @@ export function conditionsIn(options: unknown): OperationConditions {
   }
 }
 
-/** The same from fields that have been read already. Throws `InvalidError` if they contradict each other. */
+/** @internal The same from fields that have been read already. Throws `InvalidError` if they contradict each other. */
 export function conditionsOf(ifVersion: unknown, ifAbsent: unknown, ifPresent: unknown): OperationConditions {
   if (ifVersion === undefined && ifAbsent === undefined && ifPresent === undefined) return UNCONDITIONAL
   const isVersion = ifVersion === undefined || (Number.isSafeInteger(ifVersion) && (ifVersion as number) >= 0)

@@ -17,7 +17,7 @@ const KEYS = 400
 const OPTIONS = { ...TINY, windowBytes: 64 * 1024 * 1024, segmentBytes: 1 << 20, checkpointBytes: 1 << 20 }
 
 /** All values of a round are alike: a reader that sees two rounds sees a wrong tree. */
-const fill = (engine: Engine, round: number): void =>
+const fill = (engine: Engine, round: number): unknown =>
   engine.batch(
     Array.from({ length: KEYS }, (_, n) => ({
       type: 'put' as const,
