@@ -10,11 +10,13 @@
         'native/core/futex.cc',
         'native/core/mapping.cc',
         'native/core/take_after.cc',
+        'native/core/word_watch.cc',
         'native/napi/addon.cc',
         'native/napi/directory.cc',
         'native/napi/errors.cc',
         'native/napi/locks.cc',
         'native/napi/region.cc',
+        'native/napi/watch.cc',
       ],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include")'],
       'defines': [

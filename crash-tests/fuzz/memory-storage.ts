@@ -17,6 +17,7 @@ import {
   type RegionOptions,
   type Storage,
   type WaitResult,
+  type Watch,
 } from '../../src/storage/storage.js'
 import { StrictStorage } from '../lib/strict-storage.js'
 
@@ -146,6 +147,9 @@ class MemoryRegion implements Region {
   }
   wakeAll(): void {}
   wakeOne(): void {}
+  watch(): Watch {
+    throw new Error('StrictRegion has the watches')
+  }
   close(): void {}
 }
 

@@ -1,6 +1,7 @@
 // A storage around another one that refuses what the kernel refuses: using what is closed, changing what was opened
 // for reading, and paths that lead to nothing or to the wrong kind of file. A stand-in for the real storage that
-// accepts anything would hide such mistakes of its callers.
+// accepts anything would hide such mistakes of its callers. Watches on words are here, too: the storages below know one
+// thread only.
 import { dirname } from 'node:path'
 import {
   StorageError,
@@ -16,7 +17,9 @@ import {
   type RegionOptions,
   type Storage,
   type WaitResult,
+  type Watch,
 } from '../../src/storage/storage.js'
+import { wakeWord, watchWord } from './word-watches.js'
 
 export class StrictStorage implements Storage {
   constructor(protected readonly inner: Storage) {}
@@ -134,6 +137,7 @@ class StrictHandle<Inner extends { close(): void }> {
 }
 
 class StrictRegion extends StrictHandle<Region> implements Region {
+  readonly #watches: Watch[] = []
   readonly windowBytes: number
   readonly reserveBytes: number
   constructor(
@@ -197,10 +201,21 @@ class StrictRegion extends StrictHandle<Region> implements Region {
     return inner.wait(offsetBytes, expected, timeoutMs)
   }
   wakeAll(offsetBytes: number): void {
-    this.use('futex').wakeAll(offsetBytes)
+    wakeWord(this.use('futex'), offsetBytes)
   }
   wakeOne(offsetBytes: number): void {
-    this.use('futex').wakeOne(offsetBytes)
+    wakeWord(this.use('futex'), offsetBytes)
+  }
+  watch(offsetBytes: number, onChange: () => void): Watch {
+    const inner = this.use('watch')
+    if (offsetBytes + 4 > inner.sizeBytes()) throw new RangeError('offset lies beyond the end of the file')
+    const watch = watchWord(inner, offsetBytes, onChange)
+    this.#watches.push(watch)
+    return watch
+  }
+  override close(): void {
+    for (const watch of this.#watches.splice(0)) watch.close()
+    super.close()
   }
 }
 

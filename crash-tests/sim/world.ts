@@ -20,6 +20,7 @@ import {
   type RegionOptions,
   type Storage,
   type WaitResult,
+  type Watch,
 } from '../../src/storage/storage.js'
 import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
@@ -461,6 +462,9 @@ class SimRegion implements Region {
   }
   wakeAll(): void {}
   wakeOne(): void {}
+  watch(): Watch {
+    throw new Error('StrictRegion has the watches')
+  }
   close(): void {}
 }
 

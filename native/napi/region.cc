@@ -34,6 +34,8 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::WillOverwrite>("willOverwrite"),
                          InstanceMethod<&Region::Wait>("wait"),
                          InstanceMethod<&Region::Wake>("wake"),
+                         InstanceMethod<&Region::StartWatch>("watch"),
+                         InstanceMethod<&Region::EndWatch>("unwatch"),
                          InstanceMethod<&Region::Close>("close"),
                      });
 }
@@ -223,9 +225,24 @@ Napi::Value Region::Wake(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), AtBorder(info.Env(), [&] { return FutexWake(word, count); }));
 }
 
+Napi::Value Region::StartWatch(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "watch");
+  const Arguments arguments(info);
+  uint32_t* word = Word(arguments, info.Env());
+  if (!info[1].IsFunction()) throw Napi::TypeError::New(info.Env(), "onChange must be a function");
+  AtBorder(info.Env(), [&] { watches_[++lastWatch_] = std::make_unique<Watch>(env_, mapping_, word, info[1]); });
+  return Napi::Number::New(info.Env(), lastWatch_);
+}
+
+void Region::EndWatch(const Napi::CallbackInfo& info) {
+  if (brand_ != kBrand) throw Napi::TypeError::New(info.Env(), "not a Region");
+  watches_.erase(static_cast<uint32_t>(Arguments(info).Integer(0, "number", 0, UINT32_MAX)));
+}
+
 void Region::Close(const Napi::CallbackInfo& info) {
   if (brand_ != kBrand) throw Napi::TypeError::New(info.Env(), "not a Region");
   if (!mapping_) return;
+  watches_.clear();
   for (auto& [index, window] : windows_) ReleaseBuffer(&window);
   windows_.clear();
   ReleaseBuffer(&faultWords_);

@@ -12,6 +12,7 @@
 
 #include "errors.h"
 #include "../core/mapping.h"
+#include "watch.h"
 
 namespace mmapdb {
 
@@ -48,6 +49,8 @@ class Region : public Napi::ObjectWrap<Region> {
   void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
   Napi::Value Wait(const Napi::CallbackInfo& info);        // (offset, expected, timeoutMs): 0, 1 or 2
   Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many woke up
+  Napi::Value StartWatch(const Napi::CallbackInfo& info);  // watch(offset, onChange): its number
+  void EndWatch(const Napi::CallbackInfo& info);           // unwatch(number)
   void Close(const Napi::CallbackInfo& info);              // ()
 
   static void OnEnvironmentExit(void* self);
@@ -63,6 +66,8 @@ class Region : public Napi::ObjectWrap<Region> {
   int64_t windowBytes_ = 0;
   std::unordered_map<int64_t, Buffer> windows_;
   Buffer faultWords_;
+  std::unordered_map<uint32_t, std::unique_ptr<Watch>> watches_;
+  uint32_t lastWatch_ = 0;
   bool hooked_ = false;
 };
 

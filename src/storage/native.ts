@@ -43,6 +43,9 @@ export interface NativeRegion {
   wait(offset: number, expected: number, timeoutMs: number): number
   /** Returns how many were woken. */
   wake(offset: number, count: number): number
+  /** Calls `onChange` from the event loop after the word has changed and was woken, until `unwatch`. */
+  watch(offset: number, onChange: () => void): number
+  unwatch(watch: number): void
   close(): void
 }
 

@@ -20,6 +20,7 @@ import {
   type RegionMode,
   type RegionOptions,
   type WaitResult,
+  type Watch,
 } from './storage.js'
 
 const NATIVE_MODES: Readonly<Record<RegionMode, number>> = {
@@ -187,6 +188,15 @@ export class PosixRegion implements Region {
   #wake(offsetBytes: number, count: number): void {
     try {
       this.#native.wake(offsetBytes, count)
+    } catch (error) {
+      throw storageError(error, this.#path)
+    }
+  }
+
+  watch(offsetBytes: number, onChange: () => void): Watch {
+    try {
+      const watch = this.#native.watch(offsetBytes, onChange)
+      return { close: () => this.#native.unwatch(watch) }
     } catch (error) {
       throw storageError(error, this.#path)
     }

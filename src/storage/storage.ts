@@ -115,7 +115,18 @@ export interface Region {
   wakeAll(offsetBytes: number): void
   /** Wakes one of these threads, if any waits. */
   wakeOne(offsetBytes: number): void
+  /**
+   * Calls `onChange` in a later turn of the event loop whenever the word at `offsetBytes` has changed and its waiters
+   * were woken, from this call on. Several changes may be told as one, and a call may come though the word has its
+   * old value again. A watch does not keep the process alive, and ends with the region.
+   */
+  watch(offsetBytes: number, onChange: () => void): Watch
   /** Releases the region; its windows must not be touched afterwards. Idempotent. */
+  close(): void
+}
+
+/** Ends a watch: its function is not called afterwards. Idempotent. */
+export interface Watch {
   close(): void
 }
 

@@ -14,6 +14,7 @@ import {
   type RegionOptions,
   type Storage,
   type WaitResult,
+  type Watch,
 } from '../../src/storage/storage.js'
 
 /** Kinds of calls that can fail. Those on a path are told apart by what it is a path of. */
@@ -250,6 +251,9 @@ class FaultyRegion extends Counted implements Region {
   }
   wakeOne(offsetBytes: number): void {
     this.inner.wakeOne(offsetBytes)
+  }
+  watch(offsetBytes: number, onChange: () => void): Watch {
+    return this.inner.watch(offsetBytes, onChange)
   }
   close(): void {
     this.gaveBack()

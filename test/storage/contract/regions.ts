@@ -1,5 +1,6 @@
 // Regions: growth, windows, private and in memory, cuts, and what is closed.
 import { expect } from 'chai'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Region, RegionOptions } from '../../../src/storage/storage.js'
 import { expectCode, MAPPED, PAGE_BYTES, SHARED, WINDOW_BYTES, type Test, type TestWith } from './setting.js'
 
@@ -16,6 +17,7 @@ export function regions(test: Test, testWith: TestWith): void {
   regionsMayBePrivate(test)
   regionsMayBeMemory(test, testWith)
   regionsAreCut(test)
+  regionsAreWatched(test)
   regionsAreClosed(test)
 }
 
@@ -268,6 +270,80 @@ function regionsAreCut(test: Test): void {
     expect(() => region.truncate(2 * PAGE_BYTES)).to.throw(RangeError)
     expect(region.sizeBytes()).to.equal(PAGE_BYTES)
     region.close()
+  })
+}
+
+function regionsAreWatched(test: Test): void {
+  const turn = (ms = 0): Promise<unknown> => delay(ms)
+  const until = async (holds: () => boolean): Promise<void> => {
+    for (const giveUpMs = performance.now() + 5000; !holds() && performance.now() < giveUpMs;) await turn(1)
+    expect(holds(), String(holds)).to.equal(true)
+  }
+
+  test('tell of a word that has changed, in a later turn, whichever region over the file changed it', async (place) => {
+    const region = place.storage.openRegion(place.at('file'), SHARED)
+    const other = place.storage.openRegion(place.at('file'), EXISTING)
+    region.grow(2 * WINDOW_BYTES)
+    const at = WINDOW_BYTES + 8
+    const words = new Int32Array(other.window(1))
+    let told = 0
+    let toldOfAnother = 0
+    const watch = region.watch(at, () => told++)
+    region.watch(at + 4, () => toldOfAnother++)
+    for (let i = 1; i <= 3; i++) {
+      Atomics.add(words, 2, 1)
+      other.wakeAll(at)
+      expect(told, 'in this turn').to.equal(i - 1)
+      await until(() => told === i)
+    }
+    other.wakeAll(at)
+    await turn(20)
+    expect(told, 'without a change').to.equal(3)
+    watch.close()
+    watch.close()
+    Atomics.add(words, 2, 1)
+    other.wakeAll(at)
+    await turn(20)
+    expect([told, toldOfAnother], 'after it was closed').to.deep.equal([3, 0])
+    for (const each of [region, other]) each.close()
+  })
+
+  test('tell of many changes at least once after the last one', async (place) => {
+    const region = place.storage.openRegion(place.at('file'), SHARED)
+    region.grow(PAGE_BYTES)
+    const words = new Int32Array(region.window(0))
+    let seen = -1
+    let told = 0
+    region.watch(0, () => {
+      seen = Atomics.load(words, 0)
+      told++
+    })
+    for (let i = 0; i < 1000; i++) {
+      Atomics.add(words, 0, 1)
+      region.wakeAll(0)
+    }
+    await until(() => seen === 1000)
+    expect(told).to.be.within(1, 1000)
+    region.close()
+  })
+
+  test('end their watches when they are closed, and have none beyond their file', async (place) => {
+    const region = place.storage.openRegion(place.at('file'), SHARED)
+    const other = place.storage.openRegion(place.at('file'), EXISTING)
+    region.grow(PAGE_BYTES)
+    let told = 0
+    const watch = region.watch(4, () => told++)
+    expect(() => region.watch(PAGE_BYTES, () => undefined)).to.throw(RangeError)
+    Atomics.add(new Int32Array(region.window(0)), 1, 1)
+    region.wakeAll(4)
+    region.close()
+    watch.close()
+    Atomics.add(new Int32Array(other.window(0)), 1, 1)
+    other.wakeAll(4)
+    await turn(20)
+    expect(told).to.equal(0)
+    expectCode(() => region.watch(4, () => undefined), 'EBADF')
+    other.close()
   })
 }
 

@@ -53,7 +53,7 @@ export class Place {
   }
 }
 
-export type Test = (title: string, act: (place: Place) => void) => void
+export type Test = (title: string, act: (place: Place) => void | Promise<void>) => void
 
 /** For what only some implementations can do. */
 export type TestWith = (ability: Ability) => Test

@@ -1,0 +1,77 @@
+#include "word_watch.h"
+
+#include <csignal>
+#include <climits>
+#include <utility>
+
+#include <time.h>
+
+#include "futex.h"
+#include "system_error.h"
+
+namespace mmapdb {
+
+namespace {
+
+// More than any time that a sleep may take.
+constexpr double kForeverMs = 1e12;
+// Between two wake-ups of a thread that is to end and has not yet looked.
+constexpr long kPauseNs = 20'000;
+
+// Signals are for the threads of Node.js. What the hardware raises comes to the thread that caused it, blocked or
+// not; a lost page (fault_guard.h) must find its handler here, too.
+sigset_t BlockSignals() {
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (const int raised : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&blocked, raised);
+  pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  return before;
+}
+
+}  // namespace
+
+WordWatch::WordWatch(std::shared_ptr<Mapping> mapping, uint32_t* word, std::function<void()> onChange)
+    : mapping_(std::move(mapping)), word_(word), onChange_(std::move(onChange)) {
+  const uint32_t seen = __atomic_load_n(word_, __ATOMIC_SEQ_CST);
+  // A thread begins with the mask of its maker.
+  const sigset_t before = BlockSignals();
+  try {
+    thread_ = std::thread([this, seen] { Run(seen); });
+  } catch (...) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+WordWatch::~WordWatch() {
+  isEnding_ = true;
+  // A wake-up between the thread's look at the flag and its sleep is lost, so there is another one.
+  while (!hasEnded_) {
+    try {
+      FutexWake(word_, INT_MAX);
+    } catch (const SystemError&) {
+      // The page is gone; the thread meets the same and ends.
+    }
+    const struct timespec pause = {0, kPauseNs};
+    nanosleep(&pause, nullptr);
+  }
+  thread_.join();
+}
+
+void WordWatch::Run(uint32_t seen) {
+  try {
+    while (!isEnding_) {
+      FutexWait(word_, seen, kForeverMs);
+      const uint32_t now = __atomic_load_n(word_, __ATOMIC_SEQ_CST);
+      if (now == seen || isEnding_) continue;
+      seen = now;
+      onChange_();
+    }
+  } catch (const SystemError&) {
+    // Nothing can be waited for in a page that is gone. Users of a watch also look for themselves from time to time.
+  }
+  hasEnded_ = true;
+}
+
+}  // namespace mmapdb
