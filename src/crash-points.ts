@@ -28,6 +28,17 @@ export const CRASH_POINTS = [
 ] as const
 export type CrashPoint = (typeof CRASH_POINTS)[number]
 
+/** Points in the table of record locks (engine/locks), which no write meets. */
+export const LOCK_POINTS = [
+  'lock-table-taken',
+  'lock-requested',
+  'lock-granted',
+  'lock-removed',
+  'lock-table-rebuilding',
+  'lock-wake-up',
+] as const
+export type LockPoint = (typeof LOCK_POINTS)[number]
+
 function parse(text: string | undefined, signal: 'SIGKILL' | 'SIGSTOP') {
   if (text === undefined || text === '') return undefined
   const [point, count] = text.split(':')
@@ -36,14 +47,14 @@ function parse(text: string | undefined, signal: 'SIGKILL' | 'SIGSTOP') {
 
 const armed = parse(process.env['MMAPDB_CRASH_AT'], 'SIGKILL') ?? parse(process.env['MMAPDB_STOP_AT'], 'SIGSTOP')
 
-let observer: ((point: CrashPoint) => void) | undefined
+let observer: ((point: CrashPoint | LockPoint) => void) | undefined
 
 /** Calls `observe` at every point from now on: a simulation switches between its processes there. */
-export function observeCrashPoints(observe: ((point: CrashPoint) => void) | undefined): void {
+export function observeCrashPoints(observe: ((point: CrashPoint | LockPoint) => void) | undefined): void {
   observer = observe
 }
 
-export function crashPoint(point: CrashPoint): void {
+export function crashPoint(point: CrashPoint | LockPoint): void {
   observer?.(point)
   if (armed === undefined || armed.point !== point || --armed.left !== 0) return
   process.kill(process.pid, armed.signal)

@@ -37,5 +37,7 @@ export {
 } from './errors.js'
 export type { Bound, Range } from './engine/read/bounds.js'
 export type { AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored, ValueOf } from './database/types.js'
+export { RecordLock, type LockOptions, type TryLockOptions } from './database/record-lock.js'
+export type { LockInfo } from './engine/locks/lock-list.js'
 export { Snapshot } from './database/snapshot.js'
 export { open } from './database/open.js'

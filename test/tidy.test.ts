@@ -47,6 +47,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['src/engine/options'],
   ['src/engine/format/'],
   ['src/engine/shared/'],
+  ['src/engine/locks/'],
   ['src/engine/space/'],
   ['src/engine/tree/'],
   ['src/engine/read/'],

@@ -8,7 +8,8 @@ import type { BatchOperation } from '../engine/commit/batch.js'
 import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { Engine } from '../engine/engine.js'
-import type { Key } from '../encoding/keys.js'
+import type { Key, KeyPart } from '../encoding/keys.js'
+import type { LockInfo } from '../engine/locks/lock-list.js'
 import { type ResolvedOptions } from '../engine/options.js'
 import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { Stats } from '../engine/stats.js'
@@ -22,6 +23,15 @@ import { BackgroundReads } from './background-reads.js'
 import { encodeKeys } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
+import {
+  keysToLock,
+  lockOptions,
+  modeOf,
+  nameOfKey,
+  RecordLock,
+  type LockOptions,
+  type TryLockOptions,
+} from './record-lock.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
@@ -316,6 +326,55 @@ export class Database<V = Anything, K extends Key = Key> {
     this.#checkpointing = this.#track(this.#lanes.long.run('checkpoint', { wait: false }, [], true)).then(done, done)
   }
 
+  // ---- record locks ----------------------------------------------------------------------------
+
+  /**
+   * Locks a record, or several: no other call, in any thread or process, has a lock on one of them then, or none but
+   * shared ones. An array is a list of keys, as for `getMany`; so the record of a key that is an array is locked by
+   * `lock([['order', 17]])`. The records need not exist.
+   *
+   * Locks are advisory: reads and writes do not look at them. Who waits longest for a record comes next; a shared
+   * request does not pass an exclusive one that waits. Several records are locked in one order, the same for all
+   * callers, so that callers who name all that they need in one call do not wait for each other in a circle. It is
+   * this call that has the lock: another call for the same record waits, also in the same thread. A lock ends when
+   * it is released, or with its thread or process, or when the database is closed here.
+   *
+   * Rejects with `LockedError` if it took longer than `timeoutMs`, with the reason of `signal`, and with
+   * `InvalidError`, `ClosedError`, `ReadOnlyError` (this user may not write to the database), `FullError` (no room for
+   * the table of locks), `IoError`. Then none of the records is locked. While it waits, it keeps the process alive.
+   */
+  async lock(keys: KeyPart | readonly Key[], options?: LockOptions): Promise<RecordLock> {
+    this.#assertOpen()
+    const { timeoutMs } = this.#options
+    const encoded = keysToLock(keys)
+    const resolved = lockOptions(options, timeoutMs)
+    // Reading the arguments may have run the user's code, and that may have closed the database.
+    this.#assertOpen()
+    const { recordLocks } = this.#engine
+    const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey })
+    return new RecordLock(recordLocks, grant, encoded, resolved.mode, this)
+  }
+
+  /** The same, synchronously and without waiting: undefined if not all of the records can be locked at once. */
+  tryLock(keys: KeyPart | readonly Key[], options?: TryLockOptions): RecordLock | undefined {
+    this.#assertOpen()
+    const encoded = keysToLock(keys)
+    const mode = modeOf(options)
+    this.#assertOpen()
+    const { recordLocks } = this.#engine
+    const grant = recordLocks.tryAcquire(encoded, mode)
+    return grant && new RecordLock(recordLocks, grant, encoded, mode, this)
+  }
+
+  /**
+   * The record locks that threads and processes have and wait for, as of now, in the order of their keys; of one key
+   * those that are held first, and then those that wait, in their turn. Costs one step for each of them.
+   */
+  locks(): LockInfo[] {
+    this.#assertOpen()
+    return this.#engine.recordLocks.list()
+  }
+
   // ---- the rest --------------------------------------------------------------------------------
 
   /** Writes everything to the data file and flushes it, so that the log before it is no longer needed. */
@@ -340,7 +399,7 @@ export class Database<V = Anything, K extends Key = Key> {
   /**
    * Waits for all work under way and closes the database. The last closer of all threads and
    * processes makes a checkpoint and cuts the file back to the part that is used. Snapshots and iterators
-   * end. Idempotent.
+   * end, record locks are released, and calls that wait for one reject with `ClosedError`. Idempotent.
    */
   close(): Promise<void> {
     return (this.#closing ??= this.#close())
@@ -348,6 +407,7 @@ export class Database<V = Anything, K extends Key = Key> {
 
   async #close(): Promise<void> {
     isBeingClosed(this.#attachment)
+    this.#engine.recordLocks.close()
     while (!this.#writes.isIdle || this.#tasks.size > 0) {
       await this.#writes.settled()
       await Promise.allSettled(this.#tasks)

@@ -18,6 +18,7 @@ import { TOOK_EFFECT, type WriteResult } from './commit/results.js'
 import { closeParts, closePartsIfQuick } from './lifecycle/close.js'
 import type { ExpectedDatabase } from './lifecycle/home-directory.js'
 import { PATIENT, type Patience } from './lifecycle/not-now.js'
+import type { RecordLocks } from './locks/record-locks.js'
 import type { OpenRequest } from './lifecycle/open-files.js'
 import { openParts } from './lifecycle/open.js'
 import type { RecoveryReport } from './lifecycle/recovery.js'
@@ -209,6 +210,11 @@ export class Engine {
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.parts.openState.assertWritable()
     return guarded('Making a checkpoint', () => this.parts.checkpointer.run({ wait }))
+  }
+
+  /** The record locks of this thread. */
+  get recordLocks(): RecordLocks {
+    return this.parts.recordLocks
   }
 
   // ---- the rest --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import type { Applier } from './commit/apply.js'
 import type { Committer } from './commit/committer.js'
 import type { SlotSpace } from './format/slot-space.js'
 import type { ResolvedOptions } from './options.js'
+import type { RecordLocks } from './locks/record-locks.js'
 import type { Control } from './shared/control.js'
 import type { DataFile } from './shared/data-file.js'
 import type { LockPins } from './shared/lock-pins.js'
@@ -33,6 +34,7 @@ export interface EngineParts {
   readonly pins: Pins
   readonly lockPins: LockPins
   readonly sharedPins: SharedPins
+  readonly recordLocks: RecordLocks
   /** The tree and its slots. */
   readonly space: SlotSpace
   readonly checker: SlotChecker

@@ -30,10 +30,11 @@ const TRIM_PASSES = 3
  * here all the same.
  */
 export function closeParts(parts: EngineParts, finish: boolean): void {
-  const { openState, pins, lockPins, log, controlRegion, dataRegion, dataFile, home } = parts
+  const { openState, pins, lockPins, recordLocks, log, controlRegion, dataRegion, dataFile, home } = parts
   if (openState.isClosed) return
   pins.close()
   lockPins.close()
+  recordLocks.close()
   openState.close()
   try {
     if (finish && mayFinish(parts)) guarded('Closing the database', () => finishIfLast(parts))
@@ -104,7 +105,8 @@ function isDataInPlace(parts: EngineParts): boolean {
 }
 
 function leaveNothingToDo(parts: EngineParts): void {
-  const { locks, control, log, space, checker, committer, checkpointer } = parts
+  const { locks: locksPath } = databasePaths(parts.options.path)
+  const { storage, locks, control, log, space, checker, committer, checkpointer } = parts
   committer.catchUp(tailOf(parts))
   // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
   // come now.
@@ -119,6 +121,8 @@ function leaveNothingToDo(parts: EngineParts): void {
   crashPoint('before-truncate')
   checker.assertWhole()
   if (!isHeld) cutDataFile(space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
+  // Nobody holds a record lock: nobody else is there.
+  if (storage.info(locksPath).kind !== 'missing') storage.unlink(locksPath)
   // It is not valid any more: the next opener makes a new one.
   if (!control.isInMemory) parts.controlRegion.truncate(0)
 }

@@ -11,6 +11,7 @@ import { Applier } from '../commit/apply.js'
 import { Decider } from '../commit/decide.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
+import { RecordLocks } from '../locks/record-locks.js'
 import type { ResolvedOptions } from '../options.js'
 import type { EngineParts } from '../parts.js'
 import { Control } from '../shared/control.js'
@@ -180,6 +181,15 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     pins,
     lockPins,
     sharedPins,
+    recordLocks: new RecordLocks({
+      storage,
+      control,
+      locks,
+      lockFile: paths.locks,
+      like: paths.data,
+      isPrivate,
+      isOnlooker,
+    }),
     reader,
     values,
     applier,

@@ -10,6 +10,8 @@ export interface DatabasePaths {
   readonly data: string
   readonly wal: string
   readonly control: string
+  /** The table of record locks. */
+  readonly locks: string
 }
 
 export const databasePaths = (directory: string): DatabasePaths => ({
@@ -17,10 +19,11 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   data: join(directory, 'data'),
   wal: join(directory, 'wal'),
   control: join(directory, 'control'),
+  locks: join(directory, 'locks'),
 })
 
 /** What may be there before there is a data file. A creation that was cut short leaves `wal.new`. */
-const OURS = new Set(['wal', 'wal.new', 'control'])
+const OURS = new Set(['wal', 'wal.new', 'control', 'locks'])
 
 /** True if this user has the rights to have the database open for writing, and to recover it. */
 export const mayWriteAll = (storage: Storage, { directory, data, wal, control }: DatabasePaths): boolean =>

@@ -14,9 +14,11 @@ export const LOCK = {
   APPEND: 4,
   /** Shared by all users who have the database open with `control` in the memory of their process. */
   IN_MEMORY: 5,
+  /** Held to make or join the table of record locks (locks/lock-file.ts). */
+  RECORD_TABLE: 6,
   /** From here, one byte for each pin. */
   PINS: 1024,
-  /** From here, record locks; not used yet. */
+  /** From here, one byte for each thread that uses record locks (locks/lock-seats.ts). */
   RECORDS: 65536,
   /** From here, one byte for each life that the database may be in (life.ts), 2^32 of them. Always shared. */
   LIVES: 2 ** 40,

@@ -1,0 +1,178 @@
+// The public RecordLock, and what the calls that acquire one take.
+import { encodeKeys } from './lookup-queue.js'
+import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key, type KeyPart } from '../encoding/keys.js'
+import type { Grant, RecordLockMode, RecordLocks } from '../engine/locks/record-locks.js'
+import { InvalidError, MmapdbError } from '../errors.js'
+import { isInstance, quoted, reason } from '../describe.js'
+
+/** Options of `Database.tryLock`. */
+export interface TryLockOptions {
+  /**
+   * `'exclusive'`: nobody else has the lock. `'shared'`: others may have it, too, if theirs is shared. Default
+   * `'exclusive'`.
+   */
+  mode?: RecordLockMode | undefined
+}
+
+/** Options of `Database.lock`. */
+export interface LockOptions extends TryLockOptions {
+  /**
+   * How long to wait for the lock, or for all of several, in milliseconds: 0 (do not wait) to 2,147,483,647, or
+   * Infinity. Default: `timeoutMs` of the database.
+   */
+  timeoutMs?: number | undefined
+  /** Gives up waiting: the promise rejects with the reason of the signal. No effect once the lock is acquired. */
+  signal?: AbortSignal | undefined
+}
+
+/** More keys in one call are refused. */
+export const MAX_LOCK_KEYS = 4096
+/** The longest time of a timer. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
+
+/** Releases locks that nobody released and that nothing refers to any more. */
+const forgotten = new FinalizationRegistry<() => void>((release) => release())
+
+/**
+ * A lock on one record or several, until it is released. `using lock = await db.lock(key)` releases it at the end of
+ * the block. A lock that nothing refers to any more is released when it is garbage-collected; so keep it for as long
+ * as you need it.
+ */
+export class RecordLock {
+  readonly #release: () => void
+  readonly #grant: Grant
+  readonly #keys: readonly Buffer[]
+  /** Keeps the database from being released while the user has this lock. */
+  readonly #database: { readonly isOpen: boolean }
+  readonly mode: RecordLockMode
+
+  /** @internal Use `Database.lock`. */
+  constructor(
+    locks: RecordLocks,
+    grant: Grant,
+    keys: readonly Buffer[],
+    mode: RecordLockMode,
+    database: { readonly isOpen: boolean },
+  ) {
+    this.#grant = grant
+    this.#keys = keys
+    this.mode = mode
+    this.#database = database
+    this.#release = () => locks.release(grant)
+    forgotten.register(this, this.#release, this.#release)
+  }
+
+  /** The keys, each once, in the order in which the database keeps them. */
+  get keys(): Key[] {
+    return this.#keys.map((key) => decodeKey(key, 0, key.length))
+  }
+
+  /** False once it was released or its database was closed. */
+  get isHeld(): boolean {
+    return !this.#grant.isReleased && this.#database.isOpen
+  }
+
+  /** Gives the lock to the next who waits for it. Idempotent. Never throws. */
+  release(): void {
+    if (this.#grant.isReleased) return
+    forgotten.unregister(this.#release)
+    this.#release()
+  }
+  /** `release`, for `using`. */
+  [Symbol.dispose](): void {
+    this.release()
+  }
+  /** `release`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release()
+  }
+}
+
+// ---- arguments -----------------------------------------------------------------------------------
+
+const scratch = Buffer.allocUnsafe(KEY_BUFFER_BYTES)
+
+/**
+ * The keys of a call, encoded, each once, in the order of their bytes. An array is a list of keys. Throws
+ * `InvalidError`; may run the user's code.
+ */
+export function keysToLock(keys: KeyPart | readonly Key[]): Buffer[] {
+  if (!isList(keys)) return [Buffer.from(scratch.subarray(0, encodeKey(keys, scratch)))]
+  const list = encodeKeys(keys)
+  const count = list.lengths.length
+  if (count === 0 || count > MAX_LOCK_KEYS)
+    throw new InvalidError(`A list of keys to lock must have 1 to ${MAX_LOCK_KEYS} keys, not ${count}.`)
+  let at = 0
+  const all = list.lengths.map((length) => list.keys.subarray(at, (at += length))).sort(Buffer.compare)
+  return all.filter((key, i) => i === 0 || !key.equals(all[i - 1]!))
+}
+
+function isList(keys: KeyPart | readonly Key[]): keys is readonly Key[] {
+  try {
+    return Array.isArray(keys)
+  } catch (cause) {
+    throw new InvalidError(`The keys cannot be read: ${reason(cause)}`, { cause })
+  }
+}
+
+/** Reads each option once: it may be a getter. */
+function optionsOf<T extends object>(options: T, names: readonly (keyof T & string)[]): T {
+  if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
+  try {
+    for (const name of Object.keys(options)) {
+      if (!(names as readonly string[]).includes(name))
+        throw new InvalidError(`There is no option "${name}" here. The options are: ${names.join(', ')}.`)
+    }
+    return Object.fromEntries(names.map((name) => [name, options[name]])) as T
+  } catch (cause) {
+    if (isInstance(cause, MmapdbError)) throw cause
+    throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
+  }
+}
+
+function checkedMode(mode: unknown): RecordLockMode {
+  if (mode === undefined) return 'exclusive'
+  if (mode === 'exclusive' || mode === 'shared') return mode
+  throw new InvalidError(`mode must be 'exclusive' or 'shared', not ${quoted(mode)}.`)
+}
+
+/** The mode that `tryLock` is called with. */
+export const modeOf = (options: TryLockOptions | undefined): RecordLockMode =>
+  options === undefined ? 'exclusive' : checkedMode(optionsOf(options, ['mode']).mode)
+
+interface ResolvedLockOptions {
+  readonly mode: RecordLockMode
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+}
+
+/** What `lock` is called with, with defaults filled in. Throws `InvalidError`. */
+export function lockOptions(options: LockOptions | undefined, defaultMs: number): ResolvedLockOptions {
+  if (options === undefined) return { mode: 'exclusive', timeoutMs: defaultMs, signal: undefined }
+  const { mode, timeoutMs, signal } = optionsOf(options, ['mode', 'timeoutMs', 'signal'])
+  if (signal !== undefined && !isInstance(signal, AbortSignal))
+    throw new InvalidError(`signal must be an AbortSignal, not ${quoted(signal)}.`)
+  return { mode: checkedMode(mode), timeoutMs: checkedTimeout(timeoutMs, defaultMs), signal }
+}
+
+function checkedTimeout(timeoutMs: unknown, defaultMs: number): number {
+  if (timeoutMs === undefined) return defaultMs
+  const isTime = typeof timeoutMs === 'number' && timeoutMs >= 0
+  if (isTime && (timeoutMs === Infinity || timeoutMs <= MAX_TIMEOUT_MS)) return timeoutMs
+  throw new InvalidError(
+    `timeoutMs must be a number from 0 to ${MAX_TIMEOUT_MS}, or Infinity, not ${quoted(timeoutMs)}.`,
+  )
+}
+
+/** A key for messages. */
+export function nameOfKey(bytes: Buffer): string {
+  const key = decodeKey(bytes, 0, bytes.length)
+  return Array.isArray(key) ? `[${key.map(nameOfPart).join(', ')}]` : nameOfPart(key as KeyPart)
+}
+
+const nameOfPart = (part: KeyPart): string =>
+  part instanceof Uint8Array
+    ? `0x${Buffer.from(part).toString('hex')}`
+    : typeof part === 'bigint'
+      ? `${part}n`
+      : quoted(part)
