@@ -352,7 +352,7 @@ export class Database<V = Anything, K extends Key = Key> {
     this.#assertOpen()
     const { recordLocks } = this.#engine
     const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey })
-    return new RecordLock(recordLocks, grant, encoded, resolved.mode, this)
+    return new RecordLock({ locks: recordLocks, grant }, encoded, resolved.mode, this)
   }
 
   /** The same, synchronously and without waiting: undefined if not all of the records can be locked at once. */
@@ -363,7 +363,7 @@ export class Database<V = Anything, K extends Key = Key> {
     this.#assertOpen()
     const { recordLocks } = this.#engine
     const grant = recordLocks.tryAcquire(encoded, mode)
-    return grant && new RecordLock(recordLocks, grant, encoded, mode, this)
+    return grant && new RecordLock({ locks: recordLocks, grant }, encoded, mode, this)
   }
 
   /**

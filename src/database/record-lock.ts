@@ -30,8 +30,21 @@ export const MAX_LOCK_KEYS = 4096
 /** The longest time of a timer. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
+/** What a RecordLock stands for, without the lock itself. */
+interface Hold {
+  readonly locks: RecordLocks
+  readonly grant: Grant
+}
+
 /** Releases locks that nobody released and that nothing refers to any more. */
-const forgotten = new FinalizationRegistry<() => void>((release) => release())
+const forgotten = new FinalizationRegistry<Hold>(({ locks, grant }) => locks.release(grant))
+
+/**
+ * Locks of this turn of the event loop. Only those that are held beyond it are registered: an object that was
+ * registered takes the garbage collector much longer, and most locks are not held for long.
+ */
+let young: RecordLock[] = []
+let isGrowing = false
 
 /**
  * A lock on one record or several, until it is released. `using lock = await db.lock(key)` releases it at the end of
@@ -39,27 +52,45 @@ const forgotten = new FinalizationRegistry<() => void>((release) => release())
  * as you need it.
  */
 export class RecordLock {
-  readonly #release: () => void
-  readonly #grant: Grant
+  readonly #hold: Hold
   readonly #keys: readonly Buffer[]
   /** Keeps the database from being released while the user has this lock. */
   readonly #database: { readonly isOpen: boolean }
+  /** Place in `young`; -1 if it is not there. */
+  #place: number
   readonly mode: RecordLockMode
 
   /** @internal Use `Database.lock`. */
-  constructor(
-    locks: RecordLocks,
-    grant: Grant,
-    keys: readonly Buffer[],
-    mode: RecordLockMode,
-    database: { readonly isOpen: boolean },
-  ) {
-    this.#grant = grant
+  constructor(hold: Hold, keys: readonly Buffer[], mode: RecordLockMode, database: { readonly isOpen: boolean }) {
+    this.#hold = hold
     this.#keys = keys
     this.mode = mode
     this.#database = database
-    this.#release = () => locks.release(grant)
-    forgotten.register(this, this.#release, this.#release)
+    this.#place = young.push(this) - 1
+    if (isGrowing) return
+    isGrowing = true
+    setImmediate(RecordLock.#grown)
+  }
+
+  static #grown(this: void): void {
+    for (const lock of young) {
+      lock.#place = -1
+      forgotten.register(lock, lock.#hold, lock.#hold)
+    }
+    young = []
+    isGrowing = false
+  }
+
+  #forget(): void {
+    if (this.#place < 0) forgotten.unregister(this.#hold)
+    else {
+      const last = young.pop()!
+      if (last !== this) {
+        young[this.#place] = last
+        last.#place = this.#place
+      }
+      this.#place = -1
+    }
   }
 
   /** The keys, each once, in the order in which the database keeps them. */
@@ -69,14 +100,15 @@ export class RecordLock {
 
   /** False once it was released or its database was closed. */
   get isHeld(): boolean {
-    return !this.#grant.isReleased && this.#database.isOpen
+    return !this.#hold.grant.isReleased && this.#database.isOpen
   }
 
   /** Gives the lock to the next who waits for it. Idempotent. Never throws. */
   release(): void {
-    if (this.#grant.isReleased) return
-    forgotten.unregister(this.#release)
-    this.#release()
+    const { locks, grant } = this.#hold
+    if (grant.isReleased) return
+    this.#forget()
+    locks.release(grant)
   }
   /** `release`, for `using`. */
   [Symbol.dispose](): void {

@@ -43,11 +43,27 @@ const KEYS_AT_A_TIME = 64
 /** The watch stays for this long after the last wait, since the next one may come soon. */
 const WATCH_LINGERS_MS = 1000
 
-/** What one call has: a request for each key. */
+/** What one call has: a request for each key. Most calls have one, so the first takes no array. */
 export class Grant {
-  readonly cells: number[] = []
-  readonly tickets: number[] = []
   isReleased = false
+  count = 0
+  #cell = 0
+  #ticket = 0
+  #more: { readonly cell: number; readonly ticket: number }[] | undefined
+
+  add(cell: number, ticket: number): void {
+    if (this.count++ > 0) (this.#more ??= []).push({ cell, ticket })
+    else {
+      this.#cell = cell
+      this.#ticket = ticket
+    }
+  }
+  cellAt(i: number): number {
+    return i === 0 ? this.#cell : this.#more![i - 1]!.cell
+  }
+  ticketAt(i: number): number {
+    return i === 0 ? this.#ticket : this.#more![i - 1]!.ticket
+  }
 }
 
 /** A call that waits. */
@@ -152,8 +168,7 @@ export class RecordLocks {
   }
 
   #add({ requests }: Table, grant: Grant, request: number): void {
-    grant.cells.push(request)
-    grant.tickets.push(requests.ticketOf(request))
+    grant.add(request, requests.ticketOf(request))
   }
 
   /**
@@ -267,18 +282,18 @@ export class RecordLocks {
     grant.isReleased = true
     const table = this.#table
     if (table === undefined || this.#isClosed) return
-    const { cells, tickets } = grant
+    const { count } = grant
     try {
-      for (let from = 0; from < cells.length; from += KEYS_AT_A_TIME) {
-        const to = Math.min(cells.length, from + KEYS_AT_A_TIME)
+      for (let from = 0; from < count; from += KEYS_AT_A_TIME) {
+        const to = Math.min(count, from + KEYS_AT_A_TIME)
         // Where one could not be removed, there is no need to find out again.
         const patienceMs = this.#released.length > 0 ? 0 : MUTEX_PATIENCE_MS
         const isDone = this.#under(table, patienceMs, () => {
-          for (let i = from; i < to; i++) this.#remove(table, cells[i]!, tickets[i]!)
+          for (let i = from; i < to; i++) this.#remove(table, grant.cellAt(i), grant.ticketAt(i))
           return true
         })
         if (isDone === true) continue
-        for (let i = from; i < to; i++) this.#removeLater(table, cells[i]!, tickets[i]!)
+        for (let i = from; i < to; i++) this.#removeLater(table, grant.cellAt(i), grant.ticketAt(i))
       }
     } catch {
       // A page of the table was lost: then there are no locks any more, and whoever wants one hears why.
@@ -300,9 +315,10 @@ export class RecordLocks {
   #giveUp(wait: Wait): void {
     const at = this.#stalled.indexOf(wait)
     if (at >= 0) this.#stalled.splice(at, 1)
-    const last = wait.grant.cells.at(-1)
-    if (last !== undefined && this.#waits.get(last) === wait) this.#waits.delete(last)
-    this.release(wait.grant)
+    const { grant } = wait
+    const last = grant.count === 0 ? 0 : grant.cellAt(grant.count - 1)
+    if (this.#waits.get(last) === wait) this.#waits.delete(last)
+    this.release(grant)
     if (!this.#isWaiting) this.#endWaiting()
   }
 
