@@ -58,12 +58,14 @@ export interface Stats {
     /** Bytes of the data file that they hold back from being used again, as of the last write; see `maxHeldBytes`. */
     readonly heldBytes: number
   }
+  /** Record locks in all threads and processes, each key for itself: held, and waited for. See `Database.locks`. */
+  readonly locks: { readonly held: number; readonly waiting: number }
   /** Why writes are refused; undefined if they are not. */
   readonly failure: string | undefined
 }
 
 /** @internal */
-export function statsOf({ options, storage, control, pins, log, values, dataRegion }: EngineParts): Stats {
+export function statsOf({ options, storage, control, pins, recordLocks, log, values, dataRegion }: EngineParts): Stats {
   const state = control.readState(newState())
   const { tailLsn: tail } = control.append.read(newAppendFields())
   const visible = state[STATE.VISIBLE_LSN]!
@@ -115,6 +117,7 @@ export function statsOf({ options, storage, control, pins, log, values, dataRegi
       oldestMs: Math.max(0, nowMs - (pins.oldestSinceMs() ?? nowMs)),
       heldBytes: state[STATE.PINNED_SLOTS]! * SLOT_BYTES,
     },
+    locks: recordLocks.counts(),
     failure: control.failure()?.message,
   }
 }

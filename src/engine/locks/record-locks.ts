@@ -262,7 +262,10 @@ export class RecordLocks {
     const { region } = table.memory
     if (region.faultCount() > 0) throw pageLost()
     try {
-      return table.mutex.under(patienceMs, act)
+      const result = table.mutex.under(patienceMs, act)
+      // What was read of a page that is gone is not true.
+      if (region.faultCount() > 0) throw pageLost()
+      return result
     } finally {
       if (table.requests.toWake.size > 0) this.#wake(table)
     }
