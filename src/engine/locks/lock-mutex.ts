@@ -67,6 +67,12 @@ export class LockMutex {
     }
   }
 
+  /** True if its holder died. A thread that waits for a lock asks: it may be that nobody else wants the mutex. */
+  get isOrphaned(): boolean {
+    const holder = Atomics.load(this.#memory.i32, MUTEX)
+    return holder !== 0 && this.#seats.isDead(holder)
+  }
+
   #take(patienceMs: number): boolean {
     const { i32 } = this.#memory
     const { owner } = this.#seats

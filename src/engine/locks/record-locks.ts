@@ -6,8 +6,9 @@
 // watch on that word (storage.ts) brings the change to the event loop here, which takes all news of the seat at once.
 //
 // A thread that dies releases nothing. So while a thread waits, it looks at intervals which of the threads that have or
-// want locks are dead (lock-seats.ts), and removes their requests. It looks for its own news, too: one that died after
-// it granted a lock and before it moved the word owes nobody a wake-up.
+// want locks are dead (lock-seats.ts), and removes their requests; and it takes over the table from one that died while
+// it changed it, since it may be that all others wait, too. It looks for its own news as well: one that died after it
+// granted a lock and before it moved the word owes nobody a wake-up.
 //
 // Several keys are locked one after the other in the order of their bytes, the same for everybody. So of two callers
 // that want the same keys one gets the first of them, and the other one waits there and has nothing that the first could
@@ -395,7 +396,7 @@ export class RecordLocks {
       const table = this.#table
       if (table !== undefined) {
         const dead = table.seats.findDead()
-        if (dead.length > 0) this.#removeDead(table, dead)
+        if (dead.length > 0 || table.mutex.isOrphaned) this.#removeDead(table, dead)
       }
       this.#hear()
     } catch (error) {
