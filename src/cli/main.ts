@@ -8,6 +8,7 @@ import { delCommand } from './commands/del.js'
 import { demoCommand } from './commands/demo.js'
 import { EXIT, reportFailure } from './shared/failure.js'
 import { getCommand } from './commands/get.js'
+import { lockCommand } from './commands/lock.js'
 import { loadCommand } from './commands/load.js'
 import { checkOutput, print, watchOutput } from './shared/output.js'
 import { putCommand } from './commands/put.js'
@@ -65,6 +66,7 @@ Exit codes:
     delCommand(),
     scanCommand(),
     loadCommand(),
+    lockCommand(),
     recoverCommand(),
     verifyCommand(),
     statsCommand(),

@@ -1,29 +1,38 @@
 // mmapdb stats: figures about a database.
 import { Command } from 'commander'
+import type { LockInfo } from '../../engine/locks/lock-list.js'
 import type { Stats } from '../../engine/stats.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
-import { printable } from '../shared/notation.js'
+import { jsonText, plainKey, printable, showKey } from '../shared/notation.js'
 import { bytes, number, print } from '../shared/output.js'
 import { belowHelp, columnsOf, labelled, showsUnicode } from '../shared/terminal.js'
 
 export const statsCommand = (): Command =>
   new Command('stats')
-    .description('Print figures about the database: entries, slots, log, checkpoints, commits, readers.')
+    .description('Print figures about the database: entries, slots, log, checkpoints, commits, readers, record locks.')
     .addHelpText(
       'after',
       belowHelp(`
-Commits are counted since the database was opened after it was last closed in all processes.`),
+Commits are counted since the database was opened after it was last closed in all processes.
+Of record locks, the first 100 in the order of their keys are shown one by one.`),
     )
     .action(async (_options: unknown, command: Command) => {
       const { db, json } = globalsOf(command)
-      const stats = await using(openToRead(db), (engine) => engine.stats())
-      await print(json ? JSON.stringify(stats) : await table(stats))
+      const { stats, locks } = await using(openToRead(db), (engine) => ({
+        stats: engine.stats(),
+        locks: engine.recordLocks.list().slice(0, SHOWN_LOCKS),
+      }))
+      const list = locks.map((lock) => ({ ...lock, key: plainKey(lock.key) }))
+      await print(json ? jsonText({ ...stats, locks: { ...stats.locks, list } }) : await table(stats, locks))
     })
+
+/** How many record locks are shown one by one. */
+const SHOWN_LOCKS = 100
 
 type Row = [label: string, value: string, extra?: string]
 type Section = [name: string, rows: Row[]]
 
-function sectionsOf(s: Stats): Section[] {
+function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
   const used = s.slots.total - s.slots.unused
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
@@ -87,12 +96,19 @@ function sectionsOf(s: Stats): Section[] {
         ['held back', bytes(s.readers.heldBytes)],
       ],
     ],
+    ['record locks', [['held', number(s.locks.held)], ['waited for', number(s.locks.waiting)], ...locks.map(lockRow)]],
   ]
 }
 
-async function table(stats: Stats): Promise<string> {
+const lockRow = ({ key, mode, state, processId, sinceMs }: LockInfo): Row => [
+  showKey(key),
+  `${state === 'held' ? 'held' : 'waited for'}${mode === 'shared' ? ', shared' : ''}`,
+  `by process ${processId} for ${(Math.max(0, Date.now() - sinceMs) / 1000).toFixed(1)} s`,
+]
+
+async function table(stats: Stats, locks: readonly LockInfo[]): Promise<string> {
   const { default: Table } = await import('cli-table3')
-  const sections = sectionsOf(stats)
+  const sections = sectionsOf(stats, locks)
   const lines = new Table({
     style: { head: [], border: [], compact: true },
     colAligns: ['left', 'left', 'right', 'right'],
