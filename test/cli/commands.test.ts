@@ -326,7 +326,7 @@ describe('command line', function () {
   it('helps: with --help on stdout, without a command on stderr', async () => {
     const help = await mmapdb(['--help'])
     expect(help).to.include({ code: 0, stderr: '' })
-    const names = ['put', 'get', 'del', 'scan', 'load', 'recover', 'verify', 'stats', 'wal', 'slots', 'demo']
+    const names = ['put', 'get', 'del', 'scan', 'load', 'recover', 'verify', 'stats', 'wal', 'slots', 'demo', 'lock']
     await Promise.all(
       names.map(async (name) => {
         expect(help.stdout).to.match(new RegExp(`^  ${name}\\b`, 'm'))
