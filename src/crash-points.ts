@@ -37,7 +37,7 @@ export const LOCK_POINTS = [
   'lock-table-rebuilding',
   'lock-wake-up',
 ] as const
-export type LockPoint = (typeof LOCK_POINTS)[number]
+type LockPoint = (typeof LOCK_POINTS)[number]
 
 function parse(text: string | undefined, signal: 'SIGKILL' | 'SIGSTOP') {
   if (text === undefined || text === '') return undefined

@@ -26,7 +26,7 @@ export interface LockOptions extends TryLockOptions {
 }
 
 /** More keys in one call are refused. */
-export const MAX_LOCK_KEYS = 4096
+const MAX_LOCK_KEYS = 4096
 /** The longest time of a timer. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 

@@ -1,13 +1,14 @@
 // Record locks as users see them, in one process: two Databases on one directory exclude each other as two processes
 // do. With others, kills and stops: test/faults/record-locks.serial.test.ts.
-import { existsSync, readdirSync, truncateSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, renameSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import type { Database, Key, RecordLock } from '../../src/index.js'
 import { MmapdbError, open } from '../../src/index.js'
 import type { KeyPart } from '../../src/encoding/keys.js'
-import { cleanUp, crashCopy, openEngine, scratchPath, TINY } from '../support/engine.js'
+import type { Engine } from '../../src/engine/engine.js'
+import { cleanUp, crashCopy, dataFile, openEngine, scratchPath, TINY } from '../support/engine.js'
 import { collectGarbage } from '../support/storage.js'
 
 const opened: Database[] = []
@@ -290,6 +291,20 @@ describe('record locks', function () {
     expect(other.recordLocks.tryAcquire([key], 'exclusive')).to.not.equal(undefined)
     expect(first.recordLocks.tryAcquire([key], 'shared')).to.equal(undefined)
     expect(first.recordLocks.list().length).to.equal(1)
+  })
+
+  it('of a database whose files were replaced are not touched by those of the one in its place', () => {
+    const path = scratchPath()
+    const keys = (engine: Engine): string[] => engine.recordLocks.list().map(({ key }) => String(key))
+    const first = openEngine(path)
+    const held = first.recordLocks.tryAcquire([Buffer.from('key')], 'exclusive')!
+    renameSync(dataFile(path), join(path, '..', 'data'))
+    copyFileSync(join(path, '..', 'data'), dataFile(path))
+    const second = openEngine(path)
+    expect(second.recordLocks.tryAcquire([Buffer.from('other')], 'exclusive')).to.not.equal(undefined)
+    expect([keys(first), keys(second)]).to.deep.equal([['key'], ['other']])
+    first.recordLocks.release(held)
+    expect([keys(first), keys(second)]).to.deep.equal([[], ['other']])
   })
 
   it('are had no more once their file was cut short, and nothing else is lost', async () => {

@@ -1,5 +1,5 @@
-// Record locks among threads and processes that are killed, stopped and ended at any moment. If this failed, two would
-// have one lock at a time, or a lock would stay with a process that is gone.
+// Record locks among threads and processes that are killed, stopped and ended at any moment. If this failed, two
+// would have one lock at a time, or a lock would stay with a process that is gone.
 import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -20,6 +20,7 @@ import {
   TINY,
   type Peer,
 } from '../support/engine.js'
+import { problemsIn } from '../support/lock-table.js'
 
 const KEY = Buffer.from('key')
 
@@ -146,6 +147,7 @@ describe('record locks among threads and processes', function () {
         expect(performance.now() - startedMs, 'found dead soon').to.be.below(20 * LOOK_AGAIN_MS)
         engine.recordLocks.release(grant)
         expect(tell(engine)).to.deep.equal(['key held'])
+        expect(problemsIn(path)).to.deep.equal([])
       }
       engine.recordLocks.release(held)
       expect(engine.recordLocks.counts()).to.deep.equal({ held: 0, waiting: 0 })

@@ -1,4 +1,5 @@
 // A look at every cell of a table of record locks: what the chains say must be what the cells say.
+import { join } from 'node:path'
 import {
   AT,
   BUCKETS,
@@ -30,6 +31,20 @@ export function emptyTable(): { requests: LockRequests; region: Region } {
   memory.f64[AT.TICKET >> 3] = 1
   memory.i32[AT.CELLS_USED >> 2] = FIRST_CELL
   return { requests: new LockRequests(memory, () => Date.now()), region }
+}
+
+/** The same of the table of a database that nobody changes at this moment. */
+export function problemsIn(path: string): string[] {
+  const region = posixStorage.openRegion(join(path, 'locks'), {
+    mode: 'shared',
+    reserveBytes: LOCKS_RESERVE_BYTES,
+    windowBytes: LOCKS_WINDOW_BYTES,
+  })
+  try {
+    return problemsOf(new LockRequests(new LockMemory(region), () => 0))
+  } finally {
+    region.close()
+  }
 }
 
 /** What is wrong with a table that nobody changes at this moment. */

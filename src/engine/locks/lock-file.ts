@@ -1,14 +1,14 @@
-// Where the table of record locks lies: in `locks`, a file beside `control`, or in the memory of the process if that is
-// where `control` lies (lifecycle/control-file.ts). The first thread that needs it makes it, and the last closer removes
-// it. Like `control` it belongs to one life of the database, whose number it holds: one that an earlier life left over,
-// or a copy, is replaced.
+// Where the table of record locks lies: in `locks`, a file beside `control`, or in the memory of the process if
+// that is where `control` lies (lifecycle/control-file.ts). The first thread that needs it makes it, and the last
+// closer removes it. Like `control` it belongs to one life of the database, whose number it holds: one that an
+// earlier life left over, or a copy, is replaced.
 //
-// One thread at a time joins it or makes it, under a lock byte. The magic is stored last, so a file whose maker died is
-// replaced by the next thread. A file of an earlier life may still be mapped by a thread that this database has been
-// taken from (its files were replaced): it keeps the file that it has, since the new one is another file.
+// One thread at a time joins it or makes it, under a lock byte. The magic is stored last, so a file whose maker
+// died is replaced by the next thread. A file of an earlier life may still be mapped by a thread that this database
+// has been taken from (its files were replaced): it keeps the file that it has, since the new one is another file.
 //
-// If the disk is full while `control` is a file, there can be no table: whose process it lay in, the others would not
-// see it. The caller gets `FullError`, and no file is left.
+// If the disk is full while `control` is a file, there can be no table: whose process it lay in, the others would
+// not see it. The caller gets `FullError`, and no file is left.
 import { LockedError } from '../../errors.js'
 import { isFullDisk, typedError } from '../../storage/errors.js'
 import { isSameFile, StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'

@@ -1,6 +1,6 @@
-// The layout of `locks`, the file in which threads and processes find out who may have which record lock. All numbers
-// are little-endian. It belongs to one life of the database (life.ts), as `control` does, and nothing in it is ever
-// flushed: when the machine stops, there is no holder any more.
+// The layout of `locks`, the file in which threads and processes find out who may have which record lock. All
+// numbers are little-endian. It belongs to one life of the database (life.ts), as `control` does, and nothing in it
+// is ever flushed: when the machine stops, there is no holder any more.
 //
 //   offset     size
 //        0        4  magic "MLCK"; written last, so a file that has it is complete

@@ -1,7 +1,7 @@
-// Who has and who wants record locks, for those who ask: read without the mutex, so that also a user who may only read
-// can look, and nobody is held up. What changes meanwhile is there or not. A request is taken over only if its state
-// and its ticket are the same before and after the rest of it was read: then it was the same request all the time,
-// and so its record was there with its key.
+// Who has and who wants record locks, for those who ask: read without the mutex, so that also a user who may only
+// read can look, and nobody is held up. What changes meanwhile is there or not. A request is taken over only if its
+// state and its ticket are the same before and after the rest of it was read: then it was the same request all the
+// time, and so its record was there with its key.
 import { decodeKey, type Key } from '../../encoding/keys.js'
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'

@@ -1,22 +1,25 @@
-// The mutex of the table of record locks: a word of `locks` that holds the owner (lock-layout.ts) that changes the table.
+// The mutex of the table of record locks: a word of `locks` that holds the owner (lock-layout.ts) that changes the
+// table.
 //
-// It is taken by one atomic store, and nothing of the system is asked as long as nobody competes. A thread holds it for
-// some hundred instructions, and never while code of users runs or anything is waited for. So a thread that competes
-// tries again at once a few times, and then sleeps until it is woken, for a limited time: nobody owes it a wake-up.
+// It is taken by one atomic store, and nothing of the system is asked as long as nobody competes. A thread holds it
+// for some hundred instructions, and never while code of users runs or anything is waited for. So a thread that
+// competes tries again at once a few times, and then sleeps until it is woken, for a limited time: nobody owes it a
+// wake-up.
 //
-// A thread may die while it holds the mutex. A competitor that has waited for some milliseconds asks whether the holder
-// is alive, by the lock byte of its seat (lock-seats.ts), and takes over from one that is not: one atomic store in place
-// of the dead owner, so of several competitors one succeeds; and the word never comes to mean that owner again, since
-// the next thread with this seat has another generation. Then it rebuilds the table (lock-rebuild.ts), and removes the
-// requests of the dead owner. If it dies while it does so, its own number is in the word, and the next does it all over.
+// A thread may die while it holds the mutex. A competitor that has waited for some milliseconds asks whether the
+// holder is alive, by the lock byte of its seat (lock-seats.ts), and takes over from one that is not: one atomic
+// store in place of the dead owner, so of several competitors one succeeds; and the word never comes to mean that
+// owner again, since the next thread with this seat has another generation. Then it rebuilds the table
+// (lock-rebuild.ts), and removes the requests of the dead owner. If it dies while it does so, its own number is in
+// the word, and the next does it all over.
 //
-// Nobody takes over from a holder that is alive, however long it stands still (SIGSTOP): it may go on at any moment in
-// the middle of a change. Its competitors give up after a while; who waits for a lock tries again later, and whose lock
-// is released says so in the state of its request alone (record-locks.ts).
+// Nobody takes over from a holder that is alive, however long it stands still (SIGSTOP): it may go on at any moment
+// in the middle of a change. Its competitors give up after a while; who waits for a lock tries again later, and
+// whose lock is released says so in the state of its request alone (record-locks.ts).
 //
-// An error in the middle of a change leaves the table as a death would. So the thread rebuilds it itself; if even that
-// is cut short (code of users can have this thread's JavaScript ended by `vm` with a time limit), the thread finds its
-// own number in the word the next time, and rebuilds it then.
+// An error in the middle of a change leaves the table as a death would. So the thread rebuilds it itself; if even
+// that is cut short (code of users can have this thread's JavaScript ended by `vm` with a time limit), the thread
+// finds its own number in the word the next time, and rebuilds it then.
 import { crashPoint } from '../../crash-points.js'
 import { MmapdbError } from '../../errors.js'
 import type { Storage } from '../../storage/storage.js'

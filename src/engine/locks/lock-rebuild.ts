@@ -1,12 +1,12 @@
 // Making the table of record locks whole again after a thread has died while it changed it.
 //
-// The states of cells are true at every moment (lock-requests.ts), and so is what a request that waits or is granted
-// says of itself, and the key of its record. So everything else is derived from these again: the buckets, the queues,
-// the requests of each seat and their news, the free cells, the counts. A thread that dies while it does this has
-// changed no state but that of cells that are not in use, and the next one starts over.
+// The states of cells are true at every moment (lock-requests.ts), and so is what a request that waits or is
+// granted says of itself, and the key of its record. So everything else is derived from these again: the buckets,
+// the queues, the requests of each seat and their news, the free cells, the counts. A thread that dies while it
+// does this has changed no state but that of cells that are not in use, and the next one starts over.
 //
-// What was about to happen may not have happened: a request removed, and the next not granted. So every queue is looked
-// at once more, and every seat with news is woken.
+// What was about to happen may not have happened: a request removed, and the next not granted. So every queue is
+// looked at once more, and every seat with news is woken.
 import { crashPoint } from '../../crash-points.js'
 import {
   AT,

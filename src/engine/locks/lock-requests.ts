@@ -1,12 +1,13 @@
-// Records, and the requests for them, in `locks` (lock-layout.ts). All of this is done under the mutex (lock-mutex.ts).
+// Records, and the requests for them, in `locks` (lock-layout.ts). All of this is done under the mutex
+// (lock-mutex.ts).
 //
-// A record is there as long as somebody has or wants its lock. Its requests are granted in the order in which they were
-// made; one that is shared does not pass an exclusive one that waits. So either one exclusive request is granted or any
-// number of shared ones, and who waits, waits for all that stand before it.
+// A record is there as long as somebody has or wants its lock. Its requests are granted in the order in which they
+// were made; one that is shared does not pass an exclusive one that waits. So either one exclusive request is
+// granted or any number of shared ones, and who waits, waits for all that stand before it.
 //
-// A thread may die between any two stores here. What counts then are the first words of cells, alone (lock-rebuild.ts):
-// they are stored last when a cell comes into use, and first when it is given up. So what such a word says of a cell
-// is true at every moment:
+// A thread may die between any two stores here. What counts then are the first words of cells, alone
+// (lock-rebuild.ts): they are stored last when a cell comes into use, and first when it is given up. So what such a
+// word says of a cell is true at every moment:
 //
 //   add      the record with its key, if there is none; the fields of the request; then its state; then the chains
 //   grant    the state of the request; then the chains

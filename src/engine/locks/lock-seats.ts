@@ -1,9 +1,9 @@
 // Seats: who the threads are that have and want record locks, and which of them are alive.
 //
 // A thread takes a seat when it first needs one: the first whose lock byte no other has. It keeps the byte until it
-// closes the database, and the kernel takes it back when the thread or its process ends. So an owner (lock-layout.ts)
-// is dead if nobody has the byte of its seat, or if the seat has another generation by now. It stays dead: the next
-// thread with that seat begins another generation before it does anything else.
+// closes the database, and the kernel takes it back when the thread or its process ends. So an owner
+// (lock-layout.ts) is dead if nobody has the byte of its seat, or if the seat has another generation by now. It
+// stays dead: the next thread with that seat begins another generation before it does anything else.
 import { LockedError } from '../../errors.js'
 import type { LockTable } from '../../storage/storage.js'
 import { LOCK } from '../shared/lock-bytes.js'

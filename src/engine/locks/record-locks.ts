@@ -1,22 +1,24 @@
 // The record locks of one thread: what it has, what it waits for, and how it hears that it got it.
 //
-// A lock is requested in the table that all threads share (lock-requests.ts). If it cannot be had at once, the request
-// stands in the queue of its record, and this thread goes on: it has neither thread nor timer of its own for it. The
-// thread that releases a lock grants it to the next in the queue, and moves a word of the seat of that one's thread. A
-// watch on that word (storage.ts) brings the change to the event loop here, which takes all news of the seat at once.
+// A lock is requested in the table that all threads share (lock-requests.ts). If it cannot be had at once, the
+// request stands in the queue of its record, and this thread goes on: it has neither thread nor timer of its own
+// for it. The thread that releases a lock grants it to the next in the queue, and moves a word of the seat of that
+// one's thread. A watch on that word (storage.ts) brings the change to the event loop here, which takes all news of
+// the seat at once.
 //
-// A thread that dies releases nothing. So while a thread waits, it looks at intervals which of the threads that have or
-// want locks are dead (lock-seats.ts), and removes their requests; and it takes over the table from one that died while
-// it changed it, since it may be that all others wait, too. It looks for its own news as well: one that died after it
-// granted a lock and before it moved the word owes nobody a wake-up.
+// A thread that dies releases nothing. So while a thread waits, it looks at intervals which of the threads that
+// have or want locks are dead (lock-seats.ts), and removes their requests; and it takes over the table from one
+// that died while it changed it, since it may be that all others wait, too. It looks for its own news as well: one
+// that died after it granted a lock and before it moved the word owes nobody a wake-up.
 //
-// Several keys are locked one after the other in the order of their bytes, the same for everybody. So of two callers
-// that want the same keys one gets the first of them, and the other one waits there and has nothing that the first could
-// wait for: no circle can come about. Each request is on its own in the table; if one of them fails, the time is over
-// or the signal comes, this thread removes those that it has.
+// Several keys are locked one after the other in the order of their bytes, the same for everybody. So of two
+// callers that want the same keys one gets the first of them, and the other one waits there and has nothing that
+// the first could wait for: no circle can come about. Each request is on its own in the table; if one of them
+// fails, the time is over or the signal comes, this thread removes those that it has.
 //
-// The owner of a lock is the call that acquired it, not the thread: two calls of one thread for one key wait for each
-// other as those of two threads do, since they are as independent. A key that one call names twice counts once.
+// The owner of a lock is the call that acquired it, not the thread: two calls of one thread for one key wait for
+// each other as those of two threads do, since they are as independent. A key that one call names twice counts
+// once.
 //
 // If the mutex of the table cannot be taken because its holder stands still, nobody here waits for it with the event
 // loop blocked: `tryAcquire` says that the lock cannot be had now, `acquire` tries again later, and what is released
@@ -78,7 +80,7 @@ interface Wait {
   readonly settle: (failure?: { readonly error: unknown }) => void
 }
 
-export interface AcquireOptions {
+interface AcquireOptions {
   readonly mode: RecordLockMode
   /** 0: do not wait. Infinity: no limit. */
   readonly timeoutMs: number
@@ -300,7 +302,7 @@ export class RecordLocks {
         for (let i = from; i < to; i++) this.#removeLater(table, grant.cellAt(i), grant.ticketAt(i))
       }
     } catch {
-      // A page of the table was lost: then there are no locks any more, and whoever wants one hears why.
+      // A page of the table was lost: then there are no locks any more, and a caller who wants one hears why.
     }
   }
 

@@ -1,5 +1,5 @@
-// The table of record locks on one thread, against a model; and what a thread leaves that dies between any two of its
-// stores. If this failed, two would have the same lock, or nobody could have one any more.
+// The table of record locks on one thread, against a model; and what a thread leaves that dies between any two of
+// its stores. If this failed, two would have the same lock, or nobody could have one any more.
 import { expect } from 'chai'
 import { LOCK_POINTS, observeCrashPoints } from '../../../src/crash-points.js'
 import { EXCLUSIVE, hashOf, ownerOf, RECORD, seatOf, SHARED } from '../../../src/engine/locks/lock-layout.js'
