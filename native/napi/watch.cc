@@ -23,10 +23,12 @@ struct Watch::State {
     state->isQueued = false;
     // Without an environment the call is only taken off the queue.
     if (env == nullptr || state->isClosed) return;
-    napi_value undefined;
-    // What it throws stays pending: Node.js reports it as an uncaught exception.
-    if (napi_get_undefined(env, &undefined) == napi_ok)
-      napi_call_function(env, undefined, onChange, 0, nullptr, nullptr);
+    napi_value undefined, error;
+    if (napi_get_undefined(env, &undefined) != napi_ok) return;
+    if (napi_call_function(env, undefined, onChange, 0, nullptr, nullptr) == napi_pending_exception &&
+        napi_get_and_clear_last_exception(env, &error) == napi_ok) {
+      napi_fatal_exception(env, error);
+    }
   }
   static void Delete(napi_env, void* state, void*) { delete static_cast<State*>(state); }
 };
