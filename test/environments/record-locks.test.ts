@@ -1,5 +1,5 @@
-// Record locks and users: whoever may not write to a database cannot lock its records, and the file of the locks belongs
-// to whom the database belongs. `npm run test:environments` runs it as root.
+// Record locks and users: a user who may not write to a database cannot lock its records, and the file of the locks
+// belongs to the owner of the database. `npm run test:environments` runs it as root.
 import { describeRows, OTHER, OWNER, ROOT, type Step } from '../support/environment.js'
 
 const PUT: Step = {
