@@ -329,13 +329,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
-  one(
-    'a checkpoint does not say that the log is on disk up to it',
-    ['faults/injected-faults', 'a disk that is full, for good'],
-    'engine/checkpoint/checkpointer.js',
-    'control.durableLsn = header.lsn;',
-    ';',
-  ),
   // ---- owners and modes
   one(
     'a new file gets what the umask leaves',
