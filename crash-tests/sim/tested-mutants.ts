@@ -22,6 +22,8 @@ const NOT_IN_PLACE: Test = ['identity/others', 'files that are not where it look
 const SEGMENT_LOST: Test = ['faults/files-replaced', 'nothing is acknowledged any more']
 const ROUND_TRIPS: Test = ['encoding/round-trips', 'of every kind come back as they were put']
 const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
+const LOCKS_SEEN = 'database/record-locks'
+const LOCKS_AMONG = 'faults/record-locks.serial'
 
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 

@@ -122,7 +122,7 @@ const MAX_BYTES = 1024 * 1024 * 1024
  * Encodes a list of keys; each is read once. Throws `InvalidError`, whose message names the caller. May run the user's
  * code, which may call the database: so the buffer belongs to this call alone.
  */
-export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany'): KeyList {
+export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany' | 'lock'): KeyList {
   let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
   let end = 0
   const lengths: number[] = []

@@ -130,7 +130,7 @@ const scratch = Buffer.allocUnsafe(KEY_BUFFER_BYTES)
  */
 export function keysToLock(keys: KeyPart | readonly Key[]): Buffer[] {
   if (!isList(keys)) return [Buffer.from(scratch.subarray(0, encodeKey(keys, scratch)))]
-  const list = encodeKeys(keys)
+  const list = encodeKeys(keys, 'lock')
   const count = list.lengths.length
   if (count === 0 || count > MAX_LOCK_KEYS)
     throw new InvalidError(`A list of keys to lock must have 1 to ${MAX_LOCK_KEYS} keys, not ${count}.`)

@@ -196,6 +196,27 @@ describe('record locks among threads and processes', function () {
     expect(engine.recordLocks.counts()).to.deep.equal({ held: 0, waiting: 0 })
   })
 
+  it('are had by one that waits already when the one that grants them dies in the middle of it', async () => {
+    const path = scratchPath()
+    const engine = openEngine(path)
+    for (const point of ['lock-removed', 'lock-granted', 'lock-wake-up']) {
+      const peer = inProcess(
+        path,
+        `${LOCKS} const grant = tryAcquire(['one']); say('has'); await hear(); locks.release(grant)`,
+        TINY,
+        { MMAPDB_CRASH_AT: point },
+      )
+      await heard(peer, 'has')
+      const waits = acquire(engine, ['one'], 10_000)
+      // Its first look is over: nothing happens here but at intervals.
+      await delay(3 * LOOK_AGAIN_MS)
+      peer.tell('release')
+      expect(await peer.ended).to.equal('SIGKILL')
+      engine.recordLocks.release(await waits)
+    }
+    expect(engine.recordLocks.counts()).to.deep.equal({ held: 0, waiting: 0 })
+  })
+
   it('of a thread that is ended, of a process that is killed, and of one that closes go to the next at once', async () => {
     const path = scratchPath()
     const engine = openEngine(path)
