@@ -14,6 +14,8 @@ export type {
   Entry,
   Key,
   KeyPart,
+  LockInfo,
+  LockOptions,
   MmapdbErrorCode,
   OpenOptions,
   Range,
@@ -21,6 +23,7 @@ export type {
   RecoveryReport,
   Stats,
   Stored,
+  TryLockOptions,
   ValueEncoding,
   ValueOf,
   ValueSite,
@@ -35,6 +38,9 @@ export type Database<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Databa
 export declare const Snapshot: typeof mmapdb.Snapshot
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Snapshot<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Snapshot<V, K>
+
+export declare const RecordLock: typeof mmapdb.RecordLock
+export type RecordLock = mmapdb.RecordLock
 
 export declare const ClosedError: typeof mmapdb.ClosedError
 export type ClosedError = mmapdb.ClosedError

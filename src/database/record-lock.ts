@@ -11,7 +11,7 @@ export interface TryLockOptions {
    * `'exclusive'`: nobody else has the lock. `'shared'`: others may have it, too, if theirs is shared. Default
    * `'exclusive'`.
    */
-  mode?: RecordLockMode | undefined
+  mode?: 'exclusive' | 'shared' | undefined
 }
 
 /** Options of `Database.lock`. */
@@ -58,7 +58,7 @@ export class RecordLock {
   readonly #database: { readonly isOpen: boolean }
   /** Place in `young`; -1 if it is not there. */
   #place: number
-  readonly mode: RecordLockMode
+  readonly mode: 'exclusive' | 'shared'
 
   /** @internal Use `Database.lock`. */
   constructor(hold: Hold, keys: readonly Buffer[], mode: RecordLockMode, database: { readonly isOpen: boolean }) {
@@ -125,6 +125,7 @@ export class RecordLock {
 const scratch = Buffer.allocUnsafe(KEY_BUFFER_BYTES)
 
 /**
+ * @internal
  * The keys of a call, encoded, each once, in the order of their bytes. An array is a list of keys. Throws
  * `InvalidError`; may run the user's code.
  */
@@ -168,17 +169,18 @@ function checkedMode(mode: unknown): RecordLockMode {
   throw new InvalidError(`mode must be 'exclusive' or 'shared', not ${quoted(mode)}.`)
 }
 
-/** The mode that `tryLock` is called with. */
+/** @internal The mode that `tryLock` is called with. */
 export const modeOf = (options: TryLockOptions | undefined): RecordLockMode =>
   options === undefined ? 'exclusive' : checkedMode(optionsOf(options, ['mode']).mode)
 
+/** @internal */
 interface ResolvedLockOptions {
   readonly mode: RecordLockMode
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
 }
 
-/** What `lock` is called with, with defaults filled in. Throws `InvalidError`. */
+/** @internal What `lock` is called with, with defaults filled in. Throws `InvalidError`. */
 export function lockOptions(options: LockOptions | undefined, defaultMs: number): ResolvedLockOptions {
   if (options === undefined) return { mode: 'exclusive', timeoutMs: defaultMs, signal: undefined }
   const { mode, timeoutMs, signal } = optionsOf(options, ['mode', 'timeoutMs', 'signal'])
@@ -196,7 +198,7 @@ function checkedTimeout(timeoutMs: unknown, defaultMs: number): number {
   )
 }
 
-/** A key for messages. */
+/** @internal A key for messages. */
 export function nameOfKey(bytes: Buffer): string {
   const key = decodeKey(bytes, 0, bytes.length)
   return Array.isArray(key) ? `[${key.map(nameOfPart).join(', ')}]` : nameOfPart(key as KeyPart)
