@@ -1,8 +1,8 @@
-// A counter that many processes raise at once.
+// A counter that many processes raise at once, and a seat that only one of them gets.
 //
-// Each process counts under a key of its own, so no write of one process can undo a write of another, and no
-// process waits for another. The total is the sum of all keys that share the counter's name: one short range.
-// (There is no read-modify-write yet: two processes that both did `put(key, get(key) + 1)` would lose counts.)
+// `add` needs no read, so no count is lost: each caller gets its own sum, and those who add at the same time share one
+// flush. What does need a read is written on a condition: it takes effect only if the entry is still the one that was
+// read, and says whether it did.
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,33 +15,36 @@ import { open } from 'mmapdb'
 const PROCESSES = 4
 const HITS = 250
 
-/** What each process does: it raises its own part of the counter, and every hit is on disk before it counts. */
-async function countHits(path, me) {
+async function visit(path, me) {
   const db = await open(path, { workers: 1 })
-  const key = ['hits', 'home page', me]
-  let mine = db.get(key) ?? 0 // where an earlier life of this process stopped
-  for (let i = 0; i < HITS; i++) await db.put(key, ++mine)
+  for (let i = 0; i < HITS; i++) await db.add('hits', 1)
+  await takeSeat(db, me)
+  if (await db.put('first', me, { ifAbsent: true })) console.log(`process ${me} was the first to be done`)
   await db.close()
 }
 
-/** What the counter says now, also while others count. */
-function total(db) {
-  let sum = 0
-  for (const hits of db.values({ prefix: ['hits', 'home page'] })) sum += hits
-  return sum
+/** Adds a name to a list that all processes change. */
+async function takeSeat(db, name) {
+  for (;;) {
+    const entry = db.getEntry('seats')
+    const seats = [...(entry?.value ?? []), name]
+    if (await db.put('seats', seats, { ifVersion: entry?.version ?? 0 })) return
+    // Another process has changed the list meanwhile: read it again.
+  }
 }
 
 if (process.argv[2] !== undefined) {
-  await countHits(process.argv[2], Number(process.argv[3]))
+  await visit(process.argv[2], Number(process.argv[3]))
 } else {
   const path = mkdtempSync(join(tmpdir(), 'mmapdb-counter-'))
   const db = await open(path)
   const children = Array.from({ length: PROCESSES }, (_, i) => fork(fileURLToPath(import.meta.url), [path, String(i)]))
   for (const [code] of await Promise.all(children.map((child) => once(child, 'exit')))) assert.equal(code, 0)
 
-  assert.equal(total(db), PROCESSES * HITS)
+  assert.equal(db.get('hits'), PROCESSES * HITS)
+  assert.deepEqual([...db.get('seats')].sort(), [0, 1, 2, 3])
   const { operations, flushes } = db.stats().commits
-  console.log(`${total(db)} hits by ${PROCESSES} processes; ${operations} writes shared ${flushes} flushes`)
+  console.log(`${db.get('hits')} hits by ${PROCESSES} processes; ${operations} operations shared ${flushes} flushes`)
   await db.close()
   rmSync(path, { recursive: true })
 }

@@ -39,7 +39,10 @@ interface Found extends LockInfo {
   readonly ticket: number
 }
 
-/** @internal All of them, in the order of the keys; of one key those that have it first, and then those that wait, in turn. */
+/**
+ * @internal
+ * All of them, in the order of the keys; of one key those that have it first, and then those that wait, in turn.
+ */
 export function listLocks(memory: LockMemory, locks: LockTable, mySeat: number | undefined): LockInfo[] {
   memory.lookAgain()
   const found: Found[] = []
