@@ -106,10 +106,9 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #index = 0
   /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
   #stop = 0
-  /** `ended`: nothing is left, and `seek` can go back. */
-  #state: 'new' | 'open' | 'ended' | 'closed' = 'new'
-  /** What `nextMany` met after it had read something: it is for the next call. */
-  #failure: unknown
+  /** `ended`: nothing is left, and `seek` can go back. `failed`: the next call throws what `nextMany` has met. */
+  #state: 'new' | 'open' | 'failed' | 'ended' | 'closed' = 'new'
+  #failure: { readonly error: unknown; readonly state: 'open' | 'ended' | 'closed' } | undefined
   /** What must not be released while this iterator is in use. */
   owner: unknown
 
@@ -128,8 +127,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   next(): IteratorResult<T, undefined> {
-    if (this.#failure !== undefined) this.#fail()
-    if (this.isDone) return { done: true, value: undefined }
+    if (this.#state !== 'open' && !this.#mayGoOn()) return { done: true, value: undefined }
     try {
       this.#source.assertOpen()
       if (this.#state === 'new') this.#start()
@@ -175,15 +173,20 @@ export class RangeIterator<T> implements IterableIterator<T> {
       }
     } catch (error) {
       if (found.length === 0) throw error
-      this.#failure = error
+      this.#failure = { error, state: this.#state as 'open' | 'ended' | 'closed' }
+      this.#state = 'failed'
     }
     return found
   }
 
-  #fail(): never {
-    const failure = this.#failure
-    this.#failure = undefined
-    throw failure
+  /** False if nothing is left. Throws what the call before has met and kept for this one. */
+  #mayGoOn(): boolean {
+    if (this.#state === 'failed') {
+      const { error, state } = this.#failure!
+      this.#state = state
+      throw error
+    }
+    return !this.isDone
   }
 
   /** Goes to the first entry at or after `key` in the direction of the range; to the end if that is outside of it. */
@@ -191,13 +194,13 @@ export class RangeIterator<T> implements IterableIterator<T> {
     // Users' code may run here, and may use this iterator.
     const target = encodedKey(key)
     this.#source.assertOpen()
+    if (this.#state === 'failed') this.#state = this.#failure!.state
     if (this.#state === 'closed') {
       throw new ClosedError(
         'This iterator has ended and no longer holds the moment that it read, so it cannot seek. An iterator of a ' +
           'snapshot can, for as long as both are open.',
       )
     }
-    this.#failure = undefined
     const bounds = boundsFrom(this.#range, target)
     if (bounds === undefined || this.#left === 0) {
       this.#end()
@@ -209,7 +212,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
 
   /** Ends the iteration. Called by a `for` loop that is left early. */
   return(): IteratorResult<T, undefined> {
-    this.#failure = undefined
+    if (this.#state === 'failed') this.#state = this.#failure!.state
     this.#close()
     return { done: true, value: undefined }
   }
@@ -307,18 +310,15 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #entry(i: number): T {
-    switch (this.#selection) {
-      case 'keys':
-        return this.#key(i) as T
-      case 'values':
-        return this.#value(i) as T
-      case 'entries':
-        return [this.#key(i), this.#value(i)] as T
-      case 'encoded keys':
-        return { key: this.#encodedKey(i), value: undefined } satisfies EncodedEntry as T
-      case 'encoded entries':
-        return { key: this.#encodedKey(i), value: this.#encodedValue(i) } satisfies EncodedEntry as T
-    }
+    if (this.#selection === 'entries') return [this.#key(i), this.#value(i)] as T
+    if (this.#selection === 'keys') return this.#key(i) as T
+    if (this.#selection === 'values') return this.#value(i) as T
+    return this.#encoded(i) as T
+  }
+
+  #encoded(i: number): EncodedEntry {
+    const value = this.#selection === 'encoded keys' ? undefined : this.#encodedValue(i)
+    return { key: this.#encodedKey(i), value }
   }
 
   #encodedKey(i: number): Buffer {
