@@ -263,12 +263,6 @@ export const MUTANTS: readonly Mutant[] = [
     'this.#flushOutcomes(state);',
     '',
   ),
-  one(
-    'a checkpoint does not say that the log is on disk up to it',
-    'engine/checkpoint/checkpointer.js',
-    'control.durableLsn = header.lsn;',
-    ';',
-  ),
   // ---- readers that can be ended
   unjudged(
     'a copy of a slot is believed that may not have been held',

@@ -331,6 +331,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
+  one(
+    'a checkpoint does not say that the log is on disk up to it',
+    ['engine/commit/outcomes', 'are on disk once a checkpoint includes'],
+    'engine/checkpoint/checkpointer.js',
+    'control.durableLsn = header.lsn;',
+    ';',
+  ),
   // ---- owners and modes
   one(
     'a new file gets what the umask leaves',

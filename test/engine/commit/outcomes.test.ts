@@ -1,0 +1,157 @@
+// What was decided about a write, as the log says it. If these failed, a writer would be told the result of another
+// write, or none although there is one, and a reader of the log would take for done what was refused.
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { Schedule } from '../../../crash-tests/sim/schedule.js'
+import { World } from '../../../crash-tests/sim/world.js'
+import { resultsOf } from '../../../src/engine/commit/results.js'
+import { Engine } from '../../../src/engine/engine.js'
+import { resolveOptions } from '../../../src/engine/options.js'
+import { changesOf } from '../../../src/wal/changes.js'
+import { FrameBuilder, UNCONDITIONAL } from '../../../src/wal/frame-builder.js'
+import { FRAME } from '../../../src/wal/frame.js'
+import { lsnBefore } from '../../../src/wal/lsn.js'
+import { OP_FLAG, operationsOf } from '../../../src/wal/operation.js'
+import { DecidedCursor, forEachOutcome, mostOutcomeBytes, outcomeFrame } from '../../../src/wal/outcomes.js'
+import { runs } from '../../support/engine.js'
+
+const OPTIONS = resolveOptions('/db', {
+  workers: 0,
+  windowBytes: 65536,
+  reserveBytes: 64 * 1024 * 1024,
+  segmentBytes: 8192,
+  checkpointBytes: 65536,
+  timeoutMs: 1,
+})
+
+const openIn = (world: World, name: string): Engine => Engine.open(OPTIONS, world.storageFor({ name, dead: false }))
+
+/** Writes that share a frame. */
+function frameOf(...writes: ((builder: FrameBuilder) => void)[]): Buffer {
+  const builder = new FrameBuilder()
+  for (const write of writes) {
+    const one = new FrameBuilder()
+    write(one)
+    builder.append(one)
+  }
+  return builder.take()
+}
+
+describe('outcomes in the log', () => {
+  it('reach the writer of a frame that another process has applied', () => {
+    const world = new World(new Schedule(1))
+    const writer = openIn(world, 'writer')
+    const leader = openIn(world, 'leader')
+    writer.put('there', 'text')
+    const { operations } = writer
+    const ifAbsent = { flags: OP_FLAG.IF_ABSENT, version: 0 }
+    const frames = [
+      frameOf(
+        (frame) => operations.put(frame, 'there', 1, ifAbsent),
+        (frame) => operations.add(frame, 'n', 5),
+        (frame) => operations.del(frame, 'never there'),
+        (frame) => operations.add(frame, 'there', 1),
+        (frame) => operations.put(frame, 'new', 1, UNCONDITIONAL),
+      ),
+      frameOf(
+        (frame) => operations.add(frame, 'n', 2),
+        (frame) => operations.del(frame, 'there'),
+      ),
+    ]
+    const ends = frames.map((frame) => writer.parts.committer.append(frame))
+    leader.parts.committer.waitForAll()
+    // What the leader has decided since is in its memory no more.
+    for (let i = 0; i < 3; i++) leader.del(`more ${i}`)
+    const [first, second] = frames.map((frame, i) => {
+      const outcome = writer.parts.committer.outcomeOf(lsnBefore(ends[i]!, frame.length), ends[i]!)
+      return resultsOf(frame, outcome, writer.parts.values)
+    })
+    expect(first!.map((result) => (result instanceof Error ? result.message : result))).to.deep.equal([
+      { took: false, removed: false, sum: undefined },
+      { took: true, removed: false, sum: 5 },
+      { took: true, removed: false, sum: undefined },
+      'The entry of "there" is no number, so nothing can be added to it. Nothing was changed.',
+      { took: true, removed: false, sum: undefined },
+    ])
+    expect(second).to.deep.equal([
+      { took: true, removed: false, sum: 7 },
+      { took: true, removed: true, sum: undefined },
+    ])
+    // And a reader of the log, who has no tree.
+    const outcome = writer.parts.committer.outcomeOf(lsnBefore(ends[0]!, frames[0]!.length), ends[0]!)
+    const changed = [...changesOf(frames[0]!, 0, frames[0]!.length, outcome)].map(({ key }) => key.toString('latin1'))
+    expect(changed).to.deep.equal(['n', 'new'])
+    for (const engine of [writer, leader]) engine.close()
+  })
+
+  it('are on disk once a checkpoint includes their frames, and the log counts as flushed up to it', () => {
+    const world = new World(new Schedule(1))
+    const engine = openIn(world, 'one')
+    engine.put('k', 1)
+    engine.del('k')
+    const { control } = engine.parts
+    expect(control.durableLsn, 'nobody has flushed the outcome').to.be.below(control.visibleLsn())
+    engine.checkpoint(true)
+    expect(control.durableLsn).to.equal(control.visibleLsn())
+    engine.close()
+  })
+
+  it('take no more room than was set aside for them', () => {
+    const world = new World(new Schedule(1))
+    const engine = openIn(world, 'one')
+    const kinds = ['put', 'put if', 'del', 'add', 'add more'] as const
+    fc.assert(
+      fc.property(
+        fc.array(fc.array(fc.constantFrom(...kinds), { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 5 }),
+        (list) => {
+          const { operations } = engine
+          const frame = frameOf(
+            ...list.map((write) => (builder: FrameBuilder) => {
+              for (const kind of write) {
+                if (kind === 'del') operations.del(builder, 'k')
+                else if (kind === 'add') operations.add(builder, 'n', 1)
+                else if (kind === 'add more') operations.add(builder, 'b', 10n ** 300n)
+                else
+                  operations.put(
+                    builder,
+                    'k',
+                    1,
+                    kind === 'put' ? UNCONDITIONAL : { flags: OP_FLAG.IF_ABSENT, version: 0 },
+                  )
+              }
+            }),
+          )
+          const most = mostOutcomeBytes(frame)
+          const end = engine.parts.committer.append(frame)
+          engine.parts.committer.waitForAll()
+          if (most === 0) return
+          const outcome = engine.parts.committer.outcomeOf(lsnBefore(end, frame.length), end)
+          expect(outcomeFrame(new Map([[1, outcome]])).length).to.be.at.most(most)
+          const decided = new DecidedCursor(operationsOf(frame), outcome)
+          let steps = 0
+          while (decided.next()) steps++
+          expect(steps).to.equal(list.flat().length)
+        },
+      ),
+      runs(100),
+    )
+    engine.close()
+  })
+
+  it('that are malformed are damage, and nothing else', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.nat({ max: 5 }), (inside, count) => {
+        const frame = Buffer.concat([Buffer.alloc(FRAME.HEADER_BYTES), inside])
+        frame.writeUInt32LE(count, FRAME.OP_COUNT)
+        try {
+          forEachOutcome(frame, 0, frame.length, (_lsn, outcome) =>
+            expect(outcome.byteOffset + outcome.length).to.be.at.most(frame.byteOffset + frame.length),
+          )
+        } catch (error) {
+          expect((error as { code?: string }).code).to.equal('ERR_MMAPDB_CORRUPT')
+        }
+      }),
+      runs(2000),
+    )
+  })
+})
