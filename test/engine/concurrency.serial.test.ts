@@ -217,6 +217,7 @@ describe('an engine among others', function () {
            db.put(['${point}', i], Buffer.alloc(4500, i))
            say(i)
            if (i % 7 === 3) db.checkpoint(true)
+           if (i % 5 === 4) db.del('never there')
          }
          say('survived')`,
         TINY,

@@ -31,7 +31,7 @@ const NOBODY = 65534
 /** Does what it is told, one operation after another, and reports the outcome of each. */
 const SERVANT = `
   let db
-  const code = (act) => { try { const r = act(); return r === undefined ? 'ok' : r } catch (error) { return error.code ?? String(error.stack) } }
+  const code = (act) => { try { const r = act(); return r === undefined || r === true ? 'ok' : r } catch (error) { return error.code ?? String(error.stack) } }
   for (let n = 0;;) {
     const what = await hear()
     if (what === 'open') say(code(() => { db = open() }))

@@ -50,13 +50,16 @@ async function until(holds: () => boolean, what: string): Promise<void> {
 
 const waitingIn = (engine: Engine): number => engine.recordLocks.counts().waiting
 
-/** Two turns at the same time would leave a number out or take one twice. */
+/**
+ * Two turns at the same time would leave a number out or take one twice. The counter is overwritten in place, since a
+ * process may be killed in the middle of that.
+ */
 const COUNTING = `
   const { appendFileSync, readFileSync, writeFileSync } = await import('node:fs')
   const count = async () => {
     const n = Number(readFileSync(counter, 'utf8'))
     if (n % 3 === 0) await pause(1)
-    writeFileSync(counter, String(n + 1).padStart(8, '0'))
+    writeFileSync(counter, String(n + 1).padStart(8, '0'), { flag: 'r+' })
     appendFileSync(journal, (n + 1) + '\\n')
   }
 `
