@@ -138,7 +138,7 @@ const PHASES = {
     return {
       openMs: opened,
       acknowledged,
-      ...(report === undefined ? {} : { replayedMiB: (report.toLsn - report.fromLsn) / 2 ** 20 }),
+      ...(report === undefined ? {} : { replayedMiB: ((report.toLsn - report.fromLsn) * 8) / 2 ** 20 }),
       readMiB: io.read / 2 ** 20,
       writtenMiB: io.written / 2 ** 20,
     }

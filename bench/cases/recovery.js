@@ -25,6 +25,11 @@ export async function measure({ store, directory, writes, logBytes = 64 * 2 ** 2
   await db.close()
   return {
     figure: operationsReplayed / (durationMs / 1000),
-    notes: { operations: operationsReplayed, frames: framesReplayed, durationMs, MiB: (toLsn - fromLsn) / 2 ** 20 },
+    notes: {
+      operations: operationsReplayed,
+      frames: framesReplayed,
+      durationMs,
+      MiB: ((toLsn - fromLsn) * 8) / 2 ** 20,
+    },
   }
 }

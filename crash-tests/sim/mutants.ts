@@ -317,7 +317,7 @@ export const MUTANTS: readonly Mutant[] = [
     'slots made since the last checkpoint are not all sealed',
     'engine/checkpoint/seal-tree.js',
     '> sinceLsn;',
-    '> sinceLsn + 2000;',
+    '> sinceLsn + 250;',
   ),
   // ---- opening and closing
   one(

@@ -407,11 +407,13 @@ export class Database<V = Anything, K extends Key = Key> {
 
   async #close(): Promise<void> {
     isBeingClosed(this.#attachment)
-    this.#engine.recordLocks.close()
+    this.#engine.recordLocks.stopWaiting()
+    // What was written under a lock takes effect before the next holder gets it.
     while (!this.#writes.isIdle || this.#tasks.size > 0) {
       await this.#writes.settled()
       await Promise.allSettled(this.#tasks)
     }
+    this.#engine.recordLocks.close()
     await this.#attachment.close()
   }
 

@@ -2,7 +2,7 @@
 // and visible. Before that, if the log is too long, the writer waits for a checkpoint; if the disk is full, room is
 // made.
 import { CorruptError, InvalidError, IoError, OutcomeUnknownError } from '../errors.js'
-import { guarded } from '../storage/errors.js'
+import { guarded, typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { isDeciding } from '../wal/frame.js'
 import { operationsOf } from '../wal/operation.js'
@@ -110,7 +110,16 @@ export class CommitPath {
   /** What became of the writes of a frame that is visible; undefined if all of them took effect. */
   #resultsOf({ bytes, lsn, end }: Pick<Part, 'bytes' | 'lsn' | 'end'>): (WriteResult | InvalidError)[] | undefined {
     if (!isDeciding(bytes, 0)) return undefined
-    return resultsOf(bytes, this.#parts.committer.outcomeOf(lsn, end), this.#parts.values)
+    try {
+      return resultsOf(bytes, this.#parts.committer.outcomeOf(lsn, end), this.#parts.values)
+    } catch (error) {
+      if (error instanceof OutcomeUnknownError) throw error
+      // It has been applied: nobody may be told that nothing was written.
+      const cause = typedError(error, 'Reading what became of a write')
+      throw new OutcomeUnknownError(`${cause.message} The write has been applied, and its result is not known.`, lsn, {
+        cause,
+      })
+    }
   }
 
   #begin(frame: Buffer): Lsn {

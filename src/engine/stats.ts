@@ -113,7 +113,7 @@ export function statsOf({ options, storage, control, pins, recordLocks, log, val
     readers: {
       pinned: pins.inUse(),
       oldestLsn: oldest,
-      lagBytes: visible - oldest,
+      lagBytes: bytesBetween(oldest, visible),
       oldestMs: Math.max(0, nowMs - (pins.oldestSinceMs() ?? nowMs)),
       heldBytes: state[STATE.PINNED_SLOTS]! * SLOT_BYTES,
     },

@@ -161,6 +161,16 @@ describe('writes that depend on what they find', function () {
         expect([db.get('d'), db.get('n')]).to.deep.equal([15, 1])
       })
 
+      it('add up under the longest keys, too, beside which a number has no room in its leaf', async () => {
+        for (const length of [800, 990, 995, 1000, 1015]) {
+          const key = 'k'.repeat(length)
+          await calls.add(key, 1.5)
+          expect(await calls.add(key, 2), `${length} characters`).to.equal(3.5)
+          await calls.add(`${key}b`, 10n ** 400n)
+          expect(await calls.add(`${key}b`, 1n)).to.equal(10n ** 400n + 1n)
+        }
+      })
+
       it('refuse to add to what is no number, and change nothing', async () => {
         await calls.batch([
           { type: 'put', key: 'text', value: '5' },

@@ -1,4 +1,5 @@
 // mmapdb lock: runs a command while it has the lock on a record.
+import { isatty } from 'node:tty'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { Command } from 'commander'
@@ -81,6 +82,8 @@ function run([name, ...args]: readonly string[]): Promise<number> {
     const child = spawn(name, args, { stdio: 'inherit' })
     const stopPassing = passSignals(child)
     child.on('error', (error: NodeJS.ErrnoException) => {
+      // A signal that the command may not get, since it has become another user, is no reason to let go of the lock.
+      if (!error.syscall?.startsWith('spawn')) return
       stopPassing()
       const isThere = error.code === 'EACCES' || error.code === 'EPERM' || error.code === 'ENOEXEC'
       if (!isThere && error.code !== 'ENOENT') reject(error)
@@ -102,7 +105,8 @@ function run([name, ...args]: readonly string[]): Promise<number> {
 function passSignals(child: ChildProcess): () => void {
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal)
   // In a terminal the command gets these from there: twice would be once too often.
-  const isFromTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
+  // Asked by number: to look at process.stdin would open it, and change how the command reads it.
+  const isFromTerminal = [0, 1, 2].some((fd) => isatty(fd))
   const fromTerminal = isFromTerminal ? (): void => undefined : pass
   for (const signal of PASSED_ON) process.on(signal, pass)
   for (const signal of FROM_TERMINAL) process.on(signal, fromTerminal)

@@ -62,8 +62,9 @@ import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { FRAME, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
-import { lsnAfter, lsnBefore, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
+import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
+import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
 import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrame } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
 import type { Allocator } from '../space/allocator.js'
@@ -85,6 +86,8 @@ import type { SlotSpace } from '../format/slot-space.js'
 
 /** Groups that a leader commits before it lets another thread lead. */
 const MAX_ROUNDS = 4
+/** Frames whose outcomes a thread may be waiting for at a time, and more. */
+const MOST_OWN = 10_000
 
 interface CommitParts extends SharedLockParts {
   readonly log: Log
@@ -154,6 +157,7 @@ export class Committer {
     if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
       this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
     this.#write(frame)
+    if (outcomeBytes > 0) this.#noteOwn(lsn)
     a.reservedSlots += slots
     a.outcomeBytes += outcomeBytes
     a.frames++
@@ -195,6 +199,7 @@ export class Committer {
     } catch (error) {
       if (isFullDisk(error)) {
         this.isLogFull = true
+        this.#goOnInOldSegment()
         this.#giveBackSlots(fileSlots)
       }
       throw error
@@ -332,6 +337,8 @@ export class Committer {
       this.#applyTwice(state, from, target.tailLsn as Lsn)
       state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
+      // What was decided from a lost page must not get into the log.
+      checker.assertWhole()
       this.#appendOutcomes(state)
       state[STATE.OUTCOME_BYTES] = target.outcomeBytes
       // If this process has lost a page meanwhile, what it stored there is not in the file.
@@ -353,11 +360,15 @@ export class Committer {
   #appendOutcomes(state: StateFields): void {
     const { control, applier } = this.#parts
     if (applier.outcomes.size === 0) return
-    underAppendLock(this.#parts, () => {
+    this.#keepOwn()
+    const frame = outcomeFrame(applier.outcomes)
+    const append = (): void => {
       const a = control.append.read(this.#fields)
       const lsn = a.tailLsn as Lsn
-      const frame = outcomeFrame(applier.outcomes)
-      // There is room, unless an appender has died while it started the next segment.
+      // There is room, unless an appender has died while it started the next segment. If there is no next segment, the
+      // room that was set aside is still there.
+      const end = lsnAfter(lsn, frame.length)
+      if (end > a.segmentLimitLsn) this.#goOnInOldSegment()
       if (lsnAfter(lsn, frame.length) > a.segmentLimitLsn) {
         const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]!
         this.#switchSegment(paddedBytes(frame.length) + owedBytes, control.fileSlots)
@@ -366,9 +377,49 @@ export class Committer {
       control.append.publish(a)
       this.#reader.offer(lsn, frame)
       state[STATE.OUTCOMES_LSN] = lsn
-      if (state[STATE.VISIBLE_LSN] === lsn) state[STATE.VISIBLE_LSN] = a.tailLsn
-    })
+      if (state[STATE.VISIBLE_LSN] !== lsn) return
+      state[STATE.VISIBLE_LSN] = a.tailLsn
+      // This reader has nothing more to do with it.
+      if (this.#reader.position === lsn) this.#reader.next(a.tailLsn as Lsn)
+    }
+    control.stopOnFailedFlush(() => underAppendLock(this.#parts, append))
     crashPoint('after-outcomes')
+  }
+
+  /**
+   * Frames of this thread that it has not asked about yet, and what it has decided about them itself. Making room on a
+   * full disk may destroy that part of the log before it asks.
+   */
+  readonly #own = new Set<number>()
+  readonly #ownOutcomes = new Map<number, Buffer>()
+
+  #noteOwn(lsn: Lsn): void {
+    // Those that were never asked about had no place to tell it.
+    if (this.#own.size >= MOST_OWN) {
+      this.#own.clear()
+      this.#ownOutcomes.clear()
+    }
+    this.#own.add(lsn)
+  }
+
+  #keepOwn(): void {
+    for (const [lsn, outcome] of this.#parts.applier.outcomes)
+      if (this.#own.has(lsn)) this.#ownOutcomes.set(lsn, outcome)
+  }
+
+  /**
+   * If no next segment has been made: lets frames go on in the one that was given up for it, up to where it has room.
+   * The append lock is held.
+   */
+  #goOnInOldSegment(): void {
+    const { control, log, storage } = this.#parts
+    const a = this.#fields
+    const { segmentStartLsn, segmentSalt } = a
+    const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
+    if (segment === undefined || storage.info(log.pathOf(a.tailLsn as Lsn)).kind !== 'missing') return
+    const room = segment.file.sizeBytes() - SEGMENT_HEADER_BYTES
+    a.segmentLimitLsn = Math.max(a.tailLsn, Math.min(segment.header.limitLsn, lsnWithin(segment.startLsn, room)))
+    control.append.publish(a)
   }
 
   /**
@@ -392,7 +443,9 @@ export class Committer {
    * say it any more.
    */
   outcomeOf(lsn: Lsn, end: Lsn): Buffer {
-    const own = this.#parts.applier.outcomes.get(lsn)
+    const own = this.#ownOutcomes.get(lsn)
+    this.#own.delete(lsn)
+    this.#ownOutcomes.delete(lsn)
     if (own !== undefined) return own
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn

@@ -31,6 +31,7 @@ export class Decider {
   readonly #performed = new OperationCursor()
   /** The sums that the adds of the write that is being judged come to, in order. */
   #sums: Buffer[] = []
+  #nextSum = 0
   /** What the write that is being judged has done to keys so far, if it adds to any; by the bytes of the key. */
   readonly #pending = new Map<string, Pending>()
 
@@ -53,6 +54,7 @@ export class Decider {
       let verdict: Verdict = VERDICT.DONE
       let count = 0
       this.#sums = []
+      this.#nextSum = 0
       this.#pending.clear()
       do {
         // A condition that does not hold counts before an add that is not possible.
@@ -93,8 +95,8 @@ export class Decider {
     if (this.#pending.has(name)) {
       const value = this.#pending.get(name)
       if (value !== undefined) found = [value, 0, value.length]
-    } else if (this.#writer.find(this.#keyOf(operation), operation.keyLength)) found = this.#writer.foundValue
-    // A value that overflows is longer than any number.
+    } else if (this.#writer.find(this.#keyOf(operation), operation.keyLength))
+      found = this.#writer.foundValue(MAX_SUM_BYTES)
     if (found === undefined) return VERDICT.NO_NUMBER
     const sum = sumOf(this.#codec, ...found, operation.value, MAX_SUM_BYTES)
     if (typeof sum === 'string') return VERDICTS[sum]
@@ -111,7 +113,7 @@ export class Decider {
     if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
     else if (kind === OP_DEL) this.#outcome.byte(writer.del(key, keyLength) ? 1 : 0)
     else if (kind === OP_ADD) {
-      const sum = this.#sums.shift()!
+      const sum = this.#sums[this.#nextSum++]!
       writer.put(key, keyLength, sum, 0, sum.length, lsn)
       this.#outcome.sum(sum)
     }

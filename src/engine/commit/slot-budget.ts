@@ -4,6 +4,7 @@
 // used again only after the next checkpoint.
 import { FRAME } from '../../wal/frame.js'
 import { OP, OP_ADD, OP_PUT, operationsOf } from '../../wal/operation.js'
+import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
 import { isInline, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 
@@ -30,6 +31,7 @@ export function slotsFor(frame: Buffer, state: StateFields, pending: number): nu
     for (const operation = operationsOf(frame); operation.next();) {
       const { kind, keyLength, valueLength } = operation
       if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
+      else if (kind === OP_ADD && !isInline(keyLength, MAX_SUM_BYTES)) overflow += overflowSlots(MAX_SUM_BYTES)
     }
   }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)

@@ -526,6 +526,12 @@ export class RecordLocks {
     for (const { settle } of waits) settle({ error })
   }
 
+  /** Rejects what waits with `ClosedError`; what is held stays so until `close`. */
+  stopWaiting(): void {
+    this.#rejectAll(databaseClosed())
+    this.#endWaiting()
+  }
+
   /** Releases everything, and rejects what waits with `ClosedError`. Idempotent. */
   close(): void {
     if (this.#isClosed) return

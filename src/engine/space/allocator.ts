@@ -14,6 +14,7 @@
 //          group: the next group must not wait for all of it.
 //   reusable: can be used at once.
 // rings.ts says how they lie there.
+import { bytesBetween } from '../../wal/lsn.js'
 import { STATE, type Control, type StateFields } from '../shared/control.js'
 import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
 import type { Pins } from '../shared/pins.js'
@@ -259,7 +260,7 @@ export class Allocator {
         if (freedAtLsn > limit) break
         const slot = rings.first(ring)
         const reader = this.#readerOf(slot, freedAtLsn)
-        if (reader !== undefined && visible - reader <= LONG_READER_BYTES) break
+        if (reader !== undefined && bytesBetween(reader, visible) <= LONG_READER_BYTES) break
         rings.take(ring)
         if (reader === undefined) rings.push(STATE.RING_REUSABLE, slot, 0)
         else this.#pushPinned(slot, freedAtLsn, reader)

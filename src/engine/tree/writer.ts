@@ -20,7 +20,7 @@ import {
 } from '../format/layout.js'
 import { readVersion, writeCellHeader, writePointer } from '../format/leaf-cell.js'
 import { even, Node } from '../format/node.js'
-import { overflowChain, overflowPointer, writeOverflow } from '../space/overflow.js'
+import { overflowChain, overflowPointer, readOverflow, writeOverflow } from '../space/overflow.js'
 import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
 import { commonPrefix, findChild, findInLeaf } from '../format/search.js'
 import { type SlotChecker } from '../space/slot-checker.js'
@@ -194,11 +194,16 @@ export class TreeWriter {
     return readVersion(leaf.u16, leaf.base + leaf.cellOffset(this.#found))
   }
 
-  /** Where the value of that entry lies, as [buffer, start, end]; undefined if it overflows. */
-  get foundValue(): readonly [Buffer, number, number] | undefined {
+  /** Where the value of that entry lies, as [buffer, start, end]; undefined if it is longer than `mostBytes`. */
+  foundValue(mostBytes: number): readonly [Buffer, number, number] | undefined {
     const leaf = this.#path[0]!
     const i = this.#found
-    if (leaf.overflows(i)) return undefined
+    if (leaf.overflows(i)) {
+      // Beside a long key even a short value has no room in the leaf.
+      const pointer = overflowPointer(leaf, i)
+      if (pointer.lengthBytes > mostBytes) return undefined
+      return [readOverflow(this.#space, this.#checker, pointer), 0, pointer.lengthBytes]
+    }
     const at = leaf.keyAt(i) + leaf.keyLength(i)
     return [this.#space.buffers[this.#space.windowOf(leaf.slot)]!, at, at + leaf.payloadBytes(i)]
   }
