@@ -338,6 +338,20 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'control.durableLsn = header.lsn;',
     ';',
   ),
+  one(
+    'room for what is decided is given up with a segment that has no successor',
+    ['faults/full-disk', 'stops nobody whose write is in the log'],
+    'engine/commit/committer.js',
+    "if (segment === undefined || storage.info(log.pathOf(a.tailLsn)).kind !== 'missing')",
+    'if (true)',
+  ),
+  one(
+    'a sum is looked for in the leaf alone',
+    ['database/conditions', 'without promises add up under the longest keys'],
+    'engine/tree/writer.js',
+    'if (pointer.lengthBytes > mostBytes)',
+    'if (true)',
+  ),
   // ---- owners and modes
   one(
     'a new file gets what the umask leaves',

@@ -149,6 +149,29 @@ describe('a full disk', function () {
     }
   })
 
+  it('stops nobody whose write is in the log when a longer one finds no room for a segment', () => {
+    const life = new Life(16 * MiB)
+    for (let n = 0; n < 300; n++) life.put(`k${n}`, 'v'.repeat(500))
+    const { engine } = life
+    const keys = [...life.model.keys()]
+    const frameOf = (add: (frame: FrameBuilder) => void): Buffer => {
+      const [frame, write] = [new FrameBuilder(), new FrameBuilder()]
+      add(write)
+      frame.append(write)
+      return frame.take()
+    }
+    life.disk.fill()
+    // In the log, and not applied yet: what it decides needs room in the log, too.
+    const waiting = engine.beginWrites(frameOf((frame) => engine.operations.del(frame, keys[0]!)))
+    expect(waiting.refused).to.deep.equal([])
+    engine.beginWrites(frameOf((frame) => engine.operations.put(frame, 'long', 'x'.repeat(60_000))))
+    const { failed, results } = engine.finishWrites(waiting)
+    expect(failed).to.deep.equal([])
+    expect(results[0]).to.include({ took: true, removed: true })
+    for (const key of keys.slice(1, 20)) expect(engine.del(key), key).to.equal(true)
+    engine.close()
+  })
+
   it('lets all of a small tree be deleted in one batch', () => {
     const life = new Life(8 * MiB)
     life.fillWith(5000)
