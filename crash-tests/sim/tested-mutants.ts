@@ -242,7 +242,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   // ---- full disks
   one(
     'puts leave no slots to deletes',
-    FULL_DISK,
+    ['faults/full-disk', 'loses nothing, whatever is done on it'],
     'engine/commit/committer.js',
     'puts ? needed + slotsForDeletes(state) : needed',
     'needed',
