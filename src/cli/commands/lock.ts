@@ -1,6 +1,6 @@
 // mmapdb lock: runs a command while it has the lock on a record.
 import { isatty } from 'node:tty'
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { Command } from 'commander'
 import type { Key } from '../../encoding/keys.js'
@@ -79,8 +79,10 @@ async function runLocked(
 function run([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || name === '') throw new InvalidError('The command is empty. Give it after --.')
   return new Promise((resolve, reject) => {
+    // From before the command begins: a signal that ended this process would release the lock under the command. One
+    // that comes while it is being started is handled after that.
+    const stopPassing = passSignals((signal) => void child.kill(signal))
     const child = spawn(name, args, { stdio: 'inherit' })
-    const stopPassing = passSignals(child)
     child.on('error', (error: NodeJS.ErrnoException) => {
       // A signal that the command may not get, since it has become another user, is no reason to let go of the lock.
       if (!error.syscall?.startsWith('spawn')) return
@@ -102,8 +104,7 @@ function run([name, ...args]: readonly string[]): Promise<number> {
 }
 
 /** The command gets the signals that this process gets, which goes on until the command has ended. */
-function passSignals(child: ChildProcess): () => void {
-  const pass = (signal: NodeJS.Signals): void => void child.kill(signal)
+function passSignals(pass: (signal: NodeJS.Signals) => void): () => void {
   // In a terminal the command gets these from there: twice would be once too often.
   // Asked by number: to look at process.stdin would open it, and change how the command reads it.
   const isFromTerminal = [0, 1, 2].some((fd) => isatty(fd))
