@@ -6,7 +6,7 @@ import { guarded, typedError } from '../storage/errors.js'
 import { newAppendFields } from '../wal/append-state.js'
 import { isDeciding } from '../wal/frame.js'
 import { operationsOf } from '../wal/operation.js'
-import { resultsOf, TOOK_EFFECT, type WriteResult } from './commit/results.js'
+import { isAskedFor, resultsOf, TOOK_EFFECT, type WriteResult } from './commit/results.js'
 import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
 import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
@@ -109,7 +109,7 @@ export class CommitPath {
 
   /** What became of the writes of a frame that is visible; undefined if all of them took effect. */
   #resultsOf({ bytes, lsn, end }: Pick<Part, 'bytes' | 'lsn' | 'end'>): (WriteResult | InvalidError)[] | undefined {
-    if (!isDeciding(bytes, 0)) return undefined
+    if (!isDeciding(bytes, 0) || !isAskedFor(bytes)) return undefined
     try {
       return resultsOf(bytes, this.#parts.committer.outcomeOf(lsn, end), this.#parts.values)
     } catch (error) {

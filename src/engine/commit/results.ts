@@ -3,7 +3,7 @@ import { decodeKey } from '../../encoding/keys.js'
 import type { ValueCodec } from '../../encoding/values/codec.js'
 import { InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
-import { operationsOf, type OperationCursor } from '../../wal/operation.js'
+import { CONDITIONS, OP_DEL, OP_PUT, operationsOf, type OperationCursor } from '../../wal/operation.js'
 import { DecidedCursor, VERDICT, type Verdict } from '../../wal/outcomes.js'
 
 /** What became of one write. */
@@ -18,6 +18,21 @@ export interface WriteResult {
 
 /** Of a write about which there is nothing to decide. */
 export const TOOK_EFFECT: WriteResult = { took: true, removed: false, sum: undefined }
+
+/**
+ * False if all writes of a frame take effect whatever they find, and none is asked what it found: a batch of puts and
+ * deletes without conditions.
+ */
+export function isAskedFor(frame: Buffer): boolean {
+  let singleDel = false
+  for (const operation = operationsOf(frame); operation.next();) {
+    if (operation.beginsWrite && singleDel) return true
+    const { kind, flags, beginsWrite } = operation
+    if ((flags & CONDITIONS) !== 0 || (kind !== OP_PUT && kind !== OP_DEL)) return true
+    singleDel = kind === OP_DEL && beginsWrite
+  }
+  return singleDel
+}
 
 /** The results of the writes of a frame, or the error of those that cannot have one. */
 export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (WriteResult | InvalidError)[] {
