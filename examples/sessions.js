@@ -2,8 +2,8 @@
 //
 // Each session has two entries: the session itself, and one whose key begins with the time at which it expires.
 // Both are written in one batch, so neither is ever there without the other. Keys that are arrays are ordered
-// element by element, so everything that has expired is one range, and a sweep reads nothing else. (One process
-// saves and sweeps here: there is no read-modify-write across processes yet.)
+// element by element, so everything that has expired is one range, and a sweep reads nothing else. What was read is
+// a condition of the write: so any number of processes may save and sweep.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -16,12 +16,16 @@ const db = await open(path)
 
 /** Stores a session, new or changed, that expires at `expiresMs`. */
 async function save(id, data, expiresMs) {
-  const before = db.get(['session', id])
-  await db.batch([
-    ...(before ? [{ type: 'del', key: ['expiry', before.expiresMs, id] }] : []),
-    { type: 'put', key: ['session', id], value: { data, expiresMs } },
-    { type: 'put', key: ['expiry', expiresMs, id], value: true },
-  ])
+  for (;;) {
+    const before = db.getEntry(['session', id])
+    const took = await db.batch([
+      ...(before ? [{ type: 'del', key: ['expiry', before.value.expiresMs, id] }] : []),
+      { type: 'put', key: ['session', id], value: { data, expiresMs }, ifVersion: before?.version ?? 0 },
+      { type: 'put', key: ['expiry', expiresMs, id], value: true },
+    ])
+    if (took) return
+    // Another process has changed it meanwhile: read it again.
+  }
 }
 
 /** A session that has expired does not count, whether it has been swept or not. */

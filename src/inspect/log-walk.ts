@@ -162,11 +162,18 @@ export class LogWalk {
     }
   }
 
-  /** The LSNs of the frames whose outcomes the current frame holds; empty if it is no frame of outcomes. */
+  /**
+   * The LSNs of the frames whose outcomes the current frame holds; empty if it is no frame of outcomes.
+   * Of a malformed one, those before the place that makes no sense.
+   */
   decidedLsns(): number[] {
     const { bytes, at, lengthBytes } = this.#reader
     const lsns: number[] = []
-    if (isOutcomeFrame(bytes, at)) forEachOutcome(bytes, at, lengthBytes, (lsn) => lsns.push(lsn))
+    try {
+      if (isOutcomeFrame(bytes, at)) forEachOutcome(bytes, at, lengthBytes, (lsn) => lsns.push(lsn))
+    } catch (error) {
+      if (!(error instanceof CorruptError)) throw error
+    }
     return lsns
   }
 

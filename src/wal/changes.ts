@@ -17,7 +17,7 @@ interface Change {
 export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outcome?: Buffer): Generator<Change> {
   const operations = operationsOf(bytes, at, lengthBytes)
   if (!isDeciding(bytes, at)) {
-    while (operations.next()) if (operations.kind === OP_PUT) yield { key: operations.key, value: operations.value }
+    while (operations.next()) yield { key: operations.key, value: operations.value }
     return
   }
   if (outcome === undefined) throw new Error('the outcome of a frame is missing')

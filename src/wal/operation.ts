@@ -17,7 +17,7 @@
 // Writes that were made at the same time share a frame.
 import { CorruptError } from '../errors.js'
 import { MAX_KEY_BYTES } from '../limits.js'
-import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS, readLsn } from './frame.js'
+import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS, isDeciding, readLsn } from './frame.js'
 
 export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
 export const OP_PUT = 1
@@ -34,12 +34,14 @@ export const VERSION_BYTES = 8
 /** True if whether, or with which result, an operation of this kind takes effect depends on what it finds. */
 export const decides = (kind: number, flags: number): boolean => kind !== OP_PUT || (flags & CONDITIONS) !== 0
 
+const NO_BYTES = Buffer.alloc(0)
+
 /**
  * Steps through the operations of a frame. Throws `CorruptError` if they do not fill the frame exactly, or are of a
  * kind that is not known: if the CRC of the frame is good, a faulty program wrote it.
  */
 export class OperationCursor {
-  bytes: Buffer = Buffer.alloc(0)
+  bytes: Buffer = NO_BYTES
   kind = 0
   flags = 0
   keyAt = 0
@@ -49,6 +51,7 @@ export class OperationCursor {
   /** Where the frame begins. */
   frameAt = 0
   #end = 0
+  #mayDecide = false
   #left = 0
   #count = 0
   #next = 0
@@ -60,6 +63,7 @@ export class OperationCursor {
     this.#end = at + lengthBytes
     this.#count = this.#left = bytes.readUInt32LE(at + FRAME.OP_COUNT)
     this.#next = at + FRAME.HEADER_BYTES
+    this.#mayDecide = isDeciding(bytes, at)
     if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS]! > FRAME_FLAG_DECIDES)
       throw malformed(bytes, at, 'its frame type or flags are unknown')
     return this
@@ -84,6 +88,10 @@ export class OperationCursor {
     if (end > this.#end || keyLength === 0 || keyLength > MAX_KEY_BYTES) throw this.#malformed('has a bad length')
     if (kind < OP_PUT || kind > OP_ADD || (flags & ~KNOWN_FLAGS) !== 0)
       throw this.#malformed('has an unknown kind or flags')
+    if (!this.#mayDecide && decides(kind, flags))
+      throw this.#malformed('decides something, and the frame does not say so')
+    if (this.#left === this.#count && (flags & OP_FLAG.JOINED) !== 0)
+      throw this.#malformed('belongs to the write before it, and there is none')
     this.kind = kind
     this.flags = flags
     this.keyAt = keyAt

@@ -6,7 +6,7 @@ import { MAX_KEY_BYTES } from '../../limits.js'
 import { isDeciding } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
-import { OP_DEL, OP_PUT, OperationCursor } from '../../wal/operation.js'
+import { OperationCursor } from '../../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../../wal/outcomes.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
@@ -66,17 +66,16 @@ export class Applier {
     state[STATE.VISIBLE_LSN] = end
   }
 
-  /** Applies a frame in which nothing is to be decided. Returns how many operations it has. */
+  /** Applies a frame in which nothing is to be decided: all it has is puts. Returns how many. */
   #applyAll(bytes: Buffer, at: number, lengthBytes: number, lsn: Lsn): number {
     const writer = this.#writer
     const key = this.#key
     const operations = this.#operations.begin(bytes, at, lengthBytes)
     let count = 0
     for (; operations.next(); count++) {
-      const { kind, keyAt, keyLength } = operations
+      const { keyAt, keyLength } = operations
       for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
-      if (kind === OP_PUT) writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
-      else if (kind === OP_DEL) writer.del(key, keyLength)
+      writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
     }
     return count
   }

@@ -148,12 +148,13 @@ export class Committer {
     if (control.filesInDoubt) this.#assertInPlace(a, state)
     const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
-    const slots = slotsFor(frame, state, a.operations - state[STATE.OPERATIONS]!)
+    const puts = hasPut(frame)
+    const slots = slotsFor(frame, puts, state, a.operations - state[STATE.OPERATIONS]!)
     const outcomeBytes = mostOutcomeBytes(frame)
     // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
     const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
     const fileSlots = control.fileSlots
-    this.#reserve(slots, state, a.reservedSlots, hasPut(frame))
+    this.#reserve(slots, state, a.reservedSlots, puts)
     if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
       this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
     this.#write(frame)
@@ -402,6 +403,12 @@ export class Committer {
     this.#own.add(lsn)
   }
 
+  /** Nobody will ask for the outcome of this frame. */
+  forgetOutcome(lsn: Lsn): void {
+    this.#own.delete(lsn)
+    this.#ownOutcomes.delete(lsn)
+  }
+
   #keepOwn(): void {
     for (const [lsn, outcome] of this.#parts.applier.outcomes)
       if (this.#own.has(lsn)) this.#ownOutcomes.set(lsn, outcome)
@@ -444,8 +451,7 @@ export class Committer {
    */
   outcomeOf(lsn: Lsn, end: Lsn): Buffer {
     const own = this.#ownOutcomes.get(lsn)
-    this.#own.delete(lsn)
-    this.#ownOutcomes.delete(lsn)
+    this.forgetOutcome(lsn)
     if (own !== undefined) return own
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn

@@ -18,13 +18,12 @@ export const SLOTS_FOR_A_DELETE = 40
 /**
  * Applying `frame` takes at most this many slots, in whatever group it is applied. A put copies the slots on its way
  * and may split each; a delete copies them and may join each with a neighbour. No group copies a slot twice.
- * `pending`: operations that are appended and not applied yet, which may still make the tree of `state` wider and
- * higher.
+ * `puts`: it may put something (`hasPut`). `pending`: operations that are appended and not applied yet, which may still
+ * make the tree of `state` wider and higher.
  */
-export function slotsFor(frame: Buffer, state: StateFields, pending: number): number {
+export function slotsFor(frame: Buffer, puts: boolean, state: StateFields, pending: number): number {
   const operations = frame.readUInt32LE(FRAME.OP_COUNT)
   const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
-  const puts = hasPut(frame)
   if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
   let overflow = 0
   if (puts && frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
