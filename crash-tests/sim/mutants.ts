@@ -111,7 +111,7 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'segments are recycled that the tree on disk does not include',
     'engine/checkpoint/checkpointer.js',
-    'log.releaseBefore(lsn, current)',
+    'log.releaseBefore(this.#neededFrom(lsn), current)',
     'log.releaseBefore(control.append.read(newAppendFields()).tailLsn, current)',
   ),
   one(

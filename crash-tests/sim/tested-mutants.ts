@@ -50,6 +50,21 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (!stands)',
     'if (false)',
   ),
+  // ---- the log, for writers that ask what was decided
+  one(
+    'a checkpoint recycles the log that a writer is about to read',
+    ['engine/commit/outcomes', 'stay in the log until their writers have read them'],
+    'engine/checkpoint/checkpointer.js',
+    'log.releaseBefore(this.#neededFrom(lsn), current)',
+    'log.releaseBefore(lsn, current)',
+  ),
+  one(
+    'the log is kept for a writer that is dead',
+    ['engine/commit/outcomes', 'stay in the log until their writers have read them'],
+    'engine/shared/pins.js',
+    'if (this.#mine.has(index) || !this.#clearIfDead(index))',
+    'if (true)',
+  ),
   one(
     'a database that is there is taken for one that was created',
     ['database/range-async.serial', 'lets one of many openers win'],

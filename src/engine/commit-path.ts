@@ -12,7 +12,13 @@ import { appendMakingRoom } from './checkpoint/make-room.js'
 import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
 import type { EngineParts } from './parts.js'
 import { newState, STATE } from './shared/control.js'
+import type { Pin } from './shared/pins.js'
 import type { PointReads } from './read/point-reads.js'
+
+/** Writes that are in the log, and are to be finished. */
+export interface BegunWrites extends Appended {
+  readonly hold: Pin | undefined
+}
 
 /** What became of the writes of a frame. */
 export interface Finished {
@@ -45,12 +51,32 @@ export class CommitPath {
   commit(frame: Buffer): WriteResult {
     this.prepare(frame)
     this.#parts.openState.assertWritable()
-    const end = this.#begin(frame)
-    const lsn = lsnBefore(end, frame.length)
-    this.#finish(lsn, end)
-    const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? TOOK_EFFECT
-    if (result instanceof InvalidError) throw result
-    return result
+    guarded('Making a checkpoint that is due', () => this.#limitLog())
+    const hold = this.#holdLog(frame)
+    try {
+      const end = appendMakingRoom(this.#parts, frame)
+      const lsn = lsnBefore(end, frame.length)
+      this.#finish(lsn, end)
+      const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? TOOK_EFFECT
+      if (result instanceof InvalidError) throw result
+      return result
+    } finally {
+      this.#letGo(hold)
+    }
+  }
+
+  /** Keeps the log from being recycled until what became of the frame has been read there. */
+  #holdLog(frame: Buffer): Pin | undefined {
+    if (!isDeciding(frame, 0)) return undefined
+    const { pins, control } = this.#parts
+    // If readers have them all, a checkpoint that comes in between makes the outcome unknown.
+    const pin = pins.tryAcquire()
+    pin?.keepLogFrom(control.visibleLsn())
+    return pin
+  }
+
+  #letGo(hold: Pin | undefined): void {
+    if (hold !== undefined) this.#parts.pins.giveBack(hold)
   }
 
   /**
@@ -70,14 +96,23 @@ export class CommitPath {
   }
 
   /** Gives a frame of several writes its place in the log; some of the writes may be refused (append-writes.ts). */
-  beginWrites(frame: Buffer): Appended {
+  beginWrites(frame: Buffer): BegunWrites {
     this.#parts.openState.assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
-    return appendWrites(frame, (part) => appendMakingRoom(this.#parts, part))
+    const hold = this.#holdLog(frame)
+    return { ...appendWrites(frame, (part) => appendMakingRoom(this.#parts, part)), hold }
   }
 
   /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
-  finishWrites({ parts, refused }: Appended): Finished {
+  finishWrites(begun: BegunWrites): Finished {
+    try {
+      return this.#finishParts(begun)
+    } finally {
+      this.#letGo(begun.hold)
+    }
+  }
+
+  #finishParts({ parts, refused }: Appended): Finished {
     const last = parts.at(-1)
     if (last === undefined) return { failed: refused, results: [] }
     let visible: number = last.end
@@ -125,11 +160,6 @@ export class CommitPath {
         cause,
       })
     }
-  }
-
-  #begin(frame: Buffer): Lsn {
-    guarded('Making a checkpoint that is due', () => this.#limitLog())
-    return appendMakingRoom(this.#parts, frame)
   }
 
   /** Returns when the frame in [lsn, end) is on disk and visible. */

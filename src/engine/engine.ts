@@ -10,8 +10,7 @@ import { FullError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
-import { CommitPath, type Finished } from './commit-path.js'
-import type { Appended } from './commit/append-writes.js'
+import { CommitPath, type BegunWrites, type Finished } from './commit-path.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
 import { TOOK_EFFECT, type WriteResult } from './commit/results.js'
@@ -187,12 +186,12 @@ export class Engine {
     this.#commits.prepare(frame)
   }
   /** Gives a frame of writes its place in the log. */
-  beginWrites(frame: Buffer): Appended {
+  beginWrites(frame: Buffer): BegunWrites {
     return this.#commits.beginWrites(frame)
   }
   /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
-  finishWrites(appended: Appended): Finished {
-    return this.#commits.finishWrites(appended)
+  finishWrites(begun: BegunWrites): Finished {
+    return this.#commits.finishWrites(begun)
   }
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {

@@ -16,7 +16,8 @@
 //                                                          pair lies in the other two slots
 //   4. end, under the leader lock: the new tree is the     nothing: this is in memory only, and recovery
 //      durable one; the old free list is freed             comes to the same
-//   5. recycle the segments before P                       a segment too many
+//   5. recycle the segments before P that no writer       a segment too many
+//      needs (pins.ts)
 //
 // A flush that fails is never tried again. The kernel may have given up any page that the flush was to bring to
 // disk, and may read its older contents back at any time. Sealing those would make them pass for good. Writes are
@@ -26,11 +27,12 @@ import { FullError, LockedError } from '../../errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
 import { flushed } from '../../wal/flush.js'
 import type { Log } from '../../wal/log.js'
-import type { Lsn } from '../../wal/lsn.js'
+import { lsnWithin, type Lsn } from '../../wal/lsn.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { slotsOfFreeList, freeListSlotsFor, linkFreeList, RUNS_PER_SLOT, writeFreeList } from '../space/free-list.js'
 import type { DataFile } from '../shared/data-file.js'
+import type { Pins } from '../shared/pins.js'
 import { assertDataInPlace } from '../shared/files-in-place.js'
 import { growDataFile } from '../space/growth.js'
 import { FORMAT_VERSION, type Header } from '../format/header.js'
@@ -44,11 +46,18 @@ import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { sealSlot } from '../format/slot-damage.js'
 
+/**
+ * So much of the log is kept at most for writers that still ask what was decided: one may be stopped for hours. The
+ * write of such a one ends with `OutcomeUnknownError`.
+ */
+const MOST_KEPT_BYTES = 64 * 1024 * 1024
+
 interface CheckpointParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly checker: SlotChecker
+  readonly pins: Pins
   readonly createdMs: number
   readonly encodingNo: number
   readonly dataFile: DataFile
@@ -213,7 +222,18 @@ export class Checkpointer {
 
     underLeaderLock(this.#parts, () => this.#end(begun, header, sealed))
     const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
-    return { lsn, number, nextSlot, slotsWritten: sealed.length, segmentsReleased: log.releaseBefore(lsn, current) }
+    return {
+      lsn,
+      number,
+      nextSlot,
+      slotsWritten: sealed.length,
+      segmentsReleased: log.releaseBefore(this.#neededFrom(lsn), current),
+    }
+  }
+
+  /** Recovery replays the log from `lsn` on; writers may need more of it. */
+  #neededFrom(lsn: number): Lsn {
+    return Math.min(lsn, Math.max(this.#parts.pins.logNeededFrom(), lsnWithin(lsn, -MOST_KEPT_BYTES))) as Lsn
   }
 
   /**

@@ -194,7 +194,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     values,
     applier,
     committer: new Committer({ ...common, applier }),
-    checkpointer: new Checkpointer({ ...common, createdMs, encodingNo }),
+    checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo }),
     isPrivate,
     isOnlooker,
   }

@@ -46,7 +46,7 @@ import { FlushFailure } from '../../wal/flush.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 7
+const CONTROL_VERSION = 8
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34

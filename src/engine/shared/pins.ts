@@ -5,6 +5,7 @@
 //    8  4  0 free, 1 in use for one read, 2 in use for snapshots and iterators, 3 in use for them but expired
 //   12  4  how many snapshots and iterators share it (shared-pins.ts)
 //   16  8  when the first of those that share it was taken, by the monotonic clock in ms (float64)
+//   24  8  LSN from which a writer needs the log (float64); 0 if none does
 //
 // A reader stores the LSN of the tree that it is about to read, raises the flag, and checks that this
 // tree is still the newest. If it is not, the reader starts over. So when a leader has published tree T and
@@ -18,6 +19,10 @@
 // the leader lock. If a slot has changed while it was read, the 3 can be seen afterwards: read-guard.ts says
 // what a reader does about that. A point read is not expired: it takes microseconds, unless its process is
 // stopped in the middle of it.
+//
+// A writer that will ask what its frame decided (outcomes.ts) pins the log, not a tree: it stores the LSN that is
+// visible before it appends. A checkpoint that includes its frame, and so could recycle what it needs, was begun
+// after that, and sees it.
 import { TooManyReadersError } from '../../errors.js'
 import type { LockTable } from '../../storage/storage.js'
 import { Control, MAX_PINS, STATE, type StateFields } from './control.js'
@@ -29,6 +34,7 @@ const PIN_WORDS = 16
 const FLAG_WORD = 2
 const SHARERS_WORD = 3
 const SINCE_F64 = 2
+const LOG_F64 = 3
 const FREE = 0
 const READING = 1
 const LONG = LONG_FLAG
@@ -81,6 +87,11 @@ export class Pin {
   }
   set sinceMs(ms: number) {
     this.#control.f64[this.lsnAt + SINCE_F64] = ms
+  }
+
+  /** The log from this LSN on is needed, until the pin is given back. */
+  keepLogFrom(lsn: number): void {
+    this.#control.f64[this.lsnAt + LOG_F64] = lsn
   }
 
   get place(): PinPlace {
@@ -143,7 +154,7 @@ export class Pins {
       const pin = new Pin(this.#control, index)
       this.#mine.add(index)
       // An owner that died may have left it in use.
-      pin.release()
+      clear(pin)
       this.#control.raisePinsUsed(index + 1)
       return pin
     }
@@ -155,7 +166,7 @@ export class Pins {
   }
 
   giveBack(pin: Pin): void {
-    pin.release()
+    clear(pin)
     if (this.#free.length < MAX_SPARE_PINS) {
       this.#free.push(pin)
       return
@@ -169,7 +180,7 @@ export class Pins {
   close(): void {
     this.#closed = true
     for (const index of this.#mine) {
-      new Pin(this.#control, index).release()
+      clear(new Pin(this.#control, index))
       this.#locks?.unlock(LOCK.PINS + index)
     }
     this.#mine.clear()
@@ -185,7 +196,7 @@ export class Pins {
       if (!isActive(Atomics.load(i32, word + FLAG_WORD))) continue
       const lsn = f64[word >> 1]!
       if (lsn >= visible) continue
-      if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index, word)) continue
+      if (clearDead && !this.#mine.has(index) && this.#clearIfDead(index)) continue
       lsns.push(lsn)
     }
     if (this.#locks !== undefined)
@@ -193,9 +204,22 @@ export class Pins {
     return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 
-  #clearIfDead(index: number, word: number): boolean {
+  /** The least LSN from which a writer needs the log; Infinity if none does. For a checkpoint. */
+  logNeededFrom(): number {
+    const { f64, pinsUsed } = this.#control
+    let least = Infinity
+    for (let index = 0; index < pinsUsed; index++) {
+      const word = Control.PINS_WORD + index * PIN_WORDS
+      const lsn = f64[(word >> 1) + LOG_F64]!
+      if (lsn === 0 || lsn >= least) continue
+      if (this.#mine.has(index) || !this.#clearIfDead(index)) least = lsn
+    }
+    return least
+  }
+
+  #clearIfDead(index: number): boolean {
     if (this.#locks === undefined || !this.#locks.tryLock(LOCK.PINS + index, 'exclusive')) return false
-    Atomics.store(this.#control.i32, word + FLAG_WORD, 0)
+    clear(new Pin(this.#control, index))
     this.#locks.unlock(LOCK.PINS + index)
     return true
   }
@@ -248,6 +272,11 @@ export class Pins {
     }
     return any
   }
+}
+
+function clear(pin: Pin): void {
+  pin.keepLogFrom(0)
+  pin.release()
 }
 
 const isActive = (flag: number): boolean => flag === READING || flag === LONG

@@ -84,6 +84,39 @@ describe('outcomes in the log', () => {
     for (const engine of [writer, leader]) engine.close()
   })
 
+  it('stay in the log until their writers have read them, whatever is checkpointed meanwhile', () => {
+    const world = new World(new Schedule(1))
+    const writer = openIn(world, 'writer')
+    const leader = openIn(world, 'leader')
+    const makeLong = (): void => {
+      for (let i = 0; i < 50; i++) leader.put(`long ${i}`, 'x'.repeat(3000))
+      leader.checkpoint(true)
+    }
+    makeLong()
+    const begun = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    const atRisk = leader.parts.log.starts()[0]!
+    leader.parts.committer.waitForAll()
+    makeLong()
+    makeLong()
+    expect(leader.parts.log.starts()[0]).to.equal(atRisk)
+    const { failed, results } = writer.finishWrites(begun)
+    expect(failed).to.deep.equal([])
+    expect(results).to.deep.equal([{ took: true, removed: false, sum: 5 }])
+    makeLong()
+    expect(leader.parts.log.starts()[0], 'it has read them').to.be.above(atRisk)
+    // Nobody waits for a writer that is dead.
+    const mortal = { name: 'mortal', dead: false }
+    const other = Engine.open(OPTIONS, world.storageFor(mortal))
+    other.beginWrites(frameOf((frame) => other.operations.add(frame, 'n', 5)))
+    const ofMortal = leader.parts.log.starts()[0]!
+    expect(() => world.kill(mortal)).to.throw()
+    world.remove(mortal)
+    makeLong()
+    expect(leader.parts.log.starts()[0], 'its writer is dead').to.be.above(ofMortal)
+    expect(leader.parts.pins.logNeededFrom()).to.equal(Infinity)
+    for (const engine of [writer, leader]) engine.close()
+  })
+
   it('are on disk once a checkpoint includes their frames, and the log counts as flushed up to it', () => {
     const world = new World(new Schedule(1))
     const engine = openIn(world, 'one')
