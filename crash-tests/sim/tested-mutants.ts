@@ -331,6 +331,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'log.eraseUnfinished(endLsn);',
     ';',
   ),
+  one(
+    'what recovery has read counts as durable, though a dead process could not flush it',
+    ['faults/injected-faults', 'holds no proof that frames were on disk'],
+    'engine/lifecycle/recovery.js',
+    'control.append.publish(append);\n        if (tornBytes > 0)',
+    'control.append.publish(append); control.durableLsn = endLsn;\n        if (tornBytes > 0)',
+  ),
   // ---- what the simulation hardly ever reaches
   one(
     'the segment that the append state names is recycled, though the next one is there',

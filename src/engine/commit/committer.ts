@@ -430,17 +430,14 @@ export class Committer {
   }
 
   /**
-   * For recovery, which has the database to itself: appends and flushes what replaying the log decided, where the log
-   * does not say it.
+   * For recovery, which has the database to itself: appends what replaying the log decided, where the log does not say
+   * it. The checkpoint that follows flushes it.
    */
   recordOutcomes(): void {
     const { control, applier } = this.#parts
     if (applier.outcomes.size === 0) return
     const state = control.readState(this.#work)
     this.#appendOutcomes(state)
-    const a = control.append.read(this.#fields)
-    this.#flushLog(a.segmentStartLsn as Lsn, a.segmentSalt)
-    control.durableLsn = a.tailLsn
     control.publishState(state)
     applier.outcomes.clear()
   }

@@ -12,6 +12,11 @@
 // segment before. The disk may have more of that header than programs see: its flush may have failed, and the kernel
 // may have given up the page. If the header came back after a power cut, it would hide the frames that were appended
 // since. So it is erased, and that is flushed, before anything is appended.
+//
+// The same goes for frames: a process may have failed to flush them, and died. Programs read them, and a flush now
+// does not bring them to disk. So what was replayed does not count as durable until the checkpoint includes it. The
+// outcomes that are appended before that must not say it: after a power cut they would prove that frames had been on
+// disk, and recovery would take their loss for damage.
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { classifyEnd, isUnfinished } from '../../wal/log-end.js'
 import { LogReader } from '../../wal/log-reader.js'
@@ -77,11 +82,12 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   const { tornBytes } = unfinished ? { tornBytes: 0 } : classifyEnd(log, endLsn, segment)
   const needed = endLsn !== from || tornBytes > 0
 
-  control.durableLsn = endLsn
   const state = control.readState(newState())
   const append = appendFieldsAt(endLsn, segment, from, state)
-  if (checkpoint === undefined) control.append.publish(append)
-  else {
+  if (checkpoint === undefined) {
+    control.append.publish(append)
+    control.durableLsn = endLsn
+  } else {
     append.segmentLimitLsn = Math.max(endLsn, log.adopt(segment!, !parts.readOnly))
     control.append.publish(append)
     if (tornBytes > 0) log.eraseTail(segment!, endLsn, tornBytes)
