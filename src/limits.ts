@@ -2,6 +2,12 @@
 
 /** Longest encoded key. */
 export const MAX_KEY_BYTES = 1024
+/** What stands before the keys of a named store: see encoding/key-space.ts. */
+export const STORE_PREFIX_BYTES = 4
+/** Stores that one database may have had in all: a number is not given to another one. */
+export const MAX_STORE_NUMBER = 0xffffff
+/** Longest key in the tree: that of a user, and what stands before it. */
+export const MAX_TREE_KEY_BYTES = MAX_KEY_BYTES + 16
 /** Longest encoded value. */
 export const MAX_VALUE_BYTES = 512 * 1024 * 1024
 /** Longest frame of the log, and so the longest batch. */

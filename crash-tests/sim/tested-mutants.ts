@@ -86,13 +86,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     changes: [
       {
         file: 'engine/commit/operation-writer.js',
-        from: 'const taken = takenKey(key);\n        const bytes = this.#values',
-        to: 'const keyLength = encodeKey(key, this.#key);\n        const bytes = this.#values',
+        from: 'const taken = takenKey(key);\n        const bytes = space.values',
+        to: 'const length = space.encode(key);\n        const bytes = space.values',
       },
       {
         file: 'engine/commit/operation-writer.js',
-        from: 'frame.put(this.#key, writeKey(taken, this.#key), bytes, conditions);',
-        to: 'frame.put(this.#key, keyLength, bytes, conditions);',
+        from: 'const length = space.write(taken);\n        frame.put(',
+        to: 'frame.put(',
       },
     ],
   },

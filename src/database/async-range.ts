@@ -9,9 +9,11 @@
 // Values are decoded here, one when it is asked for. The user's code runs between two of them, and may do anything,
 // also close the snapshot, the database, or this.
 import { isInstance, quoted, reason } from '../describe.js'
-import { decodeKey, type Key } from '../encoding/keys.js'
+import type { KeySpace } from '../encoding/key-space.js'
+import type { Key } from '../encoding/keys.js'
 import { advice, CorruptError, foreseen, InvalidError, MmapdbError } from '../errors.js'
-import { boundsAfter, type Bounds } from '../engine/read/bounds.js'
+import { decodedValue } from '../encoding/undecodable.js'
+import { boundsAfter, boundsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { RangeChunk } from '../engine/read/range-chunk.js'
 import type { EngineSnapshot } from '../engine/read/snapshot.js'
 import type { BackgroundReads } from './background-reads.js'
@@ -21,6 +23,7 @@ import type { AsyncRangeOptions } from './types.js'
 interface AsyncRangeRequest {
   readonly reads: BackgroundReads
   readonly snapshot: EngineSnapshot
+  readonly space: KeySpace
   /** The snapshot is the user's own. Otherwise it is closed with the range. */
   readonly isLasting: boolean
   readonly bounds: Bounds
@@ -34,7 +37,7 @@ const DONE = { done: true, value: undefined } as const
 
 const nothing = (): void => undefined
 
-export class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
+class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
   readonly #request: AsyncRangeRequest
   /** What has not been asked for yet. */
   #bounds: Bounds
@@ -146,15 +149,15 @@ export class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
     // First: if the value cannot be decoded, the next call goes on after it.
     this.#index += 2
     this.#at = end
-    const { reads, selection } = this.#request
+    const { space, selection } = this.#request
     if (selection === 'keys') return this.#key(keyBytes) as T
-    const value = reads.decode(Buffer.from(bytes.buffer, bytes.byteOffset + keyEnd, end - keyEnd), keyBytes)
+    const value = decodedValue(space, Buffer.from(bytes.buffer, bytes.byteOffset + keyEnd, end - keyEnd), keyBytes)
     return (selection === 'values' ? value : [this.#key(keyBytes), value]) as T
   }
 
   #key(bytes: Buffer): Key {
     try {
-      return decodeKey(bytes, 0, bytes.length)
+      return this.#request.space.decode(bytes, 0, bytes.length)
     } catch (cause) {
       if (!(cause instanceof InvalidError)) throw cause
       throw new CorruptError(`A key in the data file cannot be decoded. ${advice.restoreOrSalvage}`, {}, { cause })
@@ -219,8 +222,27 @@ function lastKeyOf({ bytes, lengths }: RangeChunk): Buffer {
   return Buffer.from(bytes.subarray(end - lengths.at(-2)!, end))
 }
 
+interface AsyncRangeParts extends Pick<AsyncRangeRequest, 'reads' | 'space' | 'isLasting' | 'selection' | 'owner'> {
+  assertOpen(): void
+  snapshot(): EngineSnapshot
+}
+
+/** A range as its user gives it. Throws `InvalidError`; may run users' code. */
+export function asyncRange<T>(
+  range: Range | undefined,
+  options: AsyncRangeOptions | undefined,
+  { assertOpen, snapshot, ...parts }: AsyncRangeParts,
+): AsyncRange<T> {
+  assertOpen()
+  const signal = signalOf(options)
+  const bounds = boundsOf(parts.space, range)
+  // Reading these may have run the user's code, which may have closed what is read.
+  assertOpen()
+  return new AsyncRange<T>({ ...parts, snapshot: snapshot(), bounds, signal })
+}
+
 /** Reads the options of a range once; it may run users' code. Throws `InvalidError`. */
-export function signalOf(options: AsyncRangeOptions | undefined): AbortSignal | undefined {
+function signalOf(options: AsyncRangeOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined
   let signal: unknown
   try {

@@ -1,7 +1,9 @@
 // What a Database and its Snapshots read by worker threads, or on this thread if there are none: lists of keys, and
 // ranges chunk by chunk. A worker reads the newest tree, or that of a snapshot, under the pin of this thread
 // (engine/shared/lent-pin.ts).
+import type { KeySpace } from '../encoding/key-space.js'
 import type { Encoded } from '../encoding/packed-list.js'
+import { decodedValue } from '../encoding/undecodable.js'
 import type { Engine } from '../engine/engine.js'
 import type { Bounds } from '../engine/read/bounds.js'
 import type { RangeChunk } from '../engine/read/range-chunk.js'
@@ -42,17 +44,12 @@ export class BackgroundReads {
     return this.#source.track(task)
   }
 
-  /** Decodes the value of a key; both are encoded. */
-  decode(value: Buffer, key: Buffer): unknown {
-    return this.#source.engine.decodeValue(value, key)
-  }
-
   /** For lists of keys, to be looked up in a snapshot, or each time in the newest tree. */
-  lookups(snapshot?: EngineSnapshot): Lookups {
+  lookups(space: KeySpace, snapshot?: EngineSnapshot): Lookups {
     const { workers, timeoutMs } = this.#source
     return new Lookups({
       run: (keys, wanted) => this.#lookUp(keys, wanted, snapshot),
-      decode: (value, key) => this.decode(value, key),
+      decode: (value, key) => decodedValue(space, value, key),
       maxTasks: Math.max(1, workers),
       timeoutMs,
     })

@@ -4,6 +4,7 @@
 // at once answers sooner. A task takes lists until it has enough keys, so that many lists occupy all workers.
 import { concatenated, type Encoded } from '../encoding/packed-list.js'
 import { InvalidError, LockedError, MmapdbError } from '../errors.js'
+import type { KeySpace } from '../encoding/key-space.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../encoding/keys.js'
 import { isLength, reason, isInstance } from '../describe.js'
 import { WaitWatch } from '../workers/wait-watch.js'
@@ -122,18 +123,20 @@ const MAX_BYTES = 1024 * 1024 * 1024
  * Encodes a list of keys; each is read once. Throws `InvalidError`, whose message names the caller. May run the user's
  * code, which may call the database: so the buffer belongs to this call alone.
  */
-export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany' | 'lock'): KeyList {
-  let buffer = Buffer.allocUnsafe(2 * KEY_BUFFER_BYTES)
+export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany' | 'lock', space: KeySpace): KeyList {
+  const mostBytes = space.prefixBytes + KEY_BUFFER_BYTES
+  let buffer = Buffer.allocUnsafe(2 * mostBytes)
   let end = 0
   const lengths: number[] = []
   const count = countOf(keys, caller)
   for (let i = 0; i < count; i++) {
-    if (end + KEY_BUFFER_BYTES > buffer.length) {
+    if (end + mostBytes > buffer.length) {
       if (end > MAX_BYTES)
         throw new InvalidError(`${caller} takes at most ${MAX_BYTES} bytes of keys; ask for fewer at a time.`)
       buffer = Buffer.concat([buffer], buffer.length * 2)
     }
-    const length = encodeKey(keyAt(keys, i), buffer.subarray(end))
+    const keyLength = encodeKey(keyAt(keys, i), buffer.subarray(end + space.prefixBytes))
+    const { length } = space.withPrefix(buffer.subarray(end), keyLength)
     lengths.push(length)
     end += length
   }

@@ -1,6 +1,7 @@
 // The public RecordLock, and what the calls that acquire one take.
 import { encodeKeys } from './lookup-queue.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key, type KeyPart } from '../encoding/keys.js'
+import { decodeTreeKey, type KeySpace } from '../encoding/key-space.js'
+import type { Key, KeyPart } from '../encoding/keys.js'
 import type { Grant, RecordLockMode, RecordLocks } from '../engine/locks/record-locks.js'
 import { InvalidError, MmapdbError } from '../errors.js'
 import { isInstance, quoted, reason } from '../describe.js'
@@ -95,7 +96,7 @@ export class RecordLock {
 
   /** The keys, each once, in the order in which the database keeps them. */
   get keys(): Key[] {
-    return this.#keys.map((key) => decodeKey(key, 0, key.length))
+    return this.#keys.map((key) => decodeTreeKey(key, 0, key.length))
   }
 
   /** False once it was released or its database was closed. */
@@ -122,16 +123,14 @@ export class RecordLock {
 
 // ---- arguments -----------------------------------------------------------------------------------
 
-const scratch = Buffer.allocUnsafe(KEY_BUFFER_BYTES)
-
 /**
  * @internal
  * The keys of a call, encoded, each once, in the order of their bytes. An array is a list of keys. Throws
  * `InvalidError`; may run the user's code.
  */
-export function keysToLock(keys: KeyPart | readonly Key[]): Buffer[] {
-  if (!isList(keys)) return [Buffer.from(scratch.subarray(0, encodeKey(keys, scratch)))]
-  const list = encodeKeys(keys, 'lock')
+export function keysToLock(keys: KeyPart | readonly Key[], space: KeySpace): Buffer[] {
+  if (!isList(keys)) return [Buffer.from(space.bytes.subarray(0, space.encode(keys)))]
+  const list = encodeKeys(keys, 'lock', space)
   const count = list.lengths.length
   if (count === 0 || count > MAX_LOCK_KEYS)
     throw new InvalidError(`A list of keys to lock must have 1 to ${MAX_LOCK_KEYS} keys, not ${count}.`)
@@ -200,7 +199,7 @@ function checkedTimeout(timeoutMs: unknown, defaultMs: number): number {
 
 /** @internal A key for messages. */
 export function nameOfKey(bytes: Buffer): string {
-  const key = decodeKey(bytes, 0, bytes.length)
+  const key = decodeTreeKey(bytes, 0, bytes.length)
   return Array.isArray(key) ? `[${key.map(nameOfPart).join(', ')}]` : nameOfPart(key as KeyPart)
 }
 

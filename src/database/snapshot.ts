@@ -1,9 +1,10 @@
 // The public Snapshot: one moment of a database.
+import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
-import { boundsOf, type Range } from '../engine/read/bounds.js'
+import type { Range } from '../engine/read/bounds.js'
 import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
-import { AsyncRange, signalOf } from './async-range.js'
+import { asyncRange } from './async-range.js'
 import type { BackgroundReads } from './background-reads.js'
 import { encodeKeys, type KeyList } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
@@ -12,20 +13,27 @@ import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, St
 /** One moment of a database, until closed. Use it with `using`, or call `close`. */
 export class Snapshot<V = Anything, K extends Key = Key> {
   readonly #snapshot: EngineSnapshot
+  readonly #space: KeySpace
   readonly #reads: BackgroundReads
   #lookups: Lookups | undefined
   /** Keeps the database from being released while the user has this snapshot. */
   readonly #database: unknown
 
-  private constructor(snapshot: EngineSnapshot, reads: BackgroundReads, database: unknown) {
+  private constructor(snapshot: EngineSnapshot, space: KeySpace, reads: BackgroundReads, database: unknown) {
     this.#snapshot = snapshot
+    this.#space = space
     this.#reads = reads
     this.#database = database
   }
 
   /** @internal Use `Database.snapshot`. */
-  static of<V, K extends Key>(snapshot: EngineSnapshot, reads: BackgroundReads, database: unknown): Snapshot<V, K> {
-    return new Snapshot(snapshot, reads, database)
+  static of<V, K extends Key>(
+    snapshot: EngineSnapshot,
+    space: KeySpace,
+    reads: BackgroundReads,
+    database: unknown,
+  ): Snapshot<V, K> {
+    return new Snapshot(snapshot, space, reads, database)
   }
 
   /** LSN of this moment: the snapshot has every write up to it, and no write after it. */
@@ -34,15 +42,15 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   }
   /** As `Database.get`, as of this moment. */
   get(key: K): Stored<V> | undefined {
-    return this.#snapshot.get(key) as Stored<V> | undefined
+    return this.#snapshot.get(key, this.#space) as Stored<V> | undefined
   }
   /** As `Database.getEntry`, as of this moment. */
   getEntry(key: K): Entry<Stored<V>> | undefined {
-    return this.#snapshot.getEntry(key) as Entry<Stored<V>> | undefined
+    return this.#snapshot.getEntry(key, this.#space) as Entry<Stored<V>> | undefined
   }
   /** As `Database.has`, as of this moment. */
   has(key: K): boolean {
-    return this.#snapshot.has(key)
+    return this.#snapshot.has(key, this.#space)
   }
 
   /**
@@ -63,24 +71,24 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     lookUp: (lookups: Lookups, list: KeyList) => Promise<T>,
   ): Promise<T> {
     this.#assertOpen()
-    const list = encodeKeys(keys, caller)
+    const list = encodeKeys(keys, caller, this.#space)
     // Reading the keys may have run the user's code, which may have closed the snapshot.
     this.#assertOpen()
-    this.#lookups ??= this.#reads.lookups(this.#snapshot)
+    this.#lookups ??= this.#reads.lookups(this.#space, this.#snapshot)
     return this.#reads.track(lookUp(this.#lookups, list))
   }
 
   /** As `Database.range`, as of this moment. The iterator ends with the snapshot. */
   range(range?: Range<K>): RangeIterator<[Stored<K>, Stored<V>], K> {
-    return this.#owned(this.#snapshot.range(range, 'entries')) as never
+    return this.#owned(this.#snapshot.range(range, 'entries', this.#space)) as never
   }
   /** The same without values. */
   keys(range?: Range<K>): RangeIterator<Stored<K>, K> {
-    return this.#owned(this.#snapshot.range(range, 'keys')) as never
+    return this.#owned(this.#snapshot.range(range, 'keys', this.#space)) as never
   }
   /** The same without keys. */
   values(range?: Range<K>): RangeIterator<Stored<V>, K> {
-    return this.#owned(this.#snapshot.range(range, 'values')) as never
+    return this.#owned(this.#snapshot.range(range, 'values', this.#space)) as never
   }
   #owned(iterator: EngineIterator<unknown>): EngineIterator<unknown> {
     iterator.owner = this.#database
@@ -104,17 +112,20 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     options: AsyncRangeOptions | undefined,
     selection: 'entries' | 'keys' | 'values',
   ): AsyncRangeIterator<T> {
-    this.#assertOpen()
-    const signal = signalOf(options)
-    const bounds = boundsOf(range)
-    this.#assertOpen()
-    const snapshot = this.#snapshot
-    return new AsyncRange<T>({ reads: this.#reads, snapshot, isLasting: true, bounds, selection, signal, owner: this })
+    return asyncRange<T>(range, options, {
+      reads: this.#reads,
+      space: this.#space,
+      selection,
+      owner: this,
+      isLasting: true,
+      assertOpen: () => this.#assertOpen(),
+      snapshot: () => this.#snapshot,
+    })
   }
 
   /** How many entries the range had at this moment. */
   count(range?: Range<K>): number {
-    return this.#snapshot.range(range, 'keys').count()
+    return this.#snapshot.range(range, 'keys', this.#space).count()
   }
   /** Releases the snapshot. Idempotent. */
   close(): void {

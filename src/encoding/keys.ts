@@ -1,7 +1,7 @@
 // Keys as bytes whose order is the order of the keys: null, false, true, numbers and bigints,
 // strings, Uint8Arrays; arrays element by element, an array right after its own beginning.
 //
-//   null, false, true   00, 06, 07
+//   null, false, true   00, 06, 07; a null that begins a key is 03, so that the bytes 00 to 02 begin no user's key
 //   number              08, then the bits of the double, big-endian, the sign bit inverted, or all of
 //                       them if it is negative; -0 is 0
 //   bigint              the same, of the highest double that is not above it; then the difference to
@@ -30,6 +30,8 @@ export type Key = KeyPart | readonly KeyPart[]
 
 const SEPARATOR = 0
 const NULL = 0
+/** Of a null that begins a key. */
+const FIRST_NULL = 3
 const FALSE = 6
 const TRUE = 7
 const STRING_ESCAPE = 27
@@ -67,7 +69,9 @@ export function encodeKey(key: Key, into: Buffer): number {
  */
 export function writeKey(key: Key, into: Buffer): number {
   if (typeof key === 'string') return checkedLength(writeString(key, into, 0))
-  return checkedLength(typeof key === 'object' && isArray(key) ? writeParts(key, into) : writePart(key, into, 0))
+  const length = typeof key === 'object' && isArray(key) ? writeParts(key, into) : writePart(key, into, 0)
+  if (into[0] === NULL) into[0] = FIRST_NULL
+  return checkedLength(length)
 }
 
 /**
@@ -273,6 +277,7 @@ function writeBytes(bytes: Uint8Array, into: Buffer, start: number): number {
  */
 export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
   const first = bytes[at]!
+  if (first < FIRST_NULL) throw malformed()
   if (first >= 28 && first < BYTES_TAG) {
     // The most common key: plain ASCII.
     let i = at
@@ -280,7 +285,7 @@ export function decodeKey(bytes: Uint8Array, at: number, end: number): Key {
     if (i === end) return shortAscii(bytes, at, end)
   }
   reader.position = at
-  const part = readPart(bytes, end)
+  const part = first === FIRST_NULL ? readFirstNull() : readPart(bytes, end)
   if (reader.position === end) return part
   const parts = [part]
   while (reader.position < end) {
@@ -308,6 +313,11 @@ const again = Buffer.alloc(KEY_BUFFER_BYTES)
 
 const reader = { position: 0 }
 const malformed = (): InvalidError => new InvalidError('These bytes are not an encoded key.')
+
+function readFirstNull(): null {
+  reader.position++
+  return null
+}
 
 function readPart(bytes: Uint8Array, end: number): KeyPart {
   const at = reader.position

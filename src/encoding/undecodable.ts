@@ -2,6 +2,7 @@
 // other entries can still be read.
 import { inspect } from 'node:util'
 import { EncodingError } from '../errors.js'
+import type { KeySpace } from './key-space.js'
 import type { Key } from './keys.js'
 
 const SHOWN_CHARACTERS = 60
@@ -21,4 +22,13 @@ export function ofEntry(error: unknown, key: Key, slotNo?: number): unknown {
     slotNo === undefined ? { key } : { key, slotNo },
     { cause: error },
   )
+}
+
+/** Decodes the value of a key of `space`; both are bytes. Throws `EncodingError`, which names the entry. */
+export function decodedValue(space: KeySpace, value: Buffer, key: Buffer): unknown {
+  try {
+    return space.values.decode(value, 0, value.length)
+  } catch (error) {
+    throw ofEntry(error, space.decode(key, 0, key.length))
+  }
 }

@@ -145,13 +145,13 @@ export class CommitPath {
   /** What became of the writes of a frame that is visible; undefined if all of them took effect. */
   #resultsOf({ bytes, lsn, end }: Pick<Part, 'bytes' | 'lsn' | 'end'>): (WriteResult | InvalidError)[] | undefined {
     if (!isDeciding(bytes, 0)) return undefined
-    const { committer, values } = this.#parts
+    const { committer } = this.#parts
     if (!isAskedFor(bytes)) {
       committer.forgetOutcome(lsn)
       return undefined
     }
     try {
-      return resultsOf(bytes, committer.outcomeOf(lsn, end), values)
+      return resultsOf(bytes, committer.outcomeOf(lsn, end))
     } catch (error) {
       if (error instanceof OutcomeUnknownError) throw error
       // It has been applied: nobody may be told that nothing was written.

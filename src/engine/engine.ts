@@ -4,6 +4,7 @@
 //
 // An engine holds the parts of the database and passes calls on to what works on them.
 import type { Encoded } from '../encoding/packed-list.js'
+import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { FullError } from '../errors.js'
@@ -101,41 +102,42 @@ export class Engine {
   }
   /** How values are encoded: chosen when the database was created. */
   get valueEncoding(): ValueEncoding {
-    return this.parts.values.name
+    return this.main.values.name
   }
   /** What identifies this database, for other threads of this process that are to open the same one. */
   get identity(): Required<ExpectedDatabase> {
     return { directory: this.parts.home.identity, data: this.parts.dataFile.identity }
   }
 
+  /** The key space of the default store: that of all calls that name no other. */
+  get main(): KeySpace {
+    return this.parts.main
+  }
+
   // ---- reading ---------------------------------------------------------------------------------
 
-  get(key: Key): unknown {
-    return this.#points.get(key)
+  get(key: Key, space = this.main): unknown {
+    return this.#points.get(key, space)
   }
-  getEntry(key: Key): Entry | undefined {
-    return this.#points.getEntry(key)
+  getEntry(key: Key, space = this.main): Entry | undefined {
+    return this.#points.getEntry(key, space)
   }
-  has(key: Key): boolean {
-    return this.#points.has(key)
+  has(key: Key, space = this.main): boolean {
+    return this.#points.has(key, space)
   }
   /** The encoded values of keys that are encoded already, or whether they are present, all as of one moment. */
   getManyEncoded(keys: Encoded, wanted: WantedOfMany): Encoded {
     return this.#points.getManyEncoded(keys, wanted)
   }
-  /** Decodes the value of a key; both are encoded. */
-  decodeValue(bytes: Buffer, key: Buffer): unknown {
-    return this.#points.decodeValue(bytes, key)
-  }
-  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
-    return this.#pinned.range(range, selection)
+  range(range: Range | undefined, selection: Selection, space = this.main): RangeIterator<unknown> {
+    return this.#pinned.range(range, selection, space)
   }
   /** The same as `range`, with bounds that are encoded already. */
-  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
-    return this.#pinned.rangeWithin(bounds, selection)
+  rangeWithin(bounds: Bounds, selection: Selection, space = this.main): RangeIterator<unknown> {
+    return this.#pinned.rangeWithin(bounds, selection, space)
   }
-  count(range: Range | undefined): number {
-    return this.#pinned.count(range)
+  count(range: Range | undefined, space = this.main): number {
+    return this.#pinned.count(range, space)
   }
   /** The same as `count`, with bounds that are encoded already. */
   countWithin(bounds: Bounds): number {

@@ -1,6 +1,6 @@
 // What an open database consists of on one thread. Opening makes these parts (lifecycle/open.ts); all that works on
 // the database is given the parts that it needs.
-import type { ValueCodec } from '../encoding/values/codec.js'
+import type { KeySpace } from '../encoding/key-space.js'
 import type { HeldDirectory, LockTable, Region, Storage } from '../storage/storage.js'
 import type { Log } from '../wal/log.js'
 import type { Checkpointer } from './checkpoint/checkpointer.js'
@@ -40,7 +40,8 @@ export interface EngineParts {
   readonly checker: SlotChecker
   readonly allocator: Allocator
   readonly reader: TreeReader
-  readonly values: ValueCodec
+  /** The key space of the default store. */
+  readonly main: KeySpace
   /** The log, and what is done with it. */
   readonly log: Log
   readonly applier: Applier

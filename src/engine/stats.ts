@@ -65,7 +65,7 @@ export interface Stats {
 }
 
 /** @internal */
-export function statsOf({ options, storage, control, pins, recordLocks, log, values, dataRegion }: EngineParts): Stats {
+export function statsOf({ options, storage, control, pins, recordLocks, log, main, dataRegion }: EngineParts): Stats {
   const state = control.readState(newState())
   const { tailLsn: tail } = control.append.read(newAppendFields())
   const visible = state[STATE.VISIBLE_LSN]!
@@ -77,7 +77,7 @@ export function statsOf({ options, storage, control, pins, recordLocks, log, val
     path: options.path,
     uuid: formatUuid(log.uuid),
     formatVersion: FORMAT_VERSION,
-    valueEncoding: values.name,
+    valueEncoding: main.values.name,
     entries: state[STATE.ENTRIES]!,
     height: state[STATE.HEIGHT]!,
     slots: {

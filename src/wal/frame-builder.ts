@@ -1,6 +1,6 @@
 // Operations collected into the bytes of one frame.
 import { InvalidError, IoError } from '../errors.js'
-import { MAX_FRAME_BYTES, MAX_KEY_BYTES } from '../limits.js'
+import { MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS } from './frame.js'
 import { decides, OP, OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
 
@@ -67,9 +67,10 @@ export class FrameBuilder {
     this.#add(OP_CHECK, key, keyLength, EMPTY, conditions)
   }
 
-  /** `delta`: an encoded number or bigint. */
-  add(key: Uint8Array, keyLength: number, delta: Uint8Array, conditions = UNCONDITIONAL): void {
-    this.#add(OP_ADD, key, keyLength, delta, conditions)
+  /** `delta`: an encoded number or bigint, in JSON or in msgpack. */
+  add(key: Uint8Array, keyLength: number, delta: Uint8Array, isJson: boolean, conditions = UNCONDITIONAL): void {
+    const { flags, version } = conditions
+    this.#add(OP_ADD, key, keyLength, delta, isJson ? { flags: flags | OP_FLAG.JSON, version } : conditions)
   }
 
   /** The frame as it stands, header not sealed yet. Valid until the next call. */
@@ -98,7 +99,7 @@ export class FrameBuilder {
     { flags, version }: OperationConditions,
   ): void {
     // No frame of the log may have any other key: the leader that applies it would take it for damage.
-    if (keyLength === 0 || keyLength > MAX_KEY_BYTES)
+    if (keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES)
       throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
     // Read once: another thread can make shared memory longer, and a second reading would give another length.
     const valueLength = value.length

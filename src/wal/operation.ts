@@ -7,6 +7,7 @@
 //                  0x02  only if the version of the entry is the one given
 //                  0x04  only if there is no entry
 //                  0x08  only if there is an entry
+//                  0x20  of an add: its number is JSON, not msgpack
 //        2    2  key length K
 //        4    4  value length V (0 for del and check)
 //        8    8  the version, only with flag 0x02
@@ -16,7 +17,7 @@
 // A write is what its user made in one call: a put, or a whole batch. All of its operations take effect or none does.
 // Writes that were made at the same time share a frame.
 import { CorruptError } from '../errors.js'
-import { MAX_KEY_BYTES } from '../limits.js'
+import { MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS, isDeciding, readLsn } from './frame.js'
 
 export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
@@ -25,10 +26,11 @@ export const OP_DEL = 2
 export const OP_CHECK = 3
 export const OP_ADD = 4
 
-export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8 } as const
+export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8, JSON: 0x20 } as const
 /** The flags that make a write depend on what it finds. */
 export const CONDITIONS = OP_FLAG.IF_VERSION | OP_FLAG.IF_ABSENT | OP_FLAG.IF_PRESENT
 const KNOWN_FLAGS = CONDITIONS | OP_FLAG.JOINED
+const flagsOf = (kind: number): number => KNOWN_FLAGS | (kind === OP_ADD ? OP_FLAG.JSON : 0)
 export const VERSION_BYTES = 8
 
 /** True if whether, or with which result, an operation of this kind takes effect depends on what it finds. */
@@ -85,8 +87,8 @@ export class OperationCursor {
     const keyAt = at + OP.HEADER_BYTES + ((flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
     const valueAt = keyAt + keyLength
     const end = valueAt + valueLength
-    if (end > this.#end || keyLength === 0 || keyLength > MAX_KEY_BYTES) throw this.#malformed('has a bad length')
-    if (kind < OP_PUT || kind > OP_ADD || (flags & ~KNOWN_FLAGS) !== 0)
+    if (end > this.#end || keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) throw this.#malformed('has a bad length')
+    if (kind < OP_PUT || kind > OP_ADD || (flags & ~flagsOf(kind)) !== 0)
       throw this.#malformed('has an unknown kind or flags')
     if (!this.#mayDecide && decides(kind, flags))
       throw this.#malformed('decides something, and the frame does not say so')
@@ -118,6 +120,10 @@ export class OperationCursor {
   /** The version that the entry must have, if there is that condition. */
   get ifVersion(): number {
     return this.bytes.readUInt32LE(this.keyAt - 8) + this.bytes.readUInt32LE(this.keyAt - 4) * 2 ** 32
+  }
+  /** Of an add: its number is JSON, not msgpack. */
+  get isJson(): boolean {
+    return (this.flags & OP_FLAG.JSON) !== 0
   }
   /** The key, where it lies. */
   get key(): Buffer {

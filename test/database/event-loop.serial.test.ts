@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { expect } from 'chai'
-import { Engine } from '../../src/engine/engine.js'
+import { valueCodec } from '../../src/encoding/values/codec.js'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
 import { LockedError, open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
@@ -143,17 +143,18 @@ describe('the event loop', function () {
   }
 
   it('turns while the values of a long list are decoded, and closing waits for that', async () => {
-    const db = keep(await open(scratchPath(), { workers: 1, timeoutMs: LIMIT_MS }))
+    const db = keep(await open(scratchPath(), { workers: 1, timeoutMs: LIMIT_MS, valueEncoding: 'json' }))
     const count = 100_000
     db.batchSync(
       Array.from({ length: count }, (_, i) => ({ type: 'put' as const, key: i, value: { n: i, text: 'some text' } })),
     )
-    const { decodeValue } = Engine.prototype
+    const codec = valueCodec('json')
+    const { decode } = codec
     let turn = 0
     const turnsSeen = new Set<number>()
-    Engine.prototype.decodeValue = function (...args) {
+    codec.decode = (...args) => {
       turnsSeen.add(turn)
-      return decodeValue.apply(this, args)
+      return decode(...args)
     }
     try {
       const found = db.getMany(Array.from({ length: count + 1 }, (_, i) => i))
@@ -170,7 +171,7 @@ describe('the event loop', function () {
       expect(turnsSeen.size, 'turns of the event loop').to.be.greaterThan(1)
       await closed
     } finally {
-      Engine.prototype.decodeValue = decodeValue
+      codec.decode = decode
     }
   })
 

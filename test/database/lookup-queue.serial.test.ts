@@ -1,6 +1,8 @@
 // How lists of keys share tasks: few for few, and all workers for many.
 import { expect } from 'chai'
 import { concatenated, type Encoded } from '../../src/encoding/packed-list.js'
+import { KeySpace } from '../../src/encoding/key-space.js'
+import { valueCodec } from '../../src/encoding/values/codec.js'
 import { encodeKeys, ENOUGH_KEYS, LookupQueue } from '../../src/database/lookup-queue.js'
 
 const LIST = 10
@@ -12,6 +14,8 @@ class Workers {
     new Promise((resolve) => this.tasks.push({ keys: keys.lengths.length, answer: () => resolve(keys) }))
 }
 
+const SPACE = new KeySpace(valueCodec('msgpack'))
+
 const ask = (lookups: LookupQueue, lists: number): Promise<Encoded[]> =>
   Promise.all(
     Array.from({ length: lists }, (_, n) =>
@@ -19,6 +23,7 @@ const ask = (lookups: LookupQueue, lists: number): Promise<Encoded[]> =>
         encodeKeys(
           Array.from({ length: LIST }, (__, i) => n * LIST + i),
           'getMany',
+          SPACE,
         ),
       ),
     ),

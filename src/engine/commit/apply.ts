@@ -2,7 +2,7 @@
 // decides nothing that the log and the tree do not decide, so a replay has the same result.
 import { crashPoint } from '../../crash-points.js'
 import { CorruptError } from '../../errors.js'
-import { MAX_KEY_BYTES } from '../../limits.js'
+import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { isDeciding } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
@@ -18,7 +18,7 @@ export class Applier {
   readonly #writer: TreeWriter
   readonly #decider: Decider
   readonly #operations = new OperationCursor()
-  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  readonly #key = Buffer.alloc(MAX_TREE_KEY_BYTES)
   /**
    * What was decided about the frames applied since this was cleared, by their LSNs, as far as the log did not say it
    * already when they were applied.

@@ -4,8 +4,7 @@
 //
 // The conditions of a write are judged by what was there before the write. Only then is anything of it done: a write
 // that does not take effect has touched nothing.
-import { MAX_KEY_BYTES } from '../../limits.js'
-import type { ValueCodec } from '../../encoding/values/codec.js'
+import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { CONDITIONS, OP_ADD, OP_DEL, OP_FLAG, OP_PUT, OperationCursor } from '../../wal/operation.js'
@@ -23,8 +22,7 @@ type Pending = Buffer | undefined
 
 export class Decider {
   readonly #writer: TreeWriter
-  readonly #codec: ValueCodec
-  readonly #key = Buffer.alloc(MAX_KEY_BYTES)
+  readonly #key = Buffer.alloc(MAX_TREE_KEY_BYTES)
   readonly #outcome = new OutcomeBuilder()
   /** One goes through a write to judge it, and the other one follows to perform it. */
   readonly #judged = new OperationCursor()
@@ -35,10 +33,8 @@ export class Decider {
   /** What the write that is being judged has done to keys so far, if it adds to any; by the bytes of the key. */
   readonly #pending = new Map<string, Pending>()
 
-  /** `codec`: one that no users' code is running in. */
-  constructor(writer: TreeWriter, codec: ValueCodec) {
+  constructor(writer: TreeWriter) {
     this.#writer = writer
-    this.#codec = codec
   }
 
   /** Applies the frame at [at, at + lengthBytes). */
@@ -98,7 +94,7 @@ export class Decider {
     } else if (this.#writer.find(this.#keyOf(operation), operation.keyLength))
       found = this.#writer.foundValue(MAX_SUM_BYTES)
     if (found === undefined) return VERDICT.NO_NUMBER
-    const sum = sumOf(this.#codec, ...found, operation.value, MAX_SUM_BYTES)
+    const sum = sumOf(operation.isJson, ...found, operation.value, MAX_SUM_BYTES)
     if (typeof sum === 'string') return VERDICTS[sum]
     const kept = Buffer.from(sum)
     this.#sums.push(kept)

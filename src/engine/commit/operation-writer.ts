@@ -1,8 +1,8 @@
 // Writes puts, deletes and batches into frames. Reading keys, values and operations may run users' code, which may
 // call the database. So a frame that is being written belongs to one call until that returns, and nothing else is
 // half done meanwhile.
-import type { ValueCodec } from '../../encoding/values/codec.js'
-import { encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from '../../encoding/keys.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import { takenKey, type Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
 import type { OpenState } from '../shared/open-state.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
@@ -12,14 +12,13 @@ import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
 import { encodeDelta } from '../../encoding/values/numbers.js'
 
 export class OperationWriter {
-  readonly #values: ValueCodec
+  readonly #main: KeySpace
   readonly #openState: OpenState
-  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   /** Frames that are free to build in. Each write that is being put together takes one. */
   readonly #frames: FrameBuilder[] = []
 
-  constructor({ values, openState }: { readonly values: ValueCodec; readonly openState: OpenState }) {
-    this.#values = values
+  constructor({ main, openState }: { readonly main: KeySpace; readonly openState: OpenState }) {
+    this.#main = main
     this.#openState = openState
   }
 
@@ -37,46 +36,50 @@ export class OperationWriter {
   }
 
   /** Adds a put to a frame. If it throws `InvalidError`, it has added nothing. */
-  put(frame: FrameBuilder, key: Key, value: unknown, conditions = UNCONDITIONAL): void {
+  put(frame: FrameBuilder, key: Key, value: unknown, conditions = UNCONDITIONAL, space = this.#main): void {
     this.#openState.assertWritable()
     const taken = takenKey(key)
-    const bytes = this.#values.encode(value)
+    const bytes = space.values.encode(value)
     if (bytes.length > MAX_VALUE_BYTES) {
       throw new InvalidError(
         `A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`,
       )
     }
-    frame.put(this.#key, writeKey(taken, this.#key), bytes, conditions)
+    const length = space.write(taken)
+    frame.put(space.bytes, length, bytes, conditions)
   }
 
   /** Adds a delete to a frame. If it throws `InvalidError`, it has added nothing. */
-  del(frame: FrameBuilder, key: Key, conditions = UNCONDITIONAL): void {
+  del(frame: FrameBuilder, key: Key, conditions = UNCONDITIONAL, space = this.#main): void {
     this.#openState.assertWritable()
-    frame.del(this.#key, encodeKey(key, this.#key), conditions)
+    const length = space.encode(key)
+    frame.del(space.bytes, length, conditions)
   }
 
   /** Adds a sum to a frame. If it throws `InvalidError`, it has added nothing. */
-  add(frame: FrameBuilder, key: Key, delta: unknown, conditions = UNCONDITIONAL): void {
+  add(frame: FrameBuilder, key: Key, delta: unknown, conditions = UNCONDITIONAL, space = this.#main): void {
     this.#openState.assertWritable()
     const taken = takenKey(key)
-    const bytes = encodeDelta(this.#values, delta, MAX_SUM_BYTES)
-    frame.add(this.#key, writeKey(taken, this.#key), bytes, conditions)
+    const bytes = encodeDelta(space.values, delta, MAX_SUM_BYTES)
+    const length = space.write(taken)
+    frame.add(space.bytes, length, bytes, space.values.name === 'json', conditions)
   }
 
   /** Adds conditions, and no change, to a frame. */
-  #check(frame: FrameBuilder, key: Key, conditions: OperationConditions): void {
+  #check(frame: FrameBuilder, key: Key, conditions: OperationConditions, space: KeySpace): void {
     if (conditions.flags === 0) throw new InvalidError('A check needs a condition: ifVersion, ifAbsent or ifPresent.')
-    frame.check(this.#key, encodeKey(key, this.#key), conditions)
+    const length = space.encode(key)
+    frame.check(space.bytes, length, conditions)
   }
 
   /** Adds a whole batch. If it throws, the frame must not be used. */
-  batch(frame: FrameBuilder, operations: Iterable<BatchOperation>): void {
+  batch(frame: FrameBuilder, operations: Iterable<BatchOperation>, space = this.#main): void {
     this.#openState.assertWritable()
     forEachTaken(operations, ({ type, key, value, delta, conditions }) => {
-      if (type === 'put') this.put(frame, key, value, conditions)
-      else if (type === 'del') this.del(frame, key, conditions)
-      else if (type === 'add') this.add(frame, key, delta, conditions)
-      else this.#check(frame, key, conditions)
+      if (type === 'put') this.put(frame, key, value, conditions, space)
+      else if (type === 'del') this.del(frame, key, conditions, space)
+      else if (type === 'add') this.add(frame, key, delta, conditions, space)
+      else this.#check(frame, key, conditions, space)
     })
   }
 }

@@ -1,6 +1,6 @@
 // What became of each write of a frame, for those who made them.
-import { decodeKey } from '../../encoding/keys.js'
-import type { ValueCodec } from '../../encoding/values/codec.js'
+import { decodeTreeKey } from '../../encoding/key-space.js'
+import { decodeSum } from '../../encoding/values/numbers.js'
 import { InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
 import { CONDITIONS, OP_DEL, OP_PUT, operationsOf, type OperationCursor } from '../../wal/operation.js'
@@ -35,7 +35,7 @@ export function isAskedFor(frame: Buffer): boolean {
 }
 
 /** The results of the writes of a frame, or the error of those that cannot have one. */
-export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (WriteResult | InvalidError)[] {
+export function resultsOf(frame: Buffer, outcome: Buffer): (WriteResult | InvalidError)[] {
   const decided = new DecidedCursor(operationsOf(frame), outcome)
   const { operations } = decided
   const results: (WriteResult | InvalidError)[] = []
@@ -48,7 +48,7 @@ export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (W
         : {
             took: verdict === VERDICT.DONE,
             removed: isFirst && removed,
-            sum: isFirst && sum !== undefined ? (codec.decode(sum, 0, sum.length) as number | bigint) : undefined,
+            sum: isFirst && sum !== undefined ? decodeSum(sum, operations.isJson) : undefined,
           }
     if (isFirst) results.push(result)
     else results[results.length - 1] = result
@@ -57,7 +57,7 @@ export function resultsOf(frame: Buffer, outcome: Buffer, codec: ValueCodec): (W
 }
 
 const nameOf = ({ bytes, keyAt, keyLength }: OperationCursor): string =>
-  `The entry of ${quoted(decodeKey(bytes, keyAt, keyAt + keyLength))}`
+  `The entry of ${quoted(decodeTreeKey(bytes, keyAt, keyAt + keyLength))}`
 
 const REASONS: Partial<Record<Verdict, string>> = {
   [VERDICT.NO_NUMBER]: 'is no number, so nothing can be added to it',

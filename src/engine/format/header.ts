@@ -23,7 +23,7 @@ import { crc32c } from '../../encoding/crc32c.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
-export const FORMAT_VERSION = 3
+export const FORMAT_VERSION = 4
 const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
 const AT = {
   MAGIC: 32,

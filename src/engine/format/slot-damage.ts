@@ -1,7 +1,7 @@
 // What can be wrong with a slot by itself: its CRC, its number, and where everything in it lies.
 import { advice, CorruptError } from '../../errors.js'
 import { crc32c } from '../../encoding/crc32c.js'
-import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
+import { MAX_TREE_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
 import {
   HEADER_SLOTS,
   isInline,
@@ -127,7 +127,7 @@ function nodeDamage(node: Node): string | undefined {
         return `cell ${i} begins outside of its heap`
       const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + node.payloadBytes(i) : keyLength
       if (offset + bytes > SLOT_BYTES) return `cell ${i} ends outside of the slot`
-      if (keyLength === 0 || keyLength > MAX_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
+      if (keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
       if (isLeaf && !node.overflows(i) && !isInline(keyLength, node.payloadBytes(i)))
         return `the value of entry ${i} is too long for a leaf`
       live += (bytes + 1) & ~1

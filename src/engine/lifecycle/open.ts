@@ -1,6 +1,7 @@
 // Opening a database on one thread, step by step: its directory and data file, with the opener's turn; `control`,
 // which the first opener makes and later openers join; the header, or an empty database; the parts; recovery, by the
 // first opener. Then other openers may come. What a step has done is taken back if a later step fails.
+import { KeySpace } from '../../encoding/key-space.js'
 import { databaseHasBeenClosed, ExistsError, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
 import { typedError } from '../../storage/errors.js'
@@ -143,7 +144,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
   const { storage, paths, locks, dataFile, region, isPrivate, isOnlooker } = files
   const { uuid, encodingNo, createdMs } = attached.search.header!
   const { segmentBytes, timeoutMs } = options
-  const values = valueCodec(storedEncoding(encodingNo, options))
+  const main = new KeySpace(valueCodec(storedEncoding(encodingNo, options)))
   const control = new Control(attached.controlRegion)
   const space = new SlotSpace(region)
   const checker = new SlotChecker(space, control, !isOnlooker)
@@ -169,7 +170,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     options.maxHeldBytes,
   )
   const writer = new TreeWriter(space, allocator, checker)
-  const applier = new Applier(allocator, writer, new Decider(writer, valueCodec(values.name)))
+  const applier = new Applier(allocator, writer, new Decider(writer))
   const common = { ...shared, log, space, allocator, checker, dataFile }
   return {
     ...common,
@@ -191,7 +192,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
       isOnlooker,
     }),
     reader,
-    values,
+    main,
     applier,
     committer: new Committer({ ...common, applier }),
     checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo }),

@@ -2,7 +2,8 @@
 // read can look, and nobody is held up. What changes meanwhile is there or not. A request is taken over only if its
 // state and its ticket are the same before and after the rest of it was read: then it was the same request all the
 // time, and so its record was there with its key.
-import { decodeKey, type Key } from '../../encoding/keys.js'
+import { decodeTreeKey } from '../../encoding/key-space.js'
+import type { Key } from '../../encoding/keys.js'
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
 import { LOCK } from '../shared/lock-bytes.js'
@@ -21,7 +22,7 @@ import {
   STATE,
 } from './lock-layout.js'
 import type { LockMemory } from './lock-memory.js'
-import { MAX_KEY_BYTES } from '../../limits.js'
+import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 
 /** A record lock that somebody has or waits for. */
 export interface LockInfo {
@@ -85,7 +86,7 @@ function readRequest(memory: LockMemory, cell: number, state: number): (Found & 
   if (bytes === undefined || memory.state(cell) !== state || memory.getF64(cell, REQUEST.TICKET_F64) !== ticket)
     return undefined
   return {
-    key: decodeKey(bytes, 0, bytes.length),
+    key: decodeTreeKey(bytes, 0, bytes.length),
     mode: mode === SHARED ? 'shared' : 'exclusive',
     state: state === STATE.GRANTED ? 'held' : 'waiting',
     processId,
@@ -100,7 +101,7 @@ function readRequest(memory: LockMemory, cell: number, state: number): (Found & 
 function readKey(memory: LockMemory, record: number): Buffer | undefined {
   if (!memory.has(record)) return undefined
   const length = memory.get(record, RECORD.KEY_LENGTH)
-  if (length < 1 || length > MAX_KEY_BYTES) return undefined
+  if (length < 1 || length > MAX_TREE_KEY_BYTES) return undefined
   const key = Buffer.allocUnsafe(length)
   let cell = record
   let word: number = RECORD.KEY

@@ -1,7 +1,8 @@
 // Which keys a range includes, as its user gives it and as bytes.
 import { InvalidError, MmapdbError } from '../../errors.js'
 import { quoted, reason, isInstance } from '../../describe.js'
-import { encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../encoding/keys.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import { prefixBounds, type Key } from '../../encoding/keys.js'
 
 /**
  * What may bound a range of keys of the type `K`: for strings any string, for numbers and bigints either, for arrays
@@ -43,7 +44,7 @@ export interface Range<K extends Key = Key> {
 const KNOWN = new Set(['gte', 'gt', 'lte', 'lt', 'prefix', 'reverse', 'limit'])
 
 /**
- * A range as bytes; `undefined` means no bound.
+ * A range as bytes, by keys in the tree; `undefined` means no bound.
  * @internal
  */
 export interface Bounds {
@@ -57,20 +58,11 @@ export interface Bounds {
 }
 
 /**
- * A key as bytes, in a buffer of its own. Throws `InvalidError`. May run users' code.
+ * Checks a range of a store and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each getter
+ * once, and nothing of the engine is half done meanwhile.
  * @internal
  */
-export const encodedKey = (key: Key): Buffer => {
-  const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
-  return buffer.subarray(0, encodeKey(key, buffer))
-}
-
-/**
- * Checks a range and encodes its bounds. Throws `InvalidError`. Runs users' code (getters), each getter once, and
- * nothing of the engine is half done meanwhile.
- * @internal
- */
-export function boundsOf(range: Range = {}): Bounds {
+export function boundsOf(space: KeySpace, range: Range = {}): Bounds {
   const { gte, gt, lte, lt, prefix, reverse, ...given } = fieldsOf(range)
   const limit = given.limit ?? Number.POSITIVE_INFINITY
   if (
@@ -83,30 +75,40 @@ export function boundsOf(range: Range = {}): Bounds {
   }
   if (reverse !== undefined && typeof reverse !== 'boolean') throw new InvalidError('reverse must be true or false.')
 
-  let from = encodedOrNone(gte)
-  const after = encodedOrNone(gt)
+  let from = encodedOrNone(space, gte)
+  const after = encodedOrNone(space, gt)
   // At the same key, the bound that leaves it out is the tighter one.
   let fromAfter = after !== undefined && (from === undefined || after.compare(from) >= 0)
   if (fromAfter) from = after
-  let to = encodedOrNone(lte)
-  const before = encodedOrNone(lt)
+  let to = encodedOrNone(space, lte)
+  const before = encodedOrNone(space, lt)
   let toInclusive = to !== undefined && (before === undefined || to.compare(before) < 0)
   if (!toInclusive) to = before
   if (prefix !== undefined) {
-    const within = prefixBounds(prefix)
-    if (from === undefined || within.from.compare(from) > 0) {
-      from = within.from
+    const such = within(space, prefix)
+    if (from === undefined || such.from.compare(from) > 0) {
+      from = such.from
       fromAfter = false
     }
-    if (to === undefined || within.to.compare(to) <= 0) {
-      to = within.to
+    if (to === undefined || such.to.compare(to) <= 0) {
+      to = such.to
       toInclusive = false
     }
   }
+  from ??= space.from
+  to ??= space.to
   return { from, fromAfter, to, toInclusive, reverse: reverse ?? false, limit }
 }
 
-const encodedOrNone = (key: Key | undefined): Buffer | undefined => (key === undefined ? undefined : encodedKey(key))
+const encodedOrNone = (space: KeySpace, key: Key | undefined): Buffer | undefined =>
+  key === undefined ? undefined : space.encoded(key)
+
+/** The keys of a store that begin with `prefix`, as keys in the tree. */
+function within(space: KeySpace, prefix: Key): { from: Buffer; to: Buffer } {
+  const { from, to } = prefixBounds(prefix)
+  const inTree = (key: Buffer): Buffer => Buffer.concat([space.bytes.subarray(0, space.prefixBytes), key])
+  return { from: inTree(from), to: inTree(to) }
+}
 
 /**
  * The range without what comes before `key`, in its direction: it goes on with the first entry at or after it (in

@@ -1,6 +1,6 @@
 // Reads that last: snapshots, ranges and counts. Each holds the tree that is newest when it starts, by a pin that it
 // shares with the others of its thread (shared-pins.ts).
-import type { ValueCodec } from '../../encoding/values/codec.js'
+import type { KeySpace } from '../../encoding/key-space.js'
 import { ExpiredError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import type { Storage } from '../../storage/storage.js'
@@ -18,7 +18,7 @@ interface PinnedReadParts {
   readonly openState: OpenState
   readonly storage: Storage
   readonly reader: TreeReader
-  readonly values: ValueCodec
+  readonly main: KeySpace
   readonly control: Control
   readonly sharedPins: SharedPins
   readonly timeoutMs: number
@@ -33,23 +33,23 @@ export class PinnedReads {
     this.#assertOpen = () => parts.openState.assertOpen()
   }
 
-  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
+  range(range: Range | undefined, selection: Selection, space: KeySpace): RangeIterator<unknown> {
     this.#assertOpen()
-    return this.rangeWithin(boundsOf(range), selection)
+    return this.rangeWithin(boundsOf(space, range), selection, space)
   }
 
   /** The same as `range`, with bounds that are encoded already. */
-  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
+  rangeWithin(bounds: Bounds, selection: Selection, space: KeySpace): RangeIterator<unknown> {
     this.#assertOpen()
     const share = this.#hold()
-    const iterator = new RangeIterator(this.source(share), share.state, bounds, selection)
+    const iterator = new RangeIterator(this.source(share), share.state, bounds, selection, space)
     releaseWhenForgotten(iterator, share)
     return iterator
   }
 
-  count(range: Range | undefined): number {
+  count(range: Range | undefined, space: KeySpace): number {
     this.#assertOpen()
-    return this.countWithin(boundsOf(range))
+    return this.countWithin(boundsOf(space, range))
   }
 
   /**
@@ -63,7 +63,7 @@ export class PinnedReads {
     for (;;) {
       const share = this.#hold()
       try {
-        return new RangeIterator(this.source(share), share.state, bounds, 'keys').count()
+        return new RangeIterator(this.source(share), share.state, bounds, 'keys', this.#parts.main).count()
       } catch (error) {
         if (!(error instanceof ExpiredError) || storage.monotonicMs() - beganMs > timeoutMs) throw error
       }
@@ -74,7 +74,7 @@ export class PinnedReads {
     this.#assertOpen()
     const share = this.#hold()
     const source: RangeSource = { ...this.source(share), lend: () => share.lend() }
-    const snapshot = new EngineSnapshot(source, share.state)
+    const snapshot = new EngineSnapshot(source, share.state, this.#parts.main)
     releaseWhenForgotten(snapshot, share)
     return snapshot
   }
@@ -82,7 +82,7 @@ export class PinnedReads {
   /** A snapshot of another thread of this process, read under the pin of that thread: see lent-pin.ts. */
   borrow(tree: LentTree): EngineSnapshot {
     this.#assertOpen()
-    return new EngineSnapshot(this.source(new BorrowedPin(this.#parts.control, tree)), tree.state)
+    return new EngineSnapshot(this.source(new BorrowedPin(this.#parts.control, tree)), tree.state, this.#parts.main)
   }
 
   /** Runs `read` on a snapshot; if that is ended, runs it again on another. */
@@ -90,7 +90,7 @@ export class PinnedReads {
     for (;;) {
       const share = this.#hold()
       try {
-        return read(new EngineSnapshot(this.source(share), share.state))
+        return read(new EngineSnapshot(this.source(share), share.state, this.#parts.main))
       } catch (error) {
         if (!(error instanceof ExpiredError)) throw error
       } finally {
@@ -101,8 +101,8 @@ export class PinnedReads {
 
   /** What snapshots and iterators read from, as long as `hold` holds their tree. */
   source(hold: ReadGuard & { release?(): void }): RangeSource {
-    const { reader, values } = this.#parts
-    return { reader, values, guard: hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
+    const { reader } = this.#parts
+    return { reader, guard: hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
   }
 
   #hold(): PinShare {

@@ -1,7 +1,7 @@
 // Reads of single keys and of lists of keys. They read the newest tree, under a pin that this thread keeps for them.
 // A read costs the way down the tree and the decoding of the value; it takes no lock and allocates only the value.
-import type { ValueCodec } from '../../encoding/values/codec.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, type Key } from '../../encoding/keys.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import { takenKey, type Key } from '../../encoding/keys.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import { TooManyReadersError } from '../../errors.js'
@@ -29,7 +29,7 @@ interface PointReadParts {
   readonly space: SlotSpace
   readonly checker: SlotChecker
   readonly reader: TreeReader
-  readonly values: ValueCodec
+  readonly main: KeySpace
   readonly pins: Pins
   readonly isOnlooker: boolean
 }
@@ -39,9 +39,7 @@ export class PointReads {
   readonly #openState: OpenState
   readonly #checker: SlotChecker
   readonly #reader: TreeReader
-  readonly #values: ValueCodec
   readonly #pinned: PinnedReads
-  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   readonly #state = newState()
   /** Undefined while all pins are in use, and for onlookers, which can have none. */
   #pin: Pin | undefined
@@ -52,46 +50,45 @@ export class PointReads {
     this.#openState = parts.openState
     this.#checker = parts.checker
     this.#reader = parts.reader
-    this.#values = parts.values
     this.#pinned = pinned
     this.#pin = pin
   }
 
-  get(key: Key): unknown {
-    return this.#read(key, 'value')
+  get(key: Key, space: KeySpace): unknown {
+    return this.#read(key, space, 'value')
   }
 
-  getEntry(key: Key): Entry | undefined {
-    return this.#read(key, 'entry') as Entry | undefined
+  getEntry(key: Key, space: KeySpace): Entry | undefined {
+    return this.#read(key, space, 'entry') as Entry | undefined
   }
 
-  has(key: Key): boolean {
-    return this.#read(key, 'presence') !== undefined
+  has(key: Key, space: KeySpace): boolean {
+    return this.#read(key, space, 'presence') !== undefined
   }
 
   /** Undefined if the key is absent. */
-  #read(key: Key, wanted: Wanted): unknown {
+  #read(key: Key, space: KeySpace, wanted: Wanted): unknown {
     this.#openState.assertOpen()
     const pin = this.#pin
     if (pin === undefined) {
       const taken = takenKey(key)
-      return this.#glimpse((snapshot) => snapshot.read(taken, wanted))
+      return this.#glimpse((snapshot) => snapshot.read(taken, wanted, space))
     }
-    const length = encodeKey(key, this.#key)
+    const length = space.encode(key)
     // Reading the key may have run users' code, which may have closed the database.
     if (typeof key === 'object') this.#openState.assertOpen()
     const state = this.#state
     pin.take(state)
     try {
-      if (!this.#reader.find(state, this.#key, length)) {
+      if (!this.#reader.find(state, space.bytes, length)) {
         // The key may seem to be absent because a page was lost.
         this.#checker.checkFaults()
         return undefined
       }
-      if (wanted === 'value') return this.#foundValue(key)
+      if (wanted === 'value') return this.#foundValue(key, space)
       if (wanted === 'entry') {
         const { version } = this.#reader
-        return { value: this.#foundValue(key), version }
+        return { value: this.#foundValue(key, space), version }
       }
       this.#checker.checkFaults()
       return true
@@ -131,15 +128,6 @@ export class PointReads {
     return { bytes: concatenated(parts), lengths: found }
   }
 
-  /** Decodes the value of a key; both are encoded. */
-  decodeValue(bytes: Buffer, key: Buffer): unknown {
-    try {
-      return this.#values.decode(bytes, 0, bytes.length)
-    } catch (error) {
-      throw ofEntry(error, decodeKey(key, 0, key.length))
-    }
-  }
-
   /** True if it pays to name keys before they are looked up (`askFor`). */
   get readsAhead(): boolean {
     return this.#pin !== undefined && this.#parts.space.readAhead.isUseful
@@ -158,14 +146,14 @@ export class PointReads {
     }
   }
 
-  #foundValue(key: Key): unknown {
+  #foundValue(key: Key, { values }: KeySpace): unknown {
     const reader = this.#reader
     try {
       if (reader.overflows) {
         const bytes = reader.overflowValue()
-        return this.#values.decode(bytes, 0, bytes.length)
+        return values.decode(bytes, 0, bytes.length)
       }
-      const value = this.#values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
+      const value = values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
       this.#checker.checkFaults()
       return value
     } catch (error) {
@@ -196,7 +184,7 @@ export class PointReads {
     for (let i = 0; i < (isOnlooker ? MAX_ONLOOKER_GLIMPSES : MAX_GLIMPSES); i++) {
       glimpse.begin(state)
       try {
-        return read(new EngineSnapshot(this.#pinned.source(glimpse), state))
+        return read(new EngineSnapshot(this.#pinned.source(glimpse), state, this.#parts.main))
       } catch (error) {
         if (!(error instanceof TreeReplaced)) throw error
       }

@@ -3,14 +3,15 @@
 //
 // An iterator releases its tree with the last entry that it returns, if it can tell that this is the last. The tree of
 // a snapshot is held by the snapshot, so an iterator over it can go back after its end (`seek`).
-import { boundsFrom, encodedKey, type Bounds } from './bounds.js'
+import { boundsFrom, type Bounds } from './bounds.js'
 import { quoted } from '../../describe.js'
 import { ClosedError, EncodingError, InvalidError } from '../../errors.js'
 import type { StateFields } from '../shared/control.js'
 import type { LentTree } from '../shared/lent-pin.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
-import { decodeKey, type Key } from '../../encoding/keys.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import type { Key } from '../../encoding/keys.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { TreeReader } from '../tree/reader.js'
 import { ofEntry } from '../../encoding/undecodable.js'
@@ -31,7 +32,6 @@ export interface EncodedEntry {
 /** What the creator of an iterator gives it. */
 export interface RangeSource {
   readonly reader: TreeReader
-  readonly values: ValueCodec
   readonly guard: ReadGuard
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
@@ -78,10 +78,10 @@ function copyToScratch({ reader, guard }: RangeSource): number {
 }
 
 /** The value of the entry that the reader stands on. It is copied, checked to be still held, and then decoded. */
-export function copiedValue(source: RangeSource): unknown {
-  if (!source.reader.overflows) return source.values.decode(scratch, 0, copyToScratch(source))
+export function copiedValue(source: RangeSource, values: ValueCodec): unknown {
+  if (!source.reader.overflows) return values.decode(scratch, 0, copyToScratch(source))
   const bytes = copyOfOverflow(source)
-  return source.values.decode(bytes, 0, bytes.length)
+  return values.decode(bytes, 0, bytes.length)
 }
 
 /** The same as bytes. */
@@ -102,6 +102,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** What is left of it after the last `seek`; its limit does not count. */
   #bounds: Bounds
   readonly #selection: Selection
+  readonly #space: KeySpace
   #left: number
   #index = 0
   /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
@@ -112,12 +113,13 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** What must not be released while this iterator is in use. */
   owner: unknown
 
-  constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection) {
+  constructor(source: RangeSource, state: StateFields, bounds: Bounds, selection: Selection, space: KeySpace) {
     this.#source = source
     this.#cursor = new Cursor(source.reader, state, source.guard)
     this.#range = bounds
     this.#bounds = bounds
     this.#selection = selection
+    this.#space = space
     this.#left = bounds.limit
     if (bounds.limit === 0) this.#end()
   }
@@ -192,7 +194,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
   /** Goes to the first entry at or after `key` in the direction of the range; to the end if that is outside of it. */
   seek(key: Key): void {
     // Users' code may run here, and may use this iterator.
-    const target = encodedKey(key)
+    const target = this.#space.encoded(key)
     this.#source.assertOpen()
     if (this.#state === 'failed') this.#state = this.#failure!.state
     if (this.#state === 'closed') {
@@ -339,7 +341,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     const node = this.#cursor.leaf
     const at = node.keyAt(i)
     try {
-      return decodeKey(node.u8, at, at + node.keyLength(i))
+      return this.#space.decode(node.u8, at, at + node.keyLength(i))
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error
       throw damagedError(node.slot, 'it holds a key that cannot be decoded')
@@ -355,7 +357,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #decoded(i: number): unknown {
-    const { reader, values, guard } = this.#source
+    const { reader, guard } = this.#source
+    const { values } = this.#space
     const node = this.#cursor.leaf
     if (node.overflows(i)) {
       const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)

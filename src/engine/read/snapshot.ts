@@ -1,7 +1,8 @@
 // One tree, as it was at one moment, for as long as it is held: what snapshots read, and how they read it.
 import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
-import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../encoding/keys.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import type { Key } from '../../encoding/keys.js'
 import {
   copiedBytes,
   errorUnlessExpired,
@@ -45,12 +46,14 @@ const NOTHING = Buffer.alloc(0)
 export class EngineSnapshot {
   readonly #source: RangeSource
   readonly #state: StateFields
-  readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
+  readonly #main: KeySpace
   #open = true
 
-  constructor(source: RangeSource, state: StateFields) {
+  /** `main`: the key space of those calls that name none. */
+  constructor(source: RangeSource, state: StateFields, main: KeySpace) {
     this.#source = source
     this.#state = state
+    this.#main = main
   }
 
   /** LSN of the tree: it includes every write up to this LSN, and no later one. */
@@ -67,29 +70,29 @@ export class EngineSnapshot {
     if (!this.#open) throw new ClosedError('The snapshot is closed.')
   }
 
-  get(key: Key): unknown {
-    return this.read(key, 'value')
+  get(key: Key, space = this.#main): unknown {
+    return this.read(key, 'value', space)
   }
 
-  getEntry(key: Key): Entry | undefined {
-    return this.read(key, 'entry') as Entry | undefined
+  getEntry(key: Key, space = this.#main): Entry | undefined {
+    return this.read(key, 'entry', space) as Entry | undefined
   }
 
-  has(key: Key): boolean {
-    return this.read(key, 'presence') !== undefined
+  has(key: Key, space = this.#main): boolean {
+    return this.read(key, 'presence', space) !== undefined
   }
 
   /** Undefined if the key is absent. */
-  read(key: Key, wanted: Wanted): unknown {
+  read(key: Key, wanted: Wanted, space: KeySpace): unknown {
     this.assertOpen()
-    const length = encodeKey(key, this.#key)
+    const length = space.encode(key)
     // Reading the key may have run users' code, which may have closed this snapshot.
     if (typeof key === 'object') this.assertOpen()
-    return this.#find(this.#key, length, () => {
-      if (wanted === 'value') return this.#value(key)
+    return this.#find(space.bytes, length, () => {
+      if (wanted === 'value') return this.#value(key, space)
       if (wanted === 'entry') {
         const { version } = this.#source.reader
-        return { value: this.#value(key), version }
+        return { value: this.#value(key, space), version }
       }
       this.#source.reader.checker.checkFaults()
       this.#source.guard.assertNotExpired()
@@ -139,33 +142,32 @@ export class EngineSnapshot {
     }
   }
 
-  #value(key: Key): unknown {
+  #value(key: Key, { values }: KeySpace): unknown {
     try {
-      return copiedValue(this.#source)
+      return copiedValue(this.#source, values)
     } catch (error) {
       throw error instanceof EncodingError ? ofEntry(error, key, this.#source.reader.slotNo) : error
     }
   }
 
-  range(range: Range | undefined, selection: Selection): RangeIterator<unknown> {
+  range(range: Range | undefined, selection: Selection, space = this.#main): RangeIterator<unknown> {
     this.assertOpen()
-    return this.rangeWithin(boundsOf(range), selection)
+    return this.rangeWithin(boundsOf(space, range), selection, space)
   }
 
   /** The same with bounds that are encoded already. */
-  rangeWithin(bounds: Bounds, selection: Selection): RangeIterator<unknown> {
+  rangeWithin(bounds: Bounds, selection: Selection, space = this.#main): RangeIterator<unknown> {
     this.assertOpen()
-    const { reader, values, guard } = this.#source
+    const { reader, guard } = this.#source
     // The iterator keeps this snapshot, and so the tree that is held, from being garbage-collected.
     const source: RangeSource = {
       reader,
-      values,
       guard,
       assertOpen: () => this.assertOpen(),
       release: () => undefined,
       isHeldByOther: true,
     }
-    return new RangeIterator(source, this.#state, bounds, selection)
+    return new RangeIterator(source, this.#state, bounds, selection, space)
   }
 
   /** The first entries of a range as bytes: see range-chunk.ts. */

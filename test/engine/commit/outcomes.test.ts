@@ -64,7 +64,7 @@ describe('outcomes in the log', () => {
     for (let i = 0; i < 3; i++) leader.del(`more ${i}`)
     const [first, second] = frames.map((frame, i) => {
       const outcome = writer.parts.committer.outcomeOf(lsnBefore(ends[i]!, frame.length), ends[i]!)
-      return resultsOf(frame, outcome, writer.parts.values)
+      return resultsOf(frame, outcome)
     })
     expect(first!.map((result) => (result instanceof Error ? result.message : result))).to.deep.equal([
       { took: false, removed: false, sum: undefined },

@@ -10,6 +10,8 @@ import type { RangeChunk } from '../../../src/engine/read/range-chunk.js'
 import type { EngineSnapshot } from '../../../src/engine/read/snapshot.js'
 import { boundsOf } from '../../../src/engine/read/bounds.js'
 import { observeReads } from '../../../src/engine/shared/read-guard.js'
+import { KeySpace } from '../../../src/encoding/key-space.js'
+import { valueCodec } from '../../../src/encoding/values/codec.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../../src/encoding/keys.js'
 import { cleanUp, expectError, expectSound, openEngine, scratchPath, TINY } from '../../support/engine.js'
 
@@ -43,9 +45,11 @@ function roundsOf({ bytes, lengths }: RangeChunk): number[] {
   return [...rounds]
 }
 
+const SPACE = new KeySpace(valueCodec('binary'))
+
 const READS: [string, (snapshot: EngineSnapshot) => unknown][] = [
-  ['a chunk', (s) => roundsOf(s.readChunk(boundsOf({}), 'encoded entries'))],
-  ['a chunk backwards', (s) => roundsOf(s.readChunk(boundsOf({ reverse: true }), 'encoded entries'))],
+  ['a chunk', (s) => roundsOf(s.readChunk(boundsOf(SPACE), 'encoded entries'))],
+  ['a chunk backwards', (s) => roundsOf(s.readChunk(boundsOf(SPACE, { reverse: true }), 'encoded entries'))],
   ['a list of keys', (s) => [...new Set(s.getManyEncoded(everyKey(), 'values').bytes)]],
 ]
 

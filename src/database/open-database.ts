@@ -1,0 +1,141 @@
+// What a Database and its Stores share: one open database on this thread, with the writes and the work under way.
+import { databaseClosed, foreseen } from '../errors.js'
+import type { OperationWriter } from '../engine/commit/operation-writer.js'
+import type { WriteResult } from '../engine/commit/results.js'
+import type { Engine } from '../engine/engine.js'
+import type { ResolvedOptions } from '../engine/options.js'
+import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
+import { fromErrorMessage } from '../workers/error-transport.js'
+import type { CommitReport, CommitTask } from '../workers/worker.js'
+import type { FrameBuilder } from '../wal/frame-builder.js'
+import { BackgroundReads } from './background-reads.js'
+import { WriteQueue, type Committed, type Frame } from './write-queue.js'
+
+/** Puts one write into a frame. May run users' code, which may close the database. */
+type AddWrite = (operations: OperationWriter, frame: FrameBuilder) => void
+
+export class OpenDatabase {
+  readonly engine: Engine
+  readonly options: ResolvedOptions
+  readonly lanes: Lanes | undefined
+  readonly reads: BackgroundReads
+  readonly #attachment: Attachment
+  readonly #writes: WriteQueue
+  readonly #tasks = new Set<Promise<unknown>>()
+  #checkpointing: Promise<unknown> | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(attachment: Attachment, options: ResolvedOptions) {
+    const { engine, lanes } = attachment
+    this.#attachment = attachment
+    this.engine = engine
+    this.lanes = lanes
+    this.options = options
+    this.#writes = new WriteQueue({
+      maxInFlightBytes: options.maxInFlightBytes,
+      maxFrames: Math.max(1, options.workers),
+      timeoutMs: options.timeoutMs,
+      order: new Int32Array(attachment.order),
+      commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
+      onCheckpointWanted: () => this.#maybeCheckpoint(true),
+    })
+    this.reads = new BackgroundReads({
+      engine,
+      lanes,
+      workers: options.workers,
+      timeoutMs: options.timeoutMs,
+      assertOpen: () => this.assertOpen(),
+      track: (task) => this.track(task),
+    })
+    closeWhenForgotten(this, attachment)
+  }
+
+  /** False once `close` has been called. */
+  get isOpen(): boolean {
+    return this.#closing === undefined
+  }
+
+  assertOpen(): void {
+    if (this.#closing !== undefined) throw databaseClosed()
+  }
+
+  /** `answer`: what the user is told of the result. */
+  write<T>(add: AddWrite, answer: (result: WriteResult) => T): Promise<T> {
+    return this.#writes.add((frame) => this.#put(add, frame), answer)
+  }
+
+  writeSync(add: AddWrite): WriteResult {
+    this.assertOpen()
+    const result = this.engine.write((frame) => this.#put(add, frame))
+    this.#maybeCheckpoint(this.engine.checkpointWanted)
+    return result
+  }
+
+  #put(add: AddWrite, frame: FrameBuilder): void {
+    this.assertOpen()
+    add(this.engine.operations, frame)
+    this.assertOpen()
+  }
+
+  #maybeCheckpoint(wanted: boolean): void {
+    if (!wanted || this.#checkpointing !== undefined || this.#closing !== undefined) return
+    // If it fails, the log goes on growing and the next write meets the reason itself. What has just been
+    // written is safe, so no caller gets an error for it.
+    if (this.lanes === undefined) {
+      try {
+        this.engine.checkpoint(false)
+      } catch {
+        // As said above.
+      }
+      return
+    }
+    const done = (): void => (this.#checkpointing = undefined)
+    this.#checkpointing = this.track(this.lanes.long.run('checkpoint', { wait: false }, [], true)).then(done, done)
+  }
+
+  /** Makes `close` wait for a task. */
+  async track<T>(task: Promise<T>): Promise<T> {
+    this.#tasks.add(task)
+    try {
+      return await task
+    } catch (error) {
+      throw foreseen(error)
+    } finally {
+      this.#tasks.delete(task)
+    }
+  }
+
+  /** See `Database.close`. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
+    isBeingClosed(this.#attachment)
+    this.engine.recordLocks.stopWaiting()
+    // What was written under a lock takes effect before the next holder gets it.
+    while (!this.#writes.isIdle || this.#tasks.size > 0) {
+      await this.#writes.settled()
+      await Promise.allSettled(this.#tasks)
+    }
+    this.engine.recordLocks.close()
+    await this.#attachment.close()
+  }
+}
+
+async function committedHere(engine: Engine, { bytes }: Frame): Promise<Committed> {
+  engine.prepareCommit(bytes)
+  const finished = engine.finishWrites(engine.beginWrites(bytes))
+  return { checkpointWanted: engine.checkpointWanted, ...finished }
+}
+
+async function committedThere({ writes }: Lanes, { bytes, ticket }: Frame): Promise<Committed> {
+  const buffer = bytes.buffer as ArrayBuffer
+  const task: CommitTask = { buffer, lengthBytes: bytes.length, ticket }
+  const { checkpointWanted, failed, results } = await writes.run<CommitReport>('commit', task, [buffer])
+  return {
+    checkpointWanted,
+    results,
+    failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })),
+  }
+}

@@ -1,0 +1,294 @@
+// One store: reads and writes over a key space of its own. The Database is the default store, and can do more.
+//
+// It reads on the calling thread, straight from the map. Asynchronous writes are gathered in frames (write-queue.ts),
+// which worker threads commit.
+import type { BatchOperation } from '../engine/commit/batch.js'
+import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
+import type { WriteResult } from '../engine/commit/results.js'
+import type { KeySpace } from '../encoding/key-space.js'
+import type { Key, KeyPart } from '../encoding/keys.js'
+import type { ValueEncoding } from '../encoding/values/codec.js'
+import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
+import { boundsOf, type Range } from '../engine/read/bounds.js'
+import type { Entry } from '../engine/read/snapshot.js'
+import { asyncRange } from './async-range.js'
+import { encodeKeys } from './lookup-queue.js'
+import type { Lookups } from './lookups.js'
+import type { OpenDatabase } from './open-database.js'
+import {
+  keysToLock,
+  lockOptions,
+  modeOf,
+  nameOfKey,
+  RecordLock,
+  type LockOptions,
+  type TryLockOptions,
+} from './record-lock.js'
+import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
+
+/** A store of an open database. See `Database.store`. `V`: the type of its values; `K`: that of its keys. */
+export class Store<V = Anything, K extends Key = Key> {
+  readonly #open: OpenDatabase
+  readonly #space: KeySpace
+  readonly #lookups: Lookups
+
+  /** @internal Use `Database.store`. */
+  constructor(open: OpenDatabase, space: KeySpace) {
+    this.#open = open
+    this.#space = space
+    this.#lookups = open.reads.lookups(space)
+  }
+
+  /** The name of the store; undefined for the default store, which is the Database itself. */
+  get name(): string | undefined {
+    return this.#space.name
+  }
+  /** How values are encoded: as was chosen when the store was created. */
+  get valueEncoding(): ValueEncoding {
+    return this.#space.values.name
+  }
+
+  // ---- reading ---------------------------------------------------------------------------------
+
+  /**
+   * The value of `key`, or undefined if it is absent. Synchronous: a few memory reads if the data
+   * is in memory. Throws `InvalidError`, `CorruptError`, `EncodingError` (the value is intact, but not in this
+   * database's encoding), `IoError`, `ClosedError`.
+   */
+  get(key: K): Stored<V> | undefined {
+    return this.#open.engine.get(key, this.#space) as Stored<V> | undefined
+  }
+
+  /** The value of `key` with its version, which grows with every write of it; undefined if absent. */
+  getEntry(key: K): Entry<Stored<V>> | undefined {
+    return this.#open.engine.getEntry(key, this.#space) as Entry<Stored<V>> | undefined
+  }
+
+  /**
+   * True if there is an entry for `key`. Does not read its value. Throws what `get` throws, `EncodingError` excepted.
+   */
+  has(key: K): boolean {
+    return this.#open.engine.has(key, this.#space)
+  }
+
+  /**
+   * The values of many keys, in their order, undefined where absent; all as of one moment. A worker reads
+   * them, so that waiting for a disk does not block the event loop. The keys are copied when this is called.
+   */
+  async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {
+    this.#open.assertOpen()
+    const list = encodeKeys(keys, 'getMany', this.#space)
+    // Reading the keys may have run the user's code, and that may have closed the database.
+    this.#open.assertOpen()
+    return this.#open.track(this.#lookups.getMany(list) as Promise<(Stored<V> | undefined)[]>)
+  }
+
+  /** The same without values, which are not read: for each key whether there is an entry for it. */
+  async hasMany(keys: readonly K[]): Promise<boolean[]> {
+    this.#open.assertOpen()
+    const list = encodeKeys(keys, 'hasMany', this.#space)
+    this.#open.assertOpen()
+    return this.#open.track(this.#lookups.hasMany(list))
+  }
+
+  /**
+   * Entries in the order of their keys, as of now, whatever is written meanwhile. The iterator keeps
+   * that moment until it is done, left or disposed of. `next` throws `EncodingError` for a value that
+   * cannot be decoded; called again, it continues after that entry. Besides what all iterators can do, it takes
+   * several entries at a time (`nextMany`), and moves to a key (`seek`).
+   */
+  range(range?: Range<K>): RangeIterator<[Stored<K>, Stored<V>], K> {
+    return this.#owned(this.#open.engine.range(range, 'entries', this.#space)) as never
+  }
+  /** The same without values, which are not read. */
+  keys(range?: Range<K>): RangeIterator<Stored<K>, K> {
+    return this.#owned(this.#open.engine.range(range, 'keys', this.#space)) as never
+  }
+  /** The same without keys. */
+  values(range?: Range<K>): RangeIterator<Stored<V>, K> {
+    return this.#owned(this.#open.engine.range(range, 'values', this.#space)) as never
+  }
+  /** While the user reads with `iterator`, the database is not released. */
+  #owned(iterator: EngineIterator<unknown>): EngineIterator<unknown> {
+    iterator.owner = this.#open
+    return iterator
+  }
+
+  /**
+   * The same as `range` off the event loop: `for await (const [key, value] of db.rangeAsync(range, { signal }))`.
+   * Workers read it a chunk of up to 1,024 entries or 256 KiB at a time (or a single longer value), and two chunks are
+   * in memory at most; with `workers: 0` this thread reads them, and the event loop runs in between. The entries are
+   * as of the moment of this call. That moment is released with the last chunk, when the loop is left, or when
+   * `signal` is aborted, which makes `next` reject with the signal's reason.
+   *
+   * `next` rejects with `EncodingError` for a value that cannot be decoded (called again, it continues after that
+   * entry), with `ClosedError` once the database is closed, `ExpiredError` if the range was ended (`maxHeldBytes`),
+   * `LockedError` if no worker was free within `timeoutMs`, `CorruptError`, `IoError`. Throws `InvalidError` for a
+   * range or option that is not acceptable.
+   */
+  rangeAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<[Stored<K>, Stored<V>]> {
+    return this.#async(range, options, 'entries')
+  }
+  /** The same without values, which are not read. */
+  keysAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<K>> {
+    return this.#async(range, options, 'keys')
+  }
+  /** The same without keys. */
+  valuesAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<V>> {
+    return this.#async(range, options, 'values')
+  }
+  #async<T>(
+    range: Range | undefined,
+    options: AsyncRangeOptions | undefined,
+    selection: 'entries' | 'keys' | 'values',
+  ): AsyncRangeIterator<T> {
+    const { reads, engine } = this.#open
+    return asyncRange<T>(range, options, {
+      reads,
+      space: this.#space,
+      selection,
+      owner: this.#open,
+      isLasting: false,
+      assertOpen: () => this.#open.assertOpen(),
+      snapshot: () => engine.snapshot(),
+    })
+  }
+
+  /** How many entries a range has. Cost: one step for each leaf of it. */
+  count(range?: Range<K>): number {
+    return this.#open.engine.count(range, this.#space)
+  }
+  /** The same on a worker thread: for ranges so large that they would block the event loop. */
+  async countAsync(range?: Range<K>): Promise<number> {
+    this.#open.assertOpen()
+    const bounds = boundsOf(this.#space, range)
+    this.#open.assertOpen()
+    const { lanes, engine } = this.#open
+    return lanes ? this.#open.track(lanes.long.run<number>('count', bounds)) : engine.countWithin(bounds)
+  }
+
+  // ---- writing ---------------------------------------------------------------------------------
+
+  /**
+   * Sets `key` to `value`. Resolves once the write is on disk and visible to every thread and process: to true, or
+   * to false if one of the conditions did not hold; then nothing was changed. Key and value are copied when this is
+   * called: the caller may change them as soon as it returns. While more than `maxInFlightBytes` are on their way,
+   * the promise takes longer, and waiting writes take up memory.
+   *
+   * Rejects with `OutcomeUnknownError` if the write may have taken effect or may still do so. Every other error
+   * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
+   * `ClosedError`, `ReadOnlyError`.
+   */
+  put(key: K, value: V, conditions?: Conditions): Promise<boolean> {
+    return this.#open.write(
+      (operations, frame) => operations.put(frame, key, value, conditionsIn(conditions), this.#space),
+      tookOf,
+    )
+  }
+
+  /**
+   * Removes `key`. Resolves to whether an entry was removed: false if there was none, or if one of the conditions did
+   * not hold. Otherwise as `put`.
+   */
+  del(key: K, conditions?: Conditions): Promise<boolean> {
+    return this.#open.write(
+      (operations, frame) => operations.del(frame, key, conditionsIn(conditions), this.#space),
+      removedOf,
+    )
+  }
+
+  /**
+   * Adds `delta` to the number or bigint that `key` has, where an absent key counts as 0, and resolves to the sum. Many
+   * threads and processes may add to one key at once: nothing is lost, and each gets its own sum. Needs `valueEncoding`
+   * "msgpack" or "json".
+   *
+   * Rejects with `InvalidError`, and changes nothing, if the value is no number, if it is a number and `delta` a
+   * bigint or the other way round, or if the sum would not be finite or have more than some 180 bytes. Otherwise as
+   * `put`.
+   */
+  add<N extends number | bigint>(key: K, delta: N): Promise<N extends bigint ? bigint : number> {
+    return this.#open.write(
+      (operations, frame) => operations.add(frame, key, delta, undefined, this.#space),
+      sumOf<never>,
+    )
+  }
+
+  /**
+   * Applies all of these operations or none of them, in their order. Resolves to true, or to false if a condition of
+   * one of them did not hold; conditions are judged by what there is before the batch. Rejects as `put` and `add` do.
+   * It passes on what the iterable's own code throws; nothing has been written then. What that code writes itself
+   * comes before the batch.
+   */
+  batch(operations: Iterable<BatchOperation<V, K>>): Promise<boolean> {
+    return this.#open.write((writer, frame) => writer.batch(frame, operations, this.#space), tookOf)
+  }
+
+  /**
+   * `put` on the calling thread: returns once the write is on disk and visible, with what `put` resolves to, and throws
+   * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
+   */
+  putSync(key: K, value: V, conditions?: Conditions): boolean {
+    return this.#open.writeSync((operations, frame) =>
+      operations.put(frame, key, value, conditionsIn(conditions), this.#space),
+    ).took
+  }
+  /** `del` on the calling thread, as `putSync` is `put`. */
+  delSync(key: K, conditions?: Conditions): boolean {
+    return this.#open.writeSync((operations, frame) =>
+      operations.del(frame, key, conditionsIn(conditions), this.#space),
+    ).removed
+  }
+  /** `add` on the calling thread, as `putSync` is `put`. */
+  addSync<N extends number | bigint>(key: K, delta: N): N extends bigint ? bigint : number {
+    return this.#open.writeSync((operations, frame) => operations.add(frame, key, delta, undefined, this.#space))
+      .sum as never
+  }
+  /** `batch` on the calling thread, as `putSync` is `put`. */
+  batchSync(operations: Iterable<BatchOperation<V, K>>): boolean {
+    return this.#open.writeSync((writer, frame) => writer.batch(frame, operations, this.#space)).took
+  }
+
+  // ---- record locks ----------------------------------------------------------------------------
+
+  /**
+   * Locks a record, or several: no other call, in any thread or process, has a lock on one of them then, or none but
+   * shared ones. An array is a list of keys, as for `getMany`; so the record of a key that is an array is locked by
+   * `lock([['order', 17]])`. The records need not exist.
+   *
+   * Locks are advisory: reads and writes do not look at them. Who waits longest for a record comes next; a shared
+   * request does not pass an exclusive one that waits. Several records are locked in one order, the same for all
+   * callers, so that callers who name all that they need in one call do not wait for each other in a circle. It is
+   * this call that has the lock: another call for the same record waits, also in the same thread. A lock ends when
+   * it is released, or with its thread or process, or when the database is closed here.
+   *
+   * Rejects with `LockedError` if it took longer than `timeoutMs`, with the reason of `signal`, and with
+   * `InvalidError`, `ClosedError`, `ReadOnlyError` (this user may not write to the database), `FullError` (no room for
+   * the table of locks), `IoError`. Then none of the records is locked. While it waits, it keeps the process alive.
+   */
+  async lock(keys: KeyPart | readonly Key[], options?: LockOptions): Promise<RecordLock> {
+    this.#open.assertOpen()
+    const { timeoutMs } = this.#open.options
+    const encoded = keysToLock(keys, this.#space)
+    const resolved = lockOptions(options, timeoutMs)
+    // Reading the arguments may have run the user's code, and that may have closed the database.
+    this.#open.assertOpen()
+    const { recordLocks } = this.#open.engine
+    const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey })
+    return new RecordLock({ locks: recordLocks, grant }, encoded, resolved.mode, this.#open)
+  }
+
+  /** The same, synchronously and without waiting: undefined if not all of the records can be locked at once. */
+  tryLock(keys: KeyPart | readonly Key[], options?: TryLockOptions): RecordLock | undefined {
+    this.#open.assertOpen()
+    const encoded = keysToLock(keys, this.#space)
+    const mode = modeOf(options)
+    this.#open.assertOpen()
+    const { recordLocks } = this.#open.engine
+    const grant = recordLocks.tryAcquire(encoded, mode)
+    return grant && new RecordLock({ locks: recordLocks, grant }, encoded, mode, this.#open)
+  }
+}
+
+const tookOf = ({ took }: WriteResult): boolean => took
+const removedOf = ({ removed }: WriteResult): boolean => removed
+const sumOf = <N>({ sum }: WriteResult): N => sum as N
