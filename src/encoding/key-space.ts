@@ -7,7 +7,7 @@
 //
 // No key begins with 00, 01 or 02 (keys.ts).
 import { MAX_STORE_NUMBER, STORE_PREFIX_BYTES } from '../limits.js'
-import { decodeKey, encodeKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
+import { decodeKey, encodeKey, isKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
 import type { ValueCodec } from './values/codec.js'
 
 /** First bytes of keys in the tree. */
@@ -87,6 +87,13 @@ export function storeOf(key: Uint8Array, at = 0): number | undefined {
   const area = key[at]!
   if (area >= AREA.DEFAULT) return 0
   return area === AREA.STORES ? (key[at + 1]! << 16) | (key[at + 2]! << 8) | key[at + 3]! : undefined
+}
+
+/** True if the tree may have the key at [at, end) of `bytes`. */
+export function isTreeKey(bytes: Uint8Array, at: number, end: number): boolean {
+  const area = bytes[at]!
+  if (area === AREA.INTERNAL) return end - at > 1
+  return isKey(bytes, area === AREA.STORES ? at + STORE_PREFIX_BYTES : at, end)
 }
 
 /** The user's key of a key in the tree, of whatever store. Throws `InvalidError` if it is of none. */

@@ -10,7 +10,7 @@ import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
 import { guarded } from '../storage/errors.js'
-import { isKey } from '../encoding/keys.js'
+import { AREA, isTreeKey } from '../encoding/key-space.js'
 import { HEADER_SLOTS, TYPE, typeAt, type SlotNo } from '../engine/format/layout.js'
 import { takeMoment, type Moment } from './moment.js'
 import { Node } from '../engine/format/node.js'
@@ -56,7 +56,7 @@ function verifyTree(engine: Engine): VerifyReport {
     return {
       ok: damage.found.length === 0,
       lsn: state[STATE.VISIBLE_LSN]!,
-      entries: walk.entries,
+      entries: walk.entries - walk.internalEntries - walk.trashEntries,
       slots: {
         ...walk.counts,
         free: waiting === undefined ? state[STATE.NEXT_SLOT]! - usedSlots(state) : slotsIn(waiting),
@@ -68,7 +68,8 @@ function verifyTree(engine: Engine): VerifyReport {
   }
 }
 
-type Key = Uint8Array | undefined
+/** The bound of a node's keys. In the trash there are none: its nodes are in no order. */
+type Key = Uint8Array | 'trash' | undefined
 
 /** Walks over all that a tree reaches, and over the slots that are free beside it. */
 class TreeWalk {
@@ -81,6 +82,8 @@ class TreeWalk {
   readonly #reached: Uint8Array
   readonly counts = { branch: 0, leaf: 0, overflow: 0 }
   entries = 0
+  internalEntries = 0
+  trashEntries = 0
 
   constructor(parts: Pick<EngineParts, 'space' | 'checker'>, moment: Moment, damage: DamageList) {
     this.#space = parts.space
@@ -94,6 +97,10 @@ class TreeWalk {
     const { state, listSlots, pendingListSlots, waiting } = this.#moment
     const height = state[STATE.HEIGHT]!
     if (height > 0) this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
+    const before = this.entries
+    const trashHeight = state[STATE.TRASH_HEIGHT]!
+    if (trashHeight > 0) this.#visit(state[STATE.TRASH_ROOT]! as SlotNo, trashHeight - 1, 'trash', 'trash')
+    this.trashEntries = this.entries - before
     for (const slot of listSlots) this.#mark(slot, 'part of the free list')
     for (const slot of pendingListSlots) this.#mark(slot, 'part of the next free list')
     if (waiting !== undefined) this.#checkFree(waiting)
@@ -139,12 +146,14 @@ class TreeWalk {
     const { count } = node
     const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
     for (let i = 0; i < count; i++) {
-      this.#visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
+      if (low === 'trash') this.#visit(node.child(i), level - 1, low, low)
+      else this.#visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
     }
   }
 
   /** True if all keys of a node are in the range from `low` (included) to `high` (not included). */
   #liesWithin(node: Node, low: Key, high: Key): boolean {
+    if (low === 'trash' || high === 'trash') return true
     let fits = true
     const check = (isOutside: boolean, what: string): void => {
       if (!isOutside) return
@@ -166,7 +175,8 @@ class TreeWalk {
     this.entries += count
     for (let i = 0; i < count; i++) {
       const at = leaf.keyAt(i)
-      if (!isKey(leaf.u8, at, at + leaf.keyLength(i))) this.#damage.note(leaf.slot, `key ${i} cannot be decoded`)
+      if (leaf.u8[at] === AREA.INTERNAL) this.internalEntries++
+      if (!isTreeKey(leaf.u8, at, at + leaf.keyLength(i))) this.#damage.note(leaf.slot, `key ${i} cannot be decoded`)
     }
     for (let i = 0; i < count; i++) if (leaf.overflows(i)) this.#visitOverflow(leaf, i)
   }
@@ -206,5 +216,8 @@ class TreeWalk {
     const entries = state[STATE.ENTRIES]!
     if (this.entries !== entries)
       this.#damage.note(0, `there are ${this.entries} entries, and the header counts ${entries}`)
+    const internal = state[STATE.INTERNAL_ENTRIES]!
+    if (this.internalEntries !== internal)
+      this.#damage.note(0, `there are ${this.internalEntries} internal entries, and the header counts ${internal}`)
   }
 }

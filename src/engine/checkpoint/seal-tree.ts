@@ -56,5 +56,6 @@ export function sealTree({ space, checker, control }: SealParts, state: StateFie
     })
   }
   if (state[STATE.HEIGHT]! > 0) visit(state[STATE.ROOT]! as SlotNo, state[STATE.HEIGHT]! - 1)
+  if (state[STATE.TRASH_HEIGHT]! > 0) visit(state[STATE.TRASH_ROOT]! as SlotNo, state[STATE.TRASH_HEIGHT]! - 1)
   return sealed
 }

@@ -19,6 +19,9 @@
 //      120    8  branches
 //      128    8  overflow slots
 //      136    8  time the database was created, milliseconds since 1970 (float64)
+//      144    8  internal entries, which `entries` includes
+//      152    4  root slot of the trash (0 if there is none)
+//      156    4  levels of the trash
 import { crc32c } from '../../encoding/crc32c.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
@@ -42,6 +45,9 @@ const AT = {
   BRANCHES: 120,
   OVERFLOWS: 128,
   CREATED: 136,
+  INTERNAL_ENTRIES: 144,
+  TRASH_ROOT: 152,
+  TRASH_HEIGHT: 156,
 } as const
 
 export interface Header {
@@ -61,6 +67,11 @@ export interface Header {
   readonly branches: number
   readonly overflows: number
   readonly createdMs: number
+  /** Those of `entries` that the database keeps for itself. */
+  readonly internalEntries: number
+  /** What was cut out of the tree and is not freed yet; 0 and 0 if there is none. */
+  readonly trashRoot: SlotNo
+  readonly trashHeight: number
 }
 
 /** The two slots that checkpoint `number` writes. */
@@ -90,6 +101,9 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeBigUInt64LE(BigInt(header.branches), AT.BRANCHES)
   b.writeBigUInt64LE(BigInt(header.overflows), AT.OVERFLOWS)
   b.writeDoubleLE(header.createdMs, AT.CREATED)
+  b.writeBigUInt64LE(BigInt(header.internalEntries), AT.INTERNAL_ENTRIES)
+  b.writeUInt32LE(header.trashRoot, AT.TRASH_ROOT)
+  b.writeUInt32LE(header.trashHeight, AT.TRASH_HEIGHT)
   b.writeUInt32LE(crc32c(b.subarray(SLOT.TYPE)) >>> 0, SLOT.CRC)
   return b
 }
@@ -124,6 +138,9 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     branches: Number(b.readBigUInt64LE(AT.BRANCHES)),
     overflows: Number(b.readBigUInt64LE(AT.OVERFLOWS)),
     createdMs: b.readDoubleLE(AT.CREATED),
+    internalEntries: Number(b.readBigUInt64LE(AT.INTERNAL_ENTRIES)),
+    trashRoot: b.readUInt32LE(AT.TRASH_ROOT) as SlotNo,
+    trashHeight: b.readUInt32LE(AT.TRASH_HEIGHT),
   }
   // The fields of another format may mean anything; all that matters here is that it is another one.
   if (header.version > 0 && header.version !== FORMAT_VERSION) return header
@@ -136,12 +153,17 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
 function isPossible(h: Header): boolean {
   const used = HEADER_SLOTS + h.leaves + h.branches + h.overflows + h.freeListSlots
   const within = (slot: number): boolean => slot >= HEADER_SLOTS && slot < h.nextSlot
-  const tree =
-    h.height === 0
-      ? h.root === 0 && h.leaves + h.branches + h.overflows + h.entries === 0
-      : h.height < MAX_HEIGHT && within(h.root) && h.leaves > 0 && h.branches >= h.height - 1 && h.entries >= h.leaves
+  const isRoot = (root: number, height: number): boolean =>
+    height === 0 ? root === 0 : height < MAX_HEIGHT && within(root) && h.branches >= height - 1
+  const contents =
+    h.height + h.trashHeight === 0
+      ? h.leaves + h.branches + h.overflows + h.entries === 0
+      : h.leaves > 0 && h.entries >= h.leaves
   return (
-    tree &&
+    isRoot(h.root, h.height) &&
+    isRoot(h.trashRoot, h.trashHeight) &&
+    contents &&
+    h.internalEntries <= h.entries &&
     h.version > 0 &&
     h.lsn >= FIRST_LSN &&
     h.lsn <= MAX_LSN &&
@@ -199,4 +221,7 @@ export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number)
   branches: 0,
   overflows: 0,
   createdMs,
+  internalEntries: 0,
+  trashRoot: 0 as SlotNo,
+  trashHeight: 0,
 })

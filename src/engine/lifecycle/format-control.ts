@@ -38,6 +38,9 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   state[STATE.ROOT] = header.root
   state[STATE.HEIGHT] = header.height
   state[STATE.ENTRIES] = header.entries
+  state[STATE.INTERNAL_ENTRIES] = header.internalEntries
+  state[STATE.TRASH_ROOT] = header.trashRoot
+  state[STATE.TRASH_HEIGHT] = header.trashHeight
   state[STATE.LEAVES] = header.leaves
   state[STATE.BRANCHES] = header.branches
   state[STATE.OVERFLOWS] = header.overflows

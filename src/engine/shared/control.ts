@@ -46,7 +46,7 @@ import { FlushFailure } from '../../wal/flush.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 8
+const CONTROL_VERSION = 9
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -101,6 +101,7 @@ export const STATE = {
   ROOT: 1,
   /** Levels; 0 for an empty tree. */
   HEIGHT: 2,
+  /** Of all stores, of what the database keeps for itself, and of the trash. */
   ENTRIES: 3,
   LEAVES: 4,
   BRANCHES: 5,
@@ -145,8 +146,13 @@ export const STATE = {
   OUTCOMES_LSN: 51,
   /** Bytes of the log set aside for the outcomes of the frames applied so far (compare AppendState.outcomeBytes). */
   OUTCOME_BYTES: 52,
+  /** Those of the entries that the database keeps for itself (encoding/key-space.ts). */
+  INTERNAL_ENTRIES: 53,
+  /** Root and levels of the trash: what was cut out of the tree and is not freed yet (trash.ts). */
+  TRASH_ROOT: 54,
+  TRASH_HEIGHT: 55,
 } as const
-const STATE_FIELDS = 53
+const STATE_FIELDS = 56
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)

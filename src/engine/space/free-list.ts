@@ -131,7 +131,10 @@ export const lostSlots = (header: Header, free: Runs): number =>
   slotsIn(free)
 
 /** The fields that it takes to find the free slots: the tree, and where its slots end. */
-type TreeOf = Pick<Header, 'root' | 'height' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'>
+type TreeOf = Pick<
+  Header,
+  'root' | 'height' | 'trashRoot' | 'trashHeight' | 'leaves' | 'branches' | 'overflows' | 'nextSlot'
+>
 
 /**
  * Copies the free list of `header` into a region that is private: another process that opens the database
@@ -174,6 +177,7 @@ export function deriveFreeList(
     }
   }
   if (header.height > 0) visit(header.root, header.height - 1)
+  if (header.trashHeight > 0) visit(header.trashRoot, header.trashHeight - 1)
   if (count !== header.leaves + header.branches + header.overflows) {
     throw new CorruptError(
       `The tree has ${count} slots, but the header counts ${header.leaves + header.branches + header.overflows}.`,

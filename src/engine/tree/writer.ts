@@ -4,6 +4,7 @@
 import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
+import { AREA } from '../../encoding/key-space.js'
 import {
   ENTRY_CELL_WORD,
   isInline,
@@ -116,7 +117,7 @@ export class TreeWriter {
       }
       leaf.remove(i)
     } else {
-      this.#state[STATE.ENTRIES]!++
+      this.#countEntry(key, 1)
     }
     const at = i >= 0 ? i : ~i
     if (i < 0) noteInsertion(leaf, at)
@@ -138,9 +139,14 @@ export class TreeWriter {
     if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
     leaf.remove(i)
     setRun(leaf, 0, 0)
-    this.#state[STATE.ENTRIES]!--
+    this.#countEntry(key, -1)
     this.#shrink(0)
     return true
+  }
+
+  #countEntry(key: Uint8Array, by: 1 | -1): void {
+    this.#state[STATE.ENTRIES]! += by
+    if (key[0] === AREA.INTERNAL) this.#state[STATE.INTERNAL_ENTRIES]! += by
   }
 
   #fill(

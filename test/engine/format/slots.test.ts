@@ -61,6 +61,9 @@ const header = (over: Partial<Header> = {}): Header => ({
   branches: 2 ** 20,
   overflows: 2 ** 30,
   createdMs: 1.75e12 + 0.25,
+  internalEntries: 2 ** 45,
+  trashRoot: 0xfffffffd as SlotNo,
+  trashHeight: 4,
   ...over,
 })
 
