@@ -25,6 +25,7 @@ const TABLE = {
   ERR_MMAPDB_OUTCOME_UNKNOWN: ['OutcomeUnknownError', 2],
   ERR_MMAPDB_ENCODING: ['EncodingError', 2],
   ERR_MMAPDB_EXISTS: ['ExistsError', 2],
+  ERR_MMAPDB_STORE_DROPPED: ['StoreDroppedError', 2],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
 /** The codes of `MmapdbError`. */
@@ -61,6 +62,8 @@ export class InvalidError extends errorClass('ERR_MMAPDB_INVALID') {}
 export class NotFoundError extends errorClass('ERR_MMAPDB_NOT_FOUND') {}
 /** There is a database already, where a new one was to be created. */
 export class ExistsError extends errorClass('ERR_MMAPDB_EXISTS') {}
+/** The named store that a write was for has been dropped. Nothing was written. */
+export class StoreDroppedError extends errorClass('ERR_MMAPDB_STORE_DROPPED') {}
 /** There is something at the path that is not a database. */
 export class NotADatabaseError extends errorClass('ERR_MMAPDB_NOT_A_DATABASE') {}
 /** The files were written in a format, or with a value encoding, that this version does not read. */
@@ -214,4 +217,5 @@ export const ERROR_CLASSES = {
   ERR_MMAPDB_OUTCOME_UNKNOWN: OutcomeUnknownError,
   ERR_MMAPDB_ENCODING: EncodingError,
   ERR_MMAPDB_EXISTS: ExistsError,
+  ERR_MMAPDB_STORE_DROPPED: StoreDroppedError,
 } satisfies Record<MmapdbErrorCode, ErrorClass>

@@ -28,6 +28,7 @@ export {
   PermissionError,
   TooManyReadersError,
   ReadOnlyError,
+  StoreDroppedError,
   UnsupportedError,
   VersionError,
   EXIT_CODES,
@@ -39,5 +40,7 @@ export type { Bound, Range } from './engine/read/bounds.js'
 export type { AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored, ValueOf } from './database/types.js'
 export { RecordLock, type LockOptions, type TryLockOptions } from './database/record-lock.js'
 export type { LockInfo } from './engine/locks/lock-list.js'
+export { Store } from './database/store.js'
+export type { StoreOptions } from './database/store-options.js'
 export { Snapshot } from './database/snapshot.js'
 export { open } from './database/open.js'

@@ -91,7 +91,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
       },
       {
         file: 'engine/commit/operation-writer.js',
-        from: 'const length = space.write(taken);\n        frame.put(',
+        from: 'const length = space.write(taken);\n        if (space.number > 0)\n            frame.touchStores(space.generation);\n        frame.put(',
         to: 'frame.put(',
       },
     ],
@@ -315,7 +315,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     name: 'writes that share a frame share its fate',
     test: ['engine/commit/append-writes', 'do not share the fate'],
     changes: [
-      { file: 'engine/commit/append-writes.js', from: 'error instanceof FullError && end - first > 1', to: 'false' },
+      { file: 'engine/commit/append-writes.js', from: 'isOfSome && end - first > 1', to: 'false' },
       {
         file: 'engine/commit/append-writes.js',
         from: 'refused.push({ first, count: 1, error });',

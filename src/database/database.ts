@@ -10,6 +10,7 @@ import type { Attachment } from '../workers/attachment.js'
 import { OpenDatabase } from './open-database.js'
 import { Snapshot } from './snapshot.js'
 import { Store } from './store.js'
+import { valueEncodingOf, type StoreOptions } from './store-options.js'
 import type { Anything } from './types.js'
 
 /**
@@ -45,10 +46,57 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
     return this.#open.isOpen
   }
 
+  // ---- stores ----------------------------------------------------------------------------------
+
+  /**
+   * A store of that name: keys and values of its own, beside those of the Database and of other stores, and in one file
+   * and log with them. It is created if it is not there, durably, before this returns. `valueEncoding`: how its values
+   * are encoded; undefined: as it was chosen when the store was created, and for a new store as those of the database.
+   *
+   * `name`: 1 to 255 bytes of UTF-8. Throws `InvalidError` for another name, and for another encoding than the store
+   * has; `NotFoundError` if there is no such store and the database was opened to be read only; and what `put` rejects
+   * with.
+   */
+  store<V2 = Anything, K2 extends Key = Key>(name: string, options?: StoreOptions): Store<V2, K2> {
+    this.#open.assertOpen()
+    const valueEncoding = valueEncodingOf(options)
+    this.#open.assertOpen()
+    const { stores } = this.#open.engine
+    return new Store(this.#open, stores.open(name, valueEncoding))
+  }
+
+  /** The names of all stores, in the order of their bytes. The default store has none. */
+  stores(): string[] {
+    this.#open.assertOpen()
+    return this.#open.engine.stores.list().map(({ name }) => name)
+  }
+
+  /**
+   * Drops a store with all that it holds, in one write: at once gone for every reader, however much it holds. Its room
+   * is freed in the background. Resolves to whether there was such a store. Writes to it are refused from then on, with
+   * `StoreDroppedError`, also in other processes; a store that is created under the name later is another one. Rejects
+   * as `put` does.
+   */
+  async dropStore(name: string): Promise<boolean> {
+    for (;;) {
+      this.#open.assertOpen()
+      let isThere = false
+      const { stores } = this.#open.engine
+      const took = await this.#open.write(
+        (_, frame) => (isThere = stores.drop(frame, name)),
+        ({ took }) => took,
+      )
+      if (!isThere) return false
+      if (!took) continue
+      this.#open.emptyTrash()
+      return true
+    }
+  }
+
   /** The database as it is now, until the snapshot is closed. Slots that it reaches are not reused meanwhile. */
   snapshot(): Snapshot<V, K> {
     const { engine, reads } = this.#open
-    return Snapshot.of(engine.snapshot(), engine.main, reads, this.#open)
+    return Snapshot.of(engine.snapshot(), engine.main, { engine, reads, owner: this.#open })
   }
 
   /**

@@ -9,10 +9,15 @@ import { fromErrorMessage } from '../workers/error-transport.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { BackgroundReads } from './background-reads.js'
+import { nextTurn } from './lookups.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 
+/** How long slots are freed in one go: by a worker, and on the thread of the user. */
+const EMPTYING_MS = 50
+const EMPTYING_HERE_MS = 2
+
 /** Puts one write into a frame. May run users' code, which may close the database. */
-type AddWrite = (operations: OperationWriter, frame: FrameBuilder) => void
+export type AddWrite = (operations: OperationWriter, frame: FrameBuilder) => void
 
 export class OpenDatabase {
   readonly engine: Engine
@@ -23,6 +28,7 @@ export class OpenDatabase {
   readonly #writes: WriteQueue
   readonly #tasks = new Set<Promise<unknown>>()
   #checkpointing: Promise<unknown> | undefined
+  #emptying: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
 
   constructor(attachment: Attachment, options: ResolvedOptions) {
@@ -48,6 +54,7 @@ export class OpenDatabase {
       track: (task) => this.track(task),
     })
     closeWhenForgotten(this, attachment)
+    if (engine.hasTrash) this.emptyTrash()
   }
 
   /** False once `close` has been called. */
@@ -91,6 +98,24 @@ export class OpenDatabase {
     }
     const done = (): void => (this.#checkpointing = undefined)
     this.#checkpointing = this.track(this.lanes.long.run('checkpoint', { wait: false }, [], true)).then(done, done)
+  }
+
+  /** Begins to free what clearing has cut out, in the background. */
+  emptyTrash(): void {
+    if (this.#emptying !== undefined || this.#closing !== undefined || this.options.readOnly) return
+    // If it fails, it is tried again after the next clear, and when the database is opened.
+    const done = (): void => (this.#emptying = undefined)
+    this.#emptying = this.track(this.#emptyAll()).then(done, done)
+  }
+
+  async #emptyAll(): Promise<void> {
+    for (let goesOn = true; goesOn && this.isOpen;) {
+      if (this.lanes !== undefined) goesOn = await this.lanes.long.run<boolean>('emptyTrash', EMPTYING_MS)
+      else {
+        await nextTurn()
+        goesOn = this.isOpen && this.engine.emptyTrash(EMPTYING_HERE_MS)
+      }
+    }
   }
 
   /** Makes `close` wait for a task. */

@@ -1,6 +1,7 @@
 // The public Snapshot: one moment of a database.
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
+import type { Engine } from '../engine/engine.js'
 import type { Range } from '../engine/read/bounds.js'
 import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
@@ -10,30 +11,38 @@ import { encodeKeys, type KeyList } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
 import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 
+interface SnapshotParts {
+  readonly engine: Engine
+  readonly reads: BackgroundReads
+  /** Keeps the database from being released while the user has the snapshot. */
+  readonly owner: unknown
+}
+
 /** One moment of a database, until closed. Use it with `using`, or call `close`. */
 export class Snapshot<V = Anything, K extends Key = Key> {
   readonly #snapshot: EngineSnapshot
   readonly #space: KeySpace
-  readonly #reads: BackgroundReads
+  readonly #parts: SnapshotParts
   #lookups: Lookups | undefined
-  /** Keeps the database from being released while the user has this snapshot. */
-  readonly #database: unknown
 
-  private constructor(snapshot: EngineSnapshot, space: KeySpace, reads: BackgroundReads, database: unknown) {
+  private constructor(snapshot: EngineSnapshot, space: KeySpace, parts: SnapshotParts) {
     this.#snapshot = snapshot
     this.#space = space
-    this.#reads = reads
-    this.#database = database
+    this.#parts = parts
   }
 
   /** @internal Use `Database.snapshot`. */
-  static of<V, K extends Key>(
-    snapshot: EngineSnapshot,
-    space: KeySpace,
-    reads: BackgroundReads,
-    database: unknown,
-  ): Snapshot<V, K> {
-    return new Snapshot(snapshot, space, reads, database)
+  static of<V, K extends Key>(snapshot: EngineSnapshot, space: KeySpace, parts: SnapshotParts): Snapshot<V, K> {
+    return new Snapshot(snapshot, space, parts)
+  }
+
+  /**
+   * A named store as of this moment. It ends with this snapshot, and closing it closes this. Throws `NotFoundError` if
+   * there was no such store.
+   */
+  store<V2 = Anything, K2 extends Key = Key>(name: string): Snapshot<V2, K2> {
+    this.#assertOpen()
+    return new Snapshot(this.#snapshot, this.#parts.engine.stores.openIn(this.#snapshot, name), this.#parts)
   }
 
   /** LSN of this moment: the snapshot has every write up to it, and no write after it. */
@@ -74,8 +83,8 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     const list = encodeKeys(keys, caller, this.#space)
     // Reading the keys may have run the user's code, which may have closed the snapshot.
     this.#assertOpen()
-    this.#lookups ??= this.#reads.lookups(this.#space, this.#snapshot)
-    return this.#reads.track(lookUp(this.#lookups, list))
+    this.#lookups ??= this.#parts.reads.lookups(this.#space, this.#snapshot)
+    return this.#parts.reads.track(lookUp(this.#lookups, list))
   }
 
   /** As `Database.range`, as of this moment. The iterator ends with the snapshot. */
@@ -91,7 +100,7 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     return this.#owned(this.#snapshot.range(range, 'values', this.#space)) as never
   }
   #owned(iterator: EngineIterator<unknown>): EngineIterator<unknown> {
-    iterator.owner = this.#database
+    iterator.owner = this.#parts.owner
     return iterator
   }
 
@@ -113,7 +122,7 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     selection: 'entries' | 'keys' | 'values',
   ): AsyncRangeIterator<T> {
     return asyncRange<T>(range, options, {
-      reads: this.#reads,
+      reads: this.#parts.reads,
       space: this.#space,
       selection,
       owner: this,
@@ -137,7 +146,7 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   }
 
   #assertOpen(): void {
-    this.#reads.assertOpen()
+    this.#parts.reads.assertOpen()
     this.#snapshot.assertOpen()
   }
 }

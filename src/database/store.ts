@@ -4,17 +4,19 @@
 // which worker threads commit.
 import type { BatchOperation } from '../engine/commit/batch.js'
 import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
+import type { OperationWriter } from '../engine/commit/operation-writer.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key, KeyPart } from '../encoding/keys.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
-import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
-import { boundsOf, type Range } from '../engine/read/bounds.js'
+import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
+import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
+import type { FrameBuilder } from '../wal/frame-builder.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
-import type { OpenDatabase } from './open-database.js'
+import type { AddWrite, OpenDatabase } from './open-database.js'
 import {
   keysToLock,
   lockOptions,
@@ -180,7 +182,7 @@ export class Store<V = Anything, K extends Key = Key> {
    * `ClosedError`, `ReadOnlyError`.
    */
   put(key: K, value: V, conditions?: Conditions): Promise<boolean> {
-    return this.#open.write(
+    return this.#write(
       (operations, frame) => operations.put(frame, key, value, conditionsIn(conditions), this.#space),
       tookOf,
     )
@@ -191,7 +193,7 @@ export class Store<V = Anything, K extends Key = Key> {
    * not hold. Otherwise as `put`.
    */
   del(key: K, conditions?: Conditions): Promise<boolean> {
-    return this.#open.write(
+    return this.#write(
       (operations, frame) => operations.del(frame, key, conditionsIn(conditions), this.#space),
       removedOf,
     )
@@ -207,10 +209,7 @@ export class Store<V = Anything, K extends Key = Key> {
    * `put`.
    */
   add<N extends number | bigint>(key: K, delta: N): Promise<N extends bigint ? bigint : number> {
-    return this.#open.write(
-      (operations, frame) => operations.add(frame, key, delta, undefined, this.#space),
-      sumOf<never>,
-    )
+    return this.#write((operations, frame) => operations.add(frame, key, delta, undefined, this.#space), sumOf<never>)
   }
 
   /**
@@ -220,7 +219,7 @@ export class Store<V = Anything, K extends Key = Key> {
    * comes before the batch.
    */
   batch(operations: Iterable<BatchOperation<V, K>>): Promise<boolean> {
-    return this.#open.write((writer, frame) => writer.batch(frame, operations, this.#space), tookOf)
+    return this.#write((writer, frame) => writer.batch(frame, operations, this.#space), tookOf)
   }
 
   /**
@@ -228,24 +227,68 @@ export class Store<V = Anything, K extends Key = Key> {
    * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
    */
   putSync(key: K, value: V, conditions?: Conditions): boolean {
-    return this.#open.writeSync((operations, frame) =>
+    return this.#writeSync((operations, frame) =>
       operations.put(frame, key, value, conditionsIn(conditions), this.#space),
     ).took
   }
   /** `del` on the calling thread, as `putSync` is `put`. */
   delSync(key: K, conditions?: Conditions): boolean {
-    return this.#open.writeSync((operations, frame) =>
-      operations.del(frame, key, conditionsIn(conditions), this.#space),
-    ).removed
+    return this.#writeSync((operations, frame) => operations.del(frame, key, conditionsIn(conditions), this.#space))
+      .removed
   }
   /** `add` on the calling thread, as `putSync` is `put`. */
   addSync<N extends number | bigint>(key: K, delta: N): N extends bigint ? bigint : number {
-    return this.#open.writeSync((operations, frame) => operations.add(frame, key, delta, undefined, this.#space))
+    return this.#writeSync((operations, frame) => operations.add(frame, key, delta, undefined, this.#space))
       .sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
   batchSync(operations: Iterable<BatchOperation<V, K>>): boolean {
-    return this.#open.writeSync((writer, frame) => writer.batch(frame, operations, this.#space)).took
+    return this.#writeSync((writer, frame) => writer.batch(frame, operations, this.#space)).took
+  }
+
+  /**
+   * Removes all entries of a range, or of the store, in one write: all at once, for every reader, however many there
+   * are. It takes no longer for many than for few, unless `limit` is given; their room is freed in the background. With
+   * `limit`, only the first entries are removed (in reverse, the last ones), as of now; what others write between these
+   * keys until then is removed with them. Rejects as `put` does.
+   */
+  async clear(range?: Range<K>): Promise<void> {
+    this.#open.assertOpen()
+    const bounds = boundsOf(this.#space, range)
+    this.#open.assertOpen()
+    const ends = this.#endsOf(bounds)
+    if (ends === undefined) return
+    await this.#write((_, frame) => {
+      frame.clear(ends.from, ends.to)
+      if (this.#space.number > 0) frame.touchStores(this.#space.generation)
+    }, tookOf)
+    this.#open.emptyTrash()
+  }
+
+  /** The first key in the tree that a range includes, and the first after it; undefined if it includes none. */
+  #endsOf(bounds: Bounds): { from: Buffer; to: Buffer | undefined } | undefined {
+    if (bounds.limit === Infinity) return endsOf(bounds)
+    const entries = this.#open.engine.rangeWithin(bounds, 'encoded keys', this.#space) as Iterable<EncodedEntry>
+    let last: Buffer | undefined
+    for (const { key } of entries) last = key
+    if (last === undefined) return undefined
+    const key = Buffer.from(last)
+    return endsOf(
+      bounds.reverse ? { ...bounds, from: key, fromAfter: false } : { ...bounds, to: key, toInclusive: true },
+    )
+  }
+
+  // What is put into the frame may run the user's code.
+
+  #write<T>(add: AddWrite, answer: (result: WriteResult) => T): Promise<T> {
+    return this.#open.write((operations, frame) => this.#put(add, operations, frame), answer)
+  }
+  #writeSync(add: AddWrite): WriteResult {
+    return this.#open.writeSync((operations, frame) => this.#put(add, operations, frame))
+  }
+  #put(add: AddWrite, operations: OperationWriter, frame: FrameBuilder): void {
+    this.#open.engine.stores.renew(this.#space)
+    add(operations, frame)
   }
 
   // ---- record locks ----------------------------------------------------------------------------

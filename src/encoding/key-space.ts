@@ -29,8 +29,11 @@ export class KeySpace {
   readonly to: Buffer | undefined
   /** What `encode` and `write` have written last. */
   readonly bytes: Buffer
+  /** Of a named store: up to which drop of a store it was known to be there (engine/stores/stores.ts). */
+  generation = 0
   readonly #body: Buffer
 
+  /** `store`: a named one; otherwise this is the default store. */
   constructor(values: ValueCodec, store?: { readonly number: number; readonly name: string }) {
     this.values = values
     this.number = store?.number ?? 0

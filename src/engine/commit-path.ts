@@ -10,6 +10,7 @@ import { isAskedFor, resultsOf, TOOK_EFFECT, type WriteResult } from './commit/r
 import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
 import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
+import { StoresChanged } from './commit/stores-changed.js'
 import type { EngineParts } from './parts.js'
 import { newState, STATE } from './shared/control.js'
 import type { Pin } from './shared/pins.js'
@@ -31,12 +32,16 @@ export class CommitPath {
   readonly #parts: EngineParts
   readonly #reads: PointReads
   readonly #state = newState()
-  readonly #append = newAppendFields()
+  readonly #fields = newAppendFields()
   #lastCommit = 0
 
-  constructor(parts: EngineParts, reads: PointReads) {
+  readonly #renew: (frame: Buffer) => void
+
+  /** `renew`: makes sure that the stores are there that a frame writes to; see stores.ts. */
+  constructor(parts: EngineParts, reads: PointReads, renew: (frame: Buffer) => void) {
     this.#parts = parts
     this.#reads = reads
+    this.#renew = renew
   }
 
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */
@@ -54,7 +59,7 @@ export class CommitPath {
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     const hold = this.#holdLog(frame)
     try {
-      const end = appendMakingRoom(this.#parts, frame)
+      const end = this.#append(frame)
       const lsn = lsnBefore(end, frame.length)
       this.#finish(lsn, end)
       const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? TOOK_EFFECT
@@ -62,6 +67,17 @@ export class CommitPath {
       return result
     } finally {
       this.#letGo(hold)
+    }
+  }
+
+  #append(frame: Buffer): Lsn {
+    for (;;) {
+      try {
+        return appendMakingRoom(this.#parts, frame)
+      } catch (error) {
+        if (!(error instanceof StoresChanged)) throw error
+        this.#renew(frame)
+      }
     }
   }
 
@@ -100,7 +116,7 @@ export class CommitPath {
     this.#parts.openState.assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     const hold = this.#holdLog(frame)
-    return { ...appendWrites(frame, (part) => appendMakingRoom(this.#parts, part)), hold }
+    return { ...appendWrites(frame, (part) => this.#append(part)), hold }
   }
 
   /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
@@ -180,7 +196,7 @@ export class CommitPath {
     const { control, checkpointer, options } = this.#parts
     const isTooLong = (): boolean => {
       const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE_LSN]!
-      return bytesBetween(durable, control.append.read(this.#append).tailLsn) >= 2 * options.checkpointBytes
+      return bytesBetween(durable, control.append.read(this.#fields).tailLsn) >= 2 * options.checkpointBytes
     }
     if (isTooLong()) checkpointer.run({ wait: true, onlyIf: isTooLong })
   }

@@ -11,6 +11,7 @@ import { FullError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
+import { emptyTrash } from './checkpoint/empty-trash.js'
 import { CommitPath, type BegunWrites, type Finished } from './commit-path.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
@@ -29,7 +30,9 @@ import { PointReads } from './read/point-reads.js'
 import type { RangeIterator, Selection } from './read/range-iterator.js'
 import type { EngineSnapshot, Entry, WantedOfMany } from './read/snapshot.js'
 import type { LentTree } from './shared/lent-pin.js'
+import { newState, STATE } from './shared/control.js'
 import { statsOf, type Stats } from './stats.js'
+import { Stores } from './stores/stores.js'
 import type { FrameBuilder, OperationConditions } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
 
@@ -45,6 +48,8 @@ export class Engine {
   readonly parts: EngineParts
   /** What recovery did, if this thread was the first opener. */
   readonly recovery: RecoveryReport | undefined
+  /** The named stores. */
+  readonly stores: Stores
   readonly #pinned: PinnedReads
   readonly #points: PointReads
   readonly #operations: OperationWriter
@@ -57,7 +62,8 @@ export class Engine {
     this.#pinned = new PinnedReads(parts)
     this.#points = new PointReads(parts, this.#pinned, pin)
     this.#operations = new OperationWriter(parts)
-    this.#commits = new CommitPath(parts, this.#points)
+    this.stores = new Stores(parts, this.#pinned, (add) => this.write(add))
+    this.#commits = new CommitPath(parts, this.#points, (frame) => this.stores.renewFrame(frame))
   }
 
   /**
@@ -194,6 +200,15 @@ export class Engine {
   /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
   finishWrites(begun: BegunWrites): Finished {
     return this.#commits.finishWrites(begun)
+  }
+  /** Frees what clearing ranges has cut out, for about that long. True if it is of use to go on. */
+  emptyTrash(mostMs: number): boolean {
+    this.parts.openState.assertWritable()
+    return emptyTrash(this.parts, mostMs)
+  }
+  /** True if there is something to be freed that clearing ranges has cut out. */
+  get hasTrash(): boolean {
+    return this.parts.control.readState(newState())[STATE.TRASH_HEIGHT]! > 0
   }
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {

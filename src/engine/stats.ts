@@ -5,8 +5,9 @@ import { newAppendFields } from '../wal/append-state.js'
 import { FORMAT_VERSION } from './format/header.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './format/layout.js'
 import type { EngineParts } from './parts.js'
-import { newState, STATE } from './shared/control.js'
+import { newState, STATE, type StateFields } from './shared/control.js'
 import { usedSlots } from './shared/tree-state.js'
+import { entriesInTrash } from './tree/trash.js'
 
 /** Figures about a database, as of one moment. */
 export interface Stats {
@@ -14,6 +15,7 @@ export interface Stats {
   readonly uuid: string
   readonly formatVersion: number
   readonly valueEncoding: ValueEncoding
+  /** Of all stores. */
   readonly entries: number
   readonly height: number
   readonly slots: {
@@ -65,7 +67,8 @@ export interface Stats {
 }
 
 /** @internal */
-export function statsOf({ options, storage, control, pins, recordLocks, log, main, dataRegion }: EngineParts): Stats {
+export function statsOf(parts: EngineParts): Stats {
+  const { options, storage, control, pins, recordLocks, log, main, dataRegion } = parts
   const state = control.readState(newState())
   const { tailLsn: tail } = control.append.read(newAppendFields())
   const visible = state[STATE.VISIBLE_LSN]!
@@ -78,7 +81,7 @@ export function statsOf({ options, storage, control, pins, recordLocks, log, mai
     uuid: formatUuid(log.uuid),
     formatVersion: FORMAT_VERSION,
     valueEncoding: main.values.name,
-    entries: state[STATE.ENTRIES]!,
+    entries: entriesOf(parts, state),
     height: state[STATE.HEIGHT]!,
     slots: {
       leaf: state[STATE.LEAVES]!,
@@ -124,3 +127,16 @@ export function statsOf({ options, storage, control, pins, recordLocks, log, mai
 
 const formatUuid = (uuid: Buffer): string =>
   uuid.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+
+/** Entries of users, in all stores. Those that were cleared and are not freed yet are counted leaf by leaf. */
+function entriesOf({ control, sharedPins, storage, space, checker }: EngineParts, now: StateFields): number {
+  if (now[STATE.TRASH_HEIGHT] === 0) return now[STATE.ENTRIES]! - now[STATE.INTERNAL_ENTRIES]!
+  const share = sharedPins.take(storage.monotonicMs())
+  try {
+    // This state or a newer one than the pin's: nothing that either reaches is reused now.
+    const state = control.readState(newState())
+    return state[STATE.ENTRIES]! - state[STATE.INTERNAL_ENTRIES]! - entriesInTrash({ space, checker }, state)
+  } finally {
+    share.release()
+  }
+}

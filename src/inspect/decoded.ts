@@ -1,5 +1,6 @@
 // What stands in a file: its bytes, and the key or value that they stand for, if they can be decoded.
-import { decodeKey, type Key } from '../encoding/keys.js'
+import { decodeTreeKey } from '../encoding/key-space.js'
+import type { Key } from '../encoding/keys.js'
 
 export interface Decoded<T = unknown> {
   readonly bytes: Buffer
@@ -17,8 +18,8 @@ export function attempt<T>(decode: () => T): { readonly value: T } | undefined {
   }
 }
 
-/** The bytes of a key. */
+/** The bytes of a key in the tree. */
 export const decodedKey = (bytes: Buffer): Decoded<Key> => ({
   bytes,
-  decoded: attempt(() => decodeKey(bytes, 0, bytes.length)),
+  decoded: attempt(() => decodeTreeKey(bytes, 0, bytes.length)),
 })

@@ -1,5 +1,7 @@
 // The log as it lies on disk: its segments, its frames, and where and why it ends. Works on a log that is damaged,
 // and on one that is being appended to.
+import { storeOf } from '../encoding/key-space.js'
+import { decodeSum } from '../encoding/values/numbers.js'
 import { CorruptError, logMissing } from '../errors.js'
 import type { Key } from '../encoding/keys.js'
 import type { ValueCodec } from '../encoding/values/codec.js'
@@ -7,7 +9,16 @@ import { SLOT_BYTES } from '../engine/format/layout.js'
 import { findHeader } from '../engine/lifecycle/find-header.js'
 import { posixStorage } from '../storage/posix.js'
 import { FRAME, FRAME_TYPE_OPERATIONS, FRAME_TYPE_OUTCOMES, readLsn } from '../wal/frame.js'
-import { OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, operationsOf, type OperationCursor } from '../wal/operation.js'
+import {
+  OP_ADD,
+  OP_CLEAR,
+  OP_CHECK,
+  OP_DEL,
+  OP_FLAG,
+  OP_PUT,
+  operationsOf,
+  type OperationCursor,
+} from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { LogReader } from '../wal/log-reader.js'
@@ -217,7 +228,13 @@ export interface FrameView {
 }
 
 const TYPE_NAMES: Record<number, string> = { [FRAME_TYPE_OPERATIONS]: 'operations', [FRAME_TYPE_OUTCOMES]: 'outcomes' }
-const KIND_NAMES = { [OP_PUT]: 'put', [OP_DEL]: 'del', [OP_CHECK]: 'check', [OP_ADD]: 'add' } as const
+const KIND_NAMES = {
+  [OP_PUT]: 'put',
+  [OP_DEL]: 'del',
+  [OP_CHECK]: 'check',
+  [OP_ADD]: 'add',
+  [OP_CLEAR]: 'clear',
+} as const
 type OperationKind = (typeof KIND_NAMES)[keyof typeof KIND_NAMES]
 
 /** Which conditions an operation has. */
@@ -229,7 +246,11 @@ export interface ConditionsView {
 
 function operationView(operation: OperationCursor, codec: ValueCodec): OperationView {
   const { bytes, kind, flags, beginsWrite, valueAt, valueLength } = operation
-  const hasValue = kind === OP_PUT || kind === OP_ADD
+  const valueCodec = kind === OP_PUT && storeOf(operation.key) === 0 ? codec : undefined
+  const decode = (): unknown =>
+    kind === OP_ADD
+      ? decodeSum(operation.value, operation.isJson)
+      : valueCodec?.decode(bytes, valueAt, valueAt + valueLength)
   return {
     kind: KIND_NAMES[kind as keyof typeof KIND_NAMES],
     conditions: {
@@ -240,7 +261,8 @@ function operationView(operation: OperationCursor, codec: ValueCodec): Operation
     beginsWrite,
     key: decodedKey(operation.key),
     valueBytes: valueLength,
-    value: hasValue ? attempt(() => codec.decode(bytes, valueAt, valueAt + valueLength)) : undefined,
+    value: kind === OP_ADD || valueCodec !== undefined ? attempt(decode) : undefined,
+    to: kind === OP_CLEAR && valueLength > 0 ? decodedKey(operation.value) : undefined,
   }
 }
 
@@ -252,7 +274,12 @@ export type OperationView =
       readonly beginsWrite: boolean
       readonly key: Decoded<Key>
       readonly valueBytes: number
-      /** Of an add: what is added. Undefined for a delete or check, and for a value that cannot be decoded. */
+      /**
+       * Of an add: what is added. Undefined for a delete, check or clear, for a value of a named store, and for one
+       * that cannot be decoded.
+       */
       readonly value: { readonly value: unknown } | undefined
+      /** Of a clear: the key before which the range ends, if it has an end. */
+      readonly to: Decoded<Key> | undefined
     }
   | { readonly kind: 'malformed'; readonly why: string }

@@ -14,7 +14,7 @@ import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
 import { changesOf } from '../wal/changes.js'
 import { FRAME, isDeciding, isFrameAt, readLsn } from '../wal/frame.js'
-import { operationsOf } from '../wal/operation.js'
+import { OP_CLEAR, operationsOf } from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { Log } from '../wal/log.js'
 import { bytesBetween, lsnAfter, MAX_LSN, WORD_BYTES, type Lsn } from '../wal/lsn.js'
@@ -35,7 +35,7 @@ import {
   typeAt,
   type SlotNo,
 } from '../engine/format/layout.js'
-import { isKey } from '../encoding/keys.js'
+import { isTreeKey } from '../encoding/key-space.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 import { Node } from '../engine/format/node.js'
 import type { ResolvedOptions } from '../engine/options.js'
@@ -200,6 +200,7 @@ class Salvage {
       } else if (header.height > 0) {
         this.#visit(header.root, header.height - 1, undefined, undefined)
       }
+      if (header !== undefined && header.trashHeight > 0) this.#passOver(header.trashRoot, header.trashHeight - 1)
       if (this.#branchLost) this.#gatherLostLeaves()
       this.#commit()
       this.#replay(header?.lsn)
@@ -288,7 +289,7 @@ class Salvage {
     const value = leaf.overflows(i)
       ? this.#overflow(leaf, i)
       : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
-    if (value === undefined || !isKey(key, 0, key.length)) {
+    if (value === undefined || !isTreeKey(key, 0, key.length)) {
       this.#lostValues.push(key)
       return false
     }
@@ -318,6 +319,14 @@ class Salvage {
       slotNo = bytes.readUInt32LE(SLOT.NEXT)
     }
     return crc32c(value) >>> 0 === crc >>> 0 ? value : undefined
+  }
+
+  /** What was cleared is not to come back: none of these leaves counts as one that nothing leads to. */
+  #passOver(slotNo: SlotNo, level: number): void {
+    if (this.#problem(slotNo, typeAt(level), level) !== undefined || this.#reached[slotNo] !== 0) return
+    this.#reached[slotNo] = 1
+    const node = new Node().at(this.#space, slotNo)
+    if (level > 0) for (let i = 0; i < node.count; i++) this.#passOver(node.child(i), level - 1)
   }
 
   // ---- leaves that nothing leads to ------------------------------------------------------------
@@ -413,10 +422,12 @@ class Salvage {
     try {
       // If its CRC is good and its contents make no sense, nothing of it can be trusted.
       for (const operation = operationsOf(bytes, at, lengthBytes); operation.next();)
-        if (!isKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength)) return MALFORMED
-      for (const { key, value } of [...changesOf(bytes, at, lengthBytes, outcome)]) {
-        if (value !== undefined) this.#put(key, value)
-        else this.#frame.del(key, key.length)
+        if (operation.kind !== OP_CLEAR && !isTreeKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength))
+          return MALFORMED
+      for (const { type, key, value, to } of [...changesOf(bytes, at, lengthBytes, outcome)]) {
+        if (type === 'put') this.#put(key, value!)
+        else if (type === 'del') this.#frame.del(key, key.length)
+        else this.#frame.clear(key, to)
       }
     } catch (error) {
       if (!(error instanceof CorruptError)) throw error

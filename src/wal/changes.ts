@@ -1,13 +1,17 @@
 // What a frame changed: the entries that its operations put or removed, where they took effect. For readers of the log
 // that do not have the tree.
 import { isDeciding } from './frame.js'
-import { OP_ADD, OP_DEL, OP_PUT, operationsOf } from './operation.js'
+import { OP_ADD, OP_CLEAR, OP_DEL, OP_PUT, operationsOf, rangeOf, type OperationCursor } from './operation.js'
 import { DecidedCursor, VERDICT } from './outcomes.js'
 
 interface Change {
+  readonly type: 'put' | 'del' | 'clear'
+  /** Of a clear: the first key that was removed. */
   readonly key: Buffer
-  /** Undefined if the entry was removed. */
-  readonly value: Buffer | undefined
+  /** Of a put. */
+  readonly value?: Buffer | undefined
+  /** Of a clear: the key before which it ended; undefined if it had no end. */
+  readonly to?: Buffer | undefined
 }
 
 /**
@@ -17,7 +21,10 @@ interface Change {
 export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outcome?: Buffer): Generator<Change> {
   const operations = operationsOf(bytes, at, lengthBytes)
   if (!isDeciding(bytes, at)) {
-    while (operations.next()) yield { key: operations.key, value: operations.value }
+    while (operations.next()) {
+      if (operations.kind === OP_CLEAR) yield clearOf(operations)
+      else yield { type: 'put', key: operations.key, value: operations.value }
+    }
     return
   }
   if (outcome === undefined) throw new Error('the outcome of a frame is missing')
@@ -25,8 +32,14 @@ export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outco
   while (decided.next()) {
     if (decided.verdict !== VERDICT.DONE) continue
     const { kind, key } = operations
-    if (kind === OP_PUT) yield { key, value: operations.value }
-    else if (kind === OP_ADD) yield { key, value: decided.sum }
-    else if (kind === OP_DEL && decided.removed) yield { key, value: undefined }
+    if (kind === OP_PUT) yield { type: 'put', key, value: operations.value }
+    else if (kind === OP_ADD) yield { type: 'put', key, value: decided.sum }
+    else if (kind === OP_DEL && decided.removed) yield { type: 'del', key }
+    else if (kind === OP_CLEAR) yield clearOf(operations)
   }
+}
+
+function clearOf(operation: OperationCursor): Change {
+  const [key, to] = rangeOf(operation)
+  return { type: 'clear', key, to }
 }

@@ -1,8 +1,8 @@
 // Operations collected into the bytes of one frame.
 import { InvalidError, IoError } from '../errors.js'
 import { MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
-import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS } from './frame.js'
-import { decides, OP, OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
+import { FRAME, FRAME_FLAG_CLEARS, FRAME_FLAG_DECIDES, FRAME_FLAG_DROPS, FRAME_TYPE_OPERATIONS } from './frame.js'
+import { decides, OP, OP_ADD, OP_CHECK, OP_CLEAR, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
 
 const EMPTY = new Uint8Array(0)
 
@@ -12,6 +12,8 @@ export interface OperationConditions {
   readonly version: number
 }
 export const UNCONDITIONAL: OperationConditions = { flags: 0, version: 0 }
+export const IF_ABSENT: OperationConditions = { flags: OP_FLAG.IF_ABSENT, version: 0 }
+export const ifVersion = (version: number): OperationConditions => ({ flags: OP_FLAG.IF_VERSION, version })
 
 /**
  * Collects the operations of one write into the bytes of a frame; `append` adds further writes. The buffer is reused
@@ -21,7 +23,8 @@ export class FrameBuilder {
   #buffer: Buffer
   #length: number = FRAME.HEADER_BYTES
   #opCount = 0
-  #decides = false
+  #flags = 0
+  #storesGeneration = 0
   readonly #initialBytes: number
 
   constructor(initialBytes = 4096) {
@@ -39,8 +42,20 @@ export class FrameBuilder {
   reset(): void {
     this.#length = FRAME.HEADER_BYTES
     this.#opCount = 0
-    this.#decides = false
+    this.#flags = 0
+    this.#storesGeneration = 0
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
+  }
+
+  /** Notes that the frame drops a named store. */
+  dropsStore(): void {
+    this.#flags |= FRAME_FLAG_DROPS
+  }
+
+  /** Notes that the frame writes to a named store, which was there at this generation of the list of stores. */
+  touchStores(generation: number): void {
+    const known = this.#storesGeneration
+    this.#storesGeneration = known === 0 ? generation : Math.min(known, generation)
   }
 
   /** Adds the write of another builder after those that are here already. */
@@ -51,7 +66,8 @@ export class FrameBuilder {
     other.#buffer.copy(this.#buffer, this.#length, FRAME.HEADER_BYTES, other.#length)
     this.#length = end
     this.#opCount += other.#opCount
-    this.#decides ||= other.#decides
+    this.#flags |= other.#flags
+    if (other.#storesGeneration > 0) this.touchStores(other.#storesGeneration)
   }
 
   put(key: Uint8Array, keyLength: number, value: Uint8Array, conditions = UNCONDITIONAL): void {
@@ -73,6 +89,11 @@ export class FrameBuilder {
     this.#add(OP_ADD, key, keyLength, delta, isJson ? { flags: flags | OP_FLAG.JSON, version } : conditions)
   }
 
+  /** Removes all keys in the tree in [from, to); all from `from` on if there is no `to`. */
+  clear(from: Uint8Array, to: Uint8Array | undefined): void {
+    this.#add(OP_CLEAR, from, from.length, to ?? EMPTY, UNCONDITIONAL)
+  }
+
   /** The frame as it stands, header not sealed yet. Valid until the next call. */
   frame(): Buffer {
     this.#header()
@@ -88,7 +109,7 @@ export class FrameBuilder {
   }
 
   #header(): void {
-    writeHeader(this.#buffer, this.#length, this.#opCount, this.#decides)
+    writeHeader(this.#buffer, this.#length, this.#opCount, this.#flags, this.#storesGeneration)
   }
 
   #add(
@@ -122,7 +143,8 @@ export class FrameBuilder {
     b.set(value, keyAt + keyLength)
     this.#length = end
     this.#opCount++
-    this.#decides ||= decides(kind, flags)
+    if (decides(kind, flags)) this.#flags |= FRAME_FLAG_DECIDES
+    if (kind === OP_CLEAR) this.#flags |= FRAME_FLAG_CLEARS
   }
 
   #enlarge(neededBytes: number): void {
@@ -140,18 +162,19 @@ function setAside(bytes: number): Buffer {
   }
 }
 
-function writeHeader(into: Buffer, lengthBytes: number, opCount: number, isDeciding: boolean): void {
+function writeHeader(into: Buffer, lengthBytes: number, opCount: number, flags: number, stores: number): void {
   into.fill(0, 0, FRAME.HEADER_BYTES)
   into.writeUInt32LE(lengthBytes, FRAME.LENGTH)
   into[FRAME.TYPE] = FRAME_TYPE_OPERATIONS
-  into[FRAME.FLAGS] = isDeciding ? FRAME_FLAG_DECIDES : 0
+  into[FRAME.FLAGS] = flags
   into.writeUInt32LE(opCount, FRAME.OP_COUNT)
+  into.writeUInt32LE(stores, FRAME.STORES)
 }
 
-/** A frame of operations that are encoded already. It is not sealed yet. */
-export function newFrame(operations: Uint8Array, opCount: number, isDeciding: boolean): Buffer {
+/** A frame that is not sealed yet. `like`: a frame whose flags it takes over. */
+export function newFrame(operations: Uint8Array, opCount: number, like?: Buffer): Buffer {
   const frame = setAside(FRAME.HEADER_BYTES + operations.length)
-  writeHeader(frame, frame.length, opCount, isDeciding)
+  writeHeader(frame, frame.length, opCount, like?.[FRAME.FLAGS] ?? 0, like?.readUInt32LE(FRAME.STORES) ?? 0)
   frame.set(operations, FRAME.HEADER_BYTES)
   return frame
 }

@@ -6,9 +6,11 @@
 //        8    7  LSN: the position of this frame
 //       15    1  type (1 = operations, 2 = outcomes: outcomes.ts)
 //       16    7  durable watermark: every byte of the log before it was on disk when this was appended
-//       23    1  flags (1 = applying this frame decides something: it has outcomes)
+//       23    1  flags (1 = applying this frame decides something: it has outcomes; 2 = it clears a range;
+//                  4 = it drops a store)
 //       24    4  number of operations, or of frames whose outcomes these are
-//       28    4  reserved (0)
+//       28    4  which generation of the list of stores its writer knew, if it writes to named ones; else 0. Looked
+//                  at when it is appended (stores.ts), and never again
 //       32    8  time of the append, milliseconds since 1970 (float64)
 //       40       operations, back to back: operation.ts
 //
@@ -28,6 +30,7 @@ export const FRAME = {
   WATERMARK: 16,
   FLAGS: 23,
   OP_COUNT: 24,
+  STORES: 28,
   TIME: 32,
   HEADER_BYTES: 40,
 } as const
@@ -36,6 +39,12 @@ export const FRAME_TYPE_OPERATIONS = 1
 export const FRAME_TYPE_OUTCOMES = 2
 /** Flag: whether, or with which result, the frame's operations take effect is decided when it is applied. */
 export const FRAME_FLAG_DECIDES = 1
+/** Flag: the frame clears a range. */
+export const FRAME_FLAG_CLEARS = 2
+/** Flag: the frame drops a named store. */
+export const FRAME_FLAG_DROPS = 4
+export const FRAME_FLAGS = FRAME_FLAG_DECIDES | FRAME_FLAG_CLEARS | FRAME_FLAG_DROPS
+
 /** The LSN in the 7 bytes at `at`. */
 export const readLsn = (bytes: Buffer, at: number): Lsn =>
   (bytes.readUInt32LE(at) + (bytes.readUInt32LE(at + 3) >>> 8) * 2 ** 32) as Lsn
@@ -66,4 +75,10 @@ export function isFrameAt(bytes: Buffer, at: number, end: number, lsn: Lsn, salt
 }
 
 /** True if applying the frame at `at` decides something: then there are outcomes for it (outcomes.ts). */
-export const isDeciding = (bytes: Buffer, at: number): boolean => bytes[at + FRAME.FLAGS] === FRAME_FLAG_DECIDES
+export const isDeciding = (bytes: Buffer, at: number): boolean => (bytes[at + FRAME.FLAGS]! & FRAME_FLAG_DECIDES) !== 0
+
+/** True if the frame at `at` clears a range. */
+export const isClearing = (bytes: Buffer, at: number): boolean => (bytes[at + FRAME.FLAGS]! & FRAME_FLAG_CLEARS) !== 0
+
+/** True if the frame at `at` drops a named store. */
+export const isDropping = (bytes: Buffer, at: number): boolean => (bytes[at + FRAME.FLAGS]! & FRAME_FLAG_DROPS) !== 0

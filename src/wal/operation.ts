@@ -1,7 +1,7 @@
 // One operation of a frame.
 //
 //   offset size
-//        0    1  kind (1 = put, 2 = del, 3 = check, 4 = add)
+//        0    1  kind (1 = put, 2 = del, 3 = check, 4 = add, 6 = clear)
 //        1    1  flags
 //                  0x01  it belongs to the same write as the operation before it
 //                  0x02  only if the version of the entry is the one given
@@ -11,30 +11,34 @@
 //        2    2  key length K
 //        4    4  value length V (0 for del and check)
 //        8    8  the version, only with flag 0x02
-//        .    K  key, as encoded by the key codec
-//        .    V  value; of an add: what is added
+//        .    K  key in the tree; of a clear: the first one that is removed
+//        .    V  value; of an add: what is added; of a clear: the key before which it ends, nothing if it has no end
 //
 // A write is what its user made in one call: a put, or a whole batch. All of its operations take effect or none does.
 // Writes that were made at the same time share a frame.
 import { CorruptError } from '../errors.js'
 import { MAX_TREE_KEY_BYTES } from '../limits.js'
-import { FRAME, FRAME_FLAG_DECIDES, FRAME_TYPE_OPERATIONS, isDeciding, readLsn } from './frame.js'
+import { FRAME, FRAME_FLAGS, FRAME_TYPE_OPERATIONS, isClearing, isDeciding, readLsn } from './frame.js'
 
 export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
 export const OP_PUT = 1
 export const OP_DEL = 2
 export const OP_CHECK = 3
 export const OP_ADD = 4
+export const OP_CLEAR = 6
 
 export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8, JSON: 0x20 } as const
 /** The flags that make a write depend on what it finds. */
 export const CONDITIONS = OP_FLAG.IF_VERSION | OP_FLAG.IF_ABSENT | OP_FLAG.IF_PRESENT
+const KINDS: readonly number[] = [OP_PUT, OP_DEL, OP_CHECK, OP_ADD, OP_CLEAR]
 const KNOWN_FLAGS = CONDITIONS | OP_FLAG.JOINED
-const flagsOf = (kind: number): number => KNOWN_FLAGS | (kind === OP_ADD ? OP_FLAG.JSON : 0)
+const flagsOf = (kind: number): number =>
+  kind === OP_CLEAR ? OP_FLAG.JOINED : KNOWN_FLAGS | (kind === OP_ADD ? OP_FLAG.JSON : 0)
 export const VERSION_BYTES = 8
 
 /** True if whether, or with which result, an operation of this kind takes effect depends on what it finds. */
-export const decides = (kind: number, flags: number): boolean => kind !== OP_PUT || (flags & CONDITIONS) !== 0
+export const decides = (kind: number, flags: number): boolean =>
+  (kind !== OP_PUT && kind !== OP_CLEAR) || (flags & CONDITIONS) !== 0
 
 const NO_BYTES = Buffer.alloc(0)
 
@@ -54,6 +58,7 @@ export class OperationCursor {
   frameAt = 0
   #end = 0
   #mayDecide = false
+  #mayClear = false
   #left = 0
   #count = 0
   #next = 0
@@ -66,7 +71,8 @@ export class OperationCursor {
     this.#count = this.#left = bytes.readUInt32LE(at + FRAME.OP_COUNT)
     this.#next = at + FRAME.HEADER_BYTES
     this.#mayDecide = isDeciding(bytes, at)
-    if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || bytes[at + FRAME.FLAGS]! > FRAME_FLAG_DECIDES)
+    this.#mayClear = isClearing(bytes, at)
+    if (bytes[at + FRAME.TYPE] !== FRAME_TYPE_OPERATIONS || (bytes[at + FRAME.FLAGS]! & ~FRAME_FLAGS) !== 0)
       throw malformed(bytes, at, 'its frame type or flags are unknown')
     return this
   }
@@ -88,8 +94,9 @@ export class OperationCursor {
     const valueAt = keyAt + keyLength
     const end = valueAt + valueLength
     if (end > this.#end || keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) throw this.#malformed('has a bad length')
-    if (kind < OP_PUT || kind > OP_ADD || (flags & ~flagsOf(kind)) !== 0)
-      throw this.#malformed('has an unknown kind or flags')
+    if (!KINDS.includes(kind) || (flags & ~flagsOf(kind)) !== 0) throw this.#malformed('has an unknown kind or flags')
+    if (kind === OP_CLEAR && !this.#mayClear) throw this.#malformed('clears a range, and the frame does not say so')
+    if (kind === OP_CLEAR && !isRange(bytes, keyAt, valueAt, end)) throw this.#malformed('clears no range')
     if (!this.#mayDecide && decides(kind, flags))
       throw this.#malformed('decides something, and the frame does not say so')
     if (this.#left === this.#count && (flags & OP_FLAG.JOINED) !== 0)
@@ -138,6 +145,16 @@ export class OperationCursor {
     return malformed(this.bytes, this.frameAt, `operation ${this.#count - this.#left} ${why}`)
   }
 }
+
+/** What a clear removes, where it lies. */
+export const rangeOf = ({ key, value, valueLength }: OperationCursor): [from: Buffer, to: Buffer | undefined] => [
+  key,
+  valueLength === 0 ? undefined : value,
+]
+
+/** True if the key at [from, to) comes before the one at [to, end), or there is no such key. */
+const isRange = (bytes: Buffer, from: number, to: number, end: number): boolean =>
+  to === end || (end - to <= MAX_TREE_KEY_BYTES && bytes.compare(bytes, to, end, from, to) < 0)
 
 /** The operations of a frame, for `while (operations.next())`. */
 export const operationsOf = (bytes: Buffer, at = 0, lengthBytes = bytes.length): OperationCursor =>

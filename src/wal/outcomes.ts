@@ -91,7 +91,7 @@ export function outcomeFrame(outcomes: Outcomes): Buffer {
     head.writeUInt32LE(bytes.length, ENTRY.LENGTH)
     parts.push(head, bytes)
   }
-  const frame = newFrame(Buffer.concat(parts), outcomes.size, false)
+  const frame = newFrame(Buffer.concat(parts), outcomes.size)
   frame[FRAME.TYPE] = FRAME_TYPE_OUTCOMES
   return frame
 }

@@ -119,6 +119,7 @@ const TASKS = {
   },
 
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
+  emptyTrash: (mostMs: number): boolean => engine().emptyTrash(mostMs),
   check: (): VerifyReport => verify(engine()),
   lookUp: ({ keys, wanted, tree }: LookUpTask): Encoded =>
     (tree === undefined ? engine() : engine().borrow(tree)).getManyEncoded(keys, wanted),

@@ -1,6 +1,7 @@
 // mmapdb wal: the log, segment by segment and frame by frame, read from the files themselves. Works
 // on a database in use and on a damaged one; it shows where the log ends, and why.
 import { Command } from 'commander'
+import type { Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
 import { DEFAULT_ENCODING, valueCodec, type ValueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
 import {
@@ -15,6 +16,7 @@ import {
   type OperationView,
   type SegmentView,
 } from '../../inspect/log-walk.js'
+import type { Decoded } from '../../inspect/decoded.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
 import { lsnToHex, type Lsn } from '../../wal/lsn.js'
 import { segmentName } from '../../wal/segment.js'
@@ -201,11 +203,15 @@ function operationJson(operation: OperationView): Record<string, unknown> {
     kind,
     ...conditions,
     beginsWrite: operation.beginsWrite,
-    key: key.decoded ? plainKey(key.decoded.value) : key.bytes.toString('hex'),
+    key: keyJson(key),
+    ...(operation.to && { to: keyJson(operation.to) }),
     valueBytes,
     ...(value ? { value: plain(value.value) } : {}),
   }
 }
+
+const keyJson = ({ decoded, bytes }: Decoded<Key>): unknown =>
+  decoded ? plainKey(decoded.value) : bytes.toString('hex')
 
 // ---- in words ----------------------------------------------------------------------------------
 
@@ -269,12 +275,17 @@ function operationLine(operation: OperationView): string {
   const { kind, key, valueBytes, value, beginsWrite, conditions } = operation
   const indent = beginsWrite ? INDENT : `${INDENT}+ `
   const only = conditionText(conditions)
-  const keyText = key.decoded ? showKey(key.decoded.value) : `0x${key.bytes.toString('hex')}`
+  const keyText = textOf(key)
   if (kind === 'del' || kind === 'check') return `${indent}${kind} ${keyText}${only}`
+  if (kind === 'clear')
+    return `${indent}clear from ${keyText} ${operation.to ? `to before ${textOf(operation.to)}` : 'to the end'}`
   const size = plural(valueBytes, 'byte')
   const valueText = value ? `${preview(value.value, PREVIEW_CHARACTERS)} (${size})` : size
   return `${indent}${kind} ${keyText} ${kind === 'add' ? '+' : '='} ${valueText}${only}`
 }
+
+const textOf = ({ decoded, bytes }: Decoded<Key>): string =>
+  decoded ? showKey(decoded.value) : `0x${bytes.toString('hex')}`
 
 function conditionText({ ifVersion, ifAbsent, ifPresent }: ConditionsView): string {
   if (ifVersion !== undefined) return ` if its version is ${ifVersion}`

@@ -1,12 +1,16 @@
 // Appending a frame on a full disk. Deletes must always be possible, since nothing else makes room.
 //
-//   - If there are too few slots, a checkpoint is made, and then the write is tried again. A checkpoint needs no room:
-//     its free list makes do with the slots that there are (free-list.ts), and so do the rings (rings.ts).
+//   - If there are too few slots, what was cleared is freed, a checkpoint is made, and then the write is tried again. A
+//     checkpoint needs no room: its free list makes do with the slots that there are (free-list.ts), and so do the
+//     rings (rings.ts).
 //   - If the log cannot have another segment, neither a whole nor a short one, and no spare segment is left, a
 //     checkpoint makes all of the last segment superfluous, and that is then moved to the end of the log (log.ts).
 //   - A put may also take the room of spare segments for the data file.
 import { FullError, MmapdbError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
+import type { Storage } from '../../storage/storage.js'
+import type { Control } from '../shared/control.js'
+import { emptyTrash } from './empty-trash.js'
 import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { Committer } from '../commit/committer.js'
@@ -15,9 +19,13 @@ import type { Checkpointer } from './checkpointer.js'
 
 /** How often the write is tried again: others may be faster to take the room that was made. */
 const TRIES = 3
+/** How long a write waits for what was cleared to be freed. */
+const EMPTYING_MS = 1000
 
 interface RoomParts {
   readonly committer: Committer
+  readonly control: Control
+  readonly storage: Storage
   readonly checkpointer: Checkpointer
   readonly log: Log
 }
@@ -34,12 +42,14 @@ export function appendMakingRoom(parts: RoomParts, frame: Buffer): Lsn {
 }
 
 /** False if no room could be made. */
-function makeRoom({ committer, checkpointer, log }: RoomParts, puts: boolean): boolean {
+function makeRoom(parts: RoomParts, puts: boolean): boolean {
+  const { committer, checkpointer, log } = parts
   const { isLogFull } = committer
   committer.isLogFull = false
   try {
     return guarded('Making room', () => {
       committer.waitForAll()
+      emptyTrash(parts, EMPTYING_MS)
       let made = checkpointer.run({ wait: true }) !== undefined
       if (isLogFull) made = committer.reuseSegment() || made
       else if (puts) made = log.dropSpares() || made

@@ -1,8 +1,7 @@
 // Writes that share a frame succeed or fail together. If there is no room for all of them together, they are
 // appended apart, in halves and halves of these, in their order, so that only those fail that have no room alone. A
 // batch is one write, and stays whole.
-import { FullError } from '../../errors.js'
-import { isDeciding } from '../../wal/frame.js'
+import { FullError, StoreDroppedError } from '../../errors.js'
 import { operationsOf } from '../../wal/operation.js'
 import { lsnBefore, type Lsn } from '../../wal/lsn.js'
 import { newFrame } from '../../wal/frame-builder.js'
@@ -32,7 +31,7 @@ export interface Appended {
 
 /**
  * Appends the writes of a frame: all in one frame if there is room, else as many as there is room for. Never throws:
- * an error other than a lack of room counts for every write that is not in the log by then.
+ * an error other than a lack of room, or of its store, counts for every write that is not in the log by then.
  */
 export function appendWrites(frame: Buffer, append: (frame: Buffer) => Lsn): Appended {
   const count = writesIn(frame)
@@ -47,10 +46,11 @@ export function appendWrites(frame: Buffer, append: (frame: Buffer) => Lsn): App
       const endLsn = append(bytes)
       parts.push({ first, count: end - first, lsn: lsnBefore(endLsn, bytes.length), end: endLsn, bytes })
     } catch (error) {
-      if (error instanceof FullError && end - first > 1) {
+      const isOfSome = error instanceof FullError || error instanceof StoreDroppedError
+      if (isOfSome && end - first > 1) {
         const middle = (first + end) >>> 1
         left.push([middle, end], [first, middle])
-      } else if (error instanceof FullError) {
+      } else if (isOfSome) {
         refused.push({ first, count: 1, error })
       } else {
         refused.push({ first, count: count - first, error: error as Error })
@@ -92,6 +92,6 @@ class Splitter {
   /** A frame of the writes [first, end). */
   part(first: number, end: number): Buffer {
     const bytes = this.#frame.subarray(this.#starts[first], this.#starts[end])
-    return newFrame(bytes, this.#operations[end]! - this.#operations[first]!, isDeciding(this.#frame, 0))
+    return newFrame(bytes, this.#operations[end]! - this.#operations[first]!, this.#frame)
   }
 }

@@ -6,7 +6,7 @@ import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { isDeciding } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
-import { OperationCursor } from '../../wal/operation.js'
+import { OP_CLEAR, OperationCursor, rangeOf } from '../../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../../wal/outcomes.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
@@ -32,10 +32,10 @@ export class Applier {
   }
 
   /**
-   * Applies the frames from the reader's position up to `end` to `state`, in order. Nothing is published. Throws
-   * `CorruptError` if a frame of these is missing.
+   * Applies the frames from the reader's position up to `end` to `state`, in order, and frees up to about
+   * `mostTrash` slots of the trash. Nothing is published. Throws `CorruptError` if a frame of these is missing.
    */
-  apply(state: StateFields, reader: LogReader, end: Lsn): void {
+  apply(state: StateFields, reader: LogReader, end: Lsn, mostTrash = 0): void {
     const allocator = this.#allocator
     allocator.begin(state, end)
     this.#writer.begin(state, end)
@@ -60,13 +60,14 @@ export class Applier {
         { lsn: reader.position },
       )
     }
+    if (mostTrash > 0) this.#writer.collectTrash(mostTrash)
     allocator.finish()
     state[STATE.OPERATIONS]! += operations
     state[STATE.GROUPS]!++
     state[STATE.VISIBLE_LSN] = end
   }
 
-  /** Applies a frame in which nothing is to be decided: all it has is puts. Returns how many. */
+  /** Applies a frame in which nothing is to be decided: it has puts, and clears ranges. Returns how many. */
   #applyAll(bytes: Buffer, at: number, lengthBytes: number, lsn: Lsn): number {
     const writer = this.#writer
     const key = this.#key
@@ -75,7 +76,8 @@ export class Applier {
     for (; operations.next(); count++) {
       const { keyAt, keyLength } = operations
       for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
-      writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
+      if (operations.kind === OP_CLEAR) writer.clear(...rangeOf(operations))
+      else writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
     }
     return count
   }

@@ -16,8 +16,7 @@
 //                                                    or recovery finds a whole frame there and
 //                                                    replays it, which is as good: it was neither
 //                                                    acknowledged nor denied
-//   before the flush                                 process: the next leader flushes.
-//                                                    Machine: a torn tail
+//   before the flush                                 process: the next leader flushes. Machine: a torn tail
 //   after the flush, before the publication          process: the next leader applies the frames
 //                                                    again, from the published state; what the dead
 //                                                    leader wrote lies in slots that count as free.
@@ -30,8 +29,7 @@
 //                                                    them; a checkpoint flushes them before its headers
 //
 // What else can go wrong:
-//   a flush fails                          it is never tried again (flush.ts): all writes are refused
-//                                          from then on
+//   a flush fails                          it is never tried again (flush.ts): writes are refused then
 //   the log or the tree is damaged         the same, if a process that has lost no page detects it
 //                                          twice, the second time with the log opened again
 //   a lock that cannot be acquired in      the leader gives up this group and nothing else. Nothing was
@@ -41,8 +39,7 @@
 //   process looks for them
 //   an unforeseen exception                the same, and this thread neither appends nor leads any more
 //
-// So what only one process meets (its path, its limits, its descriptors, its lost page, a bug that its
-// memory or its stack brought out) stops that process and no other.
+// So what only one process meets (its path, its limits, its lost page, a bug of its own) stops no other.
 //
 // What a writer is told: until the append state has moved on, any failure means that nothing was written. (A frame
 // that was written in part, or that no append state counts, is written over or fails its CRC.) From then on the frame
@@ -60,20 +57,21 @@ import {
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { FRAME, sealFrame } from '../../wal/frame.js'
+import { FRAME, isDropping, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
 import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrame } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
+import { StoresChanged } from './stores-changed.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
 import { cutDataFile, growDataFile } from '../space/growth.js'
 import { LOCK } from '../shared/lock-bytes.js'
-import { hasPut, slotsFor, slotsForDeletes } from './slot-budget.js'
+import { hasPut, mostTrashOf, slotsFor, slotsForDeletes } from './slot-budget.js'
 import {
   LOOK_AGAIN_MS,
   Patience,
@@ -88,7 +86,6 @@ import type { SlotSpace } from '../format/slot-space.js'
 const MAX_ROUNDS = 4
 /** Frames whose outcomes a thread may be waiting for at a time, and more. */
 const MOST_OWN = 10_000
-
 interface CommitParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
@@ -146,6 +143,8 @@ export class Committer {
     checker.assertWhole()
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
+    const stores = frame.readUInt32LE(FRAME.STORES)
+    if (stores !== 0 && stores !== control.storesGeneration) throw new StoresChanged()
     const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const puts = hasPut(frame)
@@ -157,6 +156,8 @@ export class Committer {
     this.#reserve(slots, state, a.reservedSlots, puts)
     if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
       this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
+    // Before the frame counts.
+    if (isDropping(frame, 0)) control.raiseStoresGeneration()
     this.#write(frame)
     if (outcomeBytes > 0) this.#noteOwn(lsn)
     a.reservedSlots += slots
@@ -335,7 +336,7 @@ export class Committer {
       crashPoint('after-flush')
       control.durableLsn = target.tailLsn
       this.#reader.seek(from, target.segmentStartLsn as Lsn)
-      this.#applyTwice(state, from, target.tailLsn as Lsn)
+      this.#applyTwice(state, from, target)
       state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
       // What was decided from a lost page must not get into the log.
@@ -545,11 +546,13 @@ export class Committer {
    * Applies a group. If that meets damage, applies it a second time from the start, with the log opened again: what
    * this thread had read of it may be old, and damage stops all writers.
    */
-  #applyTwice(state: StateFields, from: Lsn, end: Lsn): void {
+  #applyTwice(state: StateFields, from: Lsn, target: AppendFields): void {
+    const end = target.tailLsn as Lsn
+    const mostTrash = mostTrashOf(state, this.#parts.control.fileSlots, target)
     const { control, checker, log, applier } = this.#parts
     applier.outcomes.clear()
     try {
-      applier.apply(state, this.#reader, end)
+      applier.apply(state, this.#reader, end, mostTrash)
     } catch (error) {
       if (!(error instanceof CorruptError)) throw error
       checker.assertWhole()

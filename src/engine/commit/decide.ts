@@ -7,7 +7,7 @@
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
 import type { Lsn } from '../../wal/lsn.js'
-import { CONDITIONS, OP_ADD, OP_DEL, OP_FLAG, OP_PUT, OperationCursor } from '../../wal/operation.js'
+import { CONDITIONS, OP_ADD, OP_CLEAR, OP_DEL, OP_FLAG, OP_PUT, OperationCursor, rangeOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES, OutcomeBuilder, VERDICT, type Verdict } from '../../wal/outcomes.js'
 import type { TreeWriter } from '../tree/writer.js'
 
@@ -107,6 +107,7 @@ export class Decider {
     const { kind, bytes, keyLength, valueAt, valueLength } = operation
     const key = this.#keyOf(operation)
     if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+    else if (kind === OP_CLEAR) writer.clear(...rangeOf(operation))
     else if (kind === OP_DEL) this.#outcome.byte(writer.del(key, keyLength) ? 1 : 0)
     else if (kind === OP_ADD) {
       const sum = this.#sums[this.#nextSum++]!

@@ -46,6 +46,7 @@ export class OperationWriter {
       )
     }
     const length = space.write(taken)
+    if (space.number > 0) frame.touchStores(space.generation)
     frame.put(space.bytes, length, bytes, conditions)
   }
 
@@ -53,6 +54,7 @@ export class OperationWriter {
   del(frame: FrameBuilder, key: Key, conditions = UNCONDITIONAL, space = this.#main): void {
     this.#openState.assertWritable()
     const length = space.encode(key)
+    if (space.number > 0) frame.touchStores(space.generation)
     frame.del(space.bytes, length, conditions)
   }
 
@@ -62,6 +64,7 @@ export class OperationWriter {
     const taken = takenKey(key)
     const bytes = encodeDelta(space.values, delta, MAX_SUM_BYTES)
     const length = space.write(taken)
+    if (space.number > 0) frame.touchStores(space.generation)
     frame.add(space.bytes, length, bytes, space.values.name === 'json', conditions)
   }
 
@@ -69,6 +72,7 @@ export class OperationWriter {
   #check(frame: FrameBuilder, key: Key, conditions: OperationConditions, space: KeySpace): void {
     if (conditions.flags === 0) throw new InvalidError('A check needs a condition: ifVersion, ifAbsent or ifPresent.')
     const length = space.encode(key)
+    if (space.number > 0) frame.touchStores(space.generation)
     frame.check(space.bytes, length, conditions)
   }
 

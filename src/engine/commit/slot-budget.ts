@@ -2,10 +2,11 @@
 // put anything leave some slots that only deletes may take, since nothing else makes room (checkpoint/make-room.ts).
 // A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
 // used again only after the next checkpoint.
-import { FRAME } from '../../wal/frame.js'
-import { OP, OP_ADD, OP_PUT, operationsOf } from '../../wal/operation.js'
+import type { AppendFields } from '../../wal/append-state.js'
+import { FRAME, isClearing } from '../../wal/frame.js'
+import { OP, OP_ADD, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
-import { isInline, overflowSlots } from '../format/layout.js'
+import { isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 
 /** Puts leave at most this many slots to deletes: 64 MiB. */
@@ -37,7 +38,30 @@ export function slotsFor(frame: Buffer, puts: boolean, state: StateFields, pendi
   // Each branch that a delete makes is a copy of an existing one, or of one that a put before it has made.
   const splits = puts || pending > 0 ? pending + (puts ? operations : 0) + 4 * levels : 0
   const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + splits)
-  return leaves + branches + 2 + overflow
+  const clears = isClearing(frame, 0) ? clearsIn(frame) * clearSlots(levels) : 0
+  return leaves + branches + 2 + overflow + clears
+}
+
+/** Slots of the trash that a group frees, so that it takes no more than a millisecond or two. */
+const TRASH_IN_A_GROUP = 2048
+
+/**
+ * How many slots of the trash the group up to `target` may free: none if the slots for that are promised to others.
+ * Freeing them takes copies of a few branches first.
+ */
+export function mostTrashOf(state: StateFields, fileSlots: number, target: AppendFields): number {
+  const promised = target.reservedSlots - state[STATE.RELEASED]!
+  const available = fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
+  return available > MAX_HEIGHT ? TRASH_IN_A_GROUP : 0
+}
+
+/** Clearing a range copies the slots on the way to both of its ends, and makes a few branches on each level. */
+const clearSlots = (levels: number): number => 8 * (levels + 1)
+
+function clearsIn(frame: Buffer): number {
+  let count = 0
+  for (const operation = operationsOf(frame); operation.next();) if (operation.kind === OP_CLEAR) count++
+  return count
 }
 
 /** True if a frame may put anything. Looks no further than the first put. */

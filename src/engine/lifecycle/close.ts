@@ -11,11 +11,12 @@ import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import { appendMakingRoom } from '../checkpoint/make-room.js'
 import { slotsForDeletesWhenClosed } from '../commit/slot-budget.js'
 import type { EngineParts } from '../parts.js'
-import { newState, STATE } from '../shared/control.js'
+import { newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentInPlace } from '../shared/files-in-place.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { anyLockPin } from '../shared/lock-pins.js'
+import { emptyTrash } from '../checkpoint/empty-trash.js'
 import { worthCompacting } from '../shared/tree-state.js'
 import { cutDataFile } from '../space/growth.js'
 import { Compactor } from '../tree/compaction.js'
@@ -24,6 +25,8 @@ import { FrameBuilder } from '../../wal/frame-builder.js'
 
 /** A clean close makes at most this many passes over the tree to bring it to the front of the file. */
 const TRIM_PASSES = 3
+/** How long a closer frees what was cleared; the next opener goes on with it. */
+const EMPTYING_MS = 1000
 
 /**
  * Releases everything. `finish`: do what the last closer does, if this is the last. May throw; the database is closed
@@ -71,7 +74,9 @@ const tailOf = ({ control }: EngineParts): Lsn => control.append.read(newAppendF
 
 function hasMuchToFinish(parts: EngineParts): boolean {
   const state = parts.control.readState(newState())
-  return state[STATE.CHECKPOINT_DURABLE_LSN] !== tailOf(parts) || worthCompacting(state)
+  return (
+    state[STATE.CHECKPOINT_DURABLE_LSN] !== tailOf(parts) || state[STATE.TRASH_HEIGHT]! > 0 || worthCompacting(state)
+  )
 }
 
 function finishIfLast(parts: EngineParts): void {
@@ -108,6 +113,7 @@ function leaveNothingToDo(parts: EngineParts): void {
   const { locks: locksPath } = databasePaths(parts.options.path)
   const { storage, locks, control, log, space, checker, committer, checkpointer } = parts
   committer.catchUp(tailOf(parts))
+  emptyTrash(parts, EMPTYING_MS)
   // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
   // come now.
   const isHeld = anyLockPin(locks)
@@ -115,7 +121,7 @@ function leaveNothingToDo(parts: EngineParts): void {
   const state = control.readState(newState())
   checker.assertWhole()
   // The first pass leaves its free list in the last free slots, which are far back in the file.
-  for (let pass = 0; !isHeld && pass < TRIM_PASSES && worthCompacting(state, report?.nextSlot); pass++)
+  for (let pass = 0; !isHeld && pass < TRIM_PASSES && mayTrim(state, report?.nextSlot); pass++)
     report = trim(parts) ?? report
   log.restartAt(tailOf(parts))
   crashPoint('before-truncate')
@@ -126,6 +132,10 @@ function leaveNothingToDo(parts: EngineParts): void {
   // It is not valid any more: the next opener makes a new one.
   if (!control.isInMemory) parts.controlRegion.truncate(0)
 }
+
+/** What clearing has cut out is not moved: it is freed first, when the database is open again. */
+const mayTrim = (state: StateFields, nextSlot: number | undefined): boolean =>
+  state[STATE.TRASH_HEIGHT] === 0 && worthCompacting(state, nextSlot)
 
 /** Moves the tree to the front of the file. An empty frame gives this change an LSN of its own. */
 function trim(parts: EngineParts): CheckpointReport | undefined {

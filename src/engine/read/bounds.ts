@@ -132,6 +132,23 @@ export function boundsAfter(bounds: Bounds, key: Buffer, entries: number): Bound
   return bounds.reverse ? { ...left, to: key, toInclusive: false } : { ...left, from: key, fromAfter: true }
 }
 
+/**
+ * The first key that a range includes, and the first one after it, if there is one; undefined if no key can be between
+ * them. No key lies between another one and that one with a zero byte after it.
+ * @internal
+ */
+export function endsOf({
+  from,
+  fromAfter,
+  to,
+  toInclusive,
+}: Bounds): { from: Buffer; to: Buffer | undefined } | undefined {
+  const first = fromAfter ? Buffer.concat([from!, NEXT]) : (from ?? NEXT)
+  const end = toInclusive ? Buffer.concat([to!, NEXT]) : to
+  return end !== undefined && first.compare(end) >= 0 ? undefined : { from: first, to: end }
+}
+const NEXT = Buffer.alloc(1)
+
 /** Reads each field of a range once. */
 function fieldsOf(range: Range): { [Name in keyof Range]-?: Range[Name] | undefined } {
   if (typeof range !== 'object' || range === null) throw new InvalidError('A range must be an object.')

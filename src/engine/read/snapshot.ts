@@ -106,6 +106,15 @@ export class EngineSnapshot {
     return this.#find(key, key.length, () => copiedBytes(this.#source))
   }
 
+  /** The same with the version of the entry. */
+  getEncodedEntry(key: Uint8Array): { value: Buffer; version: number } | undefined {
+    this.assertOpen()
+    return this.#find(key, key.length, () => {
+      const { version } = this.#source.reader
+      return { value: copiedBytes(this.#source), version }
+    })
+  }
+
   /** The encoded values of keys that are encoded already, or whether they are present. */
   getManyEncoded({ bytes, lengths }: Encoded, wanted: WantedOfMany): Encoded {
     const parts: Uint8Array[] = []

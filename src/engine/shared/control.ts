@@ -15,6 +15,7 @@
 //      164       4  how many threads wait for it; too many if one of them died
 //      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
 //      176       4  files in doubt: a process did not find them in place; each appender looks for itself
+//      180       4  how many stores have been dropped, or more; written under the append lock (stores.ts)
 //      192       8  slots that the data file holds (float64); written under the append lock
 //      200       8  durable LSN: the log is on disk up to it (float64); written by the leader
 //      208       4  pins used: all pins in use lie below this index
@@ -74,6 +75,7 @@ const AT = {
   APPEND_WAITERS: 164,
   EXPIRED_UP_TO_LSN: 168,
   FILES_IN_DOUBT: 176,
+  STORES_GENERATION: 180,
   FILE_SLOTS: 192,
   DURABLE_LSN: 200,
   PINS_USED: 208,
@@ -347,6 +349,15 @@ export class Control {
   }
   set checkpointWanted(wanted: boolean) {
     Atomics.store(this.i32, AT.CHECKPOINT_WANTED >> 2, wanted ? 1 : 0)
+  }
+
+  /** Never 0. */
+  get storesGeneration(): number {
+    return Atomics.load(this.i32, AT.STORES_GENERATION >> 2) + 1
+  }
+  /** A store is about to be dropped. */
+  raiseStoresGeneration(): void {
+    Atomics.add(this.i32, AT.STORES_GENERATION >> 2, 1)
   }
 
   leaderTurn(): number {

@@ -13,6 +13,10 @@ export class OpenState {
     return this.#isClosed
   }
 
+  get isReadOnly(): boolean {
+    return this.#readOnly
+  }
+
   /** From here on every call is refused. */
   close(): void {
     this.#isClosed = true

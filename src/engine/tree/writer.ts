@@ -2,6 +2,8 @@
 // time a group of frames touches a slot it gets a copy of its own, and so does every slot above it.
 // No reader can reach anything that is done here until the state that names the new root is published.
 import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
+import { RangeCutter } from './range-cutter.js'
+import { Trash } from './trash.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { AREA } from '../../encoding/key-space.js'
@@ -54,11 +56,15 @@ export class TreeWriter {
   /** Separators on their way up: one buffer for each level. */
   readonly #separators: Uint8Array[] = []
   readonly #pointer = Buffer.alloc(OVERFLOW_POINTER_BYTES)
+  readonly #cutter: RangeCutter
+  readonly #trash: Trash
 
   constructor(space: SlotSpace, allocator: Allocator, checker: SlotChecker) {
     this.#space = space
     this.#allocator = allocator
     this.#checker = checker
+    this.#cutter = new RangeCutter({ space, allocator, checker })
+    this.#trash = new Trash({ space, allocator, checker })
     for (let i = 0; i < MAX_HEIGHT; i++) {
       this.#path.push(new Node())
       this.#separators.push(new Uint8Array(SLOT_BYTES))
@@ -72,6 +78,7 @@ export class TreeWriter {
     this.#lsnLow = lowWord(lsn)
     this.#lsnHigh = highWord(lsn)
     this.#owned.fill(0)
+    this.#trash.begin(state, lsn)
   }
 
   /** Puts `key` with the value at [valueAt, valueAt + valueLength) of `source`. */
@@ -142,6 +149,21 @@ export class TreeWriter {
     this.#countEntry(key, -1)
     this.#shrink(0)
     return true
+  }
+
+  /** Removes all keys from `from` on that are below `to`, if there is such a bound. */
+  clear(from: Uint8Array, to: Uint8Array | undefined): void {
+    // Finds the leaves at both ends to be in their places.
+    this.find(from, from.length)
+    if (to !== undefined) this.find(to, to.length)
+    this.#trash.add(this.#cutter.cut(this.#state, this.#lsn, from, to))
+    // What was known of the last way down may have been freed.
+    this.#owned.fill(0)
+  }
+
+  /** Frees up to about that many slots of what `clear` has cut out, in this or an earlier group. */
+  collectTrash(mostSlots: number): void {
+    this.#trash.collect(mostSlots)
   }
 
   #countEntry(key: Uint8Array, by: 1 | -1): void {

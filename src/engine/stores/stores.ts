@@ -1,0 +1,170 @@
+// Named stores: opening, creating, listing and dropping them.
+//
+// A writer to a store must know that it is still there: what is written under the number of a dropped store is
+// of no use, and nothing would remove it. `control` counts the drops (`storesGeneration`). A writer notes the count
+// before it looks for the store, in a tree that includes all that was appended by then; and it writes the count into
+// its frames. The appender compares it with the present one, under the append lock, under which a frame that drops a
+// store raises it, before the frame counts. So after the frame of a drop no frame writes to the store. If the
+// count has moved, the writer looks again (`renew`) and tries again. The count may be higher than the number of
+// drops, if an appender died after it raised it: then others look once more than they need to.
+import { KeySpace, storeOf, storePrefix } from '../../encoding/key-space.js'
+import { valueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
+import { encodeDelta } from '../../encoding/values/numbers.js'
+import { InvalidError, NotFoundError, openedReadOnly, StoreDroppedError } from '../../errors.js'
+import { quoted } from '../../describe.js'
+import { MAX_STORE_NUMBER } from '../../limits.js'
+import { newAppendFields } from '../../wal/append-state.js'
+import { FRAME } from '../../wal/frame.js'
+import { IF_ABSENT, ifVersion, type FrameBuilder } from '../../wal/frame-builder.js'
+import type { Lsn } from '../../wal/lsn.js'
+import { operationsOf } from '../../wal/operation.js'
+import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
+import type { WriteResult } from '../commit/results.js'
+import type { Committer } from '../commit/committer.js'
+import type { OpenState } from '../shared/open-state.js'
+import type { Control } from '../shared/control.js'
+import type { EncodedEntry } from '../read/range-iterator.js'
+import type { PinnedReads } from '../read/pinned-reads.js'
+import type { EngineSnapshot } from '../read/snapshot.js'
+import { COUNTER_KEY, decodeStore, encodeStore, STORE_KEYS, storeKey, type StoreRecord } from './catalog.js'
+
+interface StoresParts {
+  readonly control: Control
+  readonly committer: Committer
+  readonly openState: OpenState
+  readonly main: KeySpace
+}
+
+/** Commits the write that `add` puts into a frame. */
+type Write = (add: (frame: FrameBuilder) => void) => WriteResult
+
+export class Stores {
+  readonly #parts: StoresParts
+  readonly #pinned: PinnedReads
+  readonly #write: Write
+  readonly #append = newAppendFields()
+
+  constructor(parts: StoresParts, pinned: PinnedReads, write: Write) {
+    this.#parts = parts
+    this.#pinned = pinned
+    this.#write = write
+  }
+
+  /**
+   * The key space of a store, which is created if it is not there. `encoding`: of its values; undefined: what is
+   * stored, or for a new store that of the database. Throws `InvalidError` for another encoding than the store has.
+   */
+  open(name: string, encoding: ValueEncoding | undefined): KeySpace {
+    const key = storeKey(name)
+    const codec = encoding === undefined ? undefined : valueCodec(encoding)
+    this.#parts.openState.assertOpen()
+    for (;;) {
+      const generation = this.#upToDate()
+      const found = this.#find(key)
+      if (found !== undefined) return spaceOf(found, encoding, generation)
+      if (this.#parts.openState.isReadOnly)
+        throw new NotFoundError(
+          `There is no store ${quoted(name)} in this database, and it was opened to be read only.`,
+        )
+      this.#create(key, codec?.name ?? this.#parts.main.values.name)
+    }
+  }
+
+  /** The key space of a store in a snapshot. Throws `NotFoundError` if there was none of that name. */
+  openIn(snapshot: EngineSnapshot, name: string): KeySpace {
+    const key = storeKey(name)
+    const value = snapshot.getEncoded(key)
+    if (value === undefined)
+      throw new NotFoundError(`There was no store ${quoted(name)} at the moment of the snapshot.`)
+    return spaceOf(decodeStore(key, value), undefined, 0)
+  }
+
+  /** All named stores, in the order of their names' bytes. */
+  list(): StoreRecord[] {
+    const bounds = { ...STORE_KEYS, fromAfter: false, toInclusive: false, reverse: false, limit: Infinity }
+    const entries = this.#pinned.rangeWithin(bounds, 'encoded entries', this.#parts.main)
+    const found: StoreRecord[] = []
+    for (const { key, value } of entries as Iterable<EncodedEntry>) found.push(decodeStore(key, value!))
+    return found
+  }
+
+  /**
+   * Puts the drop of a store into a frame. False, and nothing is put there, if there is no such store. If the write
+   * does not take effect, another one has come between: try again.
+   */
+  drop(frame: FrameBuilder, name: string): boolean {
+    const key = storeKey(name)
+    this.#parts.openState.assertWritable()
+    const entry = this.#pinned.insist((snapshot) => snapshot.getEncodedEntry(key))
+    if (entry === undefined) return false
+    const { number } = decodeStore(key, entry.value)
+    frame.del(key, key.length, ifVersion(entry.version))
+    frame.clear(storePrefix(number), storePrefix(number + 1))
+    frame.dropsStore()
+    return true
+  }
+
+  /** Throws `StoreDroppedError` if the store has been dropped. Cheap as long as no store was. */
+  renew(space: KeySpace): void {
+    if (space.number === 0 || space.generation === this.#parts.control.storesGeneration) return
+    const generation = this.#upToDate()
+    if (this.#find(storeKey(space.name))?.number !== space.number) throw dropped(space.name)
+    space.generation = generation
+  }
+
+  /** The same for a frame that the appender has refused, since a store was dropped after it was built. */
+  renewFrame(frame: Buffer): void {
+    const generation = this.#upToDate()
+    const numbers = new Set<number>()
+    for (const operation = operationsOf(frame); operation.next();) numbers.add(storeOf(operation.key) ?? 0)
+    numbers.delete(0)
+    for (const { number } of this.list()) numbers.delete(number)
+    if (numbers.size > 0) throw dropped(undefined)
+    frame.writeUInt32LE(generation, FRAME.STORES)
+  }
+
+  /** Waits until the tree includes all drops that have been counted; returns their count. */
+  #upToDate(): number {
+    const { control, committer, openState } = this.#parts
+    const generation = control.storesGeneration
+    if (!openState.isReadOnly) committer.catchUp(control.append.read(this.#append).tailLsn as Lsn)
+    return generation
+  }
+
+  #find(key: Buffer): StoreRecord | undefined {
+    const value = this.#pinned.insist((snapshot) => snapshot.getEncoded(key))
+    return value && decodeStore(key, value)
+  }
+
+  /** Creates a store, unless another thread or process has just created it. */
+  #create(key: Buffer, encoding: ValueEncoding): void {
+    if (this.#parts.openState.isReadOnly) throw openedReadOnly()
+    const one = encodeDelta(MSGPACK, 1, MAX_SUM_BYTES)
+    const { sum } = this.#write((frame) => frame.add(COUNTER_KEY, COUNTER_KEY.length, one, false))
+    const number = Number(sum)
+    if (number > MAX_STORE_NUMBER)
+      throw new InvalidError(
+        `This database has had ${MAX_STORE_NUMBER} stores, and there can be no more. Dump it and load it into a new one.`,
+      )
+    this.#write((frame) => frame.put(key, key.length, encodeStore(number, encoding), IF_ABSENT))
+  }
+}
+
+const MSGPACK = valueCodec('msgpack')
+
+function spaceOf(store: StoreRecord, encoding: ValueEncoding | undefined, generation: number): KeySpace {
+  if (encoding !== undefined && encoding !== store.encoding)
+    throw new InvalidError(
+      `Store ${quoted(store.name)} has values in ${store.encoding}, not in ${encoding}. Open it with valueEncoding ` +
+        `"${store.encoding}", or without one.`,
+    )
+  const space = new KeySpace(valueCodec(store.encoding), store)
+  space.generation = generation
+  return space
+}
+
+const dropped = (name: string | undefined): StoreDroppedError =>
+  new StoreDroppedError(
+    `${name === undefined ? 'A store that this write is for' : `Store ${quoted(name)}`} has been dropped, by this ` +
+      'process or another. Nothing was written. To begin a new one of that name, call store(name) again.',
+  )
