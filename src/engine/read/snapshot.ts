@@ -60,9 +60,6 @@ export class EngineSnapshot {
   get lsn(): number {
     return this.#state[STATE.VISIBLE_LSN]!
   }
-  get entries(): number {
-    return this.#state[STATE.ENTRIES]!
-  }
 
   /** Throws if this snapshot or the database has been closed. */
   assertOpen(): void {
