@@ -395,8 +395,8 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'nobody asks whether those that hold locks are alive',
     [LOCKS_AMONG, 'of a thread that is ended'],
     'engine/locks/lock-seats.js',
-    'if (this.isDead(owner))',
-    'if (false)',
+    "return !this.#locks.isHeldByOther(LOCK.RECORDS + seat, 'exclusive');",
+    'return false;',
   ),
   one(
     'nobody takes the table over from one that died',
@@ -409,14 +409,14 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'nobody takes the table over if all wait',
     [LOCKS_AMONG, 'dies in the middle of it'],
     'engine/locks/record-locks.js',
-    ' || table.mutex.isOrphaned',
+    ' || mutex.isOrphaned',
     '',
   ),
   one(
     'a table that is taken over is not made whole',
     [LOCKS_AMONG, 'killed at "lock-requested"'],
     'engine/locks/lock-mutex.js',
-    'rebuild(this.#requests);\n            if (from',
+    'rebuild(this.#requests);\n        if (from',
     'if (from',
   ),
   one(

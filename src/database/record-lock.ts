@@ -2,7 +2,8 @@
 import { encodeKeys } from './lookup-queue.js'
 import { decodeTreeKey, type KeySpace } from '../encoding/key-space.js'
 import type { Key, KeyPart } from '../encoding/keys.js'
-import type { Grant, RecordLockMode, RecordLocks } from '../engine/locks/record-locks.js'
+import type { Grant } from '../engine/locks/grant.js'
+import type { RecordLockMode, RecordLocks } from '../engine/locks/record-locks.js'
 import { InvalidError, MmapdbError } from '../errors.js'
 import { isInstance, quoted, reason } from '../describe.js'
 
@@ -69,8 +70,12 @@ export class RecordLock {
     this.#database = database
     this.#place = young.push(this) - 1
     if (isGrowing) return
-    isGrowing = true
-    setImmediate(RecordLock.#grown)
+    try {
+      setImmediate(RecordLock.#grown)
+      isGrowing = true
+    } catch {
+      // The caller has used up the stack. The next lock sees to this one, too.
+    }
   }
 
   static #grown(this: void): void {
@@ -108,8 +113,12 @@ export class RecordLock {
   release(): void {
     const { locks, grant } = this.#hold
     if (grant.isReleased) return
-    this.#forget()
     locks.release(grant)
+    try {
+      this.#forget()
+    } catch {
+      // The caller has used up the stack. Releasing it once more later does nothing.
+    }
   }
   /** `release`, for `using`. */
   [Symbol.dispose](): void {

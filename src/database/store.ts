@@ -13,6 +13,7 @@ import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/re
 import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
+import type { Lsn } from '../wal/lsn.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
@@ -316,7 +317,9 @@ export class Store<V = Anything, K extends Key = Key> {
     // Reading the arguments may have run the user's code, and that may have closed the database.
     this.#open.assertOpen()
     const { recordLocks } = this.#open.engine
-    const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey })
+    const writes = this.#open.lanes?.writes
+    const catchUp = writes && ((end: Lsn): Promise<void> => this.#open.track(writes.run('catchUp', end)))
+    const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey, catchUp })
     return new RecordLock({ locks: recordLocks, grant }, encoded, resolved.mode, this.#open)
   }
 

@@ -33,6 +33,7 @@ import type { LentTree } from './shared/lent-pin.js'
 import { newState, STATE } from './shared/control.js'
 import { statsOf, type Stats } from './stats.js'
 import { Stores } from './stores/stores.js'
+import type { Lsn } from '../wal/lsn.js'
 import type { FrameBuilder, OperationConditions } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
 
@@ -226,6 +227,12 @@ export class Engine {
   checkpoint(wait: boolean): CheckpointReport | undefined {
     this.parts.openState.assertWritable()
     return guarded('Making a checkpoint', () => this.parts.checkpointer.run({ wait }))
+  }
+
+  /** Returns when the tree includes the log up to `end`. */
+  catchUp(end: Lsn): void {
+    this.parts.openState.assertOpen()
+    guarded('Applying the log to the tree', () => this.parts.committer.catchUp(end))
   }
 
   /** The record locks of this thread. */

@@ -17,6 +17,7 @@ import type { Bounds } from '../engine/read/bounds.js'
 import type { RangeChunk } from '../engine/read/range-chunk.js'
 import type { WantedOfMany } from '../engine/read/snapshot.js'
 import type { LentTree } from '../engine/shared/lent-pin.js'
+import type { Lsn } from '../wal/lsn.js'
 
 /**
  * What a thread must know of a database to work for it. `order` holds the ticket of the frame that may be appended
@@ -118,6 +119,8 @@ const TASKS = {
     }
   },
 
+  /** Brings the tree to where the log ends at this LSN. */
+  catchUp: (end: Lsn): void => engine().catchUp(end),
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
   emptyTrash: (mostMs: number): boolean => engine().emptyTrash(mostMs),
   check: (): VerifyReport => verify(engine()),

@@ -9,6 +9,7 @@ import type { Region, Storage } from '../../storage/storage.js'
 import { Log } from '../../wal/log.js'
 import { Checkpointer } from '../checkpoint/checkpointer.js'
 import { Applier } from '../commit/apply.js'
+import { tryCatchUp } from '../commit/catch-up.js'
 import { Decider } from '../commit/decide.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
@@ -172,6 +173,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
   const writer = new TreeWriter(space, allocator, checker)
   const applier = new Applier(allocator, writer, new Decider(writer))
   const common = { ...shared, log, space, allocator, checker, dataFile }
+  const committer = new Committer({ ...common, applier })
   return {
     ...common,
     options,
@@ -190,11 +192,13 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
       like: paths.data,
       isPrivate,
       isOnlooker,
+      tryCatchUp: (end) => tryCatchUp({ control, locks, committer }, end),
+      catchUp: (end) => committer.catchUp(end),
     }),
     reader,
     main,
     applier,
-    committer: new Committer({ ...common, applier }),
+    committer,
     checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo }),
     isPrivate,
     isOnlooker,

@@ -26,17 +26,17 @@ export interface LockFileParts {
 }
 
 const DOING = 'Opening the table of record locks'
-/** How long to wait for a thread that makes the file; that takes it less than a millisecond. */
-const PATIENCE_MS = 50
-
 const MAPPING = { reserveBytes: LOCKS_RESERVE_BYTES, windowBytes: LOCKS_WINDOW_BYTES } as const
 const modeOf = (control: Control): 'process' | 'shared' => (control.isInMemory ? 'process' : 'shared')
 
-/** The table of this life of the database; made if there is none. Undefined if another thread is slow to make it. */
-export function openLockFile(parts: LockFileParts): Region | undefined {
+/**
+ * The table of this life of the database; made if there is none, which takes less than a millisecond. Undefined if
+ * another thread takes longer than `patienceMs` to make it.
+ */
+export function openLockFile(parts: LockFileParts, patienceMs: number): Region | undefined {
   const { locks } = parts
   try {
-    if (!locks.lock(LOCK.RECORD_TABLE, 'exclusive', PATIENCE_MS)) return undefined
+    if (!locks.lock(LOCK.RECORD_TABLE, 'exclusive', patienceMs)) return undefined
     try {
       return joinLockFile(parts, false) ?? makeLockFile(parts)
     } finally {

@@ -16,6 +16,9 @@
 //      144        4  seats used: no seat from here on was ever taken
 //      148        4  requests that are granted, and
 //      152        4  requests that wait
+//      160        8  LSN that the tree must include before who gets a lock goes on (float64; dead-writes.ts)
+//      168        4  when a thread last looked for dead owners: the lower 32 bits of its monotonic clock, in ms
+//      172        4  seat at which the next one begins to look
 //     4096   262144  seats: 4096 of 64 bytes
 //   266240  1048576  buckets: for each of 2^18 hashes of keys the first record that has it; 0 if there is none
 //  1314816           cells of 64 bytes, each a request, a record, a part of a key, or free
@@ -27,7 +30,7 @@
 // an owner (generation and seat in one word) never means two threads.
 
 export const LOCKS_MAGIC = 0x4b434c4d
-export const LOCKS_VERSION = 1
+export const LOCKS_VERSION = 2
 
 export const CELL_BYTES = 64
 export const CELL_WORDS = CELL_BYTES / 4
@@ -49,6 +52,9 @@ export const AT = {
   SEATS_USED: 144,
   GRANTED: 148,
   WAITING: 152,
+  DEAD_LSN: 160,
+  LOOKED_MS: 168,
+  LOOK_FROM: 172,
   SEATS: 4096,
   BUCKETS: 4096 + MAX_SEATS * CELL_BYTES,
   CELLS: 4096 + MAX_SEATS * CELL_BYTES + BUCKETS * 4,

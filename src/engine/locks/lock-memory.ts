@@ -1,5 +1,5 @@
 // The words of `locks` (lock-layout.ts), wherever they lie in its windows.
-import { FullError } from '../../errors.js'
+import { FullError, IoError } from '../../errors.js'
 import type { Region } from '../../storage/storage.js'
 import { AT, CELL_BYTES, CELL_WORDS, CELLS_PER_WINDOW, LOCKS_RESERVE_BYTES } from './lock-layout.js'
 
@@ -10,6 +10,7 @@ const CELL_SHIFT = Math.log2(CELL_WORDS)
 /** The file grows by a quarter, within these bounds: seldom, and never for long under the mutex. */
 const LEAST_GROWTH_BYTES = 64 * 1024
 const MOST_GROWTH_BYTES = 4 * 1024 * 1024
+const MAX_CELLS = LOCKS_RESERVE_BYTES / CELL_BYTES
 
 export class LockMemory {
   readonly region: Region
@@ -21,6 +22,8 @@ export class LockMemory {
   readonly #bytes: Uint8Array[]
   /** How long the file was when this thread last looked: it only grows. */
   #sizeBytes: number
+  /** Cells below this are mapped. */
+  #mappedCells = CELLS_PER_WINDOW
 
   constructor(region: Region) {
     this.region = region
@@ -38,6 +41,23 @@ export class LockMemory {
     this.#i32s[index] = new Int32Array(window)
     this.#f64s[index] = new Float64Array(window)
     this.#bytes[index] = new Uint8Array(window)
+  }
+
+  /** True if all cells below `end` are mapped. */
+  isMapped(end: number): boolean {
+    return end <= this.#mappedCells
+  }
+  /**
+   * Maps all cells below `end`, so that nothing can fail for lack of address space in the middle of a change. Throws
+   * what the storage throws.
+   */
+  map(end: number): void {
+    // The number comes from the file, and the file may be damaged.
+    if (end > MAX_CELLS) throw pageLost()
+    while (this.#mappedCells < end) {
+      this.#open(this.#mappedCells >>> WINDOW_SHIFT)
+      this.#mappedCells += CELLS_PER_WINDOW
+    }
   }
 
   get(cell: number, word: number): number {
@@ -94,9 +114,22 @@ export class LockMemory {
     return (AT.SEATS >> 2) + seat * CELL_WORDS + word
   }
 
+  get isLost(): boolean {
+    return this.region.faultCount() > 0
+  }
+  /** Throws `IoError` if a page of the file was lost to this process: what it loads and stores there is not true. */
+  assertWhole(): void {
+    if (this.isLost) throw pageLost()
+  }
+
+  /** The same for a file that was cut short, though this process may not have touched what is gone. */
+  assertNotCut(): void {
+    if (this.region.sizeBytes() < this.#sizeBytes) throw pageLost()
+  }
+
   /** Others may have made the file longer. */
   lookAgain(): void {
-    this.#sizeBytes = this.region.sizeBytes()
+    this.#sizeBytes = Math.max(this.#sizeBytes, this.region.sizeBytes())
   }
 
   /** True if the file is known to be long enough for this cell. */
@@ -117,3 +150,9 @@ export class LockMemory {
     this.#sizeBytes = this.region.sizeBytes()
   }
 }
+
+const pageLost = (): IoError =>
+  new IoError(
+    'A page of the table of record locks was lost: the file "locks" was cut short while the database is open, or its ' +
+      'disk failed. Close the database everywhere and open it again; nothing that was written is lost.',
+  )

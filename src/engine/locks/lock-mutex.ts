@@ -17,11 +17,17 @@
 // in the middle of a change. Its competitors give up after a while; who waits for a lock tries again later, and
 // whose lock is released says so in the state of its request alone (record-locks.ts).
 //
-// An error in the middle of a change leaves the table as a death would. So the thread rebuilds it itself; if even
-// that is cut short (code of users can have this thread's JavaScript ended by `vm` with a time limit), the thread
-// finds its own number in the word the next time, and rebuilds it then.
+// An error in the middle of a change (the stack is used up, say) leaves the table as a death would. So the thread
+// rebuilds it itself, and removes the requests that the change had made. If even that fails, or is cut short (code of
+// users can have this thread's JavaScript ended by `vm` with a time limit), it keeps the mutex: nobody else may see a
+// table that is half made. It finds its own number in the word the next time, and makes it good then; record-locks.ts
+// sees to it that there is a next time.
+//
+// If a page of the table was lost to this process, it keeps the mutex, too, until the database is closed here: what it
+// changed there has reached nobody.
 import { crashPoint } from '../../crash-points.js'
 import { MmapdbError } from '../../errors.js'
+import { guarded } from '../../storage/errors.js'
 import type { Storage } from '../../storage/storage.js'
 import { AT } from './lock-layout.js'
 import type { LockMemory } from './lock-memory.js'
@@ -31,6 +37,8 @@ import type { LockSeats } from './lock-seats.js'
 
 const MUTEX = AT.MUTEX >> 2
 const WAITERS = AT.MUTEX_WAITERS >> 2
+const TICKET_F64 = AT.TICKET >> 3
+const CELLS_USED = AT.CELLS_USED >> 2
 
 const IMMEDIATE_TRIES = 100
 /** How long a competitor sleeps before it looks for itself, and for how long a holder may be taken for busy. */
@@ -45,6 +53,8 @@ export class LockMutex {
   readonly #memory: LockMemory
   readonly #requests: LockRequests
   readonly #seats: LockSeats
+  /** The change under way makes requests with this ticket and later ones. Infinity: no change is under way. */
+  #firstTicket = Infinity
 
   constructor(storage: Storage, requests: LockRequests, seats: LockSeats) {
     this.#storage = storage
@@ -55,25 +65,41 @@ export class LockMutex {
 
   /**
    * Runs `act` under the mutex, if that can be taken within `patienceMs`. `act` runs nobody else's code. A typed error
-   * that it throws means that what it did so far is whole.
+   * that it throws means that what it did so far is whole. After any other error all requests that it made are gone.
    */
   under<T>(patienceMs: number, act: () => T): T | typeof NOT_NOW {
     if (!this.#take(patienceMs)) return NOT_NOW
+    const { f64 } = this.#memory
+    this.#firstTicket = f64[TICKET_F64]!
+    let result: T
     try {
       crashPoint('lock-table-taken')
-      return act()
+      this.#mapAll()
+      result = act()
     } catch (error) {
-      if (!(error instanceof MmapdbError)) rebuild(this.#requests)
+      // If this fails, the mutex is not passed on.
+      if (!(error instanceof MmapdbError)) this.#repair(this.#seats.owner)
+      this.#end()
       throw error
-    } finally {
-      this.#pass()
     }
+    this.#end()
+    return result
+  }
+
+  /** True if a change of this thread was cut short and has not been made good. Ask this outside of changes. */
+  get isCutShort(): boolean {
+    return Atomics.load(this.#memory.i32, MUTEX) === this.#seats.owner
   }
 
   /** True if its holder died. A thread that waits for a lock asks: it may be that nobody else wants the mutex. */
   get isOrphaned(): boolean {
     const holder = Atomics.load(this.#memory.i32, MUTEX)
     return holder !== 0 && this.#seats.isDead(holder)
+  }
+
+  #mapAll(): void {
+    const end = this.#memory.i32[CELLS_USED]!
+    if (!this.#memory.isMapped(end)) guarded('Looking at the table of record locks', () => this.#memory.map(end))
   }
 
   #take(patienceMs: number): boolean {
@@ -96,8 +122,11 @@ export class LockMutex {
       if (holder === owner || waitedMs >= BUSY_MS) {
         if (holder !== owner && !this.#seats.isDead(holder)) {
           if (waitedMs >= patienceMs) return false
-        } else if (Atomics.compareExchange(i32, MUTEX, holder, owner) === holder) return this.#repair(holder)
-        else continue
+        } else {
+          if (Atomics.compareExchange(i32, MUTEX, holder, owner) !== holder) continue
+          this.#repair(holder)
+          return true
+        }
       } else if (waitedMs >= patienceMs) return false
       Atomics.add(i32, WAITERS, 1)
       region.wait(AT.MUTEX, holder, SLEEP_MS)
@@ -106,19 +135,20 @@ export class LockMutex {
   }
 
   /** The mutex was taken over from an owner that is dead, or from a change of this thread that was cut short. */
-  #repair(from: number): true {
-    try {
-      rebuild(this.#requests)
-      if (from !== this.#seats.owner) this.#seats.removeDead(from)
-      return true
-    } catch (error) {
-      this.#pass()
-      throw error
-    }
+  #repair(from: number): void {
+    const { owner, seat } = this.#seats
+    if (from !== owner) this.#firstTicket = Infinity
+    this.#mapAll()
+    rebuild(this.#requests)
+    if (from === owner) this.#requests.removeSince(seat, this.#firstTicket)
+    else this.#seats.removeDead(from)
   }
 
-  #pass(): void {
+  /** Lets others change the table, unless it is not whole. */
+  #end(): void {
     const { i32, region } = this.#memory
+    this.#memory.assertWhole()
+    this.#firstTicket = Infinity
     Atomics.store(i32, MUTEX, 0)
     if (Atomics.load(i32, WAITERS) > 0) region.wakeOne(AT.MUTEX)
   }

@@ -31,16 +31,17 @@ export function rebuild(requests: LockRequests): void {
   forgetChains(memory)
   const live = requestsIn(memory)
   crashPoint('lock-table-rebuilding')
-  const kept = new Set<number>()
-  const records = new Set<number>()
+  // A byte for each cell, since a Set holds some sixteen million at most.
+  const kept = new Uint8Array(i32[AT.CELLS_USED >> 2]!)
+  const records: number[] = []
   for (const request of live) {
     const record = memory.get(request, REQUEST.RECORD)
-    kept.add(request)
-    if (records.has(record)) continue
-    records.add(record)
-    kept.add(record)
+    kept[request] = 1
+    if (kept[record] === 1) continue
+    records.push(record)
+    kept[record] = 1
     for (let part = memory.get(record, RECORD.KEY_CELL); part !== 0; part = memory.get(part, KEY_PART.NEXT))
-      kept.add(part)
+      kept[part] = 1
     requests.linkRecord(record)
   }
   freeAllBut(kept, memory)
@@ -78,11 +79,11 @@ function requestsIn(memory: LockMemory): number[] {
   return found.sort((a, b) => ticketOf(a) - ticketOf(b))
 }
 
-function freeAllBut(kept: ReadonlySet<number>, memory: LockMemory): void {
+function freeAllBut(kept: Uint8Array, memory: LockMemory): void {
   const { i32 } = memory
   let next = 0
   for (let cell = i32[AT.CELLS_USED >> 2]! - 1; cell >= FIRST_CELL; cell--) {
-    if (kept.has(cell)) continue
+    if (kept[cell] === 1) continue
     memory.setState(cell, STATE.FREE)
     memory.set(cell, FREE_NEXT, next)
     next = cell

@@ -41,6 +41,10 @@ const WAITING = AT.WAITING >> 2
 const TICKET_F64 = AT.TICKET >> 3
 const BUCKETS = AT.BUCKETS >> 2
 
+const MAKING_ROOM = 'Making room for a record lock'
+/** One that begins to wait asks at once for at most this many of those that share the lock. */
+const MOST_SUSPECTS = 16
+
 export class LockRequests {
   readonly memory: LockMemory
   /** Seats that have news since they were last woken: see `wake` of record-locks.ts. */
@@ -60,10 +64,12 @@ export class LockRequests {
   #reserve(cells: number): void {
     const { memory } = this
     const used = memory.i32[CELLS_USED]!
-    if (memory.has(used + cells - 1)) return
-    let free = 0
-    for (let cell = memory.i32[FREE]!; cell !== 0 && free < cells; cell = memory.get(cell, FREE_NEXT)) free++
-    if (free < cells) guarded('Making room for a record lock', () => memory.ensure(used + cells - free - 1))
+    if (!memory.has(used + cells - 1)) {
+      let free = 0
+      for (let cell = memory.i32[FREE]!; cell !== 0 && free < cells; cell = memory.get(cell, FREE_NEXT)) free++
+      if (free < cells) guarded(MAKING_ROOM, () => memory.ensure(used + cells - free - 1))
+    }
+    if (!memory.isMapped(used + cells)) guarded(MAKING_ROOM, () => memory.map(used + cells))
   }
 
   /** A cell that was reserved. It is free, and says so until its first word is stored. */
@@ -385,6 +391,33 @@ export class LockRequests {
       }
     }
     return removed
+  }
+
+  /**
+   * Removes the requests of a seat that were made with this ticket or a later one, by a change that was cut short and
+   * of which nobody has heard.
+   */
+  removeSince(seat: number, ticket: number): void {
+    const first = this.memory.seatWord(seat, SEAT.REQUESTS)
+    for (let request = this.memory.i32[first]!; request !== 0;) {
+      if (this.ticketOf(request) < ticket) request = this.memory.get(request, REQUEST.SEAT_NEXT)
+      else {
+        this.remove(request)
+        request = this.memory.i32[first]!
+      }
+    }
+  }
+
+  /** Owners of what stands right before a request that waits: of the one before it, or of some that are granted. */
+  suspectsOf(request: number): number[] {
+    const { memory } = this
+    const previous = memory.get(request, REQUEST.PREVIOUS)
+    if (previous !== 0) return [memory.get(previous, REQUEST.OWNER)]
+    const owners: number[] = []
+    let at = memory.get(memory.get(request, REQUEST.RECORD), RECORD.GRANTED)
+    for (; at !== 0 && owners.length < MOST_SUSPECTS; at = memory.get(at, REQUEST.NEXT))
+      owners.push(memory.get(at, REQUEST.OWNER))
+    return owners
   }
 
   /** The owners of requests that a new one would have to wait for. */

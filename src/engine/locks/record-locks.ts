@@ -6,10 +6,11 @@
 // one's thread. A watch on that word (storage.ts) brings the change to the event loop here, which takes all news of
 // the seat at once.
 //
-// A thread that dies releases nothing. So while a thread waits, it looks at intervals which of the threads that
-// have or want locks are dead (lock-seats.ts), and removes their requests; and it takes over the table from one
-// that died while it changed it, since it may be that all others wait, too. It looks for its own news as well: one
-// that died after it granted a lock and before it moved the word owes nobody a wake-up.
+// A thread that dies releases nothing. So while threads wait, one of them looks at intervals which of the threads that
+// have or want locks are dead (lock-seats.ts), and removes their requests; and each takes over the table from one that
+// died while it changed it, since it may be that all others wait, too. It looks for its own news as well: one that died
+// after it granted a lock and before it moved the word owes nobody a wake-up. Before a call goes on with a lock, the
+// tree includes what dead holders wrote (dead-writes.ts).
 //
 // Several keys are locked one after the other in the order of their bytes, the same for everybody. So of two
 // callers that want the same keys one gets the first of them, and the other one waits there and has nothing that
@@ -23,56 +24,39 @@
 // If the mutex of the table cannot be taken because its holder stands still, nobody here waits for it with the event
 // loop blocked: `tryAcquire` says that the lock cannot be had now, `acquire` tries again later, and what is released
 // says so in its state at once and is removed later.
-import { databaseClosed, IoError, LockedError, ReadOnlyError } from '../../errors.js'
-import { crashPoint } from '../../crash-points.js'
+//
+// A call of users may come with hardly any stack left, or be ended in the middle. So what is to be released is noted
+// before anything is done about it, and stays noted until it is done; the table is not passed on half made
+// (lock-mutex.ts). Both are made good by the next call, at the next look, or by the keeper, a timer that needs no
+// call of users to come about.
+import { databaseClosed, foreseen } from '../../errors.js'
 import { typedError } from '../../storage/errors.js'
 import type { Watch } from '../../storage/storage.js'
-import { AT, hashOf, STATE } from './lock-layout.js'
-import { lookAtLockFile, openLockFile, type LockFileParts } from './lock-file.js'
+import type { Lsn } from '../../wal/lsn.js'
+import { Grant } from './grant.js'
+import { AT } from './lock-layout.js'
+import { lookAtLockFile, type LockFileParts } from './lock-file.js'
 import { listLocks, type LockInfo } from './lock-list.js'
 import { LockMemory } from './lock-memory.js'
-import { LockMutex, NOT_NOW } from './lock-mutex.js'
-import { LockRequests, modeNumber } from './lock-requests.js'
-import { LockSeats } from './lock-seats.js'
+import { NOT_NOW } from './lock-mutex.js'
+import { modeNumber } from './lock-requests.js'
+import { LOOK_AGAIN_MS } from './lock-seats.js'
+import { KEYS_AT_A_TIME, mayNotLock, MUTEX_PATIENCE_MS, notHad, RecordTable, STANDS_STILL } from './record-table.js'
 
 export type RecordLockMode = 'exclusive' | 'shared'
 
-/** How often a thread that waits looks for news and for dead threads. */
-export const LOOK_AGAIN_MS = 50
-/** For how long a thread may wait for the mutex with its event loop blocked. */
-const MUTEX_PATIENCE_MS = 50
-/** Of a call with many keys, that many are locked without letting others change the table. */
-const KEYS_AT_A_TIME = 64
+/** The same at a look, which comes often: just long enough to find a dead holder of the mutex. */
+const LOOK_PATIENCE_MS = 6
 /** The watch stays for this long after the last wait, since the next one may come soon. */
 const WATCH_LINGERS_MS = 1000
-
-/** What one call has: a request for each key. Most calls have one, so the first takes no array. */
-export class Grant {
-  isReleased = false
-  count = 0
-  #cell = 0
-  #ticket = 0
-  #more: { readonly cell: number; readonly ticket: number }[] | undefined
-
-  add(cell: number, ticket: number): void {
-    if (this.count++ > 0) (this.#more ??= []).push({ cell, ticket })
-    else {
-      this.#cell = cell
-      this.#ticket = ticket
-    }
-  }
-  cellAt(i: number): number {
-    return i === 0 ? this.#cell : this.#more![i - 1]!.cell
-  }
-  ticketAt(i: number): number {
-    return i === 0 ? this.#ticket : this.#more![i - 1]!.ticket
-  }
-}
+/** How often the keeper sees whether something was left undone. */
+const KEEPER_MS = 1000
+const WAITING = 'Waiting for a record lock'
 
 /** A call that waits. */
 interface Wait {
   readonly keys: readonly Buffer[]
-  readonly mode: RecordLockMode
+  readonly options: AcquireOptions
   readonly grant: Grant
   /** The key that comes next. */
   next: number
@@ -87,34 +71,39 @@ interface AcquireOptions {
   readonly signal: AbortSignal | undefined
   /** Says which key it is, for messages. */
   readonly nameOf: (key: Buffer) => string
-}
-
-interface Table {
-  readonly memory: LockMemory
-  readonly requests: LockRequests
-  readonly seats: LockSeats
-  readonly mutex: LockMutex
-  readonly seed: number
+  /** Resolves once the tree includes the log up to `end`. Default: on the calling thread. */
+  readonly catchUp?: ((end: Lsn) => Promise<unknown>) | undefined
 }
 
 interface RecordLockParts extends LockFileParts {
   /** This user may not write `control`, or nobody else sees this database. */
   readonly isOnlooker: boolean
   readonly isPrivate: boolean
+  /** Brings the tree to where the log ended at `end`; false if another thread is at it and has not come so far. */
+  readonly tryCatchUp: (end: Lsn) => boolean
+  /** The same, waiting. */
+  readonly catchUp: (end: Lsn) => void
 }
 
 export class RecordLocks {
   readonly #parts: RecordLockParts
-  #table: Table | undefined
+  #table: RecordTable | undefined
   #isClosed = false
   /** Calls that wait, by the request that was not granted at once. */
   readonly #waits = new Map<number, Wait>()
-  /** Calls that wait for the mutex, and requests to be removed once it can be taken. */
+  /** Calls that wait for the mutex, and those that wait only for what dead holders wrote. */
   #stalled: Wait[] = []
-  #released: { readonly cell: number; readonly ticket: number }[] = []
+  readonly #behind = new Set<Wait>()
+  /** Grants that are to be released: the newest, which leads to the others. */
+  #owed: Grant | undefined
+  /** Owners in the way of calls that began to wait: they may be dead already. */
+  readonly #suspects = new Set<number>()
   #interval: NodeJS.Timeout | undefined
+  #keeper: NodeJS.Timeout | undefined
   #watch: Watch | undefined
   #endOfWatch: NodeJS.Timeout | undefined
+  /** A change was cut short: news may have been taken and not heard. */
+  #mayHaveMissed = false
 
   constructor(parts: RecordLockParts) {
     this.#parts = parts
@@ -127,7 +116,7 @@ export class RecordLocks {
    * cannot be had at once. Throws `ReadOnlyError`, `FullError`, `IoError`, `ClosedError`.
    */
   tryAcquire(keys: readonly Buffer[], mode: RecordLockMode): Grant | undefined {
-    const table = this.#open()
+    const table = this.#open(MUTEX_PATIENCE_MS)
     if (table === undefined) return undefined
     const inTheWay = this.#inTheWay
     inTheWay.clear()
@@ -135,18 +124,21 @@ export class RecordLocks {
     if (first !== undefined || inTheWay.size === 0) return first
     // They may be dead, and nobody may have noticed it yet.
     const dead = [...inTheWay].filter((owner) => table.seats.isDead(owner))
-    if (dead.length === 0 || !this.#removeDead(table, dead)) return undefined
+    if (dead.length === 0 || !table.removeDead(MUTEX_PATIENCE_MS, dead)) return undefined
     return this.#tryOnce(table, keys, mode)
   }
 
   /** Owners of what stood in the way of the last attempt. */
   readonly #inTheWay = new Set<number>()
 
-  #tryOnce(table: Table, keys: readonly Buffer[], mode: RecordLockMode): Grant | undefined {
+  #tryOnce(table: RecordTable, keys: readonly Buffer[], mode: RecordLockMode): Grant | undefined {
     const grant = new Grant()
     try {
-      const isDone = this.#under(table, MUTEX_PATIENCE_MS, () => this.#addAll(table, keys, modeNumber(mode), grant))
-      if (isDone === true) return grant
+      const number = modeNumber(mode)
+      if (this.#under(table, MUTEX_PATIENCE_MS, () => this.#addAll(table, keys, number, grant)) === true) {
+        const behindLsn = table.deadWrites.pendingLsn
+        if (behindLsn === undefined || this.#parts.tryCatchUp(behindLsn)) return grant
+      }
     } catch (error) {
       this.release(grant)
       throw typedError(error, 'Locking a record')
@@ -156,22 +148,19 @@ export class RecordLocks {
   }
 
   /** Adds requests for all keys, as long as they are granted at once. */
-  #addAll(table: Table, keys: readonly Buffer[], mode: number, grant: Grant): boolean {
-    const { requests, seats, seed } = table
+  #addAll(table: RecordTable, keys: readonly Buffer[], mode: number, grant: Grant): boolean {
+    const { requests, seats } = table
     for (const key of keys) {
-      const hash = hashOf(key, seed)
+      const hash = table.hash(key)
       const record = requests.find(key, hash)
       if (!requests.isFree(record, mode)) {
         for (const owner of requests.ownersOf(record)) this.#inTheWay.add(owner)
         return false
       }
-      this.#add(table, grant, requests.add(key, hash, mode, seats.owner))
+      const request = requests.add(key, hash, mode, seats.owner)
+      grant.add(request, requests.ticketOf(request))
     }
     return true
-  }
-
-  #add({ requests }: Table, grant: Grant, request: number): void {
-    grant.add(request, requests.ticketOf(request))
   }
 
   /**
@@ -188,7 +177,7 @@ export class RecordLocks {
   }
 
   #acquireInTurn(keys: readonly Buffer[], options: AcquireOptions): Promise<Grant> {
-    const { mode, timeoutMs, signal } = options
+    const { timeoutMs, signal } = options
     const grant = new Grant()
     return new Promise<Grant>((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined
@@ -202,7 +191,7 @@ export class RecordLocks {
         if (failure === undefined) resolve(grant)
         else reject(failure.error as Error)
       }
-      const wait: Wait = { keys, mode, grant, next: 0, settle }
+      const wait: Wait = { keys, options, grant, next: 0, settle }
       const give = (error: unknown): void => {
         if (isSettled) return
         this.#giveUp(wait)
@@ -210,74 +199,90 @@ export class RecordLocks {
       }
       if (this.#goOn(wait)) return
       if (timeoutMs !== Infinity)
-        timer = setTimeout(() => give(this.#lockedError(keys.slice(wait.next), options)), timeoutMs)
+        timer = setTimeout(() => give(this.#lockedError(keys.slice(wait.next), options, keys.at(-1))), timeoutMs)
       signal?.addEventListener('abort', onAbort, { once: true })
     })
   }
 
   /** Locks the keys that come next. True if the call has come to its end, false if it waits. */
   #goOn(wait: Wait): boolean {
-    const { keys, mode, grant } = wait
+    const { keys } = wait
     try {
       while (wait.next < keys.length) {
-        const waitsFor = this.#lockNext(wait, modeNumber(mode))
-        if (waitsFor === NOT_NOW) {
-          this.#stalled.push(wait)
-          this.#beginWaiting()
-          return false
-        }
-        if (waitsFor !== undefined) {
-          this.#waits.set(waitsFor, wait)
-          this.#beginWaiting()
-          return false
-        }
+        const waitsFor = this.#lockNext(wait)
+        if (waitsFor === undefined) continue
+        if (waitsFor === NOT_NOW) this.#stalled.push(wait)
+        else this.#waits.set(waitsFor, wait)
+        this.#beginWaiting()
+        return false
+      }
+      const behindLsn = this.#table?.deadWrites.pendingLsn
+      if (behindLsn !== undefined) {
+        this.#catchUp(wait, behindLsn)
+        return false
       }
       wait.settle()
     } catch (error) {
-      this.release(grant)
-      wait.settle({ error: typedError(error, 'Locking a record') })
+      this.#reject(wait, typedError(error, 'Locking a record'))
     }
     return true
   }
 
   /** Locks some keys. Returns the request that was not granted, if there is one. */
-  #lockNext(wait: Wait, mode: number): number | undefined | typeof NOT_NOW {
-    const table = this.#open()
+  #lockNext(wait: Wait): number | undefined | typeof NOT_NOW {
+    const patienceMs = this.#patienceMs
+    const table = this.#open(patienceMs)
     if (table === undefined) return NOT_NOW
-    const { requests, seats, seed } = table
+    const { requests, seats } = table
     const { keys, grant } = wait
-    // While others wait for the mutex behind a holder that stands still, this thread has other things to do.
-    const patienceMs = this.#stalled.length > 0 ? 0 : MUTEX_PATIENCE_MS
+    const mode = modeNumber(wait.options.mode)
     return this.#under(table, patienceMs, () => {
       const end = Math.min(keys.length, wait.next + KEYS_AT_A_TIME)
       for (; wait.next < end; wait.next++) {
         const key = keys[wait.next]!
-        const request = requests.add(key, hashOf(key, seed), mode, seats.owner)
-        this.#add(table, grant, request)
-        if (!requests.isGranted(request)) return request
+        const request = requests.add(key, table.hash(key), mode, seats.owner)
+        grant.add(request, requests.ticketOf(request))
+        if (requests.isGranted(request)) continue
+        if (this.#interval === undefined) for (const owner of requests.suspectsOf(request)) this.#suspects.add(owner)
+        return request
       }
       return undefined
     })
   }
 
-  /** Changes the table, and then wakes who has news by that. */
-  #under<T>(table: Table, patienceMs: number, act: () => T): T | typeof NOT_NOW {
-    const { region } = table.memory
-    if (region.faultCount() > 0) throw pageLost()
-    try {
-      const result = table.mutex.under(patienceMs, act)
-      // What was read of a page that is gone is not true.
-      if (region.faultCount() > 0) throw pageLost()
-      return result
-    } finally {
-      if (table.requests.toWake.size > 0) this.#wake(table)
-    }
+  /** Where one could not take the mutex, because its holder stands still, there is no need to find out again. */
+  get #patienceMs(): number {
+    if (this.#stalled.length > 0) return 0
+    return this.#isLooking ? LOOK_PATIENCE_MS : MUTEX_PATIENCE_MS
   }
 
-  #wake({ requests, seats }: Table): void {
-    crashPoint('lock-wake-up')
-    if (requests.toWake.has(seats.seat)) this.#hearSoon()
-    seats.wake(requests.toWake)
+  /** The call has its locks: it gets them once the tree includes the log up to `end`. */
+  #catchUp(wait: Wait, end: Lsn): void {
+    this.#behind.add(wait)
+    const done = (error?: unknown): void => {
+      // It was given up meanwhile.
+      if (!this.#behind.delete(wait)) return
+      const isStillBehind = error !== undefined && this.#table?.deadWrites.pendingLsn !== undefined
+      if (isStillBehind) this.#reject(wait, foreseen(error))
+      else wait.settle()
+    }
+    const here = async (): Promise<void> => {
+      await new Promise(setImmediate)
+      this.#parts.catchUp(end)
+    }
+    ;(wait.options.catchUp?.(end) ?? here()).then(() => done(), done)
+  }
+
+  #under<T>(table: RecordTable, patienceMs: number, act: () => T): T | typeof NOT_NOW {
+    try {
+      return table.under(patienceMs, act)
+    } catch (error) {
+      if (table.mutex.isCutShort) {
+        this.#mayHaveMissed = true
+        this.#tryToBeginWaiting()
+      }
+      throw error
+    }
   }
 
   // ---- releasing ---------------------------------------------------------------------------------
@@ -285,42 +290,41 @@ export class RecordLocks {
   /** Releases what a call has. Idempotent; does nothing once the database is closed. Never throws. */
   release(grant: Grant): void {
     if (grant.isReleased) return
+    grant.next = this.#owed
     grant.isReleased = true
-    const table = this.#table
-    if (table === undefined || this.#isClosed) return
-    const { count } = grant
+    this.#owed = grant
     try {
-      for (let from = 0; from < count; from += KEYS_AT_A_TIME) {
-        const to = Math.min(count, from + KEYS_AT_A_TIME)
-        // Where one could not be removed, there is no need to find out again.
-        const patienceMs = this.#released.length > 0 ? 0 : MUTEX_PATIENCE_MS
-        const isDone = this.#under(table, patienceMs, () => {
-          for (let i = from; i < to; i++) this.#remove(table, grant.cellAt(i), grant.ticketAt(i))
-          return true
-        })
-        if (isDone === true) continue
-        for (let i = from; i < to; i++) this.#removeLater(table, grant.cellAt(i), grant.ticketAt(i))
-      }
+      this.#releaseOwed(grant.next === undefined ? MUTEX_PATIENCE_MS : 0)
     } catch {
-      // A page of the table was lost: then there are no locks any more, and a caller who wants one hears why.
+      // It stays owed: see the head of this file.
+      this.#tryToBeginWaiting()
     }
   }
 
-  #remove({ requests, seats }: Table, cell: number, ticket: number): void {
-    if (requests.isStill(cell, ticket, seats.owner)) requests.remove(cell)
-  }
-
-  /** Says in the request itself that nobody wants it any more. */
-  #removeLater({ memory, requests, seats }: Table, cell: number, ticket: number): void {
-    if (!requests.isStill(cell, ticket, seats.owner)) return
-    memory.setState(cell, STATE.RELEASED)
-    this.#released.push({ cell, ticket })
-    this.#beginWaiting()
+  /** Releases all that is to be released. False if the mutex could not be taken. */
+  #releaseOwed(patienceMs: number): boolean {
+    const table = this.#table
+    if (table === undefined || table.memory.isLost) {
+      // There are no locks any more, and a caller who wants one hears why.
+      this.#owed = undefined
+      return true
+    }
+    for (let grant; (grant = this.#owed) !== undefined;) {
+      if (!table.remove(patienceMs, grant)) {
+        for (let at: Grant | undefined = grant; at?.isMarked === false; at = at.next) table.markReleased(at)
+        this.#beginWaiting()
+        return false
+      }
+      this.#owed = grant.next
+      grant.next = undefined
+    }
+    return true
   }
 
   #giveUp(wait: Wait): void {
     const at = this.#stalled.indexOf(wait)
     if (at >= 0) this.#stalled.splice(at, 1)
+    this.#behind.delete(wait)
     const { grant } = wait
     const last = grant.count === 0 ? 0 : grant.cellAt(grant.count - 1)
     if (this.#waits.get(last) === wait) this.#waits.delete(last)
@@ -328,25 +332,53 @@ export class RecordLocks {
     if (!this.#isWaiting) this.#endWaiting()
   }
 
-  // ---- waiting -----------------------------------------------------------------------------------
-
-  get #isWaiting(): boolean {
-    return this.#waits.size > 0 || this.#stalled.length > 0 || this.#released.length > 0
+  #reject(wait: Wait, error: Error): void {
+    this.release(wait.grant)
+    wait.settle({ error })
   }
 
+  // ---- waiting -----------------------------------------------------------------------------------
+
   /** As long as a call waits, it keeps the process alive, as a timer would. */
+  get #hasCalls(): boolean {
+    return this.#waits.size > 0 || this.#stalled.length > 0
+  }
+
+  /** Something was left undone, and can be done. */
+  get #hasDebts(): boolean {
+    const table = this.#table
+    if (table === undefined || table.memory.isLost) return false
+    return this.#owed !== undefined || table.mutex.isCutShort
+  }
+
+  get #isWaiting(): boolean {
+    return this.#hasCalls || this.#hasDebts
+  }
+
   #beginWaiting(): void {
     const table = this.#table
     try {
-      if (table !== undefined) this.#watch ??= table.memory.region.watch(table.seats.wakeByte, () => this.#hear())
+      if (table !== undefined && this.#hasCalls)
+        this.#watch ??= table.memory.region.watch(table.seats.wakeByte, () => this.#hearSafely())
     } catch {
       // Without a thread for it (ulimit -u) news are heard at the next look.
     }
-    if (this.#interval !== undefined) return
-    clearTimeout(this.#endOfWatch)
-    this.#interval = setInterval(() => this.#lookAgain(), LOOK_AGAIN_MS)
-    // Those that are in the way may be dead already.
-    setImmediate(() => this.#lookAgain())
+    if (this.#interval === undefined) {
+      clearTimeout(this.#endOfWatch)
+      this.#interval = setInterval(() => this.#lookAgain(), LOOK_AGAIN_MS)
+      // Those that are in the way may be dead already.
+      setImmediate(() => this.#lookAgain())
+    }
+    if (this.#hasCalls) this.#interval.ref()
+    else this.#interval.unref()
+  }
+
+  #tryToBeginWaiting(): void {
+    try {
+      this.#beginWaiting()
+    } catch {
+      // The keeper comes.
+    }
   }
 
   #endWaiting(): void {
@@ -362,104 +394,101 @@ export class RecordLocks {
 
   #isHearing = false
   /** News of this thread's own making: it hears them when what it is doing is done. */
-  #hearSoon(): void {
+  readonly #hearSoon = (): void => {
     if (this.#isHearing) return
-    this.#isHearing = true
     queueMicrotask(() => {
       this.#isHearing = false
-      this.#hear()
+      this.#hearSafely()
     })
+    this.#isHearing = true
   }
 
-  /** Goes on with the calls whose requests were granted. */
-  #hear(): void {
+  /** For the event loop, where nobody would catch an error. */
+  #hearSafely(): void {
+    try {
+      this.#hear()
+    } catch (error) {
+      this.#rejectAll(foreseen(typedError(error, WAITING)))
+      if (!this.#isWaiting) this.#endWaiting()
+    }
+  }
+
+  /** Goes on with the calls whose requests were granted. False if the mutex could not be taken. */
+  #hear(): boolean {
     const table = this.#table
-    if (table === undefined || this.#isClosed) return
+    if (table === undefined || this.#isClosed) return true
     const { requests, seats } = table
     while (requests.hasNews(seats.seat)) {
-      const news = this.#under(table, MUTEX_PATIENCE_MS, () => requests.takeNews(seats.seat))
+      const news = this.#under(table, this.#patienceMs, () => requests.takeNews(seats.seat))
       // At the next look again.
-      if (news === NOT_NOW) return
-      for (const request of news) {
-        const wait = this.#waits.get(request)
-        if (wait === undefined) continue
-        this.#waits.delete(request)
-        wait.next++
-        this.#goOn(wait)
-      }
+      if (news === NOT_NOW) return false
+      for (const request of news) this.#heard(request)
     }
     if (!this.#isWaiting) this.#endWaiting()
+    return true
   }
+
+  #heard(request: number): void {
+    const wait = this.#waits.get(request)
+    if (wait === undefined) return
+    this.#waits.delete(request)
+    wait.next++
+    this.#goOn(wait)
+  }
+
+  #isLooking = false
 
   #lookAgain(): void {
     if (this.#isClosed) return
+    this.#isLooking = true
     try {
-      this.#goOnWithStalled()
       const table = this.#table
-      if (table !== undefined) {
-        const dead = table.seats.findDead()
-        if (dead.length > 0 || table.mutex.isOrphaned) this.#removeDead(table, dead)
-      }
-      this.#hear()
+      if (table === undefined || this.#lookAt(table)) this.#goOnWithStalled()
     } catch (error) {
       // A page of the table was lost, or the like: no lock can be had any more.
-      this.#rejectAll(typedError(error, 'Waiting for a record lock'))
+      this.#rejectAll(foreseen(typedError(error, WAITING)))
+    } finally {
+      this.#isLooking = false
     }
     if (!this.#isWaiting) this.#endWaiting()
   }
 
-  #goOnWithStalled(): void {
-    const table = this.#table
-    if (table !== undefined && this.#released.length > 0) {
-      const isDone = this.#under(table, 0, () => {
-        for (const { cell, ticket } of this.#released) this.#remove(table, cell, ticket)
-        return true
-      })
-      if (isDone === true) this.#released = []
+  /** False if the mutex could not be taken: then there is no need to try it once more at this look. */
+  #lookAt(table: RecordTable): boolean {
+    const { memory, mutex, requests, seats } = table
+    memory.assertWhole()
+    memory.assertNotCut()
+    const dead = seats.findDead(this.#parts.storage)
+    for (const owner of this.#suspects) if (seats.isDead(owner)) dead.push(owner)
+    this.#suspects.clear()
+    const isToBeTaken = dead.length > 0 || mutex.isOrphaned || mutex.isCutShort
+    if (isToBeTaken && !table.removeDead(LOOK_PATIENCE_MS, dead)) return false
+    if (!this.#releaseOwed(LOOK_PATIENCE_MS)) return false
+    if (this.#mayHaveMissed) {
+      this.#mayHaveMissed = false
+      for (const request of [...this.#waits.keys()]) if (requests.isGranted(request)) this.#heard(request)
     }
+    return this.#hear()
+  }
+
+  #goOnWithStalled(): void {
     const stalled = this.#stalled
     this.#stalled = []
     for (const wait of stalled) this.#goOn(wait)
   }
 
-  /** Removes what dead owners have and want. False if the mutex could not be taken. */
-  #removeDead(table: Table, dead: readonly number[]): boolean {
-    const isDone = this.#under(table, MUTEX_PATIENCE_MS, () => {
-      for (const owner of dead) table.seats.removeDead(owner)
-      return true
-    })
-    return isDone === true
-  }
-
   // ---- the table ---------------------------------------------------------------------------------
 
   /** Undefined if the table cannot be had now. */
-  #open(): Table | undefined {
+  #open(patienceMs: number): RecordTable | undefined {
     if (this.#isClosed) throw databaseClosed()
-    return (this.#table ??= this.#openTable())
-  }
-
-  #openTable(): Table | undefined {
+    if (this.#table !== undefined) return this.#table
     const parts = this.#parts
-    const { storage, control, locks } = parts
     if (parts.isOnlooker || parts.isPrivate) throw mayNotLock()
-    const region = openLockFile(parts)
-    if (region === undefined) return undefined
-    let seats: LockSeats | undefined
-    try {
-      const memory = new LockMemory(region)
-      const requests = new LockRequests(memory, () => storage.now())
-      seats = new LockSeats(requests, locks)
-      const mutex = new LockMutex(storage, requests, seats)
-      const { removePredecessors } = seats
-      // If the mutex cannot be taken now, others find the requests of those who sat here dead by their generation.
-      mutex.under(MUTEX_PATIENCE_MS, removePredecessors.bind(seats))
-      return { memory, requests, seats, mutex, seed: control.life }
-    } catch (error) {
-      seats?.leave()
-      region.close()
-      throw typedError(error, 'Opening the table of record locks')
-    }
+    this.#keeper ??= setInterval(() => {
+      if (this.#hasDebts) this.#lookAgain()
+    }, KEEPER_MS).unref()
+    return (this.#table = RecordTable.open(parts, patienceMs, this.#hearSoon))
   }
 
   /** Who has and who waits for which lock. Needs no right to write. */
@@ -488,81 +517,42 @@ export class RecordLocks {
     }
   }
 
-  /** `keys`: those that the call does not have. */
-  #lockedError(keys: readonly Buffer[], { timeoutMs, nameOf }: AcquireOptions): LockedError {
-    const { key, why } = this.#inTheWayOf(keys)
-    const within = timeoutMs === 0 ? 'at once' : `within ${timeoutMs} ms`
-    return new LockedError(
-      `The lock on the record ${nameOf(key)} could not be acquired ${within}: ${why}. Try again later, or allow more ` +
-        'time with timeoutMs.',
-    )
-  }
-
-  /** The first of the keys that somebody has, and who. */
-  #inTheWayOf(keys: readonly Buffer[]): { readonly key: Buffer; readonly why: string } {
-    const key = keys[0]!
-    const standsStill = { key, why: 'a thread or process that was changing the table of locks stands still' }
-    const table = this.#table
-    if (table === undefined) return standsStill
-    const { requests, seats, seed } = table
-    const found = this.#under(table, 0, () => {
-      for (const held of keys) {
-        const holder = requests.holderOf(requests.find(held, hashOf(held, seed)))
-        if (holder !== undefined) return { held, holder }
-      }
-      return undefined
-    })
-    if (found === NOT_NOW) return standsStill
-    const processId = found === undefined ? undefined : seats.processOf(found.holder)
-    if (processId === undefined) return { key, why: 'others hold it or were first' }
-    const who = processId === process.pid ? 'this process' : `process ${processId}`
-    return { key: found!.held, why: `${who} holds it` }
+  /** `keys`: those that the call does not have. If it has all, it waits for something else; `last` is one of them. */
+  #lockedError(keys: readonly Buffer[], { timeoutMs, nameOf }: AcquireOptions, last?: Buffer): Error {
+    try {
+      if (keys.length === 0)
+        return notHad(nameOf(last!), timeoutMs, 'what its last holder wrote before it died is not visible yet')
+      const { key, why } = this.#table?.inTheWayOf(keys) ?? { key: keys[0]!, why: STANDS_STILL }
+      return notHad(nameOf(key), timeoutMs, why)
+    } catch (error) {
+      return foreseen(typedError(error, WAITING))
+    }
   }
 
   #rejectAll(error: Error): void {
-    const waits = [...this.#waits.values(), ...this.#stalled]
+    const waits = [...this.#waits.values(), ...this.#stalled, ...this.#behind]
     this.#waits.clear()
     this.#stalled = []
-    for (const { settle } of waits) settle({ error })
+    this.#behind.clear()
+    for (const wait of waits) this.#reject(wait, error)
   }
 
   /** Rejects what waits with `ClosedError`; what is held stays so until `close`. */
   stopWaiting(): void {
     this.#rejectAll(databaseClosed())
-    this.#endWaiting()
+    if (!this.#isWaiting) this.#endWaiting()
   }
 
   /** Releases everything, and rejects what waits with `ClosedError`. Idempotent. */
   close(): void {
     if (this.#isClosed) return
-    const table = this.#table
     this.#rejectAll(databaseClosed())
     this.#endWaiting()
+    clearInterval(this.#keeper)
     clearTimeout(this.#endOfWatch)
     this.#watch?.close()
-    if (table !== undefined) {
-      const { memory, requests, seats } = table
-      try {
-        this.#under(table, MUTEX_PATIENCE_MS, () => requests.removeOf(seats.seat, 0))
-      } catch {
-        // Without the lock byte the others take this thread for dead, and remove them.
-      }
-      seats.leave()
-      memory.region.close()
-    }
+    this.#table?.close()
     this.#isClosed = true
     this.#table = undefined
   }
 }
-
-const mayNotLock = (): ReadOnlyError =>
-  new ReadOnlyError(
-    'This user may not write to the database, and so cannot lock its records: others would not see the locks. Open it ' +
-      'as a user who may write, for example its owner.',
-  )
-
-const pageLost = (): IoError =>
-  new IoError(
-    'A page of the table of record locks was lost: the file "locks" was cut short while the database is open, or its ' +
-      'disk failed. Close the database everywhere and open it again; nothing that was written is lost.',
-  )
