@@ -24,6 +24,7 @@ const ROUND_TRIPS: Test = ['encoding/round-trips', 'of every kind come back as t
 const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 const LOCKS_SEEN = 'database/record-locks'
 const LOCKS_AMONG = 'faults/record-locks.serial'
+const LOCKS_CUT_SHORT = 'faults/record-locks-cut-short.serial'
 
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 
@@ -467,6 +468,90 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'engine/locks/lock-file.js',
     'if (isOfThisLife(region, control))',
     'if (true)',
+  ),
+  one(
+    'a table that could not be made whole is passed on',
+    [LOCKS_CUT_SHORT, 'cannot make the table whole'],
+    'engine/locks/lock-mutex.js',
+    'this.#repair(this.#seats.owner);',
+    'try { this.#repair(this.#seats.owner); } catch {}',
+  ),
+  one(
+    'the requests of a call that an error ended stay',
+    [LOCKS_CUT_SHORT, 'cannot make the table whole'],
+    'engine/locks/lock-mutex.js',
+    'this.#requests.removeSince(seat, this.#firstTicket);',
+    ';',
+  ),
+  one(
+    'a release that failed is not made up for',
+    [LOCKS_CUT_SHORT, 'are released later'],
+    'engine/locks/record-locks.js',
+    '// It stays owed: see the head of this file.',
+    'this.#owed = grant.next;',
+  ),
+  one(
+    'nobody comes to make up for a release if no timer could be made',
+    [LOCKS_CUT_SHORT, 'are released later'],
+    'engine/locks/record-locks.js',
+    'if (this.#hasDebts)',
+    'if (false)',
+  ),
+  one(
+    'a thread that waits does not look whether the file was cut short',
+    [LOCKS_CUT_SHORT, 'once their file was cut short'],
+    'engine/locks/record-locks.js',
+    'memory.assertNotCut();',
+    ';',
+  ),
+  one(
+    'an error in a timer is thrown at the event loop',
+    [LOCKS_CUT_SHORT, 'whatever the event loop comes to first'],
+    'engine/locks/record-locks.js',
+    'return foreseen(typedError(error, WAITING));',
+    'throw error;',
+  ),
+  one(
+    'a thread stays on a seat that it could not clear up',
+    [LOCKS_CUT_SHORT, 'could not clear up'],
+    'engine/locks/record-table.js',
+    'seats.removePredecessors()) !== NOT_NOW)',
+    'seats.removePredecessors()) !== undefined)',
+  ),
+  one(
+    'a seat is asked only for the one who sits there now',
+    [LOCKS_CUT_SHORT, 'another has its seat and stands still'],
+    'engine/locks/lock-seats.js',
+    'owner > 0 && seatOf(owner) === seat ? owner : ownerOf',
+    'ownerOf',
+  ),
+  one(
+    'each thread that waits looks at all others',
+    [LOCKS_CUT_SHORT, 'by one thread for all that wait'],
+    'engine/locks/lock-seats.js',
+    'if (agoMs >= 0 && agoMs < LOOK_AGAIN_MS / 2)',
+    'if (false)',
+  ),
+  one(
+    'each look begins with the same seat',
+    [LOCKS_CUT_SHORT, 'by one thread for all that wait'],
+    'engine/locks/lock-seats.js',
+    'Atomics.store(i32, LOOK_FROM, seat);',
+    ';',
+  ),
+  one(
+    'nobody notes what dead holders wrote',
+    [LOCKS_CUT_SHORT, 'show the next one what that wrote'],
+    'engine/locks/lock-seats.js',
+    'this.#deadWrites.note();',
+    ';',
+  ),
+  one(
+    'a call goes on before the tree includes what dead holders wrote',
+    [LOCKS_CUT_SHORT, 'by a worker'],
+    'engine/locks/record-locks.js',
+    'if (behindLsn !== undefined)',
+    'if (false)',
   ),
   // ---- closing
   one(

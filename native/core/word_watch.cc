@@ -13,8 +13,9 @@ namespace mmapdb {
 
 namespace {
 
-// More than any time that a sleep may take.
-constexpr double kForeverMs = 1e12;
+// Who sleeps on a page that is lost meanwhile (fault_guard.h) cannot be woken: another page lies there now, and a
+// wake-up goes to that. So nobody sleeps for ever: the destructor waits for the thread.
+constexpr double kLongestSleepMs = 500;
 // Between two wake-ups of a thread that is to end and has not yet looked.
 constexpr long kPauseNs = 20'000;
 
@@ -62,7 +63,7 @@ WordWatch::~WordWatch() {
 void WordWatch::Run(uint32_t seen) {
   try {
     while (!isEnding_) {
-      FutexWait(word_, seen, kForeverMs);
+      FutexWait(word_, seen, kLongestSleepMs);
       const uint32_t now = __atomic_load_n(word_, __ATOMIC_SEQ_CST);
       if (now == seen || isEnding_) continue;
       seen = now;
