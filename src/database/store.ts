@@ -303,7 +303,8 @@ export class Store<V = Anything, K extends Key = Key> {
    * request does not pass an exclusive one that waits. Several records are locked in one order, the same for all
    * callers, so that callers who name all that they need in one call do not wait for each other in a circle. It is
    * this call that has the lock: another call for the same record waits, also in the same thread. A lock ends when
-   * it is released, or with its thread or process, or when the database is closed here.
+   * it is released, or with its thread or process, or when the database is closed here. If its holder died, the next
+   * one reads all that had got into the log.
    *
    * Rejects with `LockedError` if it took longer than `timeoutMs`, with the reason of `signal`, and with
    * `InvalidError`, `ClosedError`, `ReadOnlyError` (this user may not write to the database), `FullError` (no room for
