@@ -94,12 +94,20 @@ class Pair {
   }
 
   /** Clears the range from the key with the bytes `from` up to the one before `to`. */
-  cut(from: string, to: string | undefined): void {
+  cut(from: string, to: string | undefined, isPutAgain = false): void {
     const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
+    // In one group with puts before and after it, which go the same way down.
+    const key = bytes(from)
+    const version = this.#tail()
     this.#noteCheckpoint(() =>
-      this.engine.write((frame) => frame.clear(bytes(from), to === undefined ? undefined : bytes(to))),
+      this.engine.write((frame) => {
+        frame.put(key, key.length, Buffer.from('before'))
+        frame.clear(key, to === undefined ? undefined : bytes(to))
+        if (isPutAgain) frame.put(key, key.length, Buffer.from('after'))
+      }),
     )
     for (const text of this.model.keys()) if (text >= from && (to === undefined || text < to)) this.model.delete(text)
+    if (isPutAgain) this.model.set(from, { value: Buffer.from('after'), version })
   }
 
   snapshot(): void {
@@ -399,7 +407,7 @@ function take(pair: Pair, s: Step): void {
       const isBetween = s.between && from.length < 1000 && (to?.length ?? 0) < 1000
       if (from === to) return
       if (isBetween) return pair.cut(`${from}\0`, to === undefined ? undefined : `${to}\0`)
-      return pair.cut(from, to)
+      return pair.cut(from, to, s.between)
     }
     case 'snapshot':
       return pair.snapshot()

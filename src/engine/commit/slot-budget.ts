@@ -46,13 +46,13 @@ export function slotsFor(frame: Buffer, puts: boolean, state: StateFields, pendi
 const TRASH_IN_A_GROUP = 2048
 
 /**
- * How many slots of the trash the group up to `target` may free: none if the slots for that are promised to others.
- * Freeing them takes copies of a few branches first.
+ * How many slots of the trash the group up to `target` may free: none if there was no trash before it, or if the slots
+ * for that are promised to others. Freeing them takes copies of a few branches first.
  */
 export function mostTrashOf(state: StateFields, fileSlots: number, target: AppendFields): number {
   const promised = target.reservedSlots - state[STATE.RELEASED]!
   const available = fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
-  return available > MAX_HEIGHT ? TRASH_IN_A_GROUP : 0
+  return state[STATE.TRASH_HEIGHT]! > 0 && available > MAX_HEIGHT ? TRASH_IN_A_GROUP : 0
 }
 
 /** Clearing a range copies the slots on the way to both of its ends, and makes a few branches on each level. */
