@@ -260,7 +260,7 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a checkpoint does not flush what was decided about its frames',
     'engine/checkpoint/checkpointer.js',
-    'this.#flushOutcomes(state);',
+    'this.#flushOutcomes(state, inSpiteOfFailure);',
     '',
   ),
   // ---- readers that can be ended

@@ -339,6 +339,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'control.append.publish(append);\n        if (tornBytes > 0)',
     'control.append.publish(append); control.durableLsn = endLsn;\n        if (tornBytes > 0)',
   ),
+  one(
+    'a checkpoint believes a flush of the log that went well after another had failed',
+    ['faults/injected-faults', 'is not believed by a checkpoint either'],
+    'engine/checkpoint/checkpointer.js',
+    'if (!inSpiteOfFailure)\n            control.refuseIfFailed();',
+    '',
+  ),
   // ---- what the simulation hardly ever reaches
   one(
     'the segment that the append state names is recycled, though the next one is there',

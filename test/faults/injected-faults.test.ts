@@ -361,6 +361,40 @@ describe('a flush of the log that goes well', () => {
     expect(other.get('key')).to.equal(undefined)
     expect(other.get('before')).to.equal('it')
   })
+
+  it('is not believed by a checkpoint either, which needs the outcomes that a leader could not flush', () => {
+    let refused = 0
+    for (let seed = 1; seed <= 40; seed++) {
+      const world = new World(new Schedule(seed))
+      const one = openIn(world, 'one')
+      const other = openIn(world, 'other')
+      one.put('a', '1')
+      const lsn = one.parts.control.visibleLsn() as Lsn
+      one.del('a')
+      // The tree includes the delete, and nobody has flushed its outcome yet. The flush of a leader that does fails.
+      let told: unknown
+      const failing = (): void => {
+        world.rates = { ...CALM, fault: 0.2 }
+        try {
+          other.put('b', '2')
+        } catch (error) {
+          told = error
+        }
+        world.rates = CALM
+      }
+      try {
+        atFlushOfData(world, 1, failing, () => one.checkpoint(true))
+      } catch (error) {
+        expect(error).to.have.property('code', 'ERR_MMAPDB_IO')
+      }
+      if (!(told instanceof OutcomeUnknownError)) continue
+      refused++
+      cutPower(world)
+      const outcome = openIn(world, 'last').parts.committer.outcomeOf(lsn, lsn)
+      expect(outcome.at(-1), `seed ${seed}: what the log says of the delete`).to.equal(1)
+    }
+    expect(refused, 'how often the flush failed').to.be.above(10)
+  })
 })
 
 describe('a segment that had to be begun again', () => {
@@ -441,12 +475,7 @@ describe('a segment that had to be begun again', () => {
       world.endAllProcesses()
       const next = openIn(world, 'next')
       next.put('after', 'it')
-      try {
-        world.end('power cut')
-      } catch (error) {
-        if (!(error instanceof Outage)) throw error
-      }
-      world.restart()
+      cutPower(world)
       expect(contents(openIn(world, 'last')), `seed ${seed}`).to.deep.equal([
         ['after', 'it'],
         ['before', 'it'],
@@ -489,16 +518,35 @@ describe('a segment that had to be begun again', () => {
 })
 
 function cutBeforeHeaders(world: World, act: () => void): void {
-  const step = world.step.bind(world)
-  let flushes = 0
-  // The first flush of the data file is that of the tree, the second that of the headers.
-  world.step = (what) => (what === 'flush data' && ++flushes === 2 ? world.end('power cut') : step(what))
   try {
-    act()
+    // The first flush of the data file is that of the tree, the second that of the headers.
+    atFlushOfData(world, 2, () => world.end('power cut'), act)
   } catch (error) {
     if (!(error instanceof Outage)) throw error
+  }
+}
+
+/** `then` happens just before flush `n` of the data file that `act` leads to. */
+function atFlushOfData(world: World, n: number, then: () => void, act: () => void): void {
+  const step = world.step.bind(world)
+  let flushes = 0
+  world.step = (what) => {
+    if (what === 'flush data' && ++flushes === n) then()
+    step(what)
+  }
+  try {
+    act()
   } finally {
     world.step = step
+    expect(flushes, 'flushes of the data file').to.be.at.least(n)
   }
-  expect(flushes, 'flushes of the data file until the power was cut').to.equal(2)
+}
+
+function cutPower(world: World): void {
+  try {
+    world.end('power cut')
+  } catch (error) {
+    if (!(error instanceof Outage)) throw error
+  }
+  world.restart()
 }

@@ -21,7 +21,8 @@
 //
 // A flush that fails is never tried again. The kernel may have given up any page that the flush was to bring to
 // disk, and may read its older contents back at any time. Sealing those would make them pass for good. Writes are
-// refused from then on; the headers on disk still name the old tree.
+// refused from then on; the headers on disk still name the old tree. The same goes for outcomes that this checkpoint
+// flushes, if a flush of the log fails elsewhere meanwhile: recovery replays their frames and decides the same.
 import { crashPoint } from '../../crash-points.js'
 import { FullError, LockedError } from '../../errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
@@ -107,7 +108,8 @@ export class Checkpointer {
    * `wait` is false. Throws `LockedError` if the lock could not be acquired in time, and if writes are refused, the
    * reason for that.
    */
-  run({ wait, cutTail = false, inSpiteOfFailure = false, onlyIf }: CheckpointRequest): CheckpointReport | undefined {
+  run(request: CheckpointRequest): CheckpointReport | undefined {
+    const { wait, inSpiteOfFailure = false, onlyIf } = request
     const { control, locks, timeoutMs } = this.#parts
     if (wait) {
       if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) {
@@ -121,7 +123,7 @@ export class Checkpointer {
       if (onlyIf !== undefined && !onlyIf()) return undefined
       control.checkpointWanted = false
       const begun = underLeaderLock(this.#parts, () => this.#begin())
-      return begun === undefined ? undefined : control.stopOnFailedFlush(() => this.#finish(begun, cutTail))
+      return begun === undefined ? undefined : control.stopOnFailedFlush(() => this.#finish(begun, request))
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
     }
@@ -178,7 +180,7 @@ export class Checkpointer {
   }
 
   /** Steps 2 to 5. */
-  #finish(begun: Begun, cutTail: boolean): CheckpointReport {
+  #finish(begun: Begun, { cutTail = false, inSpiteOfFailure = false }: CheckpointRequest): CheckpointReport {
     const { control, log, space, checker, createdMs, encodingNo } = this.#parts
     const { state, listSlots, sinceLsn } = begun
     const allFree = mergedRuns(begun.free)
@@ -216,7 +218,7 @@ export class Checkpointer {
       overflows: state[STATE.OVERFLOWS]!,
       createdMs,
     }
-    this.#flushOutcomes(state)
+    this.#flushOutcomes(state, inSpiteOfFailure)
     // If this process has lost a page, what it sealed there is not in the file.
     checker.assertWhole()
     crashPoint('before-headers')
@@ -243,12 +245,14 @@ export class Checkpointer {
    * Makes sure that the log on disk says what was decided about the frames that the tree includes: they will not be
    * applied again. If the log has gone on in another segment since, that was flushed before.
    */
-  #flushOutcomes(state: StateFields): void {
+  #flushOutcomes(state: StateFields, inSpiteOfFailure: boolean): void {
     const { control, log } = this.#parts
     if (state[STATE.OUTCOMES_LSN]! < control.durableLsn) return
     const { segmentStartLsn, segmentSalt } = control.append.read(newAppendFields())
     const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
     if (segment !== undefined) log.flush(segment)
+    // If a leader's flush failed since this checkpoint began, the pages it gave up count as flushed here.
+    if (!inSpiteOfFailure) control.refuseIfFailed()
   }
 
   /** Step 4. */
