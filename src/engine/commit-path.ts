@@ -86,7 +86,7 @@ export class CommitPath {
     if (!isDeciding(frame, 0)) return undefined
     const { pins, control } = this.#parts
     // If readers have them all, a checkpoint that comes in between makes the outcome unknown.
-    const pin = pins.tryAcquire()
+    const pin = guarded('Keeping the log for a write', () => pins.tryAcquire())
     pin?.keepLogFrom(control.visibleLsn())
     return pin
   }
