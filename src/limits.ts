@@ -12,3 +12,5 @@ export const MAX_TREE_KEY_BYTES = MAX_KEY_BYTES + 16
 export const MAX_VALUE_BYTES = 512 * 1024 * 1024
 /** Longest frame of the log, and so the longest batch. */
 export const MAX_FRAME_BYTES = 1024 * 1024 * 1024
+/** Most adds of a frame, and so of a batch: what they came to must fit into a frame (outcomes.ts). */
+export const MAX_FRAME_ADDS = 4_000_000

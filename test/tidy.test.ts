@@ -8,7 +8,7 @@ import { VALUE_ENCODINGS } from '../src/encoding/values/codec.js'
 import { resolveOptions } from '../src/engine/options.js'
 import { MAX_PINS } from '../src/engine/shared/control.js'
 import { InvalidError } from '../src/errors.js'
-import { MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../src/limits.js'
+import { MAX_FRAME_ADDS, MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../src/limits.js'
 import { FrameBuilder } from '../src/wal/frame-builder.js'
 import { bytesBetween, MAX_LSN } from '../src/wal/lsn.js'
 import {
@@ -189,7 +189,7 @@ describe('what the documents say', () => {
     const maxReserve = 16 * 2 ** 40
     expect(stated(/^key/)).to.include(MAX_KEY_BYTES)
     expect(stated(/^value/)).to.include(MAX_VALUE_BYTES)
-    expect(stated(/^batch/)).to.include(MAX_FRAME_BYTES)
+    expect(stated(/^batch/)).to.include.members([MAX_FRAME_BYTES, MAX_FRAME_ADDS])
     expect(stated(/^log/)).to.include(2 ** 56)
     expect(bytesBetween(0, MAX_LSN)).to.be.within(0.999 * 2 ** 56, 2 ** 56)
     expect(stated(/^data file/)).to.include.members([defaultReserve, maxReserve])

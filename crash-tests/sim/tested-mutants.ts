@@ -346,6 +346,20 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (!inSpiteOfFailure)\n            control.refuseIfFailed();',
     '',
   ),
+  one(
+    'what a group has decided goes into one frame, however long that is',
+    ['engine/commit/outcomes', 'share a frame as long as it is not too long'],
+    'wal/outcomes.js',
+    'lengthBytes + entryBytes > MOST_SHARED_BYTES',
+    'false',
+  ),
+  one(
+    'a batch decides more than a frame can say',
+    ['wal/frame', 'is refused if it would add to more counters'],
+    'wal/frame-builder.js',
+    'if (this.#addCount >= MAX_FRAME_ADDS)',
+    'if (false)',
+  ),
   // ---- what the simulation hardly ever reaches
   one(
     'the segment that the append state names is recycled, though the next one is there',

@@ -1,6 +1,6 @@
 // Operations collected into the bytes of one frame.
 import { InvalidError, IoError } from '../errors.js'
-import { MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
+import { MAX_FRAME_ADDS, MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAG_CLEARS, FRAME_FLAG_DECIDES, FRAME_FLAG_DROPS, FRAME_TYPE_OPERATIONS } from './frame.js'
 import { decides, OP, OP_ADD, OP_CHECK, OP_CLEAR, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
 
@@ -25,6 +25,7 @@ export class FrameBuilder {
   #opCount = 0
   #flags = 0
   #storesGeneration = 0
+  #addCount = 0
   readonly #initialBytes: number
 
   constructor(initialBytes = 4096) {
@@ -44,6 +45,7 @@ export class FrameBuilder {
     this.#opCount = 0
     this.#flags = 0
     this.#storesGeneration = 0
+    this.#addCount = 0
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
   }
 
@@ -62,12 +64,14 @@ export class FrameBuilder {
   append(other: FrameBuilder): void {
     const end = this.#length + other.#length - FRAME.HEADER_BYTES
     if (end > MAX_FRAME_BYTES) throw tooLarge()
+    if (this.#addCount + other.#addCount > MAX_FRAME_ADDS) throw tooManyAdds()
     if (end > this.#buffer.length) this.#enlarge(end)
     other.#buffer.copy(this.#buffer, this.#length, FRAME.HEADER_BYTES, other.#length)
     this.#length = end
     this.#opCount += other.#opCount
     this.#flags |= other.#flags
     if (other.#storesGeneration > 0) this.touchStores(other.#storesGeneration)
+    this.#addCount += other.#addCount
   }
 
   put(key: Uint8Array, keyLength: number, value: Uint8Array, conditions = UNCONDITIONAL): void {
@@ -85,8 +89,10 @@ export class FrameBuilder {
 
   /** `delta`: an encoded number or bigint, in JSON or in msgpack. */
   add(key: Uint8Array, keyLength: number, delta: Uint8Array, isJson: boolean, conditions = UNCONDITIONAL): void {
+    if (this.#addCount >= MAX_FRAME_ADDS) throw tooManyAdds()
     const { flags, version } = conditions
     this.#add(OP_ADD, key, keyLength, delta, isJson ? { flags: flags | OP_FLAG.JSON, version } : conditions)
+    this.#addCount++
   }
 
   /** Removes all keys in the tree in [from, to); all from `from` on if there is no `to`. */
@@ -181,3 +187,6 @@ export function newFrame(operations: Uint8Array, opCount: number, like?: Buffer)
 
 const tooLarge = (): InvalidError =>
   new InvalidError(`A batch may hold at most ${MAX_FRAME_BYTES} bytes of keys and values; split it into smaller ones.`)
+
+const tooManyAdds = (): InvalidError =>
+  new InvalidError(`A batch may add to at most ${MAX_FRAME_ADDS} counters; split it into smaller ones.`)

@@ -12,6 +12,9 @@
 //                  then, if it took effect, for each del: 1 byte, 1 if it removed an entry, else 0;
 //                  for each add: 1 byte length, then the encoded sum
 //
+// The outcomes of a group share a frame, up to MOST_SHARED_BYTES; those of one frame are never spread over several. So
+// what one frame decides must fit into another: MAX_FRAME_ADDS sees to that.
+//
 // A crash before such a frame is on disk loses nothing: an opener that applies the frames again decides the same.
 import { CorruptError } from '../errors.js'
 import { FRAME, FRAME_TYPE_OUTCOMES, isDeciding, readLsn } from './frame.js'
@@ -82,18 +85,32 @@ export class OutcomeBuilder {
 /** Outcomes by the LSN of the frame that they belong to. */
 type Outcomes = ReadonlyMap<number, Buffer>
 
-/** A frame of outcomes; it is not sealed yet. */
-export function outcomeFrame(outcomes: Outcomes): Buffer {
-  const parts: Buffer[] = []
+/** Outcomes of several frames share a frame up to this length. */
+const MOST_SHARED_BYTES = 4 * 1024 * 1024
+
+/** Frames of outcomes, in the order in which these were decided; they are not sealed yet. */
+export function outcomeFrames(outcomes: Outcomes): Buffer[] {
+  const frames: Buffer[] = []
+  let parts: Buffer[] = []
+  let lengthBytes = 0
+  const finish = (): void => {
+    const frame = newFrame(Buffer.concat(parts), parts.length / 2)
+    frame[FRAME.TYPE] = FRAME_TYPE_OUTCOMES
+    frames.push(frame)
+    parts = []
+    lengthBytes = 0
+  }
   for (const [lsn, bytes] of outcomes) {
+    const entryBytes = ENTRY.HEADER_BYTES + bytes.length
+    if (parts.length > 0 && lengthBytes + entryBytes > MOST_SHARED_BYTES) finish()
     const head = Buffer.alloc(ENTRY.HEADER_BYTES)
     head.writeBigUInt64LE(BigInt(lsn), ENTRY.LSN)
     head.writeUInt32LE(bytes.length, ENTRY.LENGTH)
     parts.push(head, bytes)
+    lengthBytes += entryBytes
   }
-  const frame = newFrame(Buffer.concat(parts), outcomes.size)
-  frame[FRAME.TYPE] = FRAME_TYPE_OUTCOMES
-  return frame
+  if (parts.length > 0) finish()
+  return frames
 }
 
 export const isOutcomeFrame = (bytes: Buffer, at: number): boolean => bytes[at + FRAME.TYPE] === FRAME_TYPE_OUTCOMES

@@ -4,8 +4,9 @@ import { FRAME, isFrameAt, readLsn, sealFrame } from '../../src/wal/frame.js'
 import { OP_ADD, OP_DEL, OP_PUT, operationsOf as operationsIn, type OperationCursor } from '../../src/wal/operation.js'
 import { type Lsn, paddedBytes } from '../../src/wal/lsn.js'
 import { expectError, runs } from '../support/engine.js'
-import { MAX_FRAME_BYTES } from '../../src/limits.js'
+import { MAX_FRAME_ADDS, MAX_FRAME_BYTES } from '../../src/limits.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
+import { mostOutcomeBytes } from '../../src/wal/outcomes.js'
 
 interface Op {
   kind: number
@@ -118,6 +119,41 @@ describe('a frame of the log', () => {
     expectError(() => builder.put(Buffer.from('k'), 1, big), 'ERR_MMAPDB_INVALID', /split/)
     expect(builder.opCount).to.equal(0)
     expect(operationsOf(build([put('a', 'b')], builder))).to.deep.equal([put('a', 'b')])
+  })
+
+  it('decides no more than another frame can say', () => {
+    const mostBytesOf = (add: (builder: FrameBuilder) => void): number => {
+      const builder = new FrameBuilder()
+      const one = new FrameBuilder()
+      for (let i = 0; i < 1000; i++) {
+        one.reset()
+        add(one)
+        builder.append(one)
+      }
+      return mostOutcomeBytes(builder.frame()) / 1000
+    }
+    const key = Buffer.from('k')
+    const adds = MAX_FRAME_ADDS * mostBytesOf((builder) => builder.add(key, 1, Buffer.alloc(1), false))
+    // Nothing but an add decides more for its length than a delete.
+    const shortest = build([del('k')]).length - FRAME.HEADER_BYTES
+    const dels = (MAX_FRAME_BYTES / shortest) * mostBytesOf((builder) => builder.del(key, 1))
+    expect(adds + dels).to.be.below(MAX_FRAME_BYTES)
+  })
+
+  it('is refused if it would add to more counters than a frame may, and the builder stays usable', () => {
+    const builder = new FrameBuilder()
+    const key = Buffer.from('k')
+    const one = Buffer.from([1])
+    for (let i = 0; i < MAX_FRAME_ADDS; i++) builder.add(key, 1, one, false)
+    expectError(() => builder.add(key, 1, one, false), 'ERR_MMAPDB_INVALID', /4000000 counters; split/)
+    const other = new FrameBuilder()
+    other.add(key, 1, one, false)
+    expectError(() => builder.append(other), 'ERR_MMAPDB_INVALID', /split/)
+    expect(builder.opCount).to.equal(MAX_FRAME_ADDS)
+    builder.put(key, 1, one)
+    builder.reset()
+    builder.append(other)
+    expect(builder.opCount).to.equal(1)
   })
 
   it('takes all operations of another, after its own', () => {

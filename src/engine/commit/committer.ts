@@ -62,7 +62,7 @@ import type { Log, OpenSegment } from '../../wal/log.js'
 import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
-import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrame } from '../../wal/outcomes.js'
+import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrames } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
 import { StoresChanged } from './stores-changed.js'
 import type { Allocator } from '../space/allocator.js'
@@ -356,15 +356,15 @@ export class Committer {
   }
 
   /**
-   * Appends what applying the frames up to the tree of `state` decided. Nobody waits for that frame: if it is the next
-   * one after the tree, the tree includes it.
+   * Appends what applying the frames up to the tree of `state` decided. Nobody waits for the frames that say it: if
+   * they are the next ones after the tree, the tree includes them.
    */
   #appendOutcomes(state: StateFields): void {
     const { control, applier } = this.#parts
     if (applier.outcomes.size === 0) return
     this.#keepOwn()
-    const frame = outcomeFrame(applier.outcomes)
-    const append = (): void => {
+    const frames = outcomeFrames(applier.outcomes)
+    const append = (frame: Buffer): void => {
       const a = control.append.read(this.#fields)
       const lsn = a.tailLsn as Lsn
       // There is room, unless an appender has died while it started the next segment. If there is no next segment, the
@@ -384,7 +384,7 @@ export class Committer {
       // This reader has nothing more to do with it.
       if (this.#reader.position === lsn) this.#reader.next(a.tailLsn as Lsn)
     }
-    control.stopOnFailedFlush(() => underAppendLock(this.#parts, append))
+    control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => frames.forEach(append)))
     crashPoint('after-outcomes')
   }
 

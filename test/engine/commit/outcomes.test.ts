@@ -10,9 +10,17 @@ import { resolveOptions } from '../../../src/engine/options.js'
 import { changesOf } from '../../../src/wal/changes.js'
 import { FrameBuilder, UNCONDITIONAL } from '../../../src/wal/frame-builder.js'
 import { FRAME } from '../../../src/wal/frame.js'
-import { lsnBefore } from '../../../src/wal/lsn.js'
+import { newAppendFields } from '../../../src/wal/append-state.js'
+import { LogReader } from '../../../src/wal/log-reader.js'
+import { lsnBefore, type Lsn } from '../../../src/wal/lsn.js'
 import { OP_FLAG, operationsOf } from '../../../src/wal/operation.js'
-import { DecidedCursor, forEachOutcome, mostOutcomeBytes, outcomeFrame } from '../../../src/wal/outcomes.js'
+import {
+  DecidedCursor,
+  forEachOutcome,
+  isOutcomeFrame,
+  mostOutcomeBytes,
+  outcomeFrames,
+} from '../../../src/wal/outcomes.js'
 import { runs } from '../../support/engine.js'
 
 const OPTIONS = resolveOptions('/db', {
@@ -24,7 +32,8 @@ const OPTIONS = resolveOptions('/db', {
   timeoutMs: 1,
 })
 
-const openIn = (world: World, name: string): Engine => Engine.open(OPTIONS, world.storageFor({ name, dead: false }))
+const openIn = (world: World, name: string, options = OPTIONS): Engine =>
+  Engine.open(options, world.storageFor({ name, dead: false }))
 
 /** Writes that share a frame. */
 function frameOf(...writes: ((builder: FrameBuilder) => void)[]): Buffer {
@@ -159,7 +168,7 @@ describe('outcomes in the log', () => {
           engine.parts.committer.waitForAll()
           if (most === 0) return
           const outcome = engine.parts.committer.outcomeOf(lsnBefore(end, frame.length), end)
-          expect(outcomeFrame(new Map([[1, outcome]])).length).to.be.at.most(most)
+          expect(outcomeFrames(new Map([[1, outcome]]))[0]!.length).to.be.at.most(most)
           const decided = new DecidedCursor(operationsOf(frame), outcome)
           let steps = 0
           while (decided.next()) steps++
@@ -169,6 +178,37 @@ describe('outcomes in the log', () => {
       runs(100),
     )
     engine.close()
+  })
+
+  it('share a frame as long as it is not too long for those who read the log', () => {
+    const world = new World(new Schedule(1))
+    // An add is promised several slots.
+    const options = { ...OPTIONS, reserveBytes: 2 ** 31 }
+    const writer = openIn(world, 'writer', options)
+    const leader = openIn(world, 'leader', options)
+    const { committer, control, log } = leader.parts
+    const from = control.visibleLsn() as Lsn
+    const sum = 10n ** 400n
+    const appended = [8000, 1, 20_000, 40_000].map((adds, i) => {
+      const builder = new FrameBuilder()
+      for (let n = 0; n < adds; n++) writer.operations.add(builder, `${i} ${n % 100}`, n < 100 ? sum : 0n)
+      const frame = builder.take()
+      return { frame, adds, end: writer.parts.committer.append(frame) }
+    })
+    committer.waitForAll()
+    expect(control.visibleLsn()).to.equal(control.append.read(newAppendFields()).tailLsn)
+    const lengths: number[] = []
+    for (const reader = new LogReader(log, from); reader.next(control.visibleLsn() as Lsn);)
+      if (isOutcomeFrame(reader.bytes, reader.at)) lengths.push(reader.lengthBytes)
+    expect(lengths.map((bytes) => bytes > 4.1 * 2 ** 20)).to.deep.equal([false, false, true])
+    for (const { frame, adds, end } of appended) {
+      const outcome = writer.parts.committer.outcomeOf(lsnBefore(end, frame.length), end)
+      const decided = new DecidedCursor(operationsOf(frame), outcome)
+      let sums = 0
+      while (decided.next()) sums += decided.sum!.length > 160 ? 1 : 0
+      expect(sums).to.equal(adds)
+    }
+    for (const engine of [writer, leader]) engine.close()
   })
 
   it('that are malformed are damage, and nothing else', () => {
