@@ -63,7 +63,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'the log is kept for a writer that is dead',
     ['engine/commit/outcomes', 'stay in the log until their writers have read them'],
     'engine/shared/pins.js',
-    'if (this.#mine.has(index) || !this.#clearIfDead(index))',
+    'if (isMine ? !byOthers : !this.#clearIfDead(index))',
     'if (true)',
   ),
   one(
@@ -281,7 +281,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'where the disk is full no checkpoint is made',
     FULL_DISK,
     'engine/checkpoint/make-room.js',
-    '|| !makeRoom(parts, hasPut(frame))',
+    '|| !makeRoom(parts, hasPut(frame), hold)',
     '|| true',
   ),
   one(
@@ -359,6 +359,20 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'wal/frame-builder.js',
     'if (this.#addCount >= MAX_FRAME_ADDS)',
     'if (false)',
+  ),
+  one(
+    'room is made of the log that a writer is about to read',
+    ['engine/commit/outcomes', 'reach their writer before room is made on a full disk'],
+    'engine/checkpoint/make-room.js',
+    'awaitWriters(parts);',
+    ';',
+  ),
+  one(
+    'a thread gives up the log that says what became of its own writes',
+    ['engine/commit/outcomes', 'are not lost by a thread that makes room'],
+    'engine/checkpoint/make-room.js',
+    'committer.readOwnOutcomes();',
+    ';',
   ),
   // ---- what the simulation hardly ever reaches
   one(

@@ -7,6 +7,7 @@ import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import { FRAME } from '../../src/wal/frame.js'
 import { OP } from '../../src/wal/operation.js'
+import { LogReader } from '../../src/wal/log-reader.js'
 import { paddedBytes } from '../../src/wal/lsn.js'
 import type { Lsn } from '../../src/wal/lsn.js'
 import { filePosition } from '../../src/wal/segment.js'
@@ -30,11 +31,14 @@ const COUNTERS = 6
 const counterOf = (n: number): string => `n${n}`
 
 /** True if a write took effect, and its waiter was so slow that the log that said with which result is gone. */
-const isResultGone = (engine: Engine, error: unknown): boolean =>
-  error instanceof OutcomeUnknownError &&
-  error.cause === undefined &&
-  engine.parts.control.visibleLsn() > error.lsn! &&
-  engine.parts.log.starts().every((start) => start > error.lsn!)
+function isResultGone({ parts: { control, log } }: Engine, error: unknown): boolean {
+  if (!(error instanceof OutcomeUnknownError) || error.cause !== undefined || control.visibleLsn() <= error.lsn!)
+    return false
+  const { tailLsn } = control.append.read(newAppendFields())
+  const reader = new LogReader(log, error.lsn as Lsn)
+  while (reader.next(tailLsn as Lsn));
+  return reader.position !== tailLsn
+}
 
 export class Writes {
   readonly #context: Context

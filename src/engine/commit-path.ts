@@ -59,7 +59,7 @@ export class CommitPath {
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     const hold = this.#holdLog(frame)
     try {
-      const end = this.#append(frame)
+      const end = this.#append(frame, hold)
       const lsn = lsnBefore(end, frame.length)
       this.#finish(lsn, end)
       const result = this.#resultsOf({ bytes: frame, lsn, end })?.[0] ?? TOOK_EFFECT
@@ -70,10 +70,10 @@ export class CommitPath {
     }
   }
 
-  #append(frame: Buffer): Lsn {
+  #append(frame: Buffer, hold: Pin | undefined): Lsn {
     for (;;) {
       try {
-        return appendMakingRoom(this.#parts, frame)
+        return appendMakingRoom(this.#parts, frame, hold)
       } catch (error) {
         if (!(error instanceof StoresChanged)) throw error
         this.#renew(frame)
@@ -81,14 +81,12 @@ export class CommitPath {
     }
   }
 
-  /** Keeps the log from being recycled until what became of the frame has been read there. */
+  /** What keeps the log from being recycled until what became of the frame has been read there; see make-room.ts. */
   #holdLog(frame: Buffer): Pin | undefined {
     if (!isDeciding(frame, 0)) return undefined
-    const { pins, control } = this.#parts
+    const { pins } = this.#parts
     // If readers have them all, a checkpoint that comes in between makes the outcome unknown.
-    const pin = guarded('Keeping the log for a write', () => pins.tryAcquire())
-    pin?.keepLogFrom(control.visibleLsn())
-    return pin
+    return guarded('Keeping the log for a write', () => pins.tryAcquire())
   }
 
   #letGo(hold: Pin | undefined): void {
@@ -116,7 +114,7 @@ export class CommitPath {
     this.#parts.openState.assertWritable()
     guarded('Making a checkpoint that is due', () => this.#limitLog())
     const hold = this.#holdLog(frame)
-    return { ...appendWrites(frame, (part) => this.#append(part)), hold }
+    return { ...appendWrites(frame, (part) => this.#append(part, hold)), hold }
   }
 
   /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
@@ -138,8 +136,11 @@ export class CommitPath {
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error
       visible = this.#parts.control.visibleLsn()
-      for (const { end, first, count, lsn } of parts)
-        if (end > visible) failed.push({ first, count, error: error.at(lsn) })
+      for (const { end, first, count, lsn } of parts) {
+        if (end <= visible) continue
+        this.#parts.committer.forgetOutcome(lsn)
+        failed.push({ first, count, error: error.at(lsn) })
+      }
     }
     const results: WriteResult[] = []
     for (const part of parts) if (part.end <= visible) this.#note(part, results, failed)

@@ -5,16 +5,17 @@
 //     rings (rings.ts).
 //   - If the log cannot have another segment, neither a whole nor a short one, and no spare segment is left, a
 //     checkpoint makes all of the last segment superfluous, and that is then moved to the end of the log (log.ts).
+//     Writers that still have to read there what was decided about their writes get a moment to do it.
 //   - A put may also take the room of spare segments for the data file.
 import { FullError, MmapdbError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
-import type { Storage } from '../../storage/storage.js'
-import type { Control } from '../shared/control.js'
 import { emptyTrash } from './empty-trash.js'
 import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { Committer } from '../commit/committer.js'
 import { hasPut } from '../commit/slot-budget.js'
+import type { Pin, Pins } from '../shared/pins.js'
+import { LOOK_AGAIN_MS, Patience, type SharedLockParts } from '../shared/writer-locks.js'
 import type { Checkpointer } from './checkpointer.js'
 
 /** How often the write is tried again: others may be faster to take the room that was made. */
@@ -22,42 +23,63 @@ const TRIES = 3
 /** How long a write waits for what was cleared to be freed. */
 const EMPTYING_MS = 1000
 
-interface RoomParts {
+/** How long the log is kept for writers that need it. One that stands still gets `OutcomeUnknownError` then. */
+const MOST_WAIT_MS = 1000
+
+interface RoomParts extends SharedLockParts {
+  readonly pins: Pins
   readonly committer: Committer
-  readonly control: Control
-  readonly storage: Storage
   readonly checkpointer: Checkpointer
   readonly log: Log
 }
 
-/** Appends a frame. If the disk is full, makes as much room as possible and tries again. */
-export function appendMakingRoom(parts: RoomParts, frame: Buffer): Lsn {
+/**
+ * Appends a frame. If the disk is full, makes as much room as possible and tries again. `hold`: keeps the log for the
+ * writer of the frame, from before the frame on.
+ */
+export function appendMakingRoom(parts: RoomParts, frame: Buffer, hold?: Pin): Lsn {
   for (let attempt = 0; ; attempt++) {
+    if (hold?.keepsLog === false) hold.keepLogFrom(parts.control.visibleLsn())
     try {
       return parts.committer.append(frame)
     } catch (error) {
-      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, hasPut(frame))) throw error
+      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, hasPut(frame), hold)) throw error
     }
   }
 }
 
 /** False if no room could be made. */
-function makeRoom(parts: RoomParts, puts: boolean): boolean {
+function makeRoom(parts: RoomParts, puts: boolean, hold: Pin | undefined): boolean {
   const { committer, checkpointer, log } = parts
   const { isLogFull } = committer
   committer.isLogFull = false
   try {
     return guarded('Making room', () => {
       committer.waitForAll()
+      // Others that make room wait for this writer otherwise.
+      committer.readOwnOutcomes()
+      hold?.keepLogFrom(0)
       emptyTrash(parts, EMPTYING_MS)
       let made = checkpointer.run({ wait: true }) !== undefined
-      if (isLogFull) made = committer.reuseSegment() || made
-      else if (puts) made = log.dropSpares() || made
+      if (isLogFull) {
+        awaitWriters(parts)
+        made = committer.reuseSegment() || made
+      } else if (puts) made = log.dropSpares() || made
       return committer.recount() || made
     })
   } catch (error) {
     // The writer is told the first error: there was no room for its write, and nothing of it is in the log.
     if (error instanceof MmapdbError) return false
     throw error
+  }
+}
+
+/** Returns when no other writer needs the log, or after a while. */
+function awaitWriters({ pins, control, storage, timeoutMs }: RoomParts): void {
+  const patience = new Patience(storage, Math.min(timeoutMs, MOST_WAIT_MS))
+  for (;;) {
+    const turn = control.leaderTurn()
+    if (pins.logNeededFrom(true) === Infinity || patience.isOver()) return
+    control.awaitLeaderTurn(turn, LOOK_AGAIN_MS)
   }
 }

@@ -65,6 +65,7 @@ import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
 import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrames } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
 import { StoresChanged } from './stores-changed.js'
+import { OwnOutcomes } from './own-outcomes.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
@@ -84,8 +85,7 @@ import type { SlotSpace } from '../format/slot-space.js'
 
 /** Groups that a leader commits before it lets another thread lead. */
 const MAX_ROUNDS = 4
-/** Frames whose outcomes a thread may be waiting for at a time, and more. */
-const MOST_OWN = 10_000
+
 interface CommitParts extends SharedLockParts {
   readonly log: Log
   readonly space: SlotSpace
@@ -159,7 +159,7 @@ export class Committer {
     // Before the frame counts.
     if (isDropping(frame, 0)) control.raiseStoresGeneration()
     this.#write(frame)
-    if (outcomeBytes > 0) this.#noteOwn(lsn)
+    if (outcomeBytes > 0) this.#own.note(lsn)
     a.reservedSlots += slots
     a.outcomeBytes += outcomeBytes
     a.frames++
@@ -279,6 +279,7 @@ export class Committer {
       const typed = typedError(error, 'Committing a write')
       // What failed here may have succeeded elsewhere meanwhile.
       if (typed instanceof MmapdbError && this.#parts.control.visibleLsn() >= end) return
+      this.#own.forget(lsn)
       throw outcomeUnknown(typed, lsn)
     }
   }
@@ -362,7 +363,7 @@ export class Committer {
   #appendOutcomes(state: StateFields): void {
     const { control, applier } = this.#parts
     if (applier.outcomes.size === 0) return
-    this.#keepOwn()
+    this.#own.keep(applier.outcomes)
     const frames = outcomeFrames(applier.outcomes)
     const append = (frame: Buffer): void => {
       const a = control.append.read(this.#fields)
@@ -388,31 +389,16 @@ export class Committer {
     crashPoint('after-outcomes')
   }
 
-  /**
-   * Frames of this thread that it has not asked about yet, and what it has decided about them itself. Making room on a
-   * full disk may destroy that part of the log before it asks.
-   */
-  readonly #own = new Set<number>()
-  readonly #ownOutcomes = new Map<number, Buffer>()
-
-  #noteOwn(lsn: Lsn): void {
-    // Those that were never asked about had no place to tell it.
-    if (this.#own.size >= MOST_OWN) {
-      this.#own.clear()
-      this.#ownOutcomes.clear()
-    }
-    this.#own.add(lsn)
-  }
+  readonly #own = new OwnOutcomes()
 
   /** Nobody will ask for the outcome of this frame. */
   forgetOutcome(lsn: Lsn): void {
-    this.#own.delete(lsn)
-    this.#ownOutcomes.delete(lsn)
+    this.#own.forget(lsn)
   }
 
-  #keepOwn(): void {
-    for (const [lsn, outcome] of this.#parts.applier.outcomes)
-      if (this.#own.has(lsn)) this.#ownOutcomes.set(lsn, outcome)
+  /** Reads what became of this thread's frames, all of which are visible: that part of the log may be destroyed now. */
+  readOwnOutcomes(): void {
+    this.#own.readFrom(this.#parts.log, this.#parts.control.append.read(this.#fields).tailLsn as Lsn)
   }
 
   /**
@@ -448,8 +434,7 @@ export class Committer {
    * say it any more.
    */
   outcomeOf(lsn: Lsn, end: Lsn): Buffer {
-    const own = this.#ownOutcomes.get(lsn)
-    this.forgetOutcome(lsn)
+    const own = this.#own.take(lsn)
     if (own !== undefined) return own
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn

@@ -89,9 +89,13 @@ export class Pin {
     this.#control.f64[this.lsnAt + SINCE_F64] = ms
   }
 
-  /** The log from this LSN on is needed, until the pin is given back. */
+  /** The log from this LSN on is needed, until the pin is given back. 0: none of it is. */
   keepLogFrom(lsn: number): void {
     this.#control.f64[this.lsnAt + LOG_F64] = lsn
+  }
+
+  get keepsLog(): boolean {
+    return this.#control.f64[this.lsnAt + LOG_F64] !== 0
   }
 
   get place(): PinPlace {
@@ -204,15 +208,19 @@ export class Pins {
     return lsns.length > 1 ? lsns.sort((a, b) => a - b) : lsns
   }
 
-  /** The least LSN from which a writer needs the log; Infinity if none does. For a checkpoint. */
-  logNeededFrom(): number {
+  /**
+   * The least LSN from which a writer needs the log; Infinity if none does. `byOthers`: writers of this thread do not
+   * count.
+   */
+  logNeededFrom(byOthers = false): number {
     const { f64, pinsUsed } = this.#control
     let least = Infinity
     for (let index = 0; index < pinsUsed; index++) {
       const word = Control.PINS_WORD + index * PIN_WORDS
       const lsn = f64[(word >> 1) + LOG_F64]!
       if (lsn === 0 || lsn >= least) continue
-      if (this.#mine.has(index) || !this.#clearIfDead(index)) least = lsn
+      const isMine = this.#mine.has(index)
+      if (isMine ? !byOthers : !this.#clearIfDead(index)) least = lsn
     }
     return least
   }

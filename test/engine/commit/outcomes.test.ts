@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { Schedule } from '../../../crash-tests/sim/schedule.js'
 import { World } from '../../../crash-tests/sim/world.js'
 import { resultsOf } from '../../../src/engine/commit/results.js'
+import type { Finished } from '../../../src/engine/commit-path.js'
 import { Engine } from '../../../src/engine/engine.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { changesOf } from '../../../src/wal/changes.js'
@@ -22,6 +23,7 @@ import {
   outcomeFrames,
 } from '../../../src/wal/outcomes.js'
 import { runs } from '../../support/engine.js'
+import { Faults, FaultyStorage } from '../../support/faulty-storage.js'
 
 const OPTIONS = resolveOptions('/db', {
   workers: 0,
@@ -34,6 +36,12 @@ const OPTIONS = resolveOptions('/db', {
 
 const openIn = (world: World, name: string, options = OPTIONS): Engine =>
   Engine.open(options, world.storageFor({ name, dead: false }))
+
+function openFaulty(world: World, name: string): { engine: Engine; faults: Faults } {
+  const faults = new Faults()
+  const storage = new FaultyStorage(world.storageFor({ name, dead: false }), faults)
+  return { engine: Engine.open(OPTIONS, storage), faults }
+}
 
 /** Writes that share a frame. */
 function frameOf(...writes: ((builder: FrameBuilder) => void)[]): Buffer {
@@ -124,6 +132,69 @@ describe('outcomes in the log', () => {
     expect(leader.parts.log.starts()[0], 'its writer is dead').to.be.above(ofMortal)
     expect(leader.parts.pins.logNeededFrom()).to.equal(Infinity)
     for (const engine of [writer, leader]) engine.close()
+  })
+
+  it('reach their writer before room is made on a full disk by giving up that part of the log', () => {
+    const world = new World(new Schedule(1))
+    const writer = openIn(world, 'writer')
+    const { engine: maker, faults } = openFaulty(world, 'maker')
+    writer.put('before', 1)
+    const begun = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    faults.arm({ calls: ['allocate'], code: 'ENOSPC', n: 1, lasting: true })
+    let finished: Finished | undefined
+    const step = world.step.bind(world)
+    world.step = (what) => {
+      step(what)
+      if (what === 'wait') finished ??= writer.finishWrites(begun)
+    }
+    expect(() => maker.put('long', 'x'.repeat(9000)))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_FULL')
+    world.step = step
+    finished ??= writer.finishWrites(begun)
+    expect(finished).to.deep.equal({ failed: [], results: [{ took: true, removed: false, sum: 5 }] })
+    expect(maker.parts.log.starts()[0], 'that part of the log is gone').to.be.above(begun.parts[0]!.lsn)
+    // Nobody waits for ever for one that stands still.
+    const standing = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    expect(() => maker.put('long', 'x'.repeat(9000)))
+      .to.throw()
+      .with.property('code', 'ERR_MMAPDB_FULL')
+    const [failed] = writer.finishWrites(standing).failed
+    expect(failed?.error).to.have.property('code', 'ERR_MMAPDB_OUTCOME_UNKNOWN')
+    for (const engine of [writer, maker]) engine.close()
+  })
+
+  it('are not lost by a thread that makes room for the rest of its writes', () => {
+    const world = new World(new Schedule(1))
+    const other = openIn(world, 'other')
+    const { engine, faults } = openFaulty(world, 'one')
+    engine.put('there', 1)
+    faults.arm({ calls: ['allocate'], code: 'ENOSPC', n: 1, lasting: true })
+    const { control } = engine.parts
+    const isInLog = (): boolean => control.append.read(newAppendFields()).tailLsn > control.visibleLsn()
+    let isApplied = false
+    const step = world.step.bind(world)
+    world.step = (what) => {
+      step(what)
+      if (isApplied || what !== 'lock 3 exclusive' || !isInLog()) return
+      isApplied = true
+      other.parts.committer.waitForAll()
+    }
+    const { failed, results } = engine.finishWrites(
+      engine.beginWrites(
+        frameOf(
+          (frame) => engine.operations.del(frame, 'there'),
+          (frame) => engine.operations.put(frame, 'long', 'x'.repeat(9000), UNCONDITIONAL),
+        ),
+      ),
+    )
+    world.step = step
+    expect(isApplied).to.equal(true)
+    expect(results).to.deep.equal([{ took: true, removed: true, sum: undefined }])
+    expect(failed.map(({ first, error }) => [first, (error as { code?: string }).code])).to.deep.equal([
+      [1, 'ERR_MMAPDB_FULL'],
+    ])
+    for (const each of [engine, other]) each.close()
   })
 
   it('are on disk once a checkpoint includes their frames, and the log counts as flushed up to it', () => {
