@@ -374,6 +374,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'committer.readOwnOutcomes();',
     ';',
   ),
+  one(
+    'salvage takes writes for done that nothing says were',
+    ['hostile/salvage', 'brings out what nothing had to be decided about'],
+    'wal/changes.js',
+    'isCertain = false;\n        else',
+    ';\n        else',
+  ),
   // ---- what the simulation hardly ever reaches
   one(
     'the segment that the append state names is recycled, though the next one is there',

@@ -12,7 +12,7 @@
 import { CorruptError, InvalidError, LockedError, NotFoundError } from '../errors.js'
 import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
-import { changesOf } from '../wal/changes.js'
+import { certainChangesOf, changesOf } from '../wal/changes.js'
 import { FRAME, isDeciding, isFrameAt, readLsn } from '../wal/frame.js'
 import { OP_CLEAR, operationsOf } from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
@@ -415,16 +415,21 @@ class Salvage {
     }
   }
 
-  /** Why a frame cannot be applied; undefined if it was. */
+  /** Why a frame cannot be applied, or not all of it; undefined if it was. */
   #applyFrame({ bytes, at, lengthBytes }: LogReader, outcome: Buffer | undefined): string | undefined {
     if (isOutcomeFrame(bytes, at)) return undefined
-    if (isDeciding(bytes, at) && outcome === undefined) return 'the log does not say what became of its writes'
+    let undecided = 0
     try {
       // If its CRC is good and its contents make no sense, nothing of it can be trusted.
       for (const operation = operationsOf(bytes, at, lengthBytes); operation.next();)
         if (operation.kind !== OP_CLEAR && !isTreeKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength))
           return MALFORMED
-      for (const { type, key, value, to } of [...changesOf(bytes, at, lengthBytes, outcome)]) {
+      const isLost = isDeciding(bytes, at) && outcome === undefined
+      const found = isLost
+        ? certainChangesOf(bytes, at, lengthBytes)
+        : { changes: [...changesOf(bytes, at, lengthBytes, outcome)], undecided }
+      undecided = found.undecided
+      for (const { type, key, value, to } of found.changes) {
         if (type === 'put') this.#put(key, value!)
         else if (type === 'del') this.#frame.del(key, key.length)
         else this.#frame.clear(key, to)
@@ -435,7 +440,7 @@ class Salvage {
     }
     this.#operations += bytes.readUInt32LE(at + FRAME.OP_COUNT)
     this.#frames++
-    return undefined
+    return undecided === 0 ? undefined : `the log does not say what became of ${undecided} of its writes`
   }
 
   /** LSN of the first good frame after a damaged place: in the same segment, or else in a later one. */

@@ -1,7 +1,7 @@
 // What a frame changed: the entries that its operations put or removed, where they took effect. For readers of the log
 // that do not have the tree.
 import { isDeciding } from './frame.js'
-import { OP_ADD, OP_CLEAR, OP_DEL, OP_PUT, operationsOf, rangeOf, type OperationCursor } from './operation.js'
+import { CONDITIONS, OP_ADD, OP_CLEAR, OP_DEL, OP_PUT, operationsOf, rangeOf, type OperationCursor } from './operation.js'
 import { DecidedCursor, VERDICT } from './outcomes.js'
 
 interface Change {
@@ -42,4 +42,35 @@ export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outco
 function clearOf(operation: OperationCursor): Change {
   const [key, to] = rangeOf(operation)
   return { type: 'clear', key, to }
+}
+
+/**
+ * What can be told of a frame whose outcome is lost: the changes of those writes that take effect whatever they find,
+ * puts and deletes without conditions. `undecided`: how many writes there are besides.
+ */
+export function certainChangesOf(
+  bytes: Buffer,
+  at: number,
+  lengthBytes: number,
+): { readonly changes: readonly Change[]; readonly undecided: number } {
+  const changes: Change[] = []
+  let undecided = 0
+  let write: Change[] = []
+  let isCertain = true
+  const operations = operationsOf(bytes, at, lengthBytes)
+  const finish = (): void => {
+    if (isCertain) changes.push(...write)
+    else undecided++
+    write = []
+    isCertain = true
+  }
+  for (let count = 0; operations.next(); count++) {
+    const { kind, flags, key } = operations
+    if (operations.beginsWrite && count > 0) finish()
+    if (kind === OP_CLEAR) write.push(clearOf(operations))
+    else if ((kind !== OP_PUT && kind !== OP_DEL) || (flags & CONDITIONS) !== 0) isCertain = false
+    else write.push(kind === OP_PUT ? { type: 'put', key, value: operations.value } : { type: 'del', key })
+  }
+  finish()
+  return { changes, undecided }
 }

@@ -2,11 +2,13 @@
 // comes out that was never there.
 import { expect } from 'chai'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
+import type { OperationWriter } from '../../src/engine/commit/operation-writer.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { salvage, type SalvageReport } from '../../src/maintenance/salvage.js'
 import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
-import { operationsOf as operationsIn } from '../../src/wal/operation.js'
+import { FrameBuilder, UNCONDITIONAL } from '../../src/wal/frame-builder.js'
+import { OP_FLAG, operationsOf as operationsIn } from '../../src/wal/operation.js'
 import { isOutcomeFrame } from '../../src/wal/outcomes.js'
 import { SEGMENT_HEADER_BYTES, segmentStart } from '../../src/wal/segment.js'
 import {
@@ -69,6 +71,20 @@ describe('salvage', function () {
     } finally {
       engine.close()
     }
+  }
+
+  /** As a power cut does that comes before a frame of outcomes has been flushed. */
+  function eraseLastOutcomes(storage: MemoryStorage, segment: string): void {
+    const bytes = storage.bytes(segment)
+    let last = 0
+    for (let at = SEGMENT_HEADER_BYTES, lsn = startOf(segment); ;) {
+      if (at + FRAME.HEADER_BYTES >= bytes.length || readLsn(bytes, at + FRAME.LSN) !== lsn) break
+      const length = bytes.readUInt32LE(at + FRAME.LENGTH)
+      if (isOutcomeFrame(bytes, at)) last = at
+      at += paddedBytes(length)
+      lsn = lsnAfter(lsn, length)
+    }
+    if (last > 0) storage.poke(segment, last, Buffer.alloc(FRAME.HEADER_BYTES))
   }
 
   /** Positions of the operations on each key in the log that is to be replayed. */
@@ -199,6 +215,56 @@ describe('salvage', function () {
       )
     }
     having('all of the log', (storage) => segmentsIn(storage).forEach((path) => storage.unlink(path)))
+  })
+
+  it('brings out what nothing had to be decided about, if the log does not say what was', () => {
+    const value = Buffer.from('value')
+    const ifAbsent = { flags: OP_FLAG.IF_ABSENT, version: 0 }
+    type Write = (frame: FrameBuilder, operations: OperationWriter) => void
+    const losingOutcomes = (...writes: Write[]): ReturnType<typeof salvaged> => {
+      const storage = new MemoryStorage()
+      const engine = openIn(storage)
+      for (const key of ['a', 'e', 'f', 'g']) engine.put(key, value)
+      const builder = new FrameBuilder()
+      for (const write of writes) {
+        const one = new FrameBuilder()
+        write(one, engine.operations)
+        builder.append(one)
+      }
+      expect(engine.finishWrites(engine.beginWrites(builder.take())).failed).to.deep.equal([])
+      const left = storage.copy()
+      engine.close()
+      eraseLastOutcomes(left, segmentsIn(left).at(-1)!)
+      return salvaged(left)
+    }
+    const keysIn = ({ found }: ReturnType<typeof salvaged>): unknown[] =>
+      [...found.keys()].map((key) => decodeKey(Buffer.from(key, 'latin1'), 0, key.length)).sort()
+    const certain = losingOutcomes(
+      (frame, operations) => operations.del(frame, 'a'),
+      (frame, operations) => operations.del(frame, 'never there'),
+    )
+    expect(certain.report).to.deep.include({ complete: true, logGaps: [] })
+    expect(keysIn(certain)).to.deep.equal(['e', 'f', 'g'])
+    const some = losingOutcomes(
+      (frame, operations) => operations.put(frame, 'b', value, UNCONDITIONAL),
+      (frame, operations) => operations.put(frame, 'c', value, ifAbsent),
+      (frame, operations) =>
+        operations.batch(frame, [
+          { type: 'put', key: 'd', value },
+          { type: 'del', key: 'e' },
+        ]),
+      (frame, operations) =>
+        operations.batch(frame, [
+          { type: 'del', key: 'f' },
+          { type: 'put', key: 'h', value, ifPresent: true },
+        ]),
+      (frame, operations) => operations.del(frame, 'g'),
+    )
+    expect(some.report.complete).to.equal(false)
+    expect(some.report.logGaps.map(({ why }) => why)).to.deep.equal([
+      'the log does not say what became of 2 of its writes',
+    ])
+    expect(keysIn(some)).to.deep.equal(['a', 'b', 'd', 'f'])
   })
 
   it('brings out of a file cut short what is left of it', () => {
