@@ -90,7 +90,9 @@ export class Processes {
     actor.busy = true
     try {
       act()
-      // Its code may have taken its death for an error of no consequence, where what it did had been done.
+      // Its code may have taken its death, or the end of all, for an error of no consequence, where what it did had
+      // been done.
+      if (world.outage !== undefined) throw new Outage()
       if (actor.dead) throw new Killed()
     } catch (error) {
       if (error instanceof Outage) throw error

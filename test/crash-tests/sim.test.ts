@@ -3,6 +3,9 @@
 // versions of the engine without its safeguards in `npm run prove:mutants`.
 import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
+import { Context } from '../../crash-tests/sim/context.js'
+import { Processes } from '../../crash-tests/sim/processes.js'
+import { Killed, Outage } from '../../crash-tests/sim/world.js'
 import { Simulation } from '../../crash-tests/sim/simulation.js'
 import { MUTANTS } from '../../crash-tests/sim/mutants.js'
 import { TESTED_MUTANTS } from '../../crash-tests/sim/tested-mutants.js'
@@ -35,6 +38,20 @@ describe('simulated lives', function () {
     const shorter = new Simulation(SEEDS[0]!, new Set(whole.events.filter((event) => !event.startsWith('life 2'))))
     shorter.run(3)
     expect(shorter.report.lives).to.equal(2)
+  })
+})
+
+describe('a simulated process', () => {
+  it('does not go on after the end of all, or its own, whatever its code makes of that', () => {
+    const context = new Context(1)
+    const processes = new Processes(context)
+    const { world } = context
+    const dying = processes.spawn()
+    processes.as(dying, () => void expect(() => world.kill(dying)).to.throw(Killed))
+    expect(processes.living).to.not.include(dying)
+    const ending = processes.spawn()
+    const end = (): void => void expect(() => world.end('power cut')).to.throw(Outage)
+    expect(() => processes.as(ending, end)).to.throw(Outage)
   })
 })
 
