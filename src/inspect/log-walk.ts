@@ -9,22 +9,14 @@ import { SLOT_BYTES } from '../engine/format/layout.js'
 import { findHeader } from '../engine/lifecycle/find-header.js'
 import { posixStorage } from '../storage/posix.js'
 import { FRAME, FRAME_TYPE_OPERATIONS, FRAME_TYPE_OUTCOMES, readLsn } from '../wal/frame.js'
-import {
-  OP_ADD,
-  OP_CLEAR,
-  OP_CHECK,
-  OP_DEL,
-  OP_FLAG,
-  OP_PUT,
-  operationsOf,
-  type OperationCursor,
-} from '../wal/operation.js'
+import { OP_ADD, OP_CLEAR, OP_FLAG, OP_PUT, operationsOf, type OperationCursor } from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { LogReader } from '../wal/log-reader.js'
 import { Log } from '../wal/log.js'
 import { MAX_LSN, type Lsn } from '../wal/lsn.js'
 import { segmentName, type SegmentHeader } from '../wal/segment.js'
+import { decidedFrames, KIND_NAMES, type DecidedFrame, type OperationKind } from './decided-view.js'
 import { attempt, decodedKey, type Decoded } from './decoded.js'
 import { checkThere, isInUse } from './offline-files.js'
 
@@ -123,6 +115,8 @@ export type LogEnding =
 export class LogWalk {
   readonly #log: Log
   readonly #reader: LogReader
+  /** For frames that another one refers to. */
+  #past: LogReader | undefined
   readonly #checkpointLsn: number
   readonly #inUse: boolean
   #gaps: LogGap[] = []
@@ -188,6 +182,13 @@ export class LogWalk {
     return lsns
   }
 
+  /** What the current frame says of others; empty if it is no frame of outcomes. */
+  decided(): DecidedFrame[] {
+    const { bytes, at, lengthBytes, lsn } = this.#reader
+    this.#past ??= new LogReader(this.#log, lsn)
+    return decidedFrames(bytes, at, lengthBytes, this.#past)
+  }
+
   /** The operations of the current frame, as far as it is well-formed. Valid until `next` is called. */
   operations(codec: ValueCodec): OperationView[] {
     const { bytes, at, lengthBytes } = this.#reader
@@ -228,14 +229,6 @@ export interface FrameView {
 }
 
 const TYPE_NAMES: Record<number, string> = { [FRAME_TYPE_OPERATIONS]: 'operations', [FRAME_TYPE_OUTCOMES]: 'outcomes' }
-const KIND_NAMES = {
-  [OP_PUT]: 'put',
-  [OP_DEL]: 'del',
-  [OP_CHECK]: 'check',
-  [OP_ADD]: 'add',
-  [OP_CLEAR]: 'clear',
-} as const
-type OperationKind = (typeof KIND_NAMES)[keyof typeof KIND_NAMES]
 
 /** Which conditions an operation has. */
 export interface ConditionsView {

@@ -1,7 +1,16 @@
 // What a frame changed: the entries that its operations put or removed, where they took effect. For readers of the log
 // that do not have the tree.
 import { isDeciding } from './frame.js'
-import { CONDITIONS, OP_ADD, OP_CLEAR, OP_DEL, OP_PUT, operationsOf, rangeOf, type OperationCursor } from './operation.js'
+import {
+  CONDITIONS,
+  OP_ADD,
+  OP_CLEAR,
+  OP_DEL,
+  OP_PUT,
+  operationsOf,
+  rangeOf,
+  type OperationCursor,
+} from './operation.js'
 import { DecidedCursor, VERDICT } from './outcomes.js'
 
 interface Change {

@@ -41,6 +41,7 @@ interface Frame {
   watermark: number
   operations?: { kind: string; key: unknown; value?: unknown }[]
   decided?: number[]
+  outcomes?: { lsn: number; operations: Record<string, unknown>[] | null }[]
 }
 
 interface LogLine {
@@ -254,6 +255,44 @@ describe('command line, looking inside', function () {
       ).to.deep.equal(['put 0', 'put 1', 'put 2', 'put 3', 'put 4', 'del 3'])
       expect(lines.at(-1)!.end!.kind).to.equal('in use')
       it.putSync('after', 1)
+      await it.close()
+    })
+
+    it('says what became of each write', async () => {
+      const db = scratchDb()
+      const it = await open(db, { workers: 0 })
+      it.putSync('there', 'text')
+      it.batchSync([
+        { type: 'add', key: 'n', delta: 5n },
+        { type: 'del', key: 'there' },
+        { type: 'put', key: 'new', value: 1, ifAbsent: true },
+      ])
+      it.putSync('new', 2, { ifAbsent: true })
+      it.delSync('never there')
+      expect(() => it.addSync('new', 1n)).to.throw(/bigint/)
+      const frames = framesOf(parseLines(await ok(db, 'wal', '--json', '--ops', '--limit', '0')))
+      const said = frames.flatMap(({ outcomes }) => outcomes ?? [])
+      const decided = frames.filter(({ type }, i) => type === 'operations' && i > 0)
+      expect(said.map(({ lsn }) => lsn)).to.deep.equal(decided.map(({ lsn }) => lsn))
+      const [first] = said
+      expect(first!.operations).to.deep.equal([
+        { kind: 'add', beginsWrite: true, key: 'n', verdict: 'done', sum: { bigint: '5' } },
+        { kind: 'del', beginsWrite: false, key: 'there', verdict: 'done', removed: true },
+        { kind: 'put', beginsWrite: false, key: 'new', verdict: 'done' },
+      ])
+      expect(said.slice(1).map(({ operations }) => operations![0])).to.deep.equal([
+        { kind: 'put', beginsWrite: true, key: 'new', verdict: 'refused' },
+        { kind: 'del', beginsWrite: true, key: 'never there', verdict: 'done', removed: false },
+        { kind: 'add', beginsWrite: true, key: 'new', verdict: 'number and bigint' },
+      ])
+      const text = await ok(db, 'wal', '--ops')
+      expect(text).to.match(
+        /\n +of the frame at LSN \d+\n +add n: done, .*5.*\n +\+ del there: done\n +\+ put new: done\n/,
+      )
+      expect(text)
+        .to.contain('  put new: refused\n')
+        .and.contain('  del never there: done, there was none\n')
+        .and.contain('  add new: number and bigint\n')
       await it.close()
     })
 

@@ -1,8 +1,8 @@
 // mmapdb wal: the log, segment by segment and frame by frame, read from the files themselves. Works
 // on a database in use and on a damaged one; it shows where the log ends, and why.
 import { Command } from 'commander'
-import type { Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
+import type { Key } from '../../encoding/keys.js'
 import { DEFAULT_ENCODING, valueCodec, type ValueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
 import {
   LogWalk,
@@ -16,6 +16,7 @@ import {
   type OperationView,
   type SegmentView,
 } from '../../inspect/log-walk.js'
+import type { DecidedFrame } from '../../inspect/decided-view.js'
 import type { Decoded } from '../../inspect/decoded.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
 import { lsnToHex, type Lsn } from '../../wal/lsn.js'
@@ -45,7 +46,7 @@ export const walCommand = (): Command =>
     .option('--segment <lsn>', 'only frames of this segment: the hexadecimal name of its file')
     .option('--from <lsn>', 'frames from this LSN on', whole(0))
     .option('--limit <n>', 'at most this many frames; 0 for all', whole(0), DEFAULT_LIMIT)
-    .option('--ops', 'decode the operations of each frame')
+    .option('--ops', 'decode the operations of each frame, and what became of them')
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
@@ -186,6 +187,7 @@ class JsonRenderer {
       watermark: view.watermarkLsn,
       ...(operations && view.type === 'operations' ? { operations } : {}),
       ...(view.type === 'outcomes' ? { decided: walk.decidedLsns() } : {}),
+      ...(this.#codec && view.type === 'outcomes' ? { outcomes: walk.decided().map(outcomeJson) } : {}),
     }
     return JSON.stringify({ frame })
   }
@@ -203,15 +205,27 @@ function operationJson(operation: OperationView): Record<string, unknown> {
     kind,
     ...conditions,
     beginsWrite: operation.beginsWrite,
-    key: keyJson(key),
-    ...(operation.to && { to: keyJson(operation.to) }),
+    key: jsonKey(key),
+    ...(operation.to && { to: jsonKey(operation.to) }),
     valueBytes,
     ...(value ? { value: plain(value.value) } : {}),
   }
 }
 
-const keyJson = ({ decoded, bytes }: Decoded<Key>): unknown =>
-  decoded ? plainKey(decoded.value) : bytes.toString('hex')
+const outcomeJson = ({ lsn, operations }: DecidedFrame): Record<string, unknown> => ({
+  lsn,
+  operations:
+    operations?.map(({ kind, key, beginsWrite, verdict, removed, sum }) => ({
+      kind,
+      beginsWrite,
+      key: jsonKey(key),
+      verdict,
+      ...(removed !== undefined && { removed }),
+      ...(sum && { sum: plain(sum.value) }),
+    })) ?? null,
+})
+
+const jsonKey = (key: Decoded<Key>): unknown => (key.decoded ? plainKey(key.decoded.value) : key.bytes.toString('hex'))
 
 // ---- in words ----------------------------------------------------------------------------------
 
@@ -257,8 +271,7 @@ class TextRenderer {
       String(view.watermarkLsn).padStart(15),
     ].join(' ')
     const operations = this.#codec ? walk.operations(this.#codec).map(operationLine) : []
-    if (this.#codec && view.type === 'outcomes')
-      operations.push(`${INDENT}of the frames at LSN ${walk.decidedLsns().join(', ')}`)
+    if (this.#codec) for (const decided of walk.decided()) operations.push(...outcomeLines(decided))
     return [...(isFirst ? [`\n${HEADINGS}`] : []), line, ...operations].join('\n')
   }
 
@@ -275,17 +288,27 @@ function operationLine(operation: OperationView): string {
   const { kind, key, valueBytes, value, beginsWrite, conditions } = operation
   const indent = beginsWrite ? INDENT : `${INDENT}+ `
   const only = conditionText(conditions)
-  const keyText = textOf(key)
+  const keyText = textKey(key)
   if (kind === 'del' || kind === 'check') return `${indent}${kind} ${keyText}${only}`
   if (kind === 'clear')
-    return `${indent}clear from ${keyText} ${operation.to ? `to before ${textOf(operation.to)}` : 'to the end'}`
+    return `${indent}clear from ${keyText} ${operation.to ? `to before ${textKey(operation.to)}` : 'to the end'}`
   const size = plural(valueBytes, 'byte')
   const valueText = value ? `${preview(value.value, PREVIEW_CHARACTERS)} (${size})` : size
   return `${indent}${kind} ${keyText} ${kind === 'add' ? '+' : '='} ${valueText}${only}`
 }
 
-const textOf = ({ decoded, bytes }: Decoded<Key>): string =>
-  decoded ? showKey(decoded.value) : `0x${bytes.toString('hex')}`
+const textKey = (key: Decoded<Key>): string =>
+  key.decoded ? showKey(key.decoded.value) : `0x${key.bytes.toString('hex')}`
+
+function outcomeLines({ lsn, operations }: DecidedFrame): string[] {
+  if (operations === undefined)
+    return [`${INDENT}of the frame at LSN ${lsn}, which is not in the log any more, or does not go with it`]
+  const lines = operations.map(({ kind, key, beginsWrite, verdict, removed, sum }) => {
+    const result = sum ? `, ${preview(sum.value, PREVIEW_CHARACTERS)}` : removed === false ? ', there was none' : ''
+    return `${INDENT}  ${beginsWrite ? '' : '+ '}${kind} ${textKey(key)}: ${verdict}${result}`
+  })
+  return [`${INDENT}of the frame at LSN ${lsn}`, ...lines]
+}
 
 function conditionText({ ifVersion, ifAbsent, ifPresent }: ConditionsView): string {
   if (ifVersion !== undefined) return ` if its version is ${ifVersion}`
