@@ -13,7 +13,8 @@ import { join } from 'node:path'
 import { fileSystemOf } from '../lib/evidence.js'
 import { announce, CannotRun, prove } from '../lib/harness.js'
 import { MUTANTS, type Mutant } from './mutants.js'
-import { TESTED_MUTANTS, type TestedMutant } from './tested-mutants.js'
+import { TESTED_MUTANTS } from './tested-mutants.js'
+import type { TestedMutant } from './tested-mutant.js'
 import { inPackage } from '../../src/package-root.js'
 
 const DIST = inPackage('dist')

@@ -1,19 +1,9 @@
 // Safeguards against what lies outside the simulation (users' code, paths, owners, full disks, forgotten readers), and
 // some that it needs thousands of seeds for. Each comes with what a version without it looks like, and the test that
 // must find that version wrong: `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
-import type { Mutant } from './mutants.js'
-
-export interface TestedMutant extends Mutant {
-  /** Compiled file below dist/test, and a part of the name of a test in it. */
-  readonly test: readonly [file: string, name: string]
-}
-
-type Test = TestedMutant['test']
-const one = (name: string, test: Test, file: string, from: string, to: string): TestedMutant => ({
-  name,
-  test,
-  changes: [{ file, from, to }],
-})
+import { LOCK_MUTANTS } from './lock-mutants.js'
+import { STORE_MUTANTS } from './store-mutants.js'
+import { one, type Test, type TestedMutant } from './tested-mutant.js'
 
 const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
 const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
@@ -22,9 +12,6 @@ const NOT_IN_PLACE: Test = ['identity/others', 'files that are not where it look
 const SEGMENT_LOST: Test = ['faults/files-replaced', 'nothing is acknowledged any more']
 const ROUND_TRIPS: Test = ['encoding/round-trips', 'of every kind come back as they were put']
 const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
-const LOCKS_SEEN = 'database/record-locks'
-const LOCKS_AMONG = 'faults/record-locks.serial'
-const LOCKS_CUT_SHORT = 'faults/record-locks-cut-short.serial'
 
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 
@@ -433,168 +420,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'this.#watch.begin();',
     ';',
   ),
-  // ---- record locks
-  one(
-    'nobody asks whether those that hold locks are alive',
-    [LOCKS_AMONG, 'of a thread that is ended'],
-    'engine/locks/lock-seats.js',
-    "return !this.#locks.isHeldByOther(LOCK.RECORDS + seat, 'exclusive');",
-    'return false;',
-  ),
-  one(
-    'nobody takes the table over from one that died',
-    [LOCKS_AMONG, 'killed at "lock-requested"'],
-    'engine/locks/lock-mutex.js',
-    'holder !== owner && !this.#seats.isDead(holder)',
-    'holder !== owner',
-  ),
-  one(
-    'nobody takes the table over if all wait',
-    [LOCKS_AMONG, 'dies in the middle of it'],
-    'engine/locks/record-locks.js',
-    ' || mutex.isOrphaned',
-    '',
-  ),
-  one(
-    'a table that is taken over is not made whole',
-    [LOCKS_AMONG, 'killed at "lock-requested"'],
-    'engine/locks/lock-mutex.js',
-    'rebuild(this.#requests);\n        if (from',
-    'if (from',
-  ),
-  one(
-    'a queue is not looked at once more after a death',
-    [LOCKS_AMONG, 'dies in the middle of it'],
-    'engine/locks/lock-rebuild.js',
-    'requests.grantNext(record);',
-    ';',
-  ),
-  one(
-    'who is granted a lock is not woken',
-    [LOCKS_AMONG, 'without waiting for its next look'],
-    'engine/locks/lock-seats.js',
-    'region.wakeAll(word * 4);',
-    '',
-  ),
-  one(
-    'several keys are locked in the order in which they are named',
-    [LOCKS_SEEN, 'in any order are had by all callers'],
-    'database/record-lock.js',
-    '.sort(Buffer.compare)',
-    '',
-  ),
-  one(
-    'a shared request passes an exclusive one that waits',
-    [LOCKS_SEEN, 'are given in turn'],
-    'engine/locks/lock-requests.js',
-    'if (memory.get(record, RECORD.WAITING_FIRST) !== 0)',
-    'if (false)',
-  ),
-  one(
-    'a call that gives up leaves its requests',
-    [LOCKS_SEEN, 'when the signal says so'],
-    'engine/locks/record-locks.js',
-    'this.release(grant);\n        if (!this.#isWaiting)',
-    'if (!this.#isWaiting)',
-  ),
-  one(
-    'a lock that is forgotten stays',
-    [LOCKS_SEEN, 'that are forgotten'],
-    'database/record-lock.js',
-    '({ locks, grant }) => locks.release(grant)',
-    '() => undefined',
-  ),
-  one(
-    'locks of another life count',
-    [LOCKS_SEEN, 'whose files were replaced'],
-    'engine/locks/lock-file.js',
-    'if (isOfThisLife(region, control))',
-    'if (true)',
-  ),
-  one(
-    'a table that could not be made whole is passed on',
-    [LOCKS_CUT_SHORT, 'cannot make the table whole'],
-    'engine/locks/lock-mutex.js',
-    'this.#repair(this.#seats.owner);',
-    'try { this.#repair(this.#seats.owner); } catch {}',
-  ),
-  one(
-    'the requests of a call that an error ended stay',
-    [LOCKS_CUT_SHORT, 'cannot make the table whole'],
-    'engine/locks/lock-mutex.js',
-    'this.#requests.removeSince(seat, this.#firstTicket);',
-    ';',
-  ),
-  one(
-    'a release that failed is not made up for',
-    [LOCKS_CUT_SHORT, 'are released later'],
-    'engine/locks/record-locks.js',
-    '// It stays owed: see the head of this file.',
-    'this.#owed = grant.next;',
-  ),
-  one(
-    'nobody comes to make up for a release if no timer could be made',
-    [LOCKS_CUT_SHORT, 'are released later'],
-    'engine/locks/record-locks.js',
-    'if (this.#hasDebts)',
-    'if (false)',
-  ),
-  one(
-    'a thread that waits does not look whether the file was cut short',
-    [LOCKS_CUT_SHORT, 'once their file was cut short'],
-    'engine/locks/record-locks.js',
-    'memory.assertNotCut();',
-    ';',
-  ),
-  one(
-    'an error in a timer is thrown at the event loop',
-    [LOCKS_CUT_SHORT, 'whatever the event loop comes to first'],
-    'engine/locks/record-locks.js',
-    'return foreseen(typedError(error, WAITING));',
-    'throw error;',
-  ),
-  one(
-    'a thread stays on a seat that it could not clear up',
-    [LOCKS_CUT_SHORT, 'could not clear up'],
-    'engine/locks/record-table.js',
-    'seats.removePredecessors()) !== NOT_NOW)',
-    'seats.removePredecessors()) !== undefined)',
-  ),
-  one(
-    'a seat is asked only for the one who sits there now',
-    [LOCKS_CUT_SHORT, 'another has its seat and stands still'],
-    'engine/locks/lock-seats.js',
-    'owner > 0 && seatOf(owner) === seat ? owner : ownerOf',
-    'ownerOf',
-  ),
-  one(
-    'each thread that waits looks at all others',
-    [LOCKS_CUT_SHORT, 'by one thread for all that wait'],
-    'engine/locks/lock-seats.js',
-    'if (agoMs >= 0 && agoMs < LOOK_AGAIN_MS / 2)',
-    'if (false)',
-  ),
-  one(
-    'each look begins with the same seat',
-    [LOCKS_CUT_SHORT, 'by one thread for all that wait'],
-    'engine/locks/lock-seats.js',
-    'Atomics.store(i32, LOOK_FROM, seat);',
-    ';',
-  ),
-  one(
-    'nobody notes what dead holders wrote',
-    [LOCKS_CUT_SHORT, 'show the next one what that wrote'],
-    'engine/locks/lock-seats.js',
-    'this.#deadWrites.note();',
-    ';',
-  ),
-  one(
-    'a call goes on before the tree includes what dead holders wrote',
-    [LOCKS_CUT_SHORT, 'by a worker'],
-    'engine/locks/record-locks.js',
-    'if (behindLsn !== undefined)',
-    'if (false)',
-  ),
   // ---- closing
   one(
     'a close moves the values of leaves that nobody has found in their place',
@@ -603,4 +428,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (isFirst && level === 0)',
     'if (false)',
   ),
+  ...LOCK_MUTANTS,
+  ...STORE_MUTANTS,
 ]

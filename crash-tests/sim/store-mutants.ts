@@ -1,0 +1,72 @@
+// Safeguards of named stores, and of what clearing cuts out of the tree.
+import { one, type Test, type TestedMutant } from './tested-mutant.js'
+
+const STORES = 'database/stores.serial'
+const MODEL: Test = ['engine/model', 'says the same after any sequence']
+const GOES_ON: Test = [STORES, 'clearing, with 0 workers goes on where the process ended']
+
+export const STORE_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'a frame is appended though its store was dropped after it was built',
+    [STORES, 'stores, with 0 workers take no write that was built before'],
+    'engine/commit/committer.js',
+    'stores !== 0 && stores !== control.storesGeneration',
+    'false',
+  ),
+  one(
+    'a drop is not counted',
+    [STORES, 'stores, with 0 workers take no write that was built before'],
+    'engine/commit/committer.js',
+    'control.raiseStoresGeneration();',
+    ';',
+  ),
+  one(
+    'a frame is taken for one of stores that are there without a look',
+    [STORES, 'stores, with 0 workers take no write that was built before'],
+    'engine/stores/stores.js',
+    'if (numbers.size > 0)',
+    'if (false)',
+  ),
+  one(
+    'two that create a store at once make two',
+    [STORES, 'stores, with 0 workers that several make at once are one'],
+    'engine/stores/stores.js',
+    'encodeStore(number, encoding), IF_ABSENT',
+    'encodeStore(number, encoding)',
+  ),
+  one(
+    'the way down is remembered though clearing has freed its slots',
+    MODEL,
+    'engine/tree/writer.js',
+    'this.#owned.fill(0);\n    }\n    /** Frees',
+    '}\n    /** Frees',
+  ),
+  one(
+    'a checkpoint does not bring the trash to disk',
+    GOES_ON,
+    'engine/checkpoint/seal-tree.js',
+    'if (state[STATE.TRASH_HEIGHT] > 0)',
+    'if (false)',
+  ),
+  one(
+    'the header does not say where the trash is',
+    GOES_ON,
+    'engine/lifecycle/format-control.js',
+    'state[STATE.TRASH_ROOT] = header.trashRoot;',
+    ';',
+  ),
+  one(
+    'a free list that is derived again includes the trash',
+    [STORES, 'clearing, with 0 workers leaves the trash alone when the free list is made again'],
+    'engine/space/free-list.js',
+    'if (header.trashHeight > 0)',
+    'if (false)',
+  ),
+  one(
+    'salvage brings back what was cleared',
+    [STORES, 'clearing, with 0 workers does not come back by salvage'],
+    'maintenance/salvage.js',
+    'if (header !== undefined && header.trashHeight > 0)',
+    'if (false)',
+  ),
+]
