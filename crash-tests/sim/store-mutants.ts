@@ -2,8 +2,7 @@
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
 
 const STORES = 'database/stores.serial'
-const MODEL: Test = ['engine/model', 'says the same after any sequence']
-const GOES_ON: Test = [STORES, 'clearing, with 0 workers goes on where the process ended']
+const GOES_ON: Test = [STORES, 'clearing, with 0 workers is gone on with after a crash that follows a checkpoint']
 
 export const STORE_MUTANTS: readonly TestedMutant[] = [
   one(
@@ -29,17 +28,10 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'two that create a store at once make two',
-    [STORES, 'stores, with 0 workers that several make at once are one'],
+    [STORES, 'stores, with 0 workers that threads make at once are one'],
     'engine/stores/stores.js',
     'encodeStore(number, encoding), IF_ABSENT',
     'encodeStore(number, encoding)',
-  ),
-  one(
-    'the way down is remembered though clearing has freed its slots',
-    MODEL,
-    'engine/tree/writer.js',
-    'this.#owned.fill(0);\n    }\n    /** Frees',
-    '}\n    /** Frees',
   ),
   one(
     'a checkpoint does not bring the trash to disk',

@@ -2,7 +2,24 @@
 // lost in a store that is gone, or what was cleared would come back.
 import { expect } from 'chai'
 import { NotFoundError, open, StoreDroppedError, type Database, type Store } from '../../src/index.js'
-import { cleanUp, crashCopy, scratchPath } from '../support/engine.js'
+import { decodeHeader, type Header } from '../../src/engine/format/header.js'
+import { resolveOptions } from '../../src/engine/options.js'
+import { newState, STATE } from '../../src/engine/shared/control.js'
+import { salvage } from '../../src/maintenance/salvage.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import {
+  cleanUp,
+  crashCopy,
+  dataFile,
+  expectSound as expectSoundEngine,
+  flipByte,
+  heard,
+  inThread,
+  openEngine,
+  readBytes,
+  scratchPath,
+  SLOT_BYTES,
+} from '../support/engine.js'
 
 const MANY = 20_000
 
@@ -135,6 +152,23 @@ for (const workers of [0, 2]) {
       await Promise.all(stores.map((store, i) => store.put(i, i)))
       for (const store of stores) expect([...store.keys()]).to.deep.equal([0, 1, 2])
       expect(handles[0]!.stores()).to.deep.equal(['one'])
+    })
+
+    it('that threads make at once are one', async () => {
+      const count = 100
+      const body = `
+        const db = open()
+        for (let i = 0; i < ${count}; i++) {
+          const space = db.stores.open('store ' + i, undefined)
+          db.write((frame) => db.operations.put(frame, who, i, undefined, space))
+        }
+        say('done')
+        db.close()`
+      const db = await opened()
+      const threads = ['a', 'b', 'c'].map((who) => inThread(path, `const who = '${who}'\n${body}`, { workers: 0 }))
+      await Promise.all(threads.map((thread) => heard(thread, 'done')))
+      expect(db.stores().length).to.equal(count)
+      for (const name of db.stores()) expect([...db.store(name).keys()], name).to.deep.equal(['a', 'b', 'c'])
     })
 
     it('take up to 1024 bytes of key beside their own bytes', async () => {
@@ -281,6 +315,60 @@ for (const workers of [0, 2]) {
       } finally {
         await again.close()
       }
+    })
+
+    /** A crash after a checkpoint, with 3,800 of 4,000 values cleared and none of their leaves freed. */
+    async function crashWithTrash(): Promise<string> {
+      const filled = openEngine(scratchPath(), { workers: 0, valueEncoding: 'binary' })
+      const value = Buffer.alloc(900, 'v')
+      filled.batch(Array.from({ length: 4000 }, (_, i) => ({ type: 'put', key: i, value })))
+      const { main } = filled
+      filled.write((frame) => frame.clear(main.encoded(100), main.encoded(3900)))
+      filled.checkpoint(true)
+      expect(filled.hasTrash).to.equal(true)
+      return crashCopy(filled.parts.options.path)
+    }
+
+    it('is gone on with after a crash that follows a checkpoint', async () => {
+      const engine = openEngine(await crashWithTrash(), { workers: 0 })
+      expect([engine.hasTrash, engine.stats().entries, engine.count(undefined)]).to.deep.equal([true, 200, 200])
+      while (engine.emptyTrash(1000));
+      expect(engine.stats().slots.leaf).to.be.below(100)
+      expectSoundEngine(engine)
+    })
+
+    it('leaves the trash alone when the free list is made again', async () => {
+      const path = await crashWithTrash()
+      // The header that counts has the higher number; its free list begins in the slot that it names.
+      const newest = [0, 1]
+        .map((slot) => decodeHeader(readBytes(dataFile(path), slot * SLOT_BYTES, SLOT_BYTES), slot) as Header)
+        .reduce((a, b) => (a.checkpointNumber > b.checkpointNumber ? a : b))
+      expect(newest.freeListHead).to.be.above(0)
+      flipByte(dataFile(path), newest.freeListHead * SLOT_BYTES + 40)
+      const engine = openEngine(path, { workers: 0 })
+      expect(engine.recovery!.freeListDamage).to.not.equal(undefined)
+      for (let i = 0; i < 2000; i++) engine.put(`more ${i}`, Buffer.alloc(300, 'w'))
+      while (engine.emptyTrash(1000));
+      expect(engine.hasTrash).to.equal(false)
+      expectSoundEngine(engine)
+      expect(engine.count(undefined)).to.equal(2200)
+    })
+
+    it('does not come back by salvage', async () => {
+      const path = await crashWithTrash()
+      const engine = openEngine(path, { workers: 0 })
+      const branch = engine.parts.control.readState(newState())[STATE.ROOT]!
+      engine.checkpoint(true)
+      const copy = crashCopy(path)
+      // The root is lost: salvage looks for leaves that nothing leads to.
+      for (let at = 0; at < SLOT_BYTES; at += 64) flipByte(dataFile(copy), branch * SLOT_BYTES + at)
+      const out = scratchPath()
+      salvage(
+        resolveOptions(copy, { workers: 0 }),
+        resolveOptions(out, { workers: 0, valueEncoding: 'binary' }),
+        posixStorage,
+      )
+      expect(openEngine(out, { workers: 0 }).count(undefined)).to.be.at.most(200)
     })
   })
 }

@@ -157,8 +157,6 @@ export class TreeWriter {
     this.find(from, from.length)
     if (to !== undefined) this.find(to, to.length)
     this.#trash.add(this.#cutter.cut(this.#state, this.#lsn, from, to))
-    // What was known of the last way down may have been freed.
-    this.#owned.fill(0)
   }
 
   /** Frees up to about that many slots of what `clear` has cut out, in this or an earlier group. */
