@@ -368,6 +368,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'isCertain = false;\n        else',
     ';\n        else',
   ),
+  one(
+    'a thread that can lead looks for ever for a frame that is gone',
+    ['engine/commit/committer', 'ends after the time limit'],
+    'engine/commit/committer.js',
+    'if (rounds > 0)',
+    'if (true)',
+  ),
   // ---- what the simulation hardly ever reaches
   one(
     'the segment that the append state names is recycled, though the next one is there',

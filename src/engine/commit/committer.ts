@@ -289,7 +289,7 @@ export class Committer {
    * have been stopped or a group could not be applied, and `LockedError` after the time limit.
    */
   catchUp(end: Lsn): void {
-    const { control, locks, storage, timeoutMs } = this.#parts
+    const { control, checker, locks, storage, timeoutMs } = this.#parts
     let patience: Patience | undefined
     let mayLead = !this.#givesWay
     for (;;) {
@@ -297,14 +297,19 @@ export class Committer {
       if (control.visibleLsn() >= end) return
       control.refuseIfFailed()
       if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
+        let rounds = 0
         try {
           // While this thread leads, the writers that it serves append again: it goes on for a few rounds, since
           // handing over costs more than a flush.
-          for (let round = 0; round < MAX_ROUNDS && this.lead(); round++) control.passLeaderTurn()
+          for (; rounds < MAX_ROUNDS && this.lead(); rounds++) control.passLeaderTurn()
         } finally {
           locks.unlock(LOCK.LEADER)
           control.passLeaderTurn()
         }
+        if (rounds > 0) continue
+        // Another has led meanwhile; or the log that `control` knows is shorter than it was: its pages may be lost.
+        checker.assertWhole()
+        mayLead = false
         continue
       }
       mayLead = true
