@@ -26,6 +26,7 @@ const TABLE = {
   ERR_MMAPDB_ENCODING: ['EncodingError', 2],
   ERR_MMAPDB_EXISTS: ['ExistsError', 2],
   ERR_MMAPDB_STORE_DROPPED: ['StoreDroppedError', 2],
+  ERR_MMAPDB_CONFLICT: ['ConflictError', 4],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
 /** The codes of `MmapdbError`. */
@@ -86,6 +87,12 @@ export class TooManyReadersError extends errorClass('ERR_MMAPDB_TOO_MANY_READERS
 export class LockedError extends errorClass('ERR_MMAPDB_LOCKED') {}
 /** The snapshot or iterator held back more than `maxHeldBytes`, and was ended so that writers can go on. */
 export class ExpiredError extends errorClass('ERR_MMAPDB_EXPIRED') {}
+
+/**
+ * Others changed what a transaction had read, or the entry that an update was about to replace, each time that it was
+ * tried. Nothing was written.
+ */
+export class ConflictError extends errorClass('ERR_MMAPDB_CONFLICT') {}
 
 /** Where damage was found: a slot of the data file, or a position in the log. */
 export interface DamageSite {
@@ -218,4 +225,5 @@ export const ERROR_CLASSES = {
   ERR_MMAPDB_ENCODING: EncodingError,
   ERR_MMAPDB_EXISTS: ExistsError,
   ERR_MMAPDB_STORE_DROPPED: StoreDroppedError,
+  ERR_MMAPDB_CONFLICT: ConflictError,
 } satisfies Record<MmapdbErrorCode, ErrorClass>

@@ -14,6 +14,7 @@ export type { ValueEncoding } from './encoding/values/codec.js'
 export {
   MmapdbError,
   ClosedError,
+  ConflictError,
   CorruptError,
   EncodingError,
   ExistsError,
@@ -42,5 +43,7 @@ export { RecordLock, type LockOptions, type TryLockOptions } from './database/re
 export type { LockInfo } from './engine/locks/lock-list.js'
 export { Store } from './database/store.js'
 export type { StoreOptions } from './database/store-options.js'
+export type { TransactionOptions, UpdateOptions } from './database/change-options.js'
+export { Transaction, type TransactionIterator } from './database/transaction.js'
 export { Snapshot } from './database/snapshot.js'
 export { open } from './database/open.js'

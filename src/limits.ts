@@ -14,3 +14,8 @@ export const MAX_VALUE_BYTES = 512 * 1024 * 1024
 export const MAX_FRAME_BYTES = 1024 * 1024 * 1024
 /** Most adds of a frame, and so of a batch: what they came to must fit into a frame (outcomes.ts). */
 export const MAX_FRAME_ADDS = 4_000_000
+/** Most keys, and entries of ranges, that a transaction reads: what the leader looks at again when it commits. */
+export const MAX_TRANSACTION_READS = 100_000
+/** Most changes of a transaction, and bytes of them. */
+export const MAX_TRANSACTION_CHANGES = 100_000
+export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024

@@ -52,6 +52,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['src/engine/tree/'],
   ['src/engine/read/'],
   ['src/engine/commit/'],
+  ['src/engine/transactions/'],
   ['src/engine/checkpoint/'],
   ['src/engine/parts'],
   ['src/engine/lifecycle/'],

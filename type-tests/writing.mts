@@ -1,6 +1,6 @@
 // What a user's program may say of writing, and what it may not: each line below `@ts-expect-error` must not compile,
 // all others must. Compiled by test/types.test.ts, never run.
-import { open, type BatchOperation, type Conditions } from 'mmapdb'
+import { open, type BatchOperation, type Conditions, type Database } from 'mmapdb'
 
 interface User {
   readonly name: string
@@ -75,3 +75,54 @@ await db.batch(new Set(operations))
 await db.batch([{ type: 'add', key: 'c' }])
 // @ts-expect-error there is no such type
 await db.batch([{ type: 'update', key: 'c' }])
+
+// ---- updates
+
+const updated: User = await db.update('a', (user) => ({ name: `${user?.name ?? ''}!` }))
+const removed: undefined = await db.update('a', () => undefined)
+const either: User | undefined = await db.update('a', async (user, entry) => (entry!.version > 5 ? user : undefined))
+await db.update('a', (user) => user ?? ada, { timeoutMs: 5, signal: AbortSignal.timeout(5) })
+await db.update('a', (user) => user ?? ada, { timeoutMs: undefined, signal: undefined })
+void [updated, removed, either]
+// @ts-expect-error keys are strings here
+await db.update(1, () => ada)
+// @ts-expect-error it is no User
+await db.update('a', () => 5)
+// @ts-expect-error it may be absent
+await db.update('a', (user) => ({ name: user.name }))
+// @ts-expect-error an update has no such option
+await db.update('a', () => ada, { retries: 5 })
+
+// ---- transactions
+
+const names: string[] = await db.transaction((tx) => {
+  tx.put('b', tx.get('a') ?? ada)
+  tx.del('c')
+  tx.add('visits', 1n)
+  const version: number = tx.getEntry('a')?.version ?? 0
+  const there: boolean = tx.has('a')
+  const count: number = tx.count({ prefix: 'a' })
+  void [version, there, count]
+  for (const [key, user] of tx.range({ gte: 'a', reverse: true, limit: 5 }))
+    (same<typeof key, string>(true), void user.name)
+  for (const user of tx.values()) same<typeof user, User>(true)
+  return [...tx.keys({ prefix: 'x' })]
+})
+const later: number = await db.transaction(async () => 5, { retries: 3, timeoutMs: 5, signal: AbortSignal.timeout(5) })
+void [names, later]
+await db.transaction(async (tx) => {
+  // @ts-expect-error it is no User
+  tx.put('a', 5)
+  // @ts-expect-error keys are strings here
+  tx.get(5)
+  // @ts-expect-error bounds are strings, too
+  tx.range({ gte: 5 })
+  // @ts-expect-error only numbers are added
+  tx.add('a', '1')
+  // @ts-expect-error it may be absent
+  void tx.get('a').name
+})
+// @ts-expect-error a transaction has no such option
+await db.transaction(() => 5, { retry: 5 })
+const increments = async (store: Database): Promise<number> => store.update('hits', (n) => (n ?? 0) + 1)
+void increments

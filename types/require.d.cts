@@ -23,7 +23,10 @@ export type {
   RecoveryReport,
   Stats,
   Stored,
+  TransactionIterator,
+  TransactionOptions,
   TryLockOptions,
+  UpdateOptions,
   ValueEncoding,
   ValueOf,
   ValueSite,
@@ -39,11 +42,17 @@ export declare const Snapshot: typeof mmapdb.Snapshot
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Snapshot<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Snapshot<V, K>
 
+export declare const Transaction: typeof mmapdb.Transaction
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type Transaction<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Transaction<V, K>
+
 export declare const RecordLock: typeof mmapdb.RecordLock
 export type RecordLock = mmapdb.RecordLock
 
 export declare const ClosedError: typeof mmapdb.ClosedError
 export type ClosedError = mmapdb.ClosedError
+export declare const ConflictError: typeof mmapdb.ConflictError
+export type ConflictError = mmapdb.ConflictError
 export declare const CorruptError: typeof mmapdb.CorruptError
 export type CorruptError = mmapdb.CorruptError
 export declare const EncodingError: typeof mmapdb.EncodingError

@@ -8,8 +8,9 @@ import { MmapdbError, open, OutcomeUnknownError, type OpenOptions } from '../../
 import { Random } from '../lib/random.js'
 import { faulty, type StoreFault } from './faulty-store.js'
 import type { Layout } from './keys.js'
-import { someKind, type Client, type Store } from './kinds.js'
+import type { Client, Store } from './kinds.js'
 import { Recorder, type Answers } from './recorder.js'
+import { someKind } from './some-kind.js'
 
 export interface ClientSpec {
   readonly name: string

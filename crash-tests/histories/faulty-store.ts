@@ -2,7 +2,13 @@
 // processes. (What could be wrong with a store in itself is tried with simulated-store.ts.)
 import type { Store } from './kinds.js'
 
-export const STORE_FAULTS = ['loses a write', 'shows an old moment', 'breaks a batch in two', 'writes twice'] as const
+export const STORE_FAULTS = [
+  'loses a write',
+  'shows an old moment',
+  'breaks a batch in two',
+  'writes twice',
+  'updates what is no longer there',
+] as const
 export type StoreFault = (typeof STORE_FAULTS)[number]
 
 const EVERY = 6
@@ -38,6 +44,14 @@ export function faulty(db: Store, fault: StoreFault): Store {
       const took = db.putSync(key, value, conditions)
       again(() => db.put(key, value))
       return took
+    },
+    update: async (key, change) => {
+      if (!isDue('updates what is no longer there')) return db.update(key, change)
+      const entry = db.getEntry(key)
+      const value = await change(entry?.value, entry)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      await (value === undefined ? db.del(key) : db.put(key, value))
+      return value
     },
     batch: async (operations) => {
       const all = [...operations]

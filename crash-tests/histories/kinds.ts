@@ -26,6 +26,8 @@ export type Store = Pick<
   | 'batchSync'
   | 'add'
   | 'addSync'
+  | 'update'
+  | 'transaction'
 >
 
 export interface Client {
@@ -42,7 +44,7 @@ export interface Client {
   readonly intends: (steps: readonly Step[]) => void
 }
 
-interface Kind {
+export interface Kind {
   readonly name: string
   /** How often it is chosen, beside the others. */
   readonly weight: number
@@ -57,18 +59,18 @@ type Check = Step & { do: 'check' }
 const LONG_SHARE = 0.03
 
 /** Small groups as often as large ones. */
-const someGroup = ({ random, layout }: Client): number => random.between(0, layout.groups.length - 1)
-const someKeys = (client: Client): string[] => keysOfGroup(client.layout, someGroup(client))
+export const someGroup = ({ random, layout }: Client): number => random.between(0, layout.groups.length - 1)
+export const someKeys = (client: Client): string[] => keysOfGroup(client.layout, someGroup(client))
 const someKey = (client: Client): string => client.random.pick(someKeys(client))
 
-function somePut(client: Client, key: string): Put {
+export function somePut(client: Client, key: string): Put {
   const { random, newName } = client
   const length = random.chance(LONG_SHARE) ? random.between(2000, 30_000) : random.between(0, 60)
   return { do: 'put', key, value: `${newName()} ${length}` }
 }
 
 /** The value that a step stands for, at its length. */
-function valueOf({ value }: Put): string {
+export function valueOf({ value }: Put): string {
   const [name, length] = String(value).split(' ')
   return longValue(name!, Number(length))
 }
@@ -95,7 +97,7 @@ function called<T>(client: Client, now: () => T, later: () => Promise<T>, then: 
   return client.isSync ? then(now()) : later().then(then)
 }
 
-function seen(client: Client, steps: readonly Step[]): Answers {
+export function seen(client: Client, steps: readonly Step[]): Answers {
   for (const step of steps)
     if (step.do === 'get' && step.version !== undefined) client.versions.set(step.key, step.version)
   return { steps }
@@ -105,7 +107,7 @@ const firstKey = (steps: readonly Step[]): string => (steps[0] as { key: string 
 const keysIn = (steps: readonly Step[]): string[] => steps.map((step) => (step as { key: string }).key)
 const reads = (keys: readonly string[]): Step[] => keys.map((key) => ({ do: 'get', key }))
 
-const KINDS: readonly Kind[] = [
+export const KINDS: readonly Kind[] = [
   {
     name: 'put',
     weight: 8,
@@ -274,9 +276,3 @@ const KINDS: readonly Kind[] = [
 /** Those that others are variants of. */
 const named = (name: string): Kind => KINDS.find((kind) => kind.name === name)!
 const KIND = { put: named('put'), del: named('del'), batch: named('batch'), getEntry: named('getEntry') }
-
-/** One of them, by weight. */
-export function someKind(random: Random): Kind {
-  let at = random.next() * KINDS.reduce((sum, { weight }) => sum + weight, 0)
-  return KINDS.find(({ weight }) => (at -= weight) < 0) ?? KINDS[0]!
-}

@@ -11,7 +11,7 @@ import { FAULTS, simulate, type Fault } from './simulated-store.js'
 
 const SIMULATED = { operations: 600, clients: 8, groups: 3, keysPerGroup: 3, counters: 2, locks: 2, killed: 0.03 }
 const SEEDS = 40
-const ROUNDS = 10
+const ROUNDS = 30
 const ROUND_MS = 2000
 
 export async function selfTest(

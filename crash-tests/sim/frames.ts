@@ -3,17 +3,30 @@
 // JSON, as text.
 import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter } from '../../src/wal/lsn.js'
-import { OP_ADD, OP_CHECK, OP_DEL, OP_FLAG, OP_PUT, operationsOf } from '../../src/wal/operation.js'
+import { OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_DEL, OP_FLAG, OP_PUT, operationsOf } from '../../src/wal/operation.js'
 import { isOutcomeFrame } from '../../src/wal/outcomes.js'
+import { rangeCheckOf } from '../../src/wal/range-check.js'
 
 interface ModelOperation {
-  readonly kind: 'put' | 'del' | 'check' | 'add'
+  readonly kind: 'put' | 'del' | 'check' | 'add' | 'check range'
   /** Encoded. */
   readonly key: string
   /** Of a put or add, as text. */
   readonly value: string
   readonly beginsWrite: boolean
   readonly condition: 'absent' | 'present' | number | undefined
+  /** Of a check of a range. */
+  readonly range: ModelRange | undefined
+}
+
+/** Bounds are encoded. */
+interface ModelRange {
+  readonly from: string
+  readonly fromAfter: boolean
+  readonly to: string | undefined
+  readonly toInclusive: boolean
+  readonly entries: number
+  readonly lsn: number
 }
 
 export interface ModelFrame {
@@ -28,7 +41,13 @@ export interface ModelFrame {
   readonly writer: string
 }
 
-const KINDS = { [OP_PUT]: 'put', [OP_DEL]: 'del', [OP_CHECK]: 'check', [OP_ADD]: 'add' } as const
+const KINDS = {
+  [OP_PUT]: 'put',
+  [OP_DEL]: 'del',
+  [OP_CHECK]: 'check',
+  [OP_ADD]: 'add',
+  [OP_CHECK_RANGE]: 'check range',
+} as const
 
 /** The frame that a write to a file is, whole; undefined if it is something else. */
 export function frameOf(written: Uint8Array, writer: string): ModelFrame | undefined {
@@ -54,6 +73,7 @@ function modelOperations(frame: Buffer): ModelOperation[] {
       key: key.toString('latin1'),
       value: value.toString('utf8'),
       beginsWrite,
+      range: kind === OP_CHECK_RANGE ? modelRange(key, value) : undefined,
       condition:
         (flags & OP_FLAG.IF_ABSENT) !== 0
           ? 'absent'
@@ -65,6 +85,11 @@ function modelOperations(frame: Buffer): ModelOperation[] {
     })
   }
   return list
+}
+
+function modelRange(key: Buffer, value: Buffer): ModelRange {
+  const { from, to, ...range } = rangeCheckOf(key, value)
+  return { ...range, from: from.toString('latin1'), to: to?.toString('latin1') }
 }
 
 /** What `frames`, in ascending order, say at `lsn`. */
@@ -119,6 +144,7 @@ class Model {
 
   #applyWrite(operations: readonly ModelOperation[], version: number): ModelResult {
     if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return NO_EFFECT
+    if (!operations.every(({ range }) => range === undefined || this.#isUnchanged(range))) return NO_EFFECT
     const changed = new Map<string, string | undefined>()
     const valueOf = (key: string): string | undefined =>
       changed.has(key) ? changed.get(key) : this.#entries.get(key)?.value
@@ -149,6 +175,13 @@ class Model {
     if (condition === undefined) return true
     if (condition === 'absent') return entry === undefined
     return entry !== undefined && (condition === 'present' || condition === entry.version)
+  }
+
+  #isUnchanged({ from, fromAfter, to, toInclusive, entries, lsn }: ModelRange): boolean {
+    const found = [...this.#entries].filter(
+      ([key]) => (fromAfter ? key > from : key >= from) && (to === undefined || (toInclusive ? key <= to : key < to)),
+    )
+    return found.length === entries && found.every(([, { version }]) => version < lsn)
   }
 
   values(): Map<string, string> {

@@ -8,6 +8,7 @@ import type { Context } from './context.js'
 import type { Processes } from './processes.js'
 import { Reads } from './reads.js'
 import { Recovery } from './recovery.js'
+import { Transactions } from './transactions.js'
 import { keyOf, Writes } from './writes.js'
 
 /** One that is more than may be held back, one that ends the reader, and some until its slots have their turn. */
@@ -17,6 +18,7 @@ export class Lives {
   readonly #context: Context
   readonly #processes: Processes
   readonly #writes: Writes
+  readonly #transactions: Transactions
   readonly #reads: Reads
   readonly #recovery: Recovery
   #powerWasCut = false
@@ -27,6 +29,7 @@ export class Lives {
     this.#context = context
     this.#processes = processes
     this.#writes = new Writes(context, processes)
+    this.#transactions = new Transactions(context, processes, this.#writes)
     this.#reads = new Reads(context, processes)
     this.#recovery = new Recovery(context, processes, this.#reads)
     context.world.turns = { interrupt: () => this.#act(), overtake: () => this.#overtake() }
@@ -167,6 +170,7 @@ export class Lives {
     if (this.#writes.isBurst && random.chance(0.7)) as(() => this.#writes.write(actor))
     else if (unverifiedRoll < 0.15) as(() => this.#reads.checkAll(actor))
     else if (unverifiedRoll < 0.3) as(() => checkpoint(true))
+    else if (roll < 0.18) as(() => this.#transactions.transact(actor))
     else if (roll < 0.58) as(() => this.#writes.write(actor))
     else if (roll < 0.68) as(() => checkpoint(random.chance(0.5)))
     else if (roll < 0.84) as(() => this.#reads.read(actor))

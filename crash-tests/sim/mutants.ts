@@ -373,4 +373,76 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  // ---- transactions
+  one(
+    'a range that a transaction has read is not checked',
+    'engine/commit/decide.js',
+    'if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation))',
+    'if (false)',
+  ),
+  one(
+    'a check of a range leaves versions out',
+    'engine/commit/range-checker.js',
+    '|| readVersion(leaf.u16, leaf.base + leaf.cellOffset(i)) >= lsn',
+    '',
+  ),
+  one(
+    'a check of a range does not notice what is missing',
+    'engine/commit/range-checker.js',
+    'return found === entries;',
+    'return true;',
+  ),
+  {
+    name: 'a range is checked in the published tree, not in that of the group',
+    changes: [
+      {
+        file: 'engine/tree/writer.js',
+        from: 'this.#state = state;',
+        to: 'this.#state = state; this.path = state.slice();',
+      },
+      { file: 'engine/tree/writer.js', from: 'return this.#state;', to: 'return this.path;' },
+    ],
+  },
+  one(
+    'a transaction does not check that nothing followed what it has read of a range',
+    'engine/transactions/noted-reads.js',
+    'this.#isWhole = true;',
+    '',
+  ),
+  one(
+    'a transaction does not check what it has read of a range that it left early',
+    'engine/transactions/noted-reads.js',
+    'else if (this.#last === undefined)',
+    'else if (true)',
+  ),
+  one(
+    'a transaction does not check the keys that it has read',
+    'engine/transactions/noted-reads.js',
+    'frame.check(noted.key, noted.key.length, conditionsFor(noted));',
+    ';',
+  ),
+  one(
+    'a transaction does not check the keys that it has read and written',
+    'engine/transactions/noted-reads.js',
+    'return noted === undefined ? UNCONDITIONAL : conditionsFor(noted);',
+    'return UNCONDITIONAL;',
+  ),
+  one(
+    'a transaction that has asked for the presence of a key does not check its value, which it has read later',
+    'engine/transactions/noted-reads.js',
+    'if (noted !== undefined && (isPresenceOnly || !noted.isPresenceOnly))',
+    'if (noted !== undefined)',
+  ),
+  one(
+    'the ranges of a transaction do not show its own writes',
+    'engine/transactions/engine-transaction.js',
+    'own: this.#own.within(bounds),',
+    'own: [],',
+  ),
+  one(
+    'a transaction takes the checks of its ranges to be of the newest moment',
+    'engine/transactions/engine-transaction.js',
+    'this.#reads.checkIn(frame, this.#lsn, this.#own);',
+    'this.#reads.checkIn(frame, 2 ** 52, this.#own);',
+  ),
 ]

@@ -4,6 +4,7 @@
 import { LOCK_MUTANTS } from './lock-mutants.js'
 import { STORE_MUTANTS } from './store-mutants.js'
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
+import { TRANSACTION_MUTANTS } from './transaction-mutants.js'
 
 const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
 const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
@@ -437,4 +438,5 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   ...LOCK_MUTANTS,
   ...STORE_MUTANTS,
+  ...TRANSACTION_MUTANTS,
 ]

@@ -27,8 +27,8 @@ const SMALLEST_STRIDE = paddedBytes(
 /** What the caller of a write was told; what it was not told is left out. */
 type Told = Partial<ModelResult>
 
-const COUNTERS = 6
-const counterOf = (n: number): string => `n${n}`
+export const COUNTERS = 6
+export const counterOf = (n: number): string => `n${n}`
 
 /** True if a write took effect, and its waiter was so slow that the log that said with which result is gone. */
 function isResultGone({ parts: { control, log } }: Engine, error: unknown): boolean {
@@ -131,7 +131,7 @@ export class Writes {
   // ---- writing ---------------------------------------------------------------------------------
 
   write(actor: SimProcess): void {
-    this.#commit(actor, (engine) => {
+    this.commit(actor, (engine) => {
       if (this.isBurst && this.#random.chance(0.7))
         return { took: engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue()) }
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
@@ -145,7 +145,7 @@ export class Writes {
     const from = this.#random.between(0, 500)
     const count = this.#random.between(50, 300)
     const del = this.#random.chance(0.3)
-    this.#commit(actor, (engine) => ({
+    this.commit(actor, (engine) => ({
       took: engine.batch(
         Array.from({ length: count }, (_, i) =>
           del
@@ -156,8 +156,11 @@ export class Writes {
     }))
   }
 
-  /** A write: acknowledged, or refused and not in the log, unless its error says that this is not known. */
-  #commit(actor: SimProcess, write: (engine: Engine) => Told): void {
+  /**
+   * A write: acknowledged, or refused and not in the log, unless its error says that this is not known. Returns what it
+   * was told.
+   */
+  commit(actor: SimProcess, write: (engine: Engine) => Told): Told {
     const engine = actor.engine!
     const tail = (): number => engine.parts.control.append.read(newAppendFields()).tailLsn
     const before = tail()
@@ -165,12 +168,16 @@ export class Writes {
     try {
       told = write(engine)
     } catch (error) {
-      if (isResultGone(engine, error)) return this.acknowledge()
+      if (isResultGone(engine, error)) {
+        this.acknowledge()
+        return {}
+      }
       if (!(error instanceof InvalidError)) this.#failed(actor, error, before, tail)
       told = { isRefused: true }
     }
     this.acknowledge()
     this.#compareResult(told)
+    return told
   }
 
   /** Rethrows an error, if the write may have failed with that. */

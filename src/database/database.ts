@@ -7,7 +7,10 @@ import type { ResolvedOptions } from '../engine/options.js'
 import type { Stats } from '../engine/stats.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import type { Attachment } from '../workers/attachment.js'
+import { mustBeFunction, type TransactionOptions } from './change-options.js'
 import { OpenDatabase } from './open-database.js'
+import { transact } from './run-transaction.js'
+import { Transaction } from './transaction.js'
 import { Snapshot } from './snapshot.js'
 import { Store } from './store.js'
 import { valueEncodingOf, type StoreOptions } from './store-options.js'
@@ -44,6 +47,31 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
   /** False once `close` has been called. */
   get isOpen(): boolean {
     return this.#open.isOpen
+  }
+
+  // ---- transactions ----------------------------------------------------------------------------
+
+  /**
+   * Runs `act` with a transaction that reads and writes any keys: `await db.transaction((tx) => { ... })`. What it has
+   * written takes effect all at once when `act` has returned, and only if nothing of what it has read has been changed
+   * by others meanwhile, ranges included. Otherwise `act` is run again. So transactions are serializable: they come to
+   * what they would if one had run after the other. Resolves to what `act` returned, once all is on disk and visible.
+   *
+   * `act` may be run several times: it should do nothing but read and write `tx`, and compute. It may be
+   * async; while it runs, the moment that it reads is held, so it should not wait for long. If it throws, nothing is
+   * written, and the promise rejects with that. Calls of `tx` after its end, `transaction` and `update` of the same
+   * database within it are refused with `InvalidError`; other writes of the database take effect at once, whatever
+   * becomes of the transaction.
+   *
+   * A transaction reads at most 100,000 keys and entries of ranges, makes at most 100,000 changes, and writes at most
+   * 64 MiB. Rejects with `ConflictError` if it met others each time that it was tried (`retries`, `timeoutMs`), with
+   * `LockedError` if `act` took longer than `timeoutMs`, with the reason of `signal`, and as `put` does. Nothing was
+   * written then, `OutcomeUnknownError` excepted.
+   */
+  async transaction<T>(act: (tx: Transaction<V, K>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T> {
+    mustBeFunction(act, 'transaction')
+    const { engine, host } = this.#open
+    return transact(host, (tries) => act(Transaction.of<V, K>(tries, engine.main, engine.stores)), options)
   }
 
   // ---- stores ----------------------------------------------------------------------------------

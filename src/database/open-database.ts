@@ -10,6 +10,7 @@ import type { CommitReport, CommitTask } from '../workers/worker.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { BackgroundReads } from './background-reads.js'
 import { nextTurn } from './lookups.js'
+import { ChangeHost } from './change-host.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 
 /** How long slots are freed in one go: by a worker, and on the thread of the user. */
@@ -24,6 +25,8 @@ export class OpenDatabase {
   readonly options: ResolvedOptions
   readonly lanes: Lanes | undefined
   readonly reads: BackgroundReads
+  /** For `update` and `transaction`. */
+  readonly host: ChangeHost
   readonly #attachment: Attachment
   readonly #writes: WriteQueue
   readonly #tasks = new Set<Promise<unknown>>()
@@ -52,6 +55,18 @@ export class OpenDatabase {
       timeoutMs: options.timeoutMs,
       assertOpen: () => this.assertOpen(),
       track: (task) => this.track(task),
+    })
+    const writes = lanes?.writes
+    this.host = new ChangeHost({
+      engine,
+      timeoutMs: options.timeoutMs,
+      assertOpen: () => this.assertOpen(),
+      write: (add) =>
+        this.write(
+          (_, frame) => add(frame),
+          ({ took }) => took,
+        ),
+      catchUp: writes && ((end) => this.track(writes.run('catchUp', end))),
     })
     closeWhenForgotten(this, attachment)
     if (engine.hasTrash) this.emptyTrash()

@@ -156,8 +156,8 @@ function isList(keys: KeyPart | readonly Key[]): keys is readonly Key[] {
   }
 }
 
-/** Reads each option once: it may be a getter. */
-function optionsOf<T extends object>(options: T, names: readonly (keyof T & string)[]): T {
+/** @internal Reads each option once: it may be a getter. Throws `InvalidError`. */
+export function optionsOf<T extends object>(options: T, names: readonly (keyof T & string)[]): T {
   if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
   try {
     for (const name of Object.keys(options)) {
@@ -192,12 +192,17 @@ interface ResolvedLockOptions {
 export function lockOptions(options: LockOptions | undefined, defaultMs: number): ResolvedLockOptions {
   if (options === undefined) return { mode: 'exclusive', timeoutMs: defaultMs, signal: undefined }
   const { mode, timeoutMs, signal } = optionsOf(options, ['mode', 'timeoutMs', 'signal'])
-  if (signal !== undefined && !isInstance(signal, AbortSignal))
-    throw new InvalidError(`signal must be an AbortSignal, not ${quoted(signal)}.`)
-  return { mode: checkedMode(mode), timeoutMs: checkedTimeout(timeoutMs, defaultMs), signal }
+  return { mode: checkedMode(mode), timeoutMs: checkedTimeout(timeoutMs, defaultMs), signal: checkedSignal(signal) }
 }
 
-function checkedTimeout(timeoutMs: unknown, defaultMs: number): number {
+/** @internal */
+export function checkedSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined || isInstance(signal, AbortSignal)) return signal
+  throw new InvalidError(`signal must be an AbortSignal, not ${quoted(signal)}.`)
+}
+
+/** @internal */
+export function checkedTimeout(timeoutMs: unknown, defaultMs: number): number {
   if (timeoutMs === undefined) return defaultMs
   const isTime = typeof timeoutMs === 'number' && timeoutMs >= 0
   if (isTime && (timeoutMs === Infinity || timeoutMs <= MAX_TIMEOUT_MS)) return timeoutMs

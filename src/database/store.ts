@@ -13,7 +13,8 @@ import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/re
 import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
-import type { Lsn } from '../wal/lsn.js'
+import type { UpdateOptions } from './change-options.js'
+import { update, type Updating } from './update.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
@@ -279,6 +280,30 @@ export class Store<V = Anything, K extends Key = Key> {
     )
   }
 
+  // ---- changing what has been read -------------------------------------------------------------
+
+  /**
+   * Replaces the value of `key` by what `change` makes of it, which may be a promise; `undefined` removes the entry.
+   * `change` gets the value, or undefined if there is none, and the entry. Resolves to the new value, as `change`
+   * returned it, once that is on disk and visible.
+   *
+   * Updates of one record take turns, in all threads and processes: they hold its record lock. Those of different
+   * records share flushes. If others write to the entry without it meanwhile, `change` is run again on what is there
+   * then. So it may be run more than once, and should do nothing but compute the value.
+   *
+   * If `change` throws, nothing is changed, and the promise rejects with that. Rejects with `LockedError` if the lock
+   * could not be acquired within `timeoutMs`, also if the caller has it already, in an update of the same key or by
+   * `lock`; with `ConflictError` if others wrote to the entry again and again for that long; with the reason of
+   * `signal`; with `InvalidError` within a transaction of the same database. Otherwise as `lock` and `put`.
+   */
+  update<R extends V | undefined>(
+    key: K,
+    change: (value: Stored<V> | undefined, entry: Entry<Stored<V>> | undefined) => R | PromiseLike<R>,
+    options?: UpdateOptions,
+  ): Promise<R> {
+    return update(this.#open.host, this.#space, key, change as Updating, options) as Promise<R>
+  }
+
   // What is put into the frame may run the user's code.
 
   #write<T>(add: AddWrite, answer: (result: WriteResult) => T): Promise<T> {
@@ -318,8 +343,7 @@ export class Store<V = Anything, K extends Key = Key> {
     // Reading the arguments may have run the user's code, and that may have closed the database.
     this.#open.assertOpen()
     const { recordLocks } = this.#open.engine
-    const writes = this.#open.lanes?.writes
-    const catchUp = writes && ((end: Lsn): Promise<void> => this.#open.track(writes.run('catchUp', end)))
+    const { catchUp } = this.#open.host
     const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey, catchUp })
     return new RecordLock({ locks: recordLocks, grant }, encoded, resolved.mode, this.#open)
   }

@@ -7,7 +7,7 @@
 //
 // No key begins with 00, 01 or 02 (keys.ts).
 import { MAX_STORE_NUMBER, STORE_PREFIX_BYTES } from '../limits.js'
-import { decodeKey, encodeKey, isKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
+import { decodeKey, isKey, KEY_BUFFER_BYTES, takenKey, writeKey, type Key } from './keys.js'
 import type { ValueCodec } from './values/codec.js'
 
 /** First bytes of keys in the tree. */
@@ -59,9 +59,8 @@ export class KeySpace {
 
   /** The key in the tree of `key`, in memory of its own. May run users' code. Throws `InvalidError`. */
   encoded(key: Key): Buffer {
-    const buffer = Buffer.alloc(this.prefixBytes + KEY_BUFFER_BYTES)
-    const length = encodeKey(key, buffer.subarray(this.prefixBytes))
-    return this.withPrefix(buffer, length)
+    const length = this.encode(key)
+    return Buffer.from(this.bytes.subarray(0, length))
   }
 
   /** Puts what stands before the user's key into `buffer`, which has room for it; returns the key in the tree. */

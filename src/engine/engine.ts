@@ -34,6 +34,7 @@ import { newState, STATE } from './shared/control.js'
 import { statsOf, type Stats } from './stats.js'
 import { Stores } from './stores/stores.js'
 import type { Lsn } from '../wal/lsn.js'
+import { EngineTransaction } from './transactions/engine-transaction.js'
 import type { FrameBuilder, OperationConditions } from '../wal/frame-builder.js'
 import type { Bounds, Range } from './read/bounds.js'
 
@@ -190,6 +191,10 @@ export class Engine {
     return this.#operations
   }
 
+  /** One try of a transaction: see transactions/engine-transaction.ts. The caller must end it. */
+  beginTransaction(): EngineTransaction {
+    return new EngineTransaction(this.snapshot(), this.parts.openState)
+  }
   /** Starts to read what a frame will change; see commit-path.ts. */
   prepareCommit(frame: Buffer): void {
     this.#commits.prepare(frame)

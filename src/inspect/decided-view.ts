@@ -4,7 +4,7 @@ import type { Key } from '../encoding/keys.js'
 import { decodeSum } from '../encoding/values/numbers.js'
 import type { LogReader } from '../wal/log-reader.js'
 import { MAX_LSN, type Lsn } from '../wal/lsn.js'
-import { OP_ADD, OP_CHECK, OP_CLEAR, OP_DEL, OP_PUT, operationsOf } from '../wal/operation.js'
+import { OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_CLEAR, OP_DEL, OP_PUT, operationsOf } from '../wal/operation.js'
 import { DecidedCursor, forEachOutcome, isOutcomeFrame, VERDICT, type Verdict } from '../wal/outcomes.js'
 import { attempt, decodedKey, type Decoded } from './decoded.js'
 
@@ -13,6 +13,7 @@ export const KIND_NAMES = {
   [OP_DEL]: 'del',
   [OP_CHECK]: 'check',
   [OP_ADD]: 'add',
+  [OP_CHECK_RANGE]: 'check range',
   [OP_CLEAR]: 'clear',
 } as const
 export type OperationKind = (typeof KIND_NAMES)[keyof typeof KIND_NAMES]

@@ -9,7 +9,16 @@ import { SLOT_BYTES } from '../engine/format/layout.js'
 import { findHeader } from '../engine/lifecycle/find-header.js'
 import { posixStorage } from '../storage/posix.js'
 import { FRAME, FRAME_TYPE_OPERATIONS, FRAME_TYPE_OUTCOMES, readLsn } from '../wal/frame.js'
-import { OP_ADD, OP_CLEAR, OP_FLAG, OP_PUT, operationsOf, type OperationCursor } from '../wal/operation.js'
+import {
+  OP_ADD,
+  OP_CHECK_RANGE,
+  OP_CLEAR,
+  OP_FLAG,
+  OP_PUT,
+  operationsOf,
+  type OperationCursor,
+} from '../wal/operation.js'
+import { rangeCheckOf } from '../wal/range-check.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { LogReader } from '../wal/log-reader.js'
@@ -237,6 +246,21 @@ export interface ConditionsView {
   readonly ifPresent?: true
 }
 
+/** What a check of a range asks, besides its lower bound. Bounds may be bytes that are not a whole key. */
+export interface RangeView {
+  readonly fromAfter: boolean
+  /** Undefined: up to the last key. */
+  readonly to: Decoded<Key> | undefined
+  readonly toInclusive: boolean
+  readonly entries: number
+  readonly lsn: number
+}
+
+function rangeView({ key, value }: OperationCursor): RangeView {
+  const { fromAfter, to, toInclusive, entries, lsn } = rangeCheckOf(key, value)
+  return { fromAfter, to: to && decodedKey(to), toInclusive, entries, lsn }
+}
+
 function operationView(operation: OperationCursor, codec: ValueCodec): OperationView {
   const { bytes, kind, flags, beginsWrite, valueAt, valueLength } = operation
   const valueCodec = kind === OP_PUT && storeOf(operation.key) === 0 ? codec : undefined
@@ -254,6 +278,7 @@ function operationView(operation: OperationCursor, codec: ValueCodec): Operation
     beginsWrite,
     key: decodedKey(operation.key),
     valueBytes: valueLength,
+    ...(kind === OP_CHECK_RANGE && { range: rangeView(operation) }),
     value: kind === OP_ADD || valueCodec !== undefined ? attempt(decode) : undefined,
     to: kind === OP_CLEAR && valueLength > 0 ? decodedKey(operation.value) : undefined,
   }
@@ -267,6 +292,8 @@ export type OperationView =
       readonly beginsWrite: boolean
       readonly key: Decoded<Key>
       readonly valueBytes: number
+      /** Of a check of a range, whose lower bound is the key. */
+      readonly range?: RangeView
       /**
        * Of an add: what is added. Undefined for a delete, check or clear, for a value of a named store, and for one
        * that cannot be decoded.

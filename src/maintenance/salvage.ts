@@ -14,7 +14,7 @@ import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
 import { certainChangesOf, changesOf } from '../wal/changes.js'
 import { FRAME, isDeciding, isFrameAt, readLsn } from '../wal/frame.js'
-import { OP_CLEAR, operationsOf } from '../wal/operation.js'
+import { OP_CHECK_RANGE, OP_CLEAR, operationsOf } from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { Log } from '../wal/log.js'
 import { bytesBetween, lsnAfter, MAX_LSN, WORD_BYTES, type Lsn } from '../wal/lsn.js'
@@ -422,7 +422,7 @@ class Salvage {
     try {
       // If its CRC is good and its contents make no sense, nothing of it can be trusted.
       for (const operation = operationsOf(bytes, at, lengthBytes); operation.next();)
-        if (operation.kind !== OP_CLEAR && !isTreeKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength))
+        if (!isBound(operation.kind) && !isTreeKey(bytes, operation.keyAt, operation.keyAt + operation.keyLength))
           return MALFORMED
       const isLost = isDeciding(bytes, at) && outcome === undefined
       const found = isLost
@@ -514,3 +514,6 @@ function headersOf(space: SlotSpace, path: string): HeaderSearch {
     throw error
   }
 }
+
+/** The key of such an operation is the bound of a range, and need not be that of an entry. */
+const isBound = (kind: number): boolean => kind === OP_CLEAR || kind === OP_CHECK_RANGE

@@ -2,7 +2,19 @@
 import { InvalidError, IoError } from '../errors.js'
 import { MAX_FRAME_ADDS, MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAG_CLEARS, FRAME_FLAG_DECIDES, FRAME_FLAG_DROPS, FRAME_TYPE_OPERATIONS } from './frame.js'
-import { decides, OP, OP_ADD, OP_CHECK, OP_CLEAR, OP_DEL, OP_FLAG, OP_PUT, VERSION_BYTES } from './operation.js'
+import {
+  decides,
+  OP,
+  OP_ADD,
+  OP_CHECK,
+  OP_CHECK_RANGE,
+  OP_CLEAR,
+  OP_DEL,
+  OP_FLAG,
+  OP_PUT,
+  VERSION_BYTES,
+} from './operation.js'
+import { encodeRangeCheck, lowerBoundKey, type RangeCheck } from './range-check.js'
 
 const EMPTY = new Uint8Array(0)
 
@@ -85,6 +97,12 @@ export class FrameBuilder {
   /** An operation that changes nothing: its write takes effect only if these conditions hold. */
   check(key: Uint8Array, keyLength: number, conditions: OperationConditions): void {
     this.#add(OP_CHECK, key, keyLength, EMPTY, conditions)
+  }
+
+  /** The same for a range, which must be as a snapshot had it. `from`: undefined is no lower bound. */
+  checkRange({ from, ...range }: Omit<RangeCheck, 'from'> & { readonly from: Buffer | undefined }): void {
+    const key = lowerBoundKey(from)
+    this.#add(OP_CHECK_RANGE, key, key.length, encodeRangeCheck(range), UNCONDITIONAL)
   }
 
   /** `delta`: an encoded number or bigint, in JSON or in msgpack. */

@@ -1,7 +1,7 @@
 // One operation of a frame.
 //
 //   offset size
-//        0    1  kind (1 = put, 2 = del, 3 = check, 4 = add, 6 = clear)
+//        0    1  kind (1 = put, 2 = del, 3 = check, 4 = add, 5 = check range: range-check.ts, 6 = clear)
 //        1    1  flags
 //                  0x01  it belongs to the same write as the operation before it
 //                  0x02  only if the version of the entry is the one given
@@ -12,25 +12,28 @@
 //        4    4  value length V (0 for del and check)
 //        8    8  the version, only with flag 0x02
 //        .    K  key in the tree; of a clear: the first one that is removed
-//        .    V  value; of an add: what is added; of a clear: the key before which it ends, nothing if it has no end
+//        .    V  value; of an add: what is added; of a check of a range: what the range had; of a clear: the key before
+//                which it ends, nothing if it has no end
 //
 // A write is what its user made in one call: a put, or a whole batch. All of its operations take effect or none does.
 // Writes that were made at the same time share a frame.
 import { CorruptError } from '../errors.js'
 import { MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAGS, FRAME_TYPE_OPERATIONS, isClearing, isDeciding, readLsn } from './frame.js'
+import { isRangeCheck } from './range-check.js'
 
 export const OP = { KIND: 0, FLAGS: 1, KEY_LENGTH: 2, VALUE_LENGTH: 4, HEADER_BYTES: 8 } as const
 export const OP_PUT = 1
 export const OP_DEL = 2
 export const OP_CHECK = 3
 export const OP_ADD = 4
+export const OP_CHECK_RANGE = 5
 export const OP_CLEAR = 6
 
 export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8, JSON: 0x20 } as const
 /** The flags that make a write depend on what it finds. */
 export const CONDITIONS = OP_FLAG.IF_VERSION | OP_FLAG.IF_ABSENT | OP_FLAG.IF_PRESENT
-const KINDS: readonly number[] = [OP_PUT, OP_DEL, OP_CHECK, OP_ADD, OP_CLEAR]
+const KINDS: readonly number[] = [OP_PUT, OP_DEL, OP_CHECK, OP_ADD, OP_CHECK_RANGE, OP_CLEAR]
 const KNOWN_FLAGS = CONDITIONS | OP_FLAG.JOINED
 const flagsOf = (kind: number): number =>
   kind === OP_CLEAR ? OP_FLAG.JOINED : KNOWN_FLAGS | (kind === OP_ADD ? OP_FLAG.JSON : 0)
@@ -99,6 +102,8 @@ export class OperationCursor {
     if (kind === OP_CLEAR && !isRange(bytes, keyAt, valueAt, end)) throw this.#malformed('clears no range')
     if (!this.#mayDecide && decides(kind, flags))
       throw this.#malformed('decides something, and the frame does not say so')
+    if (kind === OP_CHECK_RANGE && ((flags & CONDITIONS) !== 0 || !isRangeCheck(bytes, valueAt, valueLength)))
+      throw this.#malformed('checks a range that makes no sense')
     if (this.#left === this.#count && (flags & OP_FLAG.JOINED) !== 0)
       throw this.#malformed('belongs to the write before it, and there is none')
     this.kind = kind

@@ -99,6 +99,33 @@ for (const workers of [0, 2]) {
       await expectSound(db)
     })
 
+    it('take part in transactions and updates', async () => {
+      const db = await opened()
+      const [from, to] = [db.store('from', { valueEncoding: 'json' }), db.store('to')]
+      await from.put('a', 10)
+      await to.put('a', 1)
+      expect(await from.update('a', (n: number) => n + 5)).to.equal(15)
+      const left = await db.transaction((tx) => {
+        const [out, into] = [tx.store('from'), tx.store('to')]
+        const n = out.get('a') as number
+        out.put('a', n - 4)
+        into.add('a', 4)
+        tx.put('moves', 4)
+        expect([...into.range()]).to.deep.equal([['a', 5]])
+        return n - 4
+      })
+      expect([left, from.get('a'), to.get('a'), db.get('moves')]).to.deep.equal([11, 11, 5, 4])
+      let tries = 0
+      await db.transaction(async (tx) => {
+        const count = tx.store('to').count()
+        if (tries++ === 0) await to.put('b', 1)
+        tx.put('count', count)
+      })
+      expect([tries, db.get('count')], 'another store is read').to.deep.equal([2, 2])
+      await db.dropStore('to')
+      expect(await rejection(() => to.update('a', () => 1))).to.be.instanceOf(StoreDroppedError)
+    })
+
     it('lock records of their own', async () => {
       const db = await opened()
       const [a, b] = [db.store('a'), db.store('b')]

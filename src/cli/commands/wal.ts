@@ -14,6 +14,7 @@ import {
   type OfflineLog,
   type ConditionsView,
   type OperationView,
+  type RangeView,
   type SegmentView,
 } from '../../inspect/log-walk.js'
 import type { DecidedFrame } from '../../inspect/decided-view.js'
@@ -208,6 +209,7 @@ function operationJson(operation: OperationView): Record<string, unknown> {
     key: jsonKey(key),
     ...(operation.to && { to: jsonKey(operation.to) }),
     valueBytes,
+    ...(operation.range && { range: rangeJson(operation.range) }),
     ...(value ? { value: plain(value.value) } : {}),
   }
 }
@@ -226,6 +228,14 @@ const outcomeJson = ({ lsn, operations }: DecidedFrame): Record<string, unknown>
 })
 
 const jsonKey = (key: Decoded<Key>): unknown => (key.decoded ? plainKey(key.decoded.value) : key.bytes.toString('hex'))
+
+const rangeJson = ({ fromAfter, to, toInclusive, entries, lsn }: RangeView): Record<string, unknown> => ({
+  fromAfter,
+  to: to === undefined ? null : jsonKey(to),
+  toInclusive,
+  entries,
+  olderThan: lsn,
+})
 
 // ---- in words ----------------------------------------------------------------------------------
 
@@ -289,6 +299,7 @@ function operationLine(operation: OperationView): string {
   const indent = beginsWrite ? INDENT : `${INDENT}+ `
   const only = conditionText(conditions)
   const keyText = textKey(key)
+  if (operation.range !== undefined) return `${indent}${rangeText(keyText, operation.range)}`
   if (kind === 'del' || kind === 'check') return `${indent}${kind} ${keyText}${only}`
   if (kind === 'clear')
     return `${indent}clear from ${keyText} ${operation.to ? `to before ${textKey(operation.to)}` : 'to the end'}`
@@ -308,6 +319,12 @@ function outcomeLines({ lsn, operations }: DecidedFrame): string[] {
     return `${INDENT}  ${beginsWrite ? '' : '+ '}${kind} ${textKey(key)}: ${verdict}${result}`
   })
   return [`${INDENT}of the frame at LSN ${lsn}`, ...lines]
+}
+
+function rangeText(from: string, { fromAfter, to, toInclusive, entries, lsn }: RangeView): string {
+  const end = to === undefined ? 'the end' : `${toInclusive ? 'and with' : 'before'} ${textKey(to)}`
+  const what = entries === 1 ? 'there is 1 entry' : `there are ${number(entries)} entries`
+  return `check range from ${fromAfter ? 'after ' : ''}${from} to ${end} if ${what}, older than LSN ${lsn}`
 }
 
 function conditionText({ ifVersion, ifAbsent, ifPresent }: ConditionsView): string {

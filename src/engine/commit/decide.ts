@@ -7,9 +7,20 @@
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
 import type { Lsn } from '../../wal/lsn.js'
-import { CONDITIONS, OP_ADD, OP_CLEAR, OP_DEL, OP_FLAG, OP_PUT, OperationCursor, rangeOf } from '../../wal/operation.js'
+import {
+  CONDITIONS,
+  OP_ADD,
+  OP_CHECK_RANGE,
+  OP_CLEAR,
+  OP_DEL,
+  OP_FLAG,
+  OP_PUT,
+  OperationCursor,
+  rangeOf,
+} from '../../wal/operation.js'
 import { MAX_SUM_BYTES, OutcomeBuilder, VERDICT, type Verdict } from '../../wal/outcomes.js'
 import type { TreeWriter } from '../tree/writer.js'
+import type { RangeChecker } from './range-checker.js'
 
 const VERDICTS: Record<NoSum, Verdict> = {
   'no number': VERDICT.NO_NUMBER,
@@ -22,6 +33,7 @@ type Pending = Buffer | undefined
 
 export class Decider {
   readonly #writer: TreeWriter
+  readonly #ranges: RangeChecker
   readonly #key = Buffer.alloc(MAX_TREE_KEY_BYTES)
   readonly #outcome = new OutcomeBuilder()
   /** One goes through a write to judge it, and the other one follows to perform it. */
@@ -33,8 +45,9 @@ export class Decider {
   /** What the write that is being judged has done to keys so far, if it adds to any; by the bytes of the key. */
   readonly #pending = new Map<string, Pending>()
 
-  constructor(writer: TreeWriter) {
+  constructor(writer: TreeWriter, ranges: RangeChecker) {
     this.#writer = writer
+    this.#ranges = ranges
   }
 
   /** Applies the frame at [at, at + lengthBytes). */
@@ -72,6 +85,7 @@ export class Decider {
   #judge(operation: OperationCursor, adds: boolean): Verdict {
     const { kind, flags } = operation
     if ((flags & CONDITIONS) !== 0 && !this.#holds(operation)) return VERDICT.REFUSED
+    if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation)) return VERDICT.REFUSED
     if (kind === OP_ADD) return this.#add(operation)
     if (adds && (kind === OP_PUT || kind === OP_DEL))
       this.#pending.set(operation.key.toString('latin1'), kind === OP_PUT ? operation.value : undefined)

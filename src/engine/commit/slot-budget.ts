@@ -3,8 +3,8 @@
 // A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
 // used again only after the next checkpoint.
 import type { AppendFields } from '../../wal/append-state.js'
-import { FRAME, isClearing } from '../../wal/frame.js'
-import { OP, OP_ADD, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
+import { FRAME, isClearing, isDeciding } from '../../wal/frame.js'
+import { OP, OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
 import { isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
@@ -23,7 +23,7 @@ export const SLOTS_FOR_A_DELETE = 40
  * make the tree of `state` wider and higher.
  */
 export function slotsFor(frame: Buffer, puts: boolean, state: StateFields, pending: number): number {
-  const operations = frame.readUInt32LE(FRAME.OP_COUNT)
+  const operations = changesIn(frame)
   const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
   if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
   let overflow = 0
@@ -62,6 +62,15 @@ function clearsIn(frame: Buffer): number {
   let count = 0
   for (const operation = operationsOf(frame); operation.next();) if (operation.kind === OP_CLEAR) count++
   return count
+}
+
+/** How many operations of a frame may change anything: a check never does, and a transaction may have many. */
+function changesIn(frame: Buffer): number {
+  if (!isDeciding(frame, 0)) return frame.readUInt32LE(FRAME.OP_COUNT)
+  let changes = 0
+  for (const operation = operationsOf(frame); operation.next();)
+    if (operation.kind !== OP_CHECK && operation.kind !== OP_CHECK_RANGE) changes++
+  return changes
 }
 
 /** True if a frame may put anything. Looks no further than the first put. */

@@ -11,6 +11,7 @@ import { Checkpointer } from '../checkpoint/checkpointer.js'
 import { Applier } from '../commit/apply.js'
 import { tryCatchUp } from '../commit/catch-up.js'
 import { Decider } from '../commit/decide.js'
+import { RangeChecker } from '../commit/range-checker.js'
 import { Committer } from '../commit/committer.js'
 import { SlotSpace } from '../format/slot-space.js'
 import { RecordLocks } from '../locks/record-locks.js'
@@ -171,7 +172,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     options.maxHeldBytes,
   )
   const writer = new TreeWriter(space, allocator, checker)
-  const applier = new Applier(allocator, writer, new Decider(writer))
+  const applier = new Applier(allocator, writer, new Decider(writer, new RangeChecker(writer, reader)))
   const common = { ...shared, log, space, allocator, checker, dataFile }
   const committer = new Committer({ ...common, applier })
   return {

@@ -103,12 +103,15 @@ export class EngineSnapshot {
     return this.#find(key, key.length, () => copiedBytes(this.#source))
   }
 
-  /** The same with the version of the entry. */
-  getEncodedEntry(key: Uint8Array): { value: Buffer; version: number } | undefined {
+  /** The same with its version; without its value if only its presence is asked for. */
+  findEncoded(key: Uint8Array, wanted: WantedOfMany): { value: Buffer; version: number } | undefined {
     this.assertOpen()
     return this.#find(key, key.length, () => {
       const { version } = this.#source.reader
-      return { value: copiedBytes(this.#source), version }
+      if (wanted === 'values') return { value: copiedBytes(this.#source), version }
+      this.#source.reader.checker.checkFaults()
+      this.#source.guard.assertNotExpired()
+      return { value: NOTHING, version }
     })
   }
 

@@ -95,7 +95,7 @@ export class Stores {
   drop(frame: FrameBuilder, name: string): boolean {
     const key = storeKey(name)
     this.#parts.openState.assertWritable()
-    const entry = this.#pinned.insist((snapshot) => snapshot.getEncodedEntry(key))
+    const entry = this.#pinned.insist((snapshot) => snapshot.findEncoded(key, 'values'))
     if (entry === undefined) return false
     const { number } = decodeStore(key, entry.value)
     frame.del(key, key.length, ifVersion(entry.version))

@@ -214,6 +214,11 @@ export class TreeWriter {
 
   #found = 0
 
+  /** The tree as this group has made it so far, to be read. */
+  get state(): StateFields {
+    return this.#state
+  }
+
   /** LSN of the frame that wrote the entry that `find` has found. */
   get foundVersion(): number {
     const leaf = this.#path[0]!

@@ -53,6 +53,19 @@ describe('slots set aside for a write', function () {
     )
   })
 
+  it('are none for what only checks', () => {
+    const engine = openEngine(scratchPath(), TINY)
+    for (let n = 0; n < 500; n++) engine.put(n, Buffer.alloc(100))
+    engine.checkpoint(true)
+    const checks = Array.from({ length: 400 }, (_, n) => ({ type: 'check' as const, key: n, ifPresent: true }))
+    const put = { type: 'put' as const, key: 1, value: Buffer.alloc(10) }
+    const alone = measure(engine, () => engine.batch([put]))
+    engine.checkpoint(true)
+    const { reserved, taken } = measure(engine, () => engine.batch([...checks, put]))
+    expect(reserved).to.equal(alone.reserved)
+    expect(taken).to.be.at.most(reserved)
+  })
+
   it('are hardly any for a delete in a small tree', () => {
     const engine = openEngine(scratchPath(), TINY)
     for (let n = 0; n < 20; n++) engine.put(n, Buffer.alloc(100))

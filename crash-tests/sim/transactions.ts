@@ -1,0 +1,190 @@
+// Transactions of simulated processes. Each reads keys and ranges between its own writes, while others act, and all of
+// that must be what its snapshot and its writes say. If it is told that it took effect, all that it has read must be so
+// at its place in the log, too: it could as well have run there, alone. That does not rely on how checks are made.
+import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
+import type { Engine } from '../../src/engine/engine.js'
+import type { Range } from '../../src/engine/read/bounds.js'
+import type { EngineTransaction } from '../../src/engine/transactions/engine-transaction.js'
+import type { Context } from './context.js'
+import { stateAt } from './frames.js'
+import type { Processes, SimProcess } from './processes.js'
+import { counterOf, COUNTERS, keyOf, type Writes } from './writes.js'
+
+/** What a transaction has written by some moment; undefined: removed. */
+type Own = Map<string, Written | undefined>
+/** A value as text, or what is added to what is there. */
+type Written = string | number
+
+/** One read: what came out, and what should come out of a state, as text. */
+interface Seen {
+  readonly what: string
+  readonly found: string
+  readonly expectedOf: (state: ReadonlyMap<string, string>) => string
+}
+
+/** Keys are few, so that transactions meet. */
+const MOST_KEYS = 40
+
+export class Transactions {
+  readonly #context: Context
+  readonly #processes: Processes
+  readonly #writes: Writes
+
+  constructor(context: Context, processes: Processes, writes: Writes) {
+    this.#context = context
+    this.#processes = processes
+    this.#writes = writes
+  }
+
+  transact(actor: SimProcess): void {
+    const engine = actor.engine!
+    let seen: readonly Seen[] = []
+    const told = this.#writes.commit(actor, () => {
+      const transaction = engine.beginTransaction()
+      try {
+        seen = this.#carryOut(engine, transaction)
+      } finally {
+        if (!actor.dead && this.#context.world.outage === undefined) transaction.end()
+      }
+      return { took: engine.write((frame) => transaction.writeTo(frame)).took }
+    })
+    if (told.took !== true) return
+    const { model } = this.#context
+    const end = this.#processes.running!.engine!.lastCommit
+    const frame = model.frames.find((each) => each.end === end)
+    if (frame !== undefined)
+      this.#compare(`the transaction at LSN ${frame.lsn}`, seen, stateAt(model.frames, frame.lsn))
+  }
+
+  #carryOut(engine: Engine, transaction: EngineTransaction): Seen[] {
+    const { random, world, model } = this.#context
+    const state = stateAt(model.frames, transaction.lsn)
+    const own: Own = new Map()
+    const seen: Seen[] = []
+    for (let i = random.between(1, 8); i > 0; i--) {
+      if (random.chance(0.4)) world.step('in a transaction')
+      if (random.chance(0.5)) {
+        seen.push(
+          random.chance(0.5) ? this.#readKey(engine, transaction, own) : this.#readRange(engine, transaction, own),
+        )
+        this.#compare(`a transaction of LSN ${transaction.lsn}`, seen.slice(-1), state)
+      } else this.#write(engine, transaction, own)
+    }
+    // One that writes nothing commits nothing.
+    if (!transaction.hasWritten) this.#write(engine, transaction, own)
+    return seen
+  }
+
+  #someKey(): string {
+    const { random } = this.#context
+    return random.chance(0.2) ? counterOf(random.between(1, COUNTERS)) : keyOf(random.between(1, MOST_KEYS))
+  }
+
+  #write({ main }: Engine, transaction: EngineTransaction, own: Own): void {
+    const { random } = this.#context
+    const key = this.#someKey()
+    const roll = random.next()
+    if (isCounter(key)) {
+      const delta = random.between(-3, 9)
+      transaction.add(main, key, delta)
+      own.set(encoded(key), ((own.get(encoded(key)) as number | undefined) ?? 0) + delta)
+    } else if (roll < 0.7) {
+      const value = this.#writes.usualValue()
+      transaction.put(main, key, value)
+      own.set(encoded(key), JSON.stringify(value))
+    } else {
+      transaction.del(main, key)
+      own.set(encoded(key), undefined)
+    }
+  }
+
+  #readKey({ main }: Engine, transaction: EngineTransaction, own: Own): Seen {
+    const key = this.#someKey()
+    const name = encoded(key)
+    const then = new Map(own)
+    if (this.#context.random.chance(0.3))
+      return {
+        what: `has of ${key}`,
+        found: String(transaction.has(main, key)),
+        expectedOf: (state) => String(withOwn(state, then).has(name)),
+      }
+    return {
+      what: `get of ${key}`,
+      found: JSON.stringify(transaction.find(main, key)?.value) ?? 'nothing',
+      expectedOf: (state) => withOwn(state, then).get(name) ?? 'nothing',
+    }
+  }
+
+  #readRange({ main }: Engine, transaction: EngineTransaction, own: Own): Seen {
+    const { random, world } = this.#context
+    const from = random.between(1, MOST_KEYS)
+    const to = random.between(from, MOST_KEYS)
+    const range: Range = random.pick([
+      {},
+      { gte: keyOf(from), lt: keyOf(to) },
+      { gt: keyOf(from), lte: keyOf(to) },
+      { prefix: keyOf(from).slice(0, 3) },
+    ])
+    const reverse = random.chance(0.3)
+    const limit = random.chance(0.3) ? random.between(1, 5) : Infinity
+    const leaveAfter = random.chance(0.3) ? random.between(1, 5) : Infinity
+    const then = new Map(own)
+    const entries = transaction.range(main, { ...range, reverse, limit }, 'entries')
+    const found: string[] = []
+    while (found.length < leaveAfter) {
+      const entry = entries.next()
+      if (entry === undefined) break
+      found.push(`${entry.key.toString('latin1')}=${entry.value!.toString()}`)
+      if (random.chance(0.1)) world.step('in a range of a transaction')
+    }
+    const most = Math.min(limit, leaveAfter)
+    const isIn = within(range)
+    return {
+      what: `range ${JSON.stringify({ ...range, reverse, most })}`,
+      found: found.join(),
+      expectedOf: (state) => {
+        const all = [...withOwn(state, then)].filter(([key]) => isIn(key)).sort(([a], [b]) => (a < b ? -1 : 1))
+        const inOrder = reverse ? all.reverse() : all
+        return inOrder
+          .slice(0, most)
+          .map(([key, value]) => `${key}=${value}`)
+          .join()
+      },
+    }
+  }
+
+  #compare(whose: string, seen: readonly Seen[], state: ReadonlyMap<string, string>): void {
+    for (const { what, found, expectedOf } of seen) {
+      const expected = expectedOf(state)
+      if (found !== expected)
+        throw this.#context.failure(`${whose}: ${what} was ${brief(found)}, and should have been ${brief(expected)}`)
+    }
+  }
+}
+
+const isCounter = (key: string): boolean => key.startsWith('n')
+
+const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
+const encoded = (key: string): string => buffer.toString('latin1', 0, encodeKey(key, buffer))
+
+function within({ gte, gt, lte, lt, prefix }: Range): (key: string) => boolean {
+  const bytes = (key: unknown): string => encoded(key as string)
+  return (key) =>
+    (gte === undefined || key >= bytes(gte)) &&
+    (gt === undefined || key > bytes(gt)) &&
+    (lte === undefined || key <= bytes(lte)) &&
+    (lt === undefined || key < bytes(lt)) &&
+    (prefix === undefined || key.startsWith(bytes(prefix)))
+}
+
+function withOwn(state: ReadonlyMap<string, string>, own: Own): Map<string, string> {
+  const all = new Map(state)
+  for (const [key, written] of own) {
+    if (written === undefined) all.delete(key)
+    else if (typeof written === 'string') all.set(key, written)
+    else all.set(key, JSON.stringify((JSON.parse(all.get(key) ?? '0') as number) + written))
+  }
+  return all
+}
+
+const brief = (text: string): string => (text.length <= 120 ? text : `${text.slice(0, 117)}...`)

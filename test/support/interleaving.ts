@@ -1,0 +1,58 @@
+// Helpers for tests of `update` and `transaction`.
+import { expect } from 'chai'
+import type { Database, MmapdbError, Transaction } from '../../src/index.js'
+
+export async function failureOf(act: () => unknown): Promise<Error> {
+  try {
+    await act()
+  } catch (error) {
+    return error as Error
+  }
+  return expect.fail('nothing was thrown')
+}
+
+export async function refused(
+  act: () => unknown,
+  kind: new (message: string) => MmapdbError,
+  message: RegExp,
+): Promise<void> {
+  const error = await failureOf(act)
+  expect(error).to.be.instanceOf(kind)
+  expect(error.message).to.match(message)
+}
+
+/** Something to wait for, and what ends the wait. */
+export function gate(): { reached: Promise<void>; open: () => void } {
+  let open!: () => void
+  const reached = new Promise<void>((resolve) => (open = resolve))
+  return { reached, open }
+}
+
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/**
+ * Runs `first` up to its `hold()`, lets `second` commit, and then lets `first` go on. Returns how often `first` was
+ * run. Only the first run is held.
+ */
+export async function interleaved(
+  db: Database,
+  first: (tx: Transaction, hold: () => Promise<void>) => Promise<unknown>,
+  second: () => Promise<unknown>,
+): Promise<number> {
+  const held = gate()
+  const goOn = gate()
+  let runs = 0
+  const done = db.transaction((tx) => {
+    const isFirst = ++runs === 1
+    return first(tx, async () => {
+      if (!isFirst) return
+      held.open()
+      await goOn.reached
+    })
+  })
+  await held.reached
+  await second()
+  goOn.open()
+  await done
+  return runs
+}
