@@ -40,6 +40,7 @@ export function sample(): MemoryStorage {
     { type: 'put', key: 'batch', value: 1.5 },
     { type: 'del', key: 3 },
   ])
+  writeInTransaction(engine)
   const left = storage.copy()
   engine.close()
   let end = left.bytes(DATA).length
@@ -47,6 +48,20 @@ export function sample(): MemoryStorage {
   while (end > 4 * SLOT_BYTES && data.subarray(end - SLOT_BYTES, end).every((byte) => byte === 0)) end -= SLOT_BYTES
   left.openFile(DATA, 'write').truncate(end)
   return left
+}
+
+/** A frame that checks ranges and keys, and what it came to. */
+function writeInTransaction(engine: Engine): void {
+  const transaction = engine.beginTransaction()
+  const { keySpace } = engine
+  for (const range of [{ gte: 0, lt: 10 }, { prefix: 'key 06' }, {}]) {
+    const entries = transaction.range(keySpace, range, 'keys')
+    while (entries.next() !== undefined);
+  }
+  transaction.find(keySpace, 'batch')
+  transaction.put(keySpace, 'transaction', true)
+  transaction.end()
+  engine.write((frame) => transaction.writeTo(frame))
 }
 
 export const sealSlot = (slot: Buffer): Buffer => {

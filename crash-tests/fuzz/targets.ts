@@ -26,8 +26,10 @@ import { valueCodec, VALUE_ENCODINGS } from '../../src/encoding/values/codec.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
 import { FRAME, isFrameAt, readLsn } from '../../src/wal/frame.js'
-import { operationsOf } from '../../src/wal/operation.js'
+import { OP_CHECK_RANGE, operationsOf } from '../../src/wal/operation.js'
 import { forEachOutcome } from '../../src/wal/outcomes.js'
+import { encodeRangeCheck, rangeCheckOf } from '../../src/wal/range-check.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import { Log } from '../../src/wal/log.js'
 import { MAX_LSN } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
@@ -122,6 +124,9 @@ function frame(bytes: Buffer): void {
         'an operation reaches outside',
       )
       end = valueAt + valueLength
+      if (operation.kind !== OP_CHECK_RANGE) continue
+      const { key, value } = operation
+      hold(encodeRangeCheck(rangeCheckOf(key, value)).equals(value), 'a check of a range comes back as another one')
     }
   })
   allowing(CORRUPT, () =>
@@ -421,7 +426,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
         new Map([[{}, new Map()]]),
       ].map((value) => Buffer.concat([Buffer.of(0), valueCodec('msgpack').encode(value)])),
   },
-  frame: { run: frame, seeds: () => [frameSeed()] },
+  frame: { run: frame, seeds: () => [frameSeed(), transactionSeed()] },
   header: { run: header, seeds: random },
   slot: { run: slot, seeds: random },
   log: { run: log, seeds: random },
@@ -438,6 +443,17 @@ export const TARGETS: Readonly<Record<string, Target>> = {
         Buffer.from(`\x01${text}`),
       ),
   },
+}
+
+/** A frame with checks of keys and of a range, and changes. */
+function transactionSeed(): Buffer {
+  const frame = new FrameBuilder()
+  const bound = encoded('b')
+  frame.checkRange({ from: encoded('a'), fromAfter: true, to: bound, toInclusive: true, entries: 2, lsn: 9 })
+  frame.checkRange({ from: undefined, fromAfter: false, to: undefined, toInclusive: false, entries: 0, lsn: 9 })
+  frame.check(bound, bound.length, { flags: 2, version: 5 })
+  frame.put(bound, bound.length, Buffer.from('value'))
+  return frame.take()
 }
 
 function frameSeed(): Buffer {

@@ -296,6 +296,41 @@ describe('command line, looking inside', function () {
       await it.close()
     })
 
+    it('shows what a transaction has read and written', async () => {
+      const db = scratchDb()
+      const it = await open(db, { workers: 0 })
+      for (const key of ['a', 'b', 'c']) it.putSync(key, 1)
+      const { version } = it.getEntry('a')!
+      await it.transaction((tx) => {
+        tx.get('a')
+        tx.put('n', [...tx.keys({ gt: 'a', lte: 'c' }), ...tx.keys({ gte: 'd' })].length)
+      })
+      const transaction = framesOf(parseLines(await ok(db, 'wal', '--json', '--ops'))).at(-2)!
+      const olderThan = transaction.lsn
+      expect(transaction.operations).to.deep.equal([
+        {
+          kind: 'check range',
+          beginsWrite: true,
+          key: 'a',
+          valueBytes: 17,
+          range: { fromAfter: true, to: 'c', toInclusive: true, entries: 2, olderThan },
+        },
+        {
+          kind: 'check range',
+          beginsWrite: false,
+          key: 'd',
+          valueBytes: 16,
+          range: { fromAfter: false, to: null, toInclusive: false, entries: 0, olderThan },
+        },
+        { kind: 'check', ifVersion: version, beginsWrite: false, key: 'a', valueBytes: 0 },
+        { kind: 'put', beginsWrite: false, key: 'n', valueBytes: 1, value: 2 },
+      ])
+      const text = await ok(db, 'wal', '--ops')
+      expect(text).to.match(/^ +check range after a, up to and with c: 2 entries, older than LSN \d+$/m)
+      expect(text).to.match(/^ +\+ check range from d, to the end: no entries$/m)
+      await it.close()
+    })
+
     it('ignores bytes after the end of a log, and other files beside it', async () => {
       const db = await crashed(3)
       appendFileSync(segments(db)[0]!, 'rubbish')

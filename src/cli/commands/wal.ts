@@ -322,9 +322,9 @@ function outcomeLines({ lsn, operations }: DecidedFrame): string[] {
 }
 
 function rangeText(from: string, { fromAfter, to, toInclusive, entries, lsn }: RangeView): string {
-  const end = to === undefined ? 'the end' : `${toInclusive ? 'and with' : 'before'} ${textKey(to)}`
-  const what = entries === 1 ? 'there is 1 entry' : `there are ${number(entries)} entries`
-  return `check range from ${fromAfter ? 'after ' : ''}${from} to ${end} if ${what}, older than LSN ${lsn}`
+  const end = to === undefined ? 'to the end' : `${toInclusive ? 'up to and with' : 'before'} ${textKey(to)}`
+  const found = entries === 0 ? 'no entries' : `${plural(entries, 'entry')}, older than LSN ${lsn}`
+  return `check range ${fromAfter ? 'after' : 'from'} ${from}, ${end}: ${found}`
 }
 
 function conditionText({ ifVersion, ifAbsent, ifPresent }: ConditionsView): string {
