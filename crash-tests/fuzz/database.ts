@@ -53,13 +53,13 @@ export function sample(): MemoryStorage {
 /** A frame that checks ranges and keys, and what it came to. */
 function writeInTransaction(engine: Engine): void {
   const transaction = engine.beginTransaction()
-  const { keySpace } = engine
+  const { main } = engine
   for (const range of [{ gte: 0, lt: 10 }, { prefix: 'key 06' }, {}]) {
-    const entries = transaction.range(keySpace, range, 'keys')
+    const entries = transaction.range(main, range, 'keys')
     while (entries.next() !== undefined);
   }
-  transaction.find(keySpace, 'batch')
-  transaction.put(keySpace, 'transaction', true)
+  transaction.find(main, 'batch')
+  transaction.put(main, 'transaction', true)
   transaction.end()
   engine.write((frame) => transaction.writeTo(frame))
 }
