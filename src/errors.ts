@@ -27,6 +27,7 @@ const TABLE = {
   ERR_MMAPDB_EXISTS: ['ExistsError', 2],
   ERR_MMAPDB_STORE_DROPPED: ['StoreDroppedError', 2],
   ERR_MMAPDB_CONFLICT: ['ConflictError', 4],
+  ERR_MMAPDB_LSN_GONE: ['LsnGoneError', 2],
 } as const satisfies Record<`ERR_MMAPDB_${string}`, Row>
 
 /** The codes of `MmapdbError`. */
@@ -132,6 +133,20 @@ export class OutcomeUnknownError extends errorClass('ERR_MMAPDB_OUTCOME_UNKNOWN'
   }
 }
 
+/**
+ * The log does not go back as far as a change feed is to begin, or has been recycled where a slow one would go on:
+ * changes are missing. `oldestLsn`: the least `since` that can be had now.
+ */
+export class LsnGoneError extends errorClass('ERR_MMAPDB_LSN_GONE') {
+  constructor(
+    message: string,
+    readonly oldestLsn: number = 0,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options)
+  }
+}
+
 /** The entry whose value cannot be decoded. */
 export interface ValueSite {
   readonly key?: unknown
@@ -226,4 +241,5 @@ export const ERROR_CLASSES = {
   ERR_MMAPDB_EXISTS: ExistsError,
   ERR_MMAPDB_STORE_DROPPED: StoreDroppedError,
   ERR_MMAPDB_CONFLICT: ConflictError,
+  ERR_MMAPDB_LSN_GONE: LsnGoneError,
 } satisfies Record<MmapdbErrorCode, ErrorClass>

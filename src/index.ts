@@ -1,6 +1,6 @@
 // The public interface of mmapdb. Everything else is internal.
 export { Database } from './database/database.js'
-export type { OpenOptions } from './engine/options.js'
+export type { OpenOptions, RetainOptions } from './engine/options.js'
 export type { Key, KeyPart } from './encoding/keys.js'
 export type { BatchOperation } from './engine/commit/batch.js'
 export type { Conditions } from './engine/commit/conditions.js'
@@ -23,6 +23,7 @@ export {
   InvalidError,
   IoError,
   LockedError,
+  LsnGoneError,
   NotADatabaseError,
   NotFoundError,
   OutcomeUnknownError,
@@ -39,6 +40,9 @@ export {
 } from './errors.js'
 export type { Bound, Range } from './engine/read/bounds.js'
 export type { AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored, ValueOf } from './database/types.js'
+export type { Change, ChangeFeed } from './database/change-feed.js'
+export type { ChangeOptions, WatchOptions } from './database/change-feeds.js'
+export type { KeyWatch, Watched } from './database/key-watch.js'
 export { RecordLock, type LockOptions, type TryLockOptions } from './database/record-lock.js'
 export type { LockInfo } from './engine/locks/lock-list.js'
 export { Store } from './database/store.js'

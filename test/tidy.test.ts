@@ -170,6 +170,7 @@ describe('what the documents say', () => {
       ...resolveOptions('/path'),
       valueEncoding: `'${VALUE_ENCODINGS[0]}'`,
       maxHeldBytes: 'no limit',
+      retain: 'nothing',
       readAheadBytes: 'half the memory',
     }
     for (const [name, said] of tableRows(README, 'option')) {

@@ -84,6 +84,7 @@ const nothing = {
   timeoutMs: undefined,
   maxInFlightBytes: undefined,
   maxHeldBytes: undefined,
+  retain: undefined,
   allowNetworkFileSystem: undefined,
 } satisfies Record<keyof OpenOptions, undefined>
 await open('db', nothing)

@@ -6,6 +6,9 @@ export type {
   AsyncRangeIterator,
   AsyncRangeOptions,
   BatchOperation,
+  Change,
+  ChangeFeed,
+  ChangeOptions,
   Bound,
   CheckpointReport,
   Conditions,
@@ -14,6 +17,7 @@ export type {
   Entry,
   Key,
   KeyPart,
+  KeyWatch,
   LockInfo,
   LockOptions,
   MmapdbErrorCode,
@@ -21,6 +25,7 @@ export type {
   Range,
   RangeIterator,
   RecoveryReport,
+  RetainOptions,
   Stats,
   Stored,
   TransactionIterator,
@@ -31,6 +36,8 @@ export type {
   ValueOf,
   ValueSite,
   VerifyReport,
+  Watched,
+  WatchOptions,
 } from '../dist/src/index.js' with { 'resolution-mode': 'import' }
 
 export declare const open: typeof mmapdb.open
@@ -69,6 +76,8 @@ export declare const IoError: typeof mmapdb.IoError
 export type IoError = mmapdb.IoError
 export declare const LockedError: typeof mmapdb.LockedError
 export type LockedError = mmapdb.LockedError
+export declare const LsnGoneError: typeof mmapdb.LsnGoneError
+export type LsnGoneError = mmapdb.LsnGoneError
 export declare const MmapdbError: typeof mmapdb.MmapdbError
 export type MmapdbError = mmapdb.MmapdbError
 export declare const NotADatabaseError: typeof mmapdb.NotADatabaseError

@@ -1,5 +1,6 @@
 // What the parts of a simulation share: the seed's choices, the world, the model, and the options of the database.
 import { resolveOptions } from '../../src/engine/options.js'
+import type { Retention } from '../../src/wal/retention.js'
 import type { Random } from '../lib/random.js'
 import { LogFiles } from './log-files.js'
 import { LogModel } from './log-model.js'
@@ -25,6 +26,11 @@ export class Context {
   /** Bytes of a usual value; 0 for that many that its frame ends where a sector does. */
   readonly usualLength: number
 
+  /** How much of the log is kept for its readers; undefined: nobody asks for any. */
+  readonly retention: Retention | undefined
+  /** The database has stored that. */
+  isRetentionStored = false
+
   /** `only`: the events that may happen; all that the seed holds if left out. */
   constructor(
     readonly seed: number,
@@ -42,6 +48,8 @@ export class Context {
       maxHeldBytes: this.random.pick([65536, 65536, Infinity]),
       readAheadBytes: this.random.pick([Infinity, 0]),
     })
+    const bytes = this.random.pick([undefined, 10_000, 200_000, Infinity])
+    this.retention = bytes === undefined ? undefined : { bytes, ms: Infinity }
   }
 
   /** Choices of the event that is being carried out. */

@@ -122,7 +122,23 @@ export function allResults(frames: readonly ModelFrame[]): Map<number, ModelResu
   return new Map(frames.map((frame) => [frame.lsn, model.apply(frame)]))
 }
 
+/** A change that a frame made. */
+export interface ModelChange {
+  readonly lsn: number
+  /** Which operation of the frame, from 0. */
+  readonly index: number
+  readonly key: string
+  /** As text; undefined if the entry was removed. */
+  readonly value: string | undefined
+}
+
+/** What `frames`, in ascending order, changed before `lsn`, one after the other. */
+export function changesBefore(frames: readonly ModelFrame[], lsn: number): readonly ModelChange[] {
+  return new Model().applyAll(frames, lsn).changes
+}
+
 class Model {
+  readonly changes: ModelChange[] = []
   readonly #entries = new Map<string, { readonly value: string; readonly version: number }>()
 
   applyAll(frames: readonly ModelFrame[], lsn: number): this {
@@ -139,18 +155,24 @@ class Model {
       if (operation.beginsWrite) writes.push([])
       writes.at(-1)!.push(operation)
     }
-    return writes.map((write) => this.#applyWrite(write, lsn))
+    let first = 0
+    return writes.map((write) => {
+      first += write.length
+      return this.#applyWrite(write, lsn, first - write.length)
+    })
   }
 
-  #applyWrite(operations: readonly ModelOperation[], version: number): ModelResult {
+  #applyWrite(operations: readonly ModelOperation[], version: number, first: number): ModelResult {
     if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return NO_EFFECT
     if (!operations.every(({ range }) => range === undefined || this.#isUnchanged(range))) return NO_EFFECT
     const changed = new Map<string, string | undefined>()
     const valueOf = (key: string): string | undefined =>
       changed.has(key) ? changed.get(key) : this.#entries.get(key)?.value
+    const changes: ModelChange[] = []
     let sum: number | undefined
     let removed = false
-    for (const { kind, key, value } of operations) {
+    for (const [i, { kind, key, value }] of operations.entries()) {
+      const had = valueOf(key) !== undefined
       if (kind === 'add') {
         const before = JSON.parse(valueOf(key) ?? '0') as unknown
         if (typeof before !== 'number') return REFUSED
@@ -161,7 +183,10 @@ class Model {
         removed = valueOf(key) !== undefined
         changed.set(key, undefined)
       }
+      if (kind !== 'check' && kind !== 'check range' && (kind !== 'del' || had))
+        changes.push({ lsn: version, index: first + i, key, value: changed.get(key) })
     }
+    this.changes.push(...changes)
     for (const [key, value] of changed) {
       if (value === undefined) this.#entries.delete(key)
       else this.#entries.set(key, { value, version })

@@ -5,6 +5,7 @@
 import { bytesBetween } from '../../src/wal/lsn.js'
 import { CALM, Outage, type WorldRates } from './world.js'
 import type { Context } from './context.js'
+import { Following } from './following.js'
 import type { Processes } from './processes.js'
 import { Reads } from './reads.js'
 import { Recovery } from './recovery.js'
@@ -20,6 +21,7 @@ export class Lives {
   readonly #writes: Writes
   readonly #transactions: Transactions
   readonly #reads: Reads
+  readonly #following: Following
   readonly #recovery: Recovery
   #powerWasCut = false
   /** The life before ended while calls failed that make a segment. */
@@ -31,7 +33,8 @@ export class Lives {
     this.#writes = new Writes(context, processes)
     this.#transactions = new Transactions(context, processes, this.#writes)
     this.#reads = new Reads(context, processes)
-    this.#recovery = new Recovery(context, processes, this.#reads)
+    this.#following = new Following(context)
+    this.#recovery = new Recovery(context, processes, this.#reads, this.#following)
     context.world.turns = { interrupt: () => this.#act(), overtake: () => this.#overtake() }
   }
 
@@ -173,6 +176,7 @@ export class Lives {
     else if (roll < 0.18) as(() => this.#transactions.transact(actor))
     else if (roll < 0.58) as(() => this.#writes.write(actor))
     else if (roll < 0.68) as(() => checkpoint(random.chance(0.5)))
+    else if (roll < 0.74) as(() => this.#following.follow(actor))
     else if (roll < 0.84) as(() => this.#reads.read(actor))
     else if (roll < 0.88) as(() => this.#reads.keepSnapshot(actor))
     else if (roll < 0.92) as(() => this.#reads.readKeptSnapshot(actor))

@@ -17,6 +17,8 @@ const outcomeOf = (seeds: number, total: LifeReport): Outcome => ({
     'power cuts': total.cuts,
     'processes killed': total.kills,
     'calls that failed': total.faults,
+    'changes followed': total.followed,
+    'changes that were gone': total.gone,
     recoveries: total.recoveries,
     'recoveries interrupted': total.interruptedRecoveries,
     steps: total.steps,

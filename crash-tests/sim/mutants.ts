@@ -348,7 +348,7 @@ export const MUTANTS: readonly Mutant[] = [
     'the log restarts before the checkpoint of a clean close',
     'engine/lifecycle/close.js',
     'let report = checkpointer.run({ wait: true, cutTail: !isHeld });',
-    'log.restartAt(tailOf(parts)); let report = checkpointer.run({ wait: true, cutTail: true });',
+    'leaveLog(parts); let report = checkpointer.run({ wait: true, cutTail: true });',
   ),
   one(
     'the data file is cut before the free slots at its end are given up on disk',

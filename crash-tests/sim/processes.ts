@@ -1,5 +1,6 @@
 // The processes of a simulated world: they open the database, do something as long as they live, and die.
 import { Engine } from '../../src/engine/engine.js'
+import { keepLog } from '../../src/engine/lifecycle/keep-log.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { MmapdbError } from '../../src/errors.js'
 import type { Context } from './context.js'
@@ -53,11 +54,14 @@ export class Processes {
 
   /** Starts a process that opens the database; it has no engine if it could not. */
   spawn(): SimProcess {
-    const { options, world } = this.#context
+    const { options, world, retention } = this.#context
     const actor = new SimProcess(`p${this.#nextNumber++}`)
     this.#all.push(actor)
     this.as(actor, () => {
       actor.engine = Engine.open(options, world.storageFor(actor))
+      if (retention === undefined || !keepLog(actor.engine.parts, retention)) return
+      actor.engine.checkpoint(true)
+      this.#context.isRetentionStored = true
     })
     if (!actor.dead && actor.engine !== undefined) this.#living.push(actor)
     return actor

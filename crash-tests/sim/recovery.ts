@@ -1,6 +1,7 @@
 // What happens between two lives: what the crash left is perhaps damaged, the database is opened, perhaps interrupted
 // again and again, and what is there is checked against the model.
 import type { Context } from './context.js'
+import type { Following } from './following.js'
 import type { Processes, SimProcess } from './processes.js'
 import { entriesOf, type Reads } from './reads.js'
 import { CALM, type WorldRates } from './world.js'
@@ -9,16 +10,18 @@ export class Recovery {
   readonly #context: Context
   readonly #processes: Processes
   readonly #reads: Reads
+  readonly #following: Following
   /**
    * Where frames begin that the last power cut left out of the log, because something before them is missing, and
    * left there whole.
    */
   #strandedLsns: readonly number[] = []
 
-  constructor(context: Context, processes: Processes, reads: Reads) {
+  constructor(context: Context, processes: Processes, reads: Reads, following: Following) {
     this.#context = context
     this.#processes = processes
     this.#reads = reads
+    this.#following = following
   }
 
   get strandedLsns(): readonly number[] {
@@ -84,5 +87,6 @@ export class Recovery {
     world.rates = CALM
     this.#processes.as(actor, () => model.settle(toLsn, entriesOf(actor.engine!)))
     this.#reads.checkAll(actor)
+    this.#processes.as(actor, () => this.#following.followAll(actor))
   }
 }

@@ -13,6 +13,9 @@ export interface LifeReport {
   recoveries: number
   interruptedRecoveries: number
   faults: number
+  /** Changes that were followed, and how often what came next was gone. */
+  followed: number
+  gone: number
 }
 
 export const newReport = (): LifeReport => ({
@@ -25,4 +28,6 @@ export const newReport = (): LifeReport => ({
   recoveries: 0,
   interruptedRecoveries: 0,
   faults: 0,
+  followed: 0,
+  gone: 0,
 })

@@ -269,7 +269,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'where the disk is full no checkpoint is made',
     FULL_DISK,
     'engine/checkpoint/make-room.js',
-    '|| !makeRoom(parts, hasPut(frame), hold)',
+    '|| !makeRoom(parts, hasPut(frame), error, hold)',
     '|| true',
   ),
   one(

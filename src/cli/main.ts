@@ -19,6 +19,7 @@ import { slotsCommand } from './commands/slots.js'
 import { statsCommand } from './commands/stats.js'
 import { verifyCommand } from './commands/verify.js'
 import { walCommand } from './commands/wal.js'
+import { watchCommand } from './commands/watch.js'
 import { inPackage } from '../package-root.js'
 import { belowHelp } from './shared/terminal.js'
 
@@ -51,7 +52,7 @@ export function program(): Command {
       'after',
       belowHelp(`
 Exit codes:
-  0    done, also if the reader of the output has closed the pipe
+  0    done, also if the reader of the output has closed the pipe, or a watch was ended by a signal
   1    the key is absent (get, del)
   2    invalid input, or something is unavailable: no such database, no permission, disk full, output that
        cannot be written; or a bug in mmapdb itself
@@ -67,6 +68,7 @@ Exit codes:
     scanCommand(),
     loadCommand(),
     lockCommand(),
+    watchCommand(),
     recoverCommand(),
     verifyCommand(),
     statsCommand(),

@@ -8,6 +8,8 @@ import type { Stats } from '../engine/stats.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import type { Attachment } from '../workers/attachment.js'
 import { mustBeFunction, type TransactionOptions } from './change-options.js'
+import type { ChangeFeed } from './change-feed.js'
+import type { ChangeOptions } from './change-feeds.js'
 import { OpenDatabase } from './open-database.js'
 import { transact } from './run-transaction.js'
 import { Transaction } from './transaction.js'
@@ -72,6 +74,31 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
     mustBeFunction(act, 'transaction')
     const { engine, host } = this.#open
     return transact(host, (tries) => act(Transaction.of<V, K>(tries, engine.main, engine.stores)), options)
+  }
+
+  // ---- following -------------------------------------------------------------------------------
+
+  /**
+   * What takes effect in the database, in the order of the log, whichever thread or process writes it:
+   * `for await (const change of db.changes({ since, prefix, signal }))`. Each operation of a batch is a change of its
+   * own. A write whose condition did not hold is none, and neither is a `del` that found nothing; an `add` is a put of
+   * the sum. `clear` and `dropStore` are one change each. A change is told once it is visible and on disk.
+   *
+   * `since` says where to begin: a `cursor` that was kept, to go on where an earlier feed was, or an LSN. Without it
+   * the feed begins with what becomes visible after this call, whenever the first change is asked for. How far back one
+   * can go is up to `retain` of `open`: `next` rejects with `LsnGoneError`, which names the oldest LSN, if the log does
+   * not go back that far, also if it was recycled while this feed was too slow. A feed holds nothing back and costs
+   * writers nothing beyond that.
+   *
+   * `next` rejects with `EncodingError` for a value that cannot be decoded (called again, it goes on after that
+   * change), with the reason of `signal`, with `ClosedError` once the database is closed, `CorruptError`, `IoError`.
+   * Throws `InvalidError` for an option that is not acceptable, for a cursor of another database, and for `since` ahead
+   * of the log; `ReadOnlyError` for a reader that sees the database as it was when it was opened. While a call of
+   * `next` waits, it keeps the process alive. It holds the event loop for some 4 ms at a time, or for as long as it
+   * takes to read one larger batch.
+   */
+  changes(options?: ChangeOptions<K>): ChangeFeed<V, K> {
+    return this.#open.feeds.changes(options, this.#open) as never
   }
 
   // ---- stores ----------------------------------------------------------------------------------

@@ -123,7 +123,11 @@ const MAX_BYTES = 1024 * 1024 * 1024
  * Encodes a list of keys; each is read once. Throws `InvalidError`, whose message names the caller. May run the user's
  * code, which may call the database: so the buffer belongs to this call alone.
  */
-export function encodeKeys(keys: readonly Key[], caller: 'getMany' | 'hasMany' | 'lock', space: KeySpace): KeyList {
+export function encodeKeys(
+  keys: readonly Key[],
+  caller: 'getMany' | 'hasMany' | 'lock' | 'watch',
+  space: KeySpace,
+): KeyList {
   const mostBytes = space.prefixBytes + KEY_BUFFER_BYTES
   let buffer = Buffer.allocUnsafe(2 * mostBytes)
   let end = 0

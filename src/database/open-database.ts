@@ -10,6 +10,7 @@ import type { CommitReport, CommitTask } from '../workers/worker.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { BackgroundReads } from './background-reads.js'
 import { nextTurn } from './lookups.js'
+import { ChangeFeeds } from './change-feeds.js'
 import { ChangeHost } from './change-host.js'
 import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 
@@ -25,6 +26,7 @@ export class OpenDatabase {
   readonly options: ResolvedOptions
   readonly lanes: Lanes | undefined
   readonly reads: BackgroundReads
+  readonly feeds: ChangeFeeds
   /** For `update` and `transaction`. */
   readonly host: ChangeHost
   readonly #attachment: Attachment
@@ -56,6 +58,7 @@ export class OpenDatabase {
       assertOpen: () => this.assertOpen(),
       track: (task) => this.track(task),
     })
+    this.feeds = new ChangeFeeds(engine, () => this.assertOpen())
     const writes = lanes?.writes
     this.host = new ChangeHost({
       engine,
@@ -153,6 +156,7 @@ export class OpenDatabase {
   async #close(): Promise<void> {
     isBeingClosed(this.#attachment)
     this.engine.recordLocks.stopWaiting()
+    this.feeds.stop()
     // What was written under a lock takes effect before the next holder gets it.
     while (!this.#writes.isIdle || this.#tasks.size > 0) {
       await this.#writes.settled()

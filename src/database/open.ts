@@ -2,8 +2,11 @@
 import type { Key } from '../encoding/keys.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { resolveOptions, type OpenOptions } from '../engine/options.js'
-import { foreseen } from '../errors.js'
+import { foreseen, MmapdbError } from '../errors.js'
+import { keepLog } from '../engine/lifecycle/keep-log.js'
+import type { Retention } from '../wal/retention.js'
 import { attach } from '../workers/attach.js'
+import type { Attachment } from '../workers/attachment.js'
 import { Database } from './database.js'
 import type { Anything, ValueOf } from './types.js'
 
@@ -30,8 +33,20 @@ export async function open<V, K extends Key>(path: string, options: OpenOptions 
   const resolved = resolveOptions(path, options)
   try {
     const { attachment, recovery } = await attach(resolved)
-    return Database.of<V, K>(attachment, resolved, recovery)
+    const db = Database.of<V, K>(attachment, resolved, recovery)
+    await keepMore(attachment, db, resolved.retain)
+    return db
   } catch (error) {
     throw foreseen(error)
+  }
+}
+
+/** Has the database store how much of the log is to be kept, if that is something new. */
+async function keepMore({ engine }: Attachment, db: Database, retain: Retention | undefined): Promise<void> {
+  try {
+    if (retain !== undefined && keepLog(engine.parts, retain)) await db.checkpoint()
+  } catch (error) {
+    // It holds all the same while the database is open, and writers meet the reason themselves.
+    if (!(error instanceof MmapdbError)) throw error
   }
 }

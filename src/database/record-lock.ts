@@ -148,7 +148,8 @@ export function keysToLock(keys: KeyPart | readonly Key[], space: KeySpace): Buf
   return all.filter((key, i) => i === 0 || !key.equals(all[i - 1]!))
 }
 
-function isList(keys: KeyPart | readonly Key[]): keys is readonly Key[] {
+/** @internal */
+export function isList(keys: KeyPart | readonly Key[]): keys is readonly Key[] {
   try {
     return Array.isArray(keys)
   } catch (cause) {
@@ -156,7 +157,7 @@ function isList(keys: KeyPart | readonly Key[]): keys is readonly Key[] {
   }
 }
 
-/** @internal Reads each option once: it may be a getter. Throws `InvalidError`. */
+/** @internal Reads each option once: it may be a getter. Throws `InvalidError`, also for names of no option. */
 export function optionsOf<T extends object>(options: T, names: readonly (keyof T & string)[]): T {
   if (typeof options !== 'object' || options === null) throw new InvalidError('Options must be an object.')
   try {

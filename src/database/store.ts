@@ -15,6 +15,8 @@ import type { Entry } from '../engine/read/snapshot.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import type { UpdateOptions } from './change-options.js'
 import { update, type Updating } from './update.js'
+import type { WatchOptions } from './change-feeds.js'
+import type { KeyWatch } from './key-watch.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
@@ -302,6 +304,20 @@ export class Store<V = Anything, K extends Key = Key> {
     options?: UpdateOptions,
   ): Promise<R> {
     return update(this.#open.host, this.#space, key, change as Updating, options) as Promise<R>
+  }
+
+  /**
+   * The newest value of one key or several, and again whenever it changes:
+   * `for await (const { key, value, version } of db.watch(keys, { signal }))`. An array is a list of keys, as for
+   * `lock`. Each key comes once at the beginning, in the order given, with `value: undefined` and `version: 0` if it is
+   * absent. After that a key comes when it has another version than was told last. Who is slow is told the newest
+   * value, and not each that there was between, so nothing is ever missed for being slow.
+   *
+   * `next` rejects as that of `changes` does, but never with `LsnGoneError`. Throws `InvalidError`, `ReadOnlyError` as
+   * `changes` does. However many watches there are, the log is read once for all of them.
+   */
+  watch(keys: Exclude<K, readonly unknown[]> | readonly K[], options?: WatchOptions): KeyWatch<V, K> {
+    return this.#open.feeds.watch(this.#space, keys, options, this.#open) as never
   }
 
   // What is put into the frame may run the user's code.

@@ -4,6 +4,7 @@ import { quoted, reason, isInstance } from '../describe.js'
 import { absolutePath } from '../storage/absolute-path.js'
 import { isAddressSpaceLimited, memoryBytes } from '../storage/memory.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
+import type { Retention } from '../wal/retention.js'
 import { VALUE_ENCODINGS } from '../encoding/values/codec.js'
 
 /** What `open` takes. Every field is optional. */
@@ -86,10 +87,27 @@ export interface OpenOptions {
    */
   maxHeldBytes?: number | undefined
   /**
+   * How much of the log is kept for those who read it later (`Database.changes`), besides what recovery needs: the
+   * newest `bytes` of it, as long as it is not older than `ms`. One of the two may be left out, for no limit on that
+   * side; 0 keeps nothing. Whole segments are kept, so it may be up to a `segmentBytes` more, and what is older goes
+   * with the next checkpoint. On a full disk it is given up before a write is refused. The database remembers what the
+   * last opener who gave this has asked for, and all who have it open go by it; cannot be combined with `readOnly`.
+   * `bytes`: 0 to 16 TiB; `ms`: 0 to 100 years; each may be Infinity. A new database keeps nothing.
+   */
+  retain?: RetainOptions | undefined
+  /**
    * Allow a network file system, or one on FUSE that is not known to be local, although neither its mappings nor its
    * locks are reliable. Default false.
    */
   allowNetworkFileSystem?: boolean | undefined
+}
+
+/** The option `retain` of `open`. */
+export interface RetainOptions {
+  /** Bytes of the newest log that are kept. Default: no limit, `ms` decides. */
+  bytes?: number | undefined
+  /** How old what is kept may become, in milliseconds. Default: no limit, `bytes` decides. */
+  ms?: number | undefined
 }
 
 type Defined<T> = { readonly [Name in keyof T]-?: Exclude<T[Name], undefined> }
@@ -98,10 +116,12 @@ type Defined<T> = { readonly [Name in keyof T]-?: Exclude<T[Name], undefined> }
  * Options with defaults filled in: what an engine is opened with. They can be sent to a worker thread.
  * @internal
  */
-export interface ResolvedOptions extends Defined<Omit<OpenOptions, 'valueEncoding'>> {
+export interface ResolvedOptions extends Defined<Omit<OpenOptions, 'valueEncoding' | 'retain'>> {
   readonly path: string
   /** Undefined: the encoding that the database has. */
   readonly valueEncoding: ValueEncoding | undefined
+  /** Undefined: what the database remembers. */
+  readonly retain: Retention | undefined
 }
 
 const KiB = 1024
@@ -137,6 +157,7 @@ const KNOWN = new Set([
   'timeoutMs',
   'maxInFlightBytes',
   'maxHeldBytes',
+  'retain',
   'allowNetworkFileSystem',
 ])
 
@@ -157,6 +178,36 @@ function fieldsOf(options: OpenOptions): OpenOptions {
     throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
   }
 }
+
+const MAX_RETAINED_MS = 100 * 366 * 24 * 3600 * 1000
+
+/** Reads each field once. */
+function retentionOf(retain: unknown, readOnly: boolean): Retention | undefined {
+  if (retain === undefined) return undefined
+  if (typeof retain !== 'object' || retain === null)
+    throw new InvalidError(`retain must be an object with bytes, ms or both, not ${quoted(retain)}.`)
+  let fields: RetainOptions
+  try {
+    const other = Object.keys(retain).find((name) => name !== 'bytes' && name !== 'ms')
+    if (other !== undefined) throw new InvalidError(`retain has no field "${other}". It may have: bytes, ms.`)
+    const { bytes, ms } = retain as RetainOptions
+    fields = { bytes, ms }
+  } catch (cause) {
+    if (isInstance(cause, MmapdbError)) throw cause
+    throw new InvalidError(`The option retain cannot be read: ${reason(cause)}`, { cause })
+  }
+  if (fields.bytes === undefined && fields.ms === undefined)
+    throw new InvalidError('retain must have bytes, ms or both: { bytes: 0 } keeps nothing.')
+  if (readOnly)
+    throw new InvalidError('retain changes what the database keeps, and readOnly changes nothing. Leave one out.')
+  return {
+    bytes: integerOrInfinity('retain.bytes', fields.bytes, 16 * 1024 * GiB),
+    ms: integerOrInfinity('retain.ms', fields.ms, MAX_RETAINED_MS),
+  }
+}
+
+const integerOrInfinity = (name: string, value: number | undefined, most: number): number =>
+  value === Infinity ? Infinity : integer(name, value, Infinity, 0, most)
 
 /**
  * Checks all options and fills in the defaults. Throws `InvalidError`.
@@ -209,6 +260,7 @@ export function resolveOptions(path: string, given: OpenOptions = {}): ResolvedO
       options.maxHeldBytes === Infinity
         ? Infinity
         : integer('maxHeldBytes', options.maxHeldBytes, Infinity, 64 * KiB, 16 * 1024 * GiB),
+    retain: retentionOf(options.retain, readOnly),
     allowNetworkFileSystem: flag('allowNetworkFileSystem', options.allowNetworkFileSystem, false),
   }
 }

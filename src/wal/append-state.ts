@@ -22,6 +22,7 @@ const FIELD = {
   SEGMENT_DEVICE: 7,
   SEGMENT_INODE: 8,
   OUTCOME_BYTES: 9,
+  CHANGED: 10,
 } as const
 
 export interface AppendFields {
@@ -39,6 +40,8 @@ export interface AppendFields {
   outcomeBytes: number
   frames: number
   operations: number
+  /** LSN of the newest frame that has operations; 0 if there was none. */
+  changedLsn: number
 }
 
 export class AppendState {
@@ -67,6 +70,7 @@ export class AppendState {
       into.outcomeBytes = n[at + FIELD.OUTCOME_BYTES]!
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
+      into.changedLsn = n[at + FIELD.CHANGED]!
       loadFence()
       if (Atomics.load(this.#words, SEQUENCE_WORD) === sequence) return into
     }
@@ -87,6 +91,7 @@ export class AppendState {
     n[at + FIELD.OUTCOME_BYTES] = from.outcomeBytes
     n[at + FIELD.FRAMES] = from.frames
     n[at + FIELD.OPERATIONS] = from.operations
+    n[at + FIELD.CHANGED] = from.changedLsn
     Atomics.store(this.#words, SEQUENCE_WORD, sequence | 0)
   }
 }
@@ -102,4 +107,5 @@ export const newAppendFields = (): AppendFields => ({
   outcomeBytes: 0,
   frames: 0,
   operations: 0,
+  changedLsn: 0,
 })

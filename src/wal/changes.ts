@@ -13,7 +13,9 @@ import {
 } from './operation.js'
 import { DecidedCursor, VERDICT } from './outcomes.js'
 
-interface Change {
+export interface LoggedChange {
+  /** Which operation of the frame made it, from 0. */
+  readonly index: number
   readonly type: 'put' | 'del' | 'clear'
   /** Of a clear: the first key that was removed. */
   readonly key: Buffer
@@ -27,30 +29,30 @@ interface Change {
  * The changes of the frame at [at, at + lengthBytes), in order, where they lie. `outcome`: needed for a frame in which
  * something was to be decided. Throws `CorruptError` if the frame or its outcome is malformed.
  */
-export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outcome?: Buffer): Generator<Change> {
+export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outcome?: Buffer): Generator<LoggedChange> {
   const operations = operationsOf(bytes, at, lengthBytes)
   if (!isDeciding(bytes, at)) {
-    while (operations.next()) {
-      if (operations.kind === OP_CLEAR) yield clearOf(operations)
-      else yield { type: 'put', key: operations.key, value: operations.value }
+    for (let index = 0; operations.next(); index++) {
+      if (operations.kind === OP_CLEAR) yield clearOf(operations, index)
+      else yield { index, type: 'put', key: operations.key, value: operations.value }
     }
     return
   }
   if (outcome === undefined) throw new Error('the outcome of a frame is missing')
   const decided = new DecidedCursor(operations, outcome)
-  while (decided.next()) {
+  for (let index = 0; decided.next(); index++) {
     if (decided.verdict !== VERDICT.DONE) continue
     const { kind, key } = operations
-    if (kind === OP_PUT) yield { type: 'put', key, value: operations.value }
-    else if (kind === OP_ADD) yield { type: 'put', key, value: decided.sum }
-    else if (kind === OP_DEL && decided.removed) yield { type: 'del', key }
-    else if (kind === OP_CLEAR) yield clearOf(operations)
+    if (kind === OP_PUT) yield { index, type: 'put', key, value: operations.value }
+    else if (kind === OP_ADD) yield { index, type: 'put', key, value: decided.sum }
+    else if (kind === OP_DEL && decided.removed) yield { index, type: 'del', key }
+    else if (kind === OP_CLEAR) yield clearOf(operations, index)
   }
 }
 
-function clearOf(operation: OperationCursor): Change {
+function clearOf(operation: OperationCursor, index: number): LoggedChange {
   const [key, to] = rangeOf(operation)
-  return { type: 'clear', key, to }
+  return { index, type: 'clear', key, to }
 }
 
 /**
@@ -61,10 +63,10 @@ export function certainChangesOf(
   bytes: Buffer,
   at: number,
   lengthBytes: number,
-): { readonly changes: readonly Change[]; readonly undecided: number } {
-  const changes: Change[] = []
+): { readonly changes: readonly LoggedChange[]; readonly undecided: number } {
+  const changes: LoggedChange[] = []
   let undecided = 0
-  let write: Change[] = []
+  let write: LoggedChange[] = []
   let isCertain = true
   const operations = operationsOf(bytes, at, lengthBytes)
   const finish = (): void => {
@@ -76,9 +78,14 @@ export function certainChangesOf(
   for (let count = 0; operations.next(); count++) {
     const { kind, flags, key } = operations
     if (operations.beginsWrite && count > 0) finish()
-    if (kind === OP_CLEAR) write.push(clearOf(operations))
+    if (kind === OP_CLEAR) write.push(clearOf(operations, count))
     else if ((kind !== OP_PUT && kind !== OP_DEL) || (flags & CONDITIONS) !== 0) isCertain = false
-    else write.push(kind === OP_PUT ? { type: 'put', key, value: operations.value } : { type: 'del', key })
+    else
+      write.push(
+        kind === OP_PUT
+          ? { index: count, type: 'put', key, value: operations.value }
+          : { index: count, type: 'del', key },
+      )
   }
   finish()
   return { changes, undecided }

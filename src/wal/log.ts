@@ -129,7 +129,8 @@ export class Log {
     // A file without a header may belong to another user, whose process died before giving it to the owner of the
     // others.
     if (kind !== 'file' || sizeBytes < SEGMENT_HEADER_BYTES) return undefined
-    const file = this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
+    const file = this.#openIfThere(path)
+    if (file === undefined) return undefined
     let segment: OpenSegment | undefined
     try {
       const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES)
@@ -147,6 +148,16 @@ export class Log {
       return segment
     } finally {
       if (segment === undefined) file.close()
+    }
+  }
+
+  /** Undefined if it has just been recycled. */
+  #openIfThere(path: string): RandomFile | undefined {
+    try {
+      return this.storage.openFile(path, this.#readOnly ? 'read' : 'write')
+    } catch (error) {
+      if (error instanceof StorageError && error.code === 'ENOENT') return undefined
+      throw error
     }
   }
 
@@ -179,9 +190,10 @@ export class Log {
   /**
    * Makes the segment that begins at `startLsn`, with `roomBytes` for frames, or `frameBytes` if that is more. On a
    * full disk it is shorter, or a spare. If there is no room even for `frameBytes`, nothing is left of it. Everything
-   * appended before must be flushed. The caller holds the append lock (or has the database to itself).
+   * appended before must be flushed. `changedLsn`: see `SegmentHeader`. The caller holds the append lock (or has the
+   * database to itself).
    */
-  createSegment(startLsn: Lsn, frameBytes: number, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
+  createSegment(startLsn: Lsn, frameBytes: number, changedLsn = 0, roomBytes = this.#roomAfter(startLsn)): OpenSegment {
     this.#forget(startLsn)
     const leastBytes = paddedBytes(frameBytes)
     const path = join(this.directory, segmentName(startLsn))
@@ -198,7 +210,7 @@ export class Log {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
       const limitLsn = lsnWithin(startLsn, sizeBytes - SEGMENT_HEADER_BYTES)
-      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn }
+      const header = { version: SEGMENT_VERSION, salt, uuid: this.uuid, startLsn, limitLsn, changedLsn }
       this.#writeHeader(file, header)
       crashPoint('segment-linked')
       this.#flushDirectory()
@@ -264,7 +276,7 @@ export class Log {
    * unfinished, and the next appender makes it again. Then the header changes, and with it the salt: so its old
    * frames do not count.
    */
-  moveSegment(startLsn: Lsn, tail: Lsn): OpenSegment {
+  moveSegment(startLsn: Lsn, tail: Lsn, changedLsn: number): OpenSegment {
     const from = this.segment(startLsn)
     const roomBytes =
       from === undefined
@@ -274,7 +286,7 @@ export class Log {
     if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
     crashPoint('segment-moved')
     this.#flushDirectory()
-    return this.createSegment(tail, 0, roomBytes)
+    return this.createSegment(tail, 0, changedLsn, roomBytes)
   }
 
   #openOrMake(path: string): RandomFile {
@@ -352,22 +364,36 @@ export class Log {
 
   /**
    * At a clean close: starts a segment at `tail`, cut down to a few pages, and removes all before it.
-   * The tree on disk includes everything up to there.
+   * The tree on disk includes everything up to there. `changedLsn`: see `SegmentHeader`.
    */
-  restartAt(tail: Lsn): void {
+  restartAt(tail: Lsn, changedLsn: number): void {
     const newest = this.starts().at(-1)
-    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.#begin(tail, newest)
+    const segment = (newest === tail ? this.segment(tail) : undefined) ?? this.#begin(tail, newest, changedLsn)
     segment.file.truncate(Math.min(CLOSED_BYTES, segment.file.sizeBytes()))
     this.releaseBefore(tail, tail)
     this.#removeSpares()
   }
 
-  #begin(tail: Lsn, newest: Lsn | undefined): OpenSegment {
+  /**
+   * The same if the log is to be kept from `from` on: the last segment stays, and is cut down to a few pages after
+   * `tail`. So a database that is opened and closed often does not get a segment each time.
+   */
+  cutAt(tail: Lsn, current: Lsn, from: Lsn): void {
+    const segment = this.segment(current)
+    if (segment !== undefined) {
+      const bytes = filePosition(current, tail) + CLOSED_BYTES
+      segment.file.truncate(Math.min(bytes, segment.file.sizeBytes()))
+    }
+    this.releaseBefore(from, current)
+    this.#removeSpares()
+  }
+
+  #begin(tail: Lsn, newest: Lsn | undefined, changedLsn: number): OpenSegment {
     try {
-      return this.createSegment(tail, 0, FIRST_CAPACITY_BYTES)
+      return this.createSegment(tail, 0, changedLsn, FIRST_CAPACITY_BYTES)
     } catch (error) {
       if (!isFullDisk(error) || newest === undefined) throw error
-      return this.moveSegment(newest, tail)
+      return this.moveSegment(newest, tail, changedLsn)
     }
   }
 

@@ -9,7 +9,8 @@
 //       16   16  UUID of the database
 //       32    8  LSN of the first frame
 //       40    8  LSN at which frames must end
-//       48   16  reserved (0)
+//       48    8  LSN of the newest frame before it that has operations; 0 if there was none
+//       56    8  reserved (0)
 //       64       frames: the frame with LSN x lies at byte 64 + 8 (x - first LSN)
 import { bytesBetween, FIRST_LSN, lsnToHex, MAX_LSN, type Lsn } from './lsn.js'
 import type { RandomFile } from '../storage/storage.js'
@@ -21,7 +22,7 @@ export const SEGMENT_VERSION = 2
 const MAGIC = 0x4c41574d
 /** Most room for frames in a segment. A header that claims more is rejected, since that much would be allocated. */
 const MAX_SEGMENT_BYTES = 16 * 1024 * 1024 * 1024
-const SEGMENT = { CRC: 0, MAGIC: 4, VERSION: 8, SALT: 12, UUID: 16, START: 32, LIMIT: 40 } as const
+const SEGMENT = { CRC: 0, MAGIC: 4, VERSION: 8, SALT: 12, UUID: 16, START: 32, LIMIT: 40, CHANGED: 48 } as const
 
 export interface SegmentHeader {
   readonly version: number
@@ -29,6 +30,11 @@ export interface SegmentHeader {
   readonly uuid: Buffer
   readonly startLsn: Lsn
   readonly limitLsn: Lsn
+  /**
+   * LSN of the newest frame before this segment that has operations. A reader who has seen that one misses nothing if
+   * all before the segment is gone. 0 if there was none.
+   */
+  readonly changedLsn: number
 }
 
 export const segmentName = (startLsn: Lsn): string => `${lsnToHex(startLsn)}.wal`
@@ -48,6 +54,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   header.uuid.copy(b, SEGMENT.UUID, 0, 16)
   b.writeBigUInt64LE(BigInt(header.startLsn), SEGMENT.START)
   b.writeBigUInt64LE(BigInt(header.limitLsn), SEGMENT.LIMIT)
+  b.writeBigUInt64LE(BigInt(header.changedLsn), SEGMENT.CHANGED)
   b.writeUInt32LE(crc32c(b.subarray(SEGMENT.MAGIC)), SEGMENT.CRC)
   return b
 }
@@ -65,8 +72,10 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
   if (crc32c(b.subarray(SEGMENT.MAGIC, SEGMENT_HEADER_BYTES)) !== b.readUInt32LE(SEGMENT.CRC)) return undefined
   const startLsn = Number(b.readBigUInt64LE(SEGMENT.START)) as Lsn
   const limitLsn = Number(b.readBigUInt64LE(SEGMENT.LIMIT)) as Lsn
+  const changedLsn = Number(b.readBigUInt64LE(SEGMENT.CHANGED))
   if (
     limitLsn < startLsn ||
+    changedLsn >= startLsn ||
     limitLsn > MAX_LSN ||
     bytesBetween(startLsn, limitLsn) > MAX_SEGMENT_BYTES ||
     b.readUInt32LE(SEGMENT.VERSION) === 0
@@ -78,6 +87,7 @@ export function decodeSegmentHeader(b: Buffer): SegmentHeader | undefined {
     uuid: Buffer.from(b.subarray(SEGMENT.UUID, SEGMENT.UUID + 16)),
     startLsn,
     limitLsn,
+    changedLsn,
   }
 }
 

@@ -412,7 +412,7 @@ describe('segments', () => {
   it('are cut down to one header by a clean close, and take appends again afterwards', () => {
     const writer = new Writer()
     for (let i = 0; i < 20; i++) writer.append(100)
-    writer.log.restartAt(writer.tail as Lsn)
+    writer.log.restartAt(writer.tail as Lsn, FIRST_LSN)
     writer.close()
     expect(posixStorage.list(writer.directory)).to.deep.equal([segmentName(writer.tail as Lsn)])
     expect(statSync(writer.path(writer.tail)).size).to.be.at.most(4096)

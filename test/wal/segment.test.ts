@@ -18,6 +18,7 @@ const header: SegmentHeader = {
   uuid: Buffer.from('0123456789abcdef'),
   startLsn: (2 ** 47 + 8) as Lsn,
   limitLsn: (2 ** 47 + 4040) as Lsn,
+  changedLsn: 2 ** 47 + 3,
 }
 
 describe('the header of a segment', () => {
@@ -79,6 +80,7 @@ describe("the state of the log's end", () => {
         outcomeBytes: 7 * i,
         frames: 2 * i,
         operations: 3 * i,
+        changedLsn: 2 ** 48 + i,
       }
       writer.publish(fields)
       expect(reader.read(newAppendFields())).to.deep.equal(fields)
@@ -99,6 +101,7 @@ describe("the state of the log's end", () => {
       outcomeBytes: 6,
       frames: 1,
       operations: 2,
+      changedLsn: 70,
     }
     state.publish({ ...fields, tailLsn: 40 })
     state.publish(fields)

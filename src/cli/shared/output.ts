@@ -65,6 +65,11 @@ export class Lines {
 /** Writes a result and a line break. Resolves when it is written. */
 export const print = async (text: string): Promise<void> => void (await put(`${text}\n`))
 
+/** Writes a line. Resolves when it is written; ends the command if the reader has closed the pipe. */
+export async function printLine(line: string): Promise<void> {
+  if (!(await put(`${line}\n`))) throw new Ended(EXIT.DONE)
+}
+
 /** Writes bytes as they are. */
 export const printBytes = async (bytes: Uint8Array): Promise<void> => void (await put(bytes))
 

@@ -17,7 +17,8 @@
 //   4. end, under the leader lock: the new tree is the     nothing: this is in memory only, and recovery
 //      durable one; the old free list is freed             comes to the same
 //   5. recycle the segments before P that no writer       a segment too many
-//      needs (pins.ts)
+//      needs (pins.ts) and that are not to be kept
+//      (retention.ts)
 //
 // A flush that fails is never tried again. The kernel may have given up any page that the flush was to bring to
 // disk, and may read its older contents back at any time. Sealing those would make them pass for good. Writes are
@@ -29,6 +30,7 @@ import { newAppendFields } from '../../wal/append-state.js'
 import { flushed } from '../../wal/flush.js'
 import type { Log } from '../../wal/log.js'
 import { lsnWithin, type Lsn } from '../../wal/lsn.js'
+import { isRetaining, retainedFrom } from '../../wal/retention.js'
 import type { Allocator } from '../space/allocator.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { slotsOfFreeList, freeListSlotsFor, linkFreeList, RUNS_PER_SLOT, writeFreeList } from '../space/free-list.js'
@@ -217,6 +219,8 @@ export class Checkpointer {
       branches: state[STATE.BRANCHES]!,
       overflows: state[STATE.OVERFLOWS]!,
       createdMs,
+      retention: control.retention,
+      changedLsn: state[STATE.CHANGED_LSN]!,
     }
     this.#flushOutcomes(state, inSpiteOfFailure)
     // If this process has lost a page, what it sealed there is not in the file.
@@ -236,9 +240,27 @@ export class Checkpointer {
     }
   }
 
-  /** Recovery replays the log from `lsn` on; writers may need more of it. */
+  /** Recovery replays the log from `lsn` on; writers may need more of it, and more is kept if that is asked for. */
   #neededFrom(lsn: number): Lsn {
-    return Math.min(lsn, Math.max(this.#parts.pins.logNeededFrom(), lsnWithin(lsn, -MOST_KEPT_BYTES))) as Lsn
+    const { control, log, storage } = this.#parts
+    const { tailLsn } = control.append.read(newAppendFields())
+    return Math.min(this.#pinnedFrom(lsn), retainedFrom(log, tailLsn as Lsn, control.retention, storage.now())) as Lsn
+  }
+  #pinnedFrom(lsn: number): number {
+    return Math.min(lsn, Math.max(this.#parts.pins.logNeededFrom(), lsnWithin(lsn, -MOST_KEPT_BYTES)))
+  }
+
+  /** For a full disk: gives up what is kept of the log for its readers only. Returns how many segments that were. */
+  releaseRetained(): number {
+    const { control, locks, log, timeoutMs } = this.#parts
+    if (!isRetaining(control.retention) || !locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) return 0
+    try {
+      const lsn = control.readState(newState())[STATE.CHECKPOINT_DURABLE_LSN]!
+      const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
+      return control.stopOnFailedFlush(() => log.releaseBefore(this.#pinnedFrom(lsn) as Lsn, current))
+    } finally {
+      locks.unlock(LOCK.CHECKPOINT)
+    }
   }
 
   /**

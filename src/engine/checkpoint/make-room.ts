@@ -6,9 +6,10 @@
 //   - If the log cannot have another segment, neither a whole nor a short one, and no spare segment is left, a
 //     checkpoint makes all of the last segment superfluous, and that is then moved to the end of the log (log.ts).
 //     Writers that still have to read there what was decided about their writes get a moment to do it.
+//   - What is kept of the log for its readers only (retention.ts) is given up: writes come first.
 //   - A put may also take the room of spare segments for the data file.
 import { FullError, MmapdbError } from '../../errors.js'
-import { guarded } from '../../storage/errors.js'
+import { guarded, isFullDisk } from '../../storage/errors.js'
 import { emptyTrash } from './empty-trash.js'
 import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
@@ -43,13 +44,20 @@ export function appendMakingRoom(parts: RoomParts, frame: Buffer, hold?: Pin): L
     try {
       return parts.committer.append(frame)
     } catch (error) {
-      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, hasPut(frame), hold)) throw error
+      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, hasPut(frame), error, hold))
+        throw error
     }
   }
 }
 
+/** True if the disk is full, and not merely the data file as long as it may become. */
+function isOfDisk(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (isFullDisk(cause)) return true
+  return false
+}
+
 /** False if no room could be made. */
-function makeRoom(parts: RoomParts, puts: boolean, hold: Pin | undefined): boolean {
+function makeRoom(parts: RoomParts, puts: boolean, why: FullError, hold: Pin | undefined): boolean {
   const { committer, checkpointer, log } = parts
   const { isLogFull } = committer
   committer.isLogFull = false
@@ -61,7 +69,9 @@ function makeRoom(parts: RoomParts, puts: boolean, hold: Pin | undefined): boole
       hold?.keepLogFrom(0)
       emptyTrash(parts, EMPTYING_MS)
       let made = checkpointer.run({ wait: true }) !== undefined
-      if (isLogFull) {
+      const isLogShorter = isOfDisk(why) && checkpointer.releaseRetained() > 0
+      made = isLogShorter || made
+      if (isLogFull && !isLogShorter) {
         awaitWriters(parts)
         made = committer.reuseSegment() || made
       } else if (puts) made = log.dropSpares() || made

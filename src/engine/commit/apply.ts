@@ -3,7 +3,7 @@
 import { crashPoint } from '../../crash-points.js'
 import { CorruptError } from '../../errors.js'
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
-import { isDeciding } from '../../wal/frame.js'
+import { FRAME, isDeciding } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { OP_CLEAR, OperationCursor, rangeOf } from '../../wal/operation.js'
@@ -51,6 +51,7 @@ export class Applier {
         this.outcomes.set(lsn, decided.outcome)
         operations += decided.operations
       } else operations += this.#applyAll(bytes, at, lengthBytes, lsn)
+      if (bytes.readUInt32LE(at + FRAME.OP_COUNT) > 0) state[STATE.CHANGED_LSN] = lsn
       state[STATE.FRAMES]!++
       crashPoint('mid-apply')
     }

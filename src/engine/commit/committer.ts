@@ -163,7 +163,9 @@ export class Committer {
     a.reservedSlots += slots
     a.outcomeBytes += outcomeBytes
     a.frames++
-    a.operations += frame.readUInt32LE(FRAME.OP_COUNT)
+    const operations = frame.readUInt32LE(FRAME.OP_COUNT)
+    a.operations += operations
+    if (operations > 0) a.changedLsn = lsn
     control.append.publish(a)
     this.#reader.offer(lsn, frame)
     crashPoint('after-append')
@@ -197,7 +199,7 @@ export class Committer {
     a.segmentLimitLsn = tail
     control.append.publish(a)
     try {
-      this.#goOnIn(log.createSegment(tail, neededBytes))
+      this.#goOnIn(log.createSegment(tail, neededBytes, a.changedLsn))
     } catch (error) {
       if (isFullDisk(error)) {
         this.isLogFull = true
@@ -248,7 +250,7 @@ export class Committer {
       // After a crash in between, the next appender goes on where this leaves off.
       a.segmentLimitLsn = a.tailLsn
       control.append.publish(a)
-      this.#goOnIn(log.moveSegment(a.segmentStartLsn as Lsn, a.tailLsn as Lsn))
+      this.#goOnIn(log.moveSegment(a.segmentStartLsn as Lsn, a.tailLsn as Lsn, a.changedLsn))
       control.append.publish(a)
       return true
     }

@@ -22,8 +22,12 @@
 //      144    8  internal entries, which `entries` includes
 //      152    4  root slot of the trash (0 if there is none)
 //      156    4  levels of the trash
+//      160    8  bytes of log that are kept for its readers (float64; retention.ts); 0 if none are
+//      168    8  for how many milliseconds at most (float64)
+//      176    8  LSN of the newest frame with operations that is in the tree; 0 if there was none
 import { crc32c } from '../../encoding/crc32c.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
+import type { Retention } from '../../wal/retention.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
 export const FORMAT_VERSION = 4
@@ -48,6 +52,9 @@ const AT = {
   INTERNAL_ENTRIES: 144,
   TRASH_ROOT: 152,
   TRASH_HEIGHT: 156,
+  RETAINED_BYTES: 160,
+  RETAINED_MS: 168,
+  CHANGED: 176,
 } as const
 
 export interface Header {
@@ -72,6 +79,9 @@ export interface Header {
   /** What was cut out of the tree and is not freed yet; 0 and 0 if there is none. */
   readonly trashRoot: SlotNo
   readonly trashHeight: number
+  readonly retention: Retention
+  /** LSN of the newest frame with operations that is in the tree; 0 if there was none. */
+  readonly changedLsn: number
 }
 
 /** The two slots that checkpoint `number` writes. */
@@ -104,6 +114,9 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeBigUInt64LE(BigInt(header.internalEntries), AT.INTERNAL_ENTRIES)
   b.writeUInt32LE(header.trashRoot, AT.TRASH_ROOT)
   b.writeUInt32LE(header.trashHeight, AT.TRASH_HEIGHT)
+  b.writeDoubleLE(header.retention.bytes, AT.RETAINED_BYTES)
+  b.writeDoubleLE(header.retention.ms, AT.RETAINED_MS)
+  b.writeBigUInt64LE(BigInt(header.changedLsn), AT.CHANGED)
   b.writeUInt32LE(crc32c(b.subarray(SLOT.TYPE)) >>> 0, SLOT.CRC)
   return b
 }
@@ -141,6 +154,8 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     internalEntries: Number(b.readBigUInt64LE(AT.INTERNAL_ENTRIES)),
     trashRoot: b.readUInt32LE(AT.TRASH_ROOT) as SlotNo,
     trashHeight: b.readUInt32LE(AT.TRASH_HEIGHT),
+    retention: { bytes: b.readDoubleLE(AT.RETAINED_BYTES), ms: b.readDoubleLE(AT.RETAINED_MS) },
+    changedLsn: Number(b.readBigUInt64LE(AT.CHANGED)),
   }
   // The fields of another format may mean anything; all that matters here is that it is another one.
   if (header.version > 0 && header.version !== FORMAT_VERSION) return header
@@ -173,7 +188,10 @@ function isPossible(h: Header): boolean {
     Number.isSafeInteger(h.checkpointNumber) &&
     Number.isSafeInteger(h.entries) &&
     // The range of a Date.
-    Math.abs(h.createdMs) <= 8.64e15
+    Math.abs(h.createdMs) <= 8.64e15 &&
+    h.retention.bytes >= 0 &&
+    h.retention.ms >= 0 &&
+    h.changedLsn < h.lsn
   )
 }
 
@@ -224,4 +242,6 @@ export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number)
   internalEntries: 0,
   trashRoot: 0 as SlotNo,
   trashHeight: 0,
+  retention: { bytes: 0, ms: 0 },
+  changedLsn: 0,
 })

@@ -7,6 +7,7 @@ import { FullError } from '../../errors.js'
 import { guarded, typedError } from '../../storage/errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
 import type { Lsn } from '../../wal/lsn.js'
+import { retainedFrom } from '../../wal/retention.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import { appendMakingRoom } from '../checkpoint/make-room.js'
 import { slotsForDeletesWhenClosed } from '../commit/slot-budget.js'
@@ -111,7 +112,7 @@ function isDataInPlace(parts: EngineParts): boolean {
 
 function leaveNothingToDo(parts: EngineParts): void {
   const { locks: locksPath } = databasePaths(parts.options.path)
-  const { storage, locks, control, log, space, checker, committer, checkpointer } = parts
+  const { storage, locks, control, space, checker, committer, checkpointer } = parts
   committer.catchUp(tailOf(parts))
   emptyTrash(parts, EMPTYING_MS)
   // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
@@ -123,7 +124,7 @@ function leaveNothingToDo(parts: EngineParts): void {
   // The first pass leaves its free list in the last free slots, which are far back in the file.
   for (let pass = 0; !isHeld && pass < TRIM_PASSES && mayTrim(state, report?.nextSlot); pass++)
     report = trim(parts) ?? report
-  log.restartAt(tailOf(parts))
+  leaveLog(parts)
   crashPoint('before-truncate')
   checker.assertWhole()
   if (!isHeld) cutDataFile(space, (report?.nextSlot ?? state[STATE.NEXT_SLOT]!) + slotsForDeletesWhenClosed(state))
@@ -136,6 +137,15 @@ function leaveNothingToDo(parts: EngineParts): void {
 /** What clearing has cut out is not moved: it is freed first, when the database is open again. */
 const mayTrim = (state: StateFields, nextSlot: number | undefined): boolean =>
   state[STATE.TRASH_HEIGHT] === 0 && worthCompacting(state, nextSlot)
+
+/** Leaves of the log what is to be kept. */
+function leaveLog({ control, log, storage }: EngineParts): void {
+  const { tailLsn, segmentStartLsn, changedLsn } = control.append.read(newAppendFields())
+  const tail = tailLsn as Lsn
+  const from = retainedFrom(log, tail, control.retention, storage.now())
+  if (from < tail) log.cutAt(tail, segmentStartLsn as Lsn, from)
+  else log.restartAt(tail, changedLsn)
+}
 
 /** Moves the tree to the front of the file. An empty frame gives this change an LSN of its own. */
 function trim(parts: EngineParts): CheckpointReport | undefined {
@@ -162,7 +172,8 @@ function save(parts: EngineParts): void {
   checkpointer.run({ wait: true, inSpiteOfFailure: true })
   if (isSegmentInPlace(log, control.append.read(newAppendFields()))) return
   log.close()
-  log.createSegment(control.visibleLsn() as Lsn, 0)
+  const state = control.readState(newState())
+  log.createSegment(state[STATE.VISIBLE_LSN]! as Lsn, 0, state[STATE.CHANGED_LSN]!)
 }
 
 /** Creates the directory of the log again if it has been removed, too. */

@@ -33,6 +33,7 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   control.format(header.uuid, header.nextSlot, header.lsn)
   control.fileSlots = sizeSlots
   control.durableLsn = header.lsn
+  control.retention = header.retention
   const state = newState()
   state[STATE.VISIBLE_LSN] = header.lsn
   state[STATE.ROOT] = header.root
@@ -46,6 +47,7 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   state[STATE.OVERFLOWS] = header.overflows
   state[STATE.NEXT_SLOT] = header.nextSlot
   state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
+  state[STATE.CHANGED_LSN] = header.changedLsn
   state[STATE.CHECKPOINT_BEGUN_LSN] = header.lsn
   state[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
   state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber

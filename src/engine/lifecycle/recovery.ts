@@ -75,7 +75,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
   const from = header.lsn
   const before = control.readState(newState())
   const unfinished = isSegmentUnfinished(log, from)
-  if (unfinished && checkpoint !== undefined) log.createSegment(from, 0)
+  if (unfinished && checkpoint !== undefined) log.createSegment(from, 0, header.changedLsn)
 
   const replayed = replay(parts)
   const { endLsn, segment } = replayed
@@ -126,6 +126,7 @@ function appendFieldsAt(endLsn: Lsn, segment: OpenSegment | undefined, from: Lsn
     tailLsn: endLsn,
     frames: state[STATE.FRAMES]!,
     operations: state[STATE.OPERATIONS]!,
+    changedLsn: state[STATE.CHANGED_LSN]!,
     segmentStartLsn: segment?.startLsn ?? from,
     segmentSalt: segment?.header.salt ?? 0,
     segmentDevice: segment?.identity.device ?? 0,

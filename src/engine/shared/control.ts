@@ -9,6 +9,10 @@
 //       16      16  UUID of the database
 //       32       8  LSN at which the failure occurred (float64)
 //       64       4  sequence of the tree state: its lowest bit names the current copy
+//       72       4  change calls: moves when a thread is about to sleep until the sequence moves
+//       76       4  change calls that have been answered: see publishState
+//       80       8  bytes of log that are kept for its readers (float64; retention.ts)
+//       88       8  for how many milliseconds at most (float64)
 //      128       4  leader turn: moves whenever a leader steps down; threads that wait for one sleep on it
 //      132       4  how many threads wait for it; too many if one of them died
 //      160       4  append turn: moves whenever the append lock is released
@@ -44,6 +48,7 @@ import { loadFence } from '../../storage/fence.js'
 import type { FileIdentity, Region } from '../../storage/storage.js'
 import { AppendState, newAppendFields } from '../../wal/append-state.js'
 import { FlushFailure } from '../../wal/flush.js'
+import type { Retention } from '../../wal/retention.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
@@ -69,6 +74,10 @@ const AT = {
   UUID: 16,
   FAILED_LSN: 32,
   SEQUENCE: 64,
+  CHANGE_CALLS: 72,
+  CHANGE_CALLS_ANSWERED: 76,
+  RETAINED_BYTES: 80,
+  RETAINED_MS: 88,
   LEADER_TURN: 128,
   LEADER_WAITERS: 132,
   APPEND_TURN: 160,
@@ -153,8 +162,10 @@ export const STATE = {
   /** Root and levels of the trash: what was cut out of the tree and is not freed yet (trash.ts). */
   TRASH_ROOT: 54,
   TRASH_HEIGHT: 55,
+  /** LSN of the newest frame applied so far that has operations; 0 if there was none. */
+  CHANGED_LSN: 56,
 } as const
-const STATE_FIELDS = 56
+const STATE_FIELDS = 57
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
@@ -417,12 +428,41 @@ export class Control {
     }
   }
 
-  /** Publishes a new tree state. The caller must hold the leader lock. */
+  /**
+   * Publishes a new tree state, and wakes those who have asked for that (`callOnChange`). The caller must hold the
+   * leader lock. If it dies between the two, the next publication wakes them.
+   */
   publishState(from: StateFields): void {
     const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD) + 1
     const at = Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE
     for (let i = 0; i < STATE_FIELDS; i++) this.f64[at + i] = from[i]!
     Atomics.store(this.i32, Control.SEQUENCE_WORD, sequence | 0)
+    const calls = Atomics.load(this.i32, AT.CHANGE_CALLS >> 2)
+    if (calls !== this.i32[AT.CHANGE_CALLS_ANSWERED >> 2]) this.#answerCalls(calls)
+  }
+
+  #answerCalls(calls: number): void {
+    this.region.wakeAll(AT.SEQUENCE)
+    this.i32[AT.CHANGE_CALLS_ANSWERED >> 2] = calls
+  }
+
+  /**
+   * Has the next publication wake those who watch the sequence (`SEQUENCE_BYTE`). Look at what is visible afterwards:
+   * a publication before this call wakes nobody. A call is answered once, so one of a process that has died costs
+   * writers one system call, and none is made while nobody waits.
+   */
+  callOnChange(): void {
+    Atomics.add(this.i32, AT.CHANGE_CALLS >> 2, 1)
+  }
+  static readonly SEQUENCE_BYTE = AT.SEQUENCE
+
+  /** How much of the log is kept for its readers. */
+  get retention(): Retention {
+    return { bytes: this.f64[AT.RETAINED_BYTES >> 3]!, ms: this.f64[AT.RETAINED_MS >> 3]! }
+  }
+  set retention({ bytes, ms }: Retention) {
+    this.f64[AT.RETAINED_BYTES >> 3] = bytes
+    this.f64[AT.RETAINED_MS >> 3] = ms
   }
 
   /** Why writes are refused; undefined if they are not. */

@@ -46,8 +46,14 @@ export function encodeStore(number: number, encoding: ValueEncoding): Buffer {
   return record
 }
 
+/** True for the key of a store. */
+export const isStoreKey = (key: Uint8Array): boolean => key[0] === AREA.INTERNAL && key[1] === STORES
+
+/** The name of the store with that key. */
+export const nameOfStore = (key: Uint8Array): string => Buffer.from(key.subarray(AREA_BYTES)).toString()
+
 export function decodeStore(key: Uint8Array, value: Uint8Array): StoreRecord {
-  const name = Buffer.from(key.subarray(AREA_BYTES)).toString()
+  const name = nameOfStore(key)
   const encoding = value.length === RECORD_BYTES ? encodingOf(value[RECORD_BYTES - 1]!) : undefined
   if (encoding === undefined)
     throw new CorruptError(`The entry of store ${quoted(name)} is damaged. ${advice.restoreOrSalvage}`)

@@ -79,6 +79,11 @@ export class Stores {
     return spaceOf(decodeStore(key, value), undefined, 0)
   }
 
+  /** Throws `InvalidError` for what cannot be a name. */
+  has(name: string): boolean {
+    return this.#find(storeKey(name)) !== undefined
+  }
+
   /** All named stores, in the order of their names' bytes. */
   list(): StoreRecord[] {
     const bounds = { ...STORE_KEYS, fromAfter: false, toInclusive: false, reverse: false, limit: Infinity }

@@ -64,6 +64,8 @@ const header = (over: Partial<Header> = {}): Header => ({
   internalEntries: 2 ** 45,
   trashRoot: 0xfffffffd as SlotNo,
   trashHeight: 4,
+  retention: { bytes: 2 ** 40, ms: Infinity },
+  changedLsn: 2 ** 47 + 1,
   ...over,
 })
 
