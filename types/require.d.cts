@@ -1,31 +1,40 @@
-// The types of the package for programs that are CommonJS: Node.js loads it with `require`, and TypeScript wants to be
-// told so. They are those of the module, not copies, so that both fit together. test/types.test.ts compares the names.
+// The types of the package for programs that are CommonJS: Node.js loads it with `require`, and TypeScript wants to
+// be told so. They are those of the module, not copies, so that both fit together. test/types.test.ts compares the
+// names.
 import type * as mmapdb from '../dist/src/index.js' with { 'resolution-mode': 'import' }
 
 export type {
   AsyncRangeIterator,
   AsyncRangeOptions,
+  BackupReport,
   BatchOperation,
   Change,
   ChangeFeed,
   ChangeOptions,
   Bound,
   CheckpointReport,
+  CompactReport,
   Conditions,
   Damage,
   DamageSite,
+  DumpOptions,
   Entry,
   Key,
   KeyPart,
   KeyWatch,
+  LoadReport,
   LockInfo,
   LockOptions,
+  LongWorkOptions,
   MmapdbErrorCode,
   OpenOptions,
+  Progress,
   Range,
   RangeIterator,
   RecoveryReport,
   RetainOptions,
+  RestoreOptions,
+  RestoreReport,
   Stats,
   Stored,
   TransactionIterator,
@@ -41,6 +50,10 @@ export type {
 } from '../dist/src/index.js' with { 'resolution-mode': 'import' }
 
 export declare const open: typeof mmapdb.open
+export declare const restore: typeof mmapdb.restore
+export declare const dump: typeof mmapdb.dump
+export declare const load: typeof mmapdb.load
+export declare const compact: typeof mmapdb.compact
 export declare const EXIT_CODES: typeof mmapdb.EXIT_CODES
 export declare const Database: typeof mmapdb.Database
 // eslint-disable-next-line @typescript-eslint/no-explicit-any

@@ -24,17 +24,22 @@ import { StrictStorage } from '../lib/strict-storage.js'
 const CHUNK_BYTES = 65536
 /** Files do not grow beyond this: a database that wants more was told so by damage. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
-/** What is mapped of `control`, and reused: its end stays untouched in all but the oddest databases. */
+/** What is mapped of `control`: its end stays untouched in all but the oddest databases. */
 const CONTROL_BYTES = 4 * 1024 * 1024
-/** Enough for headers and bitmap of a small database; more is cleared only if it was asked for. */
-const controlChunk = new ArrayBuffer(CONTROL_BYTES)
-let controlUsed = 0
 
-function freshControl(): ArrayBuffer {
-  new Uint8Array(controlChunk, 0, controlUsed).fill(0)
-  controlUsed = 0
-  return controlChunk
+/** The memory of a `control`. Clearing it costs what was used of it, and allocating it far more. */
+class ControlMemory {
+  readonly buffer = new ArrayBuffer(CONTROL_BYTES)
+  usedBytes = 0
+
+  clear(): this {
+    new Uint8Array(this.buffer, 0, this.usedBytes).fill(0)
+    this.usedBytes = 0
+    return this
+  }
 }
+/** Those of regions that were closed. */
+const spareControls: ControlMemory[] = []
 
 let files = 0
 
@@ -94,7 +99,7 @@ class MemoryRegion implements Region {
   readonly reserveBytes: number
   readonly #file: MemoryFile
   readonly #path: string
-  readonly #control: ArrayBuffer | undefined
+  #control: ControlMemory | undefined
   readonly #readAheadBytes: number
 
   constructor(path: string, file: MemoryFile, { windowBytes, reserveBytes, readAheadBytes = Infinity }: RegionOptions) {
@@ -103,7 +108,7 @@ class MemoryRegion implements Region {
     this.reserveBytes = reserveBytes
     this.#path = path
     this.#file = file
-    this.#control = windowBytes > CHUNK_BYTES ? freshControl() : undefined
+    this.#control = windowBytes > CHUNK_BYTES ? (spareControls.pop() ?? new ControlMemory()).clear() : undefined
     if (this.#control === undefined && windowBytes !== CHUNK_BYTES)
       throw new RangeError('windows in memory have 64 KiB')
   }
@@ -114,12 +119,12 @@ class MemoryRegion implements Region {
     return this.#file.identity
   }
   sizeBytes(): number {
-    return this.#control === undefined ? this.#file.sizeBytes : controlUsed
+    return this.#control === undefined ? this.#file.sizeBytes : this.#control.usedBytes
   }
   window(index: number): ArrayBuffer {
     if (this.#control !== undefined) {
       if (index !== 0) throw new StorageError('mmap', 'ENOMEM', this.#path)
-      return this.#control
+      return this.#control.buffer
     }
     // Damage must not make it take memory without end. Another opener may have let the file grow further.
     if (index * CHUNK_BYTES >= Math.max(this.reserveBytes, this.#file.sizeBytes))
@@ -130,11 +135,11 @@ class MemoryRegion implements Region {
   grow(sizeBytes: number): void {
     if (this.#control === undefined) this.#file.ensure(sizeBytes, this.#path)
     else if (sizeBytes > CONTROL_BYTES) throw new StorageError('fallocate', 'ENOSPC', this.#path)
-    else controlUsed = Math.max(controlUsed, sizeBytes)
+    else this.#control.usedBytes = Math.max(this.#control.usedBytes, sizeBytes)
   }
   truncate(sizeBytes: number): void {
     if (this.#control === undefined) this.#file.truncate(sizeBytes, this.#path)
-    else freshControl()
+    else this.#control.clear()
   }
   flush(): void {}
   willNeed(): void {}
@@ -150,7 +155,10 @@ class MemoryRegion implements Region {
   watch(): Watch {
     throw new Error('StrictRegion has the watches')
   }
-  close(): void {}
+  close(): void {
+    if (this.#control !== undefined) spareControls.push(this.#control)
+    this.#control = undefined
+  }
 }
 
 class MemoryHandle implements RandomFile {
@@ -264,6 +272,9 @@ class MemoryDisk implements Storage {
   unlink(path: string): void {
     this.find(path, 'unlink')
     this.files.delete(path)
+  }
+  removeDirectory(path: string): void {
+    this.directories.delete(path)
   }
   flushDirectory(): void {}
   sleep(ms: number): void {

@@ -2,9 +2,9 @@
 // line what would be broken.
 import { Readable } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
-import { BIG_INTEGERS } from '../../src/cli/shared/json-text.js'
+import { BIG_INTEGERS } from '../../src/encoding/json-text.js'
 import { readItems } from '../../src/cli/load/input.js'
-import { parseKey, parseValue, plain, preview, showKey, toJson } from '../../src/cli/shared/notation.js'
+import { parseKey, parseValue, plain, preview, showKey, toJson } from '../../src/encoding/notation.js'
 import { Engine } from '../../src/engine/engine.js'
 import { decodeHeader, encodeHeader, FORMAT_VERSION } from '../../src/engine/format/header.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES, prefixBounds, type Key } from '../../src/encoding/keys.js'

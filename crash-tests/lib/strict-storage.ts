@@ -1,7 +1,7 @@
 // A storage around another one that refuses what the kernel refuses: using what is closed, changing what was opened
 // for reading, and paths that lead to nothing or to the wrong kind of file. A stand-in for the real storage that
-// accepts anything would hide such mistakes of its callers. Watches on words are here, too: the storages below know one
-// thread only.
+// accepts anything would hide such mistakes of its callers. Watches on words are here, too: the storages below know
+// one thread only.
 import { dirname } from 'node:path'
 import {
   StorageError,
@@ -97,6 +97,11 @@ export class StrictStorage implements Storage {
   unlink(path: string): void {
     this.#expectFile('unlink', path)
     this.inner.unlink(path)
+  }
+  removeDirectory(path: string): void {
+    this.#expectDirectory('rmdir', path)
+    if (this.inner.list(path).length > 0) this.#refuse('rmdir', 'ENOTEMPTY', path)
+    this.inner.removeDirectory(path)
   }
   flushDirectory(path: string): void {
     this.#expectDirectory('open', path)

@@ -26,7 +26,8 @@ import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
 import { mix, Random } from '../lib/random.js'
 import { StrictStorage } from '../lib/strict-storage.js'
-import { PAGE_BYTES, SimDirectory, SimFile } from './disk.js'
+import { SimDirectories } from './directories.js'
+import { PAGE_BYTES, SimFile, type SimDirectory } from './disk.js'
 import { FileLocks, type ByteLocks } from './file-locks.js'
 import { hash, type Schedule } from './schedule.js'
 
@@ -80,9 +81,7 @@ export const READING = 'reading'
 export class World {
   readonly schedule: Schedule
   readonly trace: string[] = []
-  readonly #directories = new Map<string, SimDirectory>()
-  /** Made, and their names not flushed yet. */
-  readonly #newDirectories = new Set<string>()
+  readonly directories = new SimDirectories()
   readonly #files = new Set<SimFile>()
   /** By the number of the file. */
   readonly #locks = new Map<number, FileLocks<SimLocks>>()
@@ -102,7 +101,6 @@ export class World {
 
   constructor(schedule: Schedule) {
     this.schedule = schedule
-    this.#directories.set('/', new SimDirectory())
   }
 
   /** Called at each step: here the world goes on around the process that is running. */
@@ -178,7 +176,7 @@ export class World {
   }
 
   #controlFile(): SimFile | undefined {
-    return this.#directories.get('/db')?.live.get('control')
+    return this.directories.get('/db')?.live.get('control')
   }
 
   #writeBack(): void {
@@ -196,9 +194,7 @@ export class World {
   /** Decides what the power cut left, and turns the power on again. */
   restart(): void {
     const seed = this.schedule.seedFor('restart')
-    for (const made of this.#newDirectories) if (mix(seed, hash(made)) % 2 === 0) this.#remove(made)
-    this.#newDirectories.clear()
-    for (const directory of this.#directories.values()) directory.cut(seed)
+    this.directories.cut(seed)
     for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
     this.#forgetFiles()
     this.outage = undefined
@@ -207,12 +203,6 @@ export class World {
     this.depth = 0
     this.running = undefined
     this.#locks.clear()
-  }
-
-  #remove(path: string): void {
-    for (const inside of this.#directories.keys()) {
-      if (inside === path || inside.startsWith(`${path}/`)) this.#directories.delete(inside)
-    }
   }
 
   /** All processes are gone, the machine goes on. */
@@ -229,7 +219,7 @@ export class World {
 
   /** Files that no directory names any more are gone once no process has them open. */
   #forgetFiles(): void {
-    const named = new Set([...this.#directories.values()].flatMap((directory) => directory.files()))
+    const named = new Set(this.directories.all().flatMap((directory) => directory.files()))
     for (const file of this.#files) if (!named.has(file)) this.#files.delete(file)
   }
 
@@ -240,7 +230,7 @@ export class World {
   // ---- for tests that look at the disk from outside, or damage it -------------------------------
 
   names(path: string): string[] {
-    return [...(this.#directories.get(path)?.live.keys() ?? [])]
+    return [...(this.directories.get(path)?.live.keys() ?? [])]
   }
   contents(path: string, position: number, length: number): Buffer {
     const bytes = Buffer.alloc(length)
@@ -250,7 +240,7 @@ export class World {
   /** What a power cut would leave for certain; nothing of a file whose name it might take away. */
   durableContents(path: string, position: number, length: number): Buffer {
     const file = this.find(path)
-    if (file === undefined || this.#directories.get(dirname(path))?.durable.get(basename(path)) !== file)
+    if (file === undefined || this.directories.get(dirname(path))?.durable.get(basename(path)) !== file)
       return Buffer.alloc(0)
     return file.durableContents(position, length)
   }
@@ -272,31 +262,28 @@ export class World {
     this.find(path)!.damage(position, Buffer.from([this.contents(path, position, 1)[0]! ^ 4]))
   }
   find(path: string): SimFile | undefined {
-    return this.#directories.get(dirname(path))?.live.get(basename(path))
+    return this.directories.get(dirname(path))?.live.get(basename(path))
   }
 
   // ---- what the storage of each process works on -------------------------------------------------
 
   directory(path: string): SimDirectory {
-    const found = this.#directories.get(path)
+    const found = this.directories.get(path)
     if (found === undefined) throw new StorageError('scandir', 'ENOENT', path)
     return found
   }
   directoriesIn(path: string): string[] {
-    return [...this.#directories.keys()]
+    return this.directories
+      .paths()
       .filter((other) => other !== '/' && dirname(other) === path)
       .map((other) => basename(other))
   }
   hasDirectory(path: string): boolean {
-    return this.#directories.has(path)
-  }
-  makeDirectory(path: string): void {
-    this.#directories.set(path, new SimDirectory())
-    this.#newDirectories.add(path)
+    return this.directories.has(path)
   }
   flushDirectory(path: string): void {
-    this.directory(path).flush()
-    for (const made of this.#newDirectories) if (dirname(made) === path) this.#newDirectories.delete(made)
+    this.directory(path)
+    this.directories.flush(path)
   }
   locate(path: string): { directory: SimDirectory; name: string } {
     return { directory: this.directory(dirname(path)), name: basename(path) }
@@ -559,13 +546,18 @@ class SimStorage implements Storage {
     return { name: 'simulated', networked: false, readOnly: false }
   }
   makeDirectory(path: string): void {
-    this.world.makeDirectory(path)
+    this.world.directories.make(path)
   }
   fitsIn(): boolean {
     return true
   }
   rename(from: string, to: string): void {
     this.world.call(`rename ${from} ${to}`, 'rename', from, ['EIO', 'ENOSPC'])
+    if (this.world.hasDirectory(from)) {
+      this.world.directories.rename(from, to)
+      this.world.step(`renamed ${from}`)
+      return
+    }
     const source = this.world.locate(from)
     const target = this.world.locate(to)
     if (source.directory !== target.directory || !source.directory.live.has(source.name))
@@ -576,6 +568,10 @@ class SimStorage implements Storage {
     this.world.call(`unlink ${path}`, 'unlink', path, ['EIO'])
     const { directory, name } = this.world.locate(path)
     directory.unlink(name)
+  }
+  removeDirectory(path: string): void {
+    this.world.call(`remove directory ${path}`, 'rmdir', path, ['EIO'])
+    this.world.directories.remove(path)
   }
   flushDirectory(path: string): void {
     this.world.call(`flush directory ${path}`, 'fsync', path, ['EIO'])

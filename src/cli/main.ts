@@ -3,10 +3,13 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { InvalidError } from '../errors.js'
+import { backupCommand } from './commands/backup.js'
 import { checkArguments } from './shared/arguments.js'
 import { delCommand } from './commands/del.js'
 import { demoCommand } from './commands/demo.js'
 import { EXIT, reportFailure } from './shared/failure.js'
+import { compactCommand } from './commands/compact.js'
+import { dumpCommand } from './commands/dump.js'
 import { getCommand } from './commands/get.js'
 import { lockCommand } from './commands/lock.js'
 import { loadCommand } from './commands/load.js'
@@ -14,6 +17,7 @@ import { checkOutput, print, watchOutput } from './shared/output.js'
 import { putCommand } from './commands/put.js'
 import { whole } from './shared/context.js'
 import { recoverCommand } from './commands/recover.js'
+import { restoreCommand } from './commands/restore.js'
 import { scanCommand } from './commands/scan.js'
 import { slotsCommand } from './commands/slots.js'
 import { statsCommand } from './commands/stats.js'
@@ -59,7 +63,7 @@ Exit codes:
   3    damage was found, or records were lost
   4    busy: another thread or process held a lock for longer than --timeout, or has the database open
        when the command needs it closed
-  130  a load was interrupted`),
+  130  a load, backup, restore, dump or compaction was interrupted`),
     )
   const commands = [
     putCommand(),
@@ -69,6 +73,10 @@ Exit codes:
     loadCommand(),
     lockCommand(),
     watchCommand(),
+    backupCommand(),
+    restoreCommand(),
+    dumpCommand(),
+    compactCommand(),
     recoverCommand(),
     verifyCommand(),
     statsCommand(),

@@ -5,8 +5,13 @@ import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import type { LockInfo } from '../engine/locks/lock-list.js'
 import type { ResolvedOptions } from '../engine/options.js'
 import type { Stats } from '../engine/stats.js'
+import { backup } from '../maintenance/backup.js'
+import type { BackupReport } from '../maintenance/reports.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import type { Attachment } from '../workers/attachment.js'
+import { doneHere, doneThere, resultOf } from '../workers/long-work.js'
+import type { LongWorkOptions } from './long-work-options.js'
+import { pathOption, readOptions } from './read-options.js'
 import { mustBeFunction, type TransactionOptions } from './change-options.js'
 import type { ChangeFeed } from './change-feed.js'
 import type { ChangeOptions } from './change-feeds.js'
@@ -178,6 +183,34 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
   async verify(): Promise<VerifyReport> {
     this.#open.assertOpen()
     return this.#open.track(this.#open.lanes?.long.run<VerifyReport>('check') ?? soon(() => verify(this.#open.engine)))
+  }
+
+  /**
+   * Makes a backup: a database of its own, in a new directory at `path`, with the same entries and versions as of one
+   * moment, compacted. Others go on reading and writing meanwhile; a worker copies, and rests while they write. The
+   * copy is read back, and has its name only when all of it is on disk: so `path` is whole or absent. Until then it
+   * is made in `path` + ".unfinished", which the next backup to that path removes if a crash leaves it.
+   *
+   * Slots that the moment reaches are not reused until they are copied. `close` waits for a backup under way;
+   * `signal` ends it. One backup of an open database is made at a time, others wait for up to `timeoutMs`. With
+   * `workers: 0` this thread copies, and the event loop runs in between.
+   *
+   * Rejects with `ExistsError` if there is something at `path`, the reason of `signal`, `FullError`, `NotFoundError`,
+   * `PermissionError`, `LockedError` (another backup to that path), `CorruptError` (damage of the database, or of the
+   * copy), `ExpiredError` (`maxHeldBytes` of a writer), `IoError`, `InvalidError`, `ClosedError`. Nothing is left
+   * then.
+   */
+  async backup(path: string, options?: LongWorkOptions): Promise<BackupReport> {
+    this.#open.assertOpen()
+    const target = pathOption(path, 'a backup')
+    const { onProgress, signal } = readOptions(options, [])
+    this.#open.assertOpen()
+    const { lanes, engine } = this.#open
+    const work = { onProgress, signal }
+    const done = lanes
+      ? doneThere<BackupReport>(lanes.copies, 'backup', { target }, work)
+      : doneHere(backup(engine, target), work, () => engine.tailLsn)
+    return resultOf(await this.#open.track(done))
   }
 
   /** Figures on the database, as of now. */

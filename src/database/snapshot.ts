@@ -2,6 +2,7 @@
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
 import type { Engine } from '../engine/engine.js'
+import type { ValueEncoding } from '../encoding/values/codec.js'
 import type { Range } from '../engine/read/bounds.js'
 import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
@@ -49,6 +50,10 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   get lsn(): number {
     return this.#snapshot.lsn
   }
+  /** How values are encoded. */
+  get valueEncoding(): ValueEncoding {
+    return this.#space.values.name
+  }
   /** As `Database.get`, as of this moment. */
   get(key: K): Stored<V> | undefined {
     return this.#snapshot.get(key, this.#space) as Stored<V> | undefined
@@ -63,8 +68,8 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   }
 
   /**
-   * As `Database.getMany`, as of this moment. Rejects with `ClosedError` if the snapshot is closed meanwhile, and with
-   * `ExpiredError` if it was ended (`maxHeldBytes`).
+   * As `Database.getMany`, as of this moment. Rejects with `ClosedError` if the snapshot is closed meanwhile, and
+   * with `ExpiredError` if it was ended (`maxHeldBytes`).
    */
   async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {
     return this.#listed(keys, 'getMany', (lookups, list) => lookups.getMany(list) as Promise<(Stored<V> | undefined)[]>)

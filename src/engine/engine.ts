@@ -12,6 +12,7 @@ import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
 import { emptyTrash } from './checkpoint/empty-trash.js'
+import { newAppendFields } from '../wal/append-state.js'
 import { CommitPath, type BegunWrites, type Finished } from './commit-path.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
@@ -219,6 +220,11 @@ export class Engine {
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {
     return this.#commits.lastCommit
+  }
+
+  /** Where the log ends now, whichever appender moved it last. */
+  get tailLsn(): number {
+    return this.parts.control.append.read(newAppendFields()).tailLsn
   }
 
   /** True if so much has been written since the last checkpoint that one should be made soon. */

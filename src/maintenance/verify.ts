@@ -71,11 +71,14 @@ function verifyTree(engine: Engine): VerifyReport {
 /** The bound of a node's keys. In the trash there are none: its nodes are in no order. */
 type Key = Uint8Array | 'trash' | undefined
 
-/** Walks over all that a tree reaches, and over the slots that are free beside it. */
-class TreeWalk {
+/**
+ * Walks over all that a tree reaches, and over the slots that are free beside it.
+ * @internal
+ */
+export class TreeWalk {
   readonly #space: SlotSpace
   readonly #checker: SlotChecker
-  readonly #moment: Moment
+  readonly #moment: Omit<Moment, 'release' | 'damage'>
   readonly #damage: DamageList
   readonly #scratch = new Node()
   /** One byte for each slot: 1 if the tree, a free list or the free slots include it. */
@@ -85,7 +88,14 @@ class TreeWalk {
   internalEntries = 0
   trashEntries = 0
 
-  constructor(parts: Pick<EngineParts, 'space' | 'checker'>, moment: Moment, damage: DamageList) {
+  /** Called with each leaf that is sound. */
+  onLeaf: ((leaf: Node) => void) | undefined
+
+  constructor(
+    parts: Pick<EngineParts, 'space' | 'checker'>,
+    moment: Omit<Moment, 'release' | 'damage'>,
+    damage: DamageList,
+  ) {
     this.#space = parts.space
     this.#checker = parts.checker
     this.#moment = moment
@@ -94,12 +104,18 @@ class TreeWalk {
   }
 
   run(): void {
+    const steps = this.steps()
+    while (!steps.next().done);
+  }
+
+  /** The same in steps of some hundred leaves. */
+  *steps(): Generator<void, void> {
     const { state, listSlots, pendingListSlots, waiting } = this.#moment
     const height = state[STATE.HEIGHT]!
-    if (height > 0) this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
+    if (height > 0) yield* this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
     const before = this.entries
     const trashHeight = state[STATE.TRASH_HEIGHT]!
-    if (trashHeight > 0) this.#visit(state[STATE.TRASH_ROOT]! as SlotNo, trashHeight - 1, 'trash', 'trash')
+    if (trashHeight > 0) yield* this.#visit(state[STATE.TRASH_ROOT]! as SlotNo, trashHeight - 1, 'trash', 'trash')
     this.trashEntries = this.entries - before
     for (const slot of listSlots) this.#mark(slot, 'part of the free list')
     for (const slot of pendingListSlots) this.#mark(slot, 'part of the next free list')
@@ -134,21 +150,36 @@ class TreeWalk {
     return why === undefined
   }
 
-  #visit(slot: SlotNo, level: number, low: Key, high: Key): void {
-    if (!this.#mark(slot, level === 0 ? 'a leaf' : 'a branch')) return
-    if (!this.#isSound(slot, typeAt(level), level)) return
-    const node = new Node().at(this.#space, slot)
-    // If it does not, it stays unverified, so that the next reader reports it too, and nothing below it is visited.
-    if (!this.#liesWithin(node, low, high)) return
-    this.#checker.accept(slot)
+  *#visit(slot: SlotNo, level: number, low: Key, high: Key): Generator<void, void> {
+    const node = this.#enter(slot, level, low, high)
+    if (node === undefined) return
     if (level === 0) return this.#visitEntries(node)
     this.counts.branch++
     const { count } = node
     const keyOf = (i: number): Uint8Array => node.u8.slice(node.keyAt(i), node.keyAt(i) + node.keyLength(i))
     for (let i = 0; i < count; i++) {
-      if (low === 'trash') this.#visit(node.child(i), level - 1, low, low)
-      else this.#visit(node.child(i), level - 1, i === 0 ? low : keyOf(i), i + 1 < count ? keyOf(i + 1) : high)
+      const child = node.child(i)
+      const isOrdered = low !== 'trash'
+      const from = isOrdered && i > 0 ? keyOf(i) : low
+      const to = isOrdered && i + 1 < count ? keyOf(i + 1) : high
+      if (level > 1) yield* this.#visit(child, level - 1, from, to)
+      else {
+        const leaf = this.#enter(child, 0, from, to)
+        if (leaf !== undefined) this.#visitEntries(leaf)
+      }
     }
+    if (level === 1) yield
+  }
+
+  /** The node in a slot; undefined if it is damaged. */
+  #enter(slot: SlotNo, level: number, low: Key, high: Key): Node | undefined {
+    if (!this.#mark(slot, level === 0 ? 'a leaf' : 'a branch')) return undefined
+    if (!this.#isSound(slot, typeAt(level), level)) return undefined
+    const node = new Node().at(this.#space, slot)
+    // If it does not, it stays unverified, so that the next reader reports it too, and nothing below it is visited.
+    if (!this.#liesWithin(node, low, high)) return undefined
+    this.#checker.accept(slot)
+    return node
   }
 
   /** True if all keys of a node are in the range from `low` (included) to `high` (not included). */
@@ -171,6 +202,7 @@ class TreeWalk {
 
   #visitEntries(leaf: Node): void {
     const { count } = leaf
+    this.onLeaf?.(leaf)
     this.counts.leaf++
     this.entries += count
     for (let i = 0; i < count; i++) {

@@ -144,6 +144,9 @@ class StorageInside implements Storage {
   unlink(path: string): void {
     this.#around.unlink(this.#at(path))
   }
+  removeDirectory(path: string): void {
+    this.#around.removeDirectory(this.#at(path))
+  }
   flushDirectory(path: string): void {
     this.#around.flushDirectory(this.#at(path))
   }

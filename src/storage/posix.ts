@@ -139,6 +139,14 @@ class PosixStorage implements Storage {
     }
   }
 
+  removeDirectory(path: string): void {
+    try {
+      fs.rmdirSync(path)
+    } catch (error) {
+      throw storageError(error, path)
+    }
+  }
+
   flushDirectory(path: string): void {
     let fd = -1
     try {

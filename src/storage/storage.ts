@@ -216,6 +216,8 @@ export interface Storage {
   fitsIn(path: string, like: string): boolean
   rename(from: string, to: string): void
   unlink(path: string): void
+  /** Removes an empty directory. */
+  removeDirectory(path: string): void
   /** Returns once the entries of a directory (created, renamed, removed) are on disk. */
   flushDirectory(path: string): void
   /** Sleeps this thread. */

@@ -30,3 +30,6 @@ export const lsnBefore = (end: number, lengthBytes: number): Lsn => (end - Math.
 export const bytesBetween = (from: number, to: number): number => (to - from) * WORD_BYTES
 
 export const lsnToHex = (lsn: number): string => lsn.toString(16).padStart(16, '0')
+/** True for what can be the LSN of a moment of a database. */
+export const isLsn = (x: unknown): x is Lsn =>
+  Number.isSafeInteger(x) && (x as number) >= FIRST_LSN && (x as number) <= MAX_LSN

@@ -14,6 +14,8 @@ export interface Lanes {
   readonly lists: Lane
   /** Counting, verification and checkpoints. */
   readonly long: Lane
+  /** Backups, one at a time. */
+  readonly copies: Lane
 }
 
 export class Attachment {
@@ -38,6 +40,7 @@ export class Attachment {
       writes: lane('writes', workers),
       lists: lane('lists', workers),
       long: lane('long', Math.ceil(workers / 2)),
+      copies: lane('copies', 1),
     }
   }
 

@@ -18,8 +18,8 @@ interface Task {
   readonly reject: (error: Error) => void
 }
 
-/** Kinds of work. `doors`: opening and closing databases. */
-export type Kind = 'writes' | 'lists' | 'long' | 'doors'
+/** Kinds of work. `doors`: opening and closing databases. `copies`: backups, and what else takes hours. */
+export type Kind = 'writes' | 'lists' | 'long' | 'copies' | 'doors'
 
 /** Where a lane gets its threads: see thread-pool.ts. */
 export interface ThreadSource {

@@ -24,7 +24,13 @@ interface KindState {
 const newKind = (): KindState => ({ used: 0, idle: new Map(), waiting: [] })
 
 export class ThreadPool implements ThreadSource {
-  readonly #kinds: Record<Kind, KindState> = { writes: newKind(), lists: newKind(), long: newKind(), doors: newKind() }
+  readonly #kinds: Record<Kind, KindState> = {
+    writes: newKind(),
+    lists: newKind(),
+    long: newKind(),
+    copies: newKind(),
+    doors: newKind(),
+  }
   /** Threads that no lane has, longest first. */
   readonly #free: WorkerThread[] = []
   #sweeping: NodeJS.Timeout | undefined

@@ -8,10 +8,14 @@ import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
 import type { ResolvedOptions } from '../engine/options.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
+import { backup } from '../maintenance/backup.js'
+import { compact } from '../maintenance/compact.js'
+import { restore, type RestoreRequest } from '../maintenance/restore.js'
 import { verify, type VerifyReport } from '../maintenance/verify.js'
 import { posixStorage } from '../storage/posix.js'
 import { END, SIGNAL, STARTED, type Outcome, type ThreadData } from './thread.js'
 import { passTicket } from './append-order.js'
+import { doSteps } from './step-task.js'
 import { toErrorMessage, type ErrorMessage } from './error-transport.js'
 import type { Bounds } from '../engine/read/bounds.js'
 import type { RangeChunk } from '../engine/read/range-chunk.js'
@@ -55,6 +59,24 @@ export interface ChunkTask {
   readonly tree: LentTree
   readonly bounds: SentBounds
   readonly selection: 'encoded entries' | 'encoded keys'
+}
+
+/** A backup to be made at `target`. `shared`: see long-work.ts. */
+interface BackupTask {
+  readonly target: string
+  readonly shared: SharedArrayBuffer
+}
+
+/** The same for what is to be compacted: the database at `target`. */
+interface CompactTask {
+  readonly request: { readonly target: string }
+  readonly shared: SharedArrayBuffer
+}
+
+/** The same for what is to be restored. */
+interface RestoreTask {
+  readonly request: RestoreRequest
+  readonly shared: SharedArrayBuffer
 }
 
 /** Bounds as they arrive in a message: Buffers have become plain Uint8Arrays. */
@@ -128,6 +150,12 @@ const TASKS = {
     (tree === undefined ? engine() : engine().borrow(tree)).getManyEncoded(keys, wanted),
   readChunk: ({ tree, bounds, selection }: ChunkTask): RangeChunk =>
     engine().borrow(tree).readChunk(received(bounds), selection),
+  backup: ({ target, shared }: BackupTask) => {
+    const its = engine()
+    return doSteps(backup(its, target), shared, () => its.tailLsn)
+  },
+  compact: ({ request, shared }: CompactTask) => doSteps(compact(posixStorage, request.target, {}), shared, () => 0),
+  restore: ({ request, shared }: RestoreTask) => doSteps(restore(posixStorage, request), shared, () => 0),
   count: (bounds: SentBounds): number => engine().countWithin(received(bounds)),
   /** Closes the database. If this is the last closer, it does what the last closer does. */
   close: (): void => {

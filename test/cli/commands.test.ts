@@ -327,6 +327,7 @@ describe('command line', function () {
     const help = await mmapdb(['--help'])
     expect(help).to.include({ code: 0, stderr: '' })
     const names = ['put', 'get', 'del', 'scan', 'load', 'recover', 'verify', 'stats', 'wal', 'slots', 'demo', 'lock']
+    names.push('backup', 'restore', 'dump', 'compact')
     await Promise.all(
       names.map(async (name) => {
         expect(help.stdout).to.match(new RegExp(`^  ${name}\\b`, 'm'))

@@ -11,7 +11,7 @@ import {
   showKey,
   shownText,
   toJson,
-} from '../../src/cli/shared/notation.js'
+} from '../../src/encoding/notation.js'
 import { fails, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** The key that a user would give back after seeing this text. */

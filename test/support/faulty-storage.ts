@@ -166,6 +166,10 @@ export class FaultyStorage implements Storage {
     this.faults.check('unlink', path)
     this.inner.unlink(path)
   }
+  removeDirectory(path: string): void {
+    this.faults.check('unlink', path)
+    this.inner.removeDirectory(path)
+  }
   flushDirectory(path: string): void {
     this.faults.check('flush directory', path)
     this.inner.flushDirectory(path)

@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { globalsOf, jsonKeyOption, openToWrite, using } from '../shared/context.js'
 import { AbsentError, Ended, EXIT } from '../shared/failure.js'
-import { jsonText, otherKey, parseKey, plainKey, showKey } from '../shared/notation.js'
+import { jsonText, otherKey, parseKey, plainKey, showKey } from '../../encoding/notation.js'
 import { print } from '../shared/output.js'
 
 export const delCommand = (): Command =>

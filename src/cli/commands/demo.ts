@@ -9,7 +9,7 @@ import { MmapdbError } from '../../errors.js'
 import type { Database } from '../../database/database.js'
 import type { OpenOptions } from '../../engine/options.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { toJson } from '../shared/notation.js'
+import { toJson } from '../../encoding/notation.js'
 import { plural, print } from '../shared/output.js'
 import { BIN } from '../../package-root.js'
 

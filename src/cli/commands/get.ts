@@ -11,7 +11,7 @@ import {
   type KeyOptions,
 } from '../shared/context.js'
 import { AbsentError, Ended, EXIT } from '../shared/failure.js'
-import { jsonText, otherKey, parseKey, plain, plainKey, showKey, shownText, toJson } from '../shared/notation.js'
+import { jsonText, otherKey, parseKey, plain, plainKey, showKey, shownText, toJson } from '../../encoding/notation.js'
 import { print, printBytes } from '../shared/output.js'
 
 export const getCommand = (): Command =>

@@ -6,7 +6,7 @@ import type { LoadOptions } from '../load/job.js'
 import { DEFAULT_OPS, INPUT_BATCH } from '../load/plan.js'
 import { MAX_SYNTHETIC_OPS } from '../load/synthetic-records.js'
 import { globalsOf, valueEncodingOption, whole } from '../shared/context.js'
-import { BIG_INTEGERS } from '../shared/json-text.js'
+import { BIG_INTEGERS } from '../../encoding/json-text.js'
 import { belowHelp } from '../shared/terminal.js'
 
 const MAX_WORKERS = 64
@@ -28,6 +28,7 @@ export const loadCommand = (): Command =>
         'json',
         'csv',
         'tsv',
+        'dump',
       ]),
     )
     .option('--encoding <name>', 'text encoding of the input, such as latin1 or utf-16le', 'utf-8')
@@ -65,6 +66,9 @@ key the last one wins, and so does the last of several fields with the same name
 input is an array; NDJSON is one value per line; CSV and TSV need a header line, and their fields are
 strings (TSV has no quotes).
 
+A dump (mmapdb dump) is told by its first line; as stdin it needs --format dump. Its keys and values become
+what they were. A file is checked as a whole before anything is written.
+
 With --on-error stop a file is checked before anything is written, and so is a pipe of up to 64 MiB.
 Each line is named that has text which is not UTF-8, a number that would be rounded, or a key or value
 that cannot be stored. A longer pipe is loaded as it comes; if it stops at a bad record, the message
@@ -74,7 +78,8 @@ Examples:
   mmapdb load --ops 1000000 --workers 8 --batch 1000
   mmapdb load --ops 20000 --workers 2 --processes 4
   mmapdb load --input cities.json --key-field name
-  zcat dump.ndjson.gz | mmapdb load --input - --format ndjson`),
+  zcat records.ndjson.gz | mmapdb load --input - --format ndjson
+  mmapdb dump --db old.db | mmapdb load --db new.db --input - --format dump`),
     )
     .action(async (options: LoadOptions, command: Command) => {
       if (options.helper) {
@@ -83,6 +88,12 @@ Examples:
         return
       }
       checkCombination(options, command)
+      const { loadDump, isDump } = await import('../load/dump-input.js')
+      if (isDump(options)) {
+        checkDumpOptions(command)
+        await loadDump(options, globalsOf(command))
+        return
+      }
       const { runLoad } = await import('../load/run.js')
       await runLoad(options, globalsOf(command))
     })
@@ -101,6 +112,17 @@ const NEED_INPUT: readonly (readonly [keyof LoadOptions, string])[] = [
   ['bigIntegers', 'big-integers'],
   ['onError', 'on-error'],
 ]
+
+/** What cannot be said of a dump. */
+const NOT_FOR_DUMPS = ['keyField', 'encoding', 'bigIntegers', 'onError', 'processes', 'batch', 'ackLog'] as const
+
+/** Throws `InvalidError` for options that make no sense with a dump. */
+function checkDumpOptions(command: Command): void {
+  const wrong = NOT_FOR_DUMPS.find((name) => command.getOptionValueSource(name) === 'cli')
+  if (wrong === undefined) return
+  const flag = wrong.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+  throw new InvalidError(`--${flag} has no meaning for a dump, which says all of this itself. Leave it out.`)
+}
 
 /** Throws `InvalidError` if the options do not go together. */
 function checkCombination(options: LoadOptions, command: Command): void {

@@ -8,7 +8,7 @@ import { open } from '../../database/open.js'
 import { InvalidError } from '../../errors.js'
 import { engineOptions, globalsOf, jsonKeyOption, type Globals } from '../shared/context.js'
 import { Ended } from '../shared/failure.js'
-import { parseKey } from '../shared/notation.js'
+import { parseKey } from '../../encoding/notation.js'
 import { belowHelp } from '../shared/terminal.js'
 
 interface LockCommandOptions {

@@ -14,7 +14,7 @@ import {
 } from '../shared/context.js'
 import { DEFAULT_ENCODING, type ValueEncoding } from '../../encoding/values/codec.js'
 import { encodingInHeader } from '../../inspect/offline-files.js'
-import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from '../shared/notation.js'
+import { jsonText, NOTATION_HELP, parseKey, parseValue, plainKey } from '../../encoding/notation.js'
 import { print } from '../shared/output.js'
 import { belowHelp } from '../shared/terminal.js'
 

@@ -16,7 +16,7 @@ import {
   type Globals,
 } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { plainKey, showKey } from '../shared/notation.js'
+import { plainKey, showKey } from '../../encoding/notation.js'
 import { number, plural, print } from '../shared/output.js'
 import { recoveryLines, verifyLines } from '../shared/report-text.js'
 import { belowHelp } from '../shared/terminal.js'

@@ -12,7 +12,7 @@ import {
   type KeyOptions,
 } from '../shared/context.js'
 import type { Key } from '../../encoding/keys.js'
-import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../shared/notation.js'
+import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../../encoding/notation.js'
 import { Lines, plural, tell } from '../shared/output.js'
 import type { Range } from '../../engine/read/bounds.js'
 import { belowHelp } from '../shared/terminal.js'

@@ -13,7 +13,7 @@ import { viewOf, type EntryView, type FreeRun, type SlotContent, type SlotView }
 import type { Key } from '../../encoding/keys.js'
 import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { plain, plainKey, preview, printable, showKey } from '../shared/notation.js'
+import { plain, plainKey, preview, printable, showKey } from '../../encoding/notation.js'
 import { bytes, coloured, number, plural, print } from '../shared/output.js'
 import { belowHelp, columnsOf } from '../shared/terminal.js'
 

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import type { LockInfo } from '../../engine/locks/lock-list.js'
 import type { Stats } from '../../engine/stats.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
-import { jsonText, plainKey, printable, showKey } from '../shared/notation.js'
+import { jsonText, plainKey, printable, showKey } from '../../encoding/notation.js'
 import { bytes, number, print } from '../shared/output.js'
 import { belowHelp, columnsOf, labelled, showsUnicode } from '../shared/terminal.js'
 

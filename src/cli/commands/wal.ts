@@ -24,7 +24,7 @@ import { lsnToHex, type Lsn } from '../../wal/lsn.js'
 import { segmentName } from '../../wal/segment.js'
 import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { plain, plainKey, preview, showKey } from '../shared/notation.js'
+import { plain, plainKey, preview, showKey } from '../../encoding/notation.js'
 import { bytes, Lines, number, plural } from '../shared/output.js'
 import { belowHelp } from '../shared/terminal.js'
 

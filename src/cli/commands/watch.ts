@@ -6,7 +6,7 @@ import type { Database } from '../../database/database.js'
 import { InvalidError } from '../../errors.js'
 import { engineOptions, globalsOf, jsonKeyOption, whole, type Globals } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { jsonText, parseKey, plain, plainKey, showKey, toJson } from '../shared/notation.js'
+import { jsonText, parseKey, plain, plainKey, showKey, toJson } from '../../encoding/notation.js'
 import { printLine } from '../shared/output.js'
 import { belowHelp } from '../shared/terminal.js'
 

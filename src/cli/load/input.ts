@@ -1,6 +1,6 @@
 // Records of a file or pipe, in batches as they come. At most a chunk and the record at its end are in
 // memory. In place of a record that cannot be read there is a `Bad`.
-import type { BigIntegers } from '../shared/json-text.js'
+import type { BigIntegers } from '../../encoding/json-text.js'
 import { jsonArray, ndjson } from './json.js'
 import { separated } from './separated.js'
 import type { InputFormat, Item } from './item.js'

@@ -1,7 +1,7 @@
 // The options of a load, and its job: to write records, and to read them back.
 import type { Engine } from '../../engine/engine.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
-import type { BigIntegers } from '../shared/json-text.js'
+import type { BigIntegers } from '../../encoding/json-text.js'
 import type { Executor, ThreadExecutor } from './executors.js'
 import type { InputFormat } from './item.js'
 import type { Latencies } from './latency.js'
@@ -15,7 +15,7 @@ export interface LoadOptions {
   readonly valueSize: number
   readonly seed: number
   readonly input?: string
-  readonly format?: InputFormat
+  readonly format?: InputFormat | 'dump'
   readonly encoding: string
   readonly bigIntegers: BigIntegers
   readonly keyField?: string

@@ -1,7 +1,7 @@
 // Records in JSON: one value per line, or the elements of an array. Numbers are kept, or refused by name.
 import { isUtf8 } from 'node:buffer'
-import { NumberError, parseJson, type BigIntegers } from '../shared/json-text.js'
-import { printable } from '../shared/notation.js'
+import { NumberError, parseJson, type BigIntegers } from '../../encoding/json-text.js'
+import { printable } from '../../encoding/notation.js'
 import { Gathered, MAX_RECORD_BYTES, NEWLINE, notUtf8, TOO_LONG } from '../shared/text-bytes.js'
 import { isFinal, type Bad, type Item } from './item.js'
 

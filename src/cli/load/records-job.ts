@@ -1,12 +1,13 @@
 // A load of records from a file or pipe. They are read here, put into frames, and committed by lanes
 // (spreader.ts). An input of known size is read up to three times: to check it before anything is written,
 // to write it, and to compare it with the database. The rest of a long pipe is compared commit by commit.
+import type { InputFormat } from './item.js'
 import { InvalidError } from '../../errors.js'
 import type { Engine } from '../../engine/engine.js'
 import { decodeKey, encodeKey, KEY_BUFFER_BYTES } from '../../encoding/keys.js'
 import { valueCodec } from '../../encoding/values/codec.js'
 import { fromErrorMessage } from '../../workers/error-transport.js'
-import { showKey } from '../shared/notation.js'
+import { showKey } from '../../encoding/notation.js'
 import { number, plural } from '../shared/output.js'
 import type { ThreadExecutor, Executor } from './executors.js'
 import { passOver, type OnBad, type Take } from './input-pass.js'
@@ -25,7 +26,7 @@ const COMPARED_AT_ONCE = 1000
 export async function recordsJob(context: JobContext): Promise<PreparedJob> {
   const { options, signal } = context
   checkEncoding(options.encoding)
-  const input = await sourceOf(options.input!, options.format, options.encoding, signal)
+  const input = await sourceOf(options.input!, options.format as InputFormat | undefined, options.encoding, signal)
   if (input.sizeBytes !== undefined && options.onError === 'stop') await checkAll(context, input)
   return (engine) => new RecordsJob(context, input, engine)
 }

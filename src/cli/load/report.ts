@@ -1,6 +1,6 @@
 // The result of a load.
 import type { Percentiles } from './latency.js'
-import { printable } from '../shared/notation.js'
+import { printable } from '../../encoding/notation.js'
 import { number, plural } from '../shared/output.js'
 import { GLUE, labelled, showsUnicode } from '../shared/terminal.js'
 

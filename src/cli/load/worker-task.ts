@@ -19,7 +19,7 @@ import {
   type PartResult,
   type WorkerData,
 } from './plan.js'
-import { showKey } from '../shared/notation.js'
+import { showKey } from '../../encoding/notation.js'
 import { Permutation, syntheticKey, syntheticValue } from './synthetic-records.js'
 import { toErrorMessage, type ErrorMessage } from '../../workers/error-transport.js'
 

@@ -80,6 +80,9 @@ export const openToWrite = (path: string, options: OpenOptions = {}): Engine =>
 export const openToInspect = (path: string, options: OpenOptions = {}): Engine =>
   Engine.inspect(resolveOptions(path, { ...ONE_SHOT, ...everywhere, ...options }), posixStorage)
 
+/** The options that the user gave for every command. */
+export const everywhereOptions = (): OpenOptions => everywhere
+
 export const engineOptions = (path: string, options: OpenOptions = {}): ResolvedOptions =>
   resolveOptions(path, { workers: 0, ...everywhere, ...options })
 

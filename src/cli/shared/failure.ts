@@ -2,7 +2,7 @@
 import { type Command, CommanderError } from 'commander'
 import { EXIT_CODES, MmapdbError } from '../../errors.js'
 import { StorageError } from '../../storage/storage.js'
-import { printable } from './notation.js'
+import { printable } from '../../encoding/notation.js'
 
 export const EXIT = { DONE: 0, ABSENT: 1, INVALID: 2, CORRUPT: 3, BUSY: 4, INTERRUPTED: 130 } as const
 

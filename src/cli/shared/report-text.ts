@@ -4,6 +4,16 @@ import type { VerifyReport } from '../../maintenance/verify.js'
 import { number, plural } from './output.js'
 
 export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
+  const lines = whatWasDone(report, dry)
+  if (!report.copiedWhileOpen) return lines
+  return [
+    ...lines,
+    'WARNING: the directory is a copy that was made while the database was open, or of what a crash had left. If it was',
+    'written to meanwhile, the copy is not to be relied on. Make backups with "mmapdb backup".',
+  ]
+}
+
+function whatWasDone(report: RecoveryReport, dry: boolean): string[] {
   const healed = report.headersDamaged > 0 || report.freeListDamage !== undefined
   if (!report.needed && !healed) return ['The database was closed cleanly: there is nothing to recover.']
   const rows: [string, number][] = [

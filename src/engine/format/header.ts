@@ -84,6 +84,9 @@ export interface Header {
   readonly changedLsn: number
 }
 
+/** The fields of a tree from which nothing is waiting to be freed that was cut out of it. */
+export const NO_TRASH = { trashRoot: 0 as SlotNo, trashHeight: 0 } as const
+
 /** The two slots that checkpoint `number` writes. */
 export const headerSlots = (checkpointNumber: number): [number, number] => [
   checkpointNumber % 2,
@@ -240,8 +243,7 @@ export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number)
   overflows: 0,
   createdMs,
   internalEntries: 0,
-  trashRoot: 0 as SlotNo,
-  trashHeight: 0,
+  ...NO_TRASH,
   retention: { bytes: 0, ms: 0 },
   changedLsn: 0,
 })

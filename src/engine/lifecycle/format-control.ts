@@ -5,7 +5,7 @@ import type { Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { Control, newState, STATE } from '../shared/control.js'
+import { Control, newState, STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
 import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
@@ -34,23 +34,8 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   control.fileSlots = sizeSlots
   control.durableLsn = header.lsn
   control.retention = header.retention
-  const state = newState()
-  state[STATE.VISIBLE_LSN] = header.lsn
-  state[STATE.ROOT] = header.root
-  state[STATE.HEIGHT] = header.height
-  state[STATE.ENTRIES] = header.entries
-  state[STATE.INTERNAL_ENTRIES] = header.internalEntries
-  state[STATE.TRASH_ROOT] = header.trashRoot
-  state[STATE.TRASH_HEIGHT] = header.trashHeight
-  state[STATE.LEAVES] = header.leaves
-  state[STATE.BRANCHES] = header.branches
-  state[STATE.OVERFLOWS] = header.overflows
-  state[STATE.NEXT_SLOT] = header.nextSlot
+  const state = stateOf(header)
   state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
-  state[STATE.CHANGED_LSN] = header.changedLsn
-  state[STATE.CHECKPOINT_BEGUN_LSN] = header.lsn
-  state[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
-  state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
   state[STATE.FREE_LIST_HEAD] = header.freeListHead
   state[STATE.FREE_LIST_SLOTS] = header.freeListSlots
   let free: Runs
@@ -79,6 +64,27 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   allocator.finish()
   control.publishState(state)
   return damage
+}
+
+/** What a header says of its tree, as the fields of a tree state. */
+export function stateOf(header: Header): StateFields {
+  const state = newState()
+  state[STATE.VISIBLE_LSN] = header.lsn
+  state[STATE.ROOT] = header.root
+  state[STATE.HEIGHT] = header.height
+  state[STATE.ENTRIES] = header.entries
+  state[STATE.INTERNAL_ENTRIES] = header.internalEntries
+  state[STATE.TRASH_ROOT] = header.trashRoot
+  state[STATE.TRASH_HEIGHT] = header.trashHeight
+  state[STATE.CHANGED_LSN] = header.changedLsn
+  state[STATE.LEAVES] = header.leaves
+  state[STATE.BRANCHES] = header.branches
+  state[STATE.OVERFLOWS] = header.overflows
+  state[STATE.NEXT_SLOT] = header.nextSlot
+  state[STATE.CHECKPOINT_BEGUN_LSN] = header.lsn
+  state[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
+  state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
+  return state
 }
 
 /**

@@ -4,7 +4,7 @@
 import { KeySpace } from '../../encoding/key-space.js'
 import { databaseHasBeenClosed, ExistsError, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
-import { typedError } from '../../storage/errors.js'
+import { guarded, typedError } from '../../storage/errors.js'
 import type { Region, Storage } from '../../storage/storage.js'
 import { Log } from '../../wal/log.js'
 import { Checkpointer } from '../checkpoint/checkpointer.js'
@@ -33,6 +33,7 @@ import { TreeReader } from '../tree/reader.js'
 import { TreeWriter } from '../tree/writer.js'
 import { beginControl, isFirstOpener, joinOthers } from './attach.js'
 import { Cleanup } from './cleanup.js'
+import { wasCopiedWhileOpen } from './copied.js'
 import { createDatabase, refuseFrames } from './create.js'
 import { findHeaderIn, type HeaderSearch } from './find-header.js'
 import { NotNowError } from './not-now.js'
@@ -52,6 +53,7 @@ interface Opened {
 
 interface Attached {
   readonly isFirst: boolean
+  readonly isCopy: boolean
   readonly controlRegion: Region
   readonly search: HeaderSearch
 }
@@ -67,7 +69,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
     const parts = assemble(files, attached, request.options, cleanup)
     // From here on later openers leave alone what this header reaches (lock-pins.ts).
     if (files.isPrivate) parts.lockPins.pin(header.lsn, 'firm')
-    const recovery = isFirst ? recoverDatabase(parts, header, search.damage) : undefined
+    const recovery = isFirst ? recoverDatabase(parts, search, attached.isCopy) : undefined
     if (isFirst && !files.isPrivate) beginLife(parts)
     files.locks.unlock(LOCK.OPEN)
     return { parts, recovery, pin: files.isOnlooker ? undefined : parts.pins.tryAcquire() }
@@ -87,15 +89,16 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
   const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
   if (others === undefined) {
     assertMayBegin(files, request)
+    const isCopy = guarded('Opening the control file', () => wasCopiedWhileOpen(files.storage, files.paths))
     const search = headerOrNew(files, options, true)
     const controlRegion = beginControl(files, search.header!)
     cleanup.defer(() => controlRegion.close())
-    return { isFirst: true, controlRegion, search }
+    return { isFirst: true, isCopy, controlRegion, search }
   }
   const control = new Control(others)
   const search = headerOrNew(files, options, false)
   if (!search.header!.uuid.equals(control.uuid)) throw new DisplacedError(files.paths.data, 'written over', RESTORED)
-  return { isFirst: false, controlRegion: others, search }
+  return { isFirst: false, isCopy: false, controlRegion: others, search }
 }
 
 /**

@@ -4,31 +4,35 @@ import { CorruptError, logMissing } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import { isSameFile } from '../../storage/storage.js'
 import { flushed } from '../../wal/flush.js'
-import type { Damage } from '../format/damage.js'
 import { encodeHeader, headerSlots, NO_HEADER, type Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { EngineParts } from '../parts.js'
 import { displaced } from '../shared/data-file.js'
 import { keepFreeList } from '../space/free-list.js'
 import { appendMakingRoom } from '../checkpoint/make-room.js'
+import { checkLogReaches } from './copied.js'
+import type { HeaderSearch } from './find-header.js'
 import { formatControl } from './format-control.js'
 import { recover, type RecoveryReport } from './recovery.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
 
-/** Recovers a database that is open nowhere else. `headerDamage`: what is wrong with its header slots. */
-export function recoverDatabase(parts: EngineParts, header: Header, headerDamage: readonly Damage[]): RecoveryReport {
+/** Recovers a database that is open nowhere else. `isCopy`: see copied.ts. */
+export function recoverDatabase(parts: EngineParts, search: HeaderSearch, isCopy: boolean): RecoveryReport {
+  const header = search.header!
   return guarded('Recovering the database', () => {
     const { options, space, checker, checkpointer, isPrivate, storage } = parts
     const twins = headerSlots(header.checkpointNumber)
     const freeListDamage = formatControl(parts, header)
     checkLogBelongs(parts, header)
+    checkLogReaches(parts.log, header, isCopy)
     if (isPrivate && freeListDamage === undefined) keepFreeList(space, checker, header)
     if (!isPrivate) settleHeader(parts, header)
     const report = recover({
       ...parts,
       header,
       readOnly: options.readOnly,
-      headersDamaged: headerDamage.filter(({ slotNo, why }) => why !== NO_HEADER || twins.includes(slotNo)).length,
+      copiedWhileOpen: isCopy,
+      headersDamaged: search.damage.filter(({ slotNo, why }) => why !== NO_HEADER || twins.includes(slotNo)).length,
       freeListDamage,
       recordOutcomes: () => parts.committer.recordOutcomes(),
       checkpoint: isPrivate ? undefined : () => checkpointer.run({ wait: true }),

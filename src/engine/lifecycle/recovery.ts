@@ -49,10 +49,17 @@ export interface RecoveryReport {
    * Why the free list could not be read, if it was made again from the tree. The next checkpoint repairs it on disk.
    */
   readonly freeListDamage: Damage | undefined
+  /**
+   * The directory is a copy of a database that was open, or that a crash had left. If others wrote while it was
+   * copied, its files are of different moments, whatever they seem to hold: verify it, and make backups with
+   * `db.backup`.
+   */
+  readonly copiedWhileOpen: boolean
   readonly durationMs: number
 }
 
 interface RecoveryParts extends ReplayParts {
+  readonly copiedWhileOpen: boolean
   readonly headersDamaged: number
   readonly freeListDamage: Damage | undefined
   /** This opener will not write. What it finds is repaired all the same. */
@@ -109,6 +116,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
     slotsRebuilt: needed ? after[STATE.NEXT_SLOT]! - before[STATE.NEXT_SLOT]! + reused : 0,
     headersDamaged: parts.headersDamaged,
     freeListDamage: parts.freeListDamage,
+    copiedWhileOpen: parts.copiedWhileOpen,
     durationMs: parts.monotonicMs() - startedMs,
   }
 }

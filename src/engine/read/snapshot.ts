@@ -15,6 +15,9 @@ import {
 import { ofEntry } from '../../encoding/undecodable.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
 import type { LentTree } from '../shared/lent-pin.js'
+import type { Node } from '../format/node.js'
+import { overflowPointer, readOverflow } from '../space/overflow.js'
+import { Cursor } from '../tree/reader.js'
 import { boundsOf, type Bounds, type Range } from './bounds.js'
 import { readChunk, type RangeChunk } from './range-chunk.js'
 
@@ -187,6 +190,39 @@ export class EngineSnapshot {
     } finally {
       iterator.return()
     }
+  }
+
+  /** The leaves of the tree in the order of their keys. Each is a copy, until the next one is asked for. */
+  *leaves(): Generator<Node, void> {
+    this.assertOpen()
+    const { reader, guard } = this.#source
+    const cursor = new Cursor(reader, this.#state, guard)
+    try {
+      for (let found = cursor.first(); found; found = cursor.nextLeaf()) {
+        yield cursor.leaf
+        this.assertOpen()
+      }
+      reader.checker.checkFaults()
+    } catch (error) {
+      throw errorUnlessExpired(this.#source, error)
+    } finally {
+      cursor.close()
+    }
+  }
+
+  /** The value of entry i of one of these leaves, which overflows. */
+  overflowValue(leaf: Node, i: number): Buffer {
+    const { reader, guard } = this.#source
+    try {
+      return readOverflow(reader.space, reader.checker, overflowPointer(leaf, i), guard)
+    } catch (error) {
+      throw errorUnlessExpired(this.#source, error)
+    }
+  }
+
+  /** The fields of the tree's state. */
+  get state(): StateFields {
+    return this.#state
   }
 
   /** What another thread of this process needs to read the same tree (`Engine.borrow`), until this is closed. */

@@ -518,3 +518,14 @@ export class Control {
     )
   }
 }
+
+/** How many bytes of a `control` say which file it is. */
+export const IDENTITY_BYTES = AT.APPEND
+
+/** Which file a `control` was, by its first bytes; undefined if it does not say that the database is open. */
+export function inodeInControl(bytes: Buffer): number | undefined {
+  const isOpened = bytes.readUInt32LE(AT.MAGIC) === CONTROL_MAGIC && bytes.readInt32LE(AT.OPENED) === 1
+  // Another version may have it elsewhere.
+  if (!isOpened || bytes.readInt32LE(AT.VERSION) !== CONTROL_VERSION) return undefined
+  return bytes.readDoubleLE(AT.INODE)
+}

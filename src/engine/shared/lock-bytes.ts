@@ -16,6 +16,8 @@ export const LOCK = {
   IN_MEMORY: 5,
   /** Held to make or join the table of record locks (locks/lock-file.ts). */
   RECORD_TABLE: 6,
+  /** Held on the data file of a database that is being made beside its place (maintenance/unfinished.ts). */
+  MAKING: 7,
   /** From here, one byte for each pin. */
   PINS: 1024,
   /** From here, one byte for each thread that uses record locks (locks/lock-seats.ts). */

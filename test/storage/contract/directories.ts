@@ -74,6 +74,32 @@ function entriesAreRenamedAndRemoved(test: Test, testWith: TestWith): void {
     expect(place.read(place.at('to'))).to.equal('new')
   })
 
+  test('are renamed with what is in them', (place) => {
+    const { storage, directory } = place
+    storage.makeDirectory(place.at('one'))
+    storage.makeDirectory(place.at('one', 'inside'))
+    place.write(place.at('one', 'file'), 'moved')
+    place.write(place.at('one', 'inside', 'file'), 'too')
+    storage.rename(place.at('one'), place.at('two'))
+    expect(storage.list(directory)).to.deep.equal(['two'])
+    expect(place.read(place.at('two', 'file'))).to.equal('moved')
+    expect(place.read(place.at('two', 'inside', 'file'))).to.equal('too')
+    expect(place.kindOf(place.at('one', 'inside'))).to.equal('missing')
+  })
+
+  test('are removed if they are empty', (place) => {
+    const { storage, directory } = place
+    storage.makeDirectory(place.at('db'))
+    place.write(place.at('db', 'file'), '')
+    expectCode(() => storage.removeDirectory(place.at('db')), 'ENOTEMPTY')
+    storage.unlink(place.at('db', 'file'))
+    storage.removeDirectory(place.at('db'))
+    expect(storage.list(directory)).to.deep.equal([])
+    expectCode(() => storage.removeDirectory(place.at('db')), 'ENOENT')
+    place.write(place.at('file'), '')
+    expectCode(() => storage.removeDirectory(place.at('file')), 'ENOTDIR')
+  })
+
   testWith('renames anything')('have files moved to others, and directories renamed with what is in them', (place) => {
     const { storage, directory } = place
     storage.makeDirectory(place.at('one'))

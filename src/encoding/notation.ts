@@ -12,11 +12,11 @@
 // string. Two things do not survive: errors are printed as text, and the exact class of an object is lost (bytes
 // come back as a Buffer, other objects with the usual prototype).
 import { randomUUID } from 'node:crypto'
-import { InvalidError } from '../../errors.js'
-import type { Key, KeyPart } from '../../encoding/keys.js'
+import { InvalidError } from '../errors.js'
+import type { Key, KeyPart } from './keys.js'
 import { NumberError, parseJson, type BigIntegers } from './json-text.js'
-import { isLength } from '../../describe.js'
-import { MAX_DEPTH } from '../../encoding/values/refusal.js'
+import { isLength } from '../describe.js'
+import { MAX_DEPTH } from './values/refusal.js'
 
 /** For the help of commands that take values. */
 export const NOTATION_HELP = `Whatever JSON has no notation for is written {"base64":"..."} and {"bigint":"..."} as a key or as a whole value,
@@ -154,16 +154,22 @@ function mapped(object: object, change: (value: unknown) => unknown): Record<str
 /** The key that an argument stands for. Throws `InvalidError`; the engine checks the rest. */
 export function parseKey(text: string, asJson: boolean): Key {
   if (!asJson) return text
-  const key = parsed(text, 'The key', 'bigint')
-  return (Array.isArray(key) ? key.map(specialKey) : specialKey(key)) as Key
+  return keyOf(parsed(text, 'The key', 'bigint'))
+}
+
+/** The key that parsed JSON stands for. The encoder of keys checks the rest. */
+export const keyOf = (json: unknown): Key => (Array.isArray(json) ? json.map(specialKey) : specialKey(json)) as Key
+
+/** The value that parsed JSON stands for. Throws `InvalidError`. */
+export function wholeValueOf(json: unknown): unknown {
+  const whole = special(json)
+  return Object.is(whole, json) ? valueOf(json) : whole
 }
 
 /** The value that an argument stands for. Throws `InvalidError`. */
 export function parseValue(text: string, asJson: boolean): unknown {
   if (!asJson) return text
-  const value = parsed(text, 'The value', 'refuse')
-  const whole = special(value)
-  return Object.is(whole, value) ? valueOf(value) : whole
+  return wholeValueOf(parsed(text, 'The value', 'refuse'))
 }
 
 /** JSON text without control characters, which could steer a terminal. */
