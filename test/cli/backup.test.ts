@@ -85,7 +85,10 @@ describe('mmapdb backup and restore', function () {
       if (code === 0) continue
       interrupted++
       expect(code).to.equal(130)
-      expect(readdirSync(directory)).to.deep.equal([])
+      // It may have been done just before: then the backup is whole.
+      const left = readdirSync(directory)
+      if (left.length > 0) await ok(join(directory, left[0]!), 'verify')
+      expect(left.filter((name) => name !== signal)).to.deep.equal([])
     }
     expect(interrupted).to.be.above(0)
   })
