@@ -1,6 +1,6 @@
 // One that follows the log through all lives of a database, and keeps nothing but a cursor: sometimes it goes on with
-// the feed that it had, sometimes with a new one in whatever process there is, also in the middle of a batch. What it
-// is told must be what the model says comes next. If it is told that something is gone, something must be.
+// the feed that it had, sometimes with a new one in another process, also in the middle of a batch. What it is told
+// must be what the model says comes next. If it is told that something is gone, something must be.
 import type { Engine } from '../../src/engine/engine.js'
 import { LogFollower } from '../../src/engine/read/log-follower.js'
 import { CorruptError, LsnGoneError } from '../../src/errors.js'
@@ -140,7 +140,7 @@ export class Following {
     )
   }
 
-  /** It was told that changes are gone. Then a frame that it needs is, and nothing that is told from there on. */
+  /** It was told that changes are gone. Then a frame that it needs must be; it goes on after that. */
   #skip(actor: SimProcess, { oldestLsn, message }: LsnGoneError): void {
     const { model, logFiles, report } = this.#context
     const { lsn, index } = this.#next

@@ -373,6 +373,12 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  one(
+    'a segment that was being made is taken for a sign of files that do not fit',
+    'engine/lifecycle/copied.js',
+    ' || log.starts().at(-1) > newest.startLsn',
+    '',
+  ),
   // ---- transactions
   one(
     'a range that a transaction has read is not checked',
@@ -444,5 +450,78 @@ export const MUTANTS: readonly Mutant[] = [
     'engine/transactions/engine-transaction.js',
     'this.#reads.checkIn(frame, this.#lsn, this.#own);',
     'this.#reads.checkIn(frame, 2 ** 52, this.#own);',
+  ),
+  // ---- following the log
+  one(
+    'a follower is told of writes that were refused',
+    'wal/changes.js',
+    'if (decided.verdict !== VERDICT.DONE)',
+    'if (false)',
+  ),
+  one(
+    'a follower is told of deletes that found nothing',
+    'wal/changes.js',
+    'kind === OP_DEL && decided.removed',
+    'kind === OP_DEL',
+  ),
+  one(
+    'a cursor inside a batch leads to the change that was told last',
+    'database/change-feed.js',
+    'this.#change.index <= index',
+    'this.#change.index < index',
+  ),
+  one(
+    'a cursor inside a batch leads to the end of the batch',
+    'database/change-feed.js',
+    'this.#told = this.#change === undefined ? { lsn } : { lsn, index: change.index };',
+    'this.#told = { lsn };',
+  ),
+  one(
+    'a follower is told what is not visible yet',
+    'engine/read/log-follower.js',
+    'const { visible } = this;',
+    'const visible = control.append.read(newAppendFields()).tailLsn;',
+  ),
+  one(
+    'a follower looks for outcomes only as far as the log is visible',
+    'wal/change-reader.js',
+    'this.#take(place, stretch.tail)',
+    'this.#take(place, stretch.visible)',
+  ),
+  one(
+    'a follower goes on in silence after what was recycled before it had read it',
+    'wal/change-reader.js',
+    'if (place.after < oldest.since)',
+    'if (false)',
+  ),
+  one(
+    'a follower that comes back goes on in silence after what was recycled',
+    'wal/change-reader.js',
+    'if (isGone)',
+    'if (within !== undefined && within < oldest.start)',
+  ),
+  one(
+    'a segment says that nothing changed before it',
+    'wal/log.js',
+    'startLsn, limitLsn, changedLsn }',
+    'startLsn, limitLsn, changedLsn: 0 }',
+  ),
+  one(
+    'a checkpoint keeps nothing for those who follow the log',
+    'engine/checkpoint/checkpointer.js',
+    'Math.min(this.#pinnedFrom(lsn), retainedFrom(',
+    'Math.min(this.#pinnedFrom(lsn), ((...all) => Math.max(lsn, retainedFrom(...all)))(',
+  ),
+  one(
+    'a clean close keeps nothing for those who follow the log',
+    'engine/lifecycle/close.js',
+    'if (from < tail)',
+    'if (false)',
+  ),
+  one(
+    'how much of the log is kept is forgotten with the life of the database',
+    'engine/lifecycle/format-control.js',
+    'control.retention = header.retention;',
+    '',
   ),
 ]

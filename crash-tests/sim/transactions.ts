@@ -23,12 +23,14 @@ interface Seen {
 }
 
 /** Keys are few, so that transactions meet. */
-const MOST_KEYS = 40
+const MOST_KEYS = 12
 
 export class Transactions {
   readonly #context: Context
   readonly #processes: Processes
   readonly #writes: Writes
+  /** Keys that the transaction under way has read: some of them it reads and writes again, and others write to them. */
+  #read: string[] = []
 
   constructor(context: Context, processes: Processes, writes: Writes) {
     this.#context = context
@@ -42,7 +44,7 @@ export class Transactions {
     const told = this.#writes.commit(actor, () => {
       const transaction = engine.beginTransaction()
       try {
-        seen = this.#carryOut(engine, transaction)
+        seen = this.#carryOut(actor, engine, transaction)
       } finally {
         if (!actor.dead && this.#context.world.outage === undefined) transaction.end()
       }
@@ -56,10 +58,11 @@ export class Transactions {
       this.#compare(`the transaction at LSN ${frame.lsn}`, seen, stateAt(model.frames, frame.lsn))
   }
 
-  #carryOut(engine: Engine, transaction: EngineTransaction): Seen[] {
+  #carryOut(actor: SimProcess, engine: Engine, transaction: EngineTransaction): Seen[] {
     const { random, world, model } = this.#context
     const state = stateAt(model.frames, transaction.lsn)
     const own: Own = new Map()
+    const read: string[] = (this.#read = [])
     const seen: Seen[] = []
     for (let i = random.between(1, 8); i > 0; i--) {
       if (random.chance(0.4)) world.step('in a transaction')
@@ -70,13 +73,29 @@ export class Transactions {
         this.#compare(`a transaction of LSN ${transaction.lsn}`, seen.slice(-1), state)
       } else this.#write(engine, transaction, own)
     }
+    // Others may have had transactions of their own meanwhile.
+    this.#read = read
+    if (random.chance(0.3)) this.#meet(actor)
     // One that writes nothing commits nothing.
     if (!transaction.hasWritten) this.#write(engine, transaction, own)
     return seen
   }
 
+  /** Another process writes to what this one may have read. */
+  #meet(actor: SimProcess): void {
+    const other = this.#processes.idle.find((each) => each !== actor)
+    if (other === undefined) return
+    const key = this.#someKey()
+    this.#processes.as(other, () =>
+      this.#writes.commit(other, (engine) =>
+        isCounter(key) ? { sum: engine.add(key, 1) as number } : { took: engine.put(key, this.#writes.usualValue()) },
+      ),
+    )
+  }
+
   #someKey(): string {
     const { random } = this.#context
+    if (this.#read.length > 0 && random.chance(0.4)) return random.pick(this.#read)
     return random.chance(0.2) ? counterOf(random.between(1, COUNTERS)) : keyOf(random.between(1, MOST_KEYS))
   }
 
@@ -100,6 +119,7 @@ export class Transactions {
 
   #readKey({ main }: Engine, transaction: EngineTransaction, own: Own): Seen {
     const key = this.#someKey()
+    this.#read.push(key)
     const name = encoded(key)
     const then = new Map(own)
     if (this.#context.random.chance(0.3))

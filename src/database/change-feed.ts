@@ -1,7 +1,7 @@
 // The change feed: what took effect in a database, in the order of its log, as it becomes visible, from all threads and
 // processes. It is read from the log on the calling thread, a stretch at a time that takes a millisecond or two, and
-// each change is decoded when it is asked for. What is read lies in the page cache, since it has just been written; to
-// have it read by another thread would take longer than to read it.
+// each change is decoded when it is asked for. What is read lies in the page cache, since it has just been written, and
+// to read it takes a fifth of what it takes to decode it, which must be done here in any case.
 import type { Anything, Stored } from './types.js'
 import type { Engine } from '../engine/engine.js'
 import type { Bounds } from '../engine/read/bounds.js'

@@ -2,6 +2,7 @@
 import { bytesBetween } from '../wal/lsn.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { newAppendFields } from '../wal/append-state.js'
+import { oldestOf } from '../wal/change-reader.js'
 import { FORMAT_VERSION } from './format/header.js'
 import { HEADER_SLOTS, SLOT_BYTES } from './format/layout.js'
 import type { EngineParts } from './parts.js'
@@ -35,6 +36,8 @@ export interface Stats {
     readonly visibleLsn: number
     readonly durableLsn: number
     readonly tailLsn: number
+    /** The least `since` that `Database.changes` can be had for: all that came after this LSN is still there. */
+    readonly oldestLsn: number
     /** Bytes that recovery would replay now. */
     readonly replayBytes: number
     readonly segments: number
@@ -98,6 +101,7 @@ export function statsOf(parts: EngineParts): Stats {
       visibleLsn: visible,
       durableLsn: control.durableLsn,
       tailLsn: tail,
+      oldestLsn: oldestOf(log).since,
       replayBytes: bytesBetween(state[STATE.CHECKPOINT_DURABLE_LSN]!, tail),
       segments: starts.length,
       bytes: starts.reduce((sum, start) => sum + log.sizeBytes(start), 0),

@@ -95,15 +95,6 @@ export class ChangeReader {
     }
   }
 
-  /** The least LSN that `placeAfter` can be had for now. */
-  oldestLsn(): number {
-    try {
-      return this.#oldest().since
-    } finally {
-      this.#log.close()
-    }
-  }
-
   #read(place: LogPlace, stretch: Stretch): FollowedFrame[] {
     const found: FollowedFrame[] = []
     const frames = this.#frames
@@ -198,16 +189,20 @@ export class ChangeReader {
   #oldest(): Oldest {
     // What is open may have been recycled since.
     this.#log.close()
-    const starts = this.#log.starts()
-    for (const start of starts) {
-      const header = this.#log.segment(start)?.header
-      if (header === undefined) continue
-      return { start, since: header.changedLsn }
-    }
-    // It is being moved or made: what comes next will be there.
-    const start = starts[0] ?? FIRST_LSN
-    return { start, since: start - 1 }
+    return oldestOf(this.#log)
   }
+}
+
+/** From where on the log is there. */
+export function oldestOf(log: Log): Oldest {
+  const starts = log.starts()
+  for (const start of starts) {
+    const header = log.segment(start)?.header
+    if (header !== undefined) return { start, since: header.changedLsn }
+  }
+  // It is being moved or made: what comes next will be there.
+  const start = starts[0] ?? FIRST_LSN
+  return { start, since: start - 1 }
 }
 
 const gone = (after: number, since: number): LsnGoneError =>

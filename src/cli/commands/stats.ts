@@ -68,6 +68,7 @@ function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
         ['LSN on disk', number(s.log.durableLsn)],
         ['LSN visible', number(s.log.visibleLsn)],
         ['LSN of the end', number(s.log.tailLsn)],
+        ['all changes are there since', number(s.log.oldestLsn)],
         ['a recovery would replay', bytes(s.log.replayBytes)],
       ],
     ],

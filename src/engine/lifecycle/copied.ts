@@ -37,8 +37,8 @@ export function wasCopiedWhileOpen(storage: Storage, { control: path }: Database
 /** Throws `CorruptError` if the log ends before what the header includes. `isCopy`: read its last segment, too. */
 export function checkLogReaches(log: Log, { lsn }: Header, isCopy: boolean): void {
   const newest = newestSegment(log)
-  // Without any, recovery says what is missing.
-  if (newest === undefined || newest.startLsn >= lsn) return
+  // Without any, recovery says what is missing; and it goes on in a segment that was being made when all ended.
+  if (newest === undefined || newest.startLsn >= lsn || log.starts().at(-1)! > newest.startLsn) return
   const endsBefore = newest.header.limitLsn < lsn || (isCopy && lastLsnIn(log, newest, lsn) < lsn)
   if (!endsBefore) return
   throw new CorruptError(

@@ -109,11 +109,6 @@ export class LogFollower {
     })
   }
 
-  /** The least LSN after which all changes can be had. */
-  oldestLsn(): number {
-    return guarded('Reading the log', () => this.#reader.oldestLsn())
-  }
-
   // ---- waiting -----------------------------------------------------------------------------------
 
   /**

@@ -1,0 +1,160 @@
+// How much of the log is kept for its readers. If this failed, a consumer that may be away for an hour would come back
+// to a log that is gone, or a log that nobody needs would fill the disk.
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { Schedule } from '../../crash-tests/sim/schedule.js'
+import { World } from '../../crash-tests/sim/world.js'
+import { open, type Database, type OpenOptions } from '../../src/index.js'
+import { Engine } from '../../src/engine/engine.js'
+import { keepLog } from '../../src/engine/lifecycle/keep-log.js'
+import { resolveOptions } from '../../src/engine/options.js'
+import { verify } from '../../src/maintenance/verify.js'
+import { posixStorage } from '../../src/storage/posix.js'
+import type { Storage } from '../../src/storage/storage.js'
+import { cleanUp, crashCopy, openEngine, scratchPath, TINY } from '../support/engine.js'
+import { SmallDisk } from '../support/small-disk.js'
+
+const OPTIONS: OpenOptions = { ...TINY, valueEncoding: 'utf8', segmentBytes: 16 * 1024 }
+const opened: Database[] = []
+async function opening(path: string, options: OpenOptions = {}): Promise<Database> {
+  const db = await open(path, { ...OPTIONS, ...options })
+  opened.push(db)
+  return db
+}
+
+/** Writes that many bytes of log, or a little more. */
+function write(db: { putSync(key: string, value: string): unknown }, bytes: number): void {
+  for (let done = 0; done < bytes; done += 1080) db.putSync(`key ${done % 20}`, 'x'.repeat(1000))
+}
+const tailOf = (db: Database): number => db.stats().log.tailLsn * 8
+const keptBytes = (db: Database): number => tailOf(db) - db.stats().log.oldestLsn * 8
+
+describe('the log that is kept', () => {
+  afterEach(async () => {
+    for (const db of opened.splice(0)) await db.close()
+    cleanUp()
+  })
+
+  it('is the newest bytes that were asked for, and not much more, through checkpoints and closes', async () => {
+    const path = scratchPath()
+    let db = await opening(path, { retain: { bytes: 200_000 } })
+    for (let i = 0; i < 12; i++) {
+      write(db, 60_000)
+      await db.checkpoint()
+      if (i % 3 === 2) {
+        await db.close()
+        db = await opening(path)
+      }
+      const wanted = Math.min(200_000, tailOf(db) - 8)
+      expect(keptBytes(db), `round ${i}`).to.be.within(wanted, wanted + 2 * 16 * 1024 + 1100)
+    }
+    expect((await db.verify()).ok).to.equal(true)
+  })
+
+  it('is what the last opener who said so asked for, for all who have it open, also after a crash', async () => {
+    const path = scratchPath()
+    const first = await opening(path, { retain: { bytes: 2 ** 30 } })
+    write(first, 300_000)
+    const other = await opening(path)
+    await other.checkpoint()
+    await other.close()
+    expect(first.stats().log.oldestLsn).to.equal(0)
+    // A crash, and openers who say nothing of it.
+    const crashed = crashCopy(path)
+    for (let i = 0; i < 2; i++) {
+      const engine = openEngine(crashed, OPTIONS)
+      engine.put('a', 'b')
+      engine.checkpoint(true)
+      expect(engine.stats().log.oldestLsn).to.equal(0)
+      engine.close()
+    }
+    const less = await opening(path, { retain: { bytes: 50_000 } })
+    write(first, 10_000)
+    await first.checkpoint()
+    expect(keptBytes(first)).to.be.below(100_000)
+    await less.close()
+    await first.close()
+    const none = await opening(path, { retain: { bytes: 0 } })
+    await none.close()
+    const again = await opening(path)
+    // The last write itself lies before what is there.
+    expect(keptBytes(again)).to.be.below(1200)
+  })
+
+  it('goes when it is older than was asked for', () => {
+    let nowMs = 1_000_000
+    const storage = new Proxy(posixStorage, {
+      get: (target, name) => {
+        if (name === 'now') return () => nowMs
+        const value: unknown = Reflect.get(target, name)
+        return typeof value === 'function' ? (value as (...all: unknown[]) => unknown).bind(target) : value
+      },
+    }) as Storage
+    const path = scratchPath()
+    const held: Storage = { ...bound(storage), openDirectory: (...all) => ({ ...heldBy(all), storage: held }) }
+    const heldBy = (all: Parameters<Storage['openDirectory']>) => {
+      const home = posixStorage.openDirectory(...all)
+      return { identity: home.identity, close: () => home.close() }
+    }
+    const engine = Engine.open(resolveOptions(path, OPTIONS), held)
+    keepLog(engine.parts, { bytes: Infinity, ms: 60_000 })
+    const lsns: number[] = []
+    for (let i = 0; i < 10; i++) {
+      for (let j = 0; j < 30; j++) engine.put(`key ${j}`, 'x'.repeat(1000))
+      lsns.push(engine.lastCommit)
+      engine.checkpoint(true)
+      nowMs += 10_000
+    }
+    const { oldestLsn } = engine.stats().log
+    // It is 100 s later: what was written up to 40 s after the beginning is too old, but for the rest of a segment.
+    expect(oldestLsn).to.be.within(lsns[1]!, lsns[4]!)
+    engine.close()
+  })
+
+  it('does not become more files with each opening and closing', async () => {
+    const path = scratchPath()
+    for (let i = 0; i < 30; i++) {
+      const db = await opening(path, { retain: { bytes: 2 ** 30, ms: 1e9 } })
+      write(db, 500)
+      await db.close()
+    }
+    const files = readdirSync(join(path, 'wal'))
+    expect(files.length).to.be.below(6)
+    for (const file of files) expect(statSync(join(path, 'wal', file)).size).to.be.below(33 * 1024)
+    const db = await opening(path)
+    expect(db.stats().log.oldestLsn).to.equal(0)
+    let count = 0
+    for await (const { type } of db.changes({ since: 0 })) if (type === 'put' && ++count === 30) break
+  })
+
+  it('is given up on a full disk, before a write is refused', () => {
+    const world = new World(new Schedule(7))
+    const disk = new SmallDisk(world.storageFor({ name: 'one', dead: false }), 16 * 1024 * 1024, false)
+    const options = resolveOptions('/db', { ...OPTIONS, windowBytes: 65536, timeoutMs: 1 })
+    const engine = Engine.open(options, disk.storage())
+    keepLog(engine.parts, { bytes: Infinity, ms: Infinity })
+    for (let i = 0; i < 400; i++) engine.put(`key ${i % 20}`, 'x'.repeat(1000))
+    engine.checkpoint(true)
+    expect(engine.stats().log.oldestLsn).to.equal(0)
+    disk.fill()
+    // As much as was kept is written once more.
+    for (let i = 0; i < 400; i++) engine.put(`key ${i % 20}`, 'y'.repeat(1000))
+    expect(engine.stats().log.oldestLsn).to.be.above(0)
+    expect(engine.get('key 3')).to.equal('y'.repeat(1000))
+    expect(verify(engine).ok).to.equal(true)
+    engine.close()
+  })
+})
+
+/** All methods of a storage, as an object of its own. */
+function bound(storage: Storage): Storage {
+  const names = new Set<string>()
+  for (
+    let at: object | null = posixStorage;
+    at !== null && at !== Object.prototype;
+    at = Object.getPrototypeOf(at) as object | null
+  )
+    for (const name of Object.getOwnPropertyNames(at)) names.add(name)
+  return Object.fromEntries([...names].map((name) => [name, storage[name as keyof Storage]])) as unknown as Storage
+}
