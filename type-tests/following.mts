@@ -30,9 +30,13 @@ const feed = db.changes({ since: 0, prefix: 'user:', signal })
 same<typeof feed, ChangeFeed<User, string>>(true)
 for await (const change of feed) {
   same<typeof change, Change<User, string>>(true)
-  same<typeof change.key, string>(true)
   if (change.type === 'put') change.value.name.toUpperCase()
   else same<typeof change.value, undefined>(true)
+  if (change.type === 'put' || change.type === 'del') same<typeof change.key, string>(true)
+  else same<typeof change.key, undefined>(true)
+  if (change.type === 'clear') same<ReturnType<typeof change.covers>, boolean>(true)
+  // @ts-expect-error only what was cleared covers keys
+  change.covers('a')
   // @ts-expect-error a removed entry has no value
   change.value.name
   const { lsn, timeMs }: { lsn: number; timeMs: number } = change

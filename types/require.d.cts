@@ -36,6 +36,7 @@ export type {
   RestoreOptions,
   RestoreReport,
   Stats,
+  StoreOptions,
   Stored,
   TransactionIterator,
   TransactionOptions,
@@ -61,6 +62,10 @@ export type Database<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Databa
 export declare const Snapshot: typeof mmapdb.Snapshot
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Snapshot<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Snapshot<V, K>
+
+export declare const Store: typeof mmapdb.Store
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type Store<V = any, K extends mmapdb.Key = mmapdb.Key> = mmapdb.Store<V, K>
 
 export declare const Transaction: typeof mmapdb.Transaction
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -103,6 +108,8 @@ export declare const PermissionError: typeof mmapdb.PermissionError
 export type PermissionError = mmapdb.PermissionError
 export declare const ReadOnlyError: typeof mmapdb.ReadOnlyError
 export type ReadOnlyError = mmapdb.ReadOnlyError
+export declare const StoreDroppedError: typeof mmapdb.StoreDroppedError
+export type StoreDroppedError = mmapdb.StoreDroppedError
 export declare const TooManyReadersError: typeof mmapdb.TooManyReadersError
 export type TooManyReadersError = mmapdb.TooManyReadersError
 export declare const UnsupportedError: typeof mmapdb.UnsupportedError

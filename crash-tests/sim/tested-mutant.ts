@@ -1,4 +1,4 @@
-// A safeguard that a test sees, and not the simulation.
+// A version of the engine without a safeguard, and the test that must find it wrong.
 import type { Mutant } from './mutants.js'
 
 export interface TestedMutant extends Mutant {
@@ -8,6 +8,7 @@ export interface TestedMutant extends Mutant {
 
 export type Test = TestedMutant['test']
 
+/** A version with one change. */
 export const one = (name: string, test: Test, file: string, from: string, to: string): TestedMutant => ({
   name,
   test,

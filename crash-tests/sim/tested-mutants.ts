@@ -5,6 +5,7 @@ import { LOCK_MUTANTS } from './lock-mutants.js'
 import { STORE_MUTANTS } from './store-mutants.js'
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
 import { TRANSACTION_MUTANTS } from './transaction-mutants.js'
+import { COPY_MUTANTS } from './copy-mutants.js'
 
 const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
 const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
@@ -503,4 +504,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ...LOCK_MUTANTS,
   ...STORE_MUTANTS,
   ...TRANSACTION_MUTANTS,
+  // ---- backups, and what else copies databases
+  ...COPY_MUTANTS,
 ]

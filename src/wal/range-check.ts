@@ -14,13 +14,11 @@
 // This decides it exactly. Every entry that was put since the snapshot has a version at or above its LSN. So if all
 // entries that the range has now are older, each of them was there, as it is; and if they are as many as there were,
 // none is missing.
-import { MAX_KEY_BYTES } from '../limits.js'
+import { MAX_TREE_KEY_BYTES } from '../limits.js'
 
 const AT = { FLAGS: 0, ENTRIES: 4, LSN: 8, TO: 16 } as const
 const FLAG = { FROM_AFTER: 1, TO_INCLUSIVE: 2, NO_END: 4 } as const
 const KNOWN_FLAGS = 7
-/** What bounds all keys that begin with some bytes may be longer than a key. */
-const MAX_BOUND_BYTES = MAX_KEY_BYTES + 1
 /** Below all keys. */
 const LOWEST = Buffer.alloc(1)
 
@@ -56,7 +54,7 @@ export function isRangeCheck(bytes: Buffer, at: number, length: number): boolean
   const zeros = bytes[at + 1]! | bytes[at + 2]! | bytes[at + 3]!
   const toBytes = length - AT.TO
   const isOpen = (flags & FLAG.NO_END) !== 0
-  if (isOpen ? toBytes > 0 || (flags & FLAG.TO_INCLUSIVE) !== 0 : toBytes === 0 || toBytes > MAX_BOUND_BYTES)
+  if (isOpen ? toBytes > 0 || (flags & FLAG.TO_INCLUSIVE) !== 0 : toBytes === 0 || toBytes > MAX_TREE_KEY_BYTES)
     return false
   return (flags & ~KNOWN_FLAGS) === 0 && zeros === 0 && bytes.readBigUInt64LE(at + AT.LSN) <= Number.MAX_SAFE_INTEGER
 }

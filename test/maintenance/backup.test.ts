@@ -218,14 +218,15 @@ describe('a backup', function () {
   it('is read back before it counts: a disk that keeps something else is detected', () => {
     const engine = openEngine(scratchPath())
     fill(engine, 1000, randomFrom(5))
-    const changes: Record<string, (slot: Buffer) => void> = {
-      'a byte': (slot) => (slot[2000]! ^= 1),
+    const changes: Record<string, (slot: Buffer) => boolean> = {
+      'a byte': (slot) => (slot[2000]! ^= 1) >= 0,
       'a version, under a CRC that is right': (slot) => {
-        if (slot[SLOT.TYPE] !== TYPE.LEAF) return void slot.fill(0)
+        if (slot[SLOT.TYPE] !== TYPE.LEAF) return false
         slot[slot.readUInt16LE(SLOT.BODY + 4)]! ^= 1
         slot.writeUInt32LE(crc32c(slot.subarray(SLOT.TYPE)) >>> 0, SLOT.CRC)
+        return true
       },
-      'a whole slot': (slot) => slot.fill(0),
+      'a whole slot': (slot) => slot.fill(0).length > 0,
     }
     for (const [what, change] of Object.entries(changes)) {
       for (const slotNo of [4, 5, 40]) {
@@ -253,14 +254,15 @@ describe('a backup', function () {
   })
 })
 
-/** A storage that changes what is written to slot `slotNo` of one file. */
-function changingWrites(inner: Storage, path: string, slotNo: number, change: (slot: Buffer) => void): Storage {
+/** A storage that changes what is written to one slot of a file, from `first` on: the first one that `change` takes. */
+function changingWrites(inner: Storage, path: string, first: number, change: (slot: Buffer) => boolean): Storage {
+  let isDone = false
   const changed = (file: RandomFile): RandomFile =>
     overridden(file, {
       write: (from: Uint8Array, offset: number, length: number, position: number) => {
         const bytes = Buffer.from(from.subarray(offset, offset + length))
-        const at = slotNo * SLOT_BYTES - position
-        if (at >= 0 && at < length) change(bytes.subarray(at, at + SLOT_BYTES))
+        for (let at = 0; at < length && !isDone; at += SLOT_BYTES)
+          if (position + at >= first * SLOT_BYTES) isDone = change(bytes.subarray(at, at + SLOT_BYTES))
         file.write(bytes, 0, length, position)
       },
     })

@@ -181,6 +181,7 @@ describe('restoring', function () {
         for (const [from, to] of [
           [source, crashCopy(one)],
           [one, crashCopy(source)],
+          [backup, crashCopy(target)],
         ] as const) {
           for (const start of segmentStarts(from)) cpSync(walFile(from, start), walFile(to, start))
           expectError(() => openEngine(to, KEEPS_LOG), 'ERR_MMAPDB_CORRUPT', /another database/)
