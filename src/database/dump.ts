@@ -1,10 +1,12 @@
 // Dumping a database as text, and loading such text, from a program. The lines are those of encoding/dump-lines.ts.
 import type { Key } from '../encoding/keys.js'
 import { DumpReader, DumpWriter } from '../encoding/dump-lines.js'
+import type { ValueEncoding } from '../encoding/values/codec.js'
 import { InvalidError } from '../errors.js'
 import { Database } from './database.js'
 import type { LongWorkOptions } from './long-work-options.js'
 import { readOptions } from './read-options.js'
+import type { Store } from './store.js'
 import { Snapshot } from './snapshot.js'
 
 /** Options of `dump`. */
@@ -20,11 +22,12 @@ export interface LoadReport {
 }
 
 /**
- * The entries of one moment as lines of text without line breaks: every key and value, whatever its kind. `load`
- * makes the same entries of them again, in any database with the same value encoding. Versions are not part of a
- * dump. The last line says that it is whole.
+ * The entries of one moment as lines of text without line breaks: every key and value of every store, whatever its
+ * kind. `load` makes the same entries of them again, in any database with the same value encoding. Versions are not
+ * part of a dump. The last line says that it is whole.
  *
- * `source`: a database, which is dumped as of the first call of `next`, or a snapshot. Rejects as `rangeAsync` does.
+ * `source`: a database, which is dumped as of the first call of `next`, or a snapshot. Of a snapshot of a named store
+ * only that store is dumped, as the entries of a database. Rejects as `rangeAsync` does.
  */
 export async function* dump<V, K extends Key>(
   source: Database<V, K> | Snapshot<V, K>,
@@ -38,6 +41,11 @@ export async function* dump<V, K extends Key>(
     const writer = new DumpWriter({ valueEncoding: snapshot.valueEncoding, lsn: snapshot.lsn })
     yield writer.head()
     for await (const [key, value] of snapshot.rangeAsync(undefined, { signal })) yield* writer.entry(key as Key, value)
+    for (const name of snapshot.name === undefined ? snapshot.stores() : []) {
+      const store = snapshot.store(name)
+      yield writer.store({ name, valueEncoding: store.valueEncoding })
+      for await (const [key, value] of store.rangeAsync(undefined, { signal })) yield* writer.entry(key, value)
+    }
     yield writer.end()
   } finally {
     if (snapshot !== source) snapshot.close()
@@ -51,9 +59,10 @@ const BATCH_CHARACTERS = 4 * 1024 * 1024
 const MOST_BATCHES = 4
 
 /**
- * Puts the entries of a dump into a database: lines as `dump` gives them, without line breaks. Entries that are there
- * under other keys stay. If it ends before the last line, what was loaded stays, and loading the same dump again
- * makes it whole. `onProgress` is told the number of entries up to now, as `done` and as `total`.
+ * Puts the entries of a dump into a database: lines as `dump` gives them, without line breaks. Stores that are not
+ * there are created. Entries that are there under other keys stay. If it ends before the last line, what was loaded
+ * stays, and loading the same dump again makes it whole. `onProgress` is told the number of entries up to now, as
+ * `done` and as `total`.
  *
  * Rejects with `InvalidError` for a line that cannot be read or stored (the message names it), or if the database
  * encodes values in another way than the dump; with `CorruptError` if the dump was cut short or changed; with
@@ -76,7 +85,9 @@ export async function load<V, K extends Key>(
       const entry = reader.take(line)
       length += line.length
       if (entry === undefined) {
-        if (reader.valueEncoding !== db.valueEncoding) throw otherEncoding(reader.valueEncoding!, db.valueEncoding)
+        const { store, valueEncoding } = reader
+        if (store !== undefined) batches.goOnIn(store.name, store.valueEncoding)
+        else if (valueEncoding !== db.valueEncoding) throw otherEncoding(valueEncoding!, db.valueEncoding)
         continue
       }
       entries++
@@ -102,6 +113,7 @@ const otherEncoding = (theirs: string, ours: string): InvalidError =>
 /** Entries on their way into a database, in order. */
 class Batches {
   readonly #db: Database
+  #store: Store
   #batch: { type: 'put'; key: Key; value: unknown }[] = []
   /** Characters of their lines. */
   #length = 0
@@ -109,6 +121,14 @@ class Batches {
 
   constructor(db: Database) {
     this.#db = db
+    this.#store = db
+  }
+
+  /** What is added from here on is of that store. */
+  goOnIn(name: string, valueEncoding: ValueEncoding): void {
+    if (this.#store.name === name) return
+    this.#send()
+    this.#store = this.#db.store(name, { valueEncoding })
   }
 
   /** Undefined, or a promise to wait for before more is added. */
@@ -132,7 +152,7 @@ class Batches {
     const batch = this.#batch
     this.#batch = []
     this.#length = 0
-    const written = this.#db.batch(batch)
+    const written = this.#store.batch(batch)
     // It is waited for later; until then it must not count as unhandled.
     written.catch(() => undefined)
     this.#underWay.push(written)

@@ -33,7 +33,7 @@ export interface RestoreOptions extends LongWorkOptions {
  *
  * Rejects with `ExistsError` if there is something at `to`; `NotADatabaseError` if `backup` is not a backup;
  * `InvalidError` if the backup was written to since it was made, if the log is that of another database, or if the
- * moment is earlier than the backup or later than the log; `NotFoundError` if the log no longer has what is needed;
+ * moment is earlier than the backup or later than the log; `LsnGoneError` if the log no longer has what is needed;
  * the reason of `signal`; `CorruptError`, `FullError`, `LockedError` (another restore to that path),
  * `PermissionError`, `VersionError`, `IoError`. Nothing is left then.
  */

@@ -37,6 +37,17 @@ export class Snapshot<V = Anything, K extends Key = Key> {
     return new Snapshot(snapshot, space, parts)
   }
 
+  /** Of the named store that this is of; undefined for the default store. */
+  get name(): string | undefined {
+    return this.#space.name
+  }
+
+  /** The names of all stores that there were at this moment, in the order of their bytes. */
+  stores(): string[] {
+    this.#assertOpen()
+    return this.#parts.engine.stores.list(this.#snapshot).map(({ name }) => name)
+  }
+
   /**
    * A named store as of this moment. It ends with this snapshot, and closing it closes this. Throws `NotFoundError` if
    * there was no such store.

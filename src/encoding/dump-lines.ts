@@ -6,6 +6,7 @@
 //   {"keyBase64":"...","valueBase64":"..."}         where the notation would not give back the same bytes
 //   {"key":"film","parts":3}                        a value that is too long for a line, followed by
 //   {"part":"..."}                                  its parts, in base64
+//   {"store":"users","valueEncoding":"json"}       what follows is of this named store
 //   {"end":true,"entries":3,"crc":"1a2b3c4d"}       CRC-32C of all lines before, each with its line break
 //
 // Keys and values are written in the notation of the command line (notation.ts) if that is exact: it is read back
@@ -26,6 +27,12 @@ export const DUMP_MARK = '{"mmapdb":"dump",'
 const MOST_NOTATION_BYTES = 4 * 1024 * 1024
 /** A longer value is written in parts of this length. */
 const PART_BYTES = 12 * 1024 * 1024
+
+/** A named store in a dump. */
+interface DumpedStore {
+  readonly name: string
+  readonly valueEncoding: ValueEncoding
+}
 
 interface DumpHead {
   readonly valueEncoding: ValueEncoding
@@ -48,7 +55,7 @@ class LineCrc {
 
 export class DumpWriter {
   readonly #crc = new LineCrc()
-  readonly #codec: ValueCodec
+  #codec: ValueCodec
   readonly #head: DumpHead
   readonly #key = Buffer.alloc(KEY_BUFFER_BYTES)
   readonly #keyAgain = Buffer.alloc(KEY_BUFFER_BYTES)
@@ -61,6 +68,12 @@ export class DumpWriter {
 
   head(): string {
     return this.#line(JSON.stringify({ mmapdb: 'dump', version: VERSION, ...this.#head }))
+  }
+
+  /** What follows is of this store. */
+  store(store: DumpedStore): string {
+    this.#codec = valueCodec(store.valueEncoding)
+    return this.#line(JSON.stringify({ store: store.name, valueEncoding: store.valueEncoding }))
   }
 
   /** The lines of an entry. */
@@ -129,11 +142,17 @@ export class DumpReader {
   readonly #crc = new LineCrc()
   readonly #keyBytes = Buffer.alloc(KEY_BUFFER_BYTES)
   #codec: ValueCodec | undefined
+  #store: DumpedStore | undefined
   #line = 0
   #entries = 0
   #isOver = false
   /** An entry whose value comes in parts, and how many are still to come. */
   #long: { readonly key: Key; readonly parts: Buffer[]; left: number } | undefined
+
+  /** The store that entries are of from here on; undefined for the default store. */
+  get store(): DumpedStore | undefined {
+    return this.#store
+  }
 
   /** How values were encoded; undefined before the first line. */
   get valueEncoding(): ValueEncoding | undefined {
@@ -151,7 +170,8 @@ export class DumpReader {
     if (this.#codec === undefined) this.#begin(fields)
     else if (fields['end'] === true) return void this.#end(fields)
     this.#crc.add(line)
-    return this.#line === 1 ? undefined : this.#entry(fields)
+    if (this.#line === 1) return undefined
+    return 'store' in fields ? this.#beginStore(fields) : this.#entry(fields)
   }
 
   /** To be called after the last line. Throws if the dump was cut short. */
@@ -179,6 +199,14 @@ export class DumpReader {
       )
     }
     this.#codec = valueCodec(valueEncoding as ValueEncoding)
+  }
+
+  #beginStore({ store: name, valueEncoding }: Fields): undefined {
+    if (this.#long !== undefined) throw this.#wrong('parts of the value before it are missing')
+    if (typeof name !== 'string' || name === '') throw this.#wrong('the name of its store is not one')
+    if (!VALUE_ENCODINGS.includes(valueEncoding as ValueEncoding)) throw this.#wrong('its valueEncoding is not known')
+    this.#store = { name, valueEncoding: valueEncoding as ValueEncoding }
+    this.#codec = valueCodec(this.#store.valueEncoding)
   }
 
   #end({ entries, crc }: Fields): void {

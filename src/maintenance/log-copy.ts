@@ -5,7 +5,7 @@
 // The source is read without its locks. What is read is whole frames, by their CRCs, one after the other. Where no
 // frame follows, it is decided whether the log ends there, or something is damaged or was recycled meanwhile; if it
 // is in use, that may change while it is looked at, so that a second look decides.
-import { CorruptError, InvalidError, NotFoundError } from '../errors.js'
+import { CorruptError, InvalidError, LsnGoneError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import { StorageError, type RandomFile } from '../storage/storage.js'
 import { FRAME, readLsn, sealFrame } from '../wal/frame.js'
@@ -29,7 +29,7 @@ const PAUSE_MS = 5
 
 /**
  * Copies frames from `from` on, and yields after each step. Returns the LSN after the last one. Throws `InvalidError`
- * if the log does not reach `limit.lsn`, `NotFoundError` if what is needed of it is gone, `CorruptError` if it is
+ * if the log does not reach `limit.lsn`, `LsnGoneError` if what is needed of it is gone, `CorruptError` if it is
  * damaged.
  */
 export function* copyLog(source: Log, target: Log, from: Lsn, limit: LogLimit): Steps<Lsn> {
@@ -118,12 +118,13 @@ class SourceFrames {
     return this.#segmentAt(lsn) === undefined && this.#log.starts().length > 0
   }
 
-  #goneError(lsn: Lsn): NotFoundError {
+  #goneError(lsn: Lsn): LsnGoneError {
     const oldest = this.#log.starts().find((start) => this.#log.segment(start) !== undefined)
-    return new NotFoundError(
+    return new LsnGoneError(
       `The log in ${this.#log.directory} no longer has LSN ${lsn}, from which it is needed: ` +
         `${oldest === undefined ? 'no segment of it belongs to that database' : `it begins at LSN ${oldest}`}. ` +
-        'Use a newer backup, and keep more of the log.',
+        'Use a newer backup, and keep more of the log (retain).',
+      oldest ?? 0,
     )
   }
 

@@ -46,7 +46,7 @@ export interface RestoreRequest {
 
 /**
  * Restores. Throws `ExistsError`, `NotADatabaseError` (not a backup), `InvalidError` (the backup was written to, or
- * is of another database than the log; a moment before it, or one that the log does not reach), `NotFoundError` (what
+ * is of another database than the log; a moment before it, or one that the log does not reach), `LsnGoneError` (what
  * is needed of the log is gone), `CorruptError`, `FullError`, ... Nothing is left then.
  * @internal
  */

@@ -140,6 +140,35 @@ describe('a dump', function () {
     })
   }
 
+  it('has every named store, with the encoding of each, also one without entries', async () => {
+    const from = await open(scratchPath(), { workers: 0 })
+    const to = await open(scratchPath(), { workers: 0 })
+    try {
+      await from.put('a', new Date(5))
+      await from.store('json', { valueEncoding: 'json' }).put(['k', 1], { n: 1 })
+      await from.store('bytes', { valueEncoding: 'binary' }).put(null, Buffer.alloc(9, 7))
+      from.store('empty', { valueEncoding: 'utf8' })
+      const lines = []
+      for await (const line of dump(from)) lines.push(line)
+      expect(await load(to, lines)).to.deep.equal({ entries: 3 })
+      expect(to.stores()).to.deep.equal(['bytes', 'empty', 'json'])
+      expect([...to.range()]).to.deep.equal([['a', new Date(5)]])
+      expect([...to.store('json', { valueEncoding: 'json' }).range()]).to.deep.equal([[['k', 1], { n: 1 }]])
+      expect(to.store('bytes').get(null)).to.deep.equal(Buffer.alloc(9, 7))
+      expect(to.store('empty').valueEncoding).to.equal('utf8')
+      const again = []
+      for await (const line of dump(to)) again.push(line)
+      expect(again.slice(1, -1)).to.deep.equal(lines.slice(1, -1))
+      using snapshot = from.snapshot()
+      const ofOne = []
+      for await (const line of dump(snapshot.store('json'))) ofOne.push(line)
+      expect(ofOne.length).to.equal(3)
+    } finally {
+      await from.close()
+      await to.close()
+    }
+  })
+
   it('gives back values of any kind', () => {
     const value = anyValue(1).filter((one) => isCarried(one, 'msgpack'))
     fc.assert(

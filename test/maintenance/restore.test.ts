@@ -262,7 +262,7 @@ describe('restoring', function () {
     engine.checkpoint(true)
     engine.put('after', 1)
     const oldest = segmentStarts(source)[0]!
-    expectError(tryTo(upTo(end)), 'ERR_MMAPDB_NOT_FOUND', new RegExp(`begins at LSN ${oldest}`))
+    expectError(tryTo(upTo(end)), 'ERR_MMAPDB_LSN_GONE', new RegExp(`begins at LSN ${oldest}`))
     expectNothingLeft(target)
   })
 

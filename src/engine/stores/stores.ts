@@ -84,10 +84,11 @@ export class Stores {
     return this.#find(storeKey(name)) !== undefined
   }
 
-  /** All named stores, in the order of their names' bytes. */
-  list(): StoreRecord[] {
+  /** All named stores, in the order of their names' bytes. `snapshot`: those that there were at its moment. */
+  list(snapshot?: EngineSnapshot): StoreRecord[] {
     const bounds = { ...STORE_KEYS, fromAfter: false, toInclusive: false, reverse: false, limit: Infinity }
-    const entries = this.#pinned.rangeWithin(bounds, 'encoded entries', this.#parts.main)
+    const { main } = this.#parts
+    const entries = (snapshot ?? this.#pinned).rangeWithin(bounds, 'encoded entries', main)
     const found: StoreRecord[] = []
     for (const { key, value } of entries as Iterable<EncodedEntry>) found.push(decodeStore(key, value!))
     return found
