@@ -100,15 +100,29 @@ export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
   one(
     'a transaction keeps the locks of its tries',
     [TRANSACTIONS, 'give up after that many conflicts'],
-    'database/run-transaction.js',
-    'this.#host.engine.recordLocks.release(this.#grant);',
+    'database/transaction-locks.js',
+    'this.#locks.release(grant);',
     ';',
   ),
   one(
-    'a transaction waits for the locks of others for as long as it may run',
+    'a transaction waits for the locks that users hold',
     [TRANSACTIONS, 'go on where others hold the locks of their keys'],
+    'engine/locks/transaction-names.js',
+    'Buffer.concat([PREFIX, treeKey])',
+    'treeKey',
+  ),
+  one(
+    'a transaction commits although another is about to change what it has read',
+    [CONFLICTS, 'take turns where they change the same key'],
     'database/run-transaction.js',
-    'Math.min(MAX_LOCK_WAIT_MS, LOCK_WAIT_MS * 2 ** conflicts, this.#deadline.leftMs)',
+    'if (!this.#locks.tryAcquire(transaction.changedKeys()) && !isLast)',
+    'if (false)',
+  ),
+  one(
+    'a transaction waits for ever for one that stands still',
+    [TRANSACTIONS, 'go on without one that does not end'],
+    'database/transaction-locks.js',
+    'Math.min(MAX_WAIT_MS, this.#deadline.leftMs)',
     'this.#deadline.leftMs',
   ),
   one(

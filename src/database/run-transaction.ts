@@ -1,27 +1,19 @@
 // `transaction`: runs a function on a snapshot, commits what it has written if all that it has read is still so
 // (engine/transactions/engine-transaction.ts), and else runs it again.
 //
-// The first try takes no lock, so transactions that do not meet cost what their writes cost. After a conflict the next
-// ones hold the record locks of the keys that the try before has written and read: so those that want the same keys
-// take turns instead of making each other fail. These locks only save work. Nothing is wrong without them, so no try
-// waits for them for long: a user's own lock, which may be held for hours, does not keep a transaction from going on.
+// So that transactions on the same keys take turns, instead of making each other run in vain again and again, they use
+// locks (transaction-locks.ts), which save work and decide nothing.
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { Grant } from '../engine/locks/grant.js'
 import type { EngineTransaction } from '../engine/transactions/engine-transaction.js'
 import { ConflictError, ExpiredError, InvalidError, LockedError } from '../errors.js'
 import { isInstance } from '../describe.js'
 import { Deadline, transactionOptions, type TransactionOptions } from './change-options.js'
 import type { ChangeHost } from './change-host.js'
-import { nameOfKey } from './record-lock.js'
+import { TransactionLocks } from './transaction-locks.js'
 
-/** After the n-th conflict a try waits for up to this times 2^n, but not for longer than the second figure. */
+/** After the n-th try one without locks waits for up to this times 2^n, but not for longer than the second figure. */
 const BACKOFF_MS = 0.5
 const MAX_BACKOFF_MS = 100
-/** The same for how long it waits for record locks. */
-const LOCK_WAIT_MS = 50
-const MAX_LOCK_WAIT_MS = 2000
-/** Of a try with more keys, these are locked. */
-const MAX_LOCKED_KEYS = 64
 
 /** The transaction that the code runs in. */
 interface Running {
@@ -60,37 +52,35 @@ class Tries {
   readonly #deadline: Deadline
   readonly #signal: AbortSignal | undefined
   readonly #retries: number
-  #grant: Grant | undefined
+  readonly #locks: TransactionLocks
   #expired: ExpiredError | undefined
-  /** What the locks are of, as text. */
-  #locked = ''
 
   constructor(host: ChangeHost, deadline: Deadline, signal: AbortSignal | undefined, retries: number) {
     this.#host = host
     this.#deadline = deadline
     this.#signal = signal
     this.#retries = retries
+    this.#locks = new TransactionLocks(host, deadline, signal)
   }
 
   async run<T>(run: (transaction: EngineTransaction) => T | PromiseLike<T>): Promise<T> {
     this.#host.begin()
     try {
-      for (let conflicts = 0; ;) {
+      for (let tries = 1; ; tries++) {
+        const isLast = tries > this.#retries
         const transaction = this.#host.engine.beginTransaction()
-        const result = await this.#try(transaction, run)
+        const result = await this.#try(transaction, run, isLast)
         if (result !== undefined) return result.value
-        conflicts++
         this.#signal?.throwIfAborted()
-        if (conflicts > this.#retries || this.#deadline.isOver) throw this.#expired ?? conflict(conflicts)
+        if (isLast || this.#deadline.isOver) throw this.#expired ?? conflict(tries)
         this.#expired = undefined
-        await this.#wait(conflicts)
-        await this.#lock(transaction, conflicts)
+        await this.#wait(tries)
         this.#signal?.throwIfAborted()
         this.#host.assertOpen()
       }
     } finally {
       this.#host.end()
-      this.#unlock()
+      this.#locks.release()
     }
   }
 
@@ -98,6 +88,7 @@ class Tries {
   async #try<T>(
     transaction: EngineTransaction,
     run: (transaction: EngineTransaction) => T | PromiseLike<T>,
+    isLast: boolean,
   ): Promise<{ readonly value: T } | undefined> {
     const host = this.#host
     const mark: Running = { host, outer: running.getStore(), isOver: false }
@@ -115,7 +106,14 @@ class Tries {
     }
     if (!transaction.hasWritten) return { value }
     this.#signal?.throwIfAborted()
-    return (await host.write((frame) => transaction.writeTo(frame))) ? { value } : undefined
+    if (!this.#locks.tryAcquire(transaction.changedKeys()) && !isLast) {
+      // Another is about to change what this one has read.
+      await this.#locks.acquire(transaction.changedKeys())
+      return undefined
+    }
+    if (await host.write((frame) => transaction.writeTo(frame))) return { value }
+    if (!isLast) await this.#locks.acquire(transaction.keys())
+    return undefined
   }
 
   /** Rejects when the time is over or the signal comes, whatever becomes of the promise. */
@@ -145,50 +143,12 @@ class Tries {
     })
   }
 
-  async #wait(conflicts: number): Promise<void> {
-    // Those that wait in a queue for a lock need not wait besides.
-    if (conflicts === 1) return
-    const most = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** conflicts, this.#deadline.leftMs)
+  async #wait(tries: number): Promise<void> {
+    // Those that have waited for the locks need not wait besides.
+    if (this.#locks.areHeld) return
+    const most = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** tries, this.#deadline.leftMs)
     await pause(most * Math.random(), this.#signal)
   }
-
-  /** Locks what the try before has written and read, unless that takes too long. */
-  async #lock(transaction: EngineTransaction, conflicts: number): Promise<void> {
-    const keys = keysOf(transaction)
-    const names = keys.map((key) => key.toString('latin1')).join('\0')
-    if (names === this.#locked) return
-    this.#unlock()
-    if (keys.length === 0) return
-    const timeoutMs = Math.min(MAX_LOCK_WAIT_MS, LOCK_WAIT_MS * 2 ** conflicts, this.#deadline.leftMs)
-    try {
-      this.#grant = await this.#host.engine.recordLocks.acquire(keys, {
-        mode: 'exclusive',
-        timeoutMs,
-        signal: this.#signal,
-        nameOf: nameOfKey,
-        catchUp: this.#host.catchUp,
-      })
-      this.#locked = names
-    } catch (error) {
-      if (!isInstance(error, LockedError)) throw error
-    }
-  }
-
-  #unlock(): void {
-    if (this.#grant !== undefined) this.#host.engine.recordLocks.release(this.#grant)
-    this.#grant = undefined
-    this.#locked = ''
-  }
-}
-
-/** The keys to lock, each once, in their order. */
-function keysOf(transaction: EngineTransaction): Buffer[] {
-  const found = new Map<string, Buffer>()
-  for (const key of transaction.keys()) {
-    if (found.size === MAX_LOCKED_KEYS) break
-    found.set(key.toString('latin1'), key)
-  }
-  return [...found.values()].sort((a, b) => a.compare(b))
 }
 
 /** It may be a promise. */

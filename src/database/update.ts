@@ -16,6 +16,7 @@ import { Deadline, mustBeFunction, updateOptions, type UpdateOptions } from './c
 import type { ChangeHost } from './change-host.js'
 import { nameOfKey } from './record-lock.js'
 import { refuseInTransaction } from './run-transaction.js'
+import { TransactionLocks } from './transaction-locks.js'
 
 /** What makes the new value: undefined removes the entry. */
 export type Updating = (value: unknown, entry: Entry | undefined) => unknown
@@ -45,6 +46,7 @@ export async function update(
     nameOf: nameOfKey,
     catchUp: host.catchUp,
   })
+  const others = new TransactionLocks(host, deadline, signal)
   host.begin()
   try {
     for (;;) {
@@ -62,9 +64,12 @@ export async function update(
       if (took) return value
       signal?.throwIfAborted()
       if (deadline.isOver) throw neverInTime(nameOfKey(treeKey), timeoutMs)
+      // It may have been a transaction: then this one takes turns with them.
+      await others.acquire([treeKey])
     }
   } finally {
     host.end()
+    others.release()
     recordLocks.release(grant)
   }
 }

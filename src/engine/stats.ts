@@ -63,7 +63,10 @@ export interface Stats {
     /** Bytes of the data file that they hold back from being used again, as of the last write; see `maxHeldBytes`. */
     readonly heldBytes: number
   }
-  /** Record locks in all threads and processes, each key for itself: held, and waited for. See `Database.locks`. */
+  /**
+   * Record locks in all threads and processes, each key for itself: held, and waited for. See `Database.locks`, which
+   * leaves out those that transactions take among themselves.
+   */
   readonly locks: { readonly held: number; readonly waiting: number }
   /** Why writes are refused; undefined if they are not. */
   readonly failure: string | undefined

@@ -197,6 +197,20 @@ describe('transactions that meet others', function () {
     })
   })
 
+  it('take turns where they change the same key, so that none runs in vain twice', async () => {
+    const other = await open(join(directory, 'db'), { workers: 1 })
+    await Promise.all(
+      Array.from({ length: 16 }, async (_, i) => {
+        for (let n = 0; n < 10; n++)
+          await (i % 2 === 0 ? db : other).transaction((tx) => tx.put('n', ((tx.get('n') as number) ?? 0) + 1), {
+            retries: 1,
+          })
+      }),
+    )
+    expect(db.get('n')).to.equal(160)
+    await other.close()
+  })
+
   describe('do not conflict', () => {
     beforeEach(() => db.batch([1, 2, 3, 4, 5].map((n) => ({ type: 'put', key: n, value: n }))))
 

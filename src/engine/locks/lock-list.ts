@@ -23,8 +23,9 @@ import {
 } from './lock-layout.js'
 import type { LockMemory } from './lock-memory.js'
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
+import { isTransactionLock } from './transaction-names.js'
 
-/** A record lock that somebody has or waits for. */
+/** A record lock that somebody has or waits for. Those of transactions are not among them. */
 export interface LockInfo {
   readonly key: Key
   readonly mode: 'exclusive' | 'shared'
@@ -85,6 +86,7 @@ function readRequest(memory: LockMemory, cell: number, state: number): (Found & 
   loadFence()
   if (bytes === undefined || memory.state(cell) !== state || memory.getF64(cell, REQUEST.TICKET_F64) !== ticket)
     return undefined
+  if (isTransactionLock(bytes)) return undefined
   return {
     key: decodeTreeKey(bytes, 0, bytes.length),
     mode: mode === SHARED ? 'shared' : 'exclusive',

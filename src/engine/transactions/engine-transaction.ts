@@ -185,7 +185,11 @@ export class EngineTransaction {
     }
   }
 
-  /** Keys of the tree that it has written, then those that it has read. */
+  /** Keys of the tree that it has read and written: where others do the same, one of them has run in vain. */
+  *changedKeys(): Generator<Buffer> {
+    for (const [name, { key }] of this.#own.entries()) if (this.#reads.has(name)) yield key
+  }
+  /** Keys that it has written, then those that it has read. */
   *keys(): Generator<Buffer> {
     for (const [, { key }] of this.#own.entries()) yield key
     for (const { key } of this.#reads.keys()) yield key

@@ -81,6 +81,11 @@ export class NotedReads {
     this.#count++
   }
 
+  /** `name`: the bytes of a key as text. */
+  has(name: string): boolean {
+    return this.#keys.has(name)
+  }
+
   /** What must hold of a key that is written, too. */
   conditionsOf(name: string): OperationConditions {
     const noted = this.#keys.get(name)
