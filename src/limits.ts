@@ -13,7 +13,7 @@ export const MAX_VALUE_BYTES = 512 * 1024 * 1024
 /** Longest frame of the log, and so the longest batch. */
 export const MAX_FRAME_BYTES = 1024 * 1024 * 1024
 /** Most adds of a frame, and so of a batch: what they came to must fit into a frame (outcomes.ts). */
-export const MAX_FRAME_ADDS = 4_000_000
+export const MAX_FRAME_ADDS = 3_900_000
 /** Most keys, and entries of ranges, that a transaction reads: what the leader looks at again when it commits. */
 export const MAX_TRANSACTION_READS = 100_000
 /** Most changes of a transaction, and bytes of them. */

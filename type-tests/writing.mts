@@ -1,6 +1,6 @@
 // What a user's program may say of writing, and what it may not: each line below `@ts-expect-error` must not compile,
 // all others must. Compiled by test/types.test.ts, never run.
-import { open, type BatchOperation, type Conditions, type Database } from 'mmapdb'
+import { open, type BatchOperation, type Conditions, type Database, type Expiry, type PutOptions } from 'mmapdb'
 
 interface User {
   readonly name: string
@@ -58,6 +58,37 @@ await db.put('a', ada, { ifAbsent: true, ifPresent: true })
 await db.put('a', ada, { ifAbsent: true, ifVersion: 5 })
 // @ts-expect-error a typing error must not make a write unconditional
 await db.put('a', ada, { ifVerison: 5 })
+
+// ---- expiry
+
+await db.put('a', ada, { ttlMs: 1000 })
+await db.put('a', ada, { expiresAt: Date.now() + 1000 })
+await db.put('a', ada, { ttlMs: 1000, ifAbsent: true })
+await db.put('a', ada, { expiresAt: entry?.expiresAt, ifVersion: entry?.version })
+await db.put('a', ada, { ttlMs: undefined, expiresAt: undefined })
+db.putSync('a', ada, { ttlMs: 1000, ifPresent: true })
+await db.add('visits', 1, { ttlMs: 60_000 })
+db.addSync('visits', 1n, { expiresAt: 1.8e12 })
+await db.batch([
+  { type: 'put', key: 'a', value: ada, ttlMs: 1000, ifAbsent: true },
+  { type: 'add', key: 'b', delta: 1, expiresAt: 1.8e12 },
+])
+same<NonNullable<typeof entry>['expiresAt'], number | undefined>(true)
+const expiry: Expiry = { ttlMs: 5 }
+const both: PutOptions = { ...expiry, ifAbsent: true }
+await db.put('a', ada, both)
+// @ts-expect-error one of them says when
+await db.put('a', ada, { ttlMs: 1000, expiresAt: 1.8e12 })
+// @ts-expect-error one of them says when
+await db.add('visits', 1, { ttlMs: 1000, expiresAt: 1.8e12 })
+// @ts-expect-error one of them says when
+await db.batch([{ type: 'put', key: 'a', value: ada, ttlMs: 1000, expiresAt: 1.8e12 }])
+// @ts-expect-error what is removed does not expire
+await db.del('a', { ttlMs: 1000 })
+// @ts-expect-error what is removed does not expire
+await db.batch([{ type: 'del', key: 'a', ttlMs: 1000 }])
+// @ts-expect-error a time is a number of milliseconds
+await db.put('a', ada, { expiresAt: new Date() })
 // @ts-expect-error a version is a number
 await db.put('a', ada, { ifVersion: '5' })
 const condition: Conditions = { ifAbsent: true }

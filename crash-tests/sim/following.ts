@@ -112,8 +112,14 @@ export class Following {
         lsn: change.lsn,
         key: change.key as string,
         value: change.type === 'put' ? JSON.stringify(change.value) : undefined,
+        expiresAt: change.type === 'put' ? (change.expiresAt ?? Infinity) : undefined,
       }
-      if (told.lsn !== expected?.lsn || told.key !== expected.key || told.value !== expected.value)
+      if (
+        told.lsn !== expected?.lsn ||
+        told.key !== expected.key ||
+        told.value !== expected.value ||
+        told.expiresAt !== expected.expiresAt
+      )
         throw this.#wrong(JSON.stringify(told).slice(0, 80), expected)
       report.followed++
       this.#cursor = change.cursor

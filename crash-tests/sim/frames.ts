@@ -15,6 +15,10 @@ interface ModelOperation {
   readonly value: string
   readonly beginsWrite: boolean
   readonly condition: 'absent' | 'present' | number | undefined
+  /** Infinity for an entry that stays. */
+  readonly expiresAt: number
+  /** Of a del: it removes what has expired. */
+  readonly isSweep: boolean
   /** Of a check of a range. */
   readonly range: ModelRange | undefined
 }
@@ -34,6 +38,8 @@ export interface ModelFrame {
   readonly end: number
   /** All before this LSN had been on disk when it was appended, and the frame says so. */
   readonly watermark: number
+  /** By the database's clock; what is in it is judged by that time. */
+  readonly timeMs: number
   readonly bytes: Buffer
   /** Empty for a frame of outcomes. */
   readonly operations: readonly ModelOperation[]
@@ -58,6 +64,7 @@ export function frameOf(written: Uint8Array, writer: string): ModelFrame | undef
     lsn,
     end: lsnAfter(lsn, b.length),
     watermark: readLsn(b, FRAME.WATERMARK),
+    timeMs: b.readDoubleLE(FRAME.TIME),
     bytes: Buffer.from(b),
     operations: isOutcomeFrame(b, 0) ? [] : modelOperations(b),
     writer,
@@ -67,13 +74,15 @@ export function frameOf(written: Uint8Array, writer: string): ModelFrame | undef
 function modelOperations(frame: Buffer): ModelOperation[] {
   const list: ModelOperation[] = []
   for (const operation = operationsOf(frame); operation.next();) {
-    const { kind, flags, key, value, beginsWrite } = operation
+    const { kind, flags, key, value, beginsWrite, expiresAt, isSweep } = operation
     list.push({
       kind: KINDS[kind as keyof typeof KINDS],
       key: key.toString('latin1'),
       value: value.toString('utf8'),
       beginsWrite,
       range: kind === OP_CHECK_RANGE ? modelRange(key, value) : undefined,
+      expiresAt,
+      isSweep,
       condition:
         (flags & OP_FLAG.IF_ABSENT) !== 0
           ? 'absent'
@@ -92,9 +101,9 @@ function modelRange(key: Buffer, value: Buffer): ModelRange {
   return { ...range, from: from.toString('latin1'), to: to?.toString('latin1') }
 }
 
-/** What `frames`, in ascending order, say at `lsn`. */
-export function stateAt(frames: readonly ModelFrame[], lsn: number): Map<string, string> {
-  return new Model().applyAll(frames, lsn).values()
+/** What `frames`, in ascending order, say at `lsn`. `nowMs`: what has expired by then is absent. */
+export function stateAt(frames: readonly ModelFrame[], lsn: number, nowMs = 0): Map<string, string> {
+  return new Model().applyAll(frames, lsn).values(nowMs)
 }
 
 /** What became of one write of a frame. */
@@ -130,6 +139,8 @@ export interface ModelChange {
   readonly key: string
   /** As text; undefined if the entry was removed. */
   readonly value: string | undefined
+  /** Of a put: when the entry expires; Infinity if it does not. */
+  readonly expiresAt: number | undefined
 }
 
 /** What `frames`, in ascending order, changed before `lsn`, one after the other. */
@@ -137,9 +148,16 @@ export function changesBefore(frames: readonly ModelFrame[], lsn: number): reado
   return new Model().applyAll(frames, lsn).changes
 }
 
+interface ModelEntry {
+  readonly value: string
+  readonly expiresAt: number
+}
+
 class Model {
   readonly changes: ModelChange[] = []
-  readonly #entries = new Map<string, { readonly value: string; readonly version: number }>()
+  readonly #entries = new Map<string, ModelEntry & { readonly version: number }>()
+  /** The time of the frame that is being applied. */
+  #nowMs = 0
 
   applyAll(frames: readonly ModelFrame[], lsn: number): this {
     for (const frame of frames) {
@@ -149,7 +167,8 @@ class Model {
     return this
   }
 
-  apply({ operations, lsn }: ModelFrame): ModelResult[] {
+  apply({ operations, lsn, timeMs }: ModelFrame): ModelResult[] {
+    this.#nowMs = timeMs
     const writes: ModelOperation[][] = []
     for (const operation of operations) {
       if (operation.beginsWrite) writes.push([])
@@ -163,53 +182,64 @@ class Model {
   }
 
   #applyWrite(operations: readonly ModelOperation[], version: number, first: number): ModelResult {
-    if (!operations.every(({ key, condition }) => this.#holds(key, condition))) return NO_EFFECT
+    if (!operations.every((operation) => this.#holds(operation))) return NO_EFFECT
     if (!operations.every(({ range }) => range === undefined || this.#isUnchanged(range))) return NO_EFFECT
-    const changed = new Map<string, string | undefined>()
-    const valueOf = (key: string): string | undefined =>
-      changed.has(key) ? changed.get(key) : this.#entries.get(key)?.value
+    const changed = new Map<string, ModelEntry | undefined>()
+    const there = (key: string): ModelEntry | undefined =>
+      changed.has(key) ? changed.get(key) : this.#entries.get(key)
+    const alive = (key: string): ModelEntry | undefined => {
+      const entry = there(key)
+      return entry !== undefined && entry.expiresAt > this.#nowMs ? entry : undefined
+    }
     const changes: ModelChange[] = []
     let sum: number | undefined
     let removed = false
-    for (const [i, { kind, key, value }] of operations.entries()) {
-      const had = valueOf(key) !== undefined
+    for (const [i, { kind, key, value, expiresAt, isSweep }] of operations.entries()) {
       if (kind === 'add') {
-        const before = JSON.parse(valueOf(key) ?? '0') as unknown
+        const entry = alive(key)
+        const before = JSON.parse(entry?.value ?? '0') as unknown
         if (typeof before !== 'number') return REFUSED
         sum = before + (JSON.parse(value) as number)
-        changed.set(key, JSON.stringify(sum))
-      } else if (kind === 'put') changed.set(key, value)
+        changed.set(key, { value: JSON.stringify(sum), expiresAt: entry?.expiresAt ?? expiresAt })
+      } else if (kind === 'put') changed.set(key, { value, expiresAt })
       else if (kind === 'del') {
-        removed = valueOf(key) !== undefined
-        changed.set(key, undefined)
+        removed = (isSweep ? there(key) : alive(key)) !== undefined
+        // What has expired stays until it is swept.
+        if (removed) changed.set(key, undefined)
       }
-      if (kind !== 'check' && kind !== 'check range' && (kind !== 'del' || had))
-        changes.push({ lsn: version, index: first + i, key, value: changed.get(key) })
+      if (kind === 'check' || kind === 'check range' || (kind === 'del' && !removed)) continue
+      const entry = changed.get(key)
+      changes.push({ lsn: version, index: first + i, key, value: entry?.value, expiresAt: entry?.expiresAt })
     }
     this.changes.push(...changes)
-    for (const [key, value] of changed) {
-      if (value === undefined) this.#entries.delete(key)
-      else this.#entries.set(key, { value, version })
+    for (const [key, entry] of changed) {
+      if (entry === undefined) this.#entries.delete(key)
+      else this.#entries.set(key, { ...entry, version })
     }
     const isSingle = operations.length === 1
     return { took: true, removed: isSingle && removed, sum: isSingle ? sum : undefined, isRefused: false }
   }
 
-  #holds(key: string, condition: ModelOperation['condition']): boolean {
-    const entry = this.#entries.get(key)
+  #holds({ key, condition, isSweep }: ModelOperation): boolean {
     if (condition === undefined) return true
+    const found = this.#entries.get(key)
+    const entry = found !== undefined && (isSweep || found.expiresAt > this.#nowMs) ? found : undefined
     if (condition === 'absent') return entry === undefined
     return entry !== undefined && (condition === 'present' || condition === entry.version)
   }
 
   #isUnchanged({ from, fromAfter, to, toInclusive, entries, lsn }: ModelRange): boolean {
     const found = [...this.#entries].filter(
-      ([key]) => (fromAfter ? key > from : key >= from) && (to === undefined || (toInclusive ? key <= to : key < to)),
+      ([key, { expiresAt }]) =>
+        expiresAt > this.#nowMs &&
+        (fromAfter ? key > from : key >= from) &&
+        (to === undefined || (toInclusive ? key <= to : key < to)),
     )
     return found.length === entries && found.every(([, { version }]) => version < lsn)
   }
 
-  values(): Map<string, string> {
-    return new Map([...this.#entries].map(([key, { value }]) => [key, value]))
+  values(nowMs: number): Map<string, string> {
+    const alive = [...this.#entries].filter(([, { expiresAt }]) => expiresAt > nowMs)
+    return new Map(alive.map(([key, { value }]) => [key, value]))
   }
 }

@@ -12,6 +12,7 @@ import { Recovery } from './recovery.js'
 import { Transactions } from './transactions.js'
 import { keyOf, Writes } from './writes.js'
 
+const YEAR_MS = 365 * 86_400_000
 /** One that is more than may be held back, one that ends the reader, and some until its slots have their turn. */
 const GROUPS_TO_OVERTAKE = 5
 
@@ -166,6 +167,7 @@ export class Lives {
     }
     const actor = random.pick(idle)
     report.operations++
+    this.#letTimePass()
     // What the dead leave shows when others make something of it.
     const unverifiedRoll = processes.deathsUnverified && world.depth === 0 ? random.next() : 1
     const as = (act: () => void): void => processes.as(actor, act)
@@ -174,7 +176,8 @@ export class Lives {
     else if (unverifiedRoll < 0.15) as(() => this.#reads.checkAll(actor))
     else if (unverifiedRoll < 0.3) as(() => checkpoint(true))
     else if (roll < 0.18) as(() => this.#transactions.transact(actor))
-    else if (roll < 0.58) as(() => this.#writes.write(actor))
+    else if (roll < 0.54) as(() => this.#writes.write(actor))
+    else if (roll < 0.58) as(() => this.#writes.sweep(actor))
     else if (roll < 0.68) as(() => checkpoint(random.chance(0.5)))
     else if (roll < 0.74) as(() => this.#following.follow(actor))
     else if (roll < 0.84) as(() => this.#reads.read(actor))
@@ -183,6 +186,15 @@ export class Lives {
     else if (roll < 0.94 && world.depth === 0) as(() => this.#reads.checkAll(actor))
     else if (roll < 0.97) processes.close(actor)
     else as(() => this.#writes.writeMuch(actor))
+  }
+
+  #letTimePass(): void {
+    const { random, world } = this.#context
+    world.clocks.pass(random.between(0, 20))
+    if (!random.chance(0.02)) return
+    const byMs = random.pick([-YEAR_MS, -1000, -30, 30, 1000, YEAR_MS])
+    world.note(`the clock is set by ${byMs} ms`)
+    world.clocks.set(byMs)
   }
 
   /** Others write until what an overtaken reader reads has become something else. */

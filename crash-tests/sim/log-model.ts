@@ -2,6 +2,7 @@
 // LSN must be what the frames before it say; after a crash the database must be at an LSN that loses no acknowledged
 // frame, nor one that a reader has seen, and the frames after it are gone for good.
 import { FIRST_LSN } from '../../src/wal/lsn.js'
+import type { Clocks } from './clocks.js'
 import { frameOf, stateAt, type ModelFrame } from './frames.js'
 
 export class LogModel {
@@ -12,6 +13,11 @@ export class LogModel {
   acknowledgedLsn = 0
   /** The newest tree that was read. What has been read is not lost either. */
   readLsn = 0
+
+  /** The latest moment that was read in this life. */
+  #readMs = 0
+  /** A frame that has an earlier time than one before it, or a later one than any clock. */
+  wrongTime: string | undefined
 
   /** In ascending order. */
   get frames(): readonly ModelFrame[] {
@@ -26,9 +32,13 @@ export class LogModel {
   }
 
   /** Notes what `writer` has written to a file, if that is a frame. */
-  noteFrame(bytes: Uint8Array, writer: string): void {
+  noteFrame(bytes: Uint8Array, writer: string, latestMs: number): void {
     const noted = frameOf(bytes, writer)
     if (noted === undefined) return
+    const { timeMs } = noted
+    const before = this.#frames.findLast((frame) => frame.lsn < noted.lsn)
+    if (timeMs > latestMs || timeMs < (before?.timeMs ?? 0))
+      this.wrongTime = `the frame at LSN ${noted.lsn} has the time ${timeMs}, after ${before?.timeMs}, up to ${latestMs}`
     // A writer that died before it moved the tail left room for this one. What it wrote may be on the
     // disk all the same, and come back if the power is cut before this one is there.
     this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === noted.lsn))
@@ -36,8 +46,8 @@ export class LogModel {
   }
 
   /** After a recovery: the log ends at `toLsn` now, and the database holds `found`. Which frames are in the log? */
-  settle(toLsn: number, found: Map<string, string>): void {
-    const isRight = (): boolean => difference(found, stateAt(this.#frames, toLsn)) === undefined
+  settle(toLsn: number, found: Map<string, string>, nowMs: number): void {
+    const isRight = (): boolean => difference(found, stateAt(this.#frames, toLsn, nowMs)) === undefined
     const frames = this.#frames
     this.#frames = frames.filter((frame) => frame.end <= toLsn)
     if (isRight()) return this.#forgetOverwritten()
@@ -53,10 +63,31 @@ export class LogModel {
     this.#overwritten = []
   }
 
+  /** A new life of the database begins: what readers have seen of the clock before is lost. */
+  forgetMoments(): void {
+    this.#readMs = 0
+  }
+
+  /**
+   * What is wrong with a moment that is read now, in the tree of `lsn`; undefined if nothing is.
+   */
+  wrongMoment(
+    { momentMs, lsn }: { momentMs: number; lsn: number },
+    { systemMs, latestMs }: Clocks,
+  ): string | undefined {
+    const frame = this.#frames.findLast((each) => each.end <= lsn)
+    const least = Math.max(this.#readMs, systemMs, frame?.timeMs ?? 0)
+    this.#readMs = Math.max(this.#readMs, momentMs)
+    if (this.wrongTime !== undefined) return this.wrongTime
+    return momentMs < least || momentMs > latestMs
+      ? `the clock says ${momentMs}, and should be between ${least} and ${latestMs}`
+      : undefined
+  }
+
   /** What is wrong with `found`, which was read at `lsn`; undefined if nothing is. */
-  differenceAt(lsn: number, found: Map<string, string>): string | undefined {
+  differenceAt(lsn: number, found: Map<string, string>, nowMs: number): string | undefined {
     this.readLsn = Math.max(this.readLsn, lsn)
-    return difference(found, stateAt(this.#frames, lsn))
+    return difference(found, stateAt(this.#frames, lsn, nowMs))
   }
 }
 

@@ -59,6 +59,7 @@ export class Processes {
     this.#all.push(actor)
     this.as(actor, () => {
       actor.engine = Engine.open(options, world.storageFor(actor))
+      if (actor.engine.recovery !== undefined) this.#context.model.forgetMoments()
       if (retention === undefined || !keepLog(actor.engine.parts, retention)) return
       actor.engine.checkpoint(true)
       this.#context.isRetentionStored = true

@@ -28,22 +28,31 @@ export class Reads {
     this.#processes = processes
   }
 
-  #compare(what: string, found: Map<string, string>, lsn: number): void {
-    const wrong = this.#context.model.differenceAt(lsn, found)
-    if (wrong !== undefined) throw this.#context.failure(`${what} at LSN ${lsn}: ${wrong}`)
+  #compare(what: string, found: Map<string, string>, { lsn, momentMs }: EngineSnapshot): void {
+    const wrong = this.#context.model.differenceAt(lsn, found, momentMs)
+    if (wrong !== undefined) throw this.#context.failure(`${what} at LSN ${lsn}, time ${momentMs}: ${wrong}`)
+  }
+
+  /** A new snapshot. */
+  #taken(actor: SimProcess): EngineSnapshot {
+    const { model, world } = this.#context
+    const snapshot = actor.engine!.snapshot()
+    const wrong = model.wrongMoment(snapshot, world.clocks)
+    if (wrong !== undefined) throw this.#context.failure(wrong)
+    return snapshot
   }
 
   read(actor: SimProcess, mayBeOvertaken = true): void {
     const { world } = this.#context
-    const snapshot = actor.engine!.snapshot()
+    const snapshot = this.#taken(actor)
     if (mayBeOvertaken) this.#beginRead()
     try {
       const entries = entriesOf(snapshot)
       // Others may write before it is read again.
       world.step('between reads')
       const again = asText(snapshot.range({ reverse: true }, 'entries')).reverse()
-      this.#compare('a snapshot', entries, snapshot.lsn)
-      this.#compare('the same snapshot, backwards', new Map(again), snapshot.lsn)
+      this.#compare('a snapshot', entries, snapshot)
+      this.#compare('the same snapshot, backwards', new Map(again), snapshot)
       this.#lookUp(snapshot, entries)
     } finally {
       this.#stepsUntilOvertaken = 0
@@ -87,7 +96,7 @@ export class Reads {
 
   /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
   keepSnapshot(actor: SimProcess): void {
-    actor.openSnapshots.push(actor.engine!.snapshot())
+    actor.openSnapshots.push(this.#taken(actor))
   }
 
   readKeptSnapshot(actor: SimProcess): void {
@@ -98,7 +107,7 @@ export class Reads {
     this.#beginRead()
     try {
       const entries = entriesOf(snapshot)
-      this.#compare('a snapshot held for long', entries, snapshot.lsn)
+      this.#compare('a snapshot held for long', entries, snapshot)
       this.#lookUp(snapshot, entries)
       isKept = random.chance(0.5)
       if (isKept) actor.openSnapshots.push(snapshot)

@@ -85,7 +85,11 @@ export class Recovery {
       throw this.#context.failure(`read at LSN ${model.readLsn}, and recovered only up to ${toLsn}`)
     this.#strandedLsns = this.#strandedLsns.filter((lsn) => lsn > toLsn)
     world.rates = CALM
-    this.#processes.as(actor, () => model.settle(toLsn, entriesOf(actor.engine!)))
+    this.#processes.as(actor, () => {
+      const snapshot = actor.engine!.snapshot()
+      model.settle(toLsn, entriesOf(snapshot), snapshot.momentMs)
+      snapshot.close()
+    })
     this.#reads.checkAll(actor)
     this.#processes.as(actor, () => this.#following.followAll(actor))
   }

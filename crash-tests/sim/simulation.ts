@@ -23,7 +23,8 @@ export class Simulation {
     const context = (this.#context = new Context(seed, only))
     this.#processes = new Processes(context)
     this.#lives = new Lives(context, this.#processes)
-    context.world.onLogWrite = (bytes) => context.model.noteFrame(bytes, this.#processes.running?.name ?? '')
+    context.world.onLogWrite = (bytes) =>
+      context.model.noteFrame(bytes, this.#processes.running?.name ?? '', context.world.clocks.latestMs)
   }
 
   /** Names of all events that happened. */

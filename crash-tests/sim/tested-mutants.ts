@@ -18,6 +18,42 @@ const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 
 export const TESTED_MUTANTS: readonly TestedMutant[] = [
+  // ---- expiry
+  one(
+    'what the index still has is removed, whether or not it has become true',
+    ['engine/expiry', 'in the index and nowhere else'],
+    'engine/commit/sweep.js',
+    'OP_FLAG.IF_VERSION | (expiresAt === undefined ? 0 : OP_FLAG.EXPIRES)',
+    'expiresAt === undefined ? 0 : OP_FLAG.IF_VERSION | OP_FLAG.EXPIRES',
+  ),
+  one(
+    'a write that finds the disk full leaves what has expired',
+    ['engine/expiry', 'make room for a put'],
+    'engine/checkpoint/make-room.js',
+    'sweepNow(parts, SWEEPS);',
+    ';',
+  ),
+  one(
+    'the last closer leaves what has expired',
+    ['engine/expiry', 'if nothing was written since'],
+    'engine/lifecycle/close.js',
+    'sweepNow(parts, SWEEPS);',
+    '',
+  ),
+  one(
+    'two sweep at once',
+    ['engine/expiry', 'by one sweeper at a time'],
+    'engine/sweeper.js',
+    "if (!locks.tryLock(LOCK.SWEEP, 'exclusive'))",
+    'if (false)',
+  ),
+  one(
+    'slots are set aside without those of the index',
+    ['engine/commit/slot-budget', 'a batch gives entries all over the tree other times'],
+    'engine/commit/slot-budget.js',
+    '(mayExpire ? (puts ? 3 : 2) : 1)',
+    '1',
+  ),
   // ---- pins that are lent
   one(
     'a borrower does not look whether its pin was released',

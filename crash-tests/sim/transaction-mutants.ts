@@ -52,7 +52,7 @@ export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
     'a transaction does not check the ranges that it has read',
     [CONFLICTS, 'phantoms: a range that it has read gets no entry more'],
     'engine/commit/decide.js',
-    'if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation))',
+    'if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation, this.#nowMs))',
     'if (false)',
   ),
   one(

@@ -55,12 +55,12 @@ export class Transactions {
     const end = this.#processes.running!.engine!.lastCommit
     const frame = model.frames.find((each) => each.end === end)
     if (frame !== undefined)
-      this.#compare(`the transaction at LSN ${frame.lsn}`, seen, stateAt(model.frames, frame.lsn))
+      this.#compare(`the transaction at LSN ${frame.lsn}`, seen, stateAt(model.frames, frame.lsn, frame.timeMs))
   }
 
   #carryOut(actor: SimProcess, engine: Engine, transaction: EngineTransaction): Seen[] {
     const { random, world, model } = this.#context
-    const state = stateAt(model.frames, transaction.lsn)
+    const state = stateAt(model.frames, transaction.lsn, transaction.momentMs)
     const own: Own = new Map()
     const read: string[] = (this.#read = [])
     const seen: Seen[] = []

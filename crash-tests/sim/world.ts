@@ -24,6 +24,7 @@ import {
 } from '../../src/storage/storage.js'
 import { basename, dirname } from 'node:path'
 import { CRASH_POINTS } from '../../src/crash-points.js'
+import { Clocks } from './clocks.js'
 import { mix, Random } from '../lib/random.js'
 import { StrictStorage } from '../lib/strict-storage.js'
 import { SimDirectories } from './directories.js'
@@ -90,7 +91,7 @@ export class World {
   running: Process | undefined
   outage: 'power cut' | 'all killed' | undefined
   depth = 0
-  clockMs = 1_000_000
+  readonly clocks = new Clocks()
   steps = 0
   /** Calls refused since the last restart of everything. */
   faults = 0
@@ -203,6 +204,7 @@ export class World {
     this.depth = 0
     this.running = undefined
     this.#locks.clear()
+    this.clocks.restart()
   }
 
   /** All processes are gone, the machine goes on. */
@@ -350,7 +352,7 @@ class SimLocks implements LockTable {
   }
   lock(byte: number, mode: LockMode, timeoutMs: number): boolean {
     if (this.tryLock(byte, mode)) return true
-    this.world.clockMs += timeoutMs
+    this.world.clocks.pass(timeoutMs)
     return false
   }
   isHeldByOther(byte: number, mode: LockMode): boolean {
@@ -444,7 +446,7 @@ class SimRegion implements Region {
   }
   wait(_offsetBytes: number, _expected: number, timeoutMs: number): WaitResult {
     this.world.step('wait')
-    this.world.clockMs += timeoutMs
+    this.world.clocks.pass(timeoutMs)
     return 'timed-out'
   }
   wakeAll(): void {}
@@ -579,13 +581,13 @@ class SimStorage implements Storage {
     this.world.step(`flushed directory ${path}`)
   }
   sleep(ms: number): void {
-    this.world.clockMs += ms
+    this.world.clocks.pass(ms)
   }
   now(): number {
-    return this.world.clockMs
+    return this.world.clocks.systemMs
   }
   monotonicMs(): number {
-    return this.world.clockMs
+    return this.world.clocks.monotonicMs
   }
   randomBytes(count: number): Uint8Array {
     return Uint8Array.from({ length: count }, (_, i) => this.world.schedule.seedFor(`random ${i}`) & 0xff)

@@ -3,6 +3,7 @@ import { InvalidError, MmapdbError, OutcomeUnknownError } from '../../src/errors
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import { conditionsOf, type Conditions } from '../../src/engine/commit/conditions.js'
+import type { Expiry } from '../../src/engine/commit/expiry.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import { FRAME } from '../../src/wal/frame.js'
@@ -98,13 +99,27 @@ export class Writes {
     if (decides && random.chance(0.3)) {
       // Hardly ever one that has no number.
       const counter = random.chance(0.97) ? counterOf(random.between(1, COUNTERS)) : key
-      if (random.chance(0.7)) return { type: 'add', key: counter, delta: random.between(-3, 9) }
+      if (random.chance(0.7)) return { type: 'add', key: counter, delta: random.between(-3, 9), ...this.#expiry() }
       return { type: 'check', key, ...(this.#condition(engine, key) ?? { ifPresent: true }) }
     }
     const condition = decides && random.chance(0.5) ? this.#condition(engine, key) : undefined
     return random.chance(0.75)
-      ? { type: 'put', key, value: this.#value(), ...condition }
+      ? { type: 'put', key, value: this.#value(), ...condition, ...this.#expiry() }
       : { type: 'del', key, ...condition }
+  }
+
+  /** When an entry expires, if it does: mostly a few operations later. */
+  #expiry(): Expiry {
+    const roll = this.#random.next()
+    if (roll < 0.7) return {}
+    return roll < 0.95
+      ? { ttlMs: this.#random.skewed(1, 500) }
+      : { expiresAt: this.#context.world.clocks.systemMs + this.#random.between(-50, 100) }
+  }
+
+  /** Removes what has expired. */
+  sweep(actor: SimProcess): void {
+    actor.engine!.sweep(this.#random.between(1, 3))
   }
 
   /** In one batch, or a single one by the call of its own. Returns what it was told. */
@@ -188,7 +203,8 @@ export class Writes {
       const now = tail()
       const inLog = model.frames.find(
         ({ writer, lsn, end, operations }) =>
-          operations.length > 0 && writer === actor.name && lsn >= before && end <= now,
+          // It may have removed what had expired, to make room.
+          operations.some(({ isSweep }) => !isSweep) && writer === actor.name && lsn >= before && end <= now,
       )
       if (inLog !== undefined)
         throw this.#context.failure(

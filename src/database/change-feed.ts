@@ -10,6 +10,7 @@ import type { LogFollower } from '../engine/read/log-follower.js'
 import type { Key } from '../encoding/keys.js'
 import { placeAfter, placeAt, type FollowedFrame, type LogPlace } from '../wal/change-reader.js'
 import { changesOf, type LoggedChange } from '../wal/changes.js'
+import { NEVER } from '../encoding/expiry-key.js'
 import { cursorOf, type Told } from './cursor.js'
 import { decodedValue } from '../encoding/undecodable.js'
 import type { KeySpace } from '../encoding/key-space.js'
@@ -33,7 +34,13 @@ interface ToldChange {
 
 /** A change, as `Database.changes` tells it. */
 export type Change<V = Anything, K extends Key = Key> =
-  | (ToldChange & { readonly type: 'put'; readonly key: Stored<K>; readonly value: Stored<V> })
+  | (ToldChange & {
+      readonly type: 'put'
+      readonly key: Stored<K>
+      readonly value: Stored<V>
+      /** When the entry expires, in milliseconds since 1970; absent if it does not. Its end is told as a `del`. */
+      readonly expiresAt?: number
+    })
   | (ToldChange & { readonly type: 'del'; readonly key: Stored<K>; readonly value: undefined })
   /** A range of the store was cleared, or all of it: `covers` tells whether a key was in it. */
   | (ToldChange & {
@@ -163,7 +170,9 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
       return undefined
     const key = keyOf(space, change.key) as Stored<Key>
     if (change.type === 'del') return { ...place, type: 'del', key, value: undefined }
-    return { ...place, type: 'put', key, value: decodedValue(space, change.value!, change.key) }
+    const value = decodedValue(space, change.value!, change.key)
+    const { expiresAt } = change
+    return { ...place, type: 'put', key, value, ...(expiresAt === NEVER ? {} : { expiresAt }) }
   }
 
   #isAskedFor(store: string | undefined): boolean {

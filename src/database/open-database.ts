@@ -7,7 +7,10 @@ import type { ResolvedOptions } from '../engine/options.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
+import { NEVER } from '../encoding/expiry-key.js'
+import type { SweepReport } from '../engine/sweeper.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
+import { ExpiryTimer } from './expiry-timer.js'
 import { BackgroundReads } from './background-reads.js'
 import { nextTurn } from './lookups.js'
 import { ChangeFeeds } from './change-feeds.js'
@@ -17,6 +20,8 @@ import { WriteQueue, type Committed, type Frame } from './write-queue.js'
 /** How long slots are freed in one go: by a worker, and on the thread of the user. */
 const EMPTYING_MS = 50
 const EMPTYING_HERE_MS = 2
+/** Without workers, what has expired is removed by that many frames at a time. */
+const FRAMES_HERE = 1
 
 /** Puts one write into a frame. May run users' code, which may close the database. */
 export type AddWrite = (operations: OperationWriter, frame: FrameBuilder) => void
@@ -32,6 +37,7 @@ export class OpenDatabase {
   readonly #attachment: Attachment
   readonly #writes: WriteQueue
   readonly #tasks = new Set<Promise<unknown>>()
+  readonly #expiry: ExpiryTimer | undefined
   #checkpointing: Promise<unknown> | undefined
   #emptying: Promise<unknown> | undefined
   #closing: Promise<void> | undefined
@@ -71,6 +77,7 @@ export class OpenDatabase {
         ),
       catchUp: writes && ((end) => this.track(writes.run('catchUp', end))),
     })
+    if (!options.readOnly && !engine.isPrivate) this.#expiry = new ExpiryTimer(this)
     closeWhenForgotten(this, attachment)
     if (engine.hasTrash) this.emptyTrash()
   }
@@ -98,8 +105,29 @@ export class OpenDatabase {
 
   #put(add: AddWrite, frame: FrameBuilder): void {
     this.assertOpen()
-    add(this.engine.operations, frame)
+    const { operations } = this.engine
+    add(operations, frame)
     this.assertOpen()
+    if (operations.soonestExpiry !== NEVER) this.#noteExpiry(operations)
+  }
+
+  #noteExpiry(operations: OperationWriter): void {
+    this.#expiry?.note(operations.soonestExpiry - this.engine.nowMs)
+    operations.soonestExpiry = NEVER
+  }
+
+  /** How long it is until the next entry expires. */
+  msToNextExpiry(): number {
+    return this.engine.nextExpiryMs - this.engine.nowMs
+  }
+
+  /** Removes some of what has expired. Resolves to whether there is more. */
+  async sweep(): Promise<boolean> {
+    const { lanes, engine } = this
+    const report = lanes
+      ? await this.track(lanes.long.run<SweepReport>('sweep', undefined, [], true))
+      : engine.sweep(FRAMES_HERE)
+    return report.isMore
   }
 
   #maybeCheckpoint(wanted: boolean): void {
@@ -155,6 +183,7 @@ export class OpenDatabase {
 
   async #close(): Promise<void> {
     isBeingClosed(this.#attachment)
+    this.#expiry?.stop()
     this.engine.recordLocks.stopWaiting()
     this.feeds.stop()
     // What was written under a lock takes effect before the next holder gets it.

@@ -3,7 +3,14 @@
 // It reads on the calling thread, straight from the map. Asynchronous writes are gathered in frames (write-queue.ts),
 // which worker threads commit.
 import type { BatchOperation } from '../engine/commit/batch.js'
-import { conditionsIn, type Conditions } from '../engine/commit/conditions.js'
+import {
+  addOptionsIn,
+  conditionsIn,
+  putOptionsIn,
+  type Conditions,
+  type PutOptions,
+} from '../engine/commit/conditions.js'
+import type { Expiry } from '../engine/commit/expiry.js'
 import type { OperationWriter } from '../engine/commit/operation-writer.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { KeySpace } from '../encoding/key-space.js'
@@ -65,7 +72,10 @@ export class Store<V = Anything, K extends Key = Key> {
     return this.#open.engine.get(key, this.#space) as Stored<V> | undefined
   }
 
-  /** The value of `key` with its version, which grows with every write of it; undefined if absent. */
+  /**
+   * The value of `key` with its version, which grows with every write of it, and with the time at which it expires, if
+   * it does; undefined if absent.
+   */
   getEntry(key: K): Entry<Stored<V>> | undefined {
     return this.#open.engine.getEntry(key, this.#space) as Entry<Stored<V>> | undefined
   }
@@ -181,13 +191,16 @@ export class Store<V = Anything, K extends Key = Key> {
    * called: the caller may change them as soon as it returns. While more than `maxInFlightBytes` are on their way,
    * the promise takes longer, and waiting writes take up memory.
    *
+   * `ttlMs` or `expiresAt` says when the entry expires: from then on it is absent everywhere, and its room is used
+   * again some time later. A put without either makes an entry that stays.
+   *
    * Rejects with `OutcomeUnknownError` if the write may have taken effect or may still do so. Every other error
    * means that nothing was written: `InvalidError`, `FullError`, `IoError`, `LockedError`, `CorruptError`,
    * `ClosedError`, `ReadOnlyError`.
    */
-  put(key: K, value: V, conditions?: Conditions): Promise<boolean> {
+  put(key: K, value: V, options?: PutOptions): Promise<boolean> {
     return this.#write(
-      (operations, frame) => operations.put(frame, key, value, conditionsIn(conditions), this.#space),
+      (operations, frame) => operations.put(frame, key, value, putOptionsIn(options, operations.clock), this.#space),
       tookOf,
     )
   }
@@ -206,14 +219,18 @@ export class Store<V = Anything, K extends Key = Key> {
   /**
    * Adds `delta` to the number or bigint that `key` has, where an absent key counts as 0, and resolves to the sum. Many
    * threads and processes may add to one key at once: nothing is lost, and each gets its own sum. Needs `valueEncoding`
-   * "msgpack" or "json".
+   * "msgpack" or "json". An entry that expires keeps its time; `ttlMs` or `expiresAt` gives one to an entry that is
+   * made by this call, because there was none or because it had expired.
    *
    * Rejects with `InvalidError`, and changes nothing, if the value is no number, if it is a number and `delta` a
    * bigint or the other way round, or if the sum would not be finite or have more than some 180 bytes. Otherwise as
    * `put`.
    */
-  add<N extends number | bigint>(key: K, delta: N): Promise<N extends bigint ? bigint : number> {
-    return this.#write((operations, frame) => operations.add(frame, key, delta, undefined, this.#space), sumOf<never>)
+  add<N extends number | bigint>(key: K, delta: N, options?: Expiry): Promise<N extends bigint ? bigint : number> {
+    return this.#write(
+      (operations, frame) => operations.add(frame, key, delta, addOptionsIn(options, operations.clock), this.#space),
+      sumOf<never>,
+    )
   }
 
   /**
@@ -230,9 +247,9 @@ export class Store<V = Anything, K extends Key = Key> {
    * `put` on the calling thread: returns once the write is on disk and visible, with what `put` resolves to, and throws
    * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
    */
-  putSync(key: K, value: V, conditions?: Conditions): boolean {
+  putSync(key: K, value: V, options?: PutOptions): boolean {
     return this.#writeSync((operations, frame) =>
-      operations.put(frame, key, value, conditionsIn(conditions), this.#space),
+      operations.put(frame, key, value, putOptionsIn(options, operations.clock), this.#space),
     ).took
   }
   /** `del` on the calling thread, as `putSync` is `put`. */
@@ -241,9 +258,10 @@ export class Store<V = Anything, K extends Key = Key> {
       .removed
   }
   /** `add` on the calling thread, as `putSync` is `put`. */
-  addSync<N extends number | bigint>(key: K, delta: N): N extends bigint ? bigint : number {
-    return this.#writeSync((operations, frame) => operations.add(frame, key, delta, undefined, this.#space))
-      .sum as never
+  addSync<N extends number | bigint>(key: K, delta: N, options?: Expiry): N extends bigint ? bigint : number {
+    return this.#writeSync((operations, frame) =>
+      operations.add(frame, key, delta, addOptionsIn(options, operations.clock), this.#space),
+    ).sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
   batchSync(operations: Iterable<BatchOperation<V, K>>): boolean {

@@ -10,6 +10,7 @@
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
 import { conditionsOf } from '../engine/commit/conditions.js'
+import { withExpiry } from '../engine/commit/expiry.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import { ConflictError } from '../errors.js'
 import { Deadline, mustBeFunction, updateOptions, type UpdateOptions } from './change-options.js'
@@ -59,7 +60,12 @@ export async function update(
       const took = await host.write((frame) => {
         engine.stores.renew(space)
         if (value === undefined) engine.operations.del(frame, taken, conditions, space)
-        else engine.operations.put(frame, taken, value, conditions, space)
+        else {
+          // What is there keeps its time.
+          const { operations } = engine
+          const kept = withExpiry(conditions, undefined, entry?.expiresAt, operations.clock)
+          operations.put(frame, taken, value, kept, space)
+        }
       })
       if (took) return value
       signal?.throwIfAborted()

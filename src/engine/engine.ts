@@ -32,6 +32,7 @@ import type { RangeIterator, Selection } from './read/range-iterator.js'
 import type { EngineSnapshot, Entry, WantedOfMany } from './read/snapshot.js'
 import type { LentTree } from './shared/lent-pin.js'
 import { newState, STATE } from './shared/control.js'
+import { Sweeper, type SweepReport } from './sweeper.js'
 import { statsOf, type Stats } from './stats.js'
 import { Stores } from './stores/stores.js'
 import type { Lsn } from '../wal/lsn.js'
@@ -57,6 +58,7 @@ export class Engine {
   readonly #points: PointReads
   readonly #operations: OperationWriter
   readonly #commits: CommitPath
+  readonly #sweeper: Sweeper
 
   private constructor(storage: Storage, request: OpenRequest) {
     const { parts, recovery, pin } = openParts(storage, request)
@@ -67,6 +69,7 @@ export class Engine {
     this.#operations = new OperationWriter(parts)
     this.stores = new Stores(parts, this.#pinned, (add) => this.write(add))
     this.#commits = new CommitPath(parts, this.#points, (frame) => this.stores.renewFrame(frame))
+    this.#sweeper = new Sweeper(parts, this.#commits)
   }
 
   /**
@@ -244,6 +247,20 @@ export class Engine {
   catchUp(end: Lsn): void {
     this.parts.openState.assertOpen()
     guarded('Applying the log to the tree', () => this.parts.committer.catchUp(end))
+  }
+
+  /** The time of the database's clock. */
+  get nowMs(): number {
+    return this.parts.clock.now()
+  }
+  /** When the next entry expires that is still there; Infinity if none does. */
+  get nextExpiryMs(): number {
+    return this.parts.control.earliestExpiry()
+  }
+  /** Removes entries that have expired: see sweeper.ts. */
+  sweep(mostFrames: number): SweepReport {
+    this.parts.openState.assertWritable()
+    return guarded('Removing what has expired', () => this.#sweeper.sweep(mostFrames))
   }
 
   /** The record locks of this thread. */

@@ -9,6 +9,7 @@ import type { Committer } from './commit/committer.js'
 import type { SlotSpace } from './format/slot-space.js'
 import type { ResolvedOptions } from './options.js'
 import type { RecordLocks } from './locks/record-locks.js'
+import type { DatabaseClock } from './shared/clock.js'
 import type { Control } from './shared/control.js'
 import type { DataFile } from './shared/data-file.js'
 import type { LockPins } from './shared/lock-pins.js'
@@ -31,6 +32,7 @@ export interface EngineParts {
   readonly controlRegion: Region
   /** What threads and processes share. */
   readonly control: Control
+  readonly clock: DatabaseClock
   readonly pins: Pins
   readonly lockPins: LockPins
   readonly sharedPins: SharedPins

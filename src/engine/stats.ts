@@ -16,8 +16,10 @@ export interface Stats {
   readonly uuid: string
   readonly formatVersion: number
   readonly valueEncoding: ValueEncoding
-  /** Of all stores. */
+  /** Of all stores; those that have expired and are not removed yet included. */
   readonly entries: number
+  /** Entries with a time at which they expire; more, until that time, where many were removed at once. */
+  readonly expiring: number
   readonly height: number
   readonly slots: {
     readonly leaf: number
@@ -88,6 +90,7 @@ export function statsOf(parts: EngineParts): Stats {
     formatVersion: FORMAT_VERSION,
     valueEncoding: main.values.name,
     entries: entriesOf(parts, state),
+    expiring: state[STATE.EXPIRING]!,
     height: state[STATE.HEIGHT]!,
     slots: {
       leaf: state[STATE.LEAVES]!,

@@ -1,5 +1,6 @@
 // The log as it lies on disk: its segments, its frames, and where and why it ends. Works on a log that is damaged,
 // and on one that is being appended to.
+import { NEVER } from '../encoding/expiry-key.js'
 import { storeOf } from '../encoding/key-space.js'
 import { decodeSum } from '../encoding/values/numbers.js'
 import { CorruptError, logMissing } from '../errors.js'
@@ -276,6 +277,7 @@ function operationView(operation: OperationCursor, codec: ValueCodec): Operation
       ...((flags & OP_FLAG.IF_PRESENT) !== 0 && { ifPresent: true }),
     },
     beginsWrite,
+    expiresAt: operation.expiresAt === NEVER ? undefined : operation.expiresAt,
     key: decodedKey(operation.key),
     valueBytes: valueLength,
     ...(kind === OP_CHECK_RANGE && { range: rangeView(operation) }),
@@ -290,6 +292,8 @@ export type OperationView =
       readonly conditions: ConditionsView
       /** False for all operations of a write but the first. */
       readonly beginsWrite: boolean
+      /** When the entry expires, milliseconds since 1970; of a delete: when it has. Undefined for one that stays. */
+      readonly expiresAt: number | undefined
       readonly key: Decoded<Key>
       readonly valueBytes: number
       /** Of a check of a range, whose lower bound is the key. */

@@ -82,6 +82,8 @@ interface ChildView {
 interface LeafEntryView {
   readonly key: Decoded<Key>
   readonly version: number
+  /** In milliseconds since 1970; undefined for an entry that stays. */
+  readonly expiresAt: number | undefined
   readonly valueBytes: number
   /** Undefined for a value that lies in overflow slots. */
   readonly value: Decoded | undefined
@@ -173,11 +175,12 @@ function leafEntry(node: Node, i: number, codec: ValueCodec): LeafEntryView {
   const length = node.keyLength(i)
   const key = decodedKey(copied(node, at, length))
   const version = readVersion(node.u16, at - LEAF_CELL_HEADER)
+  const expiresAt = node.expires(i) ? node.expiresAt(i) : undefined
   if (node.overflows(i)) {
     const { first, lengthBytes, crc } = overflowPointer(node, i)
-    return { key, version, valueBytes: lengthBytes, value: undefined, overflow: { first, lengthBytes, crc } }
+    return { key, version, expiresAt, valueBytes: lengthBytes, value: undefined, overflow: { first, lengthBytes, crc } }
   }
-  const bytes = copied(node, at + length, node.payloadBytes(i))
+  const bytes = copied(node, node.valueAt(i), node.payloadBytes(i))
   const value = { bytes, decoded: attempt(() => codec.decode(bytes, 0, bytes.length)) }
-  return { key, version, valueBytes: bytes.length, value, overflow: undefined }
+  return { key, version, expiresAt, valueBytes: bytes.length, value, overflow: undefined }
 }

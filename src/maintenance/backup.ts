@@ -134,6 +134,7 @@ function* copyTree({ parts }: Engine, snapshot: EngineSnapshot, out: SlotFile, u
       uuid,
       checkpointNumber: CHECKPOINT_NUMBER,
       lsn: lsn as Lsn,
+      clockMs: Math.max(header!.clockMs, snapshot.momentMs),
       ...NO_TRASH,
       freeListHead: 0 as Header['freeListHead'],
       freeListSlots: 0,

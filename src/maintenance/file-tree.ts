@@ -27,6 +27,7 @@ export class FileTree {
   readonly space: SlotSpace
   readonly checker: SlotChecker
   readonly control: Control
+  readonly reader: TreeReader
   readonly state: StateFields
   readonly #header: Header
   readonly #regions: Region[] = []
@@ -48,6 +49,7 @@ export class FileTree {
       this.control.fileSlots = Math.floor(region.sizeBytes() / SLOT_BYTES)
       this.space = new SlotSpace(region)
       this.checker = new SlotChecker(this.space, this.control)
+      this.reader = new TreeReader(this.space, this.control, this.checker)
       this.state = stateOf(header)
     } catch (error) {
       this.close()
@@ -66,7 +68,7 @@ export class FileTree {
 
   /** The leaves in the order of their keys, where they lie. */
   *leaves(): Generator<Node, void> {
-    const cursor = new Cursor(new TreeReader(this.space, this.control, this.checker), this.state)
+    const cursor = new Cursor(this.reader, this.state)
     for (let found = cursor.first(); found; found = cursor.nextLeaf()) yield cursor.leaf
     this.checker.checkFaults()
   }
@@ -114,7 +116,7 @@ export function headerIn(storage: Storage, { data, directory }: DatabasePaths): 
   }
 }
 
-/** A CRC-32C over the entries of leaves: keys, versions and values, wherever they lie. */
+/** A CRC-32C over the entries of leaves: keys, versions, times and values, wherever they lie. */
 export class EntryDigest {
   value = 0
   readonly #pointer = Buffer.alloc(8)
@@ -124,7 +126,7 @@ export class EntryDigest {
     for (let i = from; i < leaf.count; i++) {
       const at = leaf.keyAt(i) - LEAF_CELL_HEADER
       const overflows = leaf.overflows(i)
-      const bytes = LEAF_CELL_HEADER + leaf.keyLength(i) + (overflows ? 0 : leaf.payloadBytes(i))
+      const bytes = leaf.valueAt(i) - at + (overflows ? 0 : leaf.payloadBytes(i))
       this.value = crc32c(Buffer.from(u8.buffer as ArrayBuffer, u8.byteOffset + at, bytes), this.value)
       if (!overflows) continue
       const { lengthBytes, crc } = overflowPointer(leaf, i)

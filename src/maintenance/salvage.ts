@@ -14,7 +14,7 @@ import type { Storage } from '../storage/storage.js'
 import { crc32c } from '../encoding/crc32c.js'
 import { certainChangesOf, changesOf } from '../wal/changes.js'
 import { FRAME, isDeciding, isFrameAt, readLsn } from '../wal/frame.js'
-import { OP_CHECK_RANGE, OP_CLEAR, operationsOf } from '../wal/operation.js'
+import { OP_CHECK_RANGE, OP_CLEAR, OP_FLAG, operationsOf } from '../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../wal/outcomes.js'
 import { Log } from '../wal/log.js'
 import { bytesBetween, lsnAfter, MAX_LSN, WORD_BYTES, type Lsn } from '../wal/lsn.js'
@@ -35,6 +35,7 @@ import {
   typeAt,
   type SlotNo,
 } from '../engine/format/layout.js'
+import { isExpiryKey, NEVER } from '../encoding/expiry-key.js'
 import { isTreeKey } from '../encoding/key-space.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 import { Node } from '../engine/format/node.js'
@@ -44,7 +45,7 @@ import { overflowPointer } from '../engine/space/overflow.js'
 import { SlotSpace } from '../engine/format/slot-space.js'
 import { storedEncoding } from '../encoding/values/codec.js'
 import { MAX_FRAME_BYTES, MAX_VALUE_BYTES } from '../limits.js'
-import { FrameBuilder } from '../wal/frame-builder.js'
+import { FrameBuilder, UNCONDITIONAL } from '../wal/frame-builder.js'
 import { classifyEnd } from '../wal/log-end.js'
 import { DamageList, type Damage } from '../engine/format/damage.js'
 import { damagedError, slotDamage, type TreeBounds } from '../engine/format/slot-damage.js'
@@ -286,15 +287,17 @@ class Salvage {
   #salvageEntry(leaf: Node, i: number): boolean {
     const at = leaf.keyAt(i)
     const key = leaf.u8.slice(at, at + leaf.keyLength(i))
+    // The entries that expire bring their index with them.
+    if (isExpiryKey(key)) return false
     const value = leaf.overflows(i)
       ? this.#overflow(leaf, i)
-      : leaf.u8.subarray(at + key.length, at + key.length + leaf.payloadBytes(i))
+      : leaf.u8.subarray(leaf.valueAt(i), leaf.valueAt(i) + leaf.payloadBytes(i))
     if (value === undefined || !isTreeKey(key, 0, key.length)) {
       this.#lostValues.push(key)
       return false
     }
     this.#newestVersion = Math.max(this.#newestVersion, versionOf(leaf, i))
-    this.#put(key, value)
+    this.#put(key, value, leaf.expires(i) ? leaf.expiresAt(i) : NEVER)
     this.#entries++
     return true
   }
@@ -429,8 +432,10 @@ class Salvage {
         ? certainChangesOf(bytes, at, lengthBytes)
         : { changes: [...changesOf(bytes, at, lengthBytes, outcome)], undecided }
       undecided = found.undecided
-      for (const { type, key, value, to } of found.changes) {
-        if (type === 'put') this.#put(key, value!)
+      for (const { type, key, value, to, expiresAt } of found.changes) {
+        // The entries that expire bring their index with them.
+        if (isExpiryKey(key)) continue
+        if (type === 'put') this.#put(key, value!, expiresAt)
         else if (type === 'del') this.#frame.del(key, key.length)
         else this.#frame.clear(key, to)
       }
@@ -478,8 +483,9 @@ class Salvage {
 
   // ---- the new database ------------------------------------------------------------------------
 
-  #put(key: Uint8Array, value: Uint8Array): void {
-    this.#frame.put(key, key.length, value)
+  #put(key: Uint8Array, value: Uint8Array, expiresAt: number): void {
+    const expiry = expiresAt === NEVER ? UNCONDITIONAL : { flags: OP_FLAG.EXPIRES, version: 0, expiresAt }
+    this.#frame.put(key, key.length, value, expiry)
     if (this.#frame.lengthBytes >= FRAME_BYTES) this.#commit()
   }
 

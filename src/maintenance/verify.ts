@@ -10,7 +10,18 @@ import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
 import { guarded } from '../storage/errors.js'
+import {
+  EXPIRY_PREFIX_BYTES,
+  isExpiryKey,
+  isTime,
+  MAX_EXPIRING_KEY_BYTES,
+  NEVER,
+  timeOfExpiryKey,
+  writeExpiryKey,
+} from '../encoding/expiry-key.js'
 import { AREA, isTreeKey } from '../encoding/key-space.js'
+import type { TreeReader } from '../engine/tree/reader.js'
+import { MAX_TREE_KEY_BYTES } from '../limits.js'
 import { HEADER_SLOTS, TYPE, typeAt, type SlotNo } from '../engine/format/layout.js'
 import { takeMoment, type Moment } from './moment.js'
 import { Node } from '../engine/format/node.js'
@@ -87,17 +98,25 @@ export class TreeWalk {
   entries = 0
   internalEntries = 0
   trashEntries = 0
+  /** Entries of the index of those that expire, and the earliest time in it. */
+  #expiring = 0
+  #earliest = NEVER
+
+  readonly #reader: TreeReader
+  readonly #indexKey = new Uint8Array(MAX_TREE_KEY_BYTES)
+  #isTrash = false
 
   /** Called with each leaf that is sound. */
   onLeaf: ((leaf: Node) => void) | undefined
 
   constructor(
-    parts: Pick<EngineParts, 'space' | 'checker'>,
+    parts: Pick<EngineParts, 'space' | 'checker' | 'reader'>,
     moment: Omit<Moment, 'release' | 'damage'>,
     damage: DamageList,
   ) {
     this.#space = parts.space
     this.#checker = parts.checker
+    this.#reader = parts.reader
     this.#moment = moment
     this.#damage = damage
     this.#reached = new Uint8Array(moment.state[STATE.NEXT_SLOT]!)
@@ -114,9 +133,11 @@ export class TreeWalk {
     const height = state[STATE.HEIGHT]!
     if (height > 0) yield* this.#visit(state[STATE.ROOT]! as SlotNo, height - 1, undefined, undefined)
     const before = this.entries
+    this.#isTrash = true
     const trashHeight = state[STATE.TRASH_HEIGHT]!
     if (trashHeight > 0) yield* this.#visit(state[STATE.TRASH_ROOT]! as SlotNo, trashHeight - 1, 'trash', 'trash')
     this.trashEntries = this.entries - before
+    this.#isTrash = false
     for (const slot of listSlots) this.#mark(slot, 'part of the free list')
     for (const slot of pendingListSlots) this.#mark(slot, 'part of the next free list')
     if (waiting !== undefined) this.#checkFree(waiting)
@@ -208,9 +229,40 @@ export class TreeWalk {
     for (let i = 0; i < count; i++) {
       const at = leaf.keyAt(i)
       if (leaf.u8[at] === AREA.INTERNAL) this.internalEntries++
+      if (isExpiryKey(leaf.u8, at)) this.#noteInIndex(leaf, i)
+      if (leaf.expires(i) && !this.#isTrash) this.#checkIndex(leaf, i)
       if (!isTreeKey(leaf.u8, at, at + leaf.keyLength(i))) this.#damage.note(leaf.slot, `key ${i} cannot be decoded`)
     }
     for (let i = 0; i < count; i++) if (leaf.overflows(i)) this.#visitOverflow(leaf, i)
+  }
+
+  #noteInIndex(leaf: Node, i: number): void {
+    const at = leaf.keyAt(i)
+    const time = timeOfExpiryKey(leaf.u8, at)
+    this.#expiring++
+    this.#earliest = Math.min(this.#earliest, time)
+    if (leaf.keyLength(i) <= EXPIRY_PREFIX_BYTES || !isTime(time))
+      this.#damage.note(leaf.slot, `key ${i} is no key of the index of entries that expire`)
+  }
+
+  /** The sweeper finds an entry that expires by the index alone. What the index has besides does no harm. */
+  #checkIndex(leaf: Node, i: number): void {
+    const at = leaf.keyAt(i)
+    const length = leaf.keyLength(i)
+    const key = leaf.u8.slice(at, at + length)
+    if (length > MAX_EXPIRING_KEY_BYTES || key[0] === AREA.INTERNAL) {
+      this.#damage.note(leaf.slot, `entry ${i} expires, and its key is not one that can`)
+      return
+    }
+    const inIndex = this.#indexKey
+    const indexLength = writeExpiryKey(inIndex, leaf.expiresAt(i), key, length)
+    try {
+      if (!this.#reader.find(this.#moment.state, inIndex, indexLength))
+        this.#damage.note(leaf.slot, `entry ${i} expires, and the index of such entries does not have it`)
+    } catch (error) {
+      // The walk comes to that place, too.
+      if (!(error instanceof CorruptError)) throw error
+    }
   }
 
   #visitOverflow(leaf: Node, i: number): void {
@@ -251,5 +303,12 @@ export class TreeWalk {
     const internal = state[STATE.INTERNAL_ENTRIES]!
     if (this.internalEntries !== internal)
       this.#damage.note(0, `there are ${this.internalEntries} internal entries, and the header counts ${internal}`)
+    const expiring = state[STATE.EXPIRING]!
+    const earliest = state[STATE.EARLIEST_EXPIRY]!
+    if (this.#expiring !== expiring || this.#earliest !== earliest)
+      this.#damage.note(
+        0,
+        `the index of entries that expire has ${this.#expiring}, from ${this.#earliest} on, and the header says ${expiring}, from ${earliest} on`,
+      )
   }
 }

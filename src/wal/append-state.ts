@@ -23,6 +23,7 @@ const FIELD = {
   SEGMENT_INODE: 8,
   OUTCOME_BYTES: 9,
   CHANGED: 10,
+  EXPIRING: 11,
 } as const
 
 export interface AppendFields {
@@ -42,6 +43,8 @@ export interface AppendFields {
   operations: number
   /** LSN of the newest frame that has operations; 0 if there was none. */
   changedLsn: number
+  /** Frames of this life that had operations with a time at which an entry expires. */
+  expiring: number
 }
 
 export class AppendState {
@@ -71,6 +74,7 @@ export class AppendState {
       into.frames = n[at + FIELD.FRAMES]!
       into.operations = n[at + FIELD.OPERATIONS]!
       into.changedLsn = n[at + FIELD.CHANGED]!
+      into.expiring = n[at + FIELD.EXPIRING]!
       loadFence()
       if (Atomics.load(this.#words, SEQUENCE_WORD) === sequence) return into
     }
@@ -92,6 +96,7 @@ export class AppendState {
     n[at + FIELD.FRAMES] = from.frames
     n[at + FIELD.OPERATIONS] = from.operations
     n[at + FIELD.CHANGED] = from.changedLsn
+    n[at + FIELD.EXPIRING] = from.expiring
     Atomics.store(this.#words, SEQUENCE_WORD, sequence | 0)
   }
 }
@@ -108,4 +113,5 @@ export const newAppendFields = (): AppendFields => ({
   frames: 0,
   operations: 0,
   changedLsn: 0,
+  expiring: 0,
 })

@@ -1,5 +1,6 @@
 // What a frame changed: the entries that its operations put or removed, where they took effect. For readers of the log
 // that do not have the tree.
+import { NEVER } from '../encoding/expiry-key.js'
 import { isDeciding } from './frame.js'
 import {
   CONDITIONS,
@@ -21,6 +22,8 @@ export interface LoggedChange {
   readonly key: Buffer
   /** Of a put. */
   readonly value?: Buffer | undefined
+  /** Of a put: when the entry expires, milliseconds since 1970; `NEVER` if it does not. */
+  readonly expiresAt: number
   /** Of a clear: the key before which it ended; undefined if it had no end. */
   readonly to?: Buffer | undefined
 }
@@ -33,8 +36,9 @@ export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outco
   const operations = operationsOf(bytes, at, lengthBytes)
   if (!isDeciding(bytes, at)) {
     for (let index = 0; operations.next(); index++) {
+      const { key, value, expiresAt } = operations
       if (operations.kind === OP_CLEAR) yield clearOf(operations, index)
-      else yield { index, type: 'put', key: operations.key, value: operations.value }
+      else yield { index, type: 'put', key, value, expiresAt }
     }
     return
   }
@@ -43,16 +47,17 @@ export function* changesOf(bytes: Buffer, at: number, lengthBytes: number, outco
   for (let index = 0; decided.next(); index++) {
     if (decided.verdict !== VERDICT.DONE) continue
     const { kind, key } = operations
-    if (kind === OP_PUT) yield { index, type: 'put', key, value: operations.value }
-    else if (kind === OP_ADD) yield { index, type: 'put', key, value: decided.sum }
-    else if (kind === OP_DEL && decided.removed) yield { index, type: 'del', key }
+    const { expiresAt } = decided
+    if (kind === OP_PUT) yield { index, type: 'put', key, value: operations.value, expiresAt }
+    else if (kind === OP_ADD) yield { index, type: 'put', key, value: decided.sum, expiresAt }
+    else if (kind === OP_DEL && decided.removed) yield { index, type: 'del', key, expiresAt: NEVER }
     else if (kind === OP_CLEAR) yield clearOf(operations, index)
   }
 }
 
 function clearOf(operation: OperationCursor, index: number): LoggedChange {
   const [key, to] = rangeOf(operation)
-  return { index, type: 'clear', key, to }
+  return { index, type: 'clear', key, to, expiresAt: NEVER }
 }
 
 /**
@@ -83,8 +88,8 @@ export function certainChangesOf(
     else
       write.push(
         kind === OP_PUT
-          ? { index: count, type: 'put', key, value: operations.value }
-          : { index: count, type: 'del', key },
+          ? { index: count, type: 'put', key, value: operations.value, expiresAt: operations.expiresAt }
+          : { index: count, type: 'del', key, expiresAt: NEVER },
       )
   }
   finish()

@@ -1,9 +1,18 @@
 // Operations collected into the bytes of one frame.
 import { InvalidError, IoError } from '../errors.js'
+import { isTime, MAX_EXPIRING_KEY_BYTES } from '../encoding/expiry-key.js'
 import { MAX_FRAME_ADDS, MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_TREE_KEY_BYTES } from '../limits.js'
-import { FRAME, FRAME_FLAG_CLEARS, FRAME_FLAG_DECIDES, FRAME_FLAG_DROPS, FRAME_TYPE_OPERATIONS } from './frame.js'
+import {
+  FRAME,
+  FRAME_FLAG_CLEARS,
+  FRAME_FLAG_DECIDES,
+  FRAME_FLAG_DROPS,
+  FRAME_FLAG_EXPIRES,
+  FRAME_TYPE_OPERATIONS,
+} from './frame.js'
 import {
   decides,
+  headBytes,
   OP,
   OP_ADD,
   OP_CHECK,
@@ -12,16 +21,17 @@ import {
   OP_DEL,
   OP_FLAG,
   OP_PUT,
-  VERSION_BYTES,
+  TIME_BYTES,
 } from './operation.js'
 import { encodeRangeCheck, lowerBoundKey, type RangeCheck } from './range-check.js'
 
 const EMPTY = new Uint8Array(0)
 
-/** The conditions of an operation: flags of `OP_FLAG`, and the version that goes with IF_VERSION. */
+/** The conditions of an operation: flags of `OP_FLAG`, the version that goes with IF_VERSION, the time with EXPIRES. */
 export interface OperationConditions {
   readonly flags: number
   readonly version: number
+  readonly expiresAt?: number
 }
 export const UNCONDITIONAL: OperationConditions = { flags: 0, version: 0 }
 export const IF_ABSENT: OperationConditions = { flags: OP_FLAG.IF_ABSENT, version: 0 }
@@ -35,6 +45,7 @@ export class FrameBuilder {
   #buffer: Buffer
   #length: number = FRAME.HEADER_BYTES
   #opCount = 0
+  /** Flags of the frame. */
   #flags = 0
   #storesGeneration = 0
   #addCount = 0
@@ -108,8 +119,8 @@ export class FrameBuilder {
   /** `delta`: an encoded number or bigint, in JSON or in msgpack. */
   add(key: Uint8Array, keyLength: number, delta: Uint8Array, isJson: boolean, conditions = UNCONDITIONAL): void {
     if (this.#addCount >= MAX_FRAME_ADDS) throw tooManyAdds()
-    const { flags, version } = conditions
-    this.#add(OP_ADD, key, keyLength, delta, isJson ? { flags: flags | OP_FLAG.JSON, version } : conditions)
+    const given = isJson ? { ...conditions, flags: conditions.flags | OP_FLAG.JSON } : conditions
+    this.#add(OP_ADD, key, keyLength, delta, given)
     this.#addCount++
   }
 
@@ -141,15 +152,18 @@ export class FrameBuilder {
     key: Uint8Array,
     keyLength: number,
     value: Uint8Array,
-    { flags, version }: OperationConditions,
+    { flags, version, expiresAt }: OperationConditions,
   ): void {
     // No frame of the log may have any other key: the leader that applies it would take it for damage.
     if (keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES)
       throw new InvalidError(`A key must have 1 to ${MAX_KEY_BYTES} bytes when encoded.`)
+    const expires = (flags & OP_FLAG.EXPIRES) !== 0
+    if (expires && (keyLength > MAX_EXPIRING_KEY_BYTES || !isTime(expiresAt!)))
+      throw new InvalidError('The time at which the entry is to expire is none.')
     // Read once: another thread can make shared memory longer, and a second reading would give another length.
     const valueLength = value.length
     const at = this.#length
-    const keyAt = at + OP.HEADER_BYTES + ((flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+    const keyAt = at + headBytes(flags)
     const end = keyAt + keyLength + valueLength
     if (end > MAX_FRAME_BYTES) throw tooLarge()
     if (end > this.#buffer.length) this.#enlarge(end)
@@ -162,13 +176,15 @@ export class FrameBuilder {
     b[at + OP.VALUE_LENGTH + 1] = valueLength >>> 8
     b[at + OP.VALUE_LENGTH + 2] = valueLength >>> 16
     b[at + OP.VALUE_LENGTH + 3] = valueLength >>> 24
-    if (keyAt > at + OP.HEADER_BYTES) b.writeBigUInt64LE(BigInt(version), keyAt - VERSION_BYTES)
+    if ((flags & OP_FLAG.IF_VERSION) !== 0) b.writeBigUInt64LE(BigInt(version), at + OP.HEADER_BYTES)
+    if (expires) b.writeDoubleLE(expiresAt!, keyAt - TIME_BYTES)
     for (let i = 0; i < keyLength; i++) b[keyAt + i] = key[i]!
     b.set(value, keyAt + keyLength)
     this.#length = end
     this.#opCount++
     if (decides(kind, flags)) this.#flags |= FRAME_FLAG_DECIDES
     if (kind === OP_CLEAR) this.#flags |= FRAME_FLAG_CLEARS
+    if (expires) this.#flags |= FRAME_FLAG_EXPIRES
   }
 
   #enlarge(neededBytes: number): void {

@@ -7,11 +7,11 @@
 //       15    1  type (1 = operations, 2 = outcomes: outcomes.ts)
 //       16    7  durable watermark: every byte of the log before it was on disk when this was appended
 //       23    1  flags (1 = applying this frame decides something: it has outcomes; 2 = it clears a range;
-//                  4 = it drops a store)
+//                4 = it drops a store; 8 = some of its operations have a time at which an entry expires)
 //       24    4  number of operations, or of frames whose outcomes these are
 //       28    4  which generation of the list of stores its writer knew, if it writes to named ones; else 0. Looked
 //                  at when it is appended (stores.ts), and never again
-//       32    8  time of the append, milliseconds since 1970 (float64)
+//       32    8  time of the append by the database's clock, milliseconds since 1970 (float64)
 //       40       operations, back to back: operation.ts
 //
 // The next frame begins at the next word of 8 bytes. All integers are little-endian.
@@ -43,7 +43,9 @@ export const FRAME_FLAG_DECIDES = 1
 export const FRAME_FLAG_CLEARS = 2
 /** Flag: the frame drops a named store. */
 export const FRAME_FLAG_DROPS = 4
-export const FRAME_FLAGS = FRAME_FLAG_DECIDES | FRAME_FLAG_CLEARS | FRAME_FLAG_DROPS
+/** Flag: some of its operations have a time at which an entry expires. */
+export const FRAME_FLAG_EXPIRES = 8
+export const FRAME_FLAGS = FRAME_FLAG_DECIDES | FRAME_FLAG_CLEARS | FRAME_FLAG_DROPS | FRAME_FLAG_EXPIRES
 
 /** The LSN in the 7 bytes at `at`. */
 export const readLsn = (bytes: Buffer, at: number): Lsn =>
@@ -82,3 +84,9 @@ export const isClearing = (bytes: Buffer, at: number): boolean => (bytes[at + FR
 
 /** True if the frame at `at` drops a named store. */
 export const isDropping = (bytes: Buffer, at: number): boolean => (bytes[at + FRAME.FLAGS]! & FRAME_FLAG_DROPS) !== 0
+
+/** True if some operations of the frame at `at` have a time at which an entry expires. */
+export const isExpiring = (bytes: Buffer, at: number): boolean => (bytes[at + FRAME.FLAGS]! & FRAME_FLAG_EXPIRES) !== 0
+
+/** The time of the append of the frame at `at`: by it, its conditions are judged. */
+export const timeOf = (bytes: Buffer, at: number): number => bytes.readDoubleLE(at + FRAME.TIME)

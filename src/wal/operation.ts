@@ -7,16 +7,23 @@
 //                  0x02  only if the version of the entry is the one given
 //                  0x04  only if there is no entry
 //                  0x08  only if there is an entry
+//                  0x10  of a put or add: the entry expires (add: if there was none); of a del: see below
 //                  0x20  of an add: its number is JSON, not msgpack
 //        2    2  key length K
 //        4    4  value length V (0 for del and check)
 //        8    8  the version, only with flag 0x02
+//        .    8  when it expires, milliseconds since 1970 (float64), only with flag 0x10
 //        .    K  key in the tree; of a clear: the first one that is removed
 //        .    V  value; of an add: what is added; of a check of a range: what the range had; of a clear: the key before
 //                which it ends, nothing if it has no end
 //
+// An entry that has expired by the time in the frame counts as absent. A del with flag 0x10 is of the sweeper: it
+// removes an entry that has expired, if that still has the version.
+//
 // A write is what its user made in one call: a put, or a whole batch. All of its operations take effect or none does.
 // Writes that were made at the same time share a frame.
+import { isTime, MAX_EXPIRING_KEY_BYTES, NEVER } from '../encoding/expiry-key.js'
+import { AREA } from '../encoding/key-space.js'
 import { CorruptError } from '../errors.js'
 import { MAX_TREE_KEY_BYTES } from '../limits.js'
 import { FRAME, FRAME_FLAGS, FRAME_TYPE_OPERATIONS, isClearing, isDeciding, readLsn } from './frame.js'
@@ -30,14 +37,23 @@ export const OP_ADD = 4
 export const OP_CHECK_RANGE = 5
 export const OP_CLEAR = 6
 
-export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8, JSON: 0x20 } as const
+export const OP_FLAG = { JOINED: 1, IF_VERSION: 2, IF_ABSENT: 4, IF_PRESENT: 8, EXPIRES: 0x10, JSON: 0x20 } as const
 /** The flags that make a write depend on what it finds. */
 export const CONDITIONS = OP_FLAG.IF_VERSION | OP_FLAG.IF_ABSENT | OP_FLAG.IF_PRESENT
 const KINDS: readonly number[] = [OP_PUT, OP_DEL, OP_CHECK, OP_ADD, OP_CHECK_RANGE, OP_CLEAR]
 const KNOWN_FLAGS = CONDITIONS | OP_FLAG.JOINED
-const flagsOf = (kind: number): number =>
-  kind === OP_CLEAR ? OP_FLAG.JOINED : KNOWN_FLAGS | (kind === OP_ADD ? OP_FLAG.JSON : 0)
-export const VERSION_BYTES = 8
+const flagsOf = (kind: number): number => {
+  if (kind === OP_CLEAR) return OP_FLAG.JOINED
+  const expires = kind === OP_CHECK || kind === OP_CHECK_RANGE ? 0 : OP_FLAG.EXPIRES
+  return KNOWN_FLAGS | expires | (kind === OP_ADD ? OP_FLAG.JSON : 0)
+}
+const VERSION_BYTES = 8
+export const TIME_BYTES = 8
+/** Bytes of an operation with these flags before its key. */
+export const headBytes = (flags: number): number =>
+  OP.HEADER_BYTES +
+  ((flags & OP_FLAG.IF_VERSION) === 0 ? 0 : VERSION_BYTES) +
+  ((flags & OP_FLAG.EXPIRES) === 0 ? 0 : TIME_BYTES)
 
 /** True if whether, or with which result, an operation of this kind takes effect depends on what it finds. */
 export const decides = (kind: number, flags: number): boolean =>
@@ -93,13 +109,14 @@ export class OperationCursor {
     const flags = bytes[at + OP.FLAGS]!
     const keyLength = bytes[at + OP.KEY_LENGTH]! | (bytes[at + OP.KEY_LENGTH + 1]! << 8)
     const valueLength = bytes.readUInt32LE(at + OP.VALUE_LENGTH)
-    const keyAt = at + OP.HEADER_BYTES + ((flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+    const keyAt = at + headBytes(flags)
     const valueAt = keyAt + keyLength
     const end = valueAt + valueLength
     if (end > this.#end || keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) throw this.#malformed('has a bad length')
     if (!KINDS.includes(kind) || (flags & ~flagsOf(kind)) !== 0) throw this.#malformed('has an unknown kind or flags')
     if (kind === OP_CLEAR && !this.#mayClear) throw this.#malformed('clears a range, and the frame does not say so')
     if (kind === OP_CLEAR && !isRange(bytes, keyAt, valueAt, end)) throw this.#malformed('clears no range')
+    if ((flags & OP_FLAG.EXPIRES) !== 0) this.#checkExpiry(kind, flags, keyAt, keyLength)
     if (!this.#mayDecide && decides(kind, flags))
       throw this.#malformed('decides something, and the frame does not say so')
     if (kind === OP_CHECK_RANGE && ((flags & CONDITIONS) !== 0 || !isRangeCheck(bytes, valueAt, valueLength)))
@@ -119,7 +136,7 @@ export class OperationCursor {
 
   /** Where the current operation begins. */
   get at(): number {
-    return this.keyAt - OP.HEADER_BYTES - ((this.flags & OP_FLAG.IF_VERSION) !== 0 ? VERSION_BYTES : 0)
+    return this.keyAt - headBytes(this.flags)
   }
   /** Where the current operation ends. */
   get end(): number {
@@ -131,7 +148,16 @@ export class OperationCursor {
   }
   /** The version that the entry must have, if there is that condition. */
   get ifVersion(): number {
-    return this.bytes.readUInt32LE(this.keyAt - 8) + this.bytes.readUInt32LE(this.keyAt - 4) * 2 ** 32
+    const at = this.at + OP.HEADER_BYTES
+    return this.bytes.readUInt32LE(at) + this.bytes.readUInt32LE(at + 4) * 2 ** 32
+  }
+  /** When the entry expires that a put makes, or an add that finds none; `NEVER` if it does not. */
+  get expiresAt(): number {
+    return (this.flags & OP_FLAG.EXPIRES) === 0 ? NEVER : this.bytes.readDoubleLE(this.keyAt - TIME_BYTES)
+  }
+  /** True for a del of an entry that has expired. */
+  get isSweep(): boolean {
+    return this.kind === OP_DEL && (this.flags & OP_FLAG.EXPIRES) !== 0
   }
   /** Of an add: its number is JSON, not msgpack. */
   get isJson(): boolean {
@@ -144,6 +170,14 @@ export class OperationCursor {
   /** The value, where it lies. */
   get value(): Buffer {
     return this.bytes.subarray(this.valueAt, this.valueAt + this.valueLength)
+  }
+
+  #checkExpiry(kind: number, flags: number, keyAt: number, keyLength: number): void {
+    if (!isTime(this.bytes.readDoubleLE(keyAt - TIME_BYTES))) throw this.#malformed('expires at a time that is not one')
+    if (keyLength > MAX_EXPIRING_KEY_BYTES || this.bytes[keyAt] === AREA.INTERNAL)
+      throw this.#malformed('expires, and its key is of no entry that can')
+    if (kind === OP_DEL && (flags & OP_FLAG.IF_VERSION) === 0)
+      throw this.#malformed('removes what has expired, whatever that is')
   }
 
   #malformed(why: string): CorruptError {

@@ -10,17 +10,19 @@
 //       12       for each write, in order:
 //                  1  verdict: VERDICT
 //                  then, if it took effect, for each del: 1 byte, 1 if it removed an entry, else 0;
-//                  for each add: 1 byte length, then the encoded sum
+//                  for each add: 1 byte length, then the encoded sum; if the entry expires, 255 and 8 bytes (float64,
+//                  milliseconds since 1970) stand before that
 //
 // The outcomes of a group share a frame, up to MOST_SHARED_BYTES; those of one frame are never spread over several. So
 // what one frame decides must fit into another: MAX_FRAME_ADDS sees to that.
 //
 // A crash before such a frame is on disk loses nothing: an opener that applies the frames again decides the same.
+import { NEVER } from '../encoding/expiry-key.js'
 import { CorruptError } from '../errors.js'
 import { FRAME, FRAME_TYPE_OUTCOMES, isDeciding, readLsn } from './frame.js'
 import { newFrame } from './frame-builder.js'
 import { paddedBytes } from './lsn.js'
-import { OP_ADD, OP_DEL, operationsOf, type OperationCursor } from './operation.js'
+import { OP_ADD, OP_DEL, OP_PUT, operationsOf, TIME_BYTES, type OperationCursor } from './operation.js'
 
 export const VERDICT = {
   /** A condition did not hold. */
@@ -38,6 +40,8 @@ export type Verdict = (typeof VERDICT)[keyof typeof VERDICT]
 const ENTRY = { LSN: 0, LENGTH: 8, HEADER_BYTES: 12 } as const
 /** A sum takes at most this many bytes when encoded. */
 export const MAX_SUM_BYTES = 200
+/** Stands where the length of a sum would, before the time at which the entry expires. */
+const EXPIRES = 255
 
 /** Bytes of the log that the outcome of this frame takes at most, in a frame of outcomes of its own. */
 export function mostOutcomeBytes(frame: Buffer): number {
@@ -46,7 +50,7 @@ export function mostOutcomeBytes(frame: Buffer): number {
   for (const operation = operationsOf(frame); operation.next();) {
     if (operation.beginsWrite) bytes++
     if (operation.kind === OP_DEL) bytes++
-    else if (operation.kind === OP_ADD) bytes += 1 + MAX_SUM_BYTES
+    else if (operation.kind === OP_ADD) bytes += 1 + TIME_BYTES + 1 + MAX_SUM_BYTES
   }
   return paddedBytes(bytes)
 }
@@ -63,8 +67,13 @@ export class OutcomeBuilder {
     this.#room(1)
     this.#bytes[this.#length++] = n
   }
-  sum(encoded: Uint8Array): void {
-    this.#room(1 + encoded.length)
+  /** `expiresAt`: when the entry expires that has the sum; `NEVER` if it does not. */
+  sum(encoded: Uint8Array, expiresAt: number): void {
+    this.#room(1 + TIME_BYTES + 1 + encoded.length)
+    if (expiresAt !== NEVER) {
+      this.#bytes[this.#length++] = EXPIRES
+      this.#length = this.#bytes.writeDoubleLE(expiresAt, this.#length)
+    }
     this.#bytes[this.#length++] = encoded.length
     this.#bytes.set(encoded, this.#length)
     this.#length += encoded.length
@@ -147,6 +156,8 @@ export class DecidedCursor {
   removed = false
   /** For an add that took effect: the encoded sum, where it lies. */
   sum: Buffer | undefined
+  /** When the entry expires that a put or add has made, if that took effect; `NEVER` if it does not. */
+  expiresAt = NEVER
   readonly #outcome: Buffer
   #at = 0
 
@@ -165,7 +176,15 @@ export class DecidedCursor {
     if (operations.beginsWrite) this.verdict = this.#byte() as Verdict
     const isDone = this.verdict === VERDICT.DONE
     this.removed = isDone && operations.kind === OP_DEL && this.#byte() === 1
-    this.sum = isDone && operations.kind === OP_ADD ? this.#take(this.#byte()) : undefined
+    this.sum = undefined
+    this.expiresAt = operations.kind === OP_PUT ? operations.expiresAt : NEVER
+    if (!isDone || operations.kind !== OP_ADD) return true
+    let length = this.#byte()
+    if (length === EXPIRES) {
+      this.expiresAt = this.#take(TIME_BYTES).readDoubleLE(0)
+      length = this.#byte()
+    }
+    this.sum = this.#take(length)
     return true
   }
 

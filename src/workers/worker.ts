@@ -6,6 +6,7 @@ import type { Encoded } from '../encoding/packed-list.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import { Engine } from '../engine/engine.js'
 import type { ExpectedDatabase } from '../engine/lifecycle/home-directory.js'
+import type { SweepReport } from '../engine/sweeper.js'
 import type { ResolvedOptions } from '../engine/options.js'
 import type { RecoveryReport } from '../engine/lifecycle/recovery.js'
 import { backup } from '../maintenance/backup.js'
@@ -96,6 +97,9 @@ interface Message {
   readonly data?: WorkData
 }
 
+/** What has expired is removed by that many frames at a time; then other work has its turn. */
+const FRAMES_OF_A_SWEEP = 16
+
 /** How long a worker waits for its turn before it checks again. */
 const LOOK_AGAIN_MS = 1000
 
@@ -145,6 +149,7 @@ const TASKS = {
   catchUp: (end: Lsn): void => engine().catchUp(end),
   checkpoint: ({ wait }: { wait: boolean }): CheckpointReport | undefined => engine().checkpoint(wait),
   emptyTrash: (mostMs: number): boolean => engine().emptyTrash(mostMs),
+  sweep: (): SweepReport => engine().sweep(FRAMES_OF_A_SWEEP),
   check: (): VerifyReport => verify(engine()),
   lookUp: ({ keys, wanted, tree }: LookUpTask): Encoded =>
     (tree === undefined ? engine() : engine().borrow(tree)).getManyEncoded(keys, wanted),

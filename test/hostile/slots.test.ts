@@ -190,7 +190,7 @@ describe('a slot of the data file', function () {
         const offsets = bytes.readUInt32LE(SLOT.BODY + i * 8 + 4)
         if (offsets >>> 31 === 0) continue
         pointers++
-        const at = (offsets & 0xffff) + 8 + ((offsets >>> 16) & 0x7fff)
+        const at = (offsets & 0xffff) + 8 + ((offsets >>> 16) & 0x7ff) + ((offsets >>> 30) & 1) * 8
         for (const value of [
           ...EXTREMES_32,
           8999,
@@ -211,6 +211,24 @@ describe('a slot of the data file', function () {
       }
     }
     expect(pointers).to.be.above(1)
+  })
+
+  it('of a leaf whose entries expire at times that are none under a CRC that holds is found out', () => {
+    let times = 0
+    for (const slotNo of ofType(TYPE.LEAF)) {
+      const bytes = slotIn(fixture.storage, slotNo)
+      for (let i = 0; i < bytes.readUInt16LE(SLOT.COUNT); i++) {
+        const offsets = bytes.readUInt32LE(SLOT.BODY + i * 8 + 4)
+        if ((offsets & 0x40000000) === 0) continue
+        times++
+        const at = (offsets & 0xffff) + 8 + ((offsets >>> 16) & 0x7ff)
+        for (const value of [NaN, Infinity, -Infinity, -1, -1e300, 8.7e15])
+          having(`slot ${slotNo}, entry ${i} expires at ${value}`, [
+            [slotNo, resealed(bytes, (slot) => slot.writeDoubleLE(value, at))],
+          ])
+      }
+    }
+    expect(times).to.be.above(10)
   })
 
   it('of a free list that names slots in use, and itself, under a CRC that holds is found out before it does harm', () => {
@@ -241,7 +259,7 @@ describe('a slot of the data file', function () {
           )
         }
       }
-      for (const at of [64, 72, 88, 96, 112, 120, 128, 136]) {
+      for (const at of [64, 72, 88, 96, 112, 120, 128, 136, 160, 168, 176]) {
         for (const value of [...EXTREMES_32, 2 ** 53, 2 ** 53 - 1, 2 ** 63].map(BigInt).concat(2n ** 64n - 1n)) {
           having(`header ${slotNo}, ${value} at ${at}`, [
             [slotNo, resealed(bytes, (slot) => slot.writeBigUInt64LE(value, at))],
@@ -253,7 +271,7 @@ describe('a slot of the data file', function () {
 
   it('of a header whose fields are at their extremes in both copies ends no process and no search', () => {
     const newest = ofType(TYPE.HEADER)
-    for (const at of [40, 80, 84, 104, 108, 16, 72, 88, 96, 112, 120, 128, 136]) {
+    for (const at of [40, 80, 84, 104, 108, 16, 72, 88, 96, 112, 120, 128, 136, 160, 168, 176]) {
       for (const value of [...EXTREMES_32, 2 ** 40, 2 ** 53, 2 ** 63].map(BigInt)) {
         const changes = newest.map((slotNo): [number, Buffer] => [
           slotNo,

@@ -22,6 +22,7 @@ import { verify } from '../../src/maintenance/verify.js'
 import { CorruptError, MmapdbError } from '../../src/errors.js'
 import { crc32c } from '../../src/encoding/crc32c.js'
 import { segmentStart } from '../../src/wal/segment.js'
+import { OP_FLAG } from '../../src/wal/operation.js'
 import { TINY } from './engine.js'
 
 export { SLOT_BYTES, MemoryStorage }
@@ -67,7 +68,9 @@ export function makeFixture(): Fixture {
   const engine = openIn(storage, { checkpointBytes: 1 << 20 })
   const model = new Map<Key, Buffer>()
   const put = (key: Key, value: Buffer): void => {
-    engine.put(key, value)
+    // Some expire, but in a later century.
+    const expiresAt = 4e12 + model.size
+    engine.put(key, value, model.size % 4 === 0 ? { flags: OP_FLAG.EXPIRES, version: 0, expiresAt } : undefined)
     model.set(key, value)
   }
   const del = (key: Key): void => {

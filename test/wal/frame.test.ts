@@ -1,7 +1,16 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { FRAME, isFrameAt, readLsn, sealFrame } from '../../src/wal/frame.js'
-import { OP_ADD, OP_DEL, OP_PUT, operationsOf as operationsIn, type OperationCursor } from '../../src/wal/operation.js'
+import { MAX_EXPIRING_KEY_BYTES, NEVER } from '../../src/encoding/expiry-key.js'
+import { FRAME, isExpiring, isFrameAt, readLsn, sealFrame } from '../../src/wal/frame.js'
+import {
+  OP_ADD,
+  OP_CHECK,
+  OP_DEL,
+  OP_FLAG,
+  OP_PUT,
+  operationsOf as operationsIn,
+  type OperationCursor,
+} from '../../src/wal/operation.js'
 import { type Lsn, paddedBytes } from '../../src/wal/lsn.js'
 import { expectError, runs } from '../support/engine.js'
 import { MAX_FRAME_ADDS, MAX_FRAME_BYTES } from '../../src/limits.js'
@@ -46,6 +55,63 @@ function operationsOf(frame: Buffer, at = 0, length = frame.length): Op[] {
 const LSN = 2 ** 40 + 24
 const SALT = 0x9abcdef0
 const SOME = [put('key', 'value'), del('other'), put('k', ''), put('z'.repeat(1024), 'v'.repeat(3000))]
+
+const TIME = 1.8e12 + 0.5
+
+describe('a frame with times at which entries expire', () => {
+  const key = Buffer.from('key')
+  const EXPIRES = { flags: OP_FLAG.EXPIRES, version: 0, expiresAt: TIME }
+
+  it('gives them back, beside versions, and says that it has some', () => {
+    const builder = new FrameBuilder()
+    builder.put(key, 3, Buffer.from('value'), EXPIRES)
+    builder.put(key, 3, Buffer.from('other'))
+    builder.put(key, 3, Buffer.from('third'), { ...EXPIRES, flags: OP_FLAG.EXPIRES | OP_FLAG.IF_VERSION, version: 77 })
+    builder.add(key, 3, Buffer.from([5]), true, EXPIRES)
+    builder.del(key, 3, { ...EXPIRES, flags: OP_FLAG.EXPIRES | OP_FLAG.IF_VERSION, version: 78 })
+    const frame = builder.take()
+    expect(isExpiring(frame, 0)).to.equal(true)
+    expect(isExpiring(build(SOME), 0)).to.equal(false)
+    const found = Array.from(each(operationsIn(frame)), ({ expiresAt, value, isSweep, at, end }) => ({
+      expiresAt,
+      value: value.toString('latin1'),
+      isSweep,
+      bytes: end - at,
+    }))
+    expect(found).to.deep.equal([
+      { expiresAt: TIME, value: 'value', isSweep: false, bytes: 24 },
+      { expiresAt: NEVER, value: 'other', isSweep: false, bytes: 16 },
+      { expiresAt: TIME, value: 'third', isSweep: false, bytes: 32 },
+      { expiresAt: TIME, value: '\x05', isSweep: false, bytes: 20 },
+      { expiresAt: TIME, value: '', isSweep: true, bytes: 27 },
+    ])
+    const [, , third, , last] = Array.from(each(operationsIn(frame)), ({ flags }) => flags)
+    expect([third! & 0x12, last! & 0x12]).to.deep.equal([0x12, 0x12])
+  })
+
+  it('is malformed if a time is none, the key is of no entry that can expire, or a sweep names no version', () => {
+    const malformed = (edit: (frame: Buffer) => void, why: RegExp): void => {
+      const builder = new FrameBuilder()
+      builder.put(key, 3, Buffer.from('value'), EXPIRES)
+      const frame = builder.take()
+      edit(frame)
+      expectError(() => [...each(operationsIn(frame))], 'ERR_MMAPDB_CORRUPT', why)
+    }
+    const at = FRAME.HEADER_BYTES
+    for (const time of [NaN, Infinity, -1, 9e15])
+      malformed((frame) => frame.writeDoubleLE(time, at + 8), /a time that is not one/)
+    malformed((frame) => (frame[at + 16] = 1), /its key is of no entry that can/)
+    malformed((frame) => (frame[at] = OP_CHECK), /unknown kind or flags/)
+    malformed((frame) => {
+      frame[FRAME.FLAGS] = 9
+      frame[at] = OP_DEL
+    }, /whatever that is/)
+    malformed((frame) => (frame[FRAME.FLAGS] = 16), /flags are unknown/)
+    const long = Buffer.alloc(MAX_EXPIRING_KEY_BYTES + 1, 5)
+    expectError(() => new FrameBuilder().put(long, long.length, key, EXPIRES), 'ERR_MMAPDB_INVALID')
+    expectError(() => new FrameBuilder().put(key, 3, key, { ...EXPIRES, expiresAt: NaN }), 'ERR_MMAPDB_INVALID')
+  })
+})
 
 describe('a frame of the log', () => {
   it('gives back the operations that were put into it, in order', () => {
@@ -145,7 +211,7 @@ describe('a frame of the log', () => {
     const key = Buffer.from('k')
     const one = Buffer.from([1])
     for (let i = 0; i < MAX_FRAME_ADDS; i++) builder.add(key, 1, one, false)
-    expectError(() => builder.add(key, 1, one, false), 'ERR_MMAPDB_INVALID', /4000000 counters; split/)
+    expectError(() => builder.add(key, 1, one, false), 'ERR_MMAPDB_INVALID', /3900000 counters; split/)
     const other = new FrameBuilder()
     other.add(key, 1, one, false)
     expectError(() => builder.append(other), 'ERR_MMAPDB_INVALID', /split/)

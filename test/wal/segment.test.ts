@@ -81,6 +81,7 @@ describe("the state of the log's end", () => {
         frames: 2 * i,
         operations: 3 * i,
         changedLsn: 2 ** 48 + i,
+        expiring: 4 * i,
       }
       writer.publish(fields)
       expect(reader.read(newAppendFields())).to.deep.equal(fields)
@@ -102,6 +103,7 @@ describe("the state of the log's end", () => {
       frames: 1,
       operations: 2,
       changedLsn: 70,
+      expiring: 1,
     }
     state.publish({ ...fields, tailLsn: 40 })
     state.publish(fields)

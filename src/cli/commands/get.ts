@@ -30,8 +30,8 @@ export const getCommand = (): Command =>
         if (quiet) throw new Ended(EXIT.ABSENT)
         throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)
       }
-      const { value, version } = entry
-      if (json) await print(jsonText({ key: plainKey(key), value: plain(value), version }))
+      const { value, ...rest } = entry
+      if (json) await print(jsonText({ key: plainKey(key), value: plain(value), ...rest }))
       else if (value instanceof Uint8Array) await (process.stdout.isTTY ? print(shownBytes(value)) : printBytes(value))
       else if (typeof value === 'string') await print(process.stdout.isTTY ? shownText(value) : value)
       else await print(toJson(value))

@@ -1,6 +1,7 @@
 // mmapdb put: stores one value.
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { isUtf8 } from 'node:buffer'
+import { putOptionsIn } from '../../engine/commit/conditions.js'
 import { InvalidError } from '../../errors.js'
 import {
   globalsOf,
@@ -9,6 +10,7 @@ import {
   readStdin,
   using,
   valueEncodingOption,
+  whole,
   type KeyOptions,
   engineOptions,
 } from '../shared/context.js'
@@ -20,6 +22,7 @@ import { belowHelp } from '../shared/terminal.js'
 
 interface PutOptions extends KeyOptions {
   readonly jsonValue?: boolean
+  readonly ttl?: number
 }
 
 export const putCommand = (): Command =>
@@ -29,6 +32,7 @@ export const putCommand = (): Command =>
     .argument('<value>', 'a string, or JSON with --json-value; - reads it from stdin, byte for byte')
     .addOption(jsonKeyOption())
     .option('--json-value', 'the value is JSON: a number, object, array, ...')
+    .addOption(new Option('--ttl <ms>', 'the entry expires after that many milliseconds').argParser(whole(1)))
     .addOption(valueEncodingOption())
     .addHelpText(
       'after',
@@ -37,6 +41,7 @@ Examples:
   mmapdb put greeting hello                    a string
   mmapdb put user:1 '{"name":"Ada"}' --json-value
   mmapdb put 42 x --json-key                   under the number 42
+  mmapdb put session:7 abc --ttl 60000         gone after a minute
   mmapdb put photo - --value-encoding binary < photo.jpg
 
 ${NOTATION_HELP}`),
@@ -47,11 +52,13 @@ ${NOTATION_HELP}`),
       const given = valueText === '-' ? await readStdin() : valueText
       const valueEncoding = options.valueEncoding ?? encodingInHeader(engineOptions(db)) ?? DEFAULT_ENCODING
       const value = valueOf(given, valueEncoding, options.jsonValue ?? false)
-      const version = await using(openToWrite(db, { valueEncoding }), (engine) => {
-        engine.put(key, value)
-        return json ? engine.getEntry(key)?.version : undefined
+      const written = await using(openToWrite(db, { valueEncoding }), (engine) => {
+        engine.put(key, value, putOptionsIn({ ttlMs: options.ttl }, engine.operations.clock))
+        return json ? engine.getEntry(key) : undefined
       })
-      if (json) await print(jsonText({ key: plainKey(key), version }))
+      const { version, expiresAt } = written ?? {}
+      if (json)
+        await print(jsonText({ key: plainKey(key), version, ...(expiresAt === undefined ? {} : { expiresAt }) }))
     })
 
 function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolean): unknown {

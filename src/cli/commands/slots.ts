@@ -14,7 +14,7 @@ import type { Key } from '../../encoding/keys.js'
 import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { plain, plainKey, preview, printable, showKey } from '../../encoding/notation.js'
-import { bytes, coloured, number, plural, print } from '../shared/output.js'
+import { bytes, coloured, dateText, number, plural, print } from '../shared/output.js'
 import { belowHelp, columnsOf } from '../shared/terminal.js'
 
 interface SlotsOptions {
@@ -219,10 +219,11 @@ function headerDetail(header: Header): Record<string, unknown> {
 function entryJson(entry: EntryView): Record<string, unknown> {
   const key = entry.key?.decoded && { key: plainKey(entry.key.decoded.value) }
   if ('child' in entry) return { ...key, child: entry.child }
-  const { version, valueBytes, value, overflow } = entry
+  const { version, valueBytes, value, overflow, expiresAt } = entry
   return {
     ...key,
     version,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
     valueBytes,
     ...(overflow && { overflow }),
     ...(value?.decoded && { value: plain(value.decoded.value) }),
@@ -270,7 +271,7 @@ function entryLines(entries: readonly EntryView[]): string[] {
             entry.overflow
               ? `${number(entry.overflow.lengthBytes)} bytes, from slot ${entry.overflow.first}`
               : valueText(entry.value!)
-          }`
+          }${entry.expiresAt === undefined ? '' : `, expires ${dateText(entry.expiresAt)}`}`
     return `  ${String(i).padStart(4)}  ${keys[i]!.padEnd(keyColumns)}  ${what}`
   })
 }

@@ -45,6 +45,7 @@ function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
         ['format', String(s.formatVersion)],
         ['value encoding', s.valueEncoding],
         ['entries', number(s.entries)],
+        ['of these, expiring', number(s.expiring)],
         ['height of the tree', String(s.height)],
       ],
     ],

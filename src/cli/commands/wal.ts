@@ -25,7 +25,7 @@ import { segmentName } from '../../wal/segment.js'
 import { globalsOf, valueEncodingOption, whole, engineOptions } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
 import { plain, plainKey, preview, showKey } from '../../encoding/notation.js'
-import { bytes, Lines, number, plural } from '../shared/output.js'
+import { bytes, dateText, Lines, number, plural } from '../shared/output.js'
 import { belowHelp } from '../shared/terminal.js'
 
 interface WalOptions {
@@ -140,8 +140,7 @@ function endingText(ending: Ending, lsn: Lsn): string {
   }
 }
 
-const timeText = ({ timeMs }: FrameView): string =>
-  Math.abs(timeMs) < 8.64e15 ? new Date(timeMs).toISOString() : String(timeMs)
+const timeText = ({ timeMs }: FrameView): string => dateText(timeMs)
 
 // ---- as JSON -----------------------------------------------------------------------------------
 
@@ -201,10 +200,11 @@ class JsonRenderer {
 
 function operationJson(operation: OperationView): Record<string, unknown> {
   if (operation.kind === 'malformed') return { kind: 'malformed', key: null, valueBytes: 0 }
-  const { kind, key, valueBytes, value, conditions } = operation
+  const { kind, key, valueBytes, value, conditions, expiresAt } = operation
   return {
     kind,
     ...conditions,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
     beginsWrite: operation.beginsWrite,
     key: jsonKey(key),
     ...(operation.to && { to: jsonKey(operation.to) }),
@@ -295,11 +295,12 @@ const INDENT = ' '.repeat(17)
 
 function operationLine(operation: OperationView): string {
   if (operation.kind === 'malformed') return `${INDENT}malformed ${operation.why}`
-  const { kind, key, valueBytes, value, beginsWrite, conditions } = operation
+  const { kind, key, valueBytes, value, beginsWrite, conditions, expiresAt } = operation
   const indent = beginsWrite ? INDENT : `${INDENT}+ `
-  const only = conditionText(conditions)
   const keyText = textKey(key)
   if (operation.range !== undefined) return `${indent}${rangeText(keyText, operation.range)}`
+  const expires = expiresAt === undefined ? '' : `, ${kind === 'del' ? 'expired' : 'expires'} ${dateText(expiresAt)}`
+  const only = `${conditionText(conditions)}${expires}`
   if (kind === 'del' || kind === 'check') return `${indent}${kind} ${keyText}${only}`
   if (kind === 'clear')
     return `${indent}clear from ${keyText} ${operation.to ? `to before ${textKey(operation.to)}` : 'to the end'}`

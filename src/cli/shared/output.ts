@@ -97,3 +97,6 @@ export function bytes(n: number): string {
 
 export const plural = (n: number, noun: string): string =>
   `${number(n)} ${n === 1 ? noun : noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`}`
+
+/** A time in milliseconds since 1970, if a Date can have it. */
+export const dateText = (ms: number): string => (Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : String(ms))

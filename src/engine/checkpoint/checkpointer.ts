@@ -32,6 +32,7 @@ import type { Log } from '../../wal/log.js'
 import { lsnWithin, type Lsn } from '../../wal/lsn.js'
 import { isRetaining, retainedFrom } from '../../wal/retention.js'
 import type { Allocator } from '../space/allocator.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { slotsOfFreeList, freeListSlotsFor, linkFreeList, RUNS_PER_SLOT, writeFreeList } from '../space/free-list.js'
 import type { DataFile } from '../shared/data-file.js'
@@ -61,6 +62,7 @@ interface CheckpointParts extends SharedLockParts {
   readonly allocator: Allocator
   readonly checker: SlotChecker
   readonly pins: Pins
+  readonly clock: DatabaseClock
   readonly createdMs: number
   readonly encodingNo: number
   readonly dataFile: DataFile
@@ -183,7 +185,7 @@ export class Checkpointer {
 
   /** Steps 2 to 5. */
   #finish(begun: Begun, { cutTail = false, inSpiteOfFailure = false }: CheckpointRequest): CheckpointReport {
-    const { control, log, space, checker, createdMs, encodingNo } = this.#parts
+    const { control, log, space, checker, clock, createdMs, encodingNo } = this.#parts
     const { state, listSlots, sinceLsn } = begun
     const allFree = mergedRuns(begun.free)
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
@@ -212,6 +214,9 @@ export class Checkpointer {
       internalEntries: state[STATE.INTERNAL_ENTRIES]!,
       trashRoot: state[STATE.TRASH_ROOT]! as SlotNo,
       trashHeight: state[STATE.TRASH_HEIGHT]!,
+      expiring: state[STATE.EXPIRING]!,
+      earliestExpiryMs: state[STATE.EXPIRING]! > 0 ? state[STATE.EARLIEST_EXPIRY]! : 0,
+      clockMs: clock.now(),
       nextSlot,
       freeListHead: listSlots[0] ?? (0 as SlotNo),
       freeListSlots: listSlots.length,
@@ -242,9 +247,9 @@ export class Checkpointer {
 
   /** Recovery replays the log from `lsn` on; writers may need more of it, and more is kept if that is asked for. */
   #neededFrom(lsn: number): Lsn {
-    const { control, log, storage } = this.#parts
+    const { control, log, clock } = this.#parts
     const { tailLsn } = control.append.read(newAppendFields())
-    return Math.min(this.#pinnedFrom(lsn), retainedFrom(log, tailLsn as Lsn, control.retention, storage.now())) as Lsn
+    return Math.min(this.#pinnedFrom(lsn), retainedFrom(log, tailLsn as Lsn, control.retention, clock.now())) as Lsn
   }
   #pinnedFrom(lsn: number): number {
     return Math.min(lsn, Math.max(this.#parts.pins.logNeededFrom(), lsnWithin(lsn, -MOST_KEPT_BYTES)))

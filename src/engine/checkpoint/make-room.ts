@@ -7,7 +7,7 @@
 //     checkpoint makes all of the last segment superfluous, and that is then moved to the end of the log (log.ts).
 //     Writers that still have to read there what was decided about their writes get a moment to do it.
 //   - What is kept of the log for its readers only (retention.ts) is given up: writes come first.
-//   - A put may also take the room of spare segments for the data file.
+//   - A put may also take the room of spare segments for the data file, and that of entries that have expired.
 import { FullError, MmapdbError } from '../../errors.js'
 import { guarded, isFullDisk } from '../../storage/errors.js'
 import { emptyTrash } from './empty-trash.js'
@@ -15,7 +15,8 @@ import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { Committer } from '../commit/committer.js'
 import { hasPut } from '../commit/slot-budget.js'
-import type { Pin, Pins } from '../shared/pins.js'
+import { sweepNow, type SweepParts } from '../commit/sweep.js'
+import type { Pin } from '../shared/pins.js'
 import { LOOK_AGAIN_MS, Patience, type SharedLockParts } from '../shared/writer-locks.js'
 import type { Checkpointer } from './checkpointer.js'
 
@@ -27,8 +28,10 @@ const EMPTYING_MS = 1000
 /** How long the log is kept for writers that need it. One that stands still gets `OutcomeUnknownError` then. */
 const MOST_WAIT_MS = 1000
 
-interface RoomParts extends SharedLockParts {
-  readonly pins: Pins
+/** Frames that remove what has expired, for one put that finds no room. */
+const SWEEPS = 4
+
+interface RoomParts extends SharedLockParts, SweepParts {
   readonly committer: Committer
   readonly checkpointer: Checkpointer
   readonly log: Log
@@ -63,6 +66,7 @@ function makeRoom(parts: RoomParts, puts: boolean, why: FullError, hold: Pin | u
   committer.isLogFull = false
   try {
     return guarded('Making room', () => {
+      if (puts) sweepNow(parts, SWEEPS)
       committer.waitForAll()
       // Others that make room wait for this writer otherwise.
       committer.readOwnOutcomes()

@@ -3,13 +3,15 @@
 import { crashPoint } from '../../crash-points.js'
 import { CorruptError } from '../../errors.js'
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
-import { FRAME, isDeciding } from '../../wal/frame.js'
+import { FRAME, isDeciding, timeOf } from '../../wal/frame.js'
 import type { LogReader } from '../../wal/log-reader.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { OP_CLEAR, OperationCursor, rangeOf } from '../../wal/operation.js'
 import { forEachOutcome, isOutcomeFrame } from '../../wal/outcomes.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
+import { earliestExpiry } from '../tree/expiring.js'
+import type { TreeReader } from '../tree/reader.js'
 import type { TreeWriter } from '../tree/writer.js'
 import type { Decider } from './decide.js'
 
@@ -17,6 +19,7 @@ export class Applier {
   readonly #allocator: Allocator
   readonly #writer: TreeWriter
   readonly #decider: Decider
+  readonly #tree: TreeReader
   readonly #operations = new OperationCursor()
   readonly #key = Buffer.alloc(MAX_TREE_KEY_BYTES)
   /**
@@ -25,10 +28,14 @@ export class Applier {
    */
   readonly outcomes = new Map<number, Buffer>()
 
-  constructor(allocator: Allocator, writer: TreeWriter, decider: Decider) {
+  /** The latest time in the frames that were applied. */
+  newestTimeMs = 0
+
+  constructor(allocator: Allocator, writer: TreeWriter, decider: Decider, tree: TreeReader) {
     this.#allocator = allocator
     this.#writer = writer
     this.#decider = decider
+    this.#tree = tree
   }
 
   /**
@@ -42,6 +49,8 @@ export class Applier {
     let operations = 0
     while (reader.next(end)) {
       const { bytes, at, lengthBytes, lsn } = reader
+      const timeMs = timeOf(bytes, at)
+      if (timeMs > this.newestTimeMs) this.newestTimeMs = timeMs
       if (isOutcomeFrame(bytes, at)) {
         forEachOutcome(bytes, at, lengthBytes, (decided) => this.outcomes.delete(decided))
         continue
@@ -62,6 +71,7 @@ export class Applier {
       )
     }
     if (mostTrash > 0) this.#writer.collectTrash(mostTrash)
+    if (this.#writer.isEarliestGone) state[STATE.EARLIEST_EXPIRY] = earliestExpiry(this.#tree, state)
     allocator.finish()
     state[STATE.OPERATIONS]! += operations
     state[STATE.GROUPS]!++
@@ -77,8 +87,9 @@ export class Applier {
     for (; operations.next(); count++) {
       const { keyAt, keyLength } = operations
       for (let i = 0; i < keyLength; i++) key[i] = bytes[keyAt + i]!
+      const { valueAt, valueLength, expiresAt } = operations
       if (operations.kind === OP_CLEAR) writer.clear(...rangeOf(operations))
-      else writer.put(key, keyLength, bytes, operations.valueAt, operations.valueLength, lsn)
+      else writer.put(key, keyLength, bytes, valueAt, valueLength, lsn, expiresAt)
     }
     return count
   }

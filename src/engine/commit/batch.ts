@@ -5,15 +5,16 @@ import { isLength, quoted, reason, isInstance } from '../../describe.js'
 import type { Key } from '../../encoding/keys.js'
 import type { OperationConditions } from '../../wal/frame-builder.js'
 import { conditionsOf, type Conditions } from './conditions.js'
+import { withExpiry, type Clock, type Expiry } from './expiry.js'
 
 /**
  * One operation of a batch. `check` changes nothing: the batch takes effect only if its conditions hold. `add` adds a
- * number or bigint, as `Database.add` does.
+ * number or bigint, as `Database.add` does; its `ttlMs` or `expiresAt` counts if there is no entry yet.
  */
 export type BatchOperation<V = unknown, K extends Key = Key> =
-  | ({ readonly type: 'put'; readonly key: K; readonly value: V } & Conditions)
+  | ({ readonly type: 'put'; readonly key: K; readonly value: V } & Conditions & Expiry)
   | ({ readonly type: 'del'; readonly key: K } & Conditions)
-  | ({ readonly type: 'add'; readonly key: K; readonly delta: number | bigint } & Conditions)
+  | ({ readonly type: 'add'; readonly key: K; readonly delta: number | bigint } & Conditions & Expiry)
   | ({ readonly type: 'check'; readonly key: K } & Conditions)
 
 /** @internal An operation as it was read: each field once. */
@@ -35,23 +36,26 @@ const TYPES: readonly unknown[] = ['put', 'del', 'add', 'check'] satisfies Batch
  * Reads all operations, one after the other. Throws `InvalidError` for anything that is not an operation. What the
  * iterable's own code throws is passed on as it is.
  */
-export function forEachTaken(operations: Iterable<BatchOperation>, take: Take): void {
+export function forEachTaken(operations: Iterable<BatchOperation>, clock: Clock, take: Take): void {
   const method = methodOf(operations)
   if (method !== Array.prototype[Symbol.iterator]) {
-    walk(operations, method, (operation, i) => takeOne(operation, i, take))
+    walk(operations, method, (operation, i) => takeOne(operation, i, clock, take))
     return
   }
   const array = operations as unknown as ArrayLike<unknown>
-  for (let i = 0; i < lengthOf(array); i++) takeOne(elementOf(array, i), i, take)
+  for (let i = 0; i < lengthOf(array); i++) takeOne(elementOf(array, i), i, clock, take)
 }
 
-function takeOne(operation: unknown, i: number, take: Take): void {
+function takeOne(operation: unknown, i: number, clock: Clock, take: Take): void {
   if (typeof operation !== 'object' || operation === null) {
     throw new InvalidError(`Operation ${i} of a batch is not an object.`)
   }
-  let type, key, value, delta, ifVersion, ifAbsent, ifPresent
+  let type, key, value, delta, ifVersion, ifAbsent, ifPresent, ttlMs, expiresAt
   try {
-    ;({ type, key, value, delta, ifVersion, ifAbsent, ifPresent } = operation as Record<string, unknown>)
+    ;({ type, key, value, delta, ifVersion, ifAbsent, ifPresent, ttlMs, expiresAt } = operation as Record<
+      string,
+      unknown
+    >)
   } catch (cause) {
     throw unreadable(cause)
   }
@@ -61,7 +65,10 @@ function takeOne(operation: unknown, i: number, take: Take): void {
     )
   }
   try {
-    const conditions = conditionsOf(ifVersion, ifAbsent, ifPresent)
+    const mayExpire = type === 'put' || type === 'add'
+    if (!mayExpire && (ttlMs !== undefined || expiresAt !== undefined))
+      throw new InvalidError('Only a put or an add has a time at which its entry expires.')
+    const conditions = withExpiry(conditionsOf(ifVersion, ifAbsent, ifPresent), ttlMs, expiresAt, clock)
     take({ type: type as Taken['type'], key: key as Key, value, delta, conditions })
   } catch (error) {
     if (!isInstance(error, InvalidError)) throw error

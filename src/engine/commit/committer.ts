@@ -57,7 +57,7 @@ import {
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { FRAME, isDropping, sealFrame } from '../../wal/frame.js'
+import { FRAME, isDropping, isExpiring, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
@@ -67,6 +67,7 @@ import type { Applier } from './apply.js'
 import { StoresChanged } from './stores-changed.js'
 import { OwnOutcomes } from './own-outcomes.js'
 import type { Allocator } from '../space/allocator.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
@@ -93,6 +94,7 @@ interface CommitParts extends SharedLockParts {
   readonly applier: Applier
   readonly checker: SlotChecker
   readonly dataFile: DataFile
+  readonly clock: DatabaseClock
 }
 
 export class Committer {
@@ -148,7 +150,9 @@ export class Committer {
     const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const puts = hasPut(frame)
-    const slots = slotsFor(frame, puts, state, a.operations - state[STATE.OPERATIONS]!)
+    if (isExpiring(frame, 0)) a.expiring++
+    const mayExpire = a.expiring > 0 || state[STATE.EXPIRING]! > 0
+    const slots = slotsFor(frame, puts, state, a.operations - state[STATE.OPERATIONS]!, mayExpire)
     const outcomeBytes = mostOutcomeBytes(frame)
     // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
     const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
@@ -174,13 +178,13 @@ export class Committer {
 
   /** Writes a frame at the tail, and moves the tail in `this.#fields`, which is not published yet. */
   #write(frame: Buffer): void {
-    const { control, log, storage } = this.#parts
+    const { control, log, clock } = this.#parts
     const a = this.#fields
     const lsn = a.tailLsn as Lsn
     const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
     if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
     crashPoint('before-append')
-    sealFrame(frame, lsn, control.durableLsn as Lsn, storage.now(), segment.header.salt)
+    sealFrame(frame, lsn, control.durableLsn as Lsn, clock.now(), segment.header.salt)
     log.write(segment, frame, lsn)
     a.tailLsn = lsnAfter(lsn, frame.length)
   }
@@ -579,9 +583,7 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
   new OutcomeUnknownError(
     `${why.message} The write is in the log and may still take effect: read it back, or write it again.`,
     lsn,
-    {
-      cause: why,
-    },
+    { cause: why },
   )
 
 const logUsedUp = (tail: number): FullError =>

@@ -3,6 +3,7 @@ import { InvalidError, MmapdbError } from '../../errors.js'
 import { isInstance, quoted, reason } from '../../describe.js'
 import { UNCONDITIONAL, type OperationConditions } from '../../wal/frame-builder.js'
 import { OP_FLAG } from '../../wal/operation.js'
+import { withExpiry, type Clock, type Expiry } from './expiry.js'
 
 /**
  * When a write takes effect: otherwise it changes nothing. The conditions are judged by what the database holds just
@@ -23,19 +24,36 @@ export type Conditions =
       readonly ifPresent?: false | undefined
     }
 
+/** Options of a put. */
+export type PutOptions = Conditions & Expiry
+
 const NAMES = ['ifVersion', 'ifAbsent', 'ifPresent']
+const EXPIRY_NAMES = ['ttlMs', 'expiresAt']
 
 /** @internal The conditions in the options of a call. Throws `InvalidError`, also for a name that is not an option. */
-export function conditionsIn(options: unknown): OperationConditions {
-  if (options === undefined) return UNCONDITIONAL
+export const conditionsIn = (options: unknown): OperationConditions =>
+  options === undefined ? UNCONDITIONAL : optionsIn(options, NAMES, undefined)
+
+/** @internal The same for a put. `clock`: that of the database. */
+export const putOptionsIn = (options: unknown, clock: Clock): OperationConditions =>
+  options === undefined ? UNCONDITIONAL : optionsIn(options, [...NAMES, ...EXPIRY_NAMES], clock)
+
+/** @internal The same for an add, which has no conditions. */
+export const addOptionsIn = (options: unknown, clock: Clock): OperationConditions =>
+  options === undefined ? UNCONDITIONAL : optionsIn(options, EXPIRY_NAMES, clock)
+
+/** Reads each option once; it may run users' code. Without a clock the entry cannot be told when to expire. */
+function optionsIn(options: unknown, names: readonly string[], clock: Clock | undefined): OperationConditions {
   if (typeof options !== 'object' || options === null)
     throw new InvalidError('The options of a write must be an object.')
   try {
-    const unknown = Object.keys(options).find((name) => !NAMES.includes(name))
+    const unknown = Object.keys(options).find((name) => !names.includes(name))
     if (unknown !== undefined)
-      throw new InvalidError(`There is no option "${unknown}" of a write. The options are: ${NAMES.join(', ')}.`)
-    const { ifVersion, ifAbsent, ifPresent } = options as Record<string, unknown>
-    return conditionsOf(ifVersion, ifAbsent, ifPresent)
+      throw new InvalidError(`There is no option "${unknown}" of this write. The options are: ${names.join(', ')}.`)
+    const given: Record<string, unknown> = {}
+    for (const name of names) given[name] = (options as Record<string, unknown>)[name]
+    const conditions = conditionsOf(given.ifVersion, given.ifAbsent, given.ifPresent)
+    return clock === undefined ? conditions : withExpiry(conditions, given.ttlMs, given.expiresAt, clock)
   } catch (cause) {
     if (isInstance(cause, MmapdbError)) throw cause
     throw new InvalidError(`The options of a write cannot be read: ${reason(cause)}`, { cause })

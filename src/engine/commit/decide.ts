@@ -4,8 +4,12 @@
 //
 // The conditions of a write are judged by what was there before the write. Only then is anything of it done: a write
 // that does not take effect has touched nothing.
+//
+// What has expired by the time in the frame counts as absent. It stays where it is until a put overwrites it, or the
+// sweeper removes it: then the log says so, once.
 import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import { sumOf, type NoSum } from '../../encoding/values/numbers.js'
+import { timeOf } from '../../wal/frame.js'
 import type { Lsn } from '../../wal/lsn.js'
 import {
   CONDITIONS,
@@ -28,8 +32,11 @@ const VERDICTS: Record<NoSum, Verdict> = {
   'too large': VERDICT.TOO_LARGE,
 }
 
-/** A value that an earlier operation of the same write has put; undefined: it has removed the entry. */
-type Pending = Buffer | undefined
+/** A time at which nothing has expired. */
+const BEFORE_ALL = -1
+
+/** What an earlier operation of the same write has made of an entry; undefined: it is not there any more. */
+type Pending = { readonly value: Buffer; readonly expiresAt: number } | undefined
 
 export class Decider {
   readonly #writer: TreeWriter
@@ -39,9 +46,11 @@ export class Decider {
   /** One goes through a write to judge it, and the other one follows to perform it. */
   readonly #judged = new OperationCursor()
   readonly #performed = new OperationCursor()
-  /** The sums that the adds of the write that is being judged come to, in order. */
-  #sums: Buffer[] = []
+  /** What the adds of the write that is being judged come to, in order. */
+  #sums: NonNullable<Pending>[] = []
   #nextSum = 0
+  /** The time in the frame. */
+  #nowMs = 0
   /** What the write that is being judged has done to keys so far, if it adds to any; by the bytes of the key. */
   readonly #pending = new Map<string, Pending>()
 
@@ -58,6 +67,7 @@ export class Decider {
     const performed = this.#performed.begin(bytes, at, lengthBytes)
     const outcome = this.#outcome
     outcome.begin()
+    this.#nowMs = timeOf(bytes, at)
     let operations = 0
     for (let more = judged.next(); more;) {
       let verdict: Verdict = VERDICT.DONE
@@ -85,48 +95,69 @@ export class Decider {
   #judge(operation: OperationCursor, adds: boolean): Verdict {
     const { kind, flags } = operation
     if ((flags & CONDITIONS) !== 0 && !this.#holds(operation)) return VERDICT.REFUSED
-    if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation)) return VERDICT.REFUSED
+    if (kind === OP_CHECK_RANGE && !this.#ranges.isUnchanged(operation, this.#nowMs)) return VERDICT.REFUSED
     if (kind === OP_ADD) return this.#add(operation)
-    if (adds && (kind === OP_PUT || kind === OP_DEL))
-      this.#pending.set(operation.key.toString('latin1'), kind === OP_PUT ? operation.value : undefined)
+    if (adds && (kind === OP_PUT || kind === OP_DEL)) {
+      this.#note(operation.key.toString('latin1'), kind === OP_PUT ? operation.value : undefined, operation.expiresAt)
+    }
     return VERDICT.DONE
   }
 
   #holds(operation: OperationCursor): boolean {
     const { flags } = operation
-    const isThere = this.#writer.find(this.#keyOf(operation), operation.keyLength)
+    const isThere = this.#finds(operation)
     if ((flags & OP_FLAG.IF_ABSENT) !== 0) return !isThere
     return isThere && ((flags & OP_FLAG.IF_VERSION) === 0 || this.#writer.foundVersion === operation.ifVersion)
+  }
+
+  /** True if the entry is there; for a sweep, even if it has expired. */
+  #finds(operation: OperationCursor): boolean {
+    const { keyLength, isSweep } = operation
+    if (!this.#writer.find(this.#keyOf(operation), keyLength)) return false
+    return isSweep || this.#writer.foundExpiresAt > this.#nowMs
   }
 
   #add(operation: OperationCursor): Verdict {
     const name = operation.key.toString('latin1')
     let found: readonly [Buffer, number, number] | undefined = [operation.bytes, -1, -1]
+    // What is there keeps its time.
+    let { expiresAt } = operation
     if (this.#pending.has(name)) {
-      const value = this.#pending.get(name)
-      if (value !== undefined) found = [value, 0, value.length]
-    } else if (this.#writer.find(this.#keyOf(operation), operation.keyLength))
+      const pending = this.#pending.get(name)
+      if (pending !== undefined) {
+        found = [pending.value, 0, pending.value.length]
+        expiresAt = pending.expiresAt
+      }
+    } else if (this.#finds(operation)) {
+      expiresAt = this.#writer.foundExpiresAt
       found = this.#writer.foundValue(MAX_SUM_BYTES)
+    }
     if (found === undefined) return VERDICT.NO_NUMBER
     const sum = sumOf(operation.isJson, ...found, operation.value, MAX_SUM_BYTES)
     if (typeof sum === 'string') return VERDICTS[sum]
     const kept = Buffer.from(sum)
-    this.#sums.push(kept)
-    this.#pending.set(name, kept)
+    this.#sums.push({ value: kept, expiresAt })
+    this.#note(name, kept, expiresAt)
     return VERDICT.DONE
+  }
+
+  /** Notes for later operations of this write what this one makes of an entry. */
+  #note(name: string, value: Buffer | undefined, expiresAt: number): void {
+    this.#pending.set(name, value === undefined || expiresAt <= this.#nowMs ? undefined : { value, expiresAt })
   }
 
   #perform(operation: OperationCursor, lsn: Lsn): void {
     const writer = this.#writer
     const { kind, bytes, keyLength, valueAt, valueLength } = operation
     const key = this.#keyOf(operation)
-    if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn)
+    if (kind === OP_PUT) writer.put(key, keyLength, bytes, valueAt, valueLength, lsn, operation.expiresAt)
     else if (kind === OP_CLEAR) writer.clear(...rangeOf(operation))
-    else if (kind === OP_DEL) this.#outcome.byte(writer.del(key, keyLength) ? 1 : 0)
+    else if (kind === OP_DEL)
+      this.#outcome.byte(writer.del(key, keyLength, operation.isSweep ? BEFORE_ALL : this.#nowMs) ? 1 : 0)
     else if (kind === OP_ADD) {
-      const sum = this.#sums[this.#nextSum++]!
-      writer.put(key, keyLength, sum, 0, sum.length, lsn)
-      this.#outcome.sum(sum)
+      const { value, expiresAt } = this.#sums[this.#nextSum++]!
+      writer.put(key, keyLength, value, 0, value.length, lsn, expiresAt)
+      this.#outcome.sum(value, expiresAt)
     }
   }
 

@@ -4,8 +4,10 @@
 import type { KeySpace } from '../../encoding/key-space.js'
 import { takenKey, type Key } from '../../encoding/keys.js'
 import { InvalidError } from '../../errors.js'
+import { NEVER } from '../../encoding/expiry-key.js'
 import type { OpenState } from '../shared/open-state.js'
 import { forEachTaken, type BatchOperation } from './batch.js'
+import type { Clock } from './expiry.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
 import { FrameBuilder, UNCONDITIONAL, type OperationConditions } from '../../wal/frame-builder.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
@@ -17,8 +19,22 @@ export class OperationWriter {
   /** Frames that are free to build in. Each write that is being put together takes one. */
   readonly #frames: FrameBuilder[] = []
 
-  constructor({ main, openState }: { readonly main: KeySpace; readonly openState: OpenState }) {
+  /** The database's clock: what `ttlMs` counts from. */
+  readonly clock: Clock
+  /** The earliest time at which an entry expires that was written here, for its sweeper. */
+  soonestExpiry = NEVER
+
+  constructor({
+    main,
+    openState,
+    clock,
+  }: {
+    readonly main: KeySpace
+    readonly openState: OpenState
+    readonly clock: Clock
+  }) {
     this.#main = main
+    this.clock = clock
     this.#openState = openState
   }
 
@@ -48,6 +64,7 @@ export class OperationWriter {
     const length = space.write(taken)
     if (space.number > 0) frame.touchStores(space.generation)
     frame.put(space.bytes, length, bytes, conditions)
+    this.#note(conditions)
   }
 
   /** Adds a delete to a frame. If it throws `InvalidError`, it has added nothing. */
@@ -66,6 +83,11 @@ export class OperationWriter {
     const length = space.write(taken)
     if (space.number > 0) frame.touchStores(space.generation)
     frame.add(space.bytes, length, bytes, space.values.name === 'json', conditions)
+    this.#note(conditions)
+  }
+
+  #note({ expiresAt }: OperationConditions): void {
+    if (expiresAt !== undefined && expiresAt < this.soonestExpiry) this.soonestExpiry = expiresAt
   }
 
   /** Adds conditions, and no change, to a frame. */
@@ -79,7 +101,7 @@ export class OperationWriter {
   /** Adds a whole batch. If it throws, the frame must not be used. */
   batch(frame: FrameBuilder, operations: Iterable<BatchOperation>, space = this.#main): void {
     this.#openState.assertWritable()
-    forEachTaken(operations, ({ type, key, value, delta, conditions }) => {
+    forEachTaken(operations, this.clock, ({ type, key, value, delta, conditions }) => {
       if (type === 'put') this.put(frame, key, value, conditions, space)
       else if (type === 'del') this.del(frame, key, conditions, space)
       else if (type === 'add') this.add(frame, key, delta, conditions, space)

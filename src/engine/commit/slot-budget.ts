@@ -6,32 +6,42 @@ import type { AppendFields } from '../../wal/append-state.js'
 import { FRAME, isClearing, isDeciding } from '../../wal/frame.js'
 import { OP, OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
-import { isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
+import { EXPIRY_BYTES, isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 
 /** Puts leave at most this many slots to deletes: 64 MiB. */
 const MOST_SLOTS_FOR_DELETES = 16384
 /** If the tree has more slots than this, puts leave 1/64 of the file to deletes, but not less than this. */
 const MANY_SLOTS = 1024
-/** A delete in a tree of at most eight levels never needs more than this. */
+/** A delete in a tree of at most eight levels never needs more than this for each entry that goes. */
 export const SLOTS_FOR_A_DELETE = 40
 
 /**
  * Applying `frame` takes at most this many slots, in whatever group it is applied. A put copies the slots on its way
  * and may split each; a delete copies them and may join each with a neighbour. No group copies a slot twice.
  * `puts`: it may put something (`hasPut`). `pending`: operations that are appended and not applied yet, which may still
- * make the tree of `state` wider and higher.
+ * make the tree of `state` wider and higher. `mayExpire`: this frame, one of those, or the tree may have entries that
+ * expire; then the index of these changes with them (expiry-key.ts), one entry of which may be removed and one put.
  */
-export function slotsFor(frame: Buffer, puts: boolean, state: StateFields, pending: number): number {
-  const operations = changesIn(frame)
+export function slotsFor(
+  frame: Buffer,
+  puts: boolean,
+  state: StateFields,
+  pendingOperations: number,
+  mayExpire: boolean,
+): number {
+  const given = changesIn(frame)
+  const operations = given * changesPerOperation(puts, mayExpire)
+  const pending = pendingOperations * changesPerOperation(true, mayExpire)
   const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
   if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
   let overflow = 0
-  if (puts && frame.length > operations * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
+  if (puts && frame.length > given * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
     for (const operation = operationsOf(frame); operation.next();) {
       const { kind, keyLength, valueLength } = operation
-      if (kind === OP_PUT && !isInline(keyLength, valueLength)) overflow += overflowSlots(valueLength)
-      else if (kind === OP_ADD && !isInline(keyLength, MAX_SUM_BYTES)) overflow += overflowSlots(MAX_SUM_BYTES)
+      if (kind === OP_PUT && !isInline(keyLength, valueLength, EXPIRY_BYTES)) overflow += overflowSlots(valueLength)
+      else if (kind === OP_ADD && !isInline(keyLength, MAX_SUM_BYTES, EXPIRY_BYTES))
+        overflow += overflowSlots(MAX_SUM_BYTES)
     }
   }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)
@@ -73,6 +83,9 @@ function changesIn(frame: Buffer): number {
   return changes
 }
 
+/** How many entries an operation may change: the one that it names, and those of the index. */
+const changesPerOperation = (puts: boolean, mayExpire: boolean): number => (mayExpire ? (puts ? 3 : 2) : 1)
+
 /** True if a frame may put anything. Looks no further than the first put. */
 export function hasPut(frame: Buffer): boolean {
   for (const operation = operationsOf(frame); operation.next();)
@@ -80,14 +93,17 @@ export function hasPut(frame: Buffer): boolean {
   return false
 }
 
+const slotsForADelete = (state: StateFields): number =>
+  SLOTS_FOR_A_DELETE * changesPerOperation(false, state[STATE.EXPIRING]! > 0)
+
 /** Slots that puts leave to deletes: enough to delete all of a small tree at once. */
 export function slotsForDeletes(state: StateFields): number {
   const slots = state[STATE.LEAVES]! + state[STATE.BRANCHES]!
   if (slots === 0) return 0
   const most = Math.min(MOST_SLOTS_FOR_DELETES, Math.max(MANY_SLOTS, state[STATE.NEXT_SLOT]! / 64))
-  return SLOTS_FOR_A_DELETE + Math.ceil(Math.min(slots, most))
+  return slotsForADelete(state) + Math.ceil(Math.min(slots, most))
 }
 
 /** The same for a file that is closed: enough to delete one entry after the other. */
 export const slotsForDeletesWhenClosed = (state: StateFields): number =>
-  Math.min(SLOTS_FOR_A_DELETE, slotsForDeletes(state))
+  Math.min(slotsForADelete(state), slotsForDeletes(state))

@@ -25,7 +25,11 @@
 //      160    8  bytes of log that are kept for its readers (float64; retention.ts); 0 if none are
 //      168    8  for how many milliseconds at most (float64)
 //      176    8  LSN of the newest frame with operations that is in the tree; 0 if there was none
+//      184    8  entries of the index of those that expire, which `internal entries` includes
+//      192    8  earliest time in it, milliseconds since 1970 (float64; 0 if it is empty)
+//      200    8  time of the checkpoint by the database's clock, milliseconds since 1970 (float64)
 import { crc32c } from '../../encoding/crc32c.js'
+import { isTime } from '../../encoding/expiry-key.js'
 import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import type { Retention } from '../../wal/retention.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
@@ -55,6 +59,9 @@ const AT = {
   RETAINED_BYTES: 160,
   RETAINED_MS: 168,
   CHANGED: 176,
+  EXPIRING: 184,
+  EARLIEST_EXPIRY: 192,
+  CLOCK: 200,
 } as const
 
 export interface Header {
@@ -82,6 +89,11 @@ export interface Header {
   readonly retention: Retention
   /** LSN of the newest frame with operations that is in the tree; 0 if there was none. */
   readonly changedLsn: number
+  /** Entries of the index of those that expire, and the earliest time in it; 0 and 0 if there is none. */
+  readonly expiring: number
+  readonly earliestExpiryMs: number
+  /** What the database's clock has reached. */
+  readonly clockMs: number
 }
 
 /** The fields of a tree from which nothing is waiting to be freed that was cut out of it. */
@@ -120,6 +132,9 @@ export function encodeHeader(header: Header, slotNo: number): Buffer {
   b.writeDoubleLE(header.retention.bytes, AT.RETAINED_BYTES)
   b.writeDoubleLE(header.retention.ms, AT.RETAINED_MS)
   b.writeBigUInt64LE(BigInt(header.changedLsn), AT.CHANGED)
+  b.writeBigUInt64LE(BigInt(header.expiring), AT.EXPIRING)
+  b.writeDoubleLE(header.earliestExpiryMs, AT.EARLIEST_EXPIRY)
+  b.writeDoubleLE(header.clockMs, AT.CLOCK)
   b.writeUInt32LE(crc32c(b.subarray(SLOT.TYPE)) >>> 0, SLOT.CRC)
   return b
 }
@@ -159,6 +174,9 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     trashHeight: b.readUInt32LE(AT.TRASH_HEIGHT),
     retention: { bytes: b.readDoubleLE(AT.RETAINED_BYTES), ms: b.readDoubleLE(AT.RETAINED_MS) },
     changedLsn: Number(b.readBigUInt64LE(AT.CHANGED)),
+    expiring: Number(b.readBigUInt64LE(AT.EXPIRING)),
+    earliestExpiryMs: b.readDoubleLE(AT.EARLIEST_EXPIRY),
+    clockMs: b.readDoubleLE(AT.CLOCK),
   }
   // The fields of another format may mean anything; all that matters here is that it is another one.
   if (header.version > 0 && header.version !== FORMAT_VERSION) return header
@@ -182,6 +200,9 @@ function isPossible(h: Header): boolean {
     isRoot(h.trashRoot, h.trashHeight) &&
     contents &&
     h.internalEntries <= h.entries &&
+    h.expiring <= h.internalEntries &&
+    isTime(h.earliestExpiryMs) &&
+    isTime(h.clockMs) &&
     h.version > 0 &&
     h.lsn >= FIRST_LSN &&
     h.lsn <= MAX_LSN &&
@@ -246,4 +267,7 @@ export const emptyHeader = (uuid: Buffer, createdMs: number, encodingNo: number)
   ...NO_TRASH,
   retention: { bytes: 0, ms: 0 },
   changedLsn: 0,
+  expiring: 0,
+  earliestExpiryMs: 0,
+  clockMs: 0,
 })

@@ -20,8 +20,11 @@
 // bytes after the slot's common prefix, big-endian with the top bit flipped, so that signed comparison
 // of the 32-bit integers is the order of the bytes. A search reads heads, and a cell only on a tie.
 //
-//   leaf entry    0 4 head   4 2 offset of the cell   6 2 key length (11 bits), | 0x8000 if the value overflows
-//   leaf cell     0 8 version (53 bits), value length << 53 (11 bits; 0 if it overflows)   8 K key   8+K V value
+//   leaf entry    0 4 head   4 2 offset of the cell   6 2 key length (11 bits), | 0x8000 if the value overflows,
+//                                                           | 0x4000 if the entry expires
+//   leaf cell     0 8 version (53 bits), value length << 53 (11 bits; 0 if it overflows)   8 K key
+//                 if the entry expires: 8+K 8 when, milliseconds since 1970 (float64)
+//                 then the value
 //                 of an overflowing value: 0 4 first slot   4 4 length in bytes   8 4 CRC-32C
 //   branch entry  0 4 head   4 2 offset of the cell   6 2 key length   8 4 child slot
 //   branch cell   0 K key: the shortest one above every key to the left of it
@@ -74,7 +77,10 @@ export const ENTRY_CHILD_WORD = 2
 
 export const KEY_LENGTH_MASK = 0x7ff
 /** Bits of a key length that have no meaning yet, and are 0. */
-export const RESERVED_FLAGS = 0x7800
+export const RESERVED_FLAGS = 0x3800
+/** The cell has a time between key and value, after which the entry does not count any more. Only in leaves. */
+export const EXPIRES_FLAG = 0x4000
+export const EXPIRY_BYTES = 8
 export const OVERFLOW_FLAG = 0x8000
 
 /** Offsets in a leaf cell. A branch cell is the key alone. */
@@ -88,9 +94,9 @@ export const OVERFLOW_POINTER_BYTES = 12
 /** An entry and its cell may take this many bytes of a leaf; a longer value goes to overflow slots. */
 const MAX_INLINE_BYTES = Math.floor(SLOT_BODY_BYTES / 4)
 
-/** True if a leaf keeps a value of this length beside its key. */
-export const isInline = (keyLength: number, valueLength: number): boolean =>
-  LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength + valueLength <= MAX_INLINE_BYTES
+/** True if a leaf keeps a value of this length beside its key. `expiryBytes`: `EXPIRY_BYTES` if the entry expires. */
+export const isInline = (keyLength: number, valueLength: number, expiryBytes = 0): boolean =>
+  LEAF_ENTRY_WORDS * 4 + LEAF_CELL_HEADER + keyLength + expiryBytes + valueLength <= MAX_INLINE_BYTES
 
 /** Overflow slots that a value of this length takes. */
 export const overflowSlots = (valueLength: number): number => Math.ceil(valueLength / SLOT_BODY_BYTES)

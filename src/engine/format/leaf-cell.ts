@@ -1,11 +1,25 @@
 // The fields of a leaf's cells, and of the pointers in those whose value overflows (layout.ts draws both).
-import { CELL, VALUE_LENGTH_SHIFT, type SlotNo } from './layout.js'
+import { CELL, EXPIRY_BYTES, VALUE_LENGTH_SHIFT, type SlotNo } from './layout.js'
 
 // Constants of this module's own: see slot-header.ts.
 const VERSION_AT = CELL.VERSION
 const VALUE_SHIFT = VALUE_LENGTH_SHIFT
 /** Bits of the version in the word that holds the value's length, too. */
 const VERSION_BITS = (1 << VALUE_SHIFT) - 1
+
+const float = new Float64Array(1)
+const floatBytes = new Uint8Array(float.buffer)
+
+/** When an entry expires, of a cell that says so; `at`: the byte after its key. */
+export function readExpiry(u8: Uint8Array, at: number): number {
+  for (let i = 0; i < EXPIRY_BYTES; i++) floatBytes[i] = u8[at + i]!
+  return float[0]!
+}
+
+export function writeExpiry(u8: Uint8Array, at: number, expiresAt: number): void {
+  float[0] = expiresAt
+  for (let i = 0; i < EXPIRY_BYTES; i++) u8[at + i] = floatBytes[i]!
+}
 
 /** Where a value lies that overflows. */
 export interface OverflowPointer {

@@ -6,6 +6,7 @@ import {
   CELL,
   ENTRY_CELL_WORD,
   ENTRY_CHILD_WORD,
+  EXPIRES_FLAG,
   KEY_LENGTH_MASK,
   kindWord,
   LEAF_CELL_HEADER,
@@ -20,6 +21,7 @@ import {
   VALUE_LENGTH_SHIFT,
   type SlotNo,
 } from './layout.js'
+import { readExpiry } from './leaf-cell.js'
 import { commonPrefix, headOf } from './search.js'
 import { claimSlot, initSlot } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
@@ -28,6 +30,12 @@ import type { SlotSpace } from './slot-space.js'
 const CELL_WORD = ENTRY_CELL_WORD
 const VALUE_LENGTH_AT = CELL.VALUE_LENGTH
 const VALUE_SHIFT = VALUE_LENGTH_SHIFT
+
+/** EXPIRES_FLAG, in the word that has the flags in its upper half. */
+const EXPIRES_BIT = EXPIRES_FLAG << 16
+const EXPIRES_SHIFT = 30 - 3
+/** `EXPIRY_BYTES` for an entry with that flag, else 0. */
+export const expiryBytesIn = (word: number): number => (word & EXPIRES_BIT) >>> EXPIRES_SHIFT
 
 export class Node {
   u8!: Uint8Array
@@ -156,7 +164,22 @@ export class Node {
   }
   /** Bits of the entry whose meaning is not known. */
   unknownFlags(i: number): number {
-    return (this.i32[this.entry(i) + CELL_WORD]! >>> 16) & RESERVED_FLAGS
+    return (
+      (this.i32[this.entry(i) + CELL_WORD]! >>> 16) & (this.isLeaf ? RESERVED_FLAGS : RESERVED_FLAGS | EXPIRES_FLAG)
+    )
+  }
+  /** True if the entry of a leaf expires. */
+  expires(i: number): boolean {
+    return (this.i32[this.entry(i) + CELL_WORD]! & EXPIRES_BIT) !== 0
+  }
+  /** When it expires, if it does. */
+  expiresAt(i: number): number {
+    return readExpiry(this.u8, this.keyAt(i) + this.keyLength(i))
+  }
+  /** Byte of `u8` at which the value of a leaf's entry begins, or the pointer to it. */
+  valueAt(i: number): number {
+    const word = this.i32[this.entry(i) + CELL_WORD]!
+    return this.base + (word & 0xffff) + LEAF_CELL_HEADER + ((word >>> 16) & KEY_LENGTH_MASK) + expiryBytesIn(word)
   }
   /** Bytes that the cell holds of the value: the value itself, or the pointer to its overflow slots. */
   payloadBytes(i: number): number {
@@ -166,7 +189,8 @@ export class Node {
   /** Bytes of entry i's cell, padded to an even number. */
   cellBytes(i: number): number {
     const key = this.keyLength(i)
-    return even(this.isLeaf ? LEAF_CELL_HEADER + key + this.payloadBytes(i) : key)
+    if (!this.isLeaf) return even(key)
+    return even(LEAF_CELL_HEADER + key + expiryBytesIn(this.i32[this.entry(i) + CELL_WORD]!) + this.payloadBytes(i))
   }
 
   /** Bytes that entries and live cells take, of SLOT_BODY_BYTES. */

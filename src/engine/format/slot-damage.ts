@@ -1,8 +1,10 @@
 // What can be wrong with a slot by itself: its CRC, its number, and where everything in it lies.
 import { advice, CorruptError } from '../../errors.js'
 import { crc32c } from '../../encoding/crc32c.js'
+import { isTime } from '../../encoding/expiry-key.js'
 import { MAX_TREE_KEY_BYTES, MAX_VALUE_BYTES } from '../../limits.js'
 import {
+  EXPIRY_BYTES,
   HEADER_SLOTS,
   isInline,
   LEAF_CELL_HEADER,
@@ -125,10 +127,11 @@ function nodeDamage(node: Node): string | undefined {
     if (compared || isLeaf) {
       if (offset < node.heap || (offset & 1) !== 0 || offset + keySkip > SLOT_BYTES)
         return `cell ${i} begins outside of its heap`
-      const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + node.payloadBytes(i) : keyLength
+      const expiryBytes = isLeaf && node.expires(i) ? EXPIRY_BYTES : 0
+      const bytes = isLeaf ? LEAF_CELL_HEADER + keyLength + expiryBytes + node.payloadBytes(i) : keyLength
       if (offset + bytes > SLOT_BYTES) return `cell ${i} ends outside of the slot`
       if (keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) return `key ${i} has ${keyLength} bytes`
-      if (isLeaf && !node.overflows(i) && !isInline(keyLength, node.payloadBytes(i)))
+      if (isLeaf && !node.overflows(i) && !isInline(keyLength, node.payloadBytes(i), expiryBytes))
         return `the value of entry ${i} is too long for a leaf`
       live += (bytes + 1) & ~1
     }
@@ -176,8 +179,9 @@ function leadingDamage(node: Node, lsn: number, bounds: TreeBounds): string | un
   for (let i = 0; i < count; i++) {
     // The LSN of a slot is the one after the frames that it was made from.
     if (readVersion(u16, base + node.cellOffset(i)) >= lsn) return `entry ${i} is newer than the slot that it lies in`
+    if (node.expires(i) && !isTime(node.expiresAt(i))) return `the time at which entry ${i} expires is none`
     if (!node.overflows(i)) continue
-    const { first, lengthBytes } = readPointer(u8, node.keyAt(i) + node.keyLength(i))
+    const { first, lengthBytes } = readPointer(u8, node.valueAt(i))
     if (lengthBytes > MAX_VALUE_BYTES || (lengthBytes === 0 ? first !== 0 : !bounds.leadsTo(first)))
       return `the pointer to the value of entry ${i} has a bad length or a bad first slot`
   }

@@ -2,6 +2,7 @@
 // to what is used, so that the next opener has nothing to do. It holds the open lock and, alone, the attached lock,
 // so no opener gets in meanwhile. A crash at any step leaves what recovery can replay: nothing is cut before the
 // checkpoint that no longer needs it is on disk.
+import { sweepNow } from '../commit/sweep.js'
 import { crashPoint } from '../../crash-points.js'
 import { FullError } from '../../errors.js'
 import { guarded, typedError } from '../../storage/errors.js'
@@ -71,12 +72,18 @@ export function closePartsIfQuick(parts: EngineParts): boolean {
   return true
 }
 
+/** Frames that remove what has expired: the next opener goes on with the rest. */
+const SWEEPS = 16
+
 const tailOf = ({ control }: EngineParts): Lsn => control.append.read(newAppendFields()).tailLsn as Lsn
 
 function hasMuchToFinish(parts: EngineParts): boolean {
   const state = parts.control.readState(newState())
   return (
-    state[STATE.CHECKPOINT_DURABLE_LSN] !== tailOf(parts) || state[STATE.TRASH_HEIGHT]! > 0 || worthCompacting(state)
+    state[STATE.CHECKPOINT_DURABLE_LSN] !== tailOf(parts) ||
+    state[STATE.TRASH_HEIGHT]! > 0 ||
+    worthCompacting(state) ||
+    state[STATE.EARLIEST_EXPIRY]! <= parts.clock.now()
   )
 }
 
@@ -114,6 +121,8 @@ function leaveNothingToDo(parts: EngineParts): void {
   const { locks: locksPath } = databasePaths(parts.options.path)
   const { storage, locks, control, space, checker, committer, checkpointer } = parts
   committer.catchUp(tailOf(parts))
+  // So nobody sees it again, whatever becomes of the system's clock (clock.ts); and short lives leave it to nobody.
+  sweepNow(parts, SWEEPS)
   emptyTrash(parts, EMPTYING_MS)
   // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
   // come now.
@@ -139,10 +148,10 @@ const mayTrim = (state: StateFields, nextSlot: number | undefined): boolean =>
   state[STATE.TRASH_HEIGHT] === 0 && worthCompacting(state, nextSlot)
 
 /** Leaves of the log what is to be kept. */
-function leaveLog({ control, log, storage }: EngineParts): void {
+function leaveLog({ control, log, clock }: EngineParts): void {
   const { tailLsn, segmentStartLsn, changedLsn } = control.append.read(newAppendFields())
   const tail = tailLsn as Lsn
-  const from = retainedFrom(log, tail, control.retention, storage.now())
+  const from = retainedFrom(log, tail, control.retention, clock.now())
   if (from < tail) log.cutAt(tail, segmentStartLsn as Lsn, from)
   else log.restartAt(tail, changedLsn)
 }

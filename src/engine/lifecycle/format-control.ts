@@ -1,10 +1,12 @@
 // Making a new `control` from a header: what the first opener does before it replays the log.
 import { advice, CorruptError } from '../../errors.js'
+import { NEVER } from '../../encoding/expiry-key.js'
 import type { Damage } from '../format/damage.js'
 import type { Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import { Control, newState, STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
 import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
@@ -15,13 +17,17 @@ interface FormatParts {
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly checker: SlotChecker
+  readonly clock: DatabaseClock
 }
 
 /**
  * Fills `control` from `header`. If the free list had to be derived from the tree, returns what is wrong with it on
  * disk.
  */
-export function formatControl({ control, space, allocator, checker }: FormatParts, header: Header): Damage | undefined {
+export function formatControl(
+  { control, space, allocator, checker, clock }: FormatParts,
+  header: Header,
+): Damage | undefined {
   const sizeSlots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
   if (header.nextSlot > sizeSlots) {
     throw new CorruptError(
@@ -34,6 +40,7 @@ export function formatControl({ control, space, allocator, checker }: FormatPart
   control.fileSlots = sizeSlots
   control.durableLsn = header.lsn
   control.retention = header.retention
+  clock.goOnFrom(header.clockMs)
   const state = stateOf(header)
   state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
   state[STATE.FREE_LIST_HEAD] = header.freeListHead
@@ -77,6 +84,8 @@ export function stateOf(header: Header): StateFields {
   state[STATE.TRASH_ROOT] = header.trashRoot
   state[STATE.TRASH_HEIGHT] = header.trashHeight
   state[STATE.CHANGED_LSN] = header.changedLsn
+  state[STATE.EXPIRING] = header.expiring
+  state[STATE.EARLIEST_EXPIRY] = header.expiring > 0 ? header.earliestExpiryMs : NEVER
   state[STATE.LEAVES] = header.leaves
   state[STATE.BRANCHES] = header.branches
   state[STATE.OVERFLOWS] = header.overflows

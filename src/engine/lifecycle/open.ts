@@ -17,6 +17,7 @@ import { SlotSpace } from '../format/slot-space.js'
 import { RecordLocks } from '../locks/record-locks.js'
 import type { ResolvedOptions } from '../options.js'
 import type { EngineParts } from '../parts.js'
+import { DatabaseClock } from '../shared/clock.js'
 import { Control } from '../shared/control.js'
 import { DisplacedError } from '../shared/data-file.js'
 import { RESTORED } from '../shared/files-in-place.js'
@@ -175,8 +176,10 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     options.maxHeldBytes,
   )
   const writer = new TreeWriter(space, allocator, checker)
-  const applier = new Applier(allocator, writer, new Decider(writer, new RangeChecker(writer, reader)))
-  const common = { ...shared, log, space, allocator, checker, dataFile }
+  const ranges = new RangeChecker(writer, reader)
+  const applier = new Applier(allocator, writer, new Decider(writer, ranges), reader)
+  const clock = new DatabaseClock({ control, storage, mayWrite: !isOnlooker })
+  const common = { ...shared, log, space, allocator, checker, dataFile, clock }
   const committer = new Committer({ ...common, applier })
   return {
     ...common,

@@ -24,6 +24,7 @@ import type { Log, OpenSegment } from '../../wal/log.js'
 import { NO_LIMIT, type Lsn } from '../../wal/lsn.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import type { Damage } from '../format/damage.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
 import { replay, type ReplayParts } from './replay.js'
 
@@ -68,6 +69,7 @@ interface RecoveryParts extends ReplayParts {
   readonly recordOutcomes: () => void
   /** Makes a checkpoint; undefined in a database that must not be written. */
   readonly checkpoint: (() => CheckpointReport | undefined) | undefined
+  readonly clock: DatabaseClock
   readonly monotonicMs: () => number
 }
 
@@ -77,7 +79,7 @@ interface RecoveryParts extends ReplayParts {
  * @internal
  */
 export function recover(parts: RecoveryParts): RecoveryReport {
-  const { control, log, header, checkpoint } = parts
+  const { control, log, header, applier, checkpoint } = parts
   const startedMs = parts.monotonicMs()
   const from = header.lsn
   const before = control.readState(newState())
@@ -86,6 +88,7 @@ export function recover(parts: RecoveryParts): RecoveryReport {
 
   const replayed = replay(parts)
   const { endLsn, segment } = replayed
+  parts.clock.goOnFrom(applier.newestTimeMs)
   const { tornBytes } = unfinished ? { tornBytes: 0 } : classifyEnd(log, endLsn, segment)
   const needed = endLsn !== from || tornBytes > 0
 

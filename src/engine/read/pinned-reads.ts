@@ -4,6 +4,7 @@ import type { KeySpace } from '../../encoding/key-space.js'
 import { ExpiredError } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
 import type { Storage } from '../../storage/storage.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import type { Control } from '../shared/control.js'
 import { BorrowedPin, type LentTree } from '../shared/lent-pin.js'
 import type { OpenState } from '../shared/open-state.js'
@@ -20,6 +21,7 @@ interface PinnedReadParts {
   readonly reader: TreeReader
   readonly main: KeySpace
   readonly control: Control
+  readonly clock: DatabaseClock
   readonly sharedPins: SharedPins
   readonly timeoutMs: number
 }
@@ -82,7 +84,8 @@ export class PinnedReads {
   /** A snapshot of another thread of this process, read under the pin of that thread: see lent-pin.ts. */
   borrow(tree: LentTree): EngineSnapshot {
     this.#assertOpen()
-    return new EngineSnapshot(this.source(new BorrowedPin(this.#parts.control, tree)), tree.state, this.#parts.main)
+    const source = this.source(new BorrowedPin(this.#parts.control, tree), tree.momentMs)
+    return new EngineSnapshot(source, tree.state, this.#parts.main)
   }
 
   /** Runs `read` on a snapshot; if that is ended, runs it again on another. */
@@ -99,10 +102,10 @@ export class PinnedReads {
     }
   }
 
-  /** What snapshots and iterators read from, as long as `hold` holds their tree. */
-  source(hold: ReadGuard & { release?(): void }): RangeSource {
+  /** What snapshots and iterators read from, as long as `hold` holds their tree. What has expired by now is absent. */
+  source(hold: ReadGuard & { release?(): void }, momentMs = this.#parts.clock.now()): RangeSource {
     const { reader } = this.#parts
-    return { reader, guard: hold, assertOpen: this.#assertOpen, release: () => hold.release?.() }
+    return { reader, guard: hold, momentMs, assertOpen: this.#assertOpen, release: () => hold.release?.() }
   }
 
   #hold(): PinShare {

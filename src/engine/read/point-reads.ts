@@ -6,6 +6,7 @@ import { concatenated, type Encoded } from '../../encoding/packed-list.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import { TooManyReadersError } from '../../errors.js'
 import type { SlotSpace } from '../format/slot-space.js'
+import type { DatabaseClock } from '../shared/clock.js'
 import { newState, type Control } from '../shared/control.js'
 import type { OpenState } from '../shared/open-state.js'
 import type { Pin, Pins } from '../shared/pins.js'
@@ -26,6 +27,7 @@ const GLIMPSES_BETWEEN_TRIES = 256
 interface PointReadParts {
   readonly openState: OpenState
   readonly control: Control
+  readonly clock: DatabaseClock
   readonly space: SlotSpace
   readonly checker: SlotChecker
   readonly reader: TreeReader
@@ -85,10 +87,13 @@ export class PointReads {
         this.#checker.checkFaults()
         return undefined
       }
+      if (this.#reader.expires && this.#hasExpired()) return undefined
       if (wanted === 'value') return this.#foundValue(key, space)
       if (wanted === 'entry') {
-        const { version } = this.#reader
-        return { value: this.#foundValue(key, space), version }
+        const { version, expires } = this.#reader
+        if (!expires) return { value: this.#foundValue(key, space), version }
+        const { expiresAt } = this.#reader
+        return { value: this.#foundValue(key, space), version, expiresAt }
       }
       this.#checker.checkFaults()
       return true
@@ -112,7 +117,7 @@ export class PointReads {
     try {
       if (this.#parts.space.readAhead.isUseful) this.#reader.askFor(state, keys)
       for (const [i, key] of keys.entries()) {
-        if (!this.#reader.find(state, key, key.length)) {
+        if (!this.#reader.find(state, key, key.length) || (this.#reader.expires && this.#hasExpired())) {
           found[i] = -1
           continue
         }
@@ -126,6 +131,14 @@ export class PointReads {
       pin.release()
     }
     return { bytes: concatenated(parts), lengths: found }
+  }
+
+  /** True if the entry that was found has expired by now. */
+  #hasExpired(): boolean {
+    const { expiresAt } = this.#reader
+    // It may be of a page that was lost.
+    this.#checker.checkFaults()
+    return expiresAt <= this.#parts.clock.now()
   }
 
   /** True if it pays to name keys before they are looked up (`askFor`). */

@@ -6,8 +6,8 @@
 import { boundsFrom, type Bounds } from './bounds.js'
 import { quoted } from '../../describe.js'
 import { ClosedError, EncodingError, InvalidError } from '../../errors.js'
-import type { StateFields } from '../shared/control.js'
-import type { LentTree } from '../shared/lent-pin.js'
+import { STATE, type StateFields } from '../shared/control.js'
+import type { LentPin } from '../shared/lent-pin.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { KeySpace } from '../../encoding/key-space.js'
@@ -33,6 +33,8 @@ export interface EncodedEntry {
 export interface RangeSource {
   readonly reader: TreeReader
   readonly guard: ReadGuard
+  /** The time of the moment that is read, by the database's clock: what has expired then is absent. */
+  readonly momentMs: number
   /** Throws if the database or snapshot has been closed. */
   assertOpen(): void
   /** Called once, when the iterator is done or has been closed. */
@@ -40,7 +42,7 @@ export interface RangeSource {
   /** The tree is held by another, so that the iterator can go back after its end. */
   readonly isHeldByOther?: boolean
   /** For another thread of this process that is to read the same tree. */
-  lend?(): LentTree
+  lend?(): LentPin
 }
 
 /**
@@ -103,6 +105,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #bounds: Bounds
   readonly #selection: Selection
   readonly #space: KeySpace
+  /** Some of the tree's entries have expired at this moment, and are still there. */
+  readonly #hasExpired: boolean
   #left: number
   #index = 0
   /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
@@ -120,6 +124,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.#bounds = bounds
     this.#selection = selection
     this.#space = space
+    this.#hasExpired = state[STATE.EARLIEST_EXPIRY]! <= source.momentMs
     this.#left = bounds.limit
     if (bounds.limit === 0) this.#end()
   }
@@ -137,6 +142,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
         if (this.#index !== this.#stop) {
           const i = this.#index
           this.#index += this.#bounds.reverse ? -1 : 1
+          if (this.#hasExpired && this.#isExpired(i)) continue
           this.#left--
           const value = this.#entry(i)
           if (this.#left === 0 || (this.#index === this.#stop && this.#isLastLeaf())) this.#end()
@@ -223,7 +229,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     this.return()
   }
 
-  /** Counts the entries that are left, leaf by leaf, without reading any. */
+  /** Counts the entries that are left, leaf by leaf, without reading any, unless some of the tree have expired. */
   count(): number {
     if (this.isDone) return 0
     let count = 0
@@ -232,7 +238,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#start()
       while (this.#cursor.valid && count < this.#left) {
         // The leaf may not be a copy: see `glanceAtNext`.
-        const here = Math.abs(this.#stop - this.#index)
+        const here = this.#countHere()
         const isEnd = this.#endsInLeaf()
         this.#source.guard.assertNotExpired()
         count += here
@@ -246,6 +252,22 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#close()
     }
     return Math.min(count, this.#left)
+  }
+
+  #isExpired(i: number): boolean {
+    const { leaf } = this.#cursor
+    return leaf.expires(i) && leaf.expiresAt(i) <= this.#source.momentMs
+  }
+
+  /** How many entries of this leaf are in the range. */
+  #countHere(): number {
+    const here = Math.abs(this.#stop - this.#index)
+    if (!this.#hasExpired) return here
+    readStep()
+    let expired = 0
+    const from = this.#bounds.reverse ? this.#stop + 1 : this.#index
+    for (let i = from; i < from + here; i++) if (this.#isExpired(i)) expired++
+    return here - expired
   }
 
   /** Nothing is left. */
@@ -333,7 +355,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
     const { reader, guard } = this.#source
     const node = this.#cursor.leaf
     if (node.overflows(i)) return readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)
-    const at = node.keyAt(i) + node.keyLength(i)
+    const at = node.valueAt(i)
     return node.buffer!.subarray(at, at + node.payloadBytes(i))
   }
 
@@ -364,7 +386,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)
       return values.decode(bytes, 0, bytes.length)
     }
-    const at = node.keyAt(i) + node.keyLength(i)
+    const at = node.valueAt(i)
     return values.decode(node.buffer!, at, at + node.payloadBytes(i))
   }
 }

@@ -16,15 +16,18 @@ import { ofEntry } from '../../encoding/undecodable.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
 import type { LentTree } from '../shared/lent-pin.js'
 import type { Node } from '../format/node.js'
+import { readStep } from '../shared/read-guard.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { Cursor } from '../tree/reader.js'
 import { boundsOf, type Bounds, type Range } from './bounds.js'
 import { readChunk, type RangeChunk } from './range-chunk.js'
 
-/** A value and the version of the entry that holds it: the LSN of the frame that wrote it. */
+/** A value, the version of its entry (the LSN of the frame that wrote it), and when the entry expires. */
 export interface Entry<V = unknown> {
   readonly value: V
   readonly version: number
+  /** In milliseconds since 1970; absent for an entry that does not expire. */
+  readonly expiresAt?: number
 }
 
 /**
@@ -63,6 +66,10 @@ export class EngineSnapshot {
   get lsn(): number {
     return this.#state[STATE.VISIBLE_LSN]!
   }
+  /** Its time, by the database's clock: what has expired then is absent, now and later. */
+  get momentMs(): number {
+    return this.#source.momentMs
+  }
 
   /** Throws if this snapshot or the database has been closed. */
   assertOpen(): void {
@@ -91,8 +98,11 @@ export class EngineSnapshot {
     return this.#find(space.bytes, length, () => {
       if (wanted === 'value') return this.#value(key, space)
       if (wanted === 'entry') {
-        const { version } = this.#source.reader
-        return { value: this.#value(key, space), version }
+        const { reader } = this.#source
+        const { version, expires } = reader
+        if (!expires) return { value: this.#value(key, space), version }
+        const { expiresAt } = reader
+        return { value: this.#value(key, space), version, expiresAt }
       }
       this.#source.reader.checker.checkFaults()
       this.#source.guard.assertNotExpired()
@@ -146,12 +156,22 @@ export class EngineSnapshot {
   #find<T>(key: Uint8Array, length: number, act: () => T): T | undefined {
     const { reader, guard } = this.#source
     try {
-      if (reader.findGuarded(this.#state, key, length, guard)) return act()
+      if (reader.findGuarded(this.#state, key, length, guard) && !this.#hasExpired()) return act()
       reader.checker.checkFaults()
       return undefined
     } catch (error) {
       throw errorUnlessExpired(this.#source, error)
     }
+  }
+
+  /** True if the entry that was found has expired at this moment. */
+  #hasExpired(): boolean {
+    const { reader, guard, momentMs } = this.#source
+    if (!reader.expires) return false
+    readStep()
+    const { expiresAt } = reader
+    guard.assertNotExpired()
+    return expiresAt <= momentMs
   }
 
   #value(key: Key, { values }: KeySpace): unknown {
@@ -175,6 +195,7 @@ export class EngineSnapshot {
     const source: RangeSource = {
       reader,
       guard,
+      momentMs: this.momentMs,
       assertOpen: () => this.assertOpen(),
       release: () => undefined,
       isHeldByOther: true,
@@ -228,7 +249,7 @@ export class EngineSnapshot {
   /** What another thread of this process needs to read the same tree (`Engine.borrow`), until this is closed. */
   lend(): LentTree {
     this.assertOpen()
-    return this.#source.lend!()
+    return { ...this.#source.lend!(), momentMs: this.momentMs }
   }
 
   close(): void {

@@ -20,6 +20,7 @@
 //      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
 //      176       4  files in doubt: a process did not find them in place; each appender looks for itself
 //      180       4  how many stores have been dropped, or more; written under the append lock (stores.ts)
+//      184       8  how far the database's clock is ahead of the monotonic one, in ms (float64; clock.ts)
 //      192       8  slots that the data file holds (float64); written under the append lock
 //      200       8  durable LSN: the log is on disk up to it (float64); written by the leader
 //      208       4  pins used: all pins in use lie below this index
@@ -52,7 +53,7 @@ import type { Retention } from '../../wal/retention.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 9
+const CONTROL_VERSION = 10
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -85,6 +86,7 @@ const AT = {
   EXPIRED_UP_TO_LSN: 168,
   FILES_IN_DOUBT: 176,
   STORES_GENERATION: 180,
+  CLOCK_AHEAD: 184,
   FILE_SLOTS: 192,
   DURABLE_LSN: 200,
   PINS_USED: 208,
@@ -164,8 +166,11 @@ export const STATE = {
   TRASH_HEIGHT: 55,
   /** LSN of the newest frame applied so far that has operations; 0 if there was none. */
   CHANGED_LSN: 56,
+  /** Entries of the index of those that expire (expiry-key.ts), and the earliest time in it, or `NEVER`. */
+  EXPIRING: 57,
+  EARLIEST_EXPIRY: 58,
 } as const
-const STATE_FIELDS = 57
+const STATE_FIELDS = 59
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
@@ -182,6 +187,7 @@ export class Control {
   readonly region: Region
   readonly i32: Int32Array
   readonly f64: Float64Array
+  readonly #i64: BigInt64Array
   readonly append: AppendState
   /** Word of the sequence in `i32`; readers load it in their own hot paths. */
   static readonly SEQUENCE_WORD = AT.SEQUENCE >> 2
@@ -197,6 +203,7 @@ export class Control {
     this.i32 = new Int32Array(buffer)
     this.uuidWords = new Int32Array(buffer, AT.UUID, 4)
     this.f64 = new Float64Array(buffer)
+    this.#i64 = new BigInt64Array(buffer, AT.CLOCK_AHEAD, 1)
     this.append = new AppendState(buffer, AT.APPEND)
   }
 
@@ -371,6 +378,23 @@ export class Control {
     Atomics.add(this.i32, AT.STORES_GENERATION >> 2, 1)
   }
 
+  /** How far the database's clock is ahead of the monotonic one, in ms (clock.ts). */
+  get clockAheadMs(): number {
+    return this.f64[AT.CLOCK_AHEAD >> 3]!
+  }
+  /** Only ever raises it, also if others do so at the same time. */
+  raiseClock(aheadMs: number): void {
+    const bits = new BigInt64Array(1)
+    const float = new Float64Array(bits.buffer)
+    for (;;) {
+      const before = Atomics.load(this.#i64, 0)
+      bits[0] = before
+      if (float[0]! >= aheadMs) return
+      float[0] = aheadMs
+      if (Atomics.compareExchange(this.#i64, 0, before, bits[0]) === before) return
+    }
+  }
+
   leaderTurn(): number {
     return Atomics.load(this.i32, AT.LEADER_TURN >> 2)
   }
@@ -414,6 +438,16 @@ export class Control {
       const lsn = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.VISIBLE_LSN]!
       loadFence()
       if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return lsn
+    }
+  }
+
+  /** The earliest time at which an entry of the newest tree expires; `NEVER` if none does. */
+  earliestExpiry(): number {
+    for (;;) {
+      const sequence = Atomics.load(this.i32, Control.SEQUENCE_WORD)
+      const time = this.f64[Control.STATE_INDEX + (sequence & 1) * Control.STATE_STRIDE + STATE.EARLIEST_EXPIRY]!
+      loadFence()
+      if (Atomics.load(this.i32, Control.SEQUENCE_WORD) === sequence) return time
     }
   }
 

@@ -18,11 +18,16 @@ import type { Control, StateFields } from './control.js'
 import { expiredError, LONG_FLAG, type PinPlace, type ReadGuard } from './read-guard.js'
 
 /** A tree and the pin that holds it, in a form that can be sent to another thread. */
-export interface LentTree {
+export interface LentPin {
   readonly state: StateFields
   readonly pin: PinPlace
   /** One word: 1 once the lender may have released the pin. */
   readonly ended: SharedArrayBuffer
+}
+
+/** The same, with the time of the moment that is read: what has expired then is absent. */
+export interface LentTree extends LentPin {
+  readonly momentMs: number
 }
 
 /** The word that a lender shares with its borrowers. */
@@ -37,7 +42,7 @@ export class BorrowedPin implements ReadGuard {
   readonly #pin: PinPlace
   readonly #ended: Int32Array
 
-  constructor(control: Control, { pin, ended }: LentTree) {
+  constructor(control: Control, { pin, ended }: LentPin) {
     this.#control = control
     this.#pin = pin
     this.#ended = new Int32Array(ended)

@@ -18,6 +18,8 @@ export const LOCK = {
   RECORD_TABLE: 6,
   /** Held on the data file of a database that is being made beside its place (maintenance/unfinished.ts). */
   MAKING: 7,
+  /** Held by the sweeper, which removes what has expired (sweeper.ts). */
+  SWEEP: 8,
   /** From here, one byte for each pin. */
   PINS: 1024,
   /** From here, one byte for each thread that uses record locks (locks/lock-seats.ts). */

@@ -67,6 +67,7 @@ export class Pin {
       into[STATE.ROOT] = f64[at + STATE.ROOT]!
       into[STATE.HEIGHT] = f64[at + STATE.HEIGHT]!
       into[STATE.ENTRIES] = f64[at + STATE.ENTRIES]!
+      if (flag === LONG) into[STATE.EARLIEST_EXPIRY] = f64[at + STATE.EARLIEST_EXPIRY]!
       f64[this.lsnAt] = visible
       // This store also keeps the loads above it before the load below it (fence.ts).
       Atomics.store(i32, this.flagAt, flag)

@@ -24,7 +24,14 @@
 import { ExpiredError } from '../../errors.js'
 import { loadFence } from '../../storage/fence.js'
 import { Control, STATE, type StateFields } from './control.js'
-import { BRANCH_ENTRY_WORDS, LEAF_CELL_HEADER, KEY_LENGTH_MASK, SLOT, SLOT_BYTES } from '../format/layout.js'
+import {
+  BRANCH_ENTRY_WORDS,
+  EXPIRY_BYTES,
+  KEY_LENGTH_MASK,
+  LEAF_CELL_HEADER,
+  SLOT,
+  SLOT_BYTES,
+} from '../format/layout.js'
 
 /** What a reader that can be ended checks. */
 export interface ReadGuard {
@@ -59,7 +66,7 @@ export function readStep(): void {
 
 /** How far beyond its start a search in a slot, and a value found there, can reach if all in it is garbage. */
 const ENTRIES_REACH = SLOT.BODY + (0xffff + 1) * BRANCH_ENTRY_WORDS * 4
-const CELL_REACH = 0xffff + LEAF_CELL_HEADER + KEY_LENGTH_MASK + 0xffff
+const CELL_REACH = 0xffff + LEAF_CELL_HEADER + KEY_LENGTH_MASK + EXPIRY_BYTES + 0xffff
 const REACH_SLOTS = Math.ceil(Math.max(ENTRIES_REACH, CELL_REACH) / SLOT_BYTES)
 
 /** True if a slot lies far enough before the end of the file to be searched where it is. */
@@ -67,6 +74,9 @@ export const isReachable = (slot: number, fileSlots: number): boolean => slot + 
 
 /** The newest tree was replaced while it was read without a pin: read again. */
 export class TreeReplaced extends Error {}
+
+/** The fields of the state that a reader needs. */
+const FIELDS = [STATE.VISIBLE_LSN, STATE.ROOT, STATE.HEIGHT, STATE.ENTRIES, STATE.EARLIEST_EXPIRY]
 
 /** A read of the newest tree without a pin, valid for as long as that tree is the newest. */
 export class UnpinnedRead implements ReadGuard {
@@ -83,7 +93,7 @@ export class UnpinnedRead implements ReadGuard {
     do {
       this.#sequence = Atomics.load(i32, Control.SEQUENCE_WORD)
       const at = Control.STATE_INDEX + (this.#sequence & 1) * Control.STATE_STRIDE
-      for (const field of [STATE.VISIBLE_LSN, STATE.ROOT, STATE.HEIGHT, STATE.ENTRIES]) into[field] = f64[at + field]!
+      for (const field of FIELDS) into[field] = f64[at + field]!
     } while (!this.#stands())
   }
 

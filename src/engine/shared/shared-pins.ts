@@ -5,7 +5,7 @@
 // Users cannot be relied upon to close what they no longer need. A snapshot or iterator that is garbage-collected
 // gives its share back some time later: a share has no reference to its owner, so it does not keep it alive.
 import { STATE, newState, type Control, type StateFields } from './control.js'
-import { end, newEnded, type LentTree } from './lent-pin.js'
+import { end, newEnded, type LentPin } from './lent-pin.js'
 import type { PinPlace, ReadGuard } from './read-guard.js'
 
 /** A pin that snapshots and iterators can share: in `control` (pins.ts), or a lock (lock-pins.ts). */
@@ -61,7 +61,7 @@ export class PinShare implements ReadGuard {
   }
 
   /** What another thread of this process needs to read the tree, for as long as this share is not released. */
-  lend(): LentTree {
+  lend(): LentPin {
     this.#ended ??= newEnded()
     return { state: this.state, pin: this.#pin.place, ended: this.#ended }
   }

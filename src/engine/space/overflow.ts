@@ -16,8 +16,7 @@ import type { SlotSpace } from '../format/slot-space.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
 
 /** The pointer to the overflow slots of the value of entry i of `leaf`. */
-export const overflowPointer = (leaf: Node, i: number): OverflowPointer =>
-  readPointer(leaf.u8, leaf.keyAt(i) + leaf.keyLength(i))
+export const overflowPointer = (leaf: Node, i: number): OverflowPointer => readPointer(leaf.u8, leaf.valueAt(i))
 
 /** Writes `value` [at, at + length) into a new chain. */
 export function writeOverflow(

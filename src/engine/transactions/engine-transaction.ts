@@ -52,6 +52,11 @@ export class EngineTransaction {
     return this.#lsn
   }
 
+  /** The time of that moment, by the database's clock: what has expired then is absent. */
+  get momentMs(): number {
+    return this.#snapshot.momentMs
+  }
+
   // ---- reading -----------------------------------------------------------------------------------
 
   /** The entry of a key; undefined if it is absent. */

@@ -81,7 +81,7 @@ export class Compactor {
         const first = this.#moveChain(pointer)
         if (first !== pointer.first) {
           const leaf = own()
-          writePointer(leaf.u8, leaf.keyAt(i) + leaf.keyLength(i), { ...pointer, first })
+          writePointer(leaf.u8, leaf.valueAt(i), { ...pointer, first })
         }
       }
     }

@@ -7,6 +7,7 @@ import {
   CELL,
   ENTRY_CELL_WORD,
   ENTRY_CHILD_WORD,
+  EXPIRY_BYTES,
   KEY_LENGTH_MASK,
   kindWord,
   LEAF_ENTRY_WORDS,
@@ -18,8 +19,8 @@ import {
   VALUE_LENGTH_SHIFT,
   type SlotNo,
 } from '../format/layout.js'
-import { readPointer, readVersion, type OverflowPointer } from '../format/leaf-cell.js'
-import { Node } from '../format/node.js'
+import { readExpiry, readPointer, readVersion, type OverflowPointer } from '../format/leaf-cell.js'
+import { expiryBytesIn, Node } from '../format/node.js'
 import { readOverflow } from '../space/overflow.js'
 import { checkLeafBounds } from './leaf-bounds.js'
 import { compareKeys, findChild, findInLeaf } from '../format/search.js'
@@ -49,6 +50,8 @@ export class TreeReader {
   valueAt = 0
   valueLength = 0
   overflows = false
+  /** True if it expires. */
+  expires = false
   #cell = 0
 
   constructor(space: SlotSpace, control: Control, checker: SlotChecker) {
@@ -205,7 +208,9 @@ export class TreeReader {
     this.buffer = buffer
     this.u16 = u16
     this.#cell = base + (offsets & 0xffff)
-    this.valueAt = this.#cell + KEY_AT + ((offsets >>> 16) & KEY_LENGTH_MASK)
+    const expiryBytes = expiryBytesIn(offsets)
+    this.expires = expiryBytes !== 0
+    this.valueAt = this.#cell + KEY_AT + ((offsets >>> 16) & KEY_LENGTH_MASK) + expiryBytes
     this.overflows = offsets >>> 31 === 1
     this.valueLength = this.u16[(this.#cell + VALUE_LENGTH_AT) >> 1]! >>> VALUE_SHIFT
   }
@@ -213,6 +218,11 @@ export class TreeReader {
   /** LSN of the frame that wrote the entry. */
   get version(): number {
     return readVersion(this.u16, this.#cell)
+  }
+
+  /** When it expires, if it does. */
+  get expiresAt(): number {
+    return readExpiry(this.buffer, this.valueAt - EXPIRY_BYTES)
   }
 
   /** The slot of the entry, by the number that it bears. */

@@ -5,6 +5,7 @@
 // Cells are copied as they are, whatever they hold: versions stay. Only where a value overflows is new. Slots are
 // sealed and handed over in the order of their numbers; a slot is not touched again after that.
 import { crc32c } from '../../encoding/crc32c.js'
+import { isExpiryKey, timeOfExpiryKey } from '../../encoding/expiry-key.js'
 import { AREA } from '../../encoding/key-space.js'
 import { writePointer } from '../format/leaf-cell.js'
 import {
@@ -30,6 +31,9 @@ interface BuiltTree {
   /** All of them, and those that the database keeps for itself. */
   readonly entries: number
   readonly internalEntries: number
+  /** Entries of the index of those that expire, and the earliest time in it; 0 and 0 if there is none. */
+  readonly expiring: number
+  readonly earliestExpiryMs: number
   readonly leaves: number
   readonly branches: number
   readonly overflows: number
@@ -57,6 +61,8 @@ export class TreeBuilder {
   #nextSlot = HEADER_SLOTS
   #entries = 0
   #internalEntries = 0
+  #expiring = 0
+  #earliestExpiryMs = 0
   #leaves = 0
   #branches = 0
   #overflows = 0
@@ -83,11 +89,20 @@ export class TreeBuilder {
     }
     leaf.append(from, i)
     this.#entries++
-    if (from.u8[from.keyAt(i)] === AREA.INTERNAL) this.#internalEntries++
+    this.#countInternal(from.u8, from.keyAt(i))
     if (value === undefined) return
     const at = leaf.count - 1
     const first = this.#writeChain(value)
-    writePointer(leaf.u8, leaf.keyAt(at) + leaf.keyLength(at), { ...overflowPointer(leaf, at), first })
+    writePointer(leaf.u8, leaf.valueAt(at), { ...overflowPointer(leaf, at), first })
+  }
+
+  #countInternal(key: Uint8Array, at: number): void {
+    if (key[at] !== AREA.INTERNAL) return
+    this.#internalEntries++
+    if (!isExpiryKey(key, at)) return
+    // The index is in the order of its times.
+    if (this.#expiring === 0) this.#earliestExpiryMs = timeOfExpiryKey(key, at)
+    this.#expiring++
   }
 
   /** Completes the tree. */
@@ -100,6 +115,8 @@ export class TreeBuilder {
       height: this.#open.length,
       entries: this.#entries,
       internalEntries: this.#internalEntries,
+      expiring: this.#expiring,
+      earliestExpiryMs: this.#earliestExpiryMs,
       leaves: this.#leaves,
       branches: this.#branches,
       overflows: this.#overflows,

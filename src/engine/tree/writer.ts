@@ -1,14 +1,21 @@
 // The copy-on-write B+tree, as the leader changes it. Published slots are never written: the first
 // time a group of frames touches a slot it gets a copy of its own, and so does every slot above it.
 // No reader can reach anything that is done here until the state that names the new root is published.
+//
+// With each entry that expires goes one of the index (expiry-key.ts), put and removed here as part of the same change.
+// When a range is cleared, its part of the index stays; the sweeper removes it later.
 import { noteInsertion, runOf, setRun, splitPoint } from './split-point.js'
 import { RangeCutter } from './range-cutter.js'
 import { Trash } from './trash.js'
 import type { Allocator } from '../space/allocator.js'
 import { STATE, type StateFields } from '../shared/control.js'
+import { isExpiryKey, NEVER, timeOfExpiryKey, writeExpiryKey } from '../../encoding/expiry-key.js'
 import { AREA } from '../../encoding/key-space.js'
+import { MAX_TREE_KEY_BYTES } from '../../limits.js'
 import {
   ENTRY_CELL_WORD,
+  EXPIRES_FLAG,
+  EXPIRY_BYTES,
   isInline,
   LEAF_CELL_HEADER,
   LEAF_ENTRY_WORDS,
@@ -21,7 +28,7 @@ import {
   typeAt,
   type SlotNo,
 } from '../format/layout.js'
-import { readVersion, writeCellHeader, writePointer } from '../format/leaf-cell.js'
+import { readVersion, writeCellHeader, writeExpiry, writePointer } from '../format/leaf-cell.js'
 import { even, Node } from '../format/node.js'
 import { overflowChain, overflowPointer, readOverflow, writeOverflow } from '../space/overflow.js'
 import { checkNeighbours, checkLeafBounds } from './leaf-bounds.js'
@@ -34,6 +41,8 @@ import { highWord, lowWord, slotLsn, slotLsnOf } from '../format/slot-header.js'
 const UNDERFULL_BYTES = SLOT_BODY_BYTES / 4
 /** ... if both together leave some room for new entries. */
 const JOINED_BYTES = (SLOT_BODY_BYTES * 3) / 4
+/** The flags of a leaf's entry, where they lie in its word. */
+const FLAGS = (OVERFLOW_FLAG | EXPIRES_FLAG) << 16
 
 export class TreeWriter {
   readonly #space: SlotSpace
@@ -79,10 +88,46 @@ export class TreeWriter {
     this.#lsnHigh = highWord(lsn)
     this.#owned.fill(0)
     this.#trash.begin(state, lsn)
+    this.isEarliestGone = false
   }
 
-  /** Puts `key` with the value at [valueAt, valueAt + valueLength) of `source`. */
-  put(key: Uint8Array, keyLength: number, source: Buffer, valueAt: number, valueLength: number, version: number): void {
+  /** Puts `key` with the value at [valueAt, valueAt + valueLength) of `source`, to expire at `expiresAt` or `NEVER`. */
+  put(
+    key: Uint8Array,
+    keyLength: number,
+    source: Buffer,
+    valueAt: number,
+    valueLength: number,
+    version: number,
+    expiresAt: number,
+  ): void {
+    const before = this.#put(key, keyLength, source, valueAt, valueLength, version, expiresAt)
+    if (before === expiresAt) return
+    if (before !== NEVER) this.#unindex(before, key, keyLength)
+    if (expiresAt === NEVER) return
+    const length = writeExpiryKey(this.#indexKey, expiresAt, key, keyLength)
+    this.#put(this.#indexKey, length, this.#pointer, 0, 0, version, NEVER)
+  }
+
+  #unindex(expiresAt: number, key: Uint8Array, keyLength: number): void {
+    const length = writeExpiryKey(this.#indexKey, expiresAt, key, keyLength)
+    if (this.find(this.#indexKey, length)) this.#remove(this.#indexKey, length)
+  }
+
+  readonly #indexKey = new Uint8Array(MAX_TREE_KEY_BYTES)
+  /** True if the index has lost its earliest entry since `begin`: the state does not say any more which that is. */
+  isEarliestGone = false
+
+  /** Returns when the entry that was there would have expired. */
+  #put(
+    key: Uint8Array,
+    keyLength: number,
+    source: Buffer,
+    valueAt: number,
+    valueLength: number,
+    version: number,
+    expiresAt: number,
+  ): number {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
     // A key before or after all keys of a leaf may belong to another leaf.
@@ -93,8 +138,9 @@ export class TreeWriter {
     let payload = source
     let payloadAt = valueAt
     let payloadBytes = valueLength
-    let flags = 0
-    if (!isInline(keyLength, valueLength)) {
+    let flags = expiresAt === NEVER ? 0 : EXPIRES_FLAG
+    const expiryBytes = expiresAt === NEVER ? 0 : EXPIRY_BYTES
+    if (!isInline(keyLength, valueLength, expiryBytes)) {
       const pointer = writeOverflow(
         this.#space,
         this.#allocator,
@@ -108,39 +154,54 @@ export class TreeWriter {
       payload = this.#pointer
       payloadAt = 0
       payloadBytes = OVERFLOW_POINTER_BYTES
-      flags = OVERFLOW_FLAG
+      flags |= OVERFLOW_FLAG
       this.#state[STATE.OVERFLOWS]! += overflowSlots(valueLength)
     }
-    const cellBytes = even(LEAF_CELL_HEADER + keyLength + payloadBytes)
+    const cellBytes = even(LEAF_CELL_HEADER + keyLength + expiryBytes + payloadBytes)
+    const before = i >= 0 && leaf.expires(i) ? leaf.expiresAt(i) : NEVER
 
-    if (i >= 0) {
-      if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
-      if (leaf.cellBytes(i) === cellBytes) {
-        // Same size: overwrite the old cell. The slot is this group's own.
-        const word = leaf.entry(i) + ENTRY_CELL_WORD
-        leaf.i32[word] = (leaf.i32[word]! & 0x7fffffff) | (flags << 16)
-        this.#fill(leaf, leaf.base + leaf.cellOffset(i), keyLength, payload, payloadAt, payloadBytes, flags, version)
-        return
+    let node = leaf
+    let cell: number
+    if (i >= 0 && leaf.overflows(i)) this.#freeOverflow(leaf, i)
+    if (i >= 0 && leaf.cellBytes(i) === cellBytes) {
+      // Same size: overwrite the old cell. The slot is this group's own.
+      const word = leaf.entry(i) + ENTRY_CELL_WORD
+      leaf.i32[word] = (leaf.i32[word]! & ~FLAGS) | (flags << 16)
+      cell = leaf.base + leaf.cellOffset(i)
+    } else {
+      const at = i >= 0 ? i : ~i
+      if (i >= 0) leaf.remove(i)
+      else {
+        this.#countEntry(key, 1)
+        noteInsertion(leaf, at)
       }
-      leaf.remove(i)
-    } else {
-      this.#countEntry(key, 1)
+      if (leaf.freeBytes >= cellBytes + LEAF_ENTRY_WORDS * 4) {
+        cell = leaf.insert(at, key, 0, keyLength, flags, cellBytes)
+      } else {
+        const [to, index] = this.#splitAndInsert(0, at, key, keyLength, flags, cellBytes)
+        node = to
+        cell = node.base + node.cellOffset(index)
+      }
     }
-    const at = i >= 0 ? i : ~i
-    if (i < 0) noteInsertion(leaf, at)
-    if (leaf.freeBytes >= cellBytes + LEAF_ENTRY_WORDS * 4) {
-      const cell = leaf.insert(at, key, 0, keyLength, flags, cellBytes)
-      this.#fill(leaf, cell, keyLength, payload, payloadAt, payloadBytes, flags, version)
-    } else {
-      const [node, index] = this.#splitAndInsert(0, at, key, keyLength, flags, cellBytes)
-      const cell = node.base + node.cellOffset(index)
-      this.#fill(node, cell, keyLength, payload, payloadAt, payloadBytes, flags, version)
-    }
+    this.#fill(node, cell, keyLength, payload, payloadAt, payloadBytes, flags, version, expiresAt)
+    return before
   }
 
-  /** Removes `key`. False if it is not there; then nothing was touched. */
-  del(key: Uint8Array, keyLength: number): boolean {
+  /**
+   * Removes `key`. False if it is not there, or has expired at `nowMs`, which leaves it to the sweeper: then nothing
+   * was touched.
+   */
+  del(key: Uint8Array, keyLength: number, nowMs: number): boolean {
     if (!this.find(key, keyLength)) return false
+    const expiresAt = this.foundExpiresAt
+    if (expiresAt <= nowMs) return false
+    this.#remove(key, keyLength)
+    if (expiresAt !== NEVER) this.#unindex(expiresAt, key, keyLength)
+    return true
+  }
+
+  /** Removes a key that is there. */
+  #remove(key: Uint8Array, keyLength: number): void {
     const leaf = this.#descend(key, keyLength)
     const i = findInLeaf(leaf.u8, leaf.u16, leaf.i32, leaf.base, leaf.count, key, keyLength)
     if (leaf.overflows(i)) this.#freeOverflow(leaf, i)
@@ -148,7 +209,6 @@ export class TreeWriter {
     setRun(leaf, 0, 0)
     this.#countEntry(key, -1)
     this.#shrink(0)
-    return true
   }
 
   /** Removes all keys from `from` on that are below `to`, if there is such a bound. */
@@ -166,7 +226,14 @@ export class TreeWriter {
 
   #countEntry(key: Uint8Array, by: 1 | -1): void {
     this.#state[STATE.ENTRIES]! += by
-    if (key[0] === AREA.INTERNAL) this.#state[STATE.INTERNAL_ENTRIES]! += by
+    if (key[0] !== AREA.INTERNAL) return
+    this.#state[STATE.INTERNAL_ENTRIES]! += by
+    if (!isExpiryKey(key)) return
+    this.#state[STATE.EXPIRING]! += by
+    const time = timeOfExpiryKey(key)
+    if (time > this.#state[STATE.EARLIEST_EXPIRY]!) return
+    if (by < 0) this.isEarliestGone = true
+    else this.#state[STATE.EARLIEST_EXPIRY] = time
   }
 
   #fill(
@@ -178,9 +245,14 @@ export class TreeWriter {
     payloadBytes: number,
     flags: number,
     version: number,
+    expiresAt: number,
   ): void {
-    writeCellHeader(node.u16, cellAt, version, flags === 0 ? payloadBytes : 0)
-    const to = cellAt + LEAF_CELL_HEADER + keyLength
+    writeCellHeader(node.u16, cellAt, version, (flags & OVERFLOW_FLAG) === 0 ? payloadBytes : 0)
+    let to = cellAt + LEAF_CELL_HEADER + keyLength
+    if ((flags & EXPIRES_FLAG) !== 0) {
+      writeExpiry(node.u8, to, expiresAt)
+      to += EXPIRY_BYTES
+    }
     if (payloadBytes < 48) for (let n = 0; n < payloadBytes; n++) node.u8[to + n] = payload[payloadAt + n]!
     else node.u8.set(payload.subarray(payloadAt, payloadAt + payloadBytes), to)
     if (((keyLength + payloadBytes) & 1) === 1) node.u8[to + payloadBytes] = 0
@@ -225,6 +297,12 @@ export class TreeWriter {
     return readVersion(leaf.u16, leaf.base + leaf.cellOffset(this.#found))
   }
 
+  /** When that entry expires; `NEVER` if it does not. */
+  get foundExpiresAt(): number {
+    const leaf = this.#path[0]!
+    return leaf.expires(this.#found) ? leaf.expiresAt(this.#found) : NEVER
+  }
+
   /** Where the value of that entry lies, as [buffer, start, end]; undefined if it is longer than `mostBytes`. */
   foundValue(mostBytes: number): readonly [Buffer, number, number] | undefined {
     const leaf = this.#path[0]!
@@ -235,7 +313,7 @@ export class TreeWriter {
       if (pointer.lengthBytes > mostBytes) return undefined
       return [readOverflow(this.#space, this.#checker, pointer), 0, pointer.lengthBytes]
     }
-    const at = leaf.keyAt(i) + leaf.keyLength(i)
+    const at = leaf.valueAt(i)
     return [this.#space.buffers[this.#space.windowOf(leaf.slot)]!, at, at + leaf.payloadBytes(i)]
   }
 

@@ -2,6 +2,7 @@
 // delete sets aside more than it can need, it is refused on a full disk.
 import { expect } from 'chai'
 import fc from 'fast-check'
+import type { BatchOperation } from '../../../src/engine/commit/batch.js'
 import { STATE } from '../../../src/engine/shared/control.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import type { SlotNo } from '../../../src/engine/format/layout.js'
@@ -28,7 +29,9 @@ const key = fc
   .tuple(fc.nat({ max: 150 }), fc.constantFrom(3, 300, 900))
   .map(([n, length]) => `${n} `.padEnd(length, 'k'))
 const value = fc.constantFrom(0, 500, 1500, 100_000).map((length) => Buffer.alloc(length))
-const put = fc.record({ type: fc.constant('put' as const), key, value })
+/** Some expire: the index of these changes with them. */
+const expiresAt = fc.constantFrom(undefined, undefined, 1, 4e12, 4e12 + 1)
+const put = fc.record({ type: fc.constant('put' as const), key, value, expiresAt })
 const del = fc.record({ type: fc.constant('del' as const), key })
 const writes = fc.array(fc.array(fc.oneof(put, del, del), { minLength: 1, maxLength: 3 }), { maxLength: 60 })
 
@@ -38,9 +41,9 @@ describe('slots set aside for a write', function () {
 
   it('are as many as it takes, whatever the tree looks like', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(key, value), { minLength: 100, maxLength: 300 }), writes, (entries, batches) => {
+      fc.property(fc.array(put, { minLength: 100, maxLength: 300 }), writes, (entries, batches) => {
         const engine = openEngine(scratchPath(), TINY)
-        for (const [k, v] of entries) engine.put(k, v)
+        for (const entry of entries) engine.batch([entry])
         for (const [n, batch] of batches.entries()) {
           // From here on every slot has to be copied before it is written to.
           if (n % 2 === 0) engine.checkpoint(true)
@@ -63,6 +66,26 @@ describe('slots set aside for a write', function () {
     engine.checkpoint(true)
     const { reserved, taken } = measure(engine, () => engine.batch([...checks, put]))
     expect(reserved).to.equal(alone.reserved)
+    expect(taken).to.be.at.most(reserved)
+  })
+
+  it('are as many as it takes when a batch gives entries all over the tree other times', () => {
+    const engine = openEngine(scratchPath(), TINY)
+    const ENTRIES = 2000
+    /** In an order in which neighbours are far apart. */
+    const spread = (n: number, by: number): number => (n * by) % ENTRIES
+    const puts = (from: number, to: number, time: number, by: number): BatchOperation<Buffer>[] =>
+      Array.from({ length: to - from }, (_, i) => ({
+        type: 'put',
+        key: `${spread(from + i, 743)} `.padEnd(900, 'k'),
+        value: Buffer.alloc(0),
+        expiresAt: time + spread(from + i, by),
+      }))
+    for (let n = 0; n < ENTRIES; n += 50) engine.batch(puts(n, n + 50, 4e12, 1187))
+    engine.checkpoint(true)
+    // Each of them changes three leaves, some of which are split.
+    const { reserved, taken } = measure(engine, () => engine.batch(puts(0, 130, 4e12 + 0.5, 619)))
+    expect(taken).to.be.above(3 * 130)
     expect(taken).to.be.at.most(reserved)
   })
 

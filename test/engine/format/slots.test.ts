@@ -66,6 +66,9 @@ const header = (over: Partial<Header> = {}): Header => ({
   trashHeight: 4,
   retention: { bytes: 2 ** 40, ms: Infinity },
   changedLsn: 2 ** 47 + 1,
+  expiring: 2 ** 44,
+  earliestExpiryMs: 1.8e12 + 0.5,
+  clockMs: 1.75e12 + 1,
   ...over,
 })
 

@@ -1,0 +1,26 @@
+// The clocks of a simulated machine.
+
+export class Clocks {
+  /** Begins again when the machine does. */
+  monotonicMs = 1000
+  /** The system's, which is set back and forth. */
+  systemMs = 1_700_000_000_000
+  /** The latest that a clock can have reached which follows the system's and never goes back. */
+  latestMs = 1_700_000_000_000
+
+  /** Time passes. */
+  pass(ms: number): void {
+    this.monotonicMs += ms
+    this.systemMs += ms
+    this.latestMs += ms
+  }
+  /** The system's clock is set. */
+  set(byMs: number): void {
+    this.systemMs = Math.max(1_000_000, this.systemMs + byMs)
+    this.latestMs = Math.max(this.latestMs, this.systemMs)
+  }
+  /** The machine has started again. */
+  restart(): void {
+    this.monotonicMs = 1000
+  }
+}
