@@ -522,6 +522,7 @@ export const MUTANTS: readonly Mutant[] = [
     'how much of the log is kept is forgotten with the life of the database',
     'engine/lifecycle/format-control.js',
     'control.retention = header.retention;',
+    '',
   ),
   // ---- expiry
   one(
