@@ -305,7 +305,7 @@ export class Store<V = Anything, K extends Key = Key> {
   /**
    * Replaces the value of `key` by what `change` makes of it, which may be a promise; `undefined` removes the entry.
    * `change` gets the value, or undefined if there is none, and the entry. Resolves to the new value, as `change`
-   * returned it, once that is on disk and visible.
+   * returned it, once that is on disk and visible. An entry that expires keeps its time.
    *
    * Updates of one record take turns, in all threads and processes: they hold its record lock. Those of different
    * records share flushes. If others write to the entry without it meanwhile, `change` is run again on what is there

@@ -230,7 +230,7 @@ describe('transactions', function () {
           { retries: 1_000_000, timeoutMs: 100 },
         ),
       // It may end in the function, or between two tries.
-      MmapdbError,
+      MmapdbError as never,
       /others changed|took longer than 100 ms/,
     )
   })

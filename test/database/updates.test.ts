@@ -177,6 +177,19 @@ for (const workers of [0, 2]) {
       expect(await failureOf(() => db.update('a', () => 1))).to.be.instanceOf(ClosedError)
     })
 
+    it('leave an entry its time, which changes tell, too', async () => {
+      const expiresAt = Date.now() + 60_000
+      await db.put('session', 1, { expiresAt })
+      await db.update('session', (n: number | undefined) => n! + 1)
+      expect(db.getEntry('session')).to.include({ value: 2, expiresAt })
+      const feed = db.changes({ since: 0 })
+      for (const value of [1, 2]) {
+        const { value: change } = await feed.next()
+        expect(change).to.include({ type: 'put', key: 'session', value, expiresAt })
+      }
+      await feed.return!()
+    })
+
     it('take the key when they are called', async () => {
       const key = ['k', 1]
       const updated = db.update(key, () => 1)

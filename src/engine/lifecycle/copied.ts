@@ -13,6 +13,7 @@
 import { advice, CorruptError } from '../../errors.js'
 import type { Storage } from '../../storage/storage.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
+import { classifyEnd } from '../../wal/log-end.js'
 import { LogReader } from '../../wal/log-reader.js'
 import type { Header } from '../format/header.js'
 import { IDENTITY_BYTES, inodeInControl } from '../shared/control.js'
@@ -39,7 +40,7 @@ export function checkLogReaches(log: Log, { lsn }: Header, isCopy: boolean): voi
   const newest = newestSegment(log)
   // Without any, recovery says what is missing; and it goes on in a segment that was being made when all ended.
   if (newest === undefined || newest.startLsn >= lsn || log.starts().at(-1)! > newest.startLsn) return
-  const endsBefore = newest.header.limitLsn < lsn || (isCopy && lastLsnIn(log, newest, lsn) < lsn)
+  const endsBefore = newest.header.limitLsn < lsn || (isCopy && isOver(log, newest, lsn))
   if (!endsBefore) return
   throw new CorruptError(
     `The data file is newer than the log: it includes the log up to LSN ${lsn}, and the log ends before that. The ` +
@@ -56,9 +57,18 @@ function newestSegment(log: Log): OpenSegment | undefined {
   return undefined
 }
 
-/** Up to where there are frames in a segment; no farther than `limit`. */
-function lastLsnIn(log: Log, { startLsn }: OpenSegment, limit: Header['lsn']): number {
+/**
+ * True if the frames of a segment end before `lsn`. Frames there that are damaged are no end: the tree has what they
+ * say, and nobody needs them.
+ */
+function isOver(log: Log, { startLsn }: OpenSegment, lsn: Header['lsn']): boolean {
   const reader = new LogReader(log, startLsn)
-  while (reader.position < limit && reader.next(limit));
-  return reader.position
+  while (reader.position < lsn && reader.next(lsn));
+  if (reader.position >= lsn) return false
+  try {
+    return classifyEnd(log, reader.position, log.segment(startLsn)).tornBytes === 0
+  } catch (error) {
+    if (error instanceof CorruptError) return false
+    throw error
+  }
 }
