@@ -46,7 +46,7 @@ export {
 } from './errors.js'
 export type { Bound, Range } from './engine/read/bounds.js'
 export type { AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored, ValueOf } from './database/types.js'
-export type { Change, ChangeFeed } from './database/change-feed.js'
+export type { Change, ChangeFeed, ToldChange } from './database/change-feed.js'
 export type { ChangeOptions, WatchOptions } from './database/change-feeds.js'
 export type { KeyWatch, Watched } from './database/key-watch.js'
 export { RecordLock, type LockOptions, type TryLockOptions } from './database/record-lock.js'

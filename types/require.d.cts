@@ -40,6 +40,7 @@ export type {
   Stats,
   StoreOptions,
   Stored,
+  ToldChange,
   TransactionIterator,
   TransactionOptions,
   TryLockOptions,

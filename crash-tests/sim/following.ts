@@ -37,7 +37,7 @@ class Feed extends LoggedChanges {
     for (;;) {
       const change = this.take(Infinity) as Exclude<Change<unknown> | typeof LATER | undefined, typeof LATER>
       if (change !== undefined) return change
-      if (!this.load()) return undefined
+      if (!this.readOn()) return undefined
     }
   }
 }

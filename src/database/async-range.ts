@@ -11,13 +11,14 @@
 import { isInstance, quoted, reason } from '../describe.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
-import { advice, CorruptError, foreseen, InvalidError, MmapdbError } from '../errors.js'
+import { advice, CorruptError, InvalidError, MmapdbError } from '../errors.js'
 import { decodedValue } from '../encoding/undecodable.js'
 import { boundsAfter, boundsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { RangeChunk } from '../engine/read/range-chunk.js'
 import type { EngineSnapshot } from '../engine/read/snapshot.js'
 import type { BackgroundReads } from './background-reads.js'
 import { nextTurn } from './lookups.js'
+import { nothing, OrderedIterator } from './ordered-iterator.js'
 import type { AsyncRangeOptions } from './types.js'
 
 interface AsyncRangeRequest {
@@ -33,11 +34,7 @@ interface AsyncRangeRequest {
   readonly owner: unknown
 }
 
-const DONE = { done: true, value: undefined } as const
-
-const nothing = (): void => undefined
-
-class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
+class AsyncRange<T> extends OrderedIterator<T> {
   readonly #request: AsyncRangeRequest
   /** What has not been asked for yet. */
   #bounds: Bounds
@@ -47,99 +44,28 @@ class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
   #at = 0
   /** The next chunk, if it is under way. */
   #ahead: Promise<RangeChunk> | undefined
-  #isOver = false
-  /** Why it is over, if that is an error and has not been told yet. */
-  #failure: { readonly reason: unknown } | undefined
-  /** Settled when the calls of `next` so far are; undefined if they are. */
-  #busy: Promise<void> | undefined
   /** Ends the wait for a chunk. */
   #wake: (() => void) | undefined
-  #unlisten: (() => void) | undefined
 
   constructor(request: AsyncRangeRequest) {
+    super()
     this.#request = request
     this.#bounds = request.bounds
-    const { signal } = request
-    if (signal?.aborted === true) this.#fail(signal.reason)
-    else if (request.bounds.limit === 0) this.#end()
-    else if (signal !== undefined) this.#unlisten = whenAborted(signal, new WeakRef(this))
+    if (request.signal?.aborted !== true && request.bounds.limit === 0) this.end()
+    this.heed(request.signal)
   }
 
-  [Symbol.asyncIterator](): this {
-    return this
+  protected assertOpen(): void {
+    const { reads, snapshot, isLasting } = this.#request
+    reads.assertOpen()
+    if (isLasting) snapshot.assertOpen()
   }
 
-  next(): Promise<IteratorResult<T, undefined>> {
-    if (this.#busy === undefined) {
-      try {
-        const ready = this.#ready()
-        if (ready !== undefined) return Promise.resolve(ready)
-      } catch (error) {
-        return Promise.reject(error as Error)
-      }
-    }
-    const result = (this.#busy ?? Promise.resolve()).then(() => this.#step())
-    const busy = result.then(nothing, nothing).then(() => {
-      if (this.#busy === busy) this.#busy = undefined
-    })
-    this.#busy = busy
-    return result
-  }
-
-  /** Ends the iteration at once. Called by a loop that is left early. */
-  return(): Promise<IteratorResult<T, undefined>> {
-    this.#end()
-    this.#failure = undefined
-    return Promise.resolve(DONE)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.return()
-  }
-
-  /** The signal was aborted. @internal */
-  abort(reason: unknown): void {
-    if (!this.#isOver) this.#fail(reason)
-  }
-
-  async #step(): Promise<IteratorResult<T, undefined>> {
-    for (;;) {
-      const ready = this.#ready()
-      if (ready !== undefined) return ready
-      try {
-        await this.#load()
-      } catch (error) {
-        // If it has ended meanwhile, that says it all.
-        if (!this.#isOver) this.#fail(foreseen(error))
-      }
-    }
-  }
-
-  /** The next result, if that is known; undefined if a chunk is needed. */
-  #ready(): IteratorResult<T, undefined> | undefined {
-    if (!this.#isOver) this.#mustBeOpen()
-    if (this.#failure !== undefined) {
-      const { reason } = this.#failure
-      this.#failure = undefined
-      throw reason
-    }
-    if (this.#isOver) return DONE
+  protected ready(): IteratorResult<T, undefined> | undefined {
     const chunk = this.#chunk
     if (chunk === undefined) return undefined
     if (this.#index < chunk.lengths.length) return { done: false, value: this.#take(chunk) }
-    if (!chunk.isLast) return undefined
-    this.#end()
-    return DONE
-  }
-
-  #mustBeOpen(): void {
-    const { reads, snapshot, isLasting } = this.#request
-    try {
-      reads.assertOpen()
-      if (isLasting) snapshot.assertOpen()
-    } catch (error) {
-      this.#fail(error)
-    }
+    return chunk.isLast ? this.end() : undefined
   }
 
   #take({ bytes, lengths }: RangeChunk): T {
@@ -165,7 +91,7 @@ class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
   }
 
   /** Waits for the next chunk, or for the end of it all. */
-  #load(): Promise<void> {
+  protected load(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#wake = resolve
       this.#fetch().then(resolve, reject)
@@ -178,10 +104,10 @@ class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
     const chunk = await (ahead ?? this.#read())
     // A chunk that was there already must not keep the event loop from its turn.
     if (ahead !== undefined) await nextTurn()
-    if (this.#isOver) return
+    if (this.isOver) return
     this.#chunk = chunk
     this.#index = this.#at = 0
-    if (chunk.isLast) return this.#letGo()
+    if (chunk.isLast) return this.#release()
     this.#bounds = boundsAfter(this.#bounds, lastKeyOf(chunk), chunk.lengths.length / 2)
     const { reads } = this.#request
     if (!reads.hasWorkers) return
@@ -196,22 +122,14 @@ class AsyncRange<T> implements AsyncIterableIterator<T, undefined> {
     return reads.readChunk(snapshot, this.#bounds, selection === 'keys' ? 'encoded keys' : 'encoded entries')
   }
 
-  #fail(reason: unknown): void {
-    this.#failure = { reason }
-    this.#end()
-  }
-
-  #end(): void {
-    if (this.#isOver) return
-    this.#isOver = true
+  protected letGo(): void {
     this.#chunk = this.#ahead = undefined
-    this.#letGo()
-    this.#unlisten?.()
+    this.#release()
     this.#wake?.()
   }
 
   /** Nothing more is to be read. */
-  #letGo(): void {
+  #release(): void {
     if (!this.#request.isLasting) this.#request.snapshot.close()
   }
 }
@@ -256,11 +174,4 @@ function signalOf(options: AsyncRangeOptions | undefined): AbortSignal | undefin
     throw new InvalidError(`The options cannot be read: ${reason(cause)}`, { cause })
   }
   throw new InvalidError(`signal must be an AbortSignal, not ${quoted(signal)}.`)
-}
-
-/** The signal may last longer than the range, and does not keep it alive. */
-function whenAborted(signal: AbortSignal, range: WeakRef<AsyncRange<unknown>>): () => void {
-  const listener = (): void => range.deref()?.abort(signal.reason)
-  signal.addEventListener('abort', listener, { once: true })
-  return () => signal.removeEventListener('abort', listener)
 }

@@ -21,7 +21,8 @@ import { LATER, LiveIterator } from './live-iterator.js'
 /** Changes that are passed over between two looks at the clock. */
 const SKIPS_PER_LOOK = 64
 
-interface ToldChange {
+/** What is told of every change. */
+export interface ToldChange {
   /** The version that the entry has from then on; of a removed one, the LSN of the write that removed it. */
   readonly lsn: number
   /** Given as `since`, it goes on right after this change, also inside a batch. */
@@ -47,6 +48,7 @@ export type Change<V = Anything, K extends Key = Key> =
       readonly type: 'clear'
       readonly key: undefined
       readonly value: undefined
+      /** True if `key` was in the range. Throws `InvalidError` for what cannot be a key. */
       covers(key: K): boolean
     })
   /** The store was dropped with all that it held. */
@@ -108,6 +110,7 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
     this.#visible = visible
     this.#told = since ?? { lsn: changedLsn }
     this.#place = since === undefined ? placeAt(visible) : placeAfter(since.lsn, since.index !== undefined)
+    this.heed(request.signal)
   }
 
   get cursor(): string {
@@ -202,7 +205,7 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
     return { ...place, type: 'clear', key: undefined, value: undefined, covers }
   }
 
-  protected load(): boolean {
+  protected readOn(): boolean {
     const { frames, isAll, visible } = this.#request.follower.read(this.#place)
     this.#visible = visible
     this.#frames = frames
@@ -213,7 +216,7 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
     return this.#request.follower.wait(this.#visible, wake)
   }
 
-  protected override letGo(): void {
+  protected drop(): void {
     this.#frames = []
     this.#frame = this.#changes = this.#change = undefined
   }

@@ -156,6 +156,7 @@ export class WatchedKeys extends LiveIterator<Watched<unknown>> {
     this.#space = space
     this.#keys = new Map(keys.map((watched) => [watched.name, watched]))
     this.#due = new Set(this.#keys.keys())
+    this.heed(request.signal)
   }
 
   mayHaveChanged(name: string): void {
@@ -178,7 +179,7 @@ export class WatchedKeys extends LiveIterator<Watched<unknown>> {
     return undefined
   }
 
-  protected load(): boolean {
+  protected readOn(): boolean {
     return this.#watches.load() || this.#due.size > 0
   }
 
@@ -191,7 +192,7 @@ export class WatchedKeys extends LiveIterator<Watched<unknown>> {
     }
   }
 
-  protected override letGo(): void {
+  protected drop(): void {
     this.#due.clear()
     this.whenOver?.()
   }

@@ -1,25 +1,19 @@
 // The anomalies that transactions exclude. Each has a test in which one transaction is held at a point while another
 // commits; without its safeguard (crash-tests/sim/tested-mutants.ts) that test fails. And what must not be taken for a
 // conflict.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { open, type Database, type Transaction } from '../../src/index.js'
-import { failureOf, gate, interleaved } from '../support/interleaving.js'
+import { eachHasDatabase, failureOf, gate, interleaved } from '../support/interleaving.js'
 
 describe('transactions that meet others', function () {
   this.timeout(60_000)
   let directory: string
   let db: Database
 
-  beforeEach(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'mmapdb-transactions-'))
-    db = await open(join(directory, 'db'), { workers: 1 })
-  })
-  afterEach(async () => {
-    await db.close()
-    rmSync(directory, { recursive: true, force: true })
+  eachHasDatabase((its, path) => {
+    db = its
+    directory = path
   })
 
   describe('exclude', () => {

@@ -1,6 +1,24 @@
 // Helpers for tests of `update` and `transaction`.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'chai'
-import type { Database, MmapdbError, Transaction } from '../../src/index.js'
+import { open, type Database, type MmapdbError, type Transaction } from '../../src/index.js'
+
+/** Gives each test of a suite a database, `db` in a directory of its own. */
+export function eachHasDatabase(take: (db: Database, directory: string) => void): void {
+  let directory: string
+  let db: Database
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'mmapdb-transactions-'))
+    db = await open(join(directory, 'db'), { workers: 1 })
+    take(db, directory)
+  })
+  afterEach(async () => {
+    await db.close()
+    rmSync(directory, { recursive: true, force: true })
+  })
+}
 
 export async function failureOf(act: () => unknown): Promise<Error> {
   try {
