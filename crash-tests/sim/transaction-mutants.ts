@@ -38,8 +38,8 @@ export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
     'a transaction reads the newest moment each time',
     [CONFLICTS, 'read skew'],
     'engine/engine.js',
-    'new EngineTransaction(this.snapshot(), this.parts.openState)',
-    'new EngineTransaction({ lsn: this.snapshot().lsn, findEncoded: (...args) => this.snapshot().findEncoded(...args), rangeWithin: (...args) => this.snapshot().rangeWithin(...args), close() {} }, this.parts.openState)',
+    'new EngineTransaction(this.snapshot(), this.parts.openState, this.parts.clock)',
+    'new EngineTransaction({ lsn: this.snapshot().lsn, findEncoded: (...args) => this.snapshot().findEncoded(...args), rangeWithin: (...args) => this.snapshot().rangeWithin(...args), close() {} }, this.parts.openState, this.parts.clock)',
   ),
   one(
     'a transaction does not check what it has read and not written',

@@ -17,7 +17,7 @@ export abstract class OrderedIterator<T> implements AsyncIterableIterator<T, und
 
   /** Throws once what it reads is closed: that is its end. */
   protected abstract assertOpen(): void
-  /** The next result, if that is known; undefined if more must be loaded first. An error is told, and is not the end. */
+  /** The next result; undefined if more must be loaded first. An error is told, and is not the end. */
   protected abstract ready(): IteratorResult<T, undefined> | undefined
   /** Loads more, or waits for it. An error is the end. */
   protected abstract load(): Promise<void>

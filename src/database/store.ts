@@ -3,13 +3,7 @@
 // It reads on the calling thread, straight from the map. Asynchronous writes are gathered in frames (write-queue.ts),
 // which worker threads commit.
 import type { BatchOperation } from '../engine/commit/batch.js'
-import {
-  addOptionsIn,
-  conditionsIn,
-  putOptionsIn,
-  type Conditions,
-  type PutOptions,
-} from '../engine/commit/conditions.js'
+import { expiryIn, conditionsIn, putOptionsIn, type Conditions, type PutOptions } from '../engine/commit/conditions.js'
 import type { Expiry } from '../engine/commit/expiry.js'
 import type { OperationWriter } from '../engine/commit/operation-writer.js'
 import type { WriteResult } from '../engine/commit/results.js'
@@ -228,7 +222,7 @@ export class Store<V = Anything, K extends Key = Key> {
    */
   add<N extends number | bigint>(key: K, delta: N, options?: Expiry): Promise<N extends bigint ? bigint : number> {
     return this.#write(
-      (operations, frame) => operations.add(frame, key, delta, addOptionsIn(options, operations.clock), this.#space),
+      (operations, frame) => operations.add(frame, key, delta, expiryIn(options, operations.clock), this.#space),
       sumOf<never>,
     )
   }
@@ -260,7 +254,7 @@ export class Store<V = Anything, K extends Key = Key> {
   /** `add` on the calling thread, as `putSync` is `put`. */
   addSync<N extends number | bigint>(key: K, delta: N, options?: Expiry): N extends bigint ? bigint : number {
     return this.#writeSync((operations, frame) =>
-      operations.add(frame, key, delta, addOptionsIn(options, operations.clock), this.#space),
+      operations.add(frame, key, delta, expiryIn(options, operations.clock), this.#space),
     ).sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */

@@ -5,6 +5,7 @@ import type { Key } from '../encoding/keys.js'
 import { decodedValue } from '../encoding/undecodable.js'
 import type { Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
+import type { Expiry } from '../engine/commit/expiry.js'
 import type { EngineTransaction } from '../engine/transactions/engine-transaction.js'
 import type { MergedEntry, MergedRange } from '../engine/transactions/merged-range.js'
 import { CorruptError, InvalidError, advice } from '../errors.js'
@@ -90,9 +91,12 @@ export class Transaction<V = Anything, K extends Key = Key> {
     return count
   }
 
-  /** Sets `key` to `value`, which is copied now. */
-  put(key: K, value: V): void {
-    this.#transaction.put(this.#space, key, value)
+  /**
+   * Sets `key` to `value`, which is copied now. `ttlMs` or `expiresAt` says when the entry expires; without either it
+   * stays.
+   */
+  put(key: K, value: V, options?: Expiry): void {
+    this.#transaction.put(this.#space, key, value, options)
   }
 
   /** Removes `key`, if it is there. */
@@ -102,8 +106,9 @@ export class Transaction<V = Anything, K extends Key = Key> {
 
   /**
    * Adds `delta` to the number or bigint that `key` has when the transaction takes effect, where an absent key counts
-   * as 0. It reads nothing: unlike a `get` with a `put`, it conflicts with no other `add`. If the value is no number
-   * then, or not of the kind of `delta`, the transaction fails with `InvalidError`, and changes nothing.
+   * as 0. An entry that expires keeps its time. It reads nothing: unlike a `get` with a `put`, it conflicts with no
+   * other `add`. If the value is no number then, or not of the kind of `delta`, the transaction fails with
+   * `InvalidError`, and changes nothing.
    */
   add(key: K, delta: number | bigint): void {
     this.#transaction.add(this.#space, key, delta)

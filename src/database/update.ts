@@ -10,7 +10,8 @@
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
 import { conditionsOf } from '../engine/commit/conditions.js'
-import { withExpiry } from '../engine/commit/expiry.js'
+import { NEVER } from '../encoding/expiry-key.js'
+import { expiringAt } from '../engine/commit/expiry.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import { ConflictError } from '../errors.js'
 import { Deadline, mustBeFunction, updateOptions, type UpdateOptions } from './change-options.js'
@@ -63,7 +64,7 @@ export async function update(
         else {
           // What is there keeps its time.
           const { operations } = engine
-          const kept = withExpiry(conditions, undefined, entry?.expiresAt, operations.clock)
+          const kept = expiringAt(conditions, entry?.expiresAt ?? NEVER)
           operations.put(frame, taken, value, kept, space)
         }
       })

@@ -197,7 +197,7 @@ export class Engine {
 
   /** One try of a transaction: see transactions/engine-transaction.ts. The caller must end it. */
   beginTransaction(): EngineTransaction {
-    return new EngineTransaction(this.snapshot(), this.parts.openState)
+    return new EngineTransaction(this.snapshot(), this.parts.openState, this.parts.clock)
   }
   /** Starts to read what a frame will change; see commit-path.ts. */
   prepareCommit(frame: Buffer): void {

@@ -192,6 +192,30 @@ describe('transactions', function () {
     engine.close()
   }).timeout(20_000)
 
+  it('make entries that expire, and see when those that they read do', async () => {
+    const soon = Date.now() + 60_000
+    await db.put('session', { n: 1 }, { expiresAt: soon })
+    await db.transaction((tx) => {
+      expect(tx.getEntry('session')!.expiresAt).to.equal(soon)
+      tx.put('short', 1, { ttlMs: 20 })
+      tx.put('kept', tx.get('session'), { expiresAt: soon })
+      tx.put('gone', 1, { expiresAt: 5 })
+      tx.put('counter', 1, { expiresAt: soon })
+      tx.add('counter', 2)
+      tx.put('session', { n: 2 })
+      expect(tx.getEntry('kept')).to.deep.equal({ value: { n: 1 }, version: 0, expiresAt: soon })
+      expect([tx.has('gone'), tx.has('short'), tx.getEntry('counter')!.expiresAt]).to.deep.equal([false, true, soon])
+      expect(() => tx.put('x', 1, { ttlMs: -1 })).to.throw(InvalidError, /more than 0/)
+      expect(() => tx.put('x', 1, { ifAbsent: true } as never)).to.throw(InvalidError, /no option "ifAbsent"/)
+    })
+    expect(db.getEntry('kept')!.expiresAt).to.equal(soon)
+    expect(db.getEntry('counter')).to.include({ value: 3, expiresAt: soon })
+    expect(db.getEntry('session')).to.not.have.property('expiresAt')
+    expect([db.has('gone'), db.has('x')]).to.deep.equal([false, false])
+    for (const untilMs = performance.now() + 5000; db.has('short') && performance.now() < untilMs;) await pause(5)
+    expect(db.has('short')).to.equal(false)
+  })
+
   it('end when their time is over, while they run or between two tries', async () => {
     const never = gate()
     let tx: Transaction | undefined

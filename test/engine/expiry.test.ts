@@ -3,7 +3,7 @@
 import { expect } from 'chai'
 import { NEVER, writeExpiryKey } from '../../src/encoding/expiry-key.js'
 import { Engine } from '../../src/engine/engine.js'
-import { conditionsOf, putOptionsIn, addOptionsIn, type PutOptions } from '../../src/engine/commit/conditions.js'
+import { conditionsOf, putOptionsIn, expiryIn, type PutOptions } from '../../src/engine/commit/conditions.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import type { Expiry } from '../../src/engine/commit/expiry.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
@@ -36,7 +36,7 @@ describe('entries that expire', function () {
   const put = (key: string, value: unknown, options?: PutOptions, to = engine): boolean =>
     to.put(key, value, putOptionsIn(options, to.operations.clock))
   const add = (key: string, delta: number, options?: Expiry): unknown =>
-    engine.add(key, delta, addOptionsIn(options, engine.operations.clock))
+    engine.add(key, delta, expiryIn(options, engine.operations.clock))
   const keys = (of: { range: Engine['range'] } = engine): string[] => [...of.range({}, 'keys')] as string[]
   const figures = (of = engine): { entries: number; internal: number; expiring: number; earliest: number } => {
     const state = of.parts.control.readState(newState())

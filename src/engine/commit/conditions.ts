@@ -38,8 +38,8 @@ export const conditionsIn = (options: unknown): OperationConditions =>
 export const putOptionsIn = (options: unknown, clock: Clock): OperationConditions =>
   options === undefined ? UNCONDITIONAL : optionsIn(options, [...NAMES, ...EXPIRY_NAMES], clock)
 
-/** @internal The same for an add, which has no conditions. */
-export const addOptionsIn = (options: unknown, clock: Clock): OperationConditions =>
+/** @internal When an entry expires, in the options of a call that has no conditions. */
+export const expiryIn = (options: unknown, clock: Clock): OperationConditions =>
   options === undefined ? UNCONDITIONAL : optionsIn(options, EXPIRY_NAMES, clock)
 
 /** Reads each option once; it may run users' code. Without a clock the entry cannot be told when to expire. */

@@ -1,7 +1,7 @@
 // When an entry expires, as the user of a write gives it.
 import { InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
-import { isTime, MAX_TIME_MS } from '../../encoding/expiry-key.js'
+import { isTime, MAX_TIME_MS, NEVER } from '../../encoding/expiry-key.js'
 import type { OperationConditions } from '../../wal/frame-builder.js'
 import { OP_FLAG } from '../../wal/operation.js'
 
@@ -37,9 +37,12 @@ export function withExpiry(
   if (ttlMs === undefined && expiresAt === undefined) return conditions
   if (ttlMs !== undefined && expiresAt !== undefined)
     throw new InvalidError('ttlMs and expiresAt both say when the entry expires: give one of them.')
-  const at = ttlMs === undefined ? timeGiven(expiresAt) : timeAfter(ttlMs, clock)
-  return { ...conditions, flags: conditions.flags | OP_FLAG.EXPIRES, expiresAt: at }
+  return expiringAt(conditions, ttlMs === undefined ? timeGiven(expiresAt) : timeAfter(ttlMs, clock))
 }
+
+/** @internal The same with a time that is known to be one; `NEVER` for an entry that stays. */
+export const expiringAt = (conditions: OperationConditions, expiresAt: number): OperationConditions =>
+  expiresAt === NEVER ? conditions : { ...conditions, flags: conditions.flags | OP_FLAG.EXPIRES, expiresAt }
 
 function timeGiven(expiresAt: unknown): number {
   if (typeof expiresAt === 'number' && isTime(expiresAt)) return expiresAt

@@ -1,6 +1,7 @@
 // One tree, as it was at one moment, for as long as it is held: what snapshots read, and how they read it.
 import { ClosedError, EncodingError } from '../../errors.js'
 import { STATE, type StateFields } from '../shared/control.js'
+import { NEVER } from '../../encoding/expiry-key.js'
 import type { KeySpace } from '../../encoding/key-space.js'
 import type { Key } from '../../encoding/keys.js'
 import {
@@ -42,6 +43,14 @@ export type Wanted = 'value' | 'entry' | 'presence'
  * @internal
  */
 export type WantedOfMany = 'values' | 'presence'
+
+/** An entry as it lies in the tree. */
+interface FoundEntry {
+  readonly value: Buffer
+  readonly version: number
+  /** `NEVER` if it stays. */
+  readonly expiresAt: number
+}
 
 const NOTHING = Buffer.alloc(0)
 
@@ -117,14 +126,15 @@ export class EngineSnapshot {
   }
 
   /** The same with its version; without its value if only its presence is asked for. */
-  findEncoded(key: Uint8Array, wanted: WantedOfMany): { value: Buffer; version: number } | undefined {
+  findEncoded(key: Uint8Array, wanted: WantedOfMany): FoundEntry | undefined {
     this.assertOpen()
     return this.#find(key, key.length, () => {
-      const { version } = this.#source.reader
-      if (wanted === 'values') return { value: copiedBytes(this.#source), version }
+      const { version, expires, expiresAt } = this.#source.reader
+      const rest = { version, expiresAt: expires ? expiresAt : NEVER }
+      if (wanted === 'values') return { value: copiedBytes(this.#source), ...rest }
       this.#source.reader.checker.checkFaults()
       this.#source.guard.assertNotExpired()
-      return { value: NOTHING, version }
+      return { value: NOTHING, ...rest }
     })
   }
 

@@ -12,10 +12,13 @@ import { InvalidError } from '../../errors.js'
 import type { KeySpace } from '../../encoding/key-space.js'
 import type { Key } from '../../encoding/keys.js'
 import { decodedValue } from '../../encoding/undecodable.js'
+import { NEVER } from '../../encoding/expiry-key.js'
 import { encodeDelta, sumOf, type NoSum } from '../../encoding/values/numbers.js'
 import { MAX_VALUE_BYTES } from '../../limits.js'
 import type { FrameBuilder } from '../../wal/frame-builder.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
+import { expiryIn } from '../commit/conditions.js'
+import { expiringAt, type Clock } from '../commit/expiry.js'
 import { boundsOf, type Range } from '../read/bounds.js'
 import type { EncodedEntry, RangeIterator } from '../read/range-iterator.js'
 import type { EngineSnapshot } from '../read/snapshot.js'
@@ -29,20 +32,24 @@ interface SeenEntry {
   readonly value: unknown
   /** 0 if the transaction has written it itself. */
   readonly version: number
+  /** Undefined if it stays. */
+  readonly expiresAt?: number
 }
 
 export class EngineTransaction {
   readonly #snapshot: EngineSnapshot
   readonly #lsn: number
   readonly #openState: OpenState
+  readonly #clock: Clock
   readonly #own = new OwnWrites()
   readonly #reads = new NotedReads()
   /** The lowest one of the named stores that it writes to. */
   #storesGeneration = 0
   #isOver = false
 
-  constructor(snapshot: EngineSnapshot, openState: OpenState) {
+  constructor(snapshot: EngineSnapshot, openState: OpenState, clock: Clock) {
     this.#snapshot = snapshot
+    this.#clock = clock
     this.#lsn = snapshot.lsn
     this.#openState = openState
   }
@@ -67,11 +74,14 @@ export class EngineTransaction {
     const name = nameOf(treeKey)
     const own = this.#own.get(name)
     if (own?.kind === 'del') return undefined
-    if (own?.kind === 'put') return { value: decodedValue(space, own.value, treeKey), version: 0 }
+    if (own?.kind === 'put') return seen(decodedValue(space, own.value, treeKey), 0, own.expiresAt)
     const entry = this.#snapshot.findEncoded(treeKey, 'values')
     this.#reads.noteKey(name, treeKey, entry?.version ?? 0, false)
-    if (own !== undefined) return { value: decodedValue(space, added(own, entry?.value), treeKey), version: 0 }
-    return entry && { value: decodedValue(space, entry.value, treeKey), version: entry.version }
+    if (own !== undefined) {
+      // What is there keeps its time.
+      return seen(decodedValue(space, added(own, entry?.value), treeKey), 0, entry?.expiresAt ?? NEVER)
+    }
+    return entry && seen(decodedValue(space, entry.value, treeKey), entry.version, entry.expiresAt)
   }
 
   has(space: KeySpace, key: Key): boolean {
@@ -105,8 +115,10 @@ export class EngineTransaction {
 
   // ---- writing -----------------------------------------------------------------------------------
 
-  put(space: KeySpace, key: Key, value: unknown): void {
+  /** `options`: when the entry expires, as the user gives it. */
+  put(space: KeySpace, key: Key, value: unknown, options?: unknown): void {
     this.#openState.assertWritable()
+    const { expiresAt = NEVER } = expiryIn(options, this.#clock)
     const treeKey = space.encoded(key)
     const bytes = Buffer.from(space.values.encode(value))
     this.assertRunning()
@@ -114,7 +126,12 @@ export class EngineTransaction {
       throw new InvalidError(
         `A value may be at most ${MAX_VALUE_BYTES} bytes long when encoded; this one has ${bytes.length}.`,
       )
-    this.#own.set(nameOf(treeKey), { kind: 'put', key: treeKey, value: bytes }, bytes.length)
+    // What has expired already is as if it were removed.
+    const write: OwnWrite =
+      expiresAt <= this.momentMs
+        ? { kind: 'del', key: treeKey }
+        : { kind: 'put', key: treeKey, value: bytes, expiresAt }
+    this.#own.set(nameOf(treeKey), write, bytes.length)
     this.#noteStore(space)
   }
 
@@ -140,7 +157,7 @@ export class EngineTransaction {
         ? { kind: 'add', key: treeKey, deltas: { list: [bytes], count: 1 }, isJson }
         : own.kind === 'add'
           ? { ...own, deltas: { list: own.deltas.list, count: own.deltas.count + 1 } }
-          : { kind: 'put', key: treeKey, value: sum(isJson, own.kind === 'put' ? own.value : undefined, bytes) }
+          : putOf(treeKey, sum(isJson, own.kind === 'put' ? own.value : undefined, bytes), own)
     // Those of one key must go together.
     if (own?.kind === 'add') sum(isJson, own.deltas.list[0], bytes)
     this.#own.set(name, write, bytes.length)
@@ -184,7 +201,7 @@ export class EngineTransaction {
     for (const [name, write] of this.#own.entries()) {
       const { key } = write
       const conditions = this.#reads.conditionsOf(name)
-      if (write.kind === 'put') frame.put(key, key.length, write.value, conditions)
+      if (write.kind === 'put') frame.put(key, key.length, write.value, expiringAt(conditions, write.expiresAt))
       else if (write.kind === 'del') frame.del(key, key.length, conditions)
       else for (const delta of write.deltas.list) frame.add(key, key.length, delta, write.isJson, conditions)
     }
@@ -202,6 +219,17 @@ export class EngineTransaction {
 }
 
 const nameOf = (key: Buffer): string => key.toString('latin1')
+
+const seen = (value: unknown, version: number, expiresAt: number): SeenEntry =>
+  expiresAt === NEVER ? { value, version } : { value, version, expiresAt }
+
+/** A put in place of `before`, whose time it keeps. */
+const putOf = (key: Buffer, value: Buffer, before: OwnWrite): OwnWrite => ({
+  kind: 'put',
+  key,
+  value,
+  expiresAt: before.kind === 'put' ? before.expiresAt : NEVER,
+})
 
 const REASONS: Record<NoSum, string> = {
   'no number': 'What is to be added to is no number.',

@@ -12,7 +12,8 @@ interface Deltas {
 
 /** Encoded. An add whose key has not been looked at stays one: it conflicts with no other add. */
 export type OwnWrite =
-  | { readonly kind: 'put'; readonly key: Buffer; readonly value: Buffer }
+  /** `expiresAt`: `NEVER` for an entry that stays. */
+  | { readonly kind: 'put'; readonly key: Buffer; readonly value: Buffer; readonly expiresAt: number }
   | { readonly kind: 'del'; readonly key: Buffer }
   | { readonly kind: 'add'; readonly key: Buffer; readonly deltas: Deltas; readonly isJson: boolean }
 

@@ -1,5 +1,6 @@
 // Ranges of transactions over snapshots that cannot be read to their end. If these failed, what cannot be read would
 // pass for what is not there, and a transaction would commit what follows from that.
+import { NEVER } from '../../../src/encoding/expiry-key.js'
 import { KeySpace } from '../../../src/encoding/key-space.js'
 import { valueCodec } from '../../../src/encoding/values/codec.js'
 import { expect } from 'chai'
@@ -30,7 +31,7 @@ describe('ranges of a transaction', () => {
     const reads = new NotedReads()
     const range = new MergedRange({
       entries: failing(['a', 'b']),
-      own: [{ kind: 'put', key: Buffer.from('a5'), value: Buffer.from('1') }],
+      own: [{ kind: 'put', key: Buffer.from('a5'), value: Buffer.from('1'), expiresAt: NEVER }],
       noted: reads.noteRange(boundsOf(new KeySpace(valueCodec('binary')))),
       reverse: false,
       limit: Infinity,
