@@ -26,6 +26,8 @@ export class Context {
   /** Bytes of a usual value; 0 for that many that its frame ends where a sector does. */
   readonly usualLength: number
 
+  /** How many slots of what was cleared a group frees. */
+  readonly slotsOfTrash: number
   /** How much of the log is kept for its readers; undefined: nobody asks for any. */
   readonly retention: Retention | undefined
   /** The database has stored that. */
@@ -48,6 +50,7 @@ export class Context {
       maxHeldBytes: this.random.pick([65536, 65536, Infinity]),
       readAheadBytes: this.random.pick([Infinity, 0]),
     })
+    this.slotsOfTrash = this.random.pick([2, 10, 10, Infinity])
     const bytes = this.random.pick([undefined, 10_000, 200_000, Infinity])
     this.retention = bytes === undefined ? undefined : { bytes, ms: Infinity }
   }

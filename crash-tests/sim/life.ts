@@ -9,6 +9,7 @@ import { Following } from './following.js'
 import type { Processes } from './processes.js'
 import { Reads } from './reads.js'
 import { Recovery } from './recovery.js'
+import { NamedStores } from './stores.js'
 import { Transactions } from './transactions.js'
 import { keyOf, Writes } from './writes.js'
 
@@ -20,6 +21,7 @@ export class Lives {
   readonly #context: Context
   readonly #processes: Processes
   readonly #writes: Writes
+  readonly #stores: NamedStores
   readonly #transactions: Transactions
   readonly #reads: Reads
   readonly #following: Following
@@ -32,7 +34,8 @@ export class Lives {
     this.#context = context
     this.#processes = processes
     this.#writes = new Writes(context, processes)
-    this.#transactions = new Transactions(context, processes, this.#writes)
+    this.#stores = new NamedStores(context, this.#writes)
+    this.#transactions = new Transactions(context, processes, this.#writes, this.#stores)
     this.#reads = new Reads(context, processes)
     this.#following = new Following(context)
     this.#recovery = new Recovery(context, processes, this.#reads, this.#following)
@@ -175,9 +178,10 @@ export class Lives {
     if (this.#writes.isBurst && random.chance(0.7)) as(() => this.#writes.write(actor))
     else if (unverifiedRoll < 0.15) as(() => this.#reads.checkAll(actor))
     else if (unverifiedRoll < 0.3) as(() => checkpoint(true))
-    else if (roll < 0.18) as(() => this.#transactions.transact(actor))
-    else if (roll < 0.54) as(() => this.#writes.write(actor))
-    else if (roll < 0.58) as(() => this.#writes.sweep(actor))
+    else if (roll < 0.16) as(() => this.#transactions.transact(actor))
+    else if (roll < 0.42) as(() => this.#writes.write(actor))
+    else if (roll < 0.56) as(() => this.#stores.act(actor))
+    else if (roll < 0.59) as(() => this.#writes.sweep(actor))
     else if (roll < 0.68) as(() => checkpoint(random.chance(0.5)))
     else if (roll < 0.74) as(() => this.#following.follow(actor))
     else if (roll < 0.84) as(() => this.#reads.read(actor))

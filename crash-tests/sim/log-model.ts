@@ -3,7 +3,7 @@
 // frame, nor one that a reader has seen, and the frames after it are gone for good.
 import { FIRST_LSN } from '../../src/wal/lsn.js'
 import type { Clocks } from './clocks.js'
-import { frameOf, stateAt, type ModelFrame } from './frames.js'
+import { frameOf, modelAt, stateAt, type ModelFrame } from './frames.js'
 
 export class LogModel {
   #frames: ModelFrame[] = []
@@ -87,16 +87,18 @@ export class LogModel {
   /** What is wrong with `found`, which was read at `lsn`; undefined if nothing is. */
   differenceAt(lsn: number, found: Map<string, string>, nowMs: number): string | undefined {
     this.readLsn = Math.max(this.readLsn, lsn)
-    return difference(found, stateAt(this.#frames, lsn, nowMs))
+    const model = modelAt(this.#frames, lsn)
+    return model.stray ?? difference(found, model.values(nowMs))
   }
 }
 
 function difference(found: Map<string, string>, expected: Map<string, string>): string | undefined {
   for (const [key, value] of expected) {
-    if (found.get(key) !== value) return `${key} is ${brief(found.get(key))} and should be ${brief(value)}`
+    if (found.get(key) !== value)
+      return `${JSON.stringify(key)} is ${brief(found.get(key))} and should be ${brief(value)}`
   }
   if (found.size === expected.size) return undefined
-  return `${[...found.keys()].find((key) => !expected.has(key))} should not be there`
+  return `${JSON.stringify([...found.keys()].find((key) => !expected.has(key)))} should not be there`
 }
 
 const brief = (text: string | undefined): string =>

@@ -19,6 +19,7 @@ const outcomeOf = (seeds: number, total: LifeReport): Outcome => ({
     'calls that failed': total.faults,
     'changes followed': total.followed,
     'changes that were gone': total.gone,
+    'writes to stores that were gone': total.dropped,
     recoveries: total.recoveries,
     'recoveries interrupted': total.interruptedRecoveries,
     steps: total.steps,

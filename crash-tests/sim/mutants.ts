@@ -593,4 +593,16 @@ export const MUTANTS: readonly Mutant[] = [
     'clock.goOnFrom(header.clockMs);',
     '',
   ),
+  one(
+    'a drop counts before its frame does',
+    'engine/commit/committer.js',
+    'this.#write(frame);\n        if (isDropping(frame, 0))\n            a.storesGeneration++;',
+    'if (isDropping(frame, 0)) { a.storesGeneration++; control.append.publish(a); }\n        this.#write(frame);',
+  ),
+  one(
+    'a writer looks for its store in a tree that is older than the count of drops',
+    'engine/stores/stores.js',
+    'committer.catchUp(tailLsn);',
+    ';',
+  ),
 ]

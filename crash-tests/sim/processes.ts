@@ -1,4 +1,5 @@
 // The processes of a simulated world: they open the database, do something as long as they live, and die.
+import type { KeySpace } from '../../src/encoding/key-space.js'
 import { Engine } from '../../src/engine/engine.js'
 import { keepLog } from '../../src/engine/lifecycle/keep-log.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
@@ -15,12 +16,15 @@ export class SimProcess implements Process {
   engine: Engine | undefined
   /** Snapshots that it keeps open from one operation to another. */
   openSnapshots: EngineSnapshot[] = []
+  /** Named stores that it has open, by their names; some of them may be gone. */
+  readonly openStores = new Map<string, KeySpace>()
   constructor(readonly name: string) {}
 
   /** Drops all references: the locks of a world know their process, and so nothing of it would ever be collected. */
   end(): void {
     this.engine = undefined
     this.openSnapshots = []
+    this.openStores.clear()
   }
 }
 
@@ -59,6 +63,7 @@ export class Processes {
     this.#all.push(actor)
     this.as(actor, () => {
       actor.engine = Engine.open(options, world.storageFor(actor))
+      this.#collectSlowly(actor.engine)
       if (actor.engine.recovery !== undefined) this.#context.model.forgetMoments()
       if (retention === undefined || !keepLog(actor.engine.parts, retention)) return
       actor.engine.checkpoint(true)
@@ -66,6 +71,13 @@ export class Processes {
     })
     if (!actor.dead && actor.engine !== undefined) this.#living.push(actor)
     return actor
+  }
+
+  /** The databases here are small: so that the trash of one clear lasts for several groups, each frees only a part. */
+  #collectSlowly({ parts: { applier } }: Engine): void {
+    const { slotsOfTrash } = this.#context
+    const apply = applier.apply.bind(applier)
+    applier.apply = (state, reader, end, most = 0) => apply(state, reader, end, Math.min(most, slotsOfTrash))
   }
 
   close(actor: SimProcess): void {

@@ -1,5 +1,7 @@
 // The reads of simulated processes: whole snapshots, forwards and backwards, point reads and counts, each compared with
 // the model; and readers that are overtaken while they read.
+import { AREA, storeOf, type KeySpace } from '../../src/encoding/key-space.js'
+import { encodeStore, storeKey } from '../../src/engine/stores/catalog.js'
 import type { Engine } from '../../src/engine/engine.js'
 import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { verify } from '../../src/maintenance/verify.js'
@@ -9,14 +11,37 @@ import { wrongOutcome } from './outcomes.js'
 import { CALM, READING } from './world.js'
 import { keyOf } from './writes.js'
 
+/** Before the keys of all named stores. */
+const NAMED = Buffer.from([AREA.STORES])
+const bytesOf = (key: string): Buffer => Buffer.from(key, 'latin1')
+
 /** A value as the model has it. */
 const textOf = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value))
 
-const asText = (entries: Iterable<unknown>): [string, string][] =>
-  [...(entries as Iterable<[string, unknown]>)].map(([key, value]) => [key, textOf(value)!])
+/** The named stores at the moment of a snapshot, each with its entry in the list of stores. */
+function storesIn({ stores }: Engine, snapshot: EngineSnapshot): { space: KeySpace; key: string; entry: string }[] {
+  return stores.list(snapshot).map(({ name, number, encoding }) => ({
+    space: stores.openIn(snapshot, name),
+    key: storeKey(name).toString('latin1'),
+    entry: encodeStore(number, encoding).toString('latin1'),
+  }))
+}
 
-export const entriesOf = (from: Engine | EngineSnapshot): Map<string, string> =>
-  new Map(asText(from.range({}, 'entries')))
+/** All that there is at the moment of a snapshot, as the model has it. */
+export function entriesOf(engine: Engine, snapshot: EngineSnapshot, reverse = false): Map<string, string> {
+  const found: [string, string][] = []
+  const read = (space: KeySpace): void => {
+    const prefix = space.bytes.toString('latin1', 0, space.prefixBytes)
+    const entries = snapshot.range({ reverse }, 'entries', space) as Iterable<[string, unknown]>
+    for (const [key, value] of entries) found.push([prefix + key, textOf(value)!])
+  }
+  read(engine.main)
+  for (const { space, key, entry } of storesIn(engine, snapshot)) {
+    found.push([key, entry])
+    read(space)
+  }
+  return new Map(found)
+}
 
 export class Reads {
   readonly #context: Context
@@ -47,13 +72,13 @@ export class Reads {
     const snapshot = this.#taken(actor)
     if (mayBeOvertaken) this.#beginRead()
     try {
-      const entries = entriesOf(snapshot)
+      const entries = entriesOf(actor.engine!, snapshot)
       // Others may write before it is read again.
       world.step('between reads')
-      const again = asText(snapshot.range({ reverse: true }, 'entries')).reverse()
+      const again = entriesOf(actor.engine!, snapshot, true)
       this.#compare('a snapshot', entries, snapshot)
-      this.#compare('the same snapshot, backwards', new Map(again), snapshot)
-      this.#lookUp(snapshot, entries)
+      this.#compare('the same snapshot, backwards', again, snapshot)
+      this.#lookUp(actor.engine!, snapshot, entries)
     } finally {
       this.#stepsUntilOvertaken = 0
       if (!actor.dead && world.outage === undefined) snapshot.close()
@@ -73,7 +98,7 @@ export class Reads {
   }
 
   /** The other ways to read a snapshot, whose entries are known. */
-  #lookUp(snapshot: EngineSnapshot, entries: Map<string, string>): void {
+  #lookUp(engine: Engine, snapshot: EngineSnapshot, entries: Map<string, string>): void {
     const { random } = this.#context
     const is = (what: string, found: unknown, expected: unknown): void => {
       if (found !== expected)
@@ -81,17 +106,30 @@ export class Reads {
           `${what} at LSN ${snapshot.lsn}: ${String(found)} and should be ${String(expected)}`,
         )
     }
+    const stores = random.chance(0.5) ? storesIn(engine, snapshot) : []
+    const space = stores.length > 0 ? random.pick(stores).space : engine.main
+    const own = [...entries.keys()].filter((key) => (storeOf(bytesOf(key)) ?? -1) === space.number)
     for (let i = 0; i < 8; i++) {
       const key = keyOf(random.skewed(1, 300))
-      const value = entries.get(key)
-      if (random.chance(0.5)) is(`get of ${key}`, textOf(snapshot.get(key)), value)
-      else is(`getEntry of ${key}`, textOf(snapshot.getEntry(key)?.value), value)
-      is(`has of ${key}`, snapshot.has(key), value !== undefined)
+      const value = entries.get(space.encoded(key).toString('latin1'))
+      if (random.chance(0.5)) is(`get of ${key}`, textOf(snapshot.get(key, space)), value)
+      else is(`getEntry of ${key}`, textOf(snapshot.getEntry(key, space)?.value), value)
+      is(`has of ${key}`, snapshot.has(key, space), value !== undefined)
     }
     const from = keyOf(random.skewed(1, 300))
-    const expected = [...entries.keys()].filter((key) => key >= from).length
-    is('the count', snapshot.range({ gte: from, reverse: random.chance(0.5) }, 'keys').count(), expected)
-    is('the count of all', snapshot.range({}, 'keys').count(), entries.size)
+    const first = space.encoded(from).toString('latin1')
+    const range = { gte: from, reverse: random.chance(0.5) }
+    is('the count', snapshot.range(range, 'keys', space).count(), own.filter((key) => key >= first).length)
+    is('the count of all', snapshot.range({}, 'keys', space).count(), own.length)
+    if (stores.length === 0) return
+    // Also of stores that are not in the list any more.
+    const bounds = { from: NAMED, fromAfter: false, to: engine.main.from, toInclusive: false, reverse: false }
+    const inStores = [...entries.keys()].filter((key) => (storeOf(bytesOf(key)) ?? 0) > 0)
+    is(
+      'the count of all in stores',
+      snapshot.rangeWithin({ ...bounds, limit: Infinity }, 'keys').count(),
+      inStores.length,
+    )
   }
 
   /** Keeps a snapshot open while others write, and slots that it reaches are freed. */
@@ -106,9 +144,9 @@ export class Reads {
     let isKept = false
     this.#beginRead()
     try {
-      const entries = entriesOf(snapshot)
+      const entries = entriesOf(actor.engine!, snapshot)
       this.#compare('a snapshot held for long', entries, snapshot)
-      this.#lookUp(snapshot, entries)
+      this.#lookUp(actor.engine!, snapshot, entries)
       isKept = random.chance(0.5)
       if (isKept) actor.openSnapshots.push(snapshot)
     } finally {

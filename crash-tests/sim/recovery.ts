@@ -87,7 +87,7 @@ export class Recovery {
     world.rates = CALM
     this.#processes.as(actor, () => {
       const snapshot = actor.engine!.snapshot()
-      model.settle(toLsn, entriesOf(snapshot), snapshot.momentMs)
+      model.settle(toLsn, entriesOf(actor.engine!, snapshot), snapshot.momentMs)
       snapshot.close()
     })
     this.#reads.checkAll(actor)

@@ -16,6 +16,8 @@ export interface LifeReport {
   /** Changes that were followed, and how often what came next was gone. */
   followed: number
   gone: number
+  /** Writes that were refused, since their store was gone. */
+  dropped: number
 }
 
 export const newReport = (): LifeReport => ({
@@ -30,4 +32,5 @@ export const newReport = (): LifeReport => ({
   faults: 0,
   followed: 0,
   gone: 0,
+  dropped: 0,
 })

@@ -9,14 +9,14 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
     'a frame is appended though its store was dropped after it was built',
     [STORES, 'stores, with 0 workers take no write that was built before'],
     'engine/commit/committer.js',
-    'stores !== 0 && stores !== control.storesGeneration',
+    'stores !== 0 && stores !== a.storesGeneration',
     'false',
   ),
   one(
     'a drop is not counted',
     [STORES, 'stores, with 0 workers take no write that was built before'],
     'engine/commit/committer.js',
-    'control.raiseStoresGeneration();',
+    'a.storesGeneration++;',
     ';',
   ),
   one(
@@ -53,6 +53,13 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
     'engine/space/free-list.js',
     'if (header.trashHeight > 0)',
     'if (false)',
+  ),
+  one(
+    'a leaf that is freed stays to be verified, and the values that it leads to do not',
+    [STORES, 'clearing, with 0 workers is not damage to readers of an older tree that come after it was freed'],
+    'engine/tree/trash.js',
+    'this.#parts.checker.accept(slot);',
+    ';',
   ),
   one(
     'salvage brings back what was cleared',

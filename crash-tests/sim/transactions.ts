@@ -1,16 +1,16 @@
 // Transactions of simulated processes. Each reads keys and ranges between its own writes, while others act, and all of
 // that must be what its snapshot and its writes say. If it is told that it took effect, all that it has read must be so
 // at its place in the log, too: it could as well have run there, alone. That does not rely on how checks are made.
-import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
-import type { Engine } from '../../src/engine/engine.js'
-import type { Range } from '../../src/engine/read/bounds.js'
+import type { KeySpace } from '../../src/encoding/key-space.js'
+import { boundsOf, endsOf, type Range } from '../../src/engine/read/bounds.js'
 import type { EngineTransaction } from '../../src/engine/transactions/engine-transaction.js'
 import type { Context } from './context.js'
 import { stateAt } from './frames.js'
 import type { Processes, SimProcess } from './processes.js'
+import type { NamedStores } from './stores.js'
 import { counterOf, COUNTERS, keyOf, type Writes } from './writes.js'
 
-/** What a transaction has written by some moment; undefined: removed. */
+/** What a transaction has written by some moment, by the keys of the tree; undefined: removed. */
 type Own = Map<string, Written | undefined>
 /** A value as text, or what is added to what is there. */
 type Written = string | number
@@ -29,27 +29,31 @@ export class Transactions {
   readonly #context: Context
   readonly #processes: Processes
   readonly #writes: Writes
+  readonly #stores: NamedStores
   /** Keys that the transaction under way has read: some of them it reads and writes again, and others write to them. */
   #read: string[] = []
 
-  constructor(context: Context, processes: Processes, writes: Writes) {
+  constructor(context: Context, processes: Processes, writes: Writes, stores: NamedStores) {
     this.#context = context
     this.#processes = processes
     this.#writes = writes
+    this.#stores = stores
   }
 
   transact(actor: SimProcess): void {
     const engine = actor.engine!
-    let seen: readonly Seen[] = []
-    const told = this.#writes.commit(actor, () => {
-      const transaction = engine.beginTransaction()
-      try {
-        seen = this.#carryOut(actor, engine, transaction)
-      } finally {
-        if (!actor.dead && this.#context.world.outage === undefined) transaction.end()
-      }
-      return { took: engine.write((frame) => transaction.writeTo(frame)).took }
-    })
+    const { random, world } = this.#context
+    let seen: readonly Seen[]
+    // Mostly in the default store; else in two.
+    const store = random.chance(0.25) ? this.#stores.someStore(actor) : undefined
+    const spaces = store === undefined ? [engine.main] : [engine.main, store]
+    const transaction = engine.beginTransaction()
+    try {
+      seen = this.#carryOut(actor, spaces, transaction)
+    } finally {
+      if (!actor.dead && world.outage === undefined) transaction.end()
+    }
+    const told = this.#stores.commitTo(actor, spaces, (_engine, frame) => transaction.writeTo(frame), false)
     if (told.took !== true) return
     const { model } = this.#context
     const end = this.#processes.running!.engine!.lastCommit
@@ -58,7 +62,7 @@ export class Transactions {
       this.#compare(`the transaction at LSN ${frame.lsn}`, seen, stateAt(model.frames, frame.lsn, frame.timeMs))
   }
 
-  #carryOut(actor: SimProcess, engine: Engine, transaction: EngineTransaction): Seen[] {
+  #carryOut(actor: SimProcess, spaces: readonly KeySpace[], transaction: EngineTransaction): Seen[] {
     const { random, world, model } = this.#context
     const state = stateAt(model.frames, transaction.lsn, transaction.momentMs)
     const own: Own = new Map()
@@ -68,16 +72,18 @@ export class Transactions {
       if (random.chance(0.4)) world.step('in a transaction')
       if (random.chance(0.5)) {
         seen.push(
-          random.chance(0.5) ? this.#readKey(engine, transaction, own) : this.#readRange(engine, transaction, own),
+          random.chance(0.5)
+            ? this.#readKey(random.pick(spaces), transaction, own)
+            : this.#readRange(random.pick(spaces), transaction, own),
         )
         this.#compare(`a transaction of LSN ${transaction.lsn}`, seen.slice(-1), state)
-      } else this.#write(engine, transaction, own)
+      } else this.#write(random.pick(spaces), transaction, own)
     }
     // Others may have had transactions of their own meanwhile.
     this.#read = read
     if (random.chance(0.3)) this.#meet(actor)
     // One that writes nothing commits nothing.
-    if (!transaction.hasWritten) this.#write(engine, transaction, own)
+    if (!transaction.hasWritten) this.#write(random.pick(spaces), transaction, own)
     return seen
   }
 
@@ -99,43 +105,43 @@ export class Transactions {
     return random.chance(0.2) ? counterOf(random.between(1, COUNTERS)) : keyOf(random.between(1, MOST_KEYS))
   }
 
-  #write({ main }: Engine, transaction: EngineTransaction, own: Own): void {
+  #write(space: KeySpace, transaction: EngineTransaction, own: Own): void {
     const { random } = this.#context
     const key = this.#someKey()
     const roll = random.next()
     if (isCounter(key)) {
       const delta = random.between(-3, 9)
-      transaction.add(main, key, delta)
-      own.set(encoded(key), ((own.get(encoded(key)) as number | undefined) ?? 0) + delta)
+      transaction.add(space, key, delta)
+      own.set(encoded(space, key), ((own.get(encoded(space, key)) as number | undefined) ?? 0) + delta)
     } else if (roll < 0.7) {
       const value = this.#writes.usualValue()
-      transaction.put(main, key, value)
-      own.set(encoded(key), JSON.stringify(value))
+      transaction.put(space, key, value)
+      own.set(encoded(space, key), JSON.stringify(value))
     } else {
-      transaction.del(main, key)
-      own.set(encoded(key), undefined)
+      transaction.del(space, key)
+      own.set(encoded(space, key), undefined)
     }
   }
 
-  #readKey({ main }: Engine, transaction: EngineTransaction, own: Own): Seen {
+  #readKey(space: KeySpace, transaction: EngineTransaction, own: Own): Seen {
     const key = this.#someKey()
     this.#read.push(key)
-    const name = encoded(key)
+    const name = encoded(space, key)
     const then = new Map(own)
     if (this.#context.random.chance(0.3))
       return {
         what: `has of ${key}`,
-        found: String(transaction.has(main, key)),
+        found: String(transaction.has(space, key)),
         expectedOf: (state) => String(withOwn(state, then).has(name)),
       }
     return {
       what: `get of ${key}`,
-      found: JSON.stringify(transaction.find(main, key)?.value) ?? 'nothing',
+      found: JSON.stringify(transaction.find(space, key)?.value) ?? 'nothing',
       expectedOf: (state) => withOwn(state, then).get(name) ?? 'nothing',
     }
   }
 
-  #readRange({ main }: Engine, transaction: EngineTransaction, own: Own): Seen {
+  #readRange(space: KeySpace, transaction: EngineTransaction, own: Own): Seen {
     const { random, world } = this.#context
     const from = random.between(1, MOST_KEYS)
     const to = random.between(from, MOST_KEYS)
@@ -149,7 +155,7 @@ export class Transactions {
     const limit = random.chance(0.3) ? random.between(1, 5) : Infinity
     const leaveAfter = random.chance(0.3) ? random.between(1, 5) : Infinity
     const then = new Map(own)
-    const entries = transaction.range(main, { ...range, reverse, limit }, 'entries')
+    const entries = transaction.range(space, { ...range, reverse, limit }, 'entries')
     const found: string[] = []
     while (found.length < leaveAfter) {
       const entry = entries.next()
@@ -158,7 +164,7 @@ export class Transactions {
       if (random.chance(0.1)) world.step('in a range of a transaction')
     }
     const most = Math.min(limit, leaveAfter)
-    const isIn = within(range)
+    const isIn = within(space, range)
     return {
       what: `range ${JSON.stringify({ ...range, reverse, most })}`,
       found: found.join(),
@@ -184,17 +190,13 @@ export class Transactions {
 
 const isCounter = (key: string): boolean => key.startsWith('n')
 
-const buffer = Buffer.alloc(KEY_BUFFER_BYTES)
-const encoded = (key: string): string => buffer.toString('latin1', 0, encodeKey(key, buffer))
+const encoded = (space: KeySpace, key: string): string => space.encoded(key).toString('latin1')
 
-function within({ gte, gt, lte, lt, prefix }: Range): (key: string) => boolean {
-  const bytes = (key: unknown): string => encoded(key as string)
-  return (key) =>
-    (gte === undefined || key >= bytes(gte)) &&
-    (gt === undefined || key > bytes(gt)) &&
-    (lte === undefined || key <= bytes(lte)) &&
-    (lt === undefined || key < bytes(lt)) &&
-    (prefix === undefined || key.startsWith(bytes(prefix)))
+function within(space: KeySpace, range: Range): (key: string) => boolean {
+  const ends = endsOf(boundsOf(space, range))
+  const from = ends?.from.toString('latin1') ?? ''
+  const to = ends?.to?.toString('latin1')
+  return (key) => ends !== undefined && key >= from && (to === undefined || key < to)
 }
 
 function withOwn(state: ReadonlyMap<string, string>, own: Own): Map<string, string> {

@@ -1,5 +1,6 @@
 // The writes of simulated processes: their keys and values, and what must hold of each that is acknowledged or refused.
 import { InvalidError, MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
+import type { KeySpace } from '../../src/encoding/key-space.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
 import { conditionsOf, type Conditions } from '../../src/engine/commit/conditions.js'
@@ -14,7 +15,7 @@ import type { Lsn } from '../../src/wal/lsn.js'
 import { filePosition } from '../../src/wal/segment.js'
 import type { Random } from '../lib/random.js'
 import type { Context } from './context.js'
-import { resultsAt, type ModelResult } from './frames.js'
+import { modelAt, type ModelResult } from './frames.js'
 import { SECTOR_BYTES } from './disk.js'
 import type { Processes, SimProcess } from './processes.js'
 
@@ -92,17 +93,21 @@ export class Writes {
     return bytes > SMALLEST_STRIDE + 8 ? bytes : bytes + SECTOR_BYTES
   }
 
-  /** `decides`: whether it may depend on what it finds. */
-  #operation(engine: Engine, decides: boolean): BatchOperation<string> {
+  /** Operations of one write to a store. `decides`: whether they may depend on what they find. */
+  operations(engine: Engine, space: KeySpace, count: number, decides: boolean): BatchOperation<string>[] {
+    return Array.from({ length: count }, () => this.#operation(engine, space, decides))
+  }
+
+  #operation(engine: Engine, space: KeySpace, decides: boolean): BatchOperation<string> {
     const random = this.#random
     const key = keyOf(random.skewed(1, 300))
     if (decides && random.chance(0.3)) {
       // Hardly ever one that has no number.
       const counter = random.chance(0.97) ? counterOf(random.between(1, COUNTERS)) : key
       if (random.chance(0.7)) return { type: 'add', key: counter, delta: random.between(-3, 9), ...this.#expiry() }
-      return { type: 'check', key, ...(this.#condition(engine, key) ?? { ifPresent: true }) }
+      return { type: 'check', key, ...(this.#condition(engine, space, key) ?? { ifPresent: true }) }
     }
-    const condition = decides && random.chance(0.5) ? this.#condition(engine, key) : undefined
+    const condition = decides && random.chance(0.5) ? this.#condition(engine, space, key) : undefined
     return random.chance(0.75)
       ? { type: 'put', key, value: this.#value(), ...condition, ...this.#expiry() }
       : { type: 'del', key, ...condition }
@@ -134,11 +139,11 @@ export class Writes {
   }
 
   /** A condition that may hold; others may write before the write that has it. */
-  #condition(engine: Engine, key: string): Conditions {
+  #condition(engine: Engine, space: KeySpace, key: string): Conditions {
     const roll = this.#random.next()
     if (roll < 0.15) return { ifAbsent: true }
     if (roll < 0.3) return { ifPresent: true }
-    const version = engine.getEntry(key)?.version ?? 0
+    const version = engine.getEntry(key, space)?.version ?? 0
     if (this.#random.chance(0.5)) this.#context.world.step('between reading and writing')
     return { ifVersion: version }
   }
@@ -151,24 +156,24 @@ export class Writes {
         return { took: engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue()) }
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
       const decides = this.#random.chance(0.4)
-      const operations = Array.from({ length: count }, () => this.#operation(engine, decides))
-      return this.#writeAll(engine, operations)
+      return this.#writeAll(engine, this.operations(engine, engine.main, count, decides))
     })
   }
 
   writeMuch(actor: SimProcess): void {
+    this.commit(actor, (engine) => ({ took: engine.batch(this.manyOperations()) }))
+  }
+
+  /** So many that the tree has levels. */
+  manyOperations(): BatchOperation<string>[] {
     const from = this.#random.between(0, 500)
     const count = this.#random.between(50, 300)
     const del = this.#random.chance(0.3)
-    this.commit(actor, (engine) => ({
-      took: engine.batch(
-        Array.from({ length: count }, (_, i) =>
-          del
-            ? { type: 'del' as const, key: keyOf(from + i) }
-            : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
-        ),
-      ),
-    }))
+    return Array.from({ length: count }, (_, i) =>
+      del
+        ? { type: 'del' as const, key: keyOf(from + i) }
+        : { type: 'put' as const, key: keyOf(from + i), value: this.#value() },
+    )
   }
 
   /**
@@ -204,7 +209,10 @@ export class Writes {
       const inLog = model.frames.find(
         ({ writer, lsn, end, operations }) =>
           // It may have removed what had expired, to make room.
-          operations.some(({ isSweep }) => !isSweep) && writer === actor.name && lsn >= before && end <= now,
+          operations.some(({ isSweep, isOfIndex }) => !isSweep && !isOfIndex) &&
+          writer === actor.name &&
+          lsn >= before &&
+          end <= now,
       )
       if (inLog !== undefined)
         throw this.#context.failure(
@@ -220,7 +228,9 @@ export class Writes {
     const end = this.#processes.running!.engine!.lastCommit
     const frame = model.frames.find((each) => each.end === end)
     if (frame === undefined) return
-    const expected: Told = resultsAt(model.frames, frame.lsn)[0]!
+    const before = modelAt(model.frames, frame.lsn)
+    const expected: Told = before.apply(frame)[0]!
+    if (before.stray !== undefined) throw this.#context.failure(before.stray)
     for (const [name, value] of Object.entries(told)) {
       if (expected[name as keyof Told] !== value)
         throw this.#context.failure(

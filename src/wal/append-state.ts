@@ -24,6 +24,7 @@ const FIELD = {
   OUTCOME_BYTES: 9,
   CHANGED: 10,
   EXPIRING: 11,
+  STORES: 12,
 } as const
 
 export interface AppendFields {
@@ -45,6 +46,11 @@ export interface AppendFields {
   changedLsn: number
   /** Frames of this life that had operations with a time at which an entry expires. */
   expiring: number
+  /**
+   * Which generation of the list of named stores holds at the tail: each drop moves it on (engine/stores/stores.ts).
+   * Never 0.
+   */
+  storesGeneration: number
 }
 
 export class AppendState {
@@ -75,6 +81,7 @@ export class AppendState {
       into.operations = n[at + FIELD.OPERATIONS]!
       into.changedLsn = n[at + FIELD.CHANGED]!
       into.expiring = n[at + FIELD.EXPIRING]!
+      into.storesGeneration = n[at + FIELD.STORES]! + 1
       loadFence()
       if (Atomics.load(this.#words, SEQUENCE_WORD) === sequence) return into
     }
@@ -97,6 +104,7 @@ export class AppendState {
     n[at + FIELD.OPERATIONS] = from.operations
     n[at + FIELD.CHANGED] = from.changedLsn
     n[at + FIELD.EXPIRING] = from.expiring
+    n[at + FIELD.STORES] = from.storesGeneration - 1
     Atomics.store(this.#words, SEQUENCE_WORD, sequence | 0)
   }
 }
@@ -114,4 +122,5 @@ export const newAppendFields = (): AppendFields => ({
   operations: 0,
   changedLsn: 0,
   expiring: 0,
+  storesGeneration: 1,
 })

@@ -381,6 +381,21 @@ for (const workers of [0, 2]) {
       expect(engine.count(undefined)).to.equal(2200)
     })
 
+    it('is not damage to readers of an older tree that come after it was freed', async () => {
+      const long = 'x'.repeat(20_000)
+      await db.batch(many(0, 200).map((put) => ({ ...put, value: `${long} ${put.key}` })))
+      await db.close()
+      // No slot has been looked at since it came from disk.
+      db = await open(db.path, { workers })
+      const snapshot = db.snapshot()
+      await db.clear()
+      await whenFreed(db, 1)
+      expect(snapshot.get(7)).to.equal(`${long} 7`)
+      expect([...snapshot.values()]).to.have.length(200)
+      snapshot.close()
+      expect((await db.verify()).damage).to.deep.equal([])
+    })
+
     it('does not come back by salvage', async () => {
       const path = await crashWithTrash()
       const engine = openEngine(path, { workers: 0 })

@@ -82,6 +82,7 @@ describe("the state of the log's end", () => {
         operations: 3 * i,
         changedLsn: 2 ** 48 + i,
         expiring: 4 * i,
+        storesGeneration: 1 + 5 * i,
       }
       writer.publish(fields)
       expect(reader.read(newAppendFields())).to.deep.equal(fields)
@@ -104,6 +105,7 @@ describe("the state of the log's end", () => {
       operations: 2,
       changedLsn: 70,
       expiring: 1,
+      storesGeneration: 3,
     }
     state.publish({ ...fields, tailLsn: 40 })
     state.publish(fields)

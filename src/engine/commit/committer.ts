@@ -146,7 +146,7 @@ export class Committer {
     const state = control.readState(this.#published)
     if (control.filesInDoubt) this.#assertInPlace(a, state)
     const stores = frame.readUInt32LE(FRAME.STORES)
-    if (stores !== 0 && stores !== control.storesGeneration) throw new StoresChanged()
+    if (stores !== 0 && stores !== a.storesGeneration) throw new StoresChanged()
     const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
     const puts = hasPut(frame)
@@ -160,9 +160,8 @@ export class Committer {
     this.#reserve(slots, state, a.reservedSlots, puts)
     if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
       this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
-    // Before the frame counts.
-    if (isDropping(frame, 0)) control.raiseStoresGeneration()
     this.#write(frame)
+    if (isDropping(frame, 0)) a.storesGeneration++
     if (outcomeBytes > 0) this.#own.note(lsn)
     a.reservedSlots += slots
     a.outcomeBytes += outcomeBytes

@@ -53,7 +53,7 @@ import type { Retention } from '../../wal/retention.js'
 import { SLOT_BYTES } from '../format/layout.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 10
+const CONTROL_VERSION = 11
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -85,7 +85,6 @@ const AT = {
   APPEND_WAITERS: 164,
   EXPIRED_UP_TO_LSN: 168,
   FILES_IN_DOUBT: 176,
-  STORES_GENERATION: 180,
   CLOCK_AHEAD: 184,
   FILE_SLOTS: 192,
   DURABLE_LSN: 200,
@@ -367,15 +366,6 @@ export class Control {
   }
   set checkpointWanted(wanted: boolean) {
     Atomics.store(this.i32, AT.CHECKPOINT_WANTED >> 2, wanted ? 1 : 0)
-  }
-
-  /** Never 0. */
-  get storesGeneration(): number {
-    return Atomics.load(this.i32, AT.STORES_GENERATION >> 2) + 1
-  }
-  /** A store is about to be dropped. */
-  raiseStoresGeneration(): void {
-    Atomics.add(this.i32, AT.STORES_GENERATION >> 2, 1)
   }
 
   /** How far the database's clock is ahead of the monotonic one, in ms (clock.ts). */

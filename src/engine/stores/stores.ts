@@ -1,19 +1,19 @@
 // Named stores: opening, creating, listing and dropping them.
 //
 // A writer to a store must know that it is still there: what is written under the number of a dropped store is
-// of no use, and nothing would remove it. `control` counts the drops (`storesGeneration`). A writer notes the count
-// before it looks for the store, in a tree that includes all that was appended by then; and it writes the count into
-// its frames. The appender compares it with the present one, under the append lock, under which a frame that drops a
-// store raises it, before the frame counts. So after the frame of a drop no frame writes to the store. If the
-// count has moved, the writer looks again (`renew`) and tries again. The count may be higher than the number of
-// drops, if an appender died after it raised it: then others look once more than they need to.
+// of no use, and nothing would remove it. The append state counts the drops (`storesGeneration`): count and tail move
+// together, in one publication, when a frame that drops a store counts. A writer reads both together, waits until the
+// tree includes the log up to that tail, and looks for the store there; and it writes the count into its frames. The
+// appender compares it with the present one, under the append lock. So after the frame of a drop no frame writes to
+// the store. If the count has moved, the writer looks again (`renew`) and tries again. An appender that dies before
+// its frame counts has not moved the count either.
 import { KeySpace, storeOf, storePrefix } from '../../encoding/key-space.js'
 import { valueCodec, type ValueEncoding } from '../../encoding/values/codec.js'
 import { encodeDelta } from '../../encoding/values/numbers.js'
 import { InvalidError, NotFoundError, openedReadOnly, StoreDroppedError } from '../../errors.js'
 import { quoted } from '../../describe.js'
 import { MAX_STORE_NUMBER } from '../../limits.js'
-import { newAppendFields } from '../../wal/append-state.js'
+import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { FRAME } from '../../wal/frame.js'
 import { IF_ABSENT, ifVersion, type FrameBuilder } from '../../wal/frame-builder.js'
 import type { Lsn } from '../../wal/lsn.js'
@@ -112,7 +112,7 @@ export class Stores {
 
   /** Throws `StoreDroppedError` if the store has been dropped. Cheap as long as no store was. */
   renew(space: KeySpace): void {
-    if (space.number === 0 || space.generation === this.#parts.control.storesGeneration) return
+    if (space.number === 0 || space.generation === this.#appendState.storesGeneration) return
     const generation = this.#upToDate()
     if (this.#find(storeKey(space.name))?.number !== space.number) throw dropped(space.name)
     space.generation = generation
@@ -131,10 +131,14 @@ export class Stores {
 
   /** Waits until the tree includes all drops that have been counted; returns their count. */
   #upToDate(): number {
-    const { control, committer, openState } = this.#parts
-    const generation = control.storesGeneration
-    if (!openState.isReadOnly) committer.catchUp(control.append.read(this.#append).tailLsn as Lsn)
-    return generation
+    const { committer, openState } = this.#parts
+    const { storesGeneration, tailLsn } = this.#appendState
+    if (!openState.isReadOnly) committer.catchUp(tailLsn as Lsn)
+    return storesGeneration
+  }
+
+  get #appendState(): AppendFields {
+    return this.#parts.control.append.read(this.#append)
   }
 
   #find(key: Buffer): StoreRecord | undefined {
