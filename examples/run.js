@@ -2,7 +2,7 @@
 // checks its own result; the exit code is 1 if one of them fails or takes longer than two minutes.
 //
 //     node examples/run.js               all of them
-//     node examples/run.js counter       only those that are named
+//     node examples/run.js cache         only those that are named
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
