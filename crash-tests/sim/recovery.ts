@@ -77,6 +77,7 @@ export class Recovery {
     // It can be made again, but nothing here damages it.
     if (freeListDamage !== undefined) throw this.#context.failure(`the free list is damaged: ${freeListDamage.why}`)
     logFiles.forgetDamage()
+    world.rates = CALM
     const toLsn = engine.stats().log.visibleLsn
     if (toLsn < model.acknowledgedLsn) {
       throw this.#context.failure(`acknowledged up to LSN ${model.acknowledgedLsn}, and recovered only up to ${toLsn}`)
@@ -84,7 +85,6 @@ export class Recovery {
     if (toLsn < model.readLsn)
       throw this.#context.failure(`read at LSN ${model.readLsn}, and recovered only up to ${toLsn}`)
     this.#strandedLsns = this.#strandedLsns.filter((lsn) => lsn > toLsn)
-    world.rates = CALM
     this.#processes.as(actor, () => {
       const snapshot = actor.engine!.snapshot()
       model.settle(toLsn, entriesOf(actor.engine!, snapshot), snapshot.momentMs)

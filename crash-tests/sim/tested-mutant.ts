@@ -1,5 +1,5 @@
 // A version of the engine without a safeguard, and the test that must find it wrong.
-import type { Mutant } from './mutants.js'
+import type { Mutant } from './mutant.js'
 
 export interface TestedMutant extends Mutant {
   /** Compiled file below dist/test, and a part of the name of a test in it. */
