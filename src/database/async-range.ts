@@ -9,6 +9,7 @@
 // Values are decoded here, one when it is asked for. The user's code runs between two of them, and may do anything,
 // also close the snapshot, the database, or this.
 import { isInstance, quoted, reason } from '../describe.js'
+import { NEVER } from '../encoding/expiry-key.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
 import { advice, CorruptError, InvalidError, MmapdbError } from '../errors.js'
@@ -21,6 +22,12 @@ import { nextTurn } from './lookups.js'
 import { nothing, OrderedIterator } from './ordered-iterator.js'
 import type { AsyncRangeOptions } from './types.js'
 
+/** An entry, and when it expires: milliseconds since 1970, or undefined if it stays. */
+export type TimedEntry = readonly [key: Key, value: unknown, expiresAt: number | undefined]
+
+/** What a range gives out: `timed entries` are `TimedEntry`. */
+export type AsyncSelection = 'entries' | 'timed entries' | 'keys' | 'values'
+
 interface AsyncRangeRequest {
   readonly reads: BackgroundReads
   readonly snapshot: EngineSnapshot
@@ -28,7 +35,7 @@ interface AsyncRangeRequest {
   /** The snapshot is the user's own. Otherwise it is closed with the range. */
   readonly isLasting: boolean
   readonly bounds: Bounds
-  readonly selection: 'entries' | 'keys' | 'values'
+  readonly selection: AsyncSelection
   readonly signal: AbortSignal | undefined
   /** What must not be released while the range is in use. */
   readonly owner: unknown
@@ -68,17 +75,21 @@ class AsyncRange<T> extends OrderedIterator<T> {
     return chunk.isLast ? this.end() : undefined
   }
 
-  #take({ bytes, lengths }: RangeChunk): T {
+  #take({ bytes, lengths, expiries }: RangeChunk): T {
     const keyEnd = this.#at + lengths[this.#index]!
     const end = keyEnd + Math.max(0, lengths[this.#index + 1]!)
     const keyBytes = Buffer.from(bytes.buffer, bytes.byteOffset + this.#at, keyEnd - this.#at)
+    const expiresAt = expiries?.[this.#index / 2] ?? NEVER
     // First: if the value cannot be decoded, the next call goes on after it.
     this.#index += 2
     this.#at = end
     const { space, selection } = this.#request
     if (selection === 'keys') return this.#key(keyBytes) as T
     const value = decodedValue(space, Buffer.from(bytes.buffer, bytes.byteOffset + keyEnd, end - keyEnd), keyBytes)
-    return (selection === 'values' ? value : [this.#key(keyBytes), value]) as T
+    if (selection === 'values') return value as T
+    const key = this.#key(keyBytes)
+    if (selection === 'entries') return [key, value] as T
+    return [key, value, expiresAt === NEVER ? undefined : expiresAt] satisfies TimedEntry as T
   }
 
   #key(bytes: Buffer): Key {

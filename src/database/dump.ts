@@ -1,6 +1,6 @@
 // Dumping a database as text, and loading such text, from a program. The lines are those of encoding/dump-lines.ts.
 import type { Key } from '../encoding/keys.js'
-import { DumpReader, DumpWriter } from '../encoding/dump-lines.js'
+import { DumpReader, DumpWriter, type DumpedEntry } from '../encoding/dump-lines.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import { InvalidError } from '../errors.js'
 import { Database } from './database.js'
@@ -23,8 +23,8 @@ export interface LoadReport {
 
 /**
  * The entries of one moment as lines of text without line breaks: every key and value of every store, whatever its
- * kind. `load` makes the same entries of them again, in any database with the same value encoding. Versions are not
- * part of a dump. The last line says that it is whole.
+ * kind, and when they expire. `load` makes the same entries of them again, in any database with the same value
+ * encoding. Versions are not part of a dump. The last line says that it is whole.
  *
  * `source`: a database, which is dumped as of the first call of `next`, or a snapshot. Of a snapshot of a named store
  * only that store is dumped, as the entries of a database. Rejects as `rangeAsync` does.
@@ -40,11 +40,11 @@ export async function* dump<V, K extends Key>(
   try {
     const writer = new DumpWriter({ valueEncoding: snapshot.valueEncoding, lsn: snapshot.lsn })
     yield writer.head()
-    for await (const [key, value] of snapshot.rangeAsync(undefined, { signal })) yield* writer.entry(key as Key, value)
+    for await (const entry of snapshot.timedEntriesAsync({ signal })) yield* writer.entry(...entry)
     for (const name of snapshot.name === undefined ? snapshot.stores() : []) {
       const store = snapshot.store(name)
       yield writer.store({ name, valueEncoding: store.valueEncoding })
-      for await (const [key, value] of store.rangeAsync(undefined, { signal })) yield* writer.entry(key, value)
+      for await (const entry of store.timedEntriesAsync({ signal })) yield* writer.entry(...entry)
     }
     yield writer.end()
   } finally {
@@ -91,7 +91,7 @@ export async function load<V, K extends Key>(
         continue
       }
       entries++
-      const written = batches.add(entry.key, entry.value, length)
+      const written = batches.add(entry, length)
       length = 0
       if (written === undefined) continue
       await written
@@ -114,7 +114,7 @@ const otherEncoding = (theirs: string, ours: string): InvalidError =>
 class Batches {
   readonly #db: Database
   #store: Store
-  #batch: { type: 'put'; key: Key; value: unknown }[] = []
+  #batch: ({ type: 'put' } & DumpedEntry)[] = []
   /** Characters of their lines. */
   #length = 0
   readonly #underWay: Promise<unknown>[] = []
@@ -132,8 +132,8 @@ class Batches {
   }
 
   /** Undefined, or a promise to wait for before more is added. */
-  add(key: Key, value: unknown, length: number): Promise<unknown> | undefined {
-    this.#batch.push({ type: 'put', key, value })
+  add(entry: DumpedEntry, length: number): Promise<unknown> | undefined {
+    this.#batch.push({ type: 'put', ...entry })
     this.#length += length
     if (this.#batch.length < BATCH_ENTRIES && this.#length < BATCH_CHARACTERS) return undefined
     this.#send()

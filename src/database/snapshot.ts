@@ -6,7 +6,7 @@ import type { ValueEncoding } from '../encoding/values/codec.js'
 import type { Range } from '../engine/read/bounds.js'
 import type { RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import type { EngineSnapshot, Entry } from '../engine/read/snapshot.js'
-import { asyncRange } from './async-range.js'
+import { asyncRange, type AsyncSelection, type TimedEntry } from './async-range.js'
 import type { BackgroundReads } from './background-reads.js'
 import { encodeKeys, type KeyList } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
@@ -132,10 +132,14 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   valuesAsync(range?: Range<K>, options?: AsyncRangeOptions): AsyncRangeIterator<Stored<V>> {
     return this.#async(range, options, 'values')
   }
+  /** @internal All entries, with the times at which they expire. */
+  timedEntriesAsync(options: AsyncRangeOptions): AsyncRangeIterator<TimedEntry> {
+    return this.#async(undefined, options, 'timed entries')
+  }
   #async<T>(
     range: Range | undefined,
     options: AsyncRangeOptions | undefined,
-    selection: 'entries' | 'keys' | 'values',
+    selection: AsyncSelection,
   ): AsyncRangeIterator<T> {
     return asyncRange<T>(range, options, {
       reads: this.#parts.reads,

@@ -3,6 +3,7 @@
 //
 //   {"mmapdb":"dump","version":1,"valueEncoding":"msgpack","lsn":1234}
 //   {"key":["order",17],"value":{"total":9.5}}
+//   {"key":"session","expiresAt":1782864000000,"value":1}   an entry that expires: milliseconds since 1970
 //   {"keyBase64":"...","valueBase64":"..."}         where the notation would not give back the same bytes
 //   {"key":"film","parts":3}                        a value that is too long for a line, followed by
 //   {"part":"..."}                                  its parts, in base64
@@ -15,6 +16,7 @@
 // field.
 import { CorruptError, InvalidError, VersionError } from '../errors.js'
 import { crc32c } from './crc32c.js'
+import { isTime } from './expiry-key.js'
 import { parseJson } from './json-text.js'
 import { decodeKey, encodeKey, isKey, KEY_BUFFER_BYTES, type Key } from './keys.js'
 import { jsonText, keyOf, plain, plainKey, wholeValueOf } from './notation.js'
@@ -76,11 +78,12 @@ export class DumpWriter {
     return this.#line(JSON.stringify({ store: store.name, valueEncoding: store.valueEncoding }))
   }
 
-  /** The lines of an entry. */
-  *entry(key: Key, value: unknown): Generator<string, void> {
+  /** The lines of an entry. `expiresAt`: undefined if it stays. */
+  *entry(key: Key, value: unknown, expiresAt?: number): Generator<string, void> {
     this.#entries++
     const bytes = Buffer.from(this.#codec.encode(value))
-    const keyField = this.#keyField(key)
+    const time = expiresAt === undefined ? '' : `,"expiresAt":${expiresAt}`
+    const keyField = `${this.#keyField(key)}${time}`
     if (bytes.length <= PART_BYTES) {
       yield this.#line(`{${keyField},${this.#valueField(value, bytes)}}`)
       return
@@ -127,9 +130,11 @@ const parsed = (text: string): unknown => parseJson(text, 'refuse')
 // ---- reading -----------------------------------------------------------------------------------
 
 /** An entry of a dump. */
-interface DumpedEntry {
+export interface DumpedEntry {
   readonly key: Key
   readonly value: unknown
+  /** When it expires, in milliseconds since 1970; undefined if it stays. */
+  readonly expiresAt: number | undefined
 }
 
 /** Says which line is wrong. */
@@ -147,7 +152,7 @@ export class DumpReader {
   #entries = 0
   #isOver = false
   /** An entry whose value comes in parts, and how many are still to come. */
-  #long: { readonly key: Key; readonly parts: Buffer[]; left: number } | undefined
+  #long: (Omit<DumpedEntry, 'value'> & { readonly parts: Buffer[]; left: number }) | undefined
 
   /** The store that entries are of from here on; undefined for the default store. */
   get store(): DumpedStore | undefined {
@@ -225,25 +230,26 @@ export class DumpReader {
       long.parts.push(this.#bytes(fields, 'part'))
       if (--long.left > 0) return undefined
       this.#long = undefined
-      return this.#made(long.key, () => this.#decoded(Buffer.concat(long.parts)))
+      return this.#made(long, () => this.#decoded(Buffer.concat(long.parts)))
     }
     const key = this.#key(fields)
+    const expiresAt = this.#time(fields)
     const { parts } = fields
     if (parts === undefined) {
       const hasText = 'value' in fields
-      return this.#made(key, () =>
+      return this.#made({ key, expiresAt }, () =>
         hasText ? wholeValueOf(fields['value']) : this.#decoded(this.#bytes(fields, 'valueBase64')),
       )
     }
     if (!Number.isSafeInteger(parts) || (parts as number) < 1) throw this.#wrong('its number of parts is not one')
-    this.#long = { key, parts: [], left: parts as number }
+    this.#long = { key, expiresAt, parts: [], left: parts as number }
     return undefined
   }
 
-  #made(key: Key, value: () => unknown): DumpedEntry {
+  #made({ key, expiresAt }: Omit<DumpedEntry, 'value'>, value: () => unknown): DumpedEntry {
     this.#entries++
     return this.#checked(() => {
-      const entry = { key, value: value() }
+      const entry = { key, value: value(), expiresAt }
       // What cannot be stored is to be named by its line.
       this.#codec!.encode(entry.value)
       return entry
@@ -261,6 +267,11 @@ export class DumpReader {
       if (!isKey(bytes, 0, bytes.length)) throw this.#wrong('its key is not an encoded key')
       return decodeKey(bytes, 0, bytes.length)
     })
+  }
+
+  #time({ expiresAt }: Fields): number | undefined {
+    if (expiresAt === undefined || (typeof expiresAt === 'number' && isTime(expiresAt))) return expiresAt
+    throw this.#wrong('its field "expiresAt" is not a time in milliseconds since 1970')
   }
 
   #decoded(bytes: Buffer): unknown {

@@ -169,6 +169,31 @@ describe('a dump', function () {
     }
   })
 
+  it('keeps when entries expire, in every store, and has none that have', async () => {
+    const from = await open(scratchPath(), { workers: 0 })
+    const to = await open(scratchPath(), { workers: 0 })
+    try {
+      const later = Date.now() + 3_600_000
+      const long = 'x'.repeat(13 * 1024 * 1024)
+      await from.batch([
+        { type: 'put', key: 'stays', value: 1 },
+        { type: 'put', key: 'expires', value: 2, expiresAt: later },
+        { type: 'put', key: 'long', value: long, expiresAt: later + 1 },
+        { type: 'put', key: 'expired', value: 3, expiresAt: Date.now() - 1 },
+      ])
+      await from.store('sessions').put(['s', 1], { user: 1 }, { expiresAt: later + 2 })
+      await load(to, dump(from))
+      expect([...to.keys()]).to.deep.equal(['expires', 'long', 'stays'])
+      const timeOf = (key: string): number | undefined => to.getEntry(key)!.expiresAt
+      expect([timeOf('expires'), timeOf('long'), timeOf('stays')]).to.deep.equal([later, later + 1, undefined])
+      expect(to.get('long')).to.equal(long)
+      expect(to.store('sessions').getEntry(['s', 1])!.expiresAt).to.equal(later + 2)
+    } finally {
+      await from.close()
+      await to.close()
+    }
+  })
+
   it('gives back values of any kind', () => {
     const value = anyValue(1).filter((one) => isCarried(one, 'msgpack'))
     fc.assert(
@@ -258,6 +283,8 @@ describe('a dump', function () {
       [/INVALID Line 6/, changed(5, () => '{"key":{},"value":1}')],
       [/INVALID Line 6/, changed(5, () => '{"keyBase64":"","value":1}')],
       [/INVALID Line 6/, changed(5, () => '{"key":1,"valueBase64":"wQ=="}')],
+      [/INVALID Line 6 .*expiresAt.* not a time/, changed(5, () => '{"key":1,"expiresAt":"5","value":1}')],
+      [/INVALID Line 6 .*expiresAt.* not a time/, changed(5, () => '{"key":1,"expiresAt":-5,"value":1}')],
       [/INVALID Line 6 .*number of parts/, changed(5, () => '{"key":1,"parts":0}')],
       [/INVALID Line 1 .*begins with/, lines.slice(1)],
       [/INVALID Line 53 .*follows the end/, [...lines, lines[1]!]],

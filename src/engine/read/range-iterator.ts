@@ -11,6 +11,7 @@ import type { LentPin } from '../shared/lent-pin.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { KeySpace } from '../../encoding/key-space.js'
+import { NEVER } from '../../encoding/expiry-key.js'
 import type { Key } from '../../encoding/keys.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { TreeReader } from '../tree/reader.js'
@@ -27,6 +28,8 @@ export interface EncodedEntry {
   readonly key: Buffer
   /** Undefined if only keys are read. */
   readonly value: Buffer | undefined
+  /** When it expires; `NEVER` if it stays. */
+  readonly expiresAt: number
 }
 
 /** What the creator of an iterator gives it. */
@@ -341,8 +344,9 @@ export class RangeIterator<T> implements IterableIterator<T> {
   }
 
   #encoded(i: number): EncodedEntry {
+    const { leaf } = this.#cursor
     const value = this.#selection === 'encoded keys' ? undefined : this.#encodedValue(i)
-    return { key: this.#encodedKey(i), value }
+    return { key: this.#encodedKey(i), value, expiresAt: leaf.expires(i) ? leaf.expiresAt(i) : NEVER }
   }
 
   #encodedKey(i: number): Buffer {
