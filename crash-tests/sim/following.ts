@@ -57,8 +57,6 @@ const ASKED = Array.from({ length: 30 }, (_, i) => keyOf(1 + 17 * i))
 export class Following {
   readonly #context: Context
   #feed: Feed | undefined
-  /** From where on the feed has read the log itself. */
-  #feedSince = 0
   /** Where it goes on: a cursor, or after an LSN. */
   #cursor: string | undefined
   #since = 0
@@ -92,7 +90,6 @@ export class Following {
   }
 
   #begin(engine: Engine): void {
-    this.#feedSince = this.#next.lsn
     this.#feed = new Feed(engine, this.#cursor, this.#since, this.#context.random.pick([1, 500, 1e6]))
   }
 
@@ -111,7 +108,7 @@ export class Following {
       }
       const visible = actor.engine!.parts.control.visibleLsn()
       const told = change && this.#toldText(actor.engine!, change)
-      const expected = this.#expected(visible, told)
+      const expected = this.#expected(visible)
       if (change === undefined) {
         // It has not told what came while it looked.
         if (expected !== undefined && expected.lsn < before) throw this.#wrong('nothing', expected)
@@ -126,26 +123,13 @@ export class Following {
     }
   }
 
-  /**
-   * What must be told next. Of a store that is gone by now, and that was created before the feed began to read, nobody
-   * knows the name: it may be passed over, if that is not what is `told`.
-   */
-  #expected(visible: number, told: string | undefined): ModelChange | undefined {
+  /** What must be told next. */
+  #expected(visible: number): ModelChange | undefined {
     const { lsn, index } = this.#next
     const { frames } = this.#context.model
     if (this.#known?.frames !== frames || this.#known.visible !== visible)
       this.#known = { frames, visible, model: modelAt(frames, visible) }
-    const { changes, stores, allStores } = this.#known.model
-    const isKnown = ({ store, type }: ModelChange): boolean => {
-      if (store === 0 || type === 'drop') return true
-      const { name, lsn: createdLsn } = allStores.get(store)!
-      return stores.get(name) === store || createdLsn >= this.#feedSince
-    }
-    return changes.find(
-      (change) =>
-        (change.lsn > lsn || (change.lsn === lsn && change.index >= index)) &&
-        (isKnown(change) || this.#textOf(change) === told),
-    )
+    return this.#known.model.changes.find((change) => change.lsn > lsn || (change.lsn === lsn && change.index >= index))
   }
   #known: KnownChanges | undefined
 
@@ -162,7 +146,7 @@ export class Following {
   /** What should be said of a change. */
   #textOf({ lsn, type, store, name, key, to, value, expiresAt }: ModelChange): string {
     const prefix = store === 0 ? '' : storePrefix(store).toString('latin1')
-    const storeName = store === 0 ? undefined : (name ?? this.#known!.model.allStores.get(store)!.name)
+    const storeName = store === 0 ? undefined : (name ?? this.#known!.model.allStores.get(store))
     const isCovered = (asked: string): boolean => prefix + asked >= key && (to === undefined || prefix + asked < to)
     const covered = type === 'clear' ? ASKED.filter(isCovered) : []
     const userKey = type === 'put' || type === 'del' ? key.slice(prefix.length) : undefined

@@ -7,7 +7,7 @@
 import { isExpiryKey } from '../../src/encoding/expiry-key.js'
 import { storeOf } from '../../src/encoding/key-space.js'
 import { valueCodec } from '../../src/encoding/values/codec.js'
-import { COUNTER_KEY, decodeStore, isStoreKey } from '../../src/engine/stores/catalog.js'
+import { COUNTER_KEY, decodeStore, isDroppedKey, isStoreKey } from '../../src/engine/stores/catalog.js'
 import { FRAME, readLsn } from '../../src/wal/frame.js'
 import { lsnAfter } from '../../src/wal/lsn.js'
 import {
@@ -194,8 +194,8 @@ type Changed = Map<string, ModelEntry | undefined>
 export class Model {
   /** What changed, one after the other, as far as anybody is told of it. */
   readonly changes: ModelChange[] = []
-  /** All named stores that there ever were, by their numbers: the name, and the LSN of the frame that created it. */
-  readonly allStores = new Map<number, { readonly name: string; readonly lsn: number }>()
+  /** The names of all named stores that there ever were, by their numbers. */
+  readonly allStores = new Map<number, string>()
   /** A frame that has written to a store that was not there, and how. */
   stray: string | undefined
   readonly #entries = new Map<string, ModelEntry & { readonly version: number }>()
@@ -287,7 +287,7 @@ export class Model {
     if (entry === undefined) this.#stores.delete(name)
     else {
       this.#stores.set(name, number)
-      this.allStores.set(number, { name, lsn: version })
+      this.allStores.set(number, name)
     }
   }
 
@@ -333,7 +333,8 @@ export class Model {
 
   /** All entries that users can see, and those of the list of stores. */
   values(nowMs: number): Map<string, string> {
-    const alive = [...this.#entries].filter(([key, { expiresAt }]) => expiresAt > nowMs && key !== COUNTER)
+    const isSeen = (key: string): boolean => key !== COUNTER && !isDroppedKey(bytesOf(key))
+    const alive = [...this.#entries].filter(([key, { expiresAt }]) => expiresAt > nowMs && isSeen(key))
     return new Map(alive.map(([key, { value }]) => [key, value]))
   }
 }

@@ -467,8 +467,8 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a cursor inside a batch leads to the change that was told last',
     'database/change-feed.js',
-    'this.#change.index <= index',
-    'this.#change.index < index',
+    'this.#change.index > toldIndex',
+    'this.#change.index >= toldIndex',
   ),
   one(
     'a cursor inside a batch leads to the end of the batch',

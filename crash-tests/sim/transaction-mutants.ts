@@ -4,6 +4,7 @@ import { one, type TestedMutant } from './tested-mutant.js'
 
 const CONFLICTS = 'database/transaction-conflicts'
 const TRANSACTIONS = 'database/transactions'
+const UPDATES = 'database/updates'
 
 export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
   one(
@@ -93,9 +94,23 @@ export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
   one(
     'a transaction runs for as long as it likes',
     [TRANSACTIONS, 'end when their time is over'],
-    'database/run-transaction.js',
-    'setTimeout(() => reject(tooSlow(timeoutMs)), leftMs)',
+    'database/change-host.js',
+    'setTimeout(() => end(() => reject(tooSlow(deadline.timeoutMs))), deadline.leftMs)',
     'undefined',
+  ),
+  one(
+    'the function of an update is waited for after its signal',
+    [UPDATES, 'end with the reason of a signal'],
+    'database/update.js',
+    'await host.outcomeOf(change(entry?.value, entry), { signal })',
+    'await change(entry?.value, entry)',
+  ),
+  one(
+    'closing leaves those alone that wait for a function',
+    [UPDATES, 'end when the database is closed'],
+    'database/open-database.js',
+    'this.host.stopWaiting();',
+    ';',
   ),
   one(
     'a transaction keeps the locks of its tries',

@@ -139,8 +139,13 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
       const { bytes, outcome } = frame
       this.#frame = frame
       this.#changes = changesOf(bytes, 0, bytes.length, outcome)
-      do this.#change = this.#nextOfFrame()
-      while (frame.lsn === lsn && index !== undefined && this.#change !== undefined && this.#change.index <= index)
+      const toldIndex = frame.lsn === lsn ? (index ?? -1) : -1
+      for (;;) {
+        this.#change = this.#nextOfFrame()
+        if (this.#change === undefined || this.#change.index > toldIndex) break
+        // It has been told, and what comes next may depend on it.
+        this.#stores.note(this.#change)
+      }
       if (this.#change !== undefined) return true
       this.#told = { lsn: frame.lsn }
     }
@@ -206,6 +211,8 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
   }
 
   protected readOn(): boolean {
+    // Before the log is read: what is forgotten of dropped stores from here on is not in the log that is read.
+    this.#stores.list()
     const { frames, isAll, visible } = this.#request.follower.read(this.#place)
     this.#visible = visible
     this.#frames = frames

@@ -57,7 +57,7 @@ export class ChangeFeeds {
     // Reading the options may have run the user's code, which may have closed the database.
     this.#assertOpen()
     this.#mustSeeOthers()
-    if (store !== undefined && !this.#engine.stores.has(store)) throw noStore(store)
+    if (store !== undefined && !this.#mayTellOf(store)) throw noStore(store)
     return new LoggedChanges({
       store,
       engine: this.#engine,
@@ -105,6 +105,12 @@ export class ChangeFeeds {
   }
 
   /** Throws for a reader that keeps seeing the database as it was when it was opened. */
+  /** There is such a store, or the log may have changes of one that is gone. */
+  #mayTellOf(store: string): boolean {
+    const { stores } = this.#engine
+    return stores.has(store) || stores.listDropped().some(({ name }) => name === store)
+  }
+
   #mustSeeOthers(): void {
     if (!this.#engine.isPrivate) return
     throw new ReadOnlyError(

@@ -5,8 +5,10 @@
 // several are under way, each waits with its write for the end of the turn of the event loop, and all that are ready by
 // then go together. One that is alone does not wait.
 import type { Engine } from '../engine/engine.js'
+import { databaseClosed, LockedError } from '../errors.js'
 import type { Lsn } from '../wal/lsn.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
+import type { Deadline } from './change-options.js'
 
 interface ChangeSource {
   readonly engine: Engine
@@ -19,6 +21,13 @@ interface ChangeSource {
   readonly catchUp: ((end: Lsn) => Promise<void>) | undefined
 }
 
+/** What may end the wait for a function of the user. */
+interface Limits {
+  readonly signal: AbortSignal | undefined
+  /** None: the function may take its time. */
+  readonly deadline?: Deadline
+}
+
 export class ChangeHost {
   readonly engine: Engine
   readonly timeoutMs: number
@@ -28,6 +37,8 @@ export class ChangeHost {
   /** How many are under way. */
   #running = 0
   #ready: (() => void)[] = []
+  /** Each ends the wait for a function of the user. */
+  readonly #waits = new Set<(error: Error) => void>()
 
   constructor({ engine, timeoutMs, assertOpen, write, catchUp }: ChangeSource) {
     this.engine = engine
@@ -45,6 +56,40 @@ export class ChangeHost {
     this.#running--
   }
 
+  /**
+   * What a function of the user has returned, or what it resolves to. Rejects when the signal comes, the time is over
+   * or the database is closed, whatever becomes of the function then.
+   */
+  outcomeOf<T>(result: T | PromiseLike<T>, { signal, deadline }: Limits): T | PromiseLike<T> {
+    if (!mayWait(result)) return result
+    return new Promise<T>((resolve, reject) => {
+      const timer =
+        deadline === undefined || deadline.timeoutMs === Infinity
+          ? undefined
+          : setTimeout(() => end(() => reject(tooSlow(deadline.timeoutMs))), deadline.leftMs)
+      const abort = (): void => end(() => reject(signal!.reason as Error))
+      const giveUp = (error: Error): void => end(() => reject(error))
+      const end = (settle: () => void): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+        this.#waits.delete(giveUp)
+        settle()
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#waits.add(giveUp)
+      Promise.resolve(result).then(
+        (value) => end(() => resolve(value)),
+        (error: unknown) => end(() => reject(error as Error)),
+      )
+      if (signal?.aborted === true) abort()
+    })
+  }
+
+  /** The database is being closed: no function of the user is waited for any more. */
+  stopWaiting(): void {
+    for (const giveUp of [...this.#waits]) giveUp(databaseClosed())
+  }
+
   /** Commits the write that `add` puts into a frame. Resolves to whether it took effect. */
   async write(add: (frame: FrameBuilder) => void): Promise<boolean> {
     if (this.#running > 1) await new Promise<void>((resolve) => this.#atEndOfTurn(resolve))
@@ -60,3 +105,13 @@ export class ChangeHost {
     })
   }
 }
+
+/** It may be a promise. */
+const mayWait = (result: unknown): boolean =>
+  (typeof result === 'object' && result !== null) || typeof result === 'function'
+
+const tooSlow = (timeoutMs: number): LockedError =>
+  new LockedError(
+    `The function of this transaction took longer than ${timeoutMs} ms. Nothing was written. Do in it only what needs to ` +
+      'be done at one moment, or allow more time with timeoutMs.',
+  )

@@ -60,6 +60,11 @@ export function mustBeFunction(act: unknown, what: string): void {
   if (typeof act !== 'function') throw new InvalidError(`${what} takes a function, not ${quoted(act)}.`)
 }
 
+/** @internal Throws `InvalidError` for options of a call that takes none: they must not be without effect. */
+export function mustBeMissing(options: unknown, what: string): void {
+  if (options !== undefined) throw new InvalidError(`The ${what} takes no options, and was given ${quoted(options)}.`)
+}
+
 /** @internal The end of the time that a call has. */
 export class Deadline {
   readonly timeoutMs: number

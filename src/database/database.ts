@@ -221,7 +221,8 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
   /**
    * Waits for all work under way and closes the database. The last closer of all threads and
    * processes makes a checkpoint and cuts the file back to the part that is used. Snapshots and iterators
-   * end, record locks are released, and calls that wait for one reject with `ClosedError`. Idempotent.
+   * end, record locks are released, and calls that wait for one reject with `ClosedError`, as do updates and
+   * transactions whose functions have not returned. Idempotent.
    */
   close(): Promise<void> {
     return this.#open.close()

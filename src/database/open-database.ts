@@ -186,6 +186,7 @@ export class OpenDatabase {
     this.#expiry?.stop()
     this.engine.recordLocks.stopWaiting()
     this.feeds.stop()
+    this.host.stopWaiting()
     // What was written under a lock takes effect before the next holder gets it.
     while (!this.#writes.isIdle || this.#tasks.size > 0) {
       await this.#writes.settled()

@@ -5,7 +5,7 @@
 // locks (transaction-locks.ts), which save work and decide nothing.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { EngineTransaction } from '../engine/transactions/engine-transaction.js'
-import { ConflictError, ExpiredError, InvalidError, LockedError } from '../errors.js'
+import { ConflictError, ExpiredError, InvalidError } from '../errors.js'
 import { isInstance } from '../describe.js'
 import { Deadline, transactionOptions, type TransactionOptions } from './change-options.js'
 import type { ChangeHost } from './change-host.js'
@@ -94,7 +94,10 @@ class Tries {
     const mark: Running = { host, outer: running.getStore(), isOver: false }
     let value: T
     try {
-      value = await this.#inTime(running.run(mark, () => run(transaction)))
+      value = await host.outcomeOf(
+        running.run(mark, () => run(transaction)),
+        { signal: this.#signal, deadline: this.#deadline },
+      )
     } catch (error) {
       if (!isInstance(error, ExpiredError)) throw error
       // Its snapshot was ended, since it held back too much for too long.
@@ -116,33 +119,6 @@ class Tries {
     return undefined
   }
 
-  /** Rejects when the time is over or the signal comes, whatever becomes of the promise. */
-  #inTime<T>(result: T | PromiseLike<T>): T | PromiseLike<T> {
-    const { timeoutMs, leftMs } = this.#deadline
-    const signal = this.#signal
-    if (!mayWait(result) || (timeoutMs === Infinity && signal === undefined)) return result
-    return new Promise<T>((resolve, reject) => {
-      const giveUp = (): void => reject(signal!.reason as Error)
-      const timer = timeoutMs === Infinity ? undefined : setTimeout(() => reject(tooSlow(timeoutMs)), leftMs)
-      signal?.addEventListener('abort', giveUp, { once: true })
-      const done = (): void => {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', giveUp)
-      }
-      Promise.resolve(result).then(
-        (value) => {
-          done()
-          resolve(value)
-        },
-        (error: unknown) => {
-          done()
-          reject(error as Error)
-        },
-      )
-      if (signal?.aborted === true) giveUp()
-    })
-  }
-
   async #wait(tries: number): Promise<void> {
     // Those that have waited for the locks need not wait besides.
     if (this.#locks.areHeld) return
@@ -150,10 +126,6 @@ class Tries {
     await pause(most * Math.random(), this.#signal)
   }
 }
-
-/** It may be a promise. */
-const mayWait = (result: unknown): boolean =>
-  (typeof result === 'object' && result !== null) || typeof result === 'function'
 
 /** Waits, unless the signal comes. */
 const pause = (ms: number, signal: AbortSignal | undefined): Promise<void> =>
@@ -174,9 +146,3 @@ function conflict(conflicts: number): ConflictError {
       'later, read and write less in it, or allow more with retries and timeoutMs.',
   )
 }
-
-const tooSlow = (timeoutMs: number): LockedError =>
-  new LockedError(
-    `The function of this transaction took longer than ${timeoutMs} ms. Nothing was written. Do in it only what needs to ` +
-      'be done at one moment, or allow more time with timeoutMs.',
-  )

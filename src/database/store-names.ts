@@ -1,9 +1,10 @@
 // Which store a key of the tree is of, for those who meet it in the log. The catalog says it of the stores that there
-// are; of one that was dropped, the log does, if it goes back to when the store was created.
+// are, and of those that were dropped since the oldest write in the log; of those that were created after the catalog
+// was read, the log does.
 import { KeySpace, storeOf } from '../encoding/key-space.js'
 import { valueCodec } from '../encoding/values/codec.js'
 import type { Engine } from '../engine/engine.js'
-import { decodeStore, isStoreKey, nameOfStore } from '../engine/stores/catalog.js'
+import { decodeDropped, decodeStore, isDroppedKey, isStoreKey, nameOfStore } from '../engine/stores/catalog.js'
 import type { LoggedChange } from '../wal/changes.js'
 
 export class StoreNames {
@@ -11,6 +12,7 @@ export class StoreNames {
   readonly #spaces = new Map<number, KeySpace | undefined>()
   #isListed = false
 
+  /** For those who read the log: `list` must be called before they do. */
   constructor(engine: Engine) {
     this.#engine = engine
     this.#spaces.set(0, engine.main)
@@ -20,23 +22,26 @@ export class StoreNames {
   of(treeKey: Buffer): KeySpace | undefined {
     const number = storeOf(treeKey)
     if (number === undefined) return undefined
-    if (!this.#spaces.has(number) && !this.#isListed) this.#list()
     return this.#spaces.get(number)
   }
 
   /** Reads on in the log. Returns the name of the store that this change drops, if it does. */
   note({ type, key, value }: LoggedChange): string | undefined {
+    // The drop clears the range of the store, too, which is not to be told besides.
+    if (type === 'put' && isDroppedKey(key)) this.#spaces.set(decodeDropped(key, value!).number, undefined)
     if (!isStoreKey(key)) return undefined
     if (type === 'put') this.#add(decodeStore(key, value!))
     if (type !== 'del') return undefined
     const name = nameOfStore(key)
-    for (const [number, space] of this.#spaces) if (space?.name === name) this.#spaces.delete(number)
     return name
   }
 
-  #list(): void {
+  /** Reads the catalog, once. */
+  list(): void {
+    if (this.#isListed) return
     this.#isListed = true
-    for (const store of this.#engine.stores.list()) if (!this.#spaces.has(store.number)) this.#add(store)
+    const { stores } = this.#engine
+    for (const store of [...stores.listDropped(), ...stores.list()]) this.#add(store)
   }
 
   #add(store: ReturnType<typeof decodeStore>): void {

@@ -14,7 +14,7 @@ import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/re
 import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
-import type { UpdateOptions } from './change-options.js'
+import { mustBeMissing, type UpdateOptions } from './change-options.js'
 import { update, type Updating } from './update.js'
 import type { WatchOptions } from './change-feeds.js'
 import type { KeyWatch } from './key-watch.js'
@@ -229,12 +229,16 @@ export class Store<V = Anything, K extends Key = Key> {
 
   /**
    * Applies all of these operations or none of them, in their order. Resolves to true, or to false if a condition of
-   * one of them did not hold; conditions are judged by what there is before the batch. Rejects as `put` and `add` do.
+   * one of them did not hold; conditions are judged by what there is before the batch. It takes no options: conditions
+   * and times stand in the operations. Rejects as `put` and `add` do, also for a field that no operation has.
    * It passes on what the iterable's own code throws; nothing has been written then. What that code writes itself
    * comes before the batch.
    */
-  batch(operations: Iterable<BatchOperation<V, K>>): Promise<boolean> {
-    return this.#write((writer, frame) => writer.batch(frame, operations, this.#space), tookOf)
+  batch(operations: Iterable<BatchOperation<V, K>>, none?: undefined): Promise<boolean> {
+    return this.#write((writer, frame) => {
+      mustBeMissing(none, 'batch')
+      writer.batch(frame, operations, this.#space)
+    }, tookOf)
   }
 
   /**
@@ -258,8 +262,11 @@ export class Store<V = Anything, K extends Key = Key> {
     ).sum as never
   }
   /** `batch` on the calling thread, as `putSync` is `put`. */
-  batchSync(operations: Iterable<BatchOperation<V, K>>): boolean {
-    return this.#writeSync((writer, frame) => writer.batch(frame, operations, this.#space)).took
+  batchSync(operations: Iterable<BatchOperation<V, K>>, none?: undefined): boolean {
+    return this.#writeSync((writer, frame) => {
+      mustBeMissing(none, 'batch')
+      writer.batch(frame, operations, this.#space)
+    }).took
   }
 
   /**

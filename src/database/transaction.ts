@@ -10,6 +10,8 @@ import type { EngineTransaction } from '../engine/transactions/engine-transactio
 import type { MergedEntry, MergedRange } from '../engine/transactions/merged-range.js'
 import { CorruptError, InvalidError, advice } from '../errors.js'
 import type { Stores } from '../engine/stores/stores.js'
+import { mustBeMissing } from './change-options.js'
+import { valueEncodingOf, type StoreOptions } from './store-options.js'
 import type { Anything, Stored } from './types.js'
 
 /** What the ranges of a transaction return. It ends with the transaction. */
@@ -46,9 +48,11 @@ export class Transaction<V = Anything, K extends Key = Key> {
    * The same transaction in a named store: what it reads and writes there is a part of it. The store is created at
    * once if it is not there, whatever becomes of the transaction. Throws as `Database.store` does.
    */
-  store<V2 = Anything, K2 extends Key = Key>(name: string): Transaction<V2, K2> {
+  store<V2 = Anything, K2 extends Key = Key>(name: string, options?: StoreOptions): Transaction<V2, K2> {
     this.#transaction.assertRunning()
-    return new Transaction(this.#transaction, this.#stores.open(name, undefined), this.#stores)
+    const valueEncoding = valueEncodingOf(options)
+    this.#transaction.assertRunning()
+    return new Transaction(this.#transaction, this.#stores.open(name, valueEncoding), this.#stores)
   }
 
   /** The value of `key`, or undefined if it is absent. Throws what `Database.get` throws. */
@@ -99,19 +103,20 @@ export class Transaction<V = Anything, K extends Key = Key> {
     this.#transaction.put(this.#space, key, value, options)
   }
 
-  /** Removes `key`, if it is there. */
-  del(key: K): void {
+  /** Removes `key`, if it is there. It takes no conditions: what has been read is one. */
+  del(key: K, none?: undefined): void {
+    mustBeMissing(none, 'del of a transaction')
     this.#transaction.del(this.#space, key)
   }
 
   /**
    * Adds `delta` to the number or bigint that `key` has when the transaction takes effect, where an absent key counts
-   * as 0. An entry that expires keeps its time. It reads nothing: unlike a `get` with a `put`, it conflicts with no
-   * other `add`. If the value is no number then, or not of the kind of `delta`, the transaction fails with
-   * `InvalidError`, and changes nothing.
+   * as 0. An entry that expires keeps its time; `ttlMs` or `expiresAt` counts if there is no entry yet. It reads
+   * nothing: unlike a `get` with a `put`, it conflicts with no other `add`. If the value is no number then, or not of
+   * the kind of `delta`, the transaction fails with `InvalidError`, and changes nothing.
    */
-  add(key: K, delta: number | bigint): void {
-    this.#transaction.add(this.#space, key, delta)
+  add(key: K, delta: number | bigint, options?: Expiry): void {
+    this.#transaction.add(this.#space, key, delta, options)
   }
 
   #decoders(): { key: (entry: MergedEntry) => unknown; value: (entry: MergedEntry) => unknown } {

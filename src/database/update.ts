@@ -39,6 +39,7 @@ export async function update(
   const taken = space.decode(treeKey, 0, treeKey.length)
   refuseInTransaction(host, 'update')
   host.assertOpen()
+  engine.parts.openState.assertWritable()
   const { recordLocks } = engine
   const deadline = new Deadline(timeoutMs)
   const grant = await recordLocks.acquire([treeKey], {
@@ -54,7 +55,7 @@ export async function update(
     for (;;) {
       host.assertOpen()
       const entry = engine.getEntry(taken, space)
-      const value = await change(entry?.value, entry)
+      const value = await host.outcomeOf(change(entry?.value, entry), { signal })
       signal?.throwIfAborted()
       if (value === undefined && entry === undefined) return undefined
       const conditions = conditionsOf(entry?.version ?? 0, undefined, undefined)

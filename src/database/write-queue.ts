@@ -101,8 +101,9 @@ export class WriteQueue {
 
   /** True if the builder of `write` has become the frame that further writes are added to. */
   #place(write: FrameBuilder, settle: Settle): boolean {
-    if (this.#pending !== undefined && this.#pending.builder.lengthBytes + write.lengthBytes > this.#sharedBytes) {
-      this.#full.push(this.#pending)
+    const before = this.#pending?.builder
+    if (before !== undefined && !this.#mayShare(before, write)) {
+      this.#full.push(this.#pending!)
       this.#pending = undefined
     }
     const isFirst = this.#pending === undefined
@@ -111,6 +112,12 @@ export class WriteQueue {
     pending.settle.push(settle)
     this.#schedule()
     return isFirst
+  }
+
+  /** The drop of a store has a frame of its own: by the frames before it the appender tells what comes too late. */
+  #mayShare(before: FrameBuilder, write: FrameBuilder): boolean {
+    if (before.isDropping || write.isDropping) return false
+    return before.lengthBytes + write.lengthBytes <= this.#sharedBytes
   }
 
   #schedule(): void {

@@ -72,9 +72,12 @@ export class FrameBuilder {
     if (this.#buffer.length > 16 * 1024 * 1024) this.#buffer = Buffer.allocUnsafeSlow(this.#initialBytes)
   }
 
-  /** Notes that the frame drops a named store. */
+  /** Notes that the frame drops a named store. The drop is the only write of its frame. */
   dropsStore(): void {
     this.#flags |= FRAME_FLAG_DROPS
+  }
+  get isDropping(): boolean {
+    return (this.#flags & FRAME_FLAG_DROPS) !== 0
   }
 
   /** Notes that the frame writes to a named store, which was there at this generation of the list of stores. */

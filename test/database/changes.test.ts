@@ -2,7 +2,14 @@
 // one directory are to each other what two processes are. With others and kills: test/faults/changes.serial.test.ts.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
-import { open, type Change, type ChangeOptions, type Database, type OpenOptions } from '../../src/index.js'
+import {
+  open,
+  type Change,
+  type ChangeFeed,
+  type ChangeOptions,
+  type Database,
+  type OpenOptions,
+} from '../../src/index.js'
 import { ClosedError, EncodingError, LsnGoneError, MmapdbError } from '../../src/errors.js'
 import { Control } from '../../src/engine/shared/control.js'
 import { cleanUp, crashCopy, openEngine, randomFrom, scratchPath, TINY } from '../support/engine.js'
@@ -114,6 +121,38 @@ describe('a change feed', function () {
       await a.put('z', 'new')
       expect((await next).value).to.include({ key: 'z', value: 'new' })
       for (const each of [feed, ofA, resumed, watch]) await each.return()
+    } finally {
+      await db.close()
+    }
+  })
+
+  it('tells of a store that is gone by now, whenever it began to read', async () => {
+    const path = scratchPath()
+    let db = await open(path, { workers: 0, retain: { bytes: 2 ** 20 } })
+    try {
+      const store = db.store('gone', { valueEncoding: 'json' })
+      await store.put('first', 1)
+      const since = store.getEntry('first')!.version
+      const lazy = db.changes()
+      await store.put('second', { n: 2 })
+      await store.clear({ gte: 'second' })
+      await db.dropStore('gone')
+      await db.store('gone').put('third', 3)
+      await db.dropStore('gone')
+      const types = ['put second', 'clear undefined', 'drop undefined', 'put third', 'drop undefined']
+      const tellsAll = async (feed: ChangeFeed): Promise<void> => {
+        for (const expected of types) {
+          const { type, key, store } = (await feed.next()).value!
+          expect([`${type} ${String(key)}`, store]).to.deep.equal([expected, 'gone'])
+        }
+        await feed.return()
+      }
+      await tellsAll(lazy)
+      await tellsAll(db.changes({ since }))
+      await tellsAll(db.changes({ since, store: 'gone' }))
+      await db.close()
+      db = await open(path, { workers: 0 })
+      await tellsAll(db.changes({ since }))
     } finally {
       await db.close()
     }

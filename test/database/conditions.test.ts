@@ -233,6 +233,12 @@ describe('writes that depend on what they find', function () {
           () => calls.batch([{ type: 'put', key: 'k', value: 1, ifAbsent: true, ifPresent: true } as never]),
           /Operation 0 .*contradict/,
         )
+        // A misspelt field must not be without effect.
+        for (const [field, value] of Object.entries({ ifversion: 0, ttl: 5, store: 's', ifAbsnt: true })) {
+          const operation = { type: 'put', key: 'k', value: 1, [field]: value } as never
+          await refused(() => calls.batch([operation]), new RegExp(`Operation 0 .*field "${field}"`))
+        }
+        await refused(() => calls.batch(...([[], { ifVersion: 1 }] as never as [never])), /batch takes no options/)
         expect(db.count()).to.equal(0)
       })
     })

@@ -1,7 +1,7 @@
 // Named stores, and clearing: as users see them. If these failed, a store would show what is another's, writes would be
 // lost in a store that is gone, or what was cleared would come back.
 import { expect } from 'chai'
-import { NotFoundError, open, StoreDroppedError, type Database, type Store } from '../../src/index.js'
+import { FullError, NotFoundError, open, StoreDroppedError, type Database, type Store } from '../../src/index.js'
 import { decodeHeader, type Header } from '../../src/engine/format/header.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { newState, STATE } from '../../src/engine/shared/control.js'
@@ -244,6 +244,48 @@ for (const workers of [0, 2]) {
       const results = await Promise.allSettled([kept.put('a', 1), gone.put('b', 1), kept.put('c', 1), db.put('d', 1)])
       expect(results.map(({ status }) => status)).to.deep.equal(['fulfilled', 'rejected', 'fulfilled', 'fulfilled'])
       expect([kept.count(), gone.count(), db.count()]).to.deep.equal([2, 0, 1])
+    })
+
+    it('take no write that follows their drop, at once or from code that is run in between', async () => {
+      const db = await opened()
+      const gone: Store = db.store('gone', { valueEncoding: 'json' })
+      await gone.put('before', 1)
+      const dropping = db.dropStore('gone')
+      const late = [
+        gone.put('a', 'x'.repeat(9000)),
+        gone.add('b', 1),
+        gone.batch([{ type: 'put', key: 'c', value: 1 }]),
+        db.store('gone').put('d', 1),
+      ]
+      const main = db.put('main', 1)
+      for (const result of await Promise.allSettled(late))
+        expect(result).to.have.property('reason').that.is.instanceOf(StoreDroppedError)
+      expect([await dropping, await main]).to.deep.equal([true, true])
+
+      const again: Store = db.store('gone')
+      let dropped: Promise<boolean> | undefined
+      const drops = function* (): Generator<{ type: 'put'; key: string; value: number }> {
+        yield { type: 'put', key: 'a', value: 1 }
+        dropped = db.dropStore('gone')
+        yield { type: 'put', key: 'b', value: 1 }
+      }
+      expect(await rejection(() => again.batch(drops()))).to.be.instanceOf(StoreDroppedError)
+      expect(await dropped).to.equal(true)
+      expect([db.count(), db.stats().entries, gone.count(), again.count()]).to.deep.equal([1, 1, 0, 0])
+      await expectSound(db)
+    })
+
+    it('can be dropped where there is no room for anything else', async () => {
+      const db = await opened({ reserveBytes: 4 * 1024 * 1024, valueEncoding: 'binary' })
+      const store = db.store('store')
+      for (const bytes of [100_000, 1000, 10])
+        for (let i = 0, isFull = false; !isFull; i++)
+          isFull = (await rejection(() => store.put([bytes, i], Buffer.alloc(bytes)))) instanceof FullError
+      expect(await db.dropStore('store')).to.equal(true)
+      expect([db.stores(), db.stats().entries]).to.deep.equal([[], 0])
+      await whenFreed(db, 10)
+      await db.put('there is room', Buffer.alloc(100_000))
+      await expectSound(db)
     })
 
     it('take no write that was built before they were dropped and appended after', async () => {

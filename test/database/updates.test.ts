@@ -156,6 +156,28 @@ for (const workers of [0, 2]) {
       const runs_ = db.update('a', () => (controller.abort(reason), 1), { signal: controller.signal })
       expect(await failureOf(() => runs_)).to.equal(reason)
       expect([db.has('a'), db.locks()]).to.deep.equal([false, []])
+      // However long its function takes: what that comes to later has no effect.
+      const late = new AbortController()
+      let goOn = (_value: number): void => undefined
+      const stuck = db.update('a', () => new Promise<number>((resolve) => (goOn = resolve)), { signal: late.signal })
+      setTimeout(() => late.abort(reason), 5)
+      expect(await failureOf(() => stuck)).to.equal(reason)
+      expect(await db.update('a', () => 2, { timeoutMs: 0 }), 'the record is free').to.equal(2)
+      goOn(1)
+      await pause(5)
+      expect([db.get('a'), db.locks()]).to.deep.equal([2, []])
+    })
+
+    it('end when the database is closed, whatever their functions wait for', async () => {
+      const never = (): Promise<number> => new Promise(() => undefined)
+      const pending = [
+        db.update('a', never),
+        db.transaction(never),
+        db.transaction(async (tx) => (tx.put('b', 1), never()), { timeoutMs: Infinity }),
+      ].map((promise) => failureOf(() => promise))
+      await pause(5)
+      await db.close()
+      for (const error of await Promise.all(pending)) expect(error).to.be.instanceOf(ClosedError)
     })
 
     it('refuse what is wrong, and what comes too late', async () => {
@@ -170,7 +192,11 @@ for (const workers of [0, 2]) {
         expect(error.message).to.match(message)
       }
       const reader = await open(join(directory, 'db'), { readOnly: true, workers: 0 })
-      expect(await failureOf(() => reader.update('a', () => 1))).to.be.instanceOf(ReadOnlyError)
+      let runs = 0
+      const lock = await db.lock('a')
+      expect(await failureOf(() => reader.update('a', () => ++runs))).to.be.instanceOf(ReadOnlyError)
+      expect(runs, 'it is refused before anything else').to.equal(0)
+      lock.release()
       await reader.close()
       const closing = failureOf(() => db.update('a', async () => (void db.close(), 1)))
       expect(await closing).to.be.instanceOf(ClosedError)

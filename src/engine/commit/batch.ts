@@ -29,6 +29,8 @@ interface Taken {
 /** @internal */
 type Take = (operation: Taken) => void
 
+const FIELDS = 'type, key, value, delta, ifVersion, ifAbsent, ifPresent, ttlMs, expiresAt'
+
 const TYPES: readonly unknown[] = ['put', 'del', 'add', 'check'] satisfies BatchOperation['type'][]
 
 /**
@@ -51,11 +53,13 @@ function takeOne(operation: unknown, i: number, clock: Clock, take: Take): void 
     throw new InvalidError(`Operation ${i} of a batch is not an object.`)
   }
   let type, key, value, delta, ifVersion, ifAbsent, ifPresent, ttlMs, expiresAt
+  let unknown: string | undefined
   try {
     ;({ type, key, value, delta, ifVersion, ifAbsent, ifPresent, ttlMs, expiresAt } = operation as Record<
       string,
       unknown
     >)
+    unknown = unknownIn(operation)
   } catch (cause) {
     throw unreadable(cause)
   }
@@ -65,6 +69,8 @@ function takeOne(operation: unknown, i: number, clock: Clock, take: Take): void 
     )
   }
   try {
+    if (unknown !== undefined)
+      throw new InvalidError(`It has a field "${unknown}", which is not one of an operation. These are: ${FIELDS}.`)
     const mayExpire = type === 'put' || type === 'add'
     if (!mayExpire && (ttlMs !== undefined || expiresAt !== undefined))
       throw new InvalidError('Only a put or an add has a time at which its entry expires.')
@@ -77,6 +83,27 @@ function takeOne(operation: unknown, i: number, clock: Clock, take: Take): void 
       error.cause === undefined ? undefined : { cause: error.cause },
     )
   }
+}
+
+/** The first own field that is not one of an operation. One that is misspelt must not be without effect. */
+function unknownIn(operation: object): string | undefined {
+  for (const name in operation) {
+    switch (name) {
+      case 'type':
+      case 'key':
+      case 'value':
+      case 'delta':
+      case 'ifVersion':
+      case 'ifAbsent':
+      case 'ifPresent':
+      case 'ttlMs':
+      case 'expiresAt':
+        break
+      default:
+        if (Object.hasOwn(operation, name)) return name
+    }
+  }
+  return undefined
 }
 
 function methodOf(operations: unknown): unknown {

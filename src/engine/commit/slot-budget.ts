@@ -3,7 +3,7 @@
 // A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
 // used again only after the next checkpoint.
 import type { AppendFields } from '../../wal/append-state.js'
-import { FRAME, isClearing, isDeciding } from '../../wal/frame.js'
+import { FRAME, isClearing, isDeciding, isDropping } from '../../wal/frame.js'
 import { OP, OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
 import { EXPIRY_BYTES, isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
@@ -49,8 +49,11 @@ export function slotsFor(
   const splits = puts || pending > 0 ? pending + (puts ? operations : 0) + 4 * levels : 0
   const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + splits)
   const clears = isClearing(frame, 0) ? clearsIn(frame) * clearSlots(levels) : 0
-  return leaves + branches + 2 + overflow + clears
+  return leaves + branches + 2 + overflow + clears + (isDropping(frame, 0) ? recordSlots(levels) : 0)
 }
+
+/** The record of a store that is dropped (stores/catalog.ts) is short: it copies and splits what is on its way. */
+const recordSlots = (levels: number): number => 2 * levels + 3
 
 /** Slots of the trash that a group frees, so that it takes no more than a millisecond or two. */
 const TRASH_IN_A_GROUP = 2048
@@ -86,8 +89,12 @@ function changesIn(frame: Buffer): number {
 /** How many entries an operation may change: the one that it names, and those of the index. */
 const changesPerOperation = (puts: boolean, mayExpire: boolean): number => (mayExpire ? (puts ? 3 : 2) : 1)
 
-/** True if a frame may put anything. Looks no further than the first put. */
+/**
+ * True if a frame may put anything. Looks no further than the first put. What the drop of a store puts does not count:
+ * a drop makes room, and so it may take what puts leave to deletes.
+ */
 export function hasPut(frame: Buffer): boolean {
+  if (isDropping(frame, 0)) return false
   for (const operation = operationsOf(frame); operation.next();)
     if (operation.kind === OP_PUT || operation.kind === OP_ADD) return true
   return false

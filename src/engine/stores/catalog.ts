@@ -3,6 +3,8 @@
 //   01 01           how many stores there have been: a number, in msgpack (the counter that `add` adds to)
 //   01 02 name      a store: its number (3 bytes, big-endian), and the number of its value encoding (1 byte). The name
 //                   is UTF-8
+//   01 04 number    a store that has been dropped (3 bytes, big-endian): the number of its value encoding (1 byte),
+//                   then its name. It stays for as long as the log may have what was written to that store
 //
 // A number is never given to another store. So what a dropped store leaves behind is never taken for that of another.
 import { AREA } from '../../encoding/key-space.js'
@@ -11,6 +13,7 @@ import { advice, CorruptError, InvalidError } from '../../errors.js'
 import { quoted } from '../../describe.js'
 
 const STORES = 2
+const DROPPED = 4
 const AREA_BYTES = 2
 const RECORD_BYTES = 4
 
@@ -21,6 +24,12 @@ const MAX_NAME_BYTES = 255
 export const COUNTER_KEY = Buffer.from([AREA.INTERNAL, 1])
 /** All stores have keys in [from, to). */
 export const STORE_KEYS = { from: Buffer.from([AREA.INTERNAL, STORES]), to: Buffer.from([AREA.INTERNAL, STORES + 1]) }
+
+/** All stores that have been dropped have keys in [from, to). */
+export const DROPPED_KEYS = {
+  from: Buffer.from([AREA.INTERNAL, DROPPED]),
+  to: Buffer.from([AREA.INTERNAL, DROPPED + 1]),
+}
 
 /** One named store. */
 export interface StoreRecord {
@@ -51,6 +60,27 @@ export const isStoreKey = (key: Uint8Array): boolean => key[0] === AREA.INTERNAL
 
 /** The name of the store with that key. */
 export const nameOfStore = (key: Uint8Array): string => Buffer.from(key.subarray(AREA_BYTES)).toString()
+
+/** The key of a store that has been dropped. */
+export function droppedKey(number: number): Buffer {
+  const key = Buffer.alloc(AREA_BYTES + RECORD_BYTES - 1)
+  DROPPED_KEYS.from.copy(key)
+  key.writeUIntBE(number, AREA_BYTES, RECORD_BYTES - 1)
+  return key
+}
+
+/** True for the key of a store that has been dropped. */
+export const isDroppedKey = (key: Uint8Array): boolean => key[0] === AREA.INTERNAL && key[1] === DROPPED
+
+export const encodeDropped = ({ encoding, name }: StoreRecord): Buffer =>
+  Buffer.concat([Buffer.from([encodingNumber(encoding)]), Buffer.from(name)])
+
+export function decodeDropped(key: Buffer, value: Buffer): StoreRecord {
+  const encoding = value.length > 1 ? encodingOf(value[0]!) : undefined
+  if (encoding === undefined || key.length !== AREA_BYTES + RECORD_BYTES - 1)
+    throw new CorruptError(`The entry of a store that was dropped is damaged. ${advice.restoreOrSalvage}`)
+  return { name: value.toString('utf8', 1), number: key.readUIntBE(AREA_BYTES, RECORD_BYTES - 1), encoding }
+}
 
 export function decodeStore(key: Uint8Array, value: Uint8Array): StoreRecord {
   const name = nameOfStore(key)

@@ -19,6 +19,9 @@ import { IF_ABSENT, ifVersion, type FrameBuilder } from '../../wal/frame-builder
 import type { Lsn } from '../../wal/lsn.js'
 import { operationsOf } from '../../wal/operation.js'
 import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
+import { StorageError } from '../../storage/storage.js'
+import { oldestOf } from '../../wal/change-reader.js'
+import type { Log } from '../../wal/log.js'
 import type { WriteResult } from '../commit/results.js'
 import type { Committer } from '../commit/committer.js'
 import type { OpenState } from '../shared/open-state.js'
@@ -26,12 +29,27 @@ import type { Control } from '../shared/control.js'
 import type { EncodedEntry } from '../read/range-iterator.js'
 import type { PinnedReads } from '../read/pinned-reads.js'
 import type { EngineSnapshot } from '../read/snapshot.js'
-import { COUNTER_KEY, decodeStore, encodeStore, STORE_KEYS, storeKey, type StoreRecord } from './catalog.js'
+import {
+  COUNTER_KEY,
+  decodeDropped,
+  decodeStore,
+  DROPPED_KEYS,
+  droppedKey,
+  encodeDropped,
+  encodeStore,
+  STORE_KEYS,
+  storeKey,
+  type StoreRecord,
+} from './catalog.js'
+
+/** A drop forgets up to that many of those that were dropped before. */
+const MOST_FORGOTTEN = 2
 
 interface StoresParts {
   readonly control: Control
   readonly committer: Committer
   readonly openState: OpenState
+  readonly log: Log
   readonly main: KeySpace
 }
 
@@ -86,12 +104,17 @@ export class Stores {
 
   /** All named stores, in the order of their names' bytes. `snapshot`: those that there were at its moment. */
   list(snapshot?: EngineSnapshot): StoreRecord[] {
-    const bounds = { ...STORE_KEYS, fromAfter: false, toInclusive: false, reverse: false, limit: Infinity }
-    const { main } = this.#parts
-    const entries = (snapshot ?? this.#pinned).rangeWithin(bounds, 'encoded entries', main)
-    const found: StoreRecord[] = []
-    for (const { key, value } of entries as Iterable<EncodedEntry>) found.push(decodeStore(key, value!))
-    return found
+    return Array.from(this.#records(STORE_KEYS, Infinity, snapshot), ({ key, value }) => decodeStore(key, value!))
+  }
+
+  /** Stores that have been dropped, as far as the log may have writes to them. */
+  listDropped(): StoreRecord[] {
+    return Array.from(this.#records(DROPPED_KEYS, Infinity), ({ key, value }) => decodeDropped(key, value!))
+  }
+
+  #records(keys: { from: Buffer; to: Buffer }, limit: number, snapshot?: EngineSnapshot): Iterable<EncodedEntry> {
+    const bounds = { ...keys, fromAfter: false, toInclusive: false, reverse: false, limit }
+    return (snapshot ?? this.#pinned).rangeWithin(bounds, 'encoded entries', this.#parts.main) as Iterable<EncodedEntry>
   }
 
   /**
@@ -103,11 +126,37 @@ export class Stores {
     this.#parts.openState.assertWritable()
     const entry = this.#pinned.insist((snapshot) => snapshot.findEncoded(key, 'values'))
     if (entry === undefined) return false
-    const { number } = decodeStore(key, entry.value)
+    const store = decodeStore(key, entry.value)
+    const { number } = store
+    // First: who follows the log takes what comes next for the drop.
+    const inDropped = droppedKey(number)
+    frame.put(inDropped, inDropped.length, encodeDropped(store))
     frame.del(key, key.length, ifVersion(entry.version))
     frame.clear(storePrefix(number), storePrefix(number + 1))
+    for (const gone of this.#forgettable()) frame.del(gone, gone.length)
     frame.dropsStore()
     return true
+  }
+
+  /**
+   * Some of the stores that were dropped so long ago that the log has nothing of them any more. None if the log cannot
+   * be read now: a later drop looks again.
+   */
+  #forgettable(): Buffer[] {
+    const found: Buffer[] = []
+    let since: number
+    try {
+      ;({ since } = oldestOf(this.#parts.log))
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      return found
+    }
+    for (const { key } of this.#records(DROPPED_KEYS, MOST_FORGOTTEN)) {
+      const copy = Buffer.from(key)
+      const dropped = this.#pinned.insist((snapshot) => snapshot.findEncoded(copy, 'presence'))
+      if (dropped !== undefined && dropped.version <= since) found.push(copy)
+    }
+    return found
   }
 
   /** Throws `StoreDroppedError` if the store has been dropped. Cheap as long as no store was. */

@@ -79,7 +79,7 @@ export class EngineTransaction {
     this.#reads.noteKey(name, treeKey, entry?.version ?? 0, false)
     if (own !== undefined) {
       // What is there keeps its time.
-      return seen(decodedValue(space, added(own, entry?.value), treeKey), 0, entry?.expiresAt ?? NEVER)
+      return seen(decodedValue(space, added(own, entry?.value), treeKey), 0, entry ? entry.expiresAt : own.expiresAt)
     }
     return entry && seen(decodedValue(space, entry.value, treeKey), entry.version, entry.expiresAt)
   }
@@ -143,21 +143,29 @@ export class EngineTransaction {
     this.#noteStore(space)
   }
 
-  /** Adds to the number that the key has when the transaction is committed. Does not look at it. */
-  add(space: KeySpace, key: Key, delta: unknown): void {
+  /**
+   * Adds to the number that the key has when the transaction is committed. Does not look at it. `options`: when the
+   * entry expires if this makes it, as the user gives it.
+   */
+  add(space: KeySpace, key: Key, delta: unknown, options?: unknown): void {
     this.#openState.assertWritable()
+    const { expiresAt = NEVER } = expiryIn(options, this.#clock)
     const treeKey = space.encoded(key)
     const bytes = Buffer.from(encodeDelta(space.values, delta, MAX_SUM_BYTES))
     this.assertRunning()
     const name = nameOf(treeKey)
     const isJson = space.values.name === 'json'
+    // An entry that expires at once is not made.
+    if (expiresAt <= this.momentMs && !this.has(space, key)) return
     const own = this.#own.get(name)
     const write: OwnWrite =
       own === undefined
-        ? { kind: 'add', key: treeKey, deltas: { list: [bytes], count: 1 }, isJson }
+        ? { kind: 'add', key: treeKey, deltas: { list: [bytes], count: 1 }, isJson, expiresAt }
         : own.kind === 'add'
           ? { ...own, deltas: { list: own.deltas.list, count: own.deltas.count + 1 } }
-          : putOf(treeKey, sum(isJson, own.kind === 'put' ? own.value : undefined, bytes), own)
+          : own.kind === 'put'
+            ? { ...own, value: sum(isJson, own.value, bytes) }
+            : { kind: 'put', key: treeKey, value: sum(isJson, undefined, bytes), expiresAt }
     // Those of one key must go together.
     if (own?.kind === 'add') sum(isJson, own.deltas.list[0], bytes)
     this.#own.set(name, write, bytes.length)
@@ -201,9 +209,12 @@ export class EngineTransaction {
     for (const [name, write] of this.#own.entries()) {
       const { key } = write
       const conditions = this.#reads.conditionsOf(name)
-      if (write.kind === 'put') frame.put(key, key.length, write.value, expiringAt(conditions, write.expiresAt))
-      else if (write.kind === 'del') frame.del(key, key.length, conditions)
-      else for (const delta of write.deltas.list) frame.add(key, key.length, delta, write.isJson, conditions)
+      if (write.kind === 'del') frame.del(key, key.length, conditions)
+      else {
+        const expiring = expiringAt(conditions, write.expiresAt)
+        if (write.kind === 'put') frame.put(key, key.length, write.value, expiring)
+        else for (const delta of write.deltas.list) frame.add(key, key.length, delta, write.isJson, expiring)
+      }
     }
   }
 
@@ -222,14 +233,6 @@ const nameOf = (key: Buffer): string => key.toString('latin1')
 
 const seen = (value: unknown, version: number, expiresAt: number): SeenEntry =>
   expiresAt === NEVER ? { value, version } : { value, version, expiresAt }
-
-/** A put in place of `before`, whose time it keeps. */
-const putOf = (key: Buffer, value: Buffer, before: OwnWrite): OwnWrite => ({
-  kind: 'put',
-  key,
-  value,
-  expiresAt: before.kind === 'put' ? before.expiresAt : NEVER,
-})
 
 const REASONS: Record<NoSum, string> = {
   'no number': 'What is to be added to is no number.',

@@ -10,12 +10,20 @@ interface Deltas {
   readonly count: number
 }
 
-/** Encoded. An add whose key has not been looked at stays one: it conflicts with no other add. */
+/**
+ * Encoded. An add whose key has not been looked at stays one: it conflicts with no other add. `expiresAt`: of the entry
+ * that a put makes, or an add if there is none; `NEVER` for one that stays.
+ */
 export type OwnWrite =
-  /** `expiresAt`: `NEVER` for an entry that stays. */
   | { readonly kind: 'put'; readonly key: Buffer; readonly value: Buffer; readonly expiresAt: number }
   | { readonly kind: 'del'; readonly key: Buffer }
-  | { readonly kind: 'add'; readonly key: Buffer; readonly deltas: Deltas; readonly isJson: boolean }
+  | {
+      readonly kind: 'add'
+      readonly key: Buffer
+      readonly deltas: Deltas
+      readonly isJson: boolean
+      readonly expiresAt: number
+    }
 
 /** What a change takes besides its key and value. */
 const CHANGE_BYTES = 64
