@@ -34,6 +34,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     ';',
   ),
   one(
+    'the last closer cuts off what it could not apply',
+    ['faults/injected-faults', 'opens again after a disk that is full, for good'],
+    'engine/lifecycle/close.js',
+    'committer.catchUp(tailOf(parts));\n    // Readers',
+    '// Readers',
+  ),
+  one(
     'the last closer leaves what has expired',
     ['engine/expiry', 'if nothing was written since'],
     'engine/lifecycle/close.js',

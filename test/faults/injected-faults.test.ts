@@ -329,6 +329,40 @@ describe('every call into the system that can fail', function () {
   }
 })
 
+describe('closing a database of which something has expired, and something was cleared', () => {
+  for (const [name, { calls, code }] of Object.entries(FAMILIES)) {
+    for (const lasting of [false, true]) {
+      it(`loses nothing and opens again after ${name}, ${lasting ? 'for good' : 'once'}`, () => {
+        let cases = 0
+        for (let n = 1, wasMet = true; wasMet; n++) {
+          const world = new World(new Schedule(7))
+          const faults = new Faults()
+          const engine = openIn(world, 'faulty', faults)
+          engine.batch(Array.from({ length: 300 }, (_, i) => ({ type: 'put', key: i, value: 'x'.repeat(900) })))
+          const expiresAt = engine.nowMs - 1
+          engine.batch(Array.from({ length: 20 }, (_, i) => ({ type: 'put', key: `${i}`, value: 'x', expiresAt })))
+          engine.write((frame) => frame.clear(engine.main.encoded(100), engine.main.encoded(290)))
+          expect([engine.hasTrash, engine.parts.control.earliestExpiry()]).to.deep.equal([true, expiresAt])
+          faults.arm({ calls, code, n, lasting })
+          try {
+            engine.close()
+          } catch (error) {
+            expect(error).to.be.instanceOf(MmapdbError)
+          }
+          wasMet = faults.struck > 0
+          if (wasMet) cases++
+          world.endAllProcesses()
+          const again = openIn(world, 'healthy')
+          expect(again.count(undefined), `call ${n}`).to.equal(110)
+          expect(verify(again).damage).to.deep.equal([])
+          again.close()
+        }
+        expect(cases).to.be.above(0)
+      })
+    }
+  }
+})
+
 /** Opens the database as one more process of `world`. */
 const openIn = (world: World, name: string, faults = new Faults(), options = OPTIONS): Engine =>
   Engine.open(options, new FaultyStorage(world.storageFor({ name, dead: false }), faults))
