@@ -53,7 +53,9 @@ export interface BackupRecord {
   readonly lastFrame: FrameOfSource | undefined
 }
 
-const pathOf = (directory: string): string => join(directory, 'backup')
+/** Its name in the directory of the backup. */
+export const BACKUP_RECORD = 'backup'
+const pathOf = (directory: string): string => join(directory, BACKUP_RECORD)
 
 /** Writes the file and flushes it. */
 export function writeRecord(storage: Storage, directory: string, like: string, record: BackupRecord): void {

@@ -8,7 +8,7 @@
 //   2. the open lock and, alone, the attached lock are      nothing
 //      acquired: no opener gets in from here on
 //   3. the new data file is written as data.unfinished,    the old file, and data.unfinished, which the next
-//      flushed, read back, given its headers, flushed       compaction writes over
+//      flushed, read back, given its headers, flushed       first opener removes
 //   4. it is renamed to data                               either file under that name: both are whole, and
 //   5. the directory is flushed                            hold the same
 //
@@ -18,7 +18,6 @@
 // The locks are on the old file. Who opens the new one after step 4 needs none of them. Who waits for the lock of the
 // old one sees that the name leads elsewhere by then, and starts again (open-data-file.ts). Readers who have replayed
 // the log in their own memory keep the old file, which has no name any more, until they end.
-import { join } from 'node:path'
 import { LockedError } from '../errors.js'
 import { StorageError, type LockTable, type Storage } from '../storage/storage.js'
 import { LogReader } from '../wal/log-reader.js'
@@ -74,8 +73,6 @@ function* compactAt(storage: Storage, options: ResolvedOptions): Steps<CompactRe
   }
 }
 
-const unfinishedData = ({ directory }: DatabasePaths): string => join(directory, 'data.unfinished')
-
 const openElsewhere = ({ directory }: DatabasePaths): LockedError =>
   new LockedError(`The database at ${directory} is open elsewhere. Close it everywhere before you compact it.`)
 
@@ -112,7 +109,7 @@ function* writeCompacted(
   header: Header,
   options: ResolvedOptions,
 ): Steps<Header> {
-  const path = unfinishedData(paths)
+  const path = paths.compacted
   const file = storage.openFile(path, 'create', paths.data)
   let isDone = false
   try {

@@ -20,6 +20,8 @@ import { guarded, typedError } from '../storage/errors.js'
 import { isSameFile, StorageError, type LockTable, type RandomFile, type Storage } from '../storage/storage.js'
 import { Log } from '../wal/log.js'
 import type { Header } from '../engine/format/header.js'
+import { quoted } from '../describe.js'
+import { BACKUP_RECORD } from './backup-record.js'
 import { databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 
@@ -59,6 +61,27 @@ function namesIn(storage: Storage, directory: string): string[] {
   }
 }
 
+/** What a copy that was cut short may have in its directory. */
+const NAMES = ['data', 'wal', 'wal.new', 'control', 'locks', BACKUP_RECORD]
+
+/** Throws if something else is there than what a crash has left of a copy: that is not to be removed or written to. */
+function refuseOthers(storage: Storage, directory: string): void {
+  const { kind, isSymbolicLink } = storage.info(directory)
+  const isNothing = kind === 'missing' && !namesIn(storage, dirname(directory)).includes(basename(directory))
+  if (isNothing) return
+  const refusal = (why: string): ExistsError =>
+    new ExistsError(
+      `${directory} would be made first, and ${why}. Move it away if it is of use, remove it if it is not, or give ` +
+        'another path.',
+    )
+  if (isSymbolicLink === true || kind === 'missing') throw refusal('there is a symbolic link of that name')
+  if (kind !== 'directory') throw refusal('there is something else of that name')
+  const other = namesIn(storage, directory).find((name) => !NAMES.includes(name))
+  if (other !== undefined) throw refusal(`there is a directory of that name that holds ${quoted(other)}`)
+  if (storage.info(join(directory, 'data')).isSymbolicLink === true)
+    throw refusal('the data file in it is a symbolic link')
+}
+
 export class Unfinished {
   readonly paths: DatabasePaths
   /** The data file. */
@@ -96,6 +119,7 @@ export class Unfinished {
     let file: RandomFile | undefined
     let locks: LockTable | undefined
     let claimed: Unfinished | undefined
+    refuseOthers(storage, directory)
     storage.makeDirectory(directory, like.directory)
     try {
       file = storage.openFile(data, 'create', like.data)

@@ -63,7 +63,8 @@ class PosixStorage implements Storage {
       const stats = fs.statSync(path, { throwIfNoEntry: false })
       if (stats === undefined) return MISSING
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      return { kind, sizeBytes: stats.size, links: stats.nlink }
+      const isSymbolicLink = fs.lstatSync(path).isSymbolicLink()
+      return { kind, sizeBytes: stats.size, links: stats.nlink, isSymbolicLink }
     } catch (error) {
       // Part of the path is a file, so nothing can lie at the path.
       if (hasCode(error, 'ENOTDIR')) return MISSING

@@ -31,6 +31,8 @@ export interface PathInfo {
   readonly sizeBytes: number
   /** Names (hard links) of a file, where they can be told. */
   readonly links?: number
+  /** The path itself is a symbolic link, and the rest is said of what it leads to. */
+  readonly isSymbolicLink?: boolean
 }
 
 /** How far the file system of a path can be trusted. */

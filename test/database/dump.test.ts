@@ -1,6 +1,7 @@
 // Dumps: every key and every value comes back as it was, in every encoding; what was cut short or changed is noticed.
 // If one of these failed, a dump would not be worth keeping.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { lstatSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import fc from 'fast-check'
@@ -327,6 +328,25 @@ describe('a dump', function () {
     await real.fails(3, /cut short/, '--db', none, 'load', '--input', file)
     await real.fails(2, /no meaning for a dump/, '--db', none, 'load', '--input', file, '--key-field', 'a')
     await real.fails(2, /no database/, '--db', none, 'get', 'plain')
-    await real.fails(2, /ENOTDIR/, '--db', from, 'dump', '--output', join(file, 'none'))
+    await real.fails(2, /is no directory/, '--db', from, 'dump', '--output', join(file, 'none'))
+    await real.fails(2, /is a directory/, '--db', from, 'dump', '--output', scratch())
+
+    // What is no file stays what it is, and so does a link.
+    expect((await mmapdb(['--db', from, 'dump', '--output', '-'])).stdout).to.equal(stdout)
+    const link = join(scratch(), 'link')
+    for (const [target, isThere] of [
+      [join(scratch(), 'linked'), true],
+      [join(scratch(), 'made'), false],
+    ] as const) {
+      if (isThere) writeFileSync(target, 'old')
+      symlinkSync(target, link)
+      await ok(from, 'dump', '--output', link)
+      expect([lstatSync(link).isSymbolicLink(), readFileSync(target, 'utf8')]).to.deep.equal([true, stdout])
+      rmSync(link)
+    }
+    const pipe = join(scratch(), 'pipe')
+    execFileSync('mkfifo', [pipe])
+    await real.fails(2, /a pipe or a device/, '--db', from, 'dump', '--output', pipe)
+    expect(lstatSync(pipe).isFIFO()).to.equal(true)
   })
 })

@@ -3,6 +3,7 @@
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -197,6 +198,30 @@ describe('a backup', function () {
     expect(contentAt(other)).to.deep.equal(contentOf(engine))
     expect(readdirSync(outside), 'behind a link').to.deep.equal(['kept'])
     expect(existsSync(left)).to.equal(false)
+  })
+
+  it('does not take for its own what no backup has left', () => {
+    const engine = openEngine(scratchPath())
+    fill(engine, 100, randomFrom(4))
+    const victim = openEngine(scratchPath())
+    victim.put('key', Buffer.from('kept'))
+    const cases: [RegExp, (path: string) => void][] = [
+      [/something else/, (path) => writeFileSync(path, 'kept')],
+      [/holds "kept"/, (path) => (mkdirSync(path), writeFileSync(join(path, 'kept'), ''))],
+      [/symbolic link/, (path) => symlinkSync(victim.options.path, path)],
+      [/symbolic link/, (path) => symlinkSync('/nowhere/at/all', path)],
+      [/data file in it/, (path) => (mkdirSync(path), symlinkSync(dataFile(victim.options.path), join(path, 'data')))],
+    ]
+    for (const [message, make] of cases) {
+      const target = scratchPath()
+      make(`${target}.unfinished`)
+      expectError(() => backUp(engine, target), 'ERR_MMAPDB_EXISTS', message)
+      expect(existsSync(target), String(message)).to.equal(false)
+      expect(existsSync(`${target}.unfinished.new`)).to.equal(false)
+      expect(lstatSync(`${target}.unfinished`), 'is left alone').to.not.equal(undefined)
+    }
+    expect(victim.get('key')).to.deep.equal(Buffer.from('kept'))
+    expectSound(victim)
   })
 
   it('of a damaged database is refused, and leaves nothing', () => {

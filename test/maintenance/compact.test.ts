@@ -231,6 +231,7 @@ describe('compaction', function () {
       if (isNew) after++
       expect(isNew || !isDone, 'done, and gone after a power cut').to.equal(true)
       expect(soundContent(later), `cut at step ${cutAt}`).to.deep.equal(content)
+      expect(later.list('/db'), `cut at step ${cutAt}`).to.not.include('data.unfinished')
       finished(compact(later, '/db', OPTIONS))
       expect(soundContent(later), `compacted after the cut at step ${cutAt}`).to.deep.equal(content)
     }

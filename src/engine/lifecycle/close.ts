@@ -126,7 +126,8 @@ function leaveNothingToDo(parts: EngineParts): void {
   emptyTrash(parts, EMPTYING_MS)
   // What these have appended may not be applied, on a full disk, and then it must stay in the log: what the checkpoint
   // does not include is not cut off. This throws if it cannot be applied now either.
-  committer.catchUp(tailOf(parts))
+  const appended = tailOf(parts)
+  committer.catchUp(appended)
   // Readers that replay in their own memory may read what would be cut off or moved (lock-pins.ts). No new one can
   // come now.
   const isHeld = anyLockPin(locks)

@@ -12,6 +12,8 @@ export interface DatabasePaths {
   readonly control: string
   /** The table of record locks. */
   readonly locks: string
+  /** What a compaction writes, which becomes the data file; the next first opener removes what a crash leaves of it. */
+  readonly compacted: string
 }
 
 export const databasePaths = (directory: string): DatabasePaths => ({
@@ -20,6 +22,7 @@ export const databasePaths = (directory: string): DatabasePaths => ({
   wal: join(directory, 'wal'),
   control: join(directory, 'control'),
   locks: join(directory, 'locks'),
+  compacted: join(directory, 'data.unfinished'),
 })
 
 /** What may be there before there is a data file. A creation that was cut short leaves `wal.new`. */

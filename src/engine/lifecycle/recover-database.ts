@@ -2,7 +2,7 @@
 // sure that this header is on disk, and replays the log (recovery.ts).
 import { CorruptError, logMissing } from '../../errors.js'
 import { guarded } from '../../storage/errors.js'
-import { isSameFile } from '../../storage/storage.js'
+import { isSameFile, StorageError } from '../../storage/storage.js'
 import { flushed } from '../../wal/flush.js'
 import { encodeHeader, headerSlots, NO_HEADER, type Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
@@ -13,6 +13,7 @@ import { appendMakingRoom } from '../checkpoint/make-room.js'
 import { checkLogReaches } from './copied.js'
 import type { HeaderSearch } from './find-header.js'
 import { formatControl } from './format-control.js'
+import { databasePaths } from './paths.js'
 import { recover, type RecoveryReport } from './recovery.js'
 import { FrameBuilder } from '../../wal/frame-builder.js'
 
@@ -21,6 +22,7 @@ export function recoverDatabase(parts: EngineParts, search: HeaderSearch, isCopy
   const header = search.header!
   return guarded('Recovering the database', () => {
     const { options, space, checker, checkpointer, isPrivate, storage } = parts
+    if (!isPrivate && !options.readOnly) removeCompacted(parts)
     const twins = headerSlots(header.checkpointNumber)
     const freeListDamage = formatControl(parts, header)
     checkLogBelongs(parts, header)
@@ -41,6 +43,16 @@ export function recoverDatabase(parts: EngineParts, search: HeaderSearch, isCopy
     if (freeListDamage !== undefined && !report.needed && !options.readOnly) checkpointUnchanged(parts)
     return report
   })
+}
+
+/** What a compaction that was cut short has left: no other can be under way. It harms nobody if it stays. */
+function removeCompacted({ storage, options }: EngineParts): void {
+  const { compacted } = databasePaths(options.path)
+  try {
+    if (storage.info(compacted).kind !== 'missing') storage.unlink(compacted)
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+  }
 }
 
 /**
