@@ -48,6 +48,8 @@ export type Change<V = Anything, K extends Key = Key> =
       readonly type: 'clear'
       readonly key: undefined
       readonly value: undefined
+      /** All of the store was cleared. */
+      readonly all: boolean
       /** True if `key` was in the range. Throws `InvalidError` for what cannot be a key. */
       covers(key: K): boolean
     })
@@ -188,7 +190,7 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
   }
 
   #tellClear(
-    place: Omit<Change<unknown> & { type: 'clear' }, 'type' | 'key' | 'value' | 'covers'>,
+    place: Omit<Change<unknown> & { type: 'clear' }, 'type' | 'key' | 'value' | 'all' | 'covers'>,
     space: KeySpace,
     { key, to }: LoggedChange,
   ): Change<unknown> | undefined {
@@ -207,7 +209,8 @@ export class LoggedChanges extends LiveIterator<Change<unknown>> {
       const encoded = space.encoded(given)
       return encoded.compare(from) >= 0 && (end === undefined || encoded.compare(end) < 0)
     }
-    return { ...place, type: 'clear', key: undefined, value: undefined, covers }
+    const all = from.compare(space.from) <= 0 && (end === undefined || end.compare(space.to ?? ABOVE_ALL) >= 0)
+    return { ...place, type: 'clear', key: undefined, value: undefined, all, covers }
   }
 
   protected readOn(): boolean {

@@ -3,6 +3,7 @@
 // would block the event loop.
 //
 // An engine holds the parts of the database and passes calls on to what works on them.
+import type { LockInfo } from './locks/lock-list.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key } from '../encoding/keys.js'
@@ -165,11 +166,11 @@ export class Engine {
 
   // ---- writing ---------------------------------------------------------------------------------
 
-  put(key: Key, value: unknown, conditions?: OperationConditions): boolean {
-    return this.write((frame) => this.#operations.put(frame, key, value, conditions)).took
+  put(key: Key, value: unknown, conditions?: OperationConditions, space = this.main): boolean {
+    return this.write((frame) => this.#operations.put(frame, key, value, conditions, space)).took
   }
-  del(key: Key, conditions?: OperationConditions): boolean {
-    return this.write((frame) => this.#operations.del(frame, key, conditions)).removed
+  del(key: Key, conditions?: OperationConditions, space = this.main): boolean {
+    return this.write((frame) => this.#operations.del(frame, key, conditions, space)).removed
   }
   /** The sum; undefined if the conditions did not hold. */
   add(key: Key, delta: number | bigint, conditions?: OperationConditions): number | bigint | undefined {
@@ -215,6 +216,14 @@ export class Engine {
   emptyTrash(mostMs: number): boolean {
     this.parts.openState.assertWritable()
     return emptyTrash(this.parts, mostMs)
+  }
+  /** All record locks, with the names of the stores that their keys are of. */
+  listLocks(): LockInfo[] {
+    let names: Map<number, string> | undefined
+    return this.parts.recordLocks.list((number) => {
+      names ??= new Map(this.stores.list().map((store) => [store.number, store.name]))
+      return names.get(number)
+    })
   }
   /** True if there is something to be freed that clearing ranges has cut out. */
   get hasTrash(): boolean {

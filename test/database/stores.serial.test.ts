@@ -135,6 +135,11 @@ for (const workers of [0, 2]) {
       using other = b.tryLock('key')!
       using main = await db.lock('key')
       expect([other.isHeld, main.isHeld]).to.deep.equal([true, true])
+      expect(db.locks().map(({ store, key }) => [store, key])).to.deep.equal([
+        ['a', 'key'],
+        ['b', 'key'],
+        [undefined, 'key'],
+      ])
     })
 
     it('are there again when the database is opened again, and after a crash', async () => {

@@ -6,6 +6,8 @@ import {
   globalsOf,
   jsonKeyOption,
   openToRead,
+  spaceOf,
+  storeOption,
   using,
   valueEncodingOption,
   type KeyOptions,
@@ -20,12 +22,15 @@ export const getCommand = (): Command =>
       'Print the value of a key: strings and bytes as they are (in a terminal with control characters escaped), everything else as JSON. Exit code 1 if the key is absent.',
     )
     .argument('<key>', 'a string, or JSON with --json-key')
+    .addOption(storeOption())
     .addOption(jsonKeyOption())
     .addOption(valueEncodingOption())
     .action(async (keyText: string, options: KeyOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
-      const entry = await using(openToRead(db, encodingOf(options)), (engine) => engine.getEntry(key))
+      const entry = await using(openToRead(db, encodingOf(options)), (engine) =>
+        engine.getEntry(key, spaceOf(engine, options.store)),
+      )
       if (entry === undefined) {
         if (quiet) throw new Ended(EXIT.ABSENT)
         throw new AbsentError(`There is no key ${showKey(key)}.${otherKey(keyText, options.jsonKey)}`)

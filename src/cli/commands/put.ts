@@ -7,6 +7,7 @@ import {
   globalsOf,
   jsonKeyOption,
   openToWrite,
+  storeOption,
   readStdin,
   using,
   valueEncodingOption,
@@ -30,6 +31,7 @@ export const putCommand = (): Command =>
     .description('Store a value under a key. Returns when it is on disk.')
     .argument('<key>', 'a string, or JSON with --json-key; write -- before a key that begins with a dash')
     .argument('<value>', 'a string, or JSON with --json-value; - reads it from stdin, byte for byte')
+    .addOption(storeOption())
     .addOption(jsonKeyOption())
     .option('--json-value', 'the value is JSON: a number, object, array, ...')
     .addOption(new Option('--ttl <ms>', 'the entry expires after that many milliseconds').argParser(whole(1)))
@@ -42,6 +44,7 @@ Examples:
   mmapdb put user:1 '{"name":"Ada"}' --json-value
   mmapdb put 42 x --json-key                   under the number 42
   mmapdb put session:7 abc --ttl 60000         gone after a minute
+  mmapdb put user:1 Ada --store users          in a named store, which is created if need be
   mmapdb put photo - --value-encoding binary < photo.jpg
 
 ${NOTATION_HELP}`),
@@ -50,16 +53,24 @@ ${NOTATION_HELP}`),
       const { db, json } = globalsOf(command)
       const key = parseKey(keyText, options.jsonKey ?? false)
       const given = valueText === '-' ? await readStdin() : valueText
-      const valueEncoding = options.valueEncoding ?? encodingInHeader(engineOptions(db)) ?? DEFAULT_ENCODING
-      const value = valueOf(given, valueEncoding, options.jsonValue ?? false)
-      const written = await using(openToWrite(db, { valueEncoding }), (engine) => {
-        engine.put(key, value, putOptionsIn({ ttlMs: options.ttl }, engine.operations.clock))
-        return json ? engine.getEntry(key) : undefined
+      const { store, jsonValue = false } = options
+      const valueEncoding = encodingFor(db, options)
+      // Before anything is created, for one that cannot be stored.
+      const value = valueOf(given, valueEncoding, jsonValue)
+      const written = await using(openToWrite(db, store === undefined ? { valueEncoding } : {}), (engine) => {
+        const space = store === undefined ? engine.main : engine.stores.open(store, options.valueEncoding)
+        const fitting = space.values.name === valueEncoding ? value : valueOf(given, space.values.name, jsonValue)
+        engine.put(key, fitting, putOptionsIn({ ttlMs: options.ttl }, engine.operations.clock), space)
+        return json ? engine.getEntry(key, space) : undefined
       })
       const { version, expiresAt } = written ?? {}
       if (json)
         await print(jsonText({ key: plainKey(key), version, ...(expiresAt === undefined ? {} : { expiresAt }) }))
     })
+
+/** How the value will be encoded, as far as that is known; a store may have been created with another encoding. */
+const encodingFor = (db: string, { valueEncoding }: PutOptions): ValueEncoding =>
+  valueEncoding ?? encodingInHeader(engineOptions(db)) ?? DEFAULT_ENCODING
 
 function valueOf(given: string | Buffer, encoding: ValueEncoding, isJson: boolean): unknown {
   if (typeof given !== 'string') {

@@ -6,6 +6,8 @@ import {
   globalsOf,
   jsonKeyOption,
   openToRead,
+  spaceOf,
+  storeOption,
   using,
   valueEncodingOption,
   whole,
@@ -48,6 +50,7 @@ export const scanCommand = (): Command =>
     .addOption(new Option('--keys', 'keys only').conflicts('values'))
     .addOption(new Option('--values', 'values only'))
     .option('--skip-bad', 'leave out entries whose values cannot be decoded, and say on stderr which')
+    .addOption(storeOption())
     .addOption(jsonKeyOption())
     .addOption(valueEncodingOption())
     .addHelpText(
@@ -76,7 +79,7 @@ give a plain string as it stands, and any other key with --json-key. Control cha
       try {
         await using(openToRead(db, encodingOf(options)), async (engine) => {
           const selection = options.keys ? 'keys' : options.values ? 'values' : 'entries'
-          const items = engine.range(range as Range, selection)
+          const items = engine.range(range as Range, selection, spaceOf(engine, options.store))
           for (const item of options.skipBad ? decodable(items, leftOut) : items) {
             const waiting = lines.write(lineOf(item, selection, json))
             if (waiting) await waiting

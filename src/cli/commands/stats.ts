@@ -1,5 +1,6 @@
 // mmapdb stats: figures about a database.
 import { Command } from 'commander'
+import type { Engine } from '../../engine/engine.js'
 import type { LockInfo } from '../../engine/locks/lock-list.js'
 import type { Stats } from '../../engine/stats.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
@@ -9,7 +10,9 @@ import { belowHelp, columnsOf, labelled, showsUnicode } from '../shared/terminal
 
 export const statsCommand = (): Command =>
   new Command('stats')
-    .description('Print figures about the database: entries, slots, log, checkpoints, commits, readers, record locks.')
+    .description(
+      'Print figures about the database: entries, named stores, slots, log, checkpoints, commits, readers, record locks.',
+    )
     .addHelpText(
       'after',
       belowHelp(`
@@ -18,12 +21,16 @@ Of record locks, the first 100 in the order of their keys are shown one by one.`
     )
     .action(async (_options: unknown, command: Command) => {
       const { db, json } = globalsOf(command)
-      const { stats, locks } = await using(openToRead(db), (engine) => ({
+      const seen = await using(openToRead(db), (engine) => ({
         stats: engine.stats(),
-        locks: engine.recordLocks.list().slice(0, SHOWN_LOCKS),
+        locks: engine.listLocks().slice(0, SHOWN_LOCKS),
+        stores: engine.stores
+          .list()
+          .map(({ name, encoding }) => ({ name, valueEncoding: encoding, entries: entriesOf(engine, name) })),
       }))
+      const { stats, locks, stores } = seen
       const list = locks.map((lock) => ({ ...lock, key: plainKey(lock.key) }))
-      await print(json ? jsonText({ ...stats, locks: { ...stats.locks, list } }) : await table(stats, locks))
+      await print(json ? jsonText({ ...stats, stores, locks: { ...stats.locks, list } }) : await table(seen))
     })
 
 /** How many record locks are shown one by one. */
@@ -32,7 +39,17 @@ const SHOWN_LOCKS = 100
 type Row = [label: string, value: string, extra?: string]
 type Section = [name: string, rows: Row[]]
 
-function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
+interface Seen {
+  readonly stats: Stats
+  readonly locks: readonly LockInfo[]
+  readonly stores: readonly { readonly name: string; readonly valueEncoding: string; readonly entries: number }[]
+}
+
+/** One step for each of its leaves. */
+const entriesOf = (engine: Engine, store: string): number =>
+  engine.count(undefined, engine.stores.open(store, undefined))
+
+function sectionsOf({ stats: s, locks, stores }: Seen): Section[] {
   const used = s.slots.total - s.slots.unused
   const share = (n: number): string => (used === 0 ? '' : `${((n / used) * 100).toFixed(1)} %`)
   const perFlush = s.commits.flushes > 0 ? (s.commits.operations / s.commits.flushes).toFixed(1) : '-'
@@ -49,6 +66,7 @@ function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
         ['height of the tree', String(s.height)],
       ],
     ],
+    ...(stores.length === 0 ? [] : [['named stores', stores.map(storeRow)] satisfies Section]),
     [
       'data file',
       [
@@ -102,15 +120,21 @@ function sectionsOf(s: Stats, locks: readonly LockInfo[]): Section[] {
   ]
 }
 
-const lockRow = ({ key, mode, state, processId, sinceMs }: LockInfo): Row => [
-  showKey(key),
+const storeRow = ({ name, valueEncoding, entries }: Seen['stores'][number]): Row => [
+  printable(name),
+  number(entries),
+  valueEncoding,
+]
+
+const lockRow = ({ key, store, mode, state, processId, sinceMs }: LockInfo): Row => [
+  store === undefined ? showKey(key) : `${printable(store)}: ${showKey(key)}`,
   `${state === 'held' ? 'held' : 'waited for'}${mode === 'shared' ? ', shared' : ''}`,
   `by process ${processId} for ${(Math.max(0, Date.now() - sinceMs) / 1000).toFixed(1)} s`,
 ]
 
-async function table(stats: Stats, locks: readonly LockInfo[]): Promise<string> {
+async function table(seen: Seen): Promise<string> {
   const { default: Table } = await import('cli-table3')
-  const sections = sectionsOf(stats, locks)
+  const sections = sectionsOf(seen)
   const lines = new Table({
     style: { head: [], border: [], compact: true },
     colAligns: ['left', 'left', 'right', 'right'],
@@ -124,7 +148,7 @@ async function table(stats: Stats, locks: readonly LockInfo[]): Promise<string> 
   const text = fits
     ? drawn
     : sections.flatMap(([name, rows]) => [`${name}:`, ...labelled(rows.map(plainRow), columns)]).join('\n')
-  return `${text}${stats.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${stats.failure}`}`
+  return `${text}${seen.stats.failure === undefined ? '' : `\nWRITES ARE REFUSED: ${seen.stats.failure}`}`
 }
 
 /** A row for terminals that are too narrow for the table. */

@@ -1,17 +1,18 @@
 // mmapdb watch: prints changes as they happen, until it is told to end.
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { open } from '../../database/open.js'
 import type { Change } from '../../database/change-feed.js'
 import type { Database } from '../../database/database.js'
 import { InvalidError } from '../../errors.js'
 import { engineOptions, globalsOf, jsonKeyOption, whole, type Globals } from '../shared/context.js'
 import { Ended, EXIT } from '../shared/failure.js'
-import { jsonText, parseKey, plain, plainKey, showKey, toJson } from '../../encoding/notation.js'
+import { jsonText, parseKey, plain, plainKey, printable, showKey, toJson } from '../../encoding/notation.js'
 import { printLine } from '../shared/output.js'
 import { belowHelp } from '../shared/terminal.js'
 
 interface WatchCommandOptions {
   readonly since?: string
+  readonly store?: string
   readonly prefix?: string
   readonly limit?: number
   readonly jsonKey?: boolean
@@ -22,12 +23,13 @@ const ENDS_IT = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 export const watchCommand = (): Command =>
   new Command('watch')
     .description(
-      'Print changes as they happen, whichever thread or process makes them: put or del, key and value, with tabs between. With --json one object per line.',
+      'Print changes as they happen, whichever thread or process makes them: put or del, key and value, with tabs between; clear and drop; at the end the store, if it is a named one. With --json one object per line.',
     )
     .option(
       '--since <where>',
       'a cursor that was printed: goes on right after that change; or an LSN: what came after it, 0 for all that the log still has (default: from now on)',
     )
+    .addOption(new Option('--store <name>', 'only changes of this named store'))
     .option('--prefix <key>', 'only keys that begin with it, as for scan')
     .option('--limit <n>', 'end after that many changes', whole(1))
     .addOption(jsonKeyOption())
@@ -42,7 +44,7 @@ not go back as far as --since, or is recycled faster than lines are read: see th
     )
     .action(async (options: WatchCommandOptions, command: Command) => {
       const globals = globalsOf(command)
-      const { since, prefix, jsonKey = false, limit } = options
+      const { since, store, prefix, jsonKey = false, limit } = options
       const ended = new AbortController()
       const end = (): void => ended.abort(new Ended(EXIT.DONE))
       for (const signal of ENDS_IT) process.on(signal, end)
@@ -51,6 +53,7 @@ not go back as far as --since, or is recycled faster than lines are read: see th
       try {
         const changes = db.changes({
           since: sinceOf(since),
+          store,
           ...(prefix !== undefined && { prefix: parseKey(prefix, jsonKey) as string }),
           signal: ended.signal,
         })
@@ -88,6 +91,7 @@ function lineOf(change: Change<unknown>, { json, verbose }: Globals): string {
       ...(store !== undefined && { store }),
       type,
       ...(hasKey && { key: plainKey(key) }),
+      ...(type === 'clear' && { all: change.all }),
     }
     return jsonText(type === 'put' ? { ...head, value: plain(value) } : head)
   }
@@ -96,6 +100,9 @@ function lineOf(change: Change<unknown>, { json, verbose }: Globals): string {
       ? `put\t${showKey(key)}\t${toJson(value)}`
       : type === 'del'
         ? `del\t${showKey(key)}`
-        : `${type}\t${store ?? ''}`
-  return verbose ? `${cursor}\t${new Date(timeMs).toISOString()}\t${line}` : line
+        : type === 'clear'
+          ? `clear\t${change.all ? 'all' : 'a range'}`
+          : 'drop'
+  const placed = store === undefined ? line : `${line}\tin ${printable(store)}`
+  return verbose ? `${cursor}\t${new Date(timeMs).toISOString()}\t${placed}` : placed
 }

@@ -30,7 +30,9 @@ export async function sourceOf(
 ): Promise<Source> {
   if (path === '-') {
     if (format === undefined)
-      throw new InvalidError('stdin has no file name to infer a format from: give --format ndjson, json, csv or tsv.')
+      throw new InvalidError(
+        'stdin has no file name to infer a format from: give --format ndjson, json, csv, tsv or dump.',
+      )
     return piped('stdin', format, process.stdin, encoding, signal)
   }
   let info: Stats

@@ -1,7 +1,9 @@
 // What the commands share: the options that every command takes, numbers with limits, and opening the
 // database the way the command needs it.
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { InvalidError } from '../../errors.js'
+import { quoted } from '../../describe.js'
+import type { KeySpace } from '../../encoding/key-space.js'
+import { InvalidError, NotFoundError } from '../../errors.js'
 import { Engine } from '../../engine/engine.js'
 import { resolveOptions, type ResolvedOptions, type OpenOptions } from '../../engine/options.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../encoding/values/codec.js'
@@ -54,7 +56,23 @@ export const valueEncodingOption = (): Option =>
     'how values are stored: chosen when the database is created (default: msgpack), recorded there, and not needed later',
   ).choices(VALUE_ENCODINGS)
 
+export const storeOption = (): Option => new Option('--store <name>', 'in the named store, not in the default store')
+
+/** The key space that a command works in. Throws `NotFoundError` if there is no such store. */
+export function spaceOf(engine: Engine, store: string | undefined): KeySpace {
+  if (store === undefined) return engine.main
+  if (!engine.stores.has(store)) throw noStore(engine, store)
+  return engine.stores.open(store, undefined)
+}
+
+function noStore(engine: Engine, store: string): NotFoundError {
+  const names = engine.stores.list().map(({ name }) => quoted(name))
+  const others = names.length === 0 ? 'no named stores' : `these: ${names.slice(0, 20).join(', ')}`
+  return new NotFoundError(`There is no store ${quoted(store)} in this database. It has ${others}.`)
+}
+
 export interface KeyOptions {
+  readonly store?: string
   readonly jsonKey?: boolean
   readonly valueEncoding?: ValueEncoding
 }

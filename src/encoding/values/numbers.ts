@@ -49,7 +49,7 @@ function numberIn(codec: ValueCodec, bytes: Buffer, at: number, end: number): nu
  */
 export function encodeDelta({ name }: ValueCodec, delta: unknown, mostBytes: number): Uint8Array {
   if (typeof delta !== 'bigint' && !(typeof delta === 'number' && Number.isFinite(delta)))
-    throw new InvalidError(`What is added must be a finite number or a bigint, not ${quoted(delta)}.`)
+    throw new InvalidError(`The delta must be a finite number or a bigint, not ${quoted(delta)}.`)
   if (name === 'utf8' || name === 'binary')
     throw new InvalidError(
       `Values are ${name === 'utf8' ? 'texts' : 'bytes'} here (valueEncoding "${name}"), so there ` +

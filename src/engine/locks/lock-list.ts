@@ -2,7 +2,7 @@
 // read can look, and nobody is held up. What changes meanwhile is there or not. A request is taken over only if its
 // state and its ticket are the same before and after the rest of it was read: then it was the same request all the
 // time, and so its record was there with its key.
-import { decodeTreeKey } from '../../encoding/key-space.js'
+import { decodeTreeKey, storeOf } from '../../encoding/key-space.js'
 import type { Key } from '../../encoding/keys.js'
 import { loadFence } from '../../storage/fence.js'
 import type { LockTable } from '../../storage/storage.js'
@@ -28,6 +28,8 @@ import { isTransactionLock } from './transaction-names.js'
 /** A record lock that somebody has or waits for. Those of transactions are not among them. */
 export interface LockInfo {
   readonly key: Key
+  /** The name of the store that the record is of; undefined for the default store, and for one that is gone. */
+  readonly store: string | undefined
   readonly mode: 'exclusive' | 'shared'
   readonly state: 'held' | 'waiting'
   /** The process that has it or waits for it: for information only, since a number is used again. */
@@ -36,16 +38,22 @@ export interface LockInfo {
   readonly sinceMs: number
 }
 
-interface Found extends LockInfo {
+interface Found extends Omit<LockInfo, 'store'> {
   readonly bytes: Buffer
   readonly ticket: number
 }
 
 /**
  * @internal
- * All of them, in the order of the keys; of one key those that have it first, and then those that wait, in turn.
+ * All of them, in the order of the keys, those of named stores first; of one key those that have it first, and then
+ * those that wait, in turn.
  */
-export function listLocks(memory: LockMemory, locks: LockTable, mySeat: number | undefined): LockInfo[] {
+export function listLocks(
+  memory: LockMemory,
+  locks: LockTable,
+  mySeat: number | undefined,
+  nameOf: (storeNumber: number) => string | undefined,
+): LockInfo[] {
   memory.lookAgain()
   const found: Found[] = []
   const alive = new Map<number, boolean>()
@@ -66,7 +74,10 @@ export function listLocks(memory: LockMemory, locks: LockTable, mySeat: number |
       Number(a.state === 'waiting') - Number(b.state === 'waiting') ||
       a.ticket - b.ticket,
   )
-  return found.map(({ key, mode, state, processId, sinceMs }) => ({ key, mode, state, processId, sinceMs }))
+  return found.map(({ bytes, key, mode, state, processId, sinceMs }) => {
+    const number = storeOf(bytes) ?? 0
+    return { key, store: number === 0 ? undefined : nameOf(number), mode, state, processId, sinceMs }
+  })
 }
 
 /** True if the thread that this owner stands for still sits there. */

@@ -492,8 +492,8 @@ export class RecordLocks {
   }
 
   /** Who has and who waits for which lock. Needs no right to write. */
-  list(): LockInfo[] {
-    return this.#looking((memory) => listLocks(memory, this.#parts.locks, this.#table?.seats.seat)) ?? []
+  list(nameOf: (storeNumber: number) => string | undefined = () => undefined): LockInfo[] {
+    return this.#looking((memory) => listLocks(memory, this.#parts.locks, this.#table?.seats.seat, nameOf)) ?? []
   }
 
   /** How many locks are held at this moment, and how many are waited for. */
