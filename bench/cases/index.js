@@ -3,6 +3,7 @@
 //   measure({ store, directory, prepared, seconds, ... })   in a process of its own; returns figures
 //   prepare: 'loaded' if it wants a database of 1 M entries
 import * as writers from './writers.js'
+import * as counters from './counters.js'
 import * as oneWriter from './one-writer.js'
 import * as processes from './processes.js'
 import * as pool from './pool.js'
@@ -18,6 +19,7 @@ import * as memory from './memory.js'
 
 export const cases = {
   writers,
+  counters,
   'one-writer': oneWriter,
   processes,
   pool,

@@ -67,14 +67,13 @@ const NAMES = ['data', 'wal', 'wal.new', 'control', 'locks', BACKUP_RECORD]
 /** Throws if something else is there than what a crash has left of a copy: that is not to be removed or written to. */
 function refuseOthers(storage: Storage, directory: string): void {
   const { kind, isSymbolicLink } = storage.info(directory)
-  const isNothing = kind === 'missing' && !namesIn(storage, dirname(directory)).includes(basename(directory))
-  if (isNothing) return
+  if (kind === 'missing' && isSymbolicLink !== true) return
   const refusal = (why: string): ExistsError =>
     new ExistsError(
       `${directory} would be made first, and ${why}. Move it away if it is of use, remove it if it is not, or give ` +
         'another path.',
     )
-  if (isSymbolicLink === true || kind === 'missing') throw refusal('there is a symbolic link of that name')
+  if (isSymbolicLink === true) throw refusal('there is a symbolic link of that name')
   if (kind !== 'directory') throw refusal('there is something else of that name')
   const other = namesIn(storage, directory).find((name) => !NAMES.includes(name))
   if (other !== undefined) throw refusal(`there is a directory of that name that holds ${quoted(other)}`)

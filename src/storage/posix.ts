@@ -60,10 +60,12 @@ class PosixStorage implements Storage {
 
   info(path: string): PathInfo {
     try {
-      const stats = fs.statSync(path, { throwIfNoEntry: false })
-      if (stats === undefined) return MISSING
+      const own = fs.lstatSync(path, { throwIfNoEntry: false })
+      if (own === undefined) return MISSING
+      const isSymbolicLink = own.isSymbolicLink()
+      const stats = isSymbolicLink ? fs.statSync(path, { throwIfNoEntry: false }) : own
+      if (stats === undefined) return { ...MISSING, isSymbolicLink }
       const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
-      const isSymbolicLink = fs.lstatSync(path).isSymbolicLink()
       return { kind, sizeBytes: stats.size, links: stats.nlink, isSymbolicLink }
     } catch (error) {
       // Part of the path is a file, so nothing can lie at the path.
