@@ -1,5 +1,5 @@
 // Counters that eight threads raise, each with the database opened for itself: what it takes to change what has been
-// read. Each thread has so many calls under way at a time, where the interface lets it; with one counter all meet. All
+// read. Each thread has that many calls under way at a time, where the interface lets it; with one counter all meet. All
 // that has been awaited is on disk, and the sum is checked: nothing is lost or counted twice.
 import { Worker } from 'node:worker_threads'
 import { openCounters, WAYS } from '../counters.js'

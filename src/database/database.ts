@@ -160,9 +160,9 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
   }
 
   /**
-   * The record locks that threads and processes have and wait for, as of now, in the order of their keys, those of named
-   * stores first; of one key those that are held first, and then those that wait, in their turn. Costs one step for
-   * each of them.
+   * The record locks that threads and processes have and wait for, as of now, in the order of their keys, those of
+   * named stores first; of one key those that are held first, and then those that wait, in their turn. Costs one step
+   * for each of them.
    */
   locks(): LockInfo[] {
     this.#open.assertOpen()
