@@ -19,8 +19,6 @@ export function requestOf(backup: string, to: string, options: Choice): RestoreR
   const until = limitOf(options)
   if (until !== undefined && options.log === undefined)
     throw new InvalidError('A later moment is restored by the log of the source: give that database as log.')
-  if (until === undefined && options.log !== undefined)
-    throw new InvalidError('The log of the source is replayed up to a moment: give lsn, time or latest, or no log.')
   const path = pathOption(backup, 'the backup')
   return {
     backup: path,

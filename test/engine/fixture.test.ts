@@ -12,12 +12,13 @@ import { isSame } from '../../crash-tests/fuzz/any-value.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
 import type { Key } from '../../src/encoding/keys.js'
 import { Engine } from '../../src/engine/engine.js'
-import { FORMAT_VERSION } from '../../src/engine/format/header.js'
+import { decodeHeader, FORMAT_VERSION, headerSlots, type Header } from '../../src/engine/format/header.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { cleanUp, expectSound, openEngine, scratchPath } from '../support/engine.js'
+import { cleanUp, dataFile, expectSound, openEngine, readBytes, scratchPath, SLOT_BYTES } from '../support/engine.js'
 import { ENDINGS, expectedEntries, fixtureContent, type Ending } from '../support/fixture-content.js'
 import { FIXTURES, folderOf, unpack, type Made } from '../support/fixture-files.js'
+import { expectStores, storeEntries } from '../support/fixture-stores.js'
 
 const OPTIONS: OpenOptions = { workers: 0 }
 
@@ -49,7 +50,7 @@ function expectContent(engine: Engine, made: Made, expected: readonly [Key, unkn
   const stats = engine.stats()
   expect(stats.formatVersion).to.equal(FORMAT_VERSION)
   expect(stats.uuid).to.equal(made.uuid)
-  expect(stats.entries).to.equal(expected.length)
+  expect(stats.entries).to.equal(expected.length + storeEntries(engine))
 
   const entries = [...engine.range(undefined, 'entries')] as [Key, unknown][]
   expect(entries.length).to.equal(expected.length)
@@ -64,6 +65,7 @@ function expectContent(engine: Engine, made: Made, expected: readonly [Key, unkn
   const reversed = [...engine.range({ reverse: true }, 'keys')] as Key[]
   expect(isSame(entries.map(([key]) => key).reverse(), reversed)).to.equal(true)
   for (const key of [['gone', 0], ['late', 0], 'never there']) expect(engine.has(key)).to.equal(false)
+  expectStores(engine)
   expectSound(engine)
 }
 
@@ -108,7 +110,8 @@ describe('a database of the present format', function () {
         const again = openEngine(path, OPTIONS)
         expect(again.recovery!.needed).to.equal(false)
         expect(isSame(expected[0]![1], again.get('a'))).to.equal(true)
-        expect(again.stats().entries).to.equal(expected.length - 1)
+        expect(again.stats().entries).to.equal(expected.length + storeEntries(again) - 1)
+        expectStores(again)
         expectSound(again)
       })
     }
@@ -124,9 +127,13 @@ describe('a database of the present format', function () {
     })
   }
 
-  it('has a tree of several levels, chains of overflow slots, a free list and segments', () => {
+  it('has a tree of several levels, chains of overflow slots, a free list, trash and segments', () => {
     for (const encoding of VALUE_ENCODINGS) {
-      const { made } = fixture(encoding, 'killed')
+      const { path, made } = fixture(encoding, 'killed')
+      const headers = headerSlots(made.checkpointNumber).map((slot) =>
+        decodeHeader(readBytes(dataFile(path), slot * SLOT_BYTES, SLOT_BYTES), slot),
+      )
+      for (const header of headers) expect((header as Header).trashHeight).to.be.above(0)
       expect(made.height).to.be.at.least(3)
       expect(made.slots.overflow).to.be.at.least(5)
       expect(made.slots.freeList).to.be.at.least(1)

@@ -14,17 +14,21 @@ import { compiledFile } from '../../src/package-root.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { ENDINGS, fixtureContent, type Ending } from './fixture-content.js'
 import { FIXTURES, folderOf, pack, type Made } from './fixture-files.js'
+import { writeStoresAfter, writeStoresBefore } from './fixture-stores.js'
 
 /** Several segments, and no checkpoint but the one that is asked for. */
-const OPTIONS: OpenOptions = { workers: 0, segmentBytes: 128 * 1024, checkpointBytes: 1024 * 1024 * 1024 }
+const OPTIONS: OpenOptions = { workers: 0, segmentBytes: 64 * 1024, checkpointBytes: 1024 * 1024 * 1024 }
 
 /** In the process that writes. */
 function write(path: string, encoding: ValueEncoding, ending: Ending): void {
   const engine = Engine.open(resolveOptions(path, { ...OPTIONS, valueEncoding: encoding }), posixStorage)
   const { beforeCheckpoint, afterCheckpoint } = fixtureContent(encoding, ending)
   for (const batch of beforeCheckpoint) engine.batch(batch)
+  writeStoresBefore(engine)
   engine.checkpoint(true)
+  const before = engine.stats().commits
   for (const batch of afterCheckpoint) engine.batch(batch)
+  writeStoresAfter(engine)
   const stats = engine.stats()
   const made: Made = {
     uuid: stats.uuid,
@@ -36,8 +40,8 @@ function write(path: string, encoding: ValueEncoding, ending: Ending): void {
     replay: {
       fromLsn: stats.checkpoint.lsn,
       toLsn: stats.log.tailLsn,
-      frames: afterCheckpoint.length,
-      operations: afterCheckpoint.flat().length,
+      frames: stats.commits.frames - before.frames,
+      operations: stats.commits.operations - before.operations,
     },
     versions: [...engine.range(undefined, 'keys')].map((key) => engine.getEntry(key as never)!.version),
   }
