@@ -443,6 +443,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     '',
   ),
   one(
+    'of the outcomes behind a frame only the first are looked at',
+    ['engine/commit/outcomes', 'whose leader died after others had been written right behind it'],
+    'engine/commit/committer.js',
+    'reader.restart(end);\n        while (reader.next(tail))',
+    'reader.restart(end);\n        if (reader.next(tail))',
+  ),
+  one(
     'what a group has decided goes into one frame, however long that is',
     ['engine/commit/outcomes', 'share a frame as long as it is not too long'],
     'wal/outcomes.js',

@@ -1,6 +1,6 @@
 // What a soak tells its processes, and what they answer.
 import type { OpenOptions } from '../../src/index.js'
-import type { Workload } from './operations.js'
+import type { Workload } from './actor.js'
 import type { Leak, Sample } from './resources.js'
 
 /** What a process does from one check to the next. */

@@ -7,8 +7,9 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 import { mix, Random } from '../lib/random.js'
 import { open, type Database } from '../../src/index.js'
 import { posixStorage } from '../../src/storage/posix.js'
+import { Actor, Watcher } from './actor.js'
 import { Lane } from './lane.js'
-import { Actor, pickOperation, Watcher } from './operations.js'
+import { pickOperation } from './operations.js'
 import { add, type SpellReport, type Order, type Report, type Spell } from './orders.js'
 import { sampleSelf, type Leak } from './resources.js'
 

@@ -12,18 +12,11 @@ import type { Counts } from '../lib/evidence.js'
 import { sleep } from '../lib/processes.js'
 import { mix, Random } from '../lib/random.js'
 import { open, type OpenOptions } from '../../src/index.js'
+import { decide, LANES, Watcher, type Workload } from './actor.js'
+import { checkChanging, makeBank } from './changing.js'
 import { Child } from './children.js'
 import { Lane, WrongContents } from './lane.js'
-import {
-  accountKey,
-  checkLastWriter,
-  checkShared,
-  decide,
-  firstOperations,
-  LANES,
-  Watcher,
-  type Workload,
-} from './operations.js'
+import { accountKey, checkLastWriter, checkShared, firstOperations } from './operations.js'
 import { add, type SpellReport, type Spell } from './orders.js'
 import {
   fileBytes,
@@ -143,6 +136,7 @@ export class Soak {
       valueEncoding: 'binary',
     })
     await first.batch(firstOperations())
+    await makeBank(first)
     await first.close()
     const startedMs = Date.now()
     const residents = { pool: new Child('the process with a pool'), threads: new Child('the process with threads') }
@@ -346,6 +340,7 @@ export class Soak {
       entries += snapshot.count({ prefix: accountKey(0, 0).slice(0, 1) })
       this.#expect(snapshot.count() === entries, `there are ${snapshot.count()} entries and not ${entries}`)
       checkShared(snapshot, this.#watcher, 'the check')
+      checkChanging(snapshot, 'the check')
       for (let n = 0; n < 12; n++) checkLastWriter(db, this.#watcher, n, 'the check')
     } catch (error) {
       if (!(error instanceof WrongContents)) throw error

@@ -449,13 +449,15 @@ export class Committer {
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn
     const tail = control.append.read(this.#fields).tailLsn as Lsn
-    // Mostly it is in the newest frame of outcomes; else in one of those between.
-    for (const from of [newest, end]) {
-      for (const reader = new LogReader(log, from); reader.next(tail);) {
-        const found = outcomeIn(reader, lsn)
-        if (found !== undefined) return found
-        if (from === newest) break
-      }
+    // Mostly it is in the newest frame of outcomes.
+    const reader = new LogReader(log, newest)
+    const found = reader.next(tail) ? outcomeIn(reader, lsn) : undefined
+    if (found !== undefined) return found
+    // Else in one between; or in one after it, by a leader that died, which the next leader has not written again.
+    reader.restart(end)
+    while (reader.next(tail)) {
+      const found = outcomeIn(reader, lsn)
+      if (found !== undefined) return found
     }
     throw new OutcomeUnknownError(
       `The write at LSN ${lsn} has been applied, but the log does not say any more with which result: read it back.`,

@@ -4,6 +4,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { Schedule } from '../../../crash-tests/sim/schedule.js'
 import { World } from '../../../crash-tests/sim/world.js'
+import { observeCrashPoints } from '../../../src/crash-points.js'
 import { resultsOf } from '../../../src/engine/commit/results.js'
 import type { Finished } from '../../../src/engine/commit-path.js'
 import { Engine } from '../../../src/engine/engine.js'
@@ -99,6 +100,37 @@ describe('outcomes in the log', () => {
     const changed = [...changesOf(frames[0]!, 0, frames[0]!.length, outcome)].map(({ key }) => key.toString('latin1'))
     expect(changed).to.deep.equal(['n', 'new'])
     for (const engine of [writer, leader]) engine.close()
+  })
+
+  it('reach the writer of a frame whose leader died after others had been written right behind it', () => {
+    const world = new World(new Schedule(1))
+    const writer = openIn(world, 'writer')
+    const next = openIn(world, 'next')
+    const mortal = { name: 'mortal', dead: false }
+    const leader = Engine.open(OPTIONS, world.storageFor(mortal))
+    const before = leader.beginWrites(frameOf((frame) => leader.operations.add(frame, 'n', 5)))
+    let begun: ReturnType<Engine['beginWrites']> | undefined
+    let groups = 0
+    try {
+      observeCrashPoints((point) => {
+        // The leader knows what its group is: this frame comes after it, and what it decides comes after this frame.
+        if (point === 'mid-apply')
+          begun ??= writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 2)))
+        if (point === 'after-outcomes' && ++groups === 2) world.kill(mortal)
+      })
+      // What it is told is of no use to one that is dead.
+      leader.finishWrites(before)
+    } finally {
+      observeCrashPoints(undefined)
+    }
+    expect(mortal.dead).to.equal(true)
+    world.remove(mortal)
+    next.parts.committer.waitForAll()
+    expect(writer.finishWrites(begun!)).to.deep.equal({
+      failed: [],
+      results: [{ took: true, removed: false, sum: 7 }],
+    })
+    for (const engine of [writer, next]) engine.close()
   })
 
   it('stay in the log until their writers have read them, whatever is checkpointed meanwhile', () => {
