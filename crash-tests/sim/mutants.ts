@@ -509,8 +509,14 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a checkpoint keeps nothing for those who follow the log',
     'engine/checkpoint/checkpointer.js',
-    'Math.min(this.#pinnedFrom(lsn), retainedFrom(',
-    'Math.min(this.#pinnedFrom(lsn), ((...all) => Math.max(lsn, retainedFrom(...all)))(',
+    'const kept = retainedFrom(',
+    'const kept = ((...all) => Math.max(lsn, retainedFrom(...all)))(',
+  ),
+  one(
+    'of what is kept that counts, too, which a power cut may undo',
+    'engine/checkpoint/checkpointer.js',
+    'retainedFrom(log, control.durableLsn, ',
+    'retainedFrom(log, control.append.read(newAppendFields()).tailLsn, ',
   ),
   one(
     'a clean close keeps nothing for those who follow the log',

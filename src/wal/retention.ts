@@ -17,7 +17,7 @@ export const isRetaining = ({ bytes, ms }: Retention): boolean => bytes > 0 && m
 
 /**
  * The LSN from which on the log is kept. Whole segments are: the one that holds this LSN is kept. `tail`: where the log
- * ends. `nowMs`: by the clock that frames have their times from.
+ * ends, as far as that is certain. `nowMs`: by the clock that frames have their times from.
  */
 export function retainedFrom(log: Log, tail: Lsn, retention: Retention, nowMs: number): Lsn {
   if (!isRetaining(retention)) return tail

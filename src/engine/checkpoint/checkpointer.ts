@@ -248,8 +248,9 @@ export class Checkpointer {
   /** Recovery replays the log from `lsn` on; writers may need more of it, and more is kept if that is asked for. */
   #neededFrom(lsn: number): Lsn {
     const { control, log, clock } = this.#parts
-    const { tailLsn } = control.append.read(newAppendFields())
-    return Math.min(this.#pinnedFrom(lsn), retainedFrom(log, tailLsn as Lsn, control.retention, clock.now())) as Lsn
+    // What is not on disk may be gone after a power cut, and then the log ends before it.
+    const kept = retainedFrom(log, control.durableLsn as Lsn, control.retention, clock.now())
+    return Math.min(this.#pinnedFrom(lsn), kept) as Lsn
   }
   #pinnedFrom(lsn: number): number {
     return Math.min(lsn, Math.max(this.#parts.pins.logNeededFrom(), lsnWithin(lsn, -MOST_KEPT_BYTES)))
