@@ -114,7 +114,7 @@ await prove({
     'that the simulation and the tests can fail: of each safeguard of the protocols there is a version of the engine ' +
     'without it, and each of these versions must be found wrong.',
   takes:
-    'by simulation a minute for --seeds 30 and half an hour or more for all; by tests a minute or two. Nothing but Node.js.',
+    'by simulation minutes for --seeds 10 and an hour or more for all; by tests some minutes. Nothing but Node.js.',
   seed: { help: 'the first seed; with --seen-by tests the one that random tests get', default: 1 },
   minutes: { help: 'no further version after that time; what was not decided by then is no failure' },
   options: {
