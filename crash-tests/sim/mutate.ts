@@ -126,6 +126,12 @@ await prove({
     },
     seeds: { kind: 'count', value: 'N', help: 'seeds to try before a version counts as not caught', default: '2000' },
     only: { kind: 'text', value: 'TEXT', help: 'only versions whose name holds this' },
+    'begin-with': {
+      kind: 'count',
+      value: 'N',
+      help: 'the version to begin with, counted round: so that, with --minutes, others have their turn',
+      default: '1',
+    },
     'at-least': { kind: 'count', value: 'M', help: 'it is enough if that many are caught; otherwise all must be' },
   },
   run: (run) => {
@@ -154,7 +160,8 @@ await prove({
     })
     const counts = { caught: 0, 'not caught': 0, undecided: 0 }
     const missed: string[] = []
-    for (const { name, judge } of chosen) {
+    const first = (run.number('begin-with') - 1) % chosen.length
+    for (const { name, judge } of [...chosen.slice(first), ...chosen.slice(0, first)]) {
       const verdict = run.isTimeUp ? 'undecided' : judge()
       if (verdict === 'undecided') counts.undecided++
       else if (verdict === 'not caught') {
