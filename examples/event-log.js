@@ -2,7 +2,8 @@
 // does nothing twice. Several processes append, and all of them are killed at times.
 //
 // An event and its entry in the index are put in one transaction, which takes the number after the last. Two that take
-// the same number at once cannot both take effect: the later one is run again, and takes the next.
+// the same number at once cannot both take effect: the later one is run again, and takes the next. The last number has
+// an entry of its own, so that those who want the next one take turns.
 //
 // The consumer follows the changes of the store, and writes the cursor of each change in one batch with what it does
 // about it. So the cursor always tells what has been done, and the next consumer goes on from there. A lock makes sure
@@ -25,11 +26,11 @@ const openLog = (path) => open(path, { retain: { bytes: 256 * 2 ** 20 } })
 /** Appends an event, and resolves to its number. */
 const append = (db, event) =>
   db.transaction((tx) => {
-    const events = tx.store('events')
-    const [last = 0] = events.keys({ reverse: true, limit: 1 })
-    events.put(last + 1, event)
-    tx.store('events by author').put([event.author, last + 1], true)
-    return last + 1
+    const number = (tx.get('last number') ?? 0) + 1
+    tx.put('last number', number)
+    tx.store('events').put(number, event)
+    tx.store('events by author').put([event.author, number], true)
+    return number
   })
 
 /** A page of the events of an author. `next` is the cursor of the next page; undefined after the last. */
