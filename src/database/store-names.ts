@@ -4,12 +4,21 @@
 import { KeySpace, storeOf } from '../encoding/key-space.js'
 import { valueCodec } from '../encoding/values/codec.js'
 import type { Engine } from '../engine/engine.js'
-import { decodeDropped, decodeStore, isDroppedKey, isStoreKey, nameOfStore } from '../engine/stores/catalog.js'
+import {
+  decodeDropped,
+  decodeStore,
+  isDroppedKey,
+  isStoreKey,
+  nameOfStore,
+  type StoreRecord,
+} from '../engine/stores/catalog.js'
 import type { LoggedChange } from '../wal/changes.js'
 
 export class StoreNames {
   readonly #engine: Engine
-  readonly #spaces = new Map<number, KeySpace | undefined>()
+  readonly #records = new Map<number, StoreRecord>()
+  /** Of those that were met. */
+  readonly #spaces = new Map<number, KeySpace>()
   #isListed = false
 
   /** For those who read the log: `list` must be called before they do. */
@@ -22,18 +31,20 @@ export class StoreNames {
   of(treeKey: Buffer): KeySpace | undefined {
     const number = storeOf(treeKey)
     if (number === undefined) return undefined
-    return this.#spaces.get(number)
+    let space = this.#spaces.get(number)
+    const record = this.#records.get(number)
+    if (space === undefined && record !== undefined)
+      this.#spaces.set(number, (space = new KeySpace(valueCodec(record.encoding), record)))
+    return space
   }
 
   /** Reads on in the log. Returns the name of the store that this change drops, if it does. */
   note({ type, key, value }: LoggedChange): string | undefined {
     // The drop clears the range of the store, too, which is not to be told besides.
-    if (type === 'put' && isDroppedKey(key)) this.#spaces.set(decodeDropped(key, value!).number, undefined)
+    if (type === 'put' && isDroppedKey(key)) this.#forget(decodeDropped(key, value!))
     if (!isStoreKey(key)) return undefined
     if (type === 'put') this.#add(decodeStore(key, value!))
-    if (type !== 'del') return undefined
-    const name = nameOfStore(key)
-    return name
+    return type === 'del' ? nameOfStore(key) : undefined
   }
 
   /** Reads the catalog, once. */
@@ -44,7 +55,11 @@ export class StoreNames {
     for (const store of [...stores.listDropped(), ...stores.list()]) this.#add(store)
   }
 
-  #add(store: ReturnType<typeof decodeStore>): void {
-    this.#spaces.set(store.number, new KeySpace(valueCodec(store.encoding), store))
+  #add(store: StoreRecord): void {
+    this.#records.set(store.number, store)
+  }
+  #forget({ number }: StoreRecord): void {
+    this.#records.delete(number)
+    this.#spaces.delete(number)
   }
 }

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import { InvalidError, open, type BatchOperation, type Conditions, type Database, type Key } from '../../src/index.js'
+import { open, type BatchOperation, type Conditions, type Database, type Key } from '../../src/index.js'
+import { refusedAsInvalid } from '../support/interleaving.js'
 
 /** The calls of a database, with or without promises. */
 interface Calls {
@@ -35,17 +36,6 @@ function asIs(db: Database): Calls {
     add: (...args) => db.add(...args),
     batch: (...args) => db.batch(...args),
   }
-}
-
-async function refused(act: () => Promise<unknown>, message: RegExp): Promise<void> {
-  let error: unknown
-  try {
-    await act()
-  } catch (caught) {
-    error = caught
-  }
-  expect(error).to.be.instanceOf(InvalidError)
-  expect((error as Error).message).to.match(message)
 }
 
 describe('writes that depend on what they find', function () {
@@ -181,11 +171,11 @@ describe('writes that depend on what they find', function () {
           { type: 'put', key: 'digits', value: 10n ** 400n },
         ])
         const before = [...db.keys()].map((key) => db.getEntry(key))
-        for (const key of ['text', 'list', 'long']) await refused(() => calls.add(key, 1), /is no number/)
-        await refused(() => calls.add('big', 1), /a number and .* a bigint/)
-        await refused(() => calls.add('most', Number.MAX_VALUE), /would become larger/)
-        await refused(() => calls.add('digits', 10n ** 600n), /digits|larger/)
-        await refused(
+        for (const key of ['text', 'list', 'long']) await refusedAsInvalid(() => calls.add(key, 1), /is no number/)
+        await refusedAsInvalid(() => calls.add('big', 1), /a number and .* a bigint/)
+        await refusedAsInvalid(() => calls.add('most', Number.MAX_VALUE), /would become larger/)
+        await refusedAsInvalid(() => calls.add('digits', 10n ** 600n), /digits|larger/)
+        await refusedAsInvalid(
           () =>
             calls.batch([
               { type: 'put', key: 'other', value: 1 },
@@ -219,26 +209,32 @@ describe('writes that depend on what they find', function () {
           ],
         ]
         for (const [conditions, message] of odd) {
-          await refused(() => calls.put('k', 1, conditions as Conditions), message)
-          await refused(() => calls.del('k', conditions as Conditions), message)
+          await refusedAsInvalid(() => calls.put('k', 1, conditions as Conditions), message)
+          await refusedAsInvalid(() => calls.del('k', conditions as Conditions), message)
         }
         for (const delta of [NaN, Infinity, '1', null, undefined, {}] as never[])
-          await refused(() => calls.add('k', delta), /must be a finite number or a bigint/)
-        await refused(() => calls.batch([{ type: 'check', key: 'k' }]), /Operation 0 .*A check needs a condition/)
-        await refused(
+          await refusedAsInvalid(() => calls.add('k', delta), /must be a finite number or a bigint/)
+        await refusedAsInvalid(
+          () => calls.batch([{ type: 'check', key: 'k' }]),
+          /Operation 0 .*A check needs a condition/,
+        )
+        await refusedAsInvalid(
           () => calls.batch([{ type: 'add', key: 'k' } as never]),
           /finite number or a bigint, not undefined/,
         )
-        await refused(
+        await refusedAsInvalid(
           () => calls.batch([{ type: 'put', key: 'k', value: 1, ifAbsent: true, ifPresent: true } as never]),
           /Operation 0 .*contradict/,
         )
         // A misspelt field must not be without effect.
         for (const [field, value] of Object.entries({ ifversion: 0, ttl: 5, store: 's', ifAbsnt: true })) {
           const operation = { type: 'put', key: 'k', value: 1, [field]: value } as never
-          await refused(() => calls.batch([operation]), new RegExp(`Operation 0 .*field "${field}"`))
+          await refusedAsInvalid(() => calls.batch([operation]), new RegExp(`Operation 0 .*field "${field}"`))
         }
-        await refused(() => calls.batch(...([[], { ifVersion: 1 }] as never as [never])), /batch takes no options/)
+        await refusedAsInvalid(
+          () => calls.batch(...([[], { ifVersion: 1 }] as never as [never])),
+          /batch takes no options/,
+        )
         expect(db.count()).to.equal(0)
       })
     })
@@ -247,12 +243,12 @@ describe('writes that depend on what they find', function () {
   it('add nothing where values are no numbers', async () => {
     for (const valueEncoding of ['utf8', 'binary'] as const) {
       db = await open(join(directory, valueEncoding), { workers: 0, valueEncoding })
-      await refused(() => db.add('k', 1), /Counters need valueEncoding "msgpack" or "json"/)
+      await refusedAsInvalid(() => db.add('k', 1), /Counters need valueEncoding "msgpack" or "json"/)
       expect(db.count()).to.equal(0)
       await db.close()
     }
     db = await open(join(directory, 'json'), { workers: 0, valueEncoding: 'json' })
-    await refused(() => db.add('k', 1n), /JSON/)
+    await refusedAsInvalid(() => db.add('k', 1n), /JSON/)
     expect(await db.add('k', 1)).to.equal(1)
   })
 })

@@ -6,22 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
-import { InvalidError, open, type BatchOperation, type Database, type PutOptions } from '../../src/index.js'
+import { open, type BatchOperation, type Database, type PutOptions } from '../../src/index.js'
 import { inPackage } from '../../src/package-root.js'
+import { refusedAsInvalid } from '../support/interleaving.js'
 
 const FAR = 4e12
 const PAST = 1
-
-async function refused(act: () => unknown, message: RegExp): Promise<void> {
-  let error: unknown
-  try {
-    await act()
-  } catch (caught) {
-    error = caught
-  }
-  expect(error).to.be.instanceOf(InvalidError)
-  expect((error as Error).message).to.match(message)
-}
 
 async function collected<T>(from: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
@@ -132,15 +122,19 @@ for (const workers of [0, 2]) {
       ]
       for (const [options, message] of wrong) {
         const given = options as PutOptions
-        await refused(() => db.put('a', 1, given), message)
-        await refused(() => db.putSync('a', 1, given), message)
-        await refused(() => db.add('a', 1, given as never), message)
-        if (!('ttl' in given)) await refused(() => db.batch([{ type: 'put', key: 'a', value: 1, ...given }]), message)
+        await refusedAsInvalid(() => db.put('a', 1, given), message)
+        await refusedAsInvalid(() => db.putSync('a', 1, given), message)
+        await refusedAsInvalid(() => db.add('a', 1, given as never), message)
+        if (!('ttl' in given))
+          await refusedAsInvalid(() => db.batch([{ type: 'put', key: 'a', value: 1, ...given }]), message)
       }
-      await refused(() => db.del('a', { ttlMs: 5 } as never), /no option "ttlMs"/)
-      await refused(() => db.add('a', 1, { ifAbsent: true } as never), /no option "ifAbsent"/)
-      await refused(() => db.batch([{ type: 'del', key: 'a', ttlMs: 5 } as never]), /Only a put or an add/)
-      await refused(() => db.batch([{ type: 'check', key: 'a', ifAbsent: true, expiresAt: 5 } as never]), /Only a put/)
+      await refusedAsInvalid(() => db.del('a', { ttlMs: 5 } as never), /no option "ttlMs"/)
+      await refusedAsInvalid(() => db.add('a', 1, { ifAbsent: true } as never), /no option "ifAbsent"/)
+      await refusedAsInvalid(() => db.batch([{ type: 'del', key: 'a', ttlMs: 5 } as never]), /Only a put or an add/)
+      await refusedAsInvalid(
+        () => db.batch([{ type: 'check', key: 'a', ifAbsent: true, expiresAt: 5 } as never]),
+        /Only a put/,
+      )
       expect(db.count()).to.equal(0)
       expect(db.stats().log.tailLsn).to.equal(1)
       // A time that has come already is one all the same.

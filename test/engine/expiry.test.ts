@@ -38,6 +38,16 @@ describe('entries that expire', function () {
   const add = (key: string, delta: number, options?: Expiry): unknown =>
     engine.add(key, delta, expiryIn(options, engine.operations.clock))
   const keys = (of: { range: Engine['range'] } = engine): string[] => [...of.range({}, 'keys')] as string[]
+  /** Runs `act` between the look of a sweeper and the append of its frame. */
+  const beforeNextAppend = (act: () => unknown): void => {
+    const { committer } = engine.parts
+    const append = committer.append.bind(committer)
+    committer.append = (frame) => {
+      committer.append = append
+      act()
+      return append(frame)
+    }
+  }
   const figures = (of = engine): { entries: number; internal: number; expiring: number; earliest: number } => {
     const state = of.parts.control.readState(newState())
     return {
@@ -197,17 +207,7 @@ describe('entries that expire', function () {
     put('a', 1, { ttlMs: 10 })
     put('b', 1, { ttlMs: 10 })
     clock.pass(10)
-    // Between the look and the append of the frame.
-    const { committer } = engine.parts
-    const append = committer.append.bind(committer)
-    let isFirst = true
-    committer.append = (frame) => {
-      if (isFirst) {
-        isFirst = false
-        put('a', 2, { ttlMs: 1000 })
-      }
-      return append(frame)
-    }
+    beforeNextAppend(() => put('a', 2, { ttlMs: 1000 }))
     expect(engine.sweep(1)).to.deep.equal({ removed: 1, isMore: true })
     expect(engine.getEntry('a')).to.deep.include({ value: 2, expiresAt: clock.systemMs + 1000 })
     expect(figures().entries).to.equal(1)
@@ -319,17 +319,8 @@ describe('entries that expire', function () {
     leave('z', time + 20)
     expect(figures()).to.deep.equal({ entries: 3, internal: 7, expiring: 7, earliest: time + 5 })
     clock.pass(10)
-    const { committer } = engine.parts
-    const append = committer.append.bind(committer)
-    let isFirst = true
-    committer.append = (frame) => {
-      if (isFirst) {
-        isFirst = false
-        // What the index has of it already becomes true.
-        put('y', 1, { expiresAt: time + 10 })
-      }
-      return append(frame)
-    }
+    // What the index has of it already becomes true.
+    beforeNextAppend(() => put('y', 1, { expiresAt: time + 10 }))
     engine.sweep(1)
     expect(figures()).to.deep.equal({ entries: 1, internal: 2, expiring: 2, earliest: time + 10 })
     sound()

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import { open, type Database, type MmapdbError, type Transaction } from '../../src/index.js'
+import { InvalidError, open, type Database, type MmapdbError, type Transaction } from '../../src/index.js'
 
 /** Gives each test of a suite a database, `db` in a directory of its own. */
 export function eachHasDatabase(take: (db: Database, directory: string) => void): void {
@@ -38,6 +38,9 @@ export async function refused(
   expect(error).to.be.instanceOf(kind)
   expect(error.message).to.match(message)
 }
+
+export const refusedAsInvalid = (act: () => unknown, message: RegExp): Promise<void> =>
+  refused(act, InvalidError, message)
 
 /** Something to wait for, and what ends the wait. */
 export function gate(): { reached: Promise<void>; open: () => void } {
