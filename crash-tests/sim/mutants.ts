@@ -535,8 +535,8 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a drop counts before its frame does',
     'engine/commit/committer.js',
-    'this.#write(frame);\n        if (isDropping(frame, 0))\n            a.storesGeneration++;',
-    'if (isDropping(frame, 0)) { a.storesGeneration++; control.append.publish(a); }\n        this.#write(frame);',
+    'this.#write(frame);\n        if (needs.isDropping)\n            a.storesGeneration++;',
+    'if (needs.isDropping) { a.storesGeneration++; control.append.publish(a); }\n        this.#write(frame);',
   ),
   one(
     'a writer looks for its store in a tree that is older than the count of drops',

@@ -64,9 +64,9 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
   one(
     'a drop has no room where puts have none',
     [STORES, 'stores, with 0 workers can be dropped where there is no room'],
-    'engine/commit/slot-budget.js',
-    'export function hasPut(frame) {\n    if (isDropping(frame, 0))',
-    'export function hasPut(frame) {\n    if (false)',
+    'engine/commit/frame-needs.js',
+    'puts: puts > 0 && !drops',
+    'puts: puts > 0',
   ),
   one(
     'who begins to read the log later does not know the stores that are gone',

@@ -363,7 +363,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'slots of a long value are not set aside',
     ['engine/commit/slot-budget', 'are as many as it takes'],
     'engine/commit/slot-budget.js',
-    'branches + 2 + overflow',
+    'branches + 2 + overflowSlots',
     'branches + 2',
   ),
   one(
@@ -377,7 +377,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'where the disk is full no checkpoint is made',
     FULL_DISK,
     'engine/checkpoint/make-room.js',
-    '|| !makeRoom(parts, hasPut(frame), error, hold)',
+    '|| !makeRoom(parts, needsOf(frame).puts, error, hold)',
     '|| true',
   ),
   one(

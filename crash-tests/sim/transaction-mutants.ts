@@ -157,8 +157,8 @@ export const TRANSACTION_MUTANTS: readonly TestedMutant[] = [
   one(
     'slots are set aside for what only checks',
     ['engine/commit/slot-budget', 'are none for what only checks'],
-    'engine/commit/slot-budget.js',
-    'if (!isDeciding(frame, 0))',
-    'if (true)',
+    'engine/commit/frame-needs.js',
+    'changes: operations - checks',
+    'changes: operations',
   ),
 ]

@@ -8,6 +8,7 @@ import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '
 import { fromErrorMessage } from '../workers/error-transport.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
 import { NEVER } from '../encoding/expiry-key.js'
+import type { KeySpace } from '../encoding/key-space.js'
 import type { SweepReport } from '../engine/sweeper.js'
 import type { FrameBuilder } from '../wal/frame-builder.js'
 import { ExpiryTimer } from './expiry-timer.js'
@@ -91,21 +92,22 @@ export class OpenDatabase {
     if (this.#closing !== undefined) throw databaseClosed()
   }
 
-  /** `answer`: what the user is told of the result. */
-  write<T>(add: AddWrite, answer: (result: WriteResult) => T): Promise<T> {
-    return this.#writes.add((frame) => this.#put(add, frame), answer)
+  /** `answer`: what the user is told of the result. `space`: of the store that is written to. */
+  write<T>(add: AddWrite, answer: (result: WriteResult) => T, space?: KeySpace): Promise<T> {
+    return this.#writes.add((frame) => this.#put(add, frame, space), answer)
   }
 
-  writeSync(add: AddWrite): WriteResult {
+  writeSync(add: AddWrite, space?: KeySpace): WriteResult {
     this.assertOpen()
-    const result = this.engine.write((frame) => this.#put(add, frame))
+    const result = this.engine.write((frame) => this.#put(add, frame, space))
     this.#maybeCheckpoint(this.engine.checkpointWanted)
     return result
   }
 
-  #put(add: AddWrite, frame: FrameBuilder): void {
+  #put(add: AddWrite, frame: FrameBuilder, space: KeySpace | undefined): void {
     this.assertOpen()
-    const { operations } = this.engine
+    const { operations, stores } = this.engine
+    if (space !== undefined) stores.renew(space)
     add(operations, frame)
     this.assertOpen()
     if (operations.soonestExpiry !== NEVER) this.#noteExpiry(operations)

@@ -5,7 +5,6 @@
 import type { BatchOperation } from '../engine/commit/batch.js'
 import { expiryIn, conditionsIn, putOptionsIn, type Conditions, type PutOptions } from '../engine/commit/conditions.js'
 import type { Expiry } from '../engine/commit/expiry.js'
-import type { OperationWriter } from '../engine/commit/operation-writer.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Key, KeyPart } from '../encoding/keys.js'
@@ -13,7 +12,6 @@ import type { ValueEncoding } from '../encoding/values/codec.js'
 import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
 import type { Entry } from '../engine/read/snapshot.js'
-import type { FrameBuilder } from '../wal/frame-builder.js'
 import { mustBeMissing, type UpdateOptions } from './change-options.js'
 import { update, type Updating } from './update.js'
 import type { WatchOptions } from './change-feeds.js'
@@ -342,14 +340,10 @@ export class Store<V = Anything, K extends Key = Key> {
   // What is put into the frame may run the user's code.
 
   #write<T>(add: AddWrite, answer: (result: WriteResult) => T): Promise<T> {
-    return this.#open.write((operations, frame) => this.#put(add, operations, frame), answer)
+    return this.#open.write(add, answer, this.#space)
   }
   #writeSync(add: AddWrite): WriteResult {
-    return this.#open.writeSync((operations, frame) => this.#put(add, operations, frame))
-  }
-  #put(add: AddWrite, operations: OperationWriter, frame: FrameBuilder): void {
-    this.#open.engine.stores.renew(this.#space)
-    add(operations, frame)
+    return this.#open.writeSync(add, this.#space)
   }
 
   // ---- record locks ----------------------------------------------------------------------------

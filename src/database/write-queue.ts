@@ -49,8 +49,10 @@ interface WriteQueueOptions {
   readonly onCheckpointWanted: () => void
 }
 
+/** Whom the result of a write is told, and what is made of it before. */
 interface Settle {
-  readonly resolve: (result: WriteResult) => void
+  readonly resolve: (answer: unknown) => void
+  readonly answer: (result: WriteResult) => unknown
   readonly reject: (error: Error) => void
 }
 
@@ -88,15 +90,19 @@ export class WriteQueue {
    * `answer` makes of the result.
    */
   add<T>(encode: (frame: FrameBuilder) => void, answer: (result: WriteResult) => T): Promise<T> {
-    return new Promise((resolve, reject) => {
+    return new Promise<unknown>((resolve, reject) => {
       const write = this.#kept.pop() ?? new FrameBuilder()
       encode(write)
       if (write.opCount === 0) resolve(answer(TOOK_EFFECT))
-      else if (this.#place(write, { resolve: (result) => resolve(answer(result)), reject })) return
-      if (write.lengthBytes > MAX_KEPT_BYTES || this.#kept.length >= MAX_KEPT) return
-      write.reset()
-      this.#kept.push(write)
-    })
+      else if (this.#place(write, { resolve, answer, reject })) return
+      this.#keep(write)
+    }) as Promise<T>
+  }
+
+  #keep(builder: FrameBuilder): void {
+    if (builder.lengthBytes > MAX_KEPT_BYTES || this.#kept.length >= MAX_KEPT) return
+    builder.reset()
+    this.#kept.push(builder)
   }
 
   /** True if the builder of `write` has become the frame that further writes are added to. */
@@ -157,6 +163,8 @@ export class WriteQueue {
       const committed = await this.#options.commit({ bytes, ticket })
       checkpointWanted = committed.checkpointWanted
       settleAll(settle, committed.failed, committed.results)
+      // The memory is not there any more if it was given to a worker.
+      if (bytes.length > 0) this.#keep(builder)
     } catch (error) {
       settleAll(settle, [{ first: 0, count: settle.length, error: error as Error }], [])
       // If its worker died before its turn, the other frames must not wait for it.
@@ -207,5 +215,5 @@ export class WriteQueue {
 function settleAll(settle: readonly Settle[], failed: readonly FailedWrites[], results: readonly WriteResult[]): void {
   for (const { first, count, error } of failed) for (let i = 0; i < count; i++) settle[first + i]!.reject(error)
   // This has no effect on those that have been rejected.
-  settle.forEach(({ resolve }, i) => resolve(results[i] ?? TOOK_EFFECT))
+  settle.forEach(({ resolve, answer }, i) => resolve(answer(results[i] ?? TOOK_EFFECT)))
 }

@@ -113,14 +113,6 @@ export class OperationCursor {
     const valueAt = keyAt + keyLength
     const end = valueAt + valueLength
     if (end > this.#end || keyLength === 0 || keyLength > MAX_TREE_KEY_BYTES) throw this.#malformed('has a bad length')
-    if (!KINDS.includes(kind) || (flags & ~flagsOf(kind)) !== 0) throw this.#malformed('has an unknown kind or flags')
-    if (kind === OP_CLEAR && !this.#mayClear) throw this.#malformed('clears a range, and the frame does not say so')
-    if (kind === OP_CLEAR && !isRange(bytes, keyAt, valueAt, end)) throw this.#malformed('clears no range')
-    if ((flags & OP_FLAG.EXPIRES) !== 0) this.#checkExpiry(kind, flags, keyAt, keyLength)
-    if (!this.#mayDecide && decides(kind, flags))
-      throw this.#malformed('decides something, and the frame does not say so')
-    if (kind === OP_CHECK_RANGE && ((flags & CONDITIONS) !== 0 || !isRangeCheck(bytes, valueAt, valueLength)))
-      throw this.#malformed('checks a range that makes no sense')
     if (this.#left === this.#count && (flags & OP_FLAG.JOINED) !== 0)
       throw this.#malformed('belongs to the write before it, and there is none')
     this.kind = kind
@@ -130,8 +122,22 @@ export class OperationCursor {
     this.valueAt = valueAt
     this.valueLength = valueLength
     this.#next = end
+    if (kind !== OP_PUT || (flags & ~OP_FLAG.JOINED) !== 0) this.#checkKind()
     this.#left--
     return true
+  }
+
+  /** Whether the current operation may be so: not asked of a put without conditions and expiry. */
+  #checkKind(): void {
+    const { bytes, kind, flags, keyAt, valueAt, valueLength } = this
+    if (!KINDS.includes(kind) || (flags & ~flagsOf(kind)) !== 0) throw this.#malformed('has an unknown kind or flags')
+    if (kind === OP_CLEAR && !this.#mayClear) throw this.#malformed('clears a range, and the frame does not say so')
+    if (kind === OP_CLEAR && !isRange(bytes, keyAt, valueAt, this.end)) throw this.#malformed('clears no range')
+    if ((flags & OP_FLAG.EXPIRES) !== 0) this.#checkExpiry()
+    if (!this.#mayDecide && decides(kind, flags))
+      throw this.#malformed('decides something, and the frame does not say so')
+    if (kind === OP_CHECK_RANGE && ((flags & CONDITIONS) !== 0 || !isRangeCheck(bytes, valueAt, valueLength)))
+      throw this.#malformed('checks a range that makes no sense')
   }
 
   /** Where the current operation begins. */
@@ -172,8 +178,9 @@ export class OperationCursor {
     return this.bytes.subarray(this.valueAt, this.valueAt + this.valueLength)
   }
 
-  #checkExpiry(kind: number, flags: number, keyAt: number, keyLength: number): void {
-    if (!isTime(this.bytes.readDoubleLE(keyAt - TIME_BYTES))) throw this.#malformed('expires at a time that is not one')
+  #checkExpiry(): void {
+    const { kind, flags, keyAt, keyLength } = this
+    if (!isTime(this.expiresAt)) throw this.#malformed('expires at a time that is not one')
     if (keyLength > MAX_EXPIRING_KEY_BYTES || this.bytes[keyAt] === AREA.INTERNAL)
       throw this.#malformed('expires, and its key is of no entry that can')
     if (kind === OP_DEL && (flags & OP_FLAG.IF_VERSION) === 0)

@@ -14,7 +14,7 @@ import { emptyTrash } from './empty-trash.js'
 import type { Log } from '../../wal/log.js'
 import type { Lsn } from '../../wal/lsn.js'
 import type { Committer } from '../commit/committer.js'
-import { hasPut } from '../commit/slot-budget.js'
+import { needsOf } from '../commit/frame-needs.js'
 import { sweepNow, type SweepParts } from '../commit/sweep.js'
 import type { Pin } from '../shared/pins.js'
 import { LOOK_AGAIN_MS, Patience, type SharedLockParts } from '../shared/writer-locks.js'
@@ -47,7 +47,7 @@ export function appendMakingRoom(parts: RoomParts, frame: Buffer, hold?: Pin): L
     try {
       return parts.committer.append(frame)
     } catch (error) {
-      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, hasPut(frame), error, hold))
+      if (!(error instanceof FullError) || attempt === TRIES || !makeRoom(parts, needsOf(frame).puts, error, hold))
         throw error
     }
   }

@@ -57,12 +57,12 @@ import {
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { FRAME, isDropping, isExpiring, sealFrame } from '../../wal/frame.js'
+import { FRAME, isExpiring, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
 import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
-import { forEachOutcome, isOutcomeFrame, mostOutcomeBytes, outcomeFrames } from '../../wal/outcomes.js'
+import { forEachOutcome, isOutcomeFrame, outcomeFrames } from '../../wal/outcomes.js'
 import type { Applier } from './apply.js'
 import { StoresChanged } from './stores-changed.js'
 import { OwnOutcomes } from './own-outcomes.js'
@@ -73,7 +73,8 @@ import { DisplacedError, type DataFile } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
 import { cutDataFile, growDataFile } from '../space/growth.js'
 import { LOCK } from '../shared/lock-bytes.js'
-import { hasPut, mostTrashOf, slotsFor, slotsForDeletes } from './slot-budget.js'
+import { needsOf, type FrameNeeds } from './frame-needs.js'
+import { mostTrashOf, slotsFor, slotsForDeletes } from './slot-budget.js'
 import {
   LOOK_AGAIN_MS,
   Patience,
@@ -126,7 +127,10 @@ export class Committer {
     if (this.#broken !== undefined) throw this.#broken
     let end: Lsn | undefined
     try {
-      this.#parts.control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => (end = this.#appendLocked(frame))))
+      const needs = needsOf(frame)
+      this.#parts.control.stopOnFailedFlush(() =>
+        underAppendLock(this.#parts, () => (end = this.#appendLocked(frame, needs))),
+      )
       return end!
     } catch (error) {
       const typed = this.#foreseen(typedError(error, 'Appending to the log'))
@@ -137,7 +141,7 @@ export class Committer {
     }
   }
 
-  #appendLocked(frame: Buffer): Lsn {
+  #appendLocked(frame: Buffer, needs: FrameNeeds): Lsn {
     const { control, checker } = this.#parts
     const a = control.append.read(this.#fields)
     const lsn = a.tailLsn as Lsn
@@ -149,11 +153,10 @@ export class Committer {
     if (stores !== 0 && stores !== a.storesGeneration) throw new StoresChanged()
     const end = lsnAfter(lsn, frame.length)
     if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
-    const puts = hasPut(frame)
+    const { puts, outcomeBytes } = needs
     if (isExpiring(frame, 0)) a.expiring++
     const mayExpire = a.expiring > 0 || state[STATE.EXPIRING]! > 0
-    const slots = slotsFor(frame, puts, state, a.operations - state[STATE.OPERATIONS]!, mayExpire)
-    const outcomeBytes = mostOutcomeBytes(frame)
+    const slots = slotsFor(needs, state, a.operations - state[STATE.OPERATIONS]!, mayExpire)
     // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
     const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
     const fileSlots = control.fileSlots
@@ -161,7 +164,7 @@ export class Committer {
     if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
       this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
     this.#write(frame)
-    if (isDropping(frame, 0)) a.storesGeneration++
+    if (needs.isDropping) a.storesGeneration++
     if (outcomeBytes > 0) this.#own.note(lsn)
     a.reservedSlots += slots
     a.outcomeBytes += outcomeBytes

@@ -3,11 +3,9 @@
 // A delete copies the slots on its way and frees as many, but the slots that the newest checkpoint reaches can be
 // used again only after the next checkpoint.
 import type { AppendFields } from '../../wal/append-state.js'
-import { FRAME, isClearing, isDeciding, isDropping } from '../../wal/frame.js'
-import { OP, OP_ADD, OP_CHECK, OP_CHECK_RANGE, OP_CLEAR, OP_PUT, operationsOf } from '../../wal/operation.js'
-import { MAX_SUM_BYTES } from '../../wal/outcomes.js'
-import { EXPIRY_BYTES, isInline, MAX_HEIGHT, overflowSlots } from '../format/layout.js'
+import { MAX_HEIGHT } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
+import type { FrameNeeds } from './frame-needs.js'
 
 /** Puts leave at most this many slots to deletes: 64 MiB. */
 const MOST_SLOTS_FOR_DELETES = 16384
@@ -17,39 +15,28 @@ const MANY_SLOTS = 1024
 export const SLOTS_FOR_A_DELETE = 40
 
 /**
- * Applying `frame` takes at most this many slots, in whatever group it is applied. A put copies the slots on its way
+ * Applying a frame takes at most this many slots, in whatever group it is applied. A put copies the slots on its way
  * and may split each; a delete copies them and may join each with a neighbour. No group copies a slot twice.
- * `puts`: it may put something (`hasPut`). `pending`: operations that are appended and not applied yet, which may still
- * make the tree of `state` wider and higher. `mayExpire`: this frame, one of those, or the tree may have entries that
- * expire; then the index of these changes with them (expiry-key.ts), one entry of which may be removed and one put.
+ * `pending`: operations that are appended and not applied yet, which may still make the tree of `state` wider and
+ * higher. `mayExpire`: this frame, one of those, or the tree may have entries that expire; then the index of these
+ * changes with them (expiry-key.ts), one entry of which may be removed and one put.
  */
 export function slotsFor(
-  frame: Buffer,
-  puts: boolean,
+  { changes, puts, overflowSlots, clears, isDropping }: FrameNeeds,
   state: StateFields,
   pendingOperations: number,
   mayExpire: boolean,
 ): number {
-  const given = changesIn(frame)
-  const operations = given * changesPerOperation(puts, mayExpire)
+  const operations = changes * changesPerOperation(puts, mayExpire)
   const pending = pendingOperations * changesPerOperation(true, mayExpire)
   const levels = state[STATE.HEIGHT]! + (pending > 0 ? 2 : 1)
   if (!puts && pending === 0 && state[STATE.HEIGHT] === 0) return 0
-  let overflow = 0
-  if (puts && frame.length > given * (FRAME.HEADER_BYTES + OP.HEADER_BYTES)) {
-    for (const operation = operationsOf(frame); operation.next();) {
-      const { kind, keyLength, valueLength } = operation
-      if (kind === OP_PUT && !isInline(keyLength, valueLength, EXPIRY_BYTES)) overflow += overflowSlots(valueLength)
-      else if (kind === OP_ADD && !isInline(keyLength, MAX_SUM_BYTES, EXPIRY_BYTES))
-        overflow += overflowSlots(MAX_SUM_BYTES)
-    }
-  }
   const leaves = puts ? 2 * operations : Math.min(2 * operations, state[STATE.LEAVES]! + pending)
   // Each branch that a delete makes is a copy of an existing one, or of one that a put before it has made.
   const splits = puts || pending > 0 ? pending + (puts ? operations : 0) + 4 * levels : 0
   const branches = Math.min(3 * operations * levels, state[STATE.BRANCHES]! + splits)
-  const clears = isClearing(frame, 0) ? clearsIn(frame) * clearSlots(levels) : 0
-  return leaves + branches + 2 + overflow + clears + (isDropping(frame, 0) ? recordSlots(levels) : 0)
+  const drop = isDropping ? recordSlots(levels) : 0
+  return leaves + branches + 2 + overflowSlots + clears * clearSlots(levels) + drop
 }
 
 /** The record of a store that is dropped (stores/catalog.ts) is short: it copies and splits what is on its way. */
@@ -71,34 +58,8 @@ export function mostTrashOf(state: StateFields, fileSlots: number, target: Appen
 /** Clearing a range copies the slots on the way to both of its ends, and makes a few branches on each level. */
 const clearSlots = (levels: number): number => 8 * (levels + 1)
 
-function clearsIn(frame: Buffer): number {
-  let count = 0
-  for (const operation = operationsOf(frame); operation.next();) if (operation.kind === OP_CLEAR) count++
-  return count
-}
-
-/** How many operations of a frame may change anything: a check never does, and a transaction may have many. */
-function changesIn(frame: Buffer): number {
-  if (!isDeciding(frame, 0)) return frame.readUInt32LE(FRAME.OP_COUNT)
-  let changes = 0
-  for (const operation = operationsOf(frame); operation.next();)
-    if (operation.kind !== OP_CHECK && operation.kind !== OP_CHECK_RANGE) changes++
-  return changes
-}
-
 /** How many entries an operation may change: the one that it names, and those of the index. */
 const changesPerOperation = (puts: boolean, mayExpire: boolean): number => (mayExpire ? (puts ? 3 : 2) : 1)
-
-/**
- * True if a frame may put anything. Looks no further than the first put. What the drop of a store puts does not count:
- * a drop makes room, and so it may take what puts leave to deletes.
- */
-export function hasPut(frame: Buffer): boolean {
-  if (isDropping(frame, 0)) return false
-  for (const operation = operationsOf(frame); operation.next();)
-    if (operation.kind === OP_PUT || operation.kind === OP_ADD) return true
-  return false
-}
 
 const slotsForADelete = (state: StateFields): number =>
   SLOTS_FOR_A_DELETE * changesPerOperation(false, state[STATE.EXPIRING]! > 0)
