@@ -16,7 +16,8 @@ export const variants = [
 ]
 
 const THREADS = 8
-const WARM_UP_SECONDS = 2
+/** Each of the threads compiles what it runs, on the cores that all share. */
+const WARM_UP_SECONDS = 10
 
 export async function measure({ store, directory, seed, counters, calls, seconds }) {
   const phase = new Int32Array(new SharedArrayBuffer(4))
