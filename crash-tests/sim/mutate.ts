@@ -138,7 +138,8 @@ await prove({
     const seenBy = run.text('seen-by')
     const seeds = run.number('seeds')
     const atLeast = run.numberIfGiven('at-least')
-    const environment = run.isGiven('seed') ? { ...process.env, MMAPDB_TEST_SEED: String(run.seed) } : process.env
+    const seed = run.isGiven('seed') ? { MMAPDB_TEST_SEED: String(run.seed) } : {}
+    const environment = { ...process.env, MMAPDB_TEST_RUNS: '1', ...seed }
     if (seenBy !== 'simulation' && seenBy !== 'tests')
       throw new CannotRun(`--seen-by takes simulation or tests, not "${seenBy}".`)
     const all =

@@ -7,7 +7,7 @@ import type { Steps } from '../maintenance/steps.js'
 
 const PHASES: readonly Progress['phase'][] = ['copying', 'replaying', 'verifying']
 /** While others write, the work rests this many times as long as its step took. */
-const REST = 3
+const REST = 4
 /** But not longer than this at a time. */
 const MAX_REST_MS = 500
 

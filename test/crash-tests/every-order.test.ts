@@ -4,6 +4,7 @@ import { expect } from 'chai'
 import { check } from '../../crash-tests/histories/linearizability.js'
 import { type Conditions, type Operation, type Step } from '../../crash-tests/histories/operations.js'
 import { Random } from '../../crash-tests/lib/random.js'
+import { rounds } from '../support/engine.js'
 
 type Value = string | number | null
 interface Cell {
@@ -137,7 +138,7 @@ function someOperation(random: Random, id: number): Operation {
   return isConditional && random.chance(0.8) ? { ...operation, took: random.chance(0.5) } : operation
 }
 
-const RUNS = 20_000 * Number(process.env['MMAPDB_TEST_RUNS'] ?? 1)
+const RUNS = rounds(20_000)
 
 describe('the check of histories and every order of them', function () {
   this.timeout(200_000)

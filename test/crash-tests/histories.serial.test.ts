@@ -13,9 +13,10 @@ import { writeHistory } from '../../crash-tests/histories/recorder.js'
 import { runRound, type RoundReport } from '../../crash-tests/histories/round.js'
 import { Random } from '../../crash-tests/lib/random.js'
 import { compiledFile } from '../../src/package-root.js'
+import { rounds } from '../support/engine.js'
 
 const MAIN = compiledFile('crash-tests/histories/main.js')
-const ROUNDS = 3
+const ROUNDS = rounds(3)
 /** A fault shows where the right thing is read at the right moment: mostly in the first round. */
 const MAX_FAULTY_ROUNDS = 12
 

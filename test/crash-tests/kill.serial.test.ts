@@ -10,6 +10,7 @@ import { LoadRound } from '../../crash-tests/kill/load-round.js'
 import { planRound } from '../../crash-tests/kill/plan.js'
 import { killsOf, newTally, Round } from '../../crash-tests/kill/round.js'
 import { selfTest } from '../../crash-tests/kill/self-test.js'
+import { rounds } from '../support/engine.js'
 
 describe('crashes', function () {
   this.timeout(180_000)
@@ -31,7 +32,7 @@ describe('crashes', function () {
     expect(await selfTest(join(directory, 'self-test'), seed, (line) => said.push(line)), said.join('\n')).to.equal(0)
   })
 
-  for (const n of [0, 1, 2]) {
+  for (let n = 0; n < rounds(3); n++) {
     it(`nothing acknowledged is lost and nothing else appears, round ${n}`, async () => {
       await new Round(planRound(seed, n), options(`round-${n}`)).run()
     })

@@ -11,6 +11,7 @@ import { readHistory, Recorder, writeHistory } from '../../crash-tests/histories
 import { search } from '../../crash-tests/histories/search.js'
 import { FAULTS, simulate, type Fault } from '../../crash-tests/histories/simulated-store.js'
 import { Random } from '../../crash-tests/lib/random.js'
+import { rounds } from '../support/engine.js'
 
 type Verdict = Result['verdict']
 const RIGHT: Verdict = 'linearizable'
@@ -323,7 +324,7 @@ describe('the check whether a history is linearizable', function () {
 })
 
 const SMALL = { operations: 500, clients: 8, groups: 3, keysPerGroup: 3, counters: 2, locks: 2 }
-const SEEDS = 12 * Number(process.env['MMAPDB_TEST_RUNS'] ?? 1)
+const SEEDS = rounds(12)
 const FIRST_SEED = Number(process.env['MMAPDB_TEST_SEED'] ?? Math.floor(Math.random() * 1e9))
 const seeds = Array.from({ length: SEEDS }, (_, i) => FIRST_SEED + i)
 const REPEAT = `MMAPDB_TEST_SEED=${FIRST_SEED}`

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { InvalidError, MmapdbError, open, restore, type Database, type Progress } from '../../src/index.js'
 import { compiledUrl } from '../../src/package-root.js'
-import { cleanUp, scratchDirectory, scratchPath } from '../support/engine.js'
+import { cleanUp, rounds, scratchDirectory, scratchPath, stride } from '../support/engine.js'
 import { expectNothingLeft } from '../support/copies.js'
 import { startProcess } from '../support/peers.js'
 
@@ -79,7 +79,7 @@ for (const workers of [0, 2]) {
       const target = scratchPath()
       expect(await rejected(db.backup(target, { signal: AbortSignal.abort('before') }))).to.equal('before')
       let ended = 0
-      for (let ms = 0; ms < 400; ms += 15) {
+      for (let ms = 0; ms < 400; ms += 10 * stride) {
         const stop = new AbortController()
         const making = db.backup(target, { signal: stop.signal })
         const settled = making.catch((error: unknown) => error)
@@ -95,7 +95,7 @@ for (const workers of [0, 2]) {
           rmSync(target, { recursive: true })
         }
       }
-      expect(ended).to.be.above(2)
+      expect(ended).to.be.above(1)
       await db.put('goes on', 1)
       expect((await db.verify()).ok).to.equal(true)
     })
@@ -204,9 +204,10 @@ describe('a process that is killed while it copies', function () {
     const db = await filled(path, 0, 30_000)
     await db.close()
     const directory = scratchDirectory()
+    const all = rounds(30)
     let killed = 0
     let unfinished = 0
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < all; round++) {
       const target = join(directory, `copy ${round}`)
       const peer = startProcess(`
         const { open } = await import(${JSON.stringify(compiledUrl('src/index.js'))})
@@ -217,7 +218,7 @@ describe('a process that is killed while it copies', function () {
         say('made')
         await db.close()`)
       await peer.next()
-      await delay((round * 37) % 450)
+      await delay((round * 127) % 450)
       await peer.kill()
       killed++
       const left = readdirSync(directory).filter((name) => name.startsWith(basename(target)))
@@ -232,7 +233,7 @@ describe('a process that is killed while it copies', function () {
       expect(readdirSync(dirname(target)).filter((name) => name.startsWith(basename(target)))).to.have.length(1)
       rmSync(target, { recursive: true })
     }
-    expect({ killed, unfinished: unfinished > 3 }).to.deep.equal({ killed: 30, unfinished: true })
+    expect({ killed, unfinished: unfinished > all / 10 }).to.deep.equal({ killed: all, unfinished: true })
   })
 })
 

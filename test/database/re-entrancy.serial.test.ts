@@ -8,10 +8,10 @@ import { mix, Random } from '../../crash-tests/lib/random.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../../src/encoding/keys.js'
 import { ClosedError, InvalidError } from '../../src/errors.js'
 import { open, type BatchOperation, type Database, type Range, type ValueEncoding } from '../../src/index.js'
-import { cleanUp, scratchPath } from '../support/engine.js'
+import { cleanUp, rounds, scratchPath } from '../support/engine.js'
 
 const MAX_DEPTH = 3
-const STEPS = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1) * 80
+const STEPS = rounds(80)
 const seed =
   process.env['MMAPDB_TEST_SEED'] === undefined
     ? Math.floor(Math.random() * 2 ** 31)

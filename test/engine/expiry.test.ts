@@ -16,7 +16,7 @@ import { Random } from '../../crash-tests/lib/random.js'
 import { salvage } from '../../src/maintenance/salvage.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { TestClock } from '../support/clock.js'
-import { cleanUp, crashCopy, expectError, scratchPath, seeded, TINY } from '../support/engine.js'
+import { cleanUp, crashCopy, expectError, rounds, scratchPath, seeded, TINY } from '../support/engine.js'
 
 const OPTIONS: OpenOptions = { ...TINY, valueEncoding: 'json' }
 const YEAR_MS = 365 * 86_400_000
@@ -396,7 +396,7 @@ describe('entries that expire', function () {
       const entry = model.get(key)
       return entry !== undefined && entry.expiresAt > engine.nowMs ? entry.value : undefined
     }
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < rounds(4000); i++) {
       const key = `k${random.between(0, 60)}`.padEnd(random.chance(0.02) ? 900 : 0, 'x')
       const roll = random.next()
       const ttlMs = random.chance(0.6) ? random.between(1, 3000) : undefined

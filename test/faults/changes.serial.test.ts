@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { open, type Change, type OpenOptions } from '../../src/index.js'
 import { compiledUrl } from '../../src/package-root.js'
-import { cleanUp, randomFrom, scratchDirectory, TINY } from '../support/engine.js'
+import { cleanUp, randomFrom, rounds, scratchDirectory, TINY } from '../support/engine.js'
 import { startProcess, type ProcessPeer } from '../support/peers.js'
 
 const OPTIONS: OpenOptions = { ...TINY, valueEncoding: 'json', retain: { bytes: 2 ** 40 }, timeoutMs: 20_000 }
@@ -139,7 +139,7 @@ describe('a change feed among processes that are killed', function () {
     }
     const writers = [startWriter(), startWriter(), startWriter()]
     let following = start(follower(directory))
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < rounds(12); round++) {
       await delay(300 + random() * 500)
       const roll = random()
       const victim = Math.floor(random() * writers.length)

@@ -9,7 +9,7 @@ import { encodeKey } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { MmapdbError } from '../../src/errors.js'
-import { interrupted } from '../support/engine.js'
+import { interrupted, rounds } from '../support/engine.js'
 import { SmallDisk } from '../support/small-disk.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
@@ -24,7 +24,7 @@ const OPTIONS: OpenOptions = {
   checkpointBytes: 256 * KiB,
   timeoutMs: 1,
 }
-const RUNS = Math.ceil(20 * Number(process.env['MMAPDB_TEST_RUNS'] ?? 1))
+const RUNS = rounds(20)
 const givenSeed = process.env['MMAPDB_TEST_SEED']
 const firstSeed = givenSeed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(givenSeed)
 

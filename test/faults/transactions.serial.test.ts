@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { open, type Database } from '../../src/index.js'
 import { compiledUrl } from '../../src/package-root.js'
-import { scratchDirectory, cleanUp } from '../support/engine.js'
+import { cleanUp, rounds, scratchDirectory } from '../support/engine.js'
 import { startProcess, startThread, type Peer } from '../support/peers.js'
 
 const ACCOUNTS = 6
@@ -110,7 +110,7 @@ describe('transactions of threads and processes', function () {
       return { peer, end: follow(peer, counts) }
     }
     let peers = await Promise.all([true, true, false, false].map(begin))
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < rounds(6); round++) {
       await delay(300 + Math.random() * 300)
       const at = Math.floor(Math.random() * peers.length)
       const { peer, end } = peers[at]!

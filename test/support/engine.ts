@@ -121,13 +121,21 @@ export function cleanUp(): void {
 
 // ---- seeds -------------------------------------------------------------------------------------
 
-/** MMAPDB_TEST_SEED takes the seed that a failed run printed; MMAPDB_TEST_RUNS multiplies the number of runs. */
+/**
+ * MMAPDB_TEST_SEED takes the seed that a failed run printed. MMAPDB_TEST_RUNS multiplies the numbers of runs and
+ * rounds: `npm test` makes part of them, so that it takes a few minutes; CI makes all.
+ */
 const givenSeed = process.env['MMAPDB_TEST_SEED']
-const factor = Number(process.env['MMAPDB_TEST_RUNS'] ?? 1)
+const factor = Number(process.env['MMAPDB_TEST_RUNS'] ?? 0.4)
+
+/** How many rounds are made of that many; at least one. */
+export const rounds = (count: number): number => Math.ceil(count * factor)
+/** Of steps, one in that many is tried. */
+export const stride = Math.max(1, Math.round(1 / factor))
 
 /** Parameters for `fc.assert`, which prints its seed when it fails. */
 export const runs = (numRuns: number): { numRuns: number; seed?: number } => ({
-  numRuns: Math.ceil(numRuns * factor),
+  numRuns: rounds(numRuns),
   ...(givenSeed === undefined ? {} : { seed: Number(givenSeed) }),
 })
 

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
-import { cleanUp, scratchDirectory, scratchPath } from '../support/engine.js'
+import { cleanUp, rounds, scratchDirectory, scratchPath } from '../support/engine.js'
 import { compiledUrl } from '../../src/package-root.js'
 
 const INDEX = JSON.stringify(compiledUrl('src/index.js'))
@@ -70,7 +70,7 @@ describe('worker threads', function () {
         ;(await import('node:worker_threads')).parentPort.postMessage('open')
         for (let i = 0; ; i++) { await db.put(i % 10, i); if (i % 5 === 4) await db.getMany([1, 2]) }
       })\`
-      for (let i = 0; i < 20; i++) {
+      for (let i = 0; i < ${rounds(20)}; i++) {
         const thread = new Worker(code, { eval: true })
         await new Promise((resolve, reject) => thread.once('message', resolve).once('error', reject))
         await delay(random() * 60)
@@ -84,7 +84,7 @@ describe('worker threads', function () {
   })
 
   it('are taken down with the process wherever they are', () => {
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < rounds(12); round++) {
       run(`
         const db = await open(${JSON.stringify(scratchPath())})
         void db.put('a', 1)
@@ -146,7 +146,7 @@ describe('a database that is no longer referenced', function () {
       `const base = ${JSON.stringify(scratchDirectory())}
       ${PRELUDE}
       let most = 0
-      for (let i = 0; i < 70; i++) {
+      for (let i = 0; i < ${rounds(70)}; i++) {
         const db = await open(base + '/' + i, { workers: i % 3 })
         await db.put('k', i)
         if (i % 2 === 0) { db.keys().next(); db.snapshot(); await db.getMany(['k']) }

@@ -12,6 +12,7 @@ import {
   expectSound,
   openEngine,
   randomFrom,
+  rounds,
   scratchPath,
   seeded,
   statSync,
@@ -243,7 +244,7 @@ describe('the room that a tree takes', function () {
   })
 
   it('is made smaller by one close after the other, over leaves with long values that nobody had read before', () => {
-    for (let seed = 1; seed <= 10; seed++) {
+    for (let seed = 1; seed <= rounds(10); seed++) {
       const next = randomFrom(seed)
       const random = (below: number): number => Math.floor(next() * below)
       const path = scratchPath()
