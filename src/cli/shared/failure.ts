@@ -63,13 +63,22 @@ function usageFailure(error: CommanderError, command: Command | undefined): Fail
   }
 }
 
+/** Options that a message of the library names, by what they are called here. */
+const NAMES_HERE: Record<string, string> = {
+  timeoutMs: '--timeout',
+  reserveBytes: '--reserve-bytes',
+  valueEncoding: '--value-encoding',
+}
+const asOnTheLine = (message: string): string =>
+  message.replace(/\b(timeoutMs|reserveBytes|valueEncoding)\b/g, (name) => NAMES_HERE[name]!)
+
 function failureOf(error: unknown, command: Command | undefined): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
   if (error instanceof AbsentError) return { code: error.code, message: error.message, exitCode: EXIT.ABSENT }
   if (error instanceof ProcessError || error instanceof OutputError)
     return { code: error.code, message: error.message, exitCode: EXIT.INVALID }
   if (error instanceof MmapdbError)
-    return { code: error.code, message: error.message, exitCode: EXIT_CODES[error.code] }
+    return { code: error.code, message: asOnTheLine(error.message), exitCode: EXIT_CODES[error.code] }
   if (error instanceof CommanderError) return usageFailure(error, command)
   const system = error instanceof StorageError || (error instanceof Error && 'syscall' in error && 'code' in error)
   if (system) {
