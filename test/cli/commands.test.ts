@@ -296,7 +296,10 @@ describe('command line', function () {
       const tooLong = await mmapdb(['--db', db, 'put', 'long', '-', '--reserve-bytes', '2MiB'], {
         stdin: 'x'.repeat(3e6),
       })
-      expect(tooLong).to.include({ code: 2 }).and.property('stderr').to.match(/a larger --reserve-bytes\./)
+      expect(tooLong)
+        .to.include({ code: 2 })
+        .and.property('stderr')
+        .to.match(/a larger --reserve-bytes\./)
       await fails(2, /'--reserve-bytes <n>' argument '1' is invalid/, 'get', 'k', '--reserve-bytes', '1', '--db', db)
       await fails(2, /'--timeout <ms>' argument 'soon' is invalid/, 'get', 'k', '--timeout', 'soon', '--db', db)
     })

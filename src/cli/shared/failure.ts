@@ -64,13 +64,8 @@ function usageFailure(error: CommanderError, command: Command | undefined): Fail
 }
 
 /** Options that a message of the library names, by what they are called here. */
-const NAMES_HERE: Record<string, string> = {
-  timeoutMs: '--timeout',
-  reserveBytes: '--reserve-bytes',
-  valueEncoding: '--value-encoding',
-}
 const asOnTheLine = (message: string): string =>
-  message.replace(/\b(timeoutMs|reserveBytes|valueEncoding)\b/g, (name) => NAMES_HERE[name]!)
+  message.replace(/\btimeoutMs\b/g, '--timeout').replace(/\breserveBytes\b/g, '--reserve-bytes')
 
 function failureOf(error: unknown, command: Command | undefined): Failure {
   if (error instanceof Ended) return { code: '', message: '', exitCode: error.exitCode }
