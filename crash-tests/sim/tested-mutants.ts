@@ -367,6 +367,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'branches + 2',
   ),
   one(
+    'a long frame of puts passes for a short one',
+    ['engine/commit/slot-budget', 'are as many as it takes'],
+    'engine/commit/frame-needs.js',
+    'areAllPuts && isInline(frame.length, 0, EXPIRY_BYTES)',
+    'areAllPuts',
+  ),
+  one(
     'a delete sets as much aside as a put',
     ['engine/commit/slot-budget', 'hardly any for a delete'],
     'engine/commit/slot-budget.js',
