@@ -361,14 +361,14 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'slots of a long value are not set aside',
-    ['engine/commit/slot-budget', 'are as many as it takes'],
+    ['engine/commit/slot-budget', 'are as many as it takes for long values'],
     'engine/commit/slot-budget.js',
     'branches + 2 + overflowSlots',
     'branches + 2',
   ),
   one(
     'a long frame of puts passes for a short one',
-    ['engine/commit/slot-budget', 'are as many as it takes'],
+    ['engine/commit/slot-budget', 'are as many as it takes for long values'],
     'engine/commit/frame-needs.js',
     'areAllPuts && isInline(frame.length, 0, EXPIRY_BYTES)',
     'areAllPuts',

@@ -56,6 +56,19 @@ describe('slots set aside for a write', function () {
     )
   })
 
+  it('are as many as it takes for long values, which take most of them', () => {
+    const engine = openEngine(scratchPath(), TINY)
+    const value = Buffer.alloc(100_000)
+    const { reserved, taken } = measure(engine, () => engine.put('long', value))
+    expect(taken).to.be.above(24).and.at.most(reserved)
+    engine.checkpoint(true)
+    const puts = Array.from({ length: 20 }, (_, n) => ({ type: 'put' as const, key: n, value }))
+    const several = measure(engine, () => engine.batch([{ type: 'check', key: 'long', ifPresent: true }, ...puts]))
+    expect(several.taken)
+      .to.be.above(20 * 24)
+      .and.at.most(several.reserved)
+  })
+
   it('are none for what only checks', () => {
     const engine = openEngine(scratchPath(), TINY)
     for (let n = 0; n < 500; n++) engine.put(n, Buffer.alloc(100))
