@@ -55,6 +55,11 @@ const noOptions = {
 db.changes(noOptions)
 // @ts-expect-error keys are strings here
 db.changes({ prefix: ['user'] })
+// A store has types of its own.
+for await (const change of db.changes<number, readonly [string, number]>({ store: 'orders', prefix: ['user'] })) {
+  if (change.type === 'put') same<typeof change.value, number>(true)
+  if (change.type === 'put') same<typeof change.key, readonly [string, number]>(true)
+}
 // @ts-expect-error there is no such option
 db.changes({ from: 5 })
 // @ts-expect-error a cursor is a string, an LSN a number

@@ -157,3 +157,13 @@ await db.transaction(async (tx) => {
 await db.transaction(() => 5, { retry: 5 })
 const increments = async (store: Database): Promise<number> => store.update('hits', (n) => (n ?? 0) + 1)
 void increments
+
+// ---- record locks
+
+await db.lock('a')
+await db.lock(['a', 'b'], { timeoutMs: 5 })
+db.tryLock('a')?.release()
+// @ts-expect-error keys are strings here
+await db.lock(1)
+// @ts-expect-error keys are strings here
+db.tryLock([['a']])

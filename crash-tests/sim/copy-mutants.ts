@@ -103,7 +103,7 @@ export const COPY_MUTANTS: readonly TestedMutant[] = [
     'what was restored is not verified',
     ['maintenance/restore', 'refuses a damaged backup'],
     'maintenance/restore.js',
-    'const entries = checked(storage, unfinished.paths.directory, options)',
+    'const entries = yield* checked(storage, unfinished.paths.directory, options)',
     'const entries = 0',
   ),
   one(

@@ -89,6 +89,8 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
    * own. A write whose condition did not hold is none, and neither is a `del` that found nothing; an `add` is a put of
    * the sum. `clear` and `dropStore` are one change each. A change is told once it is visible and on disk.
    *
+   * Those of a store with types of its own: `db.changes<Order, number>({ store: 'orders' })`.
+   *
    * `since` says where to begin: a `cursor` that was kept, to go on where an earlier feed was, or an LSN. Without it
    * the feed begins with what becomes visible after this call, whenever the first change is asked for. How far back one
    * can go is up to `retain` of `open`: `next` rejects with `LsnGoneError`, which names the oldest LSN, if the log does
@@ -102,7 +104,9 @@ export class Database<V = Anything, K extends Key = Key> extends Store<V, K> {
    * `next` waits, it keeps the process alive. It holds the event loop for some 4 ms at a time, or for as long as it
    * takes to read one larger batch.
    */
-  changes(options?: ChangeOptions<K>): ChangeFeed<V, K> {
+  changes(options?: ChangeOptions<K>): ChangeFeed<V, K>
+  changes<W, L extends Key = Key>(options: ChangeOptions<L> & { store: string }): ChangeFeed<W, L>
+  changes(options?: ChangeOptions): ChangeFeed {
     return this.#open.feeds.changes(options, this.#open) as never
   }
 

@@ -7,7 +7,7 @@ import { expiryIn, conditionsIn, putOptionsIn, type Conditions, type PutOptions 
 import type { Expiry } from '../engine/commit/expiry.js'
 import type { WriteResult } from '../engine/commit/results.js'
 import type { KeySpace } from '../encoding/key-space.js'
-import type { Key, KeyPart } from '../encoding/keys.js'
+import type { Key } from '../encoding/keys.js'
 import type { ValueEncoding } from '../encoding/values/codec.js'
 import type { EncodedEntry, RangeIterator as EngineIterator } from '../engine/read/range-iterator.js'
 import { boundsOf, endsOf, type Bounds, type Range } from '../engine/read/bounds.js'
@@ -364,7 +364,7 @@ export class Store<V = Anything, K extends Key = Key> {
    * `InvalidError`, `ClosedError`, `ReadOnlyError` (this user may not write to the database), `FullError` (no room for
    * the table of locks), `IoError`. Then none of the records is locked. While it waits, it keeps the process alive.
    */
-  async lock(keys: KeyPart | readonly Key[], options?: LockOptions): Promise<RecordLock> {
+  async lock(keys: Exclude<K, readonly unknown[]> | readonly K[], options?: LockOptions): Promise<RecordLock> {
     this.#open.assertOpen()
     const { timeoutMs } = this.#open.options
     const encoded = keysToLock(keys, this.#space)
@@ -378,7 +378,7 @@ export class Store<V = Anything, K extends Key = Key> {
   }
 
   /** The same, synchronously and without waiting: undefined if not all of the records can be locked at once. */
-  tryLock(keys: KeyPart | readonly Key[], options?: TryLockOptions): RecordLock | undefined {
+  tryLock(keys: Exclude<K, readonly unknown[]> | readonly K[], options?: TryLockOptions): RecordLock | undefined {
     this.#open.assertOpen()
     const encoded = keysToLock(keys, this.#space)
     const mode = modeOf(options)

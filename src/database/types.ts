@@ -36,9 +36,9 @@ export interface RangeIterator<T, K extends Key = Key> extends IterableIterator<
    * Moves to the first entry at or after `key`, or in a reverse range at or before it, forwards or back. If the key
    * lies outside of the range, nothing is left, until the next `seek`. `limit` goes on counting.
    *
-   * An iterator of a Database lets go of its moment when it has returned its last entry; from then on `seek` throws
-   * `ClosedError`. One of a Snapshot can go back after its end, unless it was closed. Throws `InvalidError` for what
-   * cannot be a key.
+   * An iterator of a Database lets go of its moment when it has returned its last entry, or said that none is left;
+   * from then on `seek` throws `ClosedError`. One of a Snapshot can go back after its end, unless it was closed. Throws
+   * `InvalidError` for what cannot be a key.
    */
   seek(key: Bound<K>): void
 }

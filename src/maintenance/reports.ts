@@ -2,7 +2,7 @@
 
 /** How far long work is. */
 export interface Progress {
-  /** What is being done. A phase begins with `done` 0; some work has several. */
+  /** What is being done; some work has several phases. It is told every 100 ms or so: what takes less may not be. */
   readonly phase: 'copying' | 'replaying' | 'verifying'
   /** Of `total`: entries of a backup, bytes of everything else. */
   readonly done: number

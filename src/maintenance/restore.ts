@@ -14,6 +14,7 @@
 import { CorruptError, InvalidError } from '../errors.js'
 import { guarded } from '../storage/errors.js'
 import type { Storage } from '../storage/storage.js'
+import { newState, STATE } from '../engine/shared/control.js'
 import { LogReader } from '../wal/log-reader.js'
 import { Log } from '../wal/log.js'
 import { NO_LIMIT, type Lsn } from '../wal/lsn.js'
@@ -30,7 +31,7 @@ import type { RestoreReport } from './reports.js'
 import { SlotFile } from './slot-file.js'
 import { guardedSteps, type Steps } from './steps.js'
 import { checkTarget, makeEmptyLog, Unfinished } from './unfinished.js'
-import { verify } from './verify.js'
+import { verifySteps } from './verify.js'
 
 /** What is to be restored; all paths are absolute. */
 export interface RestoreRequest {
@@ -72,8 +73,7 @@ function* restoreFrom(storage: Storage, request: RestoreRequest): Steps<RestoreR
     new SlotFile(unfinished.file).writeHeader(own)
     yield { phase: 'replaying', done: 0, total: 1 }
     const framesReplayed = lsn === record.lsn ? 0 : replay(storage, unfinished.paths.directory, options)
-    yield { phase: 'verifying', done: 0, total: 1 }
-    const entries = checked(storage, unfinished.paths.directory, options)
+    const entries = yield* checked(storage, unfinished.paths.directory, options)
     unfinished.publish()
     isDone = true
     const durationMs = storage.monotonicMs() - startedMs
@@ -200,16 +200,22 @@ function replay(storage: Storage, path: string, options: OpenOptions): number {
 }
 
 /** Verifies the database as it lies on disk; returns how many entries it has. */
-function checked(storage: Storage, path: string, options: OpenOptions): number {
+function* checked(storage: Storage, path: string, options: OpenOptions): Steps<number> {
   const engine = Engine.inspect(resolveOptions(path, { ...options, workers: 0 }), storage)
   try {
-    const { ok, damage, entries } = verify(engine)
-    const [first] = damage
-    if (!ok)
+    const total = engine.parts.control.readState(newState())[STATE.ENTRIES]!
+    for (const steps = verifySteps(engine); ;) {
+      const step = steps.next()
+      // The last of these is the last moment at which the restore can be ended.
+      yield { phase: 'verifying', done: step.done ? total : step.value, total }
+      if (!step.done) continue
+      const { ok, damage, entries } = step.value
+      if (ok) return entries
+      const [first] = damage
       throw new CorruptError(
         `What was restored is damaged in slot ${first!.slotNo}: ${first!.why}. Use another backup.`,
       )
-    return entries
+    }
   } finally {
     engine.close()
   }

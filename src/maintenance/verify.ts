@@ -9,7 +9,7 @@ import { CorruptError } from '../errors.js'
 import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
-import { guarded } from '../storage/errors.js'
+import { typedError } from '../storage/errors.js'
 import {
   EXPIRY_PREFIX_BYTES,
   isExpiryKey,
@@ -49,10 +49,25 @@ export interface VerifyReport {
  * @internal
  */
 export function verify(engine: Engine): VerifyReport {
-  return guarded('Verifying the database', () => verifyTree(engine))
+  for (const steps = verifySteps(engine); ;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
 }
 
-function verifyTree(engine: Engine): VerifyReport {
+/**
+ * The same in steps, each of which says how many entries have been looked at.
+ * @internal
+ */
+export function* verifySteps(engine: Engine): Generator<number, VerifyReport> {
+  try {
+    return yield* verifyTree(engine)
+  } catch (error) {
+    throw typedError(error, 'Verifying the database')
+  }
+}
+
+function* verifyTree(engine: Engine): Generator<number, VerifyReport> {
   engine.parts.openState.assertOpen()
   const damage = new DamageList()
   // The free list was made again in memory; the one on disk is still damaged.
@@ -62,7 +77,7 @@ function verifyTree(engine: Engine): VerifyReport {
   damage.noteAll(moment.damage)
   try {
     const walk = new TreeWalk(engine.parts, moment, damage)
-    walk.run()
+    for (const steps = walk.steps(); !steps.next().done;) yield walk.entries
     const { state, waiting } = moment
     return {
       ok: damage.found.length === 0,
@@ -122,12 +137,7 @@ export class TreeWalk {
     this.#reached = new Uint8Array(moment.state[STATE.NEXT_SLOT]!)
   }
 
-  run(): void {
-    const steps = this.steps()
-    while (!steps.next().done);
-  }
-
-  /** The same in steps of some hundred leaves. */
+  /** In steps of some hundred leaves. */
   *steps(): Generator<void, void> {
     const { state, listSlots, pendingListSlots, waiting } = this.#moment
     const height = state[STATE.HEIGHT]!

@@ -38,7 +38,7 @@ export async function doneThere<T>(lane: Lane, name: string, task: object, work:
   work.signal?.addEventListener('abort', end, { once: true })
   try {
     const outcome = await lane.run<StepOutcome<T>>(name, { ...task, shared: signal.shared })
-    return outcome === ENDED ? { endedBy: teller.failure ?? work.signal!.reason } : outcome
+    return outcome === ENDED ? { endedBy: teller.reason } : outcome
   } finally {
     clearInterval(timer)
     work.signal?.removeEventListener('abort', end)
@@ -52,22 +52,25 @@ export async function doneHere<T>(steps: Steps<T>, work: LongWork, writtenUpTo: 
   const teller = new Teller(work, () => (ended = true))
   let toldMs = -Infinity
   let before = writtenUpTo()
-  for (;;) {
-    const startedMs = performance.now()
-    const step = steps.next()
-    if (step.done) return { result: step.value }
-    if (performance.now() - toldMs >= PROGRESS_EVERY_MS) {
-      toldMs = performance.now()
-      teller.tell(step.value)
+  try {
+    for (;;) {
+      const startedMs = performance.now()
+      const step = steps.next()
+      if (step.done) return { result: step.value }
+      const now = writtenUpTo()
+      const tookMs = performance.now() - startedMs
+      await new Promise((resolve) => setImmediate(resolve))
+      // Not before the caller has the promise: what is told may close the database, which waits for this.
+      if (performance.now() - toldMs >= PROGRESS_EVERY_MS) {
+        toldMs = performance.now()
+        teller.tell(step.value)
+      }
+      if (now !== before) await delay(restMs(tookMs))
+      before = now
+      if (ended || isAborted(work)) return { endedBy: teller.reason }
     }
-    const now = writtenUpTo()
-    const tookMs = performance.now() - startedMs
-    await new Promise((resolve) => setImmediate(resolve))
-    if (now !== before) await delay(restMs(tookMs))
-    before = now
-    if (!ended && !isAborted(work)) continue
+  } finally {
     steps.return(undefined as never)
-    return { endedBy: teller.failure ?? work.signal!.reason }
   }
 }
 
@@ -75,7 +78,8 @@ export async function doneHere<T>(steps: Steps<T>, work: LongWork, writtenUpTo: 
 class Teller {
   readonly #work: LongWork
   readonly #end: () => void
-  failure: unknown
+  /** What the user's function has thrown. */
+  #failure: { readonly thrown: unknown } | undefined
 
   constructor(work: LongWork, end: () => void) {
     this.#work = work
@@ -83,12 +87,17 @@ class Teller {
   }
 
   tell(progress: Progress): void {
-    if (this.failure !== undefined) return
+    if (this.#failure !== undefined) return
     try {
       this.#work.onProgress?.(progress)
-    } catch (error) {
-      this.failure = error ?? new Error('onProgress threw nothing')
+    } catch (thrown) {
+      this.#failure = { thrown }
       this.#end()
     }
+  }
+
+  /** Why the work was ended. */
+  get reason(): unknown {
+    return this.#failure === undefined ? this.#work.signal!.reason : this.#failure.thrown
   }
 }

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { open } from '../../src/index.js'
 import { BIN, cleanEnv, failsInJsonToo, json, ok, real, removeScratch, scratch, scratchDb } from '../support/cli.js'
@@ -64,10 +65,15 @@ describe('mmapdb backup and restore', function () {
     for (const wrong of [
       ['--lsn', 'x'],
       ['--time', 'noon'],
+      ['--time', '99999'],
+      ['--time', '12'],
+      ['--time', '-5'],
       ['--lsn', '5', '--latest'],
     ])
       await failsInJsonToo(2, 'ERR_MMAPDB_INVALID', /./, ...at, 'restore', backup, '--to', to, ...wrong)
     expect(existsSync(to)).to.equal(false)
+    await failsInJsonToo(2, 'ERR_MMAPDB_INVALID', /non-empty/, ...at, 'backup', '')
+    await failsInJsonToo(2, 'ERR_MMAPDB_INVALID', /is empty/, ...at, 'dump', '--output', '')
   })
 
   it('take back what they have done when they are interrupted', async () => {
@@ -76,10 +82,10 @@ describe('mmapdb backup and restore', function () {
     const directory = scratch()
     let interrupted = 0
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      const child = spawn(process.execPath, [BIN, '--db', path, 'backup', join(directory, signal)], { env: cleanEnv() })
+      const target = join(directory, signal)
+      const child = spawn(process.execPath, [BIN, '--db', path, 'backup', target], { env: cleanEnv() })
       const ended = once(child, 'exit')
-      // It says how far it is: so it has begun.
-      await Promise.race([once(child.stderr, 'data'), ended])
+      while (!existsSync(`${target}.unfinished`) && child.exitCode === null) await delay(2)
       child.kill(signal)
       const [code] = (await ended) as [number]
       if (code === 0) continue

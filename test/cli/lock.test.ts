@@ -32,6 +32,8 @@ describe('mmapdb lock', function () {
     expect((await lock('[1,"a"]', '--json-key', '--', 'true')).code).to.equal(0)
     expect((await lock('key', '--', 'sh', '-c', 'kill -TERM $$')).code).to.equal(128 + 15)
     expect((await lock('key', '--', '/nowhere/command')).code).to.equal(127)
+    const dashed = await lock('--', '-key', '--', 'sh', '-c', 'exit 5')
+    expect(dashed.code, 'a key that begins with a dash').to.equal(5)
     const file = join(scratch(), 'no-command')
     writeFileSync(file, '')
     expect((await lock('key', '--', file)).code).to.equal(126)

@@ -109,6 +109,23 @@ for (const workers of [0, 2]) {
       }
       expect(await rejected(db.backup(target, { onProgress }))).to.equal(failure)
       expectNothingLeft(target)
+      const nothing = (): never => {
+        // eslint-disable-next-line @typescript-eslint/only-throw-error -- users do
+        throw undefined
+      }
+      expect(await rejected(db.backup(target, { onProgress: nothing }))).to.equal(undefined)
+      expectNothingLeft(target)
+    })
+
+    it('is finished if onProgress closes the database, however early it does', async () => {
+      db = await filled(scratchPath(), workers, 100_000)
+      const target = scratchPath()
+      let closing: Promise<void> | undefined
+      const onProgress = (): void => void (closing ??= db.close())
+      expect(await db.backup(target, { onProgress })).to.include({ path: target, entries: 100_000 })
+      expect(closing, 'onProgress was called').to.not.equal(undefined)
+      await closing
+      await expectWhole(target, 100_000)
     })
 
     it('refuses what cannot be meant, and is waited for by close', async () => {

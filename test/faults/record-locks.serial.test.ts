@@ -259,8 +259,10 @@ describe('record locks among threads and processes', function () {
     const peer = inProcess(path, `${LOCKS} tryAcquire(['one']); acquire(['one']); say('has'); await hear()`)
     await heard(peer, 'has')
     expect(engine.recordLocks.tryAcquire([Buffer.from('one')], 'exclusive')).to.equal(undefined)
+    expect(engine.recordLocks.counts()).to.deep.equal({ held: 1, waiting: 1 })
     await peer.kill()
     expect(tell(engine)).to.deep.equal([])
+    expect(engine.recordLocks.counts(), 'as nobody has wanted it since').to.deep.equal({ held: 0, waiting: 0 })
     expect(engine.recordLocks.tryAcquire([Buffer.from('one')], 'exclusive')).to.not.equal(undefined)
   })
 

@@ -6,6 +6,7 @@ import { expect } from 'chai'
 import type { Engine } from '../../src/engine/engine.js'
 import type { OpenOptions } from '../../src/engine/options.js'
 import type { LogLimit } from '../../src/maintenance/log-copy.js'
+import type { Progress } from '../../src/maintenance/reports.js'
 import { restore } from '../../src/maintenance/restore.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import {
@@ -297,6 +298,16 @@ describe('restoring', function () {
       steps++
     }
     expect(steps).to.be.above(2)
+    const phases = new Set<string>()
+    rmSync(target, { recursive: true })
+    for (const step of work()) phases.add(step.phase)
+    expect([...phases], 'in which it can be ended').to.deep.equal(['copying', 'replaying', 'verifying'])
+    rmSync(target, { recursive: true })
+    const verifying = work()
+    while ((verifying.next().value as Progress).phase !== 'verifying');
+    verifying.return(undefined as never)
+    expectNothingLeft(target)
+    for (const step of work()) void step
     expect(readdirSync(join(target, '..')).sort()).to.deep.equal(['db'])
   })
 })

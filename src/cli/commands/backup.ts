@@ -1,7 +1,7 @@
 // mmapdb backup: a copy of one moment of a database, made beside those that have it open.
 import { Command } from 'commander'
 import { backup } from '../../maintenance/backup.js'
-import { absolutePath } from '../../storage/absolute-path.js'
+import { pathOption } from '../../database/read-options.js'
 import { globalsOf, openToRead, using } from '../shared/context.js'
 import { doLongWork } from '../shared/long-work.js'
 import { printable } from '../../encoding/notation.js'
@@ -28,7 +28,7 @@ write, it rests for most of the time.
       const globals = globalsOf(command)
       const { json, quiet } = globals
       const report = await using(openToRead(globals.db), (engine) =>
-        doLongWork(backup(engine, absolutePath(path)), globals, () => engine.tailLsn),
+        doLongWork(backup(engine, pathOption(path, 'the backup')), globals, () => engine.tailLsn),
       )
       if (json) await print(JSON.stringify(report))
       else if (!quiet) {

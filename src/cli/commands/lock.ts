@@ -76,7 +76,9 @@ async function runLocked(
 }
 
 /** Runs the command with this process's own input and output; resolves to its exit code. */
-function run([name, ...args]: readonly string[]): Promise<number> {
+function run(line: readonly string[]): Promise<number> {
+  // A key that begins with a dash has a -- before it, and then the one before the command is no option any more.
+  const [name, ...args] = line[0] === '--' ? line.slice(1) : line
   if (name === undefined || name === '') throw new InvalidError('The command is empty. Give it after --.')
   return new Promise((resolve, reject) => {
     // From before the command begins: a signal that ended this process would release the lock under the command. One

@@ -62,7 +62,11 @@ way from there.
     })
 
 function timeOf(text: string): number {
-  const timeMs = /^\d{10,}$/.test(text) ? Number(text) : Date.parse(text)
-  if (Number.isNaN(timeMs)) throw new InvalidArgumentError('It must be a time such as 2026-03-01T12:00:00Z.')
+  const timeMs = /^\d{10,}$/.test(text) ? Number(text) : /^\d{4}-\d/.test(text) ? Date.parse(text) : NaN
+  // Of fewer digits nobody knows what they are: a year, seconds, ...
+  if (Number.isNaN(timeMs))
+    throw new InvalidArgumentError(
+      'It must be a time such as 2026-03-01T12:00:00Z, or milliseconds since 1970, which have ten digits or more.',
+    )
   return timeMs
 }

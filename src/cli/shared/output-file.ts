@@ -18,6 +18,7 @@ const PIECE_CHARACTERS = 256 * 1024
 
 /** Writes these lines. Throws `InvalidError`, `NotFoundError`, and what the system says. */
 export async function writeLines(path: string, lines: AsyncIterable<string>): Promise<void> {
+  if (path === '') throw new InvalidError('The path of the file to be written is empty.')
   const target = linkedPath(path)
   const parent = dirname(target)
   if (kindOf(parent) !== 'directory')

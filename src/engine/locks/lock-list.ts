@@ -56,12 +56,7 @@ export function listLocks(
 ): LockInfo[] {
   memory.lookAgain()
   const found: Found[] = []
-  const alive = new Map<number, boolean>()
-  const isAlive = (owner: number): boolean => {
-    let is = alive.get(owner)
-    if (is === undefined) alive.set(owner, (is = isSeated(memory, locks, mySeat, owner)))
-    return is
-  }
+  const isAlive = livingOwners(memory, locks, mySeat)
   for (let cell = FIRST_CELL, end = Atomics.load(memory.i32, AT.CELLS_USED >> 2); cell < end; cell++) {
     const state = memory.state(cell)
     if (state !== STATE.GRANTED && state !== STATE.WAITING) continue
@@ -78,6 +73,42 @@ export function listLocks(
     const number = storeOf(bytes) ?? 0
     return { key, store: number === 0 ? undefined : nameOf(number), mode, state, processId, sinceMs }
   })
+}
+
+/**
+ * @internal
+ * How many there are of threads that live, those of transactions included. The table counts them, too, but those of the
+ * dead with them until somebody wants the same record.
+ */
+export function countLocks(
+  memory: LockMemory,
+  locks: LockTable,
+  mySeat: number | undefined,
+): { readonly held: number; readonly waiting: number } {
+  memory.lookAgain()
+  const { i32 } = memory
+  let held = 0
+  let waiting = 0
+  if (Atomics.load(i32, AT.GRANTED >> 2) === 0 && Atomics.load(i32, AT.WAITING >> 2) === 0) return { held, waiting }
+  const isAlive = livingOwners(memory, locks, mySeat)
+  for (let cell = FIRST_CELL, end = Atomics.load(i32, AT.CELLS_USED >> 2); cell < end; cell++) {
+    const state = memory.state(cell)
+    if (state !== STATE.GRANTED && state !== STATE.WAITING) continue
+    if (!isAlive(memory.get(cell, REQUEST.OWNER)) || memory.state(cell) !== state) continue
+    if (state === STATE.GRANTED) held++
+    else waiting++
+  }
+  return { held, waiting }
+}
+
+/** Looks at each owner once. */
+function livingOwners(memory: LockMemory, locks: LockTable, mySeat: number | undefined): (owner: number) => boolean {
+  const alive = new Map<number, boolean>()
+  return (owner) => {
+    let is = alive.get(owner)
+    if (is === undefined) alive.set(owner, (is = isSeated(memory, locks, mySeat, owner)))
+    return is
+  }
 }
 
 /** True if the thread that this owner stands for still sits there. */

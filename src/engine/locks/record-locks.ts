@@ -34,9 +34,8 @@ import { typedError } from '../../storage/errors.js'
 import type { Watch } from '../../storage/storage.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { Grant } from './grant.js'
-import { AT } from './lock-layout.js'
 import { lookAtLockFile, type LockFileParts } from './lock-file.js'
-import { listLocks, type LockInfo } from './lock-list.js'
+import { countLocks, listLocks, type LockInfo } from './lock-list.js'
 import { LockMemory } from './lock-memory.js'
 import { NOT_NOW } from './lock-mutex.js'
 import { modeNumber } from './lock-requests.js'
@@ -496,12 +495,9 @@ export class RecordLocks {
     return this.#looking((memory) => listLocks(memory, this.#parts.locks, this.#table?.seats.seat, nameOf)) ?? []
   }
 
-  /** How many locks are held at this moment, and how many are waited for. */
+  /** How many locks are held at this moment, and how many are waited for. One step for each of them. */
   counts(): { readonly held: number; readonly waiting: number } {
-    const counted = this.#looking(({ i32 }) => ({
-      held: Atomics.load(i32, AT.GRANTED >> 2),
-      waiting: Atomics.load(i32, AT.WAITING >> 2),
-    }))
+    const counted = this.#looking((memory) => countLocks(memory, this.#parts.locks, this.#table?.seats.seat))
     return counted ?? { held: 0, waiting: 0 }
   }
 

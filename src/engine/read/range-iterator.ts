@@ -114,8 +114,11 @@ export class RangeIterator<T> implements IterableIterator<T> {
   #index = 0
   /** Where the range ends in this leaf: the index after (forwards) or before (reverse) its last entry. */
   #stop = 0
-  /** `ended`: nothing is left, and `seek` can go back. `failed`: the next call throws what `nextMany` has met. */
-  #state: 'new' | 'open' | 'failed' | 'ended' | 'closed' = 'new'
+  /**
+   * `outside`: `seek` has left the range, and the next call finds the end. `ended`: nothing is left, and `seek` can go
+   * back. `failed`: the next call throws what `nextMany` has met.
+   */
+  #state: 'new' | 'open' | 'outside' | 'failed' | 'ended' | 'closed' = 'new'
   #failure: { readonly error: unknown; readonly state: 'open' | 'ended' | 'closed' } | undefined
   /** What must not be released while this iterator is in use. */
   owner: unknown
@@ -197,6 +200,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
       this.#state = state
       throw error
     }
+    if (this.#state === 'outside') this.#end()
     return !this.isDone
   }
 
@@ -213,12 +217,11 @@ export class RangeIterator<T> implements IterableIterator<T> {
       )
     }
     const bounds = boundsFrom(this.#range, target)
-    if (bounds === undefined || this.#left === 0) {
-      this.#end()
-      return
+    if (bounds === undefined || this.#left === 0) this.#state = 'outside'
+    else {
+      this.#bounds = bounds
+      this.#state = 'new'
     }
-    this.#bounds = bounds
-    this.#state = 'new'
   }
 
   /** Ends the iteration. Called by a `for` loop that is left early. */
@@ -234,7 +237,7 @@ export class RangeIterator<T> implements IterableIterator<T> {
 
   /** Counts the entries that are left, leaf by leaf, without reading any, unless some of the tree have expired. */
   count(): number {
-    if (this.isDone) return 0
+    if (!this.#mayGoOn()) return 0
     let count = 0
     try {
       this.#source.assertOpen()

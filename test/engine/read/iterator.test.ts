@@ -102,6 +102,20 @@ describe('an iterator', function () {
     expect(engine.stats().readers.pinned).to.equal(0)
     expectError(() => own.seek(10), 'ERR_MMAPDB_CLOSED', /An iterator of a snapshot can/)
 
+    for (const reverse of [false, true]) {
+      const outside = engine.range({ gte: 10, lte: 14, reverse }, 'keys')
+      for (const key of [0, 99]) {
+        outside.seek(key)
+        expect(outside.isDone || engine.stats().readers.pinned === 1, 'it may still go back').to.equal(true)
+      }
+      outside.seek(12)
+      expect(outside.next().value, 'after it was outside of its range').to.equal(12)
+      outside.seek(reverse ? 0 : 99)
+      expect(outside.next().done).to.equal(true)
+      expect(engine.stats().readers.pinned).to.equal(0)
+      expectError(() => outside.seek(12), 'ERR_MMAPDB_CLOSED')
+    }
+
     const snapshot = engine.snapshot()
     const its = snapshot.range({ gte: 10, lte: 14 }, 'keys')
     for (let i = 0; i < 3; i++) {
