@@ -71,41 +71,53 @@ function judgeBySimulation(mutant: Mutant, seed: number, seeds: number, limitMs:
 
 const limitOf = (limitMs: number): { timeout?: number } => (limitMs === Infinity ? {} : { timeout: limitMs + 1 })
 
+/** A test that draws its input may miss a mutant now and then: it has this many tries. */
+const TRIES = 3
+
 /** How the test that it names failed. A test that never ends is killed, and counts as failed. */
 function judgeByTest(mutant: TestedMutant, environment: NodeJS.ProcessEnv): Verdict {
-  const [file, name] = mutant.test
   return withMutant(mutant, ['src', 'crash-tests', 'test'], (directory) => {
-    const run = spawnSync(
-      process.execPath,
-      [
-        MOCHA,
-        '--no-config',
-        '--exit',
-        '--bail',
-        '--reporter',
-        'json',
-        '--fgrep',
-        name,
-        join(directory, 'test', `${file}.test.js`),
-      ],
-      {
-        encoding: 'utf8',
-        maxBuffer: 1 << 28,
-        timeout: TEST_MINUTES * 60_000,
-        killSignal: 'SIGKILL',
-        env: environment,
-      },
-    )
-    if (run.status === null) return { where: file, how: `did not end within ${TEST_MINUTES} minutes` }
-    const found = /^\{\n {2}"stats": [^]*/m.exec(run.stdout)
-    if (found === null) return { where: file, how: `ended with ${run.status}: ${run.stderr.slice(0, 200)}` }
-    const { stats, failures } = JSON.parse(found[0]) as {
-      stats: { tests: number }
-      failures: { err: { message: string } }[]
-    }
-    if (stats.tests === 0) throw new Error(`"${mutant.name}": there is no test "${name}" in ${file}`)
-    return failures[0] === undefined ? 'not caught' : { where: file, how: failures[0].err.message }
+    let verdict: Verdict = 'not caught'
+    for (let n = 0; n < TRIES && verdict === 'not caught'; n++) verdict = runTest(mutant, directory, environment)
+    return verdict
   })
+}
+
+function runTest(
+  { name: mutant, test: [file, name] }: TestedMutant,
+  directory: string,
+  environment: NodeJS.ProcessEnv,
+): Verdict {
+  const run = spawnSync(
+    process.execPath,
+    [
+      MOCHA,
+      '--no-config',
+      '--exit',
+      '--bail',
+      '--reporter',
+      'json',
+      '--fgrep',
+      name,
+      join(directory, 'test', `${file}.test.js`),
+    ],
+    {
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+      timeout: TEST_MINUTES * 60_000,
+      killSignal: 'SIGKILL',
+      env: environment,
+    },
+  )
+  if (run.status === null) return { where: file, how: `did not end within ${TEST_MINUTES} minutes` }
+  const found = /^\{\n {2}"stats": [^]*/m.exec(run.stdout)
+  if (found === null) return { where: file, how: `ended with ${run.status}: ${run.stderr.slice(0, 200)}` }
+  const { stats, failures } = JSON.parse(found[0]) as {
+    stats: { tests: number }
+    failures: { err: { message: string } }[]
+  }
+  if (stats.tests === 0) throw new Error(`"${mutant}": there is no test "${name}" in ${file}`)
+  return failures[0] === undefined ? 'not caught' : { where: file, how: failures[0].err.message }
 }
 
 await prove({
