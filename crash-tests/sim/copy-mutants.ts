@@ -107,6 +107,13 @@ export const COPY_MUTANTS: readonly TestedMutant[] = [
     'const entries = 0',
   ),
   one(
+    'a restore cannot be ended while it verifies',
+    ['maintenance/restore', 'leaves nothing, at whatever step it is ended'],
+    'maintenance/restore.js',
+    "yield { phase: 'verifying', done: step.done ? total : step.value, total };",
+    ';',
+  ),
+  one(
     'a gap in the log is taken for its end',
     ['maintenance/restore', 'names what the log has'],
     'maintenance/log-copy.js',

@@ -174,18 +174,4 @@ export const LOCK_MUTANTS: readonly TestedMutant[] = [
     'if (!isAlive(memory.get(cell, REQUEST.OWNER)) || ',
     'if (',
   ),
-  one(
-    'an iterator that seeks outside of its range lets go of its moment',
-    ['engine/read/iterator', 'of a database lets go of its tree with its last entry'],
-    'engine/read/range-iterator.js',
-    "this.#state = 'outside';",
-    'this.#end();',
-  ),
-  one(
-    'a restore cannot be ended while it verifies',
-    ['maintenance/restore', 'leaves nothing, at whatever step it is ended'],
-    'maintenance/restore.js',
-    "yield { phase: 'verifying', done: step.done ? total : step.value, total };",
-    ';',
-  ),
 ]

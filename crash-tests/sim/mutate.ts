@@ -71,15 +71,18 @@ function judgeBySimulation(mutant: Mutant, seed: number, seeds: number, limitMs:
 
 const limitOf = (limitMs: number): { timeout?: number } => (limitMs === Infinity ? {} : { timeout: limitMs + 1 })
 
-/** A test that draws its input may miss a mutant now and then: it has this many tries. */
+/** A test that draws its input may miss a mutant now and then: it has this many tries. What it took is said. */
 const TRIES = 3
 
 /** How the test that it names failed. A test that never ends is killed, and counts as failed. */
 function judgeByTest(mutant: TestedMutant, environment: NodeJS.ProcessEnv): Verdict {
   return withMutant(mutant, ['src', 'crash-tests', 'test'], (directory) => {
-    let verdict: Verdict = 'not caught'
-    for (let n = 0; n < TRIES && verdict === 'not caught'; n++) verdict = runTest(mutant, directory, environment)
-    return verdict
+    for (let tries = 1; tries <= TRIES; tries++) {
+      const verdict = runTest(mutant, directory, environment)
+      if (typeof verdict !== 'string' && tries > 1) return { ...verdict, where: `${verdict.where}, try ${tries}` }
+      if (verdict !== 'not caught') return verdict
+    }
+    return 'not caught'
   })
 }
 

@@ -317,6 +317,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   // ---- readers that are ended, and their places
   one(
+    'an iterator that seeks outside of its range lets go of its moment',
+    ['engine/read/iterator', 'of a database lets go of its tree with its last entry'],
+    'engine/read/range-iterator.js',
+    "this.#state = 'outside';",
+    'this.#end();',
+  ),
+  one(
     'entries are counted that may not have been held',
     ['engine/shared/read-guard', 'hands out nothing wrong'],
     'engine/read/range-iterator.js',
@@ -354,7 +361,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   // ---- full disks
   one(
     'puts leave no slots to deletes',
-    ['faults/full-disk', 'loses nothing, whatever is done on it'],
+    ['engine/commit/slot-budget', 'are more for a put where nothing else could be deleted any more'],
     'engine/commit/committer.js',
     'puts ? needed + slotsForDeletes(state) : needed',
     'needed',

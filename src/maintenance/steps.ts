@@ -8,8 +8,11 @@ import type { Progress } from './reports.js'
 /** Long work, and what it comes to. */
 export type Steps<T> = Generator<Progress, T, void>
 
-/** The same work. An error of the system comes out typed. */
-export function* guardedSteps<T>(doing: string, steps: Steps<T>): Steps<T> {
+/** The same work, whatever its steps tell. An error of the system comes out typed. */
+export function* guardedSteps<T, Told = Progress>(
+  doing: string,
+  steps: Generator<Told, T, void>,
+): Generator<Told, T, void> {
   try {
     return yield* steps
   } catch (error) {

@@ -9,7 +9,6 @@ import { CorruptError } from '../errors.js'
 import { DamageList, type Damage } from '../engine/format/damage.js'
 import { STATE } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
-import { typedError } from '../storage/errors.js'
 import {
   EXPIRY_PREFIX_BYTES,
   isExpiryKey,
@@ -24,6 +23,7 @@ import type { TreeReader } from '../engine/tree/reader.js'
 import { MAX_TREE_KEY_BYTES } from '../limits.js'
 import { HEADER_SLOTS, TYPE, typeAt, type SlotNo } from '../engine/format/layout.js'
 import { takeMoment, type Moment } from './moment.js'
+import { guardedSteps } from './steps.js'
 import { Node } from '../engine/format/node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/space/overflow.js'
 import { eachSlot, slotsIn } from '../engine/format/runs.js'
@@ -59,15 +59,10 @@ export function verify(engine: Engine): VerifyReport {
  * The same in steps, each of which says how many entries have been looked at.
  * @internal
  */
-export function* verifySteps(engine: Engine): Generator<number, VerifyReport> {
-  try {
-    return yield* verifyTree(engine)
-  } catch (error) {
-    throw typedError(error, 'Verifying the database')
-  }
-}
+export const verifySteps = (engine: Engine): Generator<number, VerifyReport, void> =>
+  guardedSteps('Verifying the database', verifyTree(engine))
 
-function* verifyTree(engine: Engine): Generator<number, VerifyReport> {
+function* verifyTree(engine: Engine): Generator<number, VerifyReport, void> {
   engine.parts.openState.assertOpen()
   const damage = new DamageList()
   // The free list was made again in memory; the one on disk is still damaged.

@@ -95,7 +95,7 @@ for (const workers of [0, 2]) {
           rmSync(target, { recursive: true })
         }
       }
-      expect(ended).to.be.above(1)
+      expect(ended).to.be.above(2 / stride)
       await db.put('goes on', 1)
       expect((await db.verify()).ok).to.equal(true)
     })
@@ -109,11 +109,8 @@ for (const workers of [0, 2]) {
       }
       expect(await rejected(db.backup(target, { onProgress }))).to.equal(failure)
       expectNothingLeft(target)
-      const nothing = (): never => {
-        // eslint-disable-next-line @typescript-eslint/only-throw-error -- users do
-        throw undefined
-      }
-      expect(await rejected(db.backup(target, { onProgress: nothing }))).to.equal(undefined)
+      const nothing = (): void => AbortSignal.abort(null).throwIfAborted()
+      expect(await rejected(db.backup(target, { onProgress: nothing })), 'null').to.equal(null)
       expectNothingLeft(target)
     })
 

@@ -215,7 +215,7 @@ for (const kind of ['backup', 'restore'] as const) {
         expect(wholeAt(later, target), `made after the cut at step ${cutAt}`).to.deep.equal(content)
       }
       expect(cuts).to.be.above(40 / stride)
-      expect(whole).to.be.above(0)
+      expect(whole).to.be.above(kind === 'backup' ? 1 / stride : 0)
     })
   })
 }

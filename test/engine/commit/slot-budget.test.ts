@@ -3,7 +3,10 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { BatchOperation } from '../../../src/engine/commit/batch.js'
-import { STATE } from '../../../src/engine/shared/control.js'
+import { slotsForDeletes } from '../../../src/engine/commit/slot-budget.js'
+import { newState, STATE } from '../../../src/engine/shared/control.js'
+import { FullError } from '../../../src/errors.js'
+import { newAppendFields } from '../../../src/wal/append-state.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import type { SlotNo } from '../../../src/engine/format/layout.js'
 import { cleanUp, openEngine, runs, scratchPath, TINY } from '../../support/engine.js'
@@ -67,6 +70,24 @@ describe('slots set aside for a write', function () {
     expect(several.taken)
       .to.be.above(20 * 24)
       .and.at.most(several.reserved)
+  })
+
+  it('are more for a put where nothing else could be deleted any more', () => {
+    const engine = openEngine(scratchPath(), { ...TINY, reserveBytes: 4 * 1024 * 1024 })
+    for (let n = 0, isFull = false; !isFull; n++) {
+      try {
+        engine.put(n, Buffer.alloc(100))
+      } catch (error) {
+        expect(error).to.be.instanceOf(FullError)
+        isFull = true
+      }
+    }
+    const { control } = engine.parts
+    const state = control.readState(newState())
+    const promised = control.append.read(newAppendFields()).reservedSlots - state[STATE.RELEASED]!
+    const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
+    expect(available).to.be.at.least(slotsForDeletes(state) - 2)
+    for (const key of [...engine.range(undefined, 'keys')] as number[]) expect(engine.del(key)).to.equal(true)
   })
 
   it('are none for what only checks', () => {
