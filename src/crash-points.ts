@@ -6,6 +6,8 @@
 
 /** All points, in the order in which a write meets them. */
 export const CRASH_POINTS = [
+  'before-lock',
+  'after-lock',
   'before-append',
   'after-append',
   'segment-created',

@@ -9,8 +9,8 @@ export const LOCK_MUTANTS: readonly TestedMutant[] = [
   one(
     'nobody asks whether those that hold locks are alive',
     [LOCKS_AMONG, 'of a thread that is ended'],
-    'engine/locks/lock-seats.js',
-    "return !this.#locks.isHeldByOther(LOCK.RECORDS + seat, 'exclusive');",
+    'engine/shared/seats.js',
+    "return this.#locks === undefined || !this.#locks.isHeldByOther(LOCK.SEATS + seat, 'exclusive');",
     'return false;',
   ),
   one(

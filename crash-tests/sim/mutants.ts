@@ -35,8 +35,8 @@ export const MUTANTS: readonly Mutant[] = [
       },
       {
         file: 'engine/commit/committer.js',
-        from: "control.publishState(state);\n            crashPoint('after-publish');",
-        to: "control.publishState(state); this.#flushLog(target.segmentStartLsn, target.segmentSalt);\n            crashPoint('after-publish');",
+        from: 'control.publishState(state);\n            control.turns.pass();',
+        to: 'control.publishState(state); this.#flushLog(target.segmentStartLsn, target.segmentSalt);\n            control.turns.pass();',
       },
     ],
   },
@@ -46,11 +46,16 @@ export const MUTANTS: readonly Mutant[] = [
     'log.write(segment, frame, lsn);',
     'control.append.publish({ ...a, tailLsn: end }); log.write(segment, frame, lsn);',
   ),
-  one('a frame is written without the append lock', 'engine/shared/writer-locks.js', 'takeAppendLock(parts);', ''),
+  one(
+    'a frame is written without the append lock',
+    'engine/shared/writer-locks.js',
+    'if (!appendLock.take(() => new Patience(storage, timeoutMs)))',
+    'if (!appendLock.takeSoon() && false)',
+  ),
   one(
     'a group is led without the leader lock',
     'engine/commit/committer.js',
-    "if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive'))",
+    'if (hasWaited ? leaderLock.takeOver() : isMyTurn && leaderLock.isFree && leaderLock.tryTake())',
     'if (true)',
   ),
   one(

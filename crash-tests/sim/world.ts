@@ -446,7 +446,8 @@ class SimRegion implements Region {
   }
   wait(_offsetBytes: number, _expected: number, timeoutMs: number): WaitResult {
     this.world.step('wait')
-    this.world.clocks.pass(timeoutMs)
+    // The simulated clocks count whole milliseconds.
+    this.world.clocks.pass(Math.ceil(timeoutMs))
     return 'timed-out'
   }
   wakeAll(): void {}

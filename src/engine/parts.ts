@@ -15,7 +15,9 @@ import type { DataFile } from './shared/data-file.js'
 import type { LockPins } from './shared/lock-pins.js'
 import type { OpenState } from './shared/open-state.js'
 import type { Pins } from './shared/pins.js'
+import type { Seats } from './shared/seats.js'
 import type { SharedPins } from './shared/shared-pins.js'
+import type { WordLock } from './shared/word-lock.js'
 import type { Allocator } from './space/allocator.js'
 import type { SlotChecker } from './space/slot-checker.js'
 import type { TreeReader } from './tree/reader.js'
@@ -33,6 +35,9 @@ export interface EngineParts {
   /** What threads and processes share. */
   readonly control: Control
   readonly clock: DatabaseClock
+  readonly seats: Seats
+  readonly leaderLock: WordLock
+  readonly appendLock: WordLock
   readonly pins: Pins
   readonly lockPins: LockPins
   readonly sharedPins: SharedPins
@@ -49,7 +54,7 @@ export interface EngineParts {
   readonly applier: Applier
   readonly committer: Committer
   readonly checkpointer: Checkpointer
-  /** How long to wait for a lock. With `control`, `locks` and `storage`, this is what acquiring one needs. */
+  /** How long to wait for a lock. With `control`, `storage` and the two locks, this is what acquiring one needs. */
   readonly timeoutMs: number
   /** Everything lies in this process's own memory: see `readOnly` in the options. */
   readonly isPrivate: boolean

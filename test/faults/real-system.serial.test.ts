@@ -7,7 +7,6 @@ import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, s
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { LOCK } from '../../src/engine/shared/lock-bytes.js'
 import type { OpenOptions } from '../../src/engine/options.js'
 import {
   cleanUp,
@@ -181,15 +180,15 @@ describe('the system', function () {
       )
       expect(await there.ask('open')).to.equal('ok')
       expect(await there.ask('put')).to.equal('ok')
-      const { locks } = engine.parts
-      expect(locks.tryLock(LOCK.APPEND, 'exclusive')).to.equal(true)
+      const { appendLock } = engine.parts
+      expect(appendLock.tryTake()).to.equal(true)
       const startedMs = performance.now()
       const waiting = there.ask('put')
       await delay(200)
       writeFileSync(armed, '')
       expect(await waiting).to.equal('ERR_MMAPDB_LOCKED')
       expect(performance.now() - startedMs).to.be.within(750, 8000)
-      locks.unlock(LOCK.APPEND)
+      appendLock.release()
       expect(await there.ask('put')).to.equal('ok')
       expect(await there.ask('checkpoint')).to.equal('ok')
       engine.put('mine', Buffer.from('value'))

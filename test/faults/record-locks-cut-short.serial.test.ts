@@ -8,22 +8,13 @@ import { expect } from 'chai'
 import { observeCrashPoints } from '../../src/crash-points.js'
 import type { Engine } from '../../src/engine/engine.js'
 import type { Grant } from '../../src/engine/locks/grant.js'
-import { AT, ownerOf } from '../../src/engine/locks/lock-layout.js'
+import { AT } from '../../src/engine/locks/lock-layout.js'
 import { LOOK_AGAIN_MS } from '../../src/engine/locks/lock-seats.js'
 import { LOCK } from '../../src/engine/shared/lock-bytes.js'
+import { ownerOf } from '../../src/engine/shared/seats.js'
 import type { MmapdbError } from '../../src/errors.js'
 import { open, type Database } from '../../src/index.js'
-import {
-  cleanUp,
-  expectError,
-  heard,
-  inProcess,
-  openEngine,
-  readBytes,
-  scratchPath,
-  TINY,
-  writeBytes,
-} from '../support/engine.js'
+import { cleanUp, expectError, heard, inProcess, openEngine, scratchPath, TINY, writeBytes } from '../support/engine.js'
 import { problemsIn } from '../support/lock-table.js'
 
 const keysOf = (names: readonly string[]): Buffer[] => names.map((name) => Buffer.from(name))
@@ -59,7 +50,7 @@ const MUTEX_BYTES = (owner: number): Buffer => {
 }
 const setMutex = (path: string, owner: number): void => writeBytes(join(path, 'locks'), AT.MUTEX, MUTEX_BYTES(owner))
 /** The owner that sits on the first seat. */
-const firstOwner = (path: string): number => ownerOf(0, readBytes(join(path, 'locks'), AT.SEATS, 4).readInt32LE())
+const firstOwner = (engine: Engine): number => ownerOf(0, engine.parts.control.seatGeneration(0))
 
 const HOLDS = `
   const engine = open()
@@ -214,7 +205,7 @@ describe('record locks, cut short', function () {
     const peer = inProcess(path, HOLDS)
     await heard(peer, 'has')
     await peer.kill()
-    setMutex(path, firstOwner(path))
+    setMutex(path, firstOwner(engine))
     const next = openEngine(path)
     expect(tryAcquire(next, 'two'), 'the table is being changed').to.equal(undefined)
     setMutex(path, 0)
@@ -236,11 +227,9 @@ describe('record locks, cut short', function () {
     const peer = inProcess(path, HOLDS)
     await heard(peer, 'has')
     await peer.kill()
-    const { locks } = openEngine(path).parts
-    expect(locks.tryLock(LOCK.RECORDS + 1, 'exclusive')).to.equal(true)
-    const generation = readBytes(join(path, 'locks'), AT.SEATS + 64, 4)
-    generation.writeInt32LE(generation.readInt32LE() + 1)
-    writeBytes(join(path, 'locks'), AT.SEATS + 64, generation)
+    const { locks, control } = openEngine(path).parts
+    expect(locks.tryLock(LOCK.SEATS + 1, 'exclusive')).to.equal(true)
+    control.setSeatGeneration(1, control.seatGeneration(1) + 1)
     // It looks at intervals already when it begins to wait for the lock of the dead one.
     const waits = codeOf(acquire(engine, ['mine'], 20 * LOOK_AGAIN_MS))
     engine.recordLocks.release(await acquire(engine, ['one'], 20 * LOOK_AGAIN_MS))
@@ -323,7 +312,7 @@ describe('record locks, cut short', function () {
     const [engine, leader] = [openEngine(path), openEngine(path)]
     engine.put('one', Buffer.from('old'))
     await deadWriter(path)
-    leader.parts.locks.tryLock(LOCK.LEADER, 'exclusive')
+    leader.parts.leaderLock.tryTake()
     expect(tryAcquire(engine, 'one')).to.equal(undefined)
     const options = { mode: 'exclusive', timeoutMs: 200, signal: undefined, nameOf: String } as const
     let message = ''
@@ -338,7 +327,7 @@ describe('record locks, cut short', function () {
     }
     expect(await codeOf(failing)).to.equal('ERR_MMAPDB_IO')
     expect(held(engine)).to.deep.equal([])
-    leader.parts.locks.unlock(LOCK.LEADER)
+    leader.parts.leaderLock.release()
     expect(tryAcquire(engine, 'one')).to.not.equal(undefined)
     expect(String(engine.get('one'))).to.equal('new')
   })

@@ -6,7 +6,6 @@ import {
   FIRST_CELL,
   FREE_NEXT,
   KEY_PART,
-  MAX_SEATS,
   RECORD,
   REQUEST,
   SEAT,
@@ -15,6 +14,7 @@ import {
 } from '../../src/engine/locks/lock-layout.js'
 import { LockMemory } from '../../src/engine/locks/lock-memory.js'
 import { LockRequests } from '../../src/engine/locks/lock-requests.js'
+import { MAX_SEATS } from '../../src/engine/shared/control.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Region } from '../../src/storage/storage.js'
 import { LOCKS_RESERVE_BYTES, LOCKS_WINDOW_BYTES } from '../../src/engine/locks/lock-layout.js'

@@ -27,6 +27,7 @@
 import { crashPoint } from '../../crash-points.js'
 import { FullError, LockedError } from '../../errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
+import type { LockTable } from '../../storage/storage.js'
 import { flushed } from '../../wal/flush.js'
 import type { Log } from '../../wal/log.js'
 import { lsnWithin, type Lsn } from '../../wal/lsn.js'
@@ -43,7 +44,7 @@ import { FORMAT_VERSION, type Header } from '../format/header.js'
 import { writeHeaders } from '../format/header-slots.js'
 import type { SlotNo } from '../format/layout.js'
 import { LOCK } from '../shared/lock-bytes.js'
-import { underAppendLock, underLeaderLock, type SharedLockParts } from '../shared/writer-locks.js'
+import { underAppendLock, underLeaderLock, type WriterLocks } from '../shared/writer-locks.js'
 import { sealTree } from './seal-tree.js'
 import { longestRuns, mergedRuns, runsBelow, type Runs } from '../format/runs.js'
 import { type SlotChecker } from '../space/slot-checker.js'
@@ -56,7 +57,8 @@ import { sealSlot } from '../format/slot-damage.js'
  */
 const MOST_KEPT_BYTES = 64 * 1024 * 1024
 
-interface CheckpointParts extends SharedLockParts {
+interface CheckpointParts extends WriterLocks {
+  readonly locks: LockTable
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator

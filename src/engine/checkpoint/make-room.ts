@@ -17,7 +17,8 @@ import type { Committer } from '../commit/committer.js'
 import { needsOf } from '../commit/frame-needs.js'
 import { sweepNow, type SweepParts } from '../commit/sweep.js'
 import type { Pin } from '../shared/pins.js'
-import { LOOK_AGAIN_MS, Patience, type SharedLockParts } from '../shared/writer-locks.js'
+import { Patience } from '../shared/patience.js'
+import type { WriterLocks } from '../shared/writer-locks.js'
 import type { Checkpointer } from './checkpointer.js'
 
 /** How often the write is tried again: others may be faster to take the room that was made. */
@@ -27,11 +28,12 @@ const EMPTYING_MS = 1000
 
 /** How long the log is kept for writers that need it. One that stands still gets `OutcomeUnknownError` then. */
 const MOST_WAIT_MS = 1000
+const LOOK_AGAIN_MS = 10
 
 /** Frames that remove what has expired, for one put that finds no room. */
 const SWEEPS = 4
 
-interface RoomParts extends SharedLockParts, SweepParts {
+interface RoomParts extends WriterLocks, SweepParts {
   readonly committer: Committer
   readonly checkpointer: Checkpointer
   readonly log: Log
@@ -89,11 +91,10 @@ function makeRoom(parts: RoomParts, puts: boolean, why: FullError, hold: Pin | u
 }
 
 /** Returns when no other writer needs the log, or after a while. */
-function awaitWriters({ pins, control, storage, timeoutMs }: RoomParts): void {
+function awaitWriters({ pins, storage, timeoutMs }: RoomParts): void {
   const patience = new Patience(storage, Math.min(timeoutMs, MOST_WAIT_MS))
   for (;;) {
-    const turn = control.leaderTurn()
     if (pins.logNeededFrom(true) === Infinity || patience.isOver()) return
-    control.awaitLeaderTurn(turn, LOOK_AGAIN_MS)
+    storage.sleep(LOOK_AGAIN_MS)
   }
 }

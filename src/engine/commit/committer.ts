@@ -62,33 +62,29 @@ import type { Log, OpenSegment } from '../../wal/log.js'
 import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
 import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
-import { forEachOutcome, isOutcomeFrame, outcomeFrames } from '../../wal/outcomes.js'
+import { outcomeFrames } from '../../wal/outcomes.js'
+import { findOutcome } from './find-outcome.js'
 import type { Applier } from './apply.js'
+import { Gathering } from './gathering.js'
+import { GRACE_MS, LeaderChoice } from './leader-choice.js'
 import { StoresChanged } from './stores-changed.js'
 import { OwnOutcomes } from './own-outcomes.js'
 import type { Allocator } from '../space/allocator.js'
 import type { DatabaseClock } from '../shared/clock.js'
-import { newState, STATE, type StateFields } from '../shared/control.js'
+import { Control, newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
 import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
 import { cutDataFile, growDataFile } from '../space/growth.js'
-import { LOCK } from '../shared/lock-bytes.js'
 import { needsOf, type FrameNeeds } from './frame-needs.js'
 import { mostTrashOf, slotsFor, slotsForDeletes } from './slot-budget.js'
-import {
-  LOOK_AGAIN_MS,
-  Patience,
-  underAppendLock,
-  underLeaderLock,
-  type SharedLockParts,
-} from '../shared/writer-locks.js'
+import { LOOK_AGAIN_MS, Patience } from '../shared/patience.js'
+import type { Seats } from '../shared/seats.js'
+import { underAppendLock, underLeaderLock, type WriterLocks } from '../shared/writer-locks.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 
-/** Groups that a leader commits before it lets another thread lead. */
-const MAX_ROUNDS = 4
-
-interface CommitParts extends SharedLockParts {
+interface CommitParts extends WriterLocks {
+  readonly seats: Seats
   readonly log: Log
   readonly space: SlotSpace
   readonly allocator: Allocator
@@ -106,6 +102,8 @@ export class Committer {
   readonly #work = newState()
   readonly #reader: LogReader
   readonly #segmentWatch: SegmentWatch
+  readonly #choice: LeaderChoice
+  readonly #gathering: Gathering
   /** Set by an unforeseen exception: this thread writes no more. */
   #broken: IoError | undefined
   /** The last group that this thread led failed for a reason that others may not have. */
@@ -115,6 +113,8 @@ export class Committer {
     this.#parts = parts
     this.#reader = new LogReader(parts.log, 0 as Lsn)
     this.#segmentWatch = new SegmentWatch(parts.log, () => parts.storage.now())
+    this.#choice = new LeaderChoice(parts.control.region.window(0), Control.LEADER_CHOICE)
+    this.#gathering = new Gathering(parts.control, parts.storage, Control.GATHERING)
   }
 
   /**
@@ -173,6 +173,7 @@ export class Committer {
     a.operations += operations
     if (operations > 0) a.changedLsn = lsn
     control.append.publish(a)
+    this.#gathering.noteAppended(a.frames)
     this.#reader.offer(lsn, frame)
     crashPoint('after-append')
     return end
@@ -228,15 +229,15 @@ export class Committer {
 
   /** Makes the data file as short as it was, unless a thread leads meanwhile: it may have taken new slots. */
   #giveBackSlots(fileSlots: number): void {
-    const { control, locks, space } = this.#parts
-    if (control.fileSlots <= fileSlots || !locks.tryLock(LOCK.LEADER, 'exclusive')) return
+    const { control, leaderLock, space } = this.#parts
+    if (control.fileSlots <= fileSlots || !leaderLock.tryTake()) return
     try {
       if (control.readState(this.#published)[STATE.NEXT_SLOT]! > fileSlots) return
       control.fileSlots = fileSlots
       guarded('Cutting the data file', () => cutDataFile(space, fileSlots))
     } finally {
-      locks.unlock(LOCK.LEADER)
-      control.passLeaderTurn()
+      leaderLock.release()
+      control.turns.callAll()
     }
   }
 
@@ -297,28 +298,27 @@ export class Committer {
    * have been stopped or a group could not be applied, and `LockedError` after the time limit.
    */
   catchUp(end: Lsn): void {
-    const { control, checker, locks, storage, timeoutMs } = this.#parts
+    const { control, leaderLock, seats, storage, timeoutMs } = this.#parts
+    const { turns } = control
     let patience: Patience | undefined
     let mayLead = !this.#givesWay
+    let hasWaited = false
     for (;;) {
-      const turn = control.leaderTurn()
+      const kind = turns.kindOf(end)
+      const turn = turns.turn(kind)
       if (control.visibleLsn() >= end) return
       control.refuseIfFailed()
-      if (mayLead && this.#broken === undefined && locks.tryLock(LOCK.LEADER, 'exclusive')) {
-        let rounds = 0
-        try {
-          // While this thread leads, the writers that it serves append again: it goes on for a few rounds, since
-          // handing over costs more than a flush.
-          for (; rounds < MAX_ROUNDS && this.lead(); rounds++) control.passLeaderTurn()
-        } finally {
-          locks.unlock(LOCK.LEADER)
-          control.passLeaderTurn()
+      let sleepMs = LOOK_AGAIN_MS
+      if (mayLead && this.#broken === undefined) {
+        // Another thread may be better at it, and about to come back. After a while nobody is waited for, and whether
+        // the holder of the lock is alive is looked at, too.
+        const isMyTurn = hasWaited || this.#choice.isFree(seats.owner)
+        if (hasWaited ? leaderLock.takeOver() : isMyTurn && leaderLock.isFree && leaderLock.tryTake()) {
+          mayLead = this.#leadOnce()
+          hasWaited = false
+          continue
         }
-        if (rounds > 0) continue
-        // Another has led meanwhile; or the log that `control` knows is shorter than it was: its pages may be lost.
-        checker.assertWhole()
-        mayLead = false
-        continue
+        if (!isMyTurn && leaderLock.isFree) sleepMs = GRACE_MS
       }
       mayLead = true
       patience ??= new Patience(storage, timeoutMs)
@@ -327,8 +327,26 @@ export class Committer {
           `What is in the log did not become visible within ${timeoutMs} ms: the thread or process that leads is stopped.`,
         )
       }
-      control.awaitLeaderTurn(turn, LOOK_AGAIN_MS)
+      hasWaited = turns.await(kind, turn, sleepMs)
     }
+  }
+
+  /** Leads one group and steps down. False if there was nothing to do. This thread holds the leader lock. */
+  #leadOnce(): boolean {
+    const { control, leaderLock, seats, checker } = this.#parts
+    let hasLed = false
+    try {
+      this.#choice.note(seats.owner)
+      hasLed = this.lead()
+    } finally {
+      leaderLock.release()
+      if (hasLed) control.turns.callNext()
+      else control.turns.callAll()
+    }
+    // If there was nothing to do, another has led meanwhile; or the log that `control` knows is shorter than it was:
+    // its pages may be lost.
+    if (!hasLed) checker.assertWhole()
+    return hasLed
   }
 
   /**
@@ -336,16 +354,20 @@ export class Committer {
    * leader lock is held.
    */
   lead(): boolean {
-    const { control, checker } = this.#parts
+    const { control, checker, storage } = this.#parts
     const target = control.append.read(this.#target)
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE_LSN]! as Lsn
     if (target.tailLsn <= from) return false
     // Another leader may have failed between this thread's look and its acquiring the lock.
     control.refuseIfFailed()
+    this.#gathering.gather(() => control.append.read(target).frames)
+    control.turns.begin(target.tailLsn)
     try {
       checker.assertWhole()
+      const flushedFromMs = storage.monotonicMs()
       this.#flushLog(target.segmentStartLsn as Lsn, target.segmentSalt)
+      this.#gathering.noteFlush(storage.monotonicMs() - flushedFromMs)
       this.#assertInPlace(target, state)
       crashPoint('after-flush')
       control.durableLsn = target.tailLsn
@@ -361,7 +383,9 @@ export class Committer {
       checker.assertWhole()
       crashPoint('before-publish')
       control.publishState(state)
+      control.turns.pass()
       crashPoint('after-publish')
+      this.#gathering.noteGroup(target.frames, control.append.read(this.#fields).frames)
       this.#givesWay = false
       return true
     } catch (error) {
@@ -451,21 +475,7 @@ export class Committer {
     if (own !== undefined) return own
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn
-    const tail = control.append.read(this.#fields).tailLsn as Lsn
-    // Mostly it is in the newest frame of outcomes.
-    const reader = new LogReader(log, newest)
-    const found = reader.next(tail) ? outcomeIn(reader, lsn) : undefined
-    if (found !== undefined) return found
-    // Else in one between; or in one after it, by a leader that died, which the next leader has not written again.
-    reader.restart(end)
-    while (reader.next(tail)) {
-      const found = outcomeIn(reader, lsn)
-      if (found !== undefined) return found
-    }
-    throw new OutcomeUnknownError(
-      `The write at LSN ${lsn} has been applied, but the log does not say any more with which result: read it back.`,
-      lsn,
-    )
+    return findOutcome(log, { lsn, end, newest, tail: control.append.read(this.#fields).tailLsn as Lsn })
   }
 
   /** Decides what a group's failure means for others (see the head of this file). */
@@ -571,16 +581,6 @@ export class Committer {
     // If another thread's or process's flush failed while this one ran, the pages it gave up count as flushed here.
     control.refuseIfFailed()
   }
-}
-
-/** What the frame of outcomes that `reader` is at says of the frame at `lsn`. */
-function outcomeIn({ bytes, at, lengthBytes }: LogReader, lsn: Lsn): Buffer | undefined {
-  let found: Buffer | undefined
-  if (isOutcomeFrame(bytes, at))
-    forEachOutcome(bytes, at, lengthBytes, (decided, outcome) => {
-      if (decided === lsn) found = Buffer.from(outcome)
-    })
-  return found
 }
 
 const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>

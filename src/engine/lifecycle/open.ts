@@ -26,7 +26,9 @@ import { LOCK } from '../shared/lock-bytes.js'
 import { LockPins, LockPinSource } from '../shared/lock-pins.js'
 import { OpenState } from '../shared/open-state.js'
 import { Pins, type Pin } from '../shared/pins.js'
+import { Seats } from '../shared/seats.js'
 import { SharedPins } from '../shared/shared-pins.js'
+import { WordLock } from '../shared/word-lock.js'
 import { Allocator } from '../space/allocator.js'
 import { growUnderLock } from '../space/growth.js'
 import { SlotChecker } from '../space/slot-checker.js'
@@ -167,7 +169,10 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
   const lockPins = new LockPins(locks)
   const sharedPins = new SharedPins(control, isOnlooker ? new LockPinSource(control, lockPins) : pins)
   const reader = new TreeReader(space, control, checker)
-  const shared = { storage, control, locks, timeoutMs }
+  const seats = new Seats(control, isPrivate ? undefined : locks)
+  const leaderLock = new WordLock(control, seats, Control.LEADER_LOCK)
+  const appendLock = new WordLock(control, seats, Control.APPEND_LOCK)
+  const shared = { storage, control, seats, locks, leaderLock, appendLock, timeoutMs }
   const allocator = new Allocator(
     control,
     space,
@@ -195,11 +200,12 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
       storage,
       control,
       locks,
+      seats,
       lockFile: paths.locks,
       like: paths.data,
       isPrivate,
       isOnlooker,
-      tryCatchUp: (end) => tryCatchUp({ control, locks, committer }, end),
+      tryCatchUp: (end) => tryCatchUp({ control, leaderLock, committer }, end),
       catchUp: (end) => committer.catchUp(end),
     }),
     reader,

@@ -14,12 +14,14 @@ import { isFullDisk, typedError } from '../../storage/errors.js'
 import { isSameFile, StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'
 import type { Control } from '../shared/control.js'
 import { LOCK } from '../shared/lock-bytes.js'
+import type { Seats } from '../shared/seats.js'
 import { AT, FIRST_CELL, LOCKS_MAGIC, LOCKS_RESERVE_BYTES, LOCKS_VERSION, LOCKS_WINDOW_BYTES } from './lock-layout.js'
 
 export interface LockFileParts {
   readonly storage: Storage
   readonly control: Control
   readonly locks: LockTable
+  readonly seats: Seats
   /** Path of `locks`, and of the data file, whose owner and permissions it takes. */
   readonly lockFile: string
   readonly like: string

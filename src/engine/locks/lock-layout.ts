@@ -19,22 +19,19 @@
 //      160        8  LSN that the tree must include before who gets a lock goes on (float64; dead-writes.ts)
 //      168        4  when a thread last looked for dead owners: the lower 32 bits of its monotonic clock, in ms
 //      172        4  seat at which the next one begins to look
-//     4096   262144  seats: 4096 of 64 bytes
+//     4096   262144  what is said of each of 4096 seats (../shared/seats.ts): 64 bytes
 //   266240  1048576  buckets: for each of 2^18 hashes of keys the first record that has it; 0 if there is none
 //  1314816           cells of 64 bytes, each a request, a record, a part of a key, or free
 //
 // Cells are called by their number, which is their offset in the file divided by 64; so 0 is no cell.
-//
-// A seat belongs to one thread that has the database open, for as long as it has a lock byte of the data file, which
-// the kernel takes back when the thread or process ends. The next thread that sits there has another generation, so
-// an owner (generation and seat in one word) never means two threads.
+
+import { MAX_SEATS } from '../shared/control.js'
 
 export const LOCKS_MAGIC = 0x4b434c4d
-export const LOCKS_VERSION = 2
+export const LOCKS_VERSION = 3
 
 export const CELL_BYTES = 64
 export const CELL_WORDS = CELL_BYTES / 4
-export const MAX_SEATS = 4096
 const BUCKET_BITS = 18
 export const BUCKETS = 1 << BUCKET_BITS
 
@@ -64,8 +61,6 @@ export const FIRST_CELL = AT.CELLS / CELL_BYTES
 
 /** Words of a seat. */
 export const SEAT = {
-  /** Of the thread that sits there, or sat there last. */
-  GENERATION: 0,
   /** Moves when one of its requests was granted: its thread watches this word. */
   WAKE: 1,
   /** Its first request, and the first that was granted and that it has not yet heard of. */
@@ -140,17 +135,6 @@ export const LOCKS_WINDOW_BYTES = 16 * 1024 * 1024
 export const CELLS_PER_WINDOW = LOCKS_WINDOW_BYTES / CELL_BYTES
 /** The greatest length of the file: some twenty million locks. */
 export const LOCKS_RESERVE_BYTES = 4 * 1024 ** 3
-
-// ---- owners --------------------------------------------------------------------------------------
-
-const SEAT_BITS = 12
-const GENERATIONS = 2 ** (31 - SEAT_BITS)
-
-/** Never 0, since generations begin with 1, and always positive. */
-export const ownerOf = (seat: number, generation: number): number => (generation << SEAT_BITS) | seat
-export const seatOf = (owner: number): number => owner & (MAX_SEATS - 1)
-export const generationOf = (owner: number): number => owner >>> SEAT_BITS
-export const nextGeneration = (generation: number): number => (generation % (GENERATIONS - 1)) + 1
 
 // ---- hashes --------------------------------------------------------------------------------------
 

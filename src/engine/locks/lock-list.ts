@@ -5,19 +5,16 @@
 import { decodeTreeKey, storeOf } from '../../encoding/key-space.js'
 import type { Key } from '../../encoding/keys.js'
 import { loadFence } from '../../storage/fence.js'
-import type { LockTable } from '../../storage/storage.js'
-import { LOCK } from '../shared/lock-bytes.js'
+import { seatOf, type Seats } from '../shared/seats.js'
 import {
   AT,
   FIRST_CELL,
-  generationOf,
   KEY_PART,
   KEY_PART_BYTES,
   RECORD,
   RECORD_KEY_BYTES,
   REQUEST,
   SEAT,
-  seatOf,
   SHARED,
   STATE,
 } from './lock-layout.js'
@@ -50,13 +47,12 @@ interface Found extends Omit<LockInfo, 'store'> {
  */
 export function listLocks(
   memory: LockMemory,
-  locks: LockTable,
-  mySeat: number | undefined,
+  seats: Seats,
   nameOf: (storeNumber: number) => string | undefined,
 ): LockInfo[] {
   memory.lookAgain()
   const found: Found[] = []
-  const isAlive = livingOwners(memory, locks, mySeat)
+  const isAlive = livingOwners(seats)
   for (let cell = FIRST_CELL, end = Atomics.load(memory.i32, AT.CELLS_USED >> 2); cell < end; cell++) {
     const state = memory.state(cell)
     if (state !== STATE.GRANTED && state !== STATE.WAITING) continue
@@ -80,17 +76,13 @@ export function listLocks(
  * How many there are of threads that live, those of transactions included. The table counts them, too, but those of the
  * dead with them until somebody wants the same record.
  */
-export function countLocks(
-  memory: LockMemory,
-  locks: LockTable,
-  mySeat: number | undefined,
-): { readonly held: number; readonly waiting: number } {
+export function countLocks(memory: LockMemory, seats: Seats): { readonly held: number; readonly waiting: number } {
   memory.lookAgain()
   const { i32 } = memory
   let held = 0
   let waiting = 0
   if (Atomics.load(i32, AT.GRANTED >> 2) === 0 && Atomics.load(i32, AT.WAITING >> 2) === 0) return { held, waiting }
-  const isAlive = livingOwners(memory, locks, mySeat)
+  const isAlive = livingOwners(seats)
   for (let cell = FIRST_CELL, end = Atomics.load(i32, AT.CELLS_USED >> 2); cell < end; cell++) {
     const state = memory.state(cell)
     if (state !== STATE.GRANTED && state !== STATE.WAITING) continue
@@ -102,20 +94,13 @@ export function countLocks(
 }
 
 /** Looks at each owner once. */
-function livingOwners(memory: LockMemory, locks: LockTable, mySeat: number | undefined): (owner: number) => boolean {
+function livingOwners(seats: Seats): (owner: number) => boolean {
   const alive = new Map<number, boolean>()
   return (owner) => {
     let is = alive.get(owner)
-    if (is === undefined) alive.set(owner, (is = isSeated(memory, locks, mySeat, owner)))
+    if (is === undefined) alive.set(owner, (is = !seats.isDead(owner)))
     return is
   }
-}
-
-/** True if the thread that this owner stands for still sits there. */
-function isSeated(memory: LockMemory, locks: LockTable, mySeat: number | undefined, owner: number): boolean {
-  const seat = seatOf(owner)
-  if (Atomics.load(memory.i32, memory.seatWord(seat, SEAT.GENERATION)) !== generationOf(owner)) return false
-  return seat === mySeat || locks.isHeldByOther(LOCK.RECORDS + seat, 'exclusive')
 }
 
 function readRequest(memory: LockMemory, cell: number, state: number): (Found & { owner: number }) | undefined {

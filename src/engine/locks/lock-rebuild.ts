@@ -8,19 +8,9 @@
 // What was about to happen may not have happened: a request removed, and the next not granted. So every queue is
 // looked at once more, and every seat with news is woken.
 import { crashPoint } from '../../crash-points.js'
-import {
-  AT,
-  BUCKETS,
-  FIRST_CELL,
-  FREE_NEXT,
-  KEY_PART,
-  MAX_SEATS,
-  RECORD,
-  REQUEST,
-  SEAT,
-  seatOf,
-  STATE,
-} from './lock-layout.js'
+import { MAX_SEATS } from '../shared/control.js'
+import { seatOf } from '../shared/seats.js'
+import { AT, BUCKETS, FIRST_CELL, FREE_NEXT, KEY_PART, RECORD, REQUEST, SEAT, STATE } from './lock-layout.js'
 import type { LockMemory } from './lock-memory.js'
 import type { LockRequests } from './lock-requests.js'
 

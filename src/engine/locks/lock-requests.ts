@@ -27,10 +27,10 @@ import {
   RECORD_KEY_BYTES,
   REQUEST,
   SEAT,
-  seatOf,
   SHARED,
   STATE,
 } from './lock-layout.js'
+import { seatOf } from '../shared/seats.js'
 import type { LockMemory } from './lock-memory.js'
 
 /** Words of the header, as indices. */

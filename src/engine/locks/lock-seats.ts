@@ -1,13 +1,8 @@
-// Seats: who the threads are that have and want record locks, and which of them are alive.
-//
-// A thread takes a seat when it first needs one: the first whose lock byte no other has. It keeps the byte until it
-// closes the database, and the kernel takes it back when the thread or its process ends. So an owner
-// (lock-layout.ts) is dead if nobody has the byte of its seat, or if the seat has another generation by now. It
-// stays dead: the next thread with that seat begins another generation before it does anything else.
-import { LockedError } from '../../errors.js'
-import type { LockTable, Storage } from '../../storage/storage.js'
-import { LOCK } from '../shared/lock-bytes.js'
-import { AT, generationOf, MAX_SEATS, nextGeneration, ownerOf, REQUEST, SEAT, seatOf } from './lock-layout.js'
+// What `locks` says of the seats of threads (../shared/seats.ts): who has and wants which locks, and which of them
+// are dead.
+import type { Storage } from '../../storage/storage.js'
+import { generationOf, ownerOf, seatOf, type Seats } from '../shared/seats.js'
+import { AT, REQUEST, SEAT } from './lock-layout.js'
 import type { DeadWrites } from './dead-writes.js'
 import type { LockMemory } from './lock-memory.js'
 import type { LockRequests } from './lock-requests.js'
@@ -25,25 +20,22 @@ const SEATS_AT_A_TIME = 8
 export class LockSeats {
   readonly #memory: LockMemory
   readonly #requests: LockRequests
-  readonly #locks: LockTable
+  readonly #seats: Seats
   readonly #deadWrites: DeadWrites
-  /** The seat of this thread, and its generation. */
-  readonly seat: number
+  /** This thread, and its seat. */
   readonly owner: number
+  readonly seat: number
 
-  /** Takes a seat. Throws `LockedError` if there is none left. */
-  constructor(requests: LockRequests, locks: LockTable, deadWrites: DeadWrites) {
+  /** Takes a seat if this thread has none. Throws `LockedError` if none is left. */
+  constructor(requests: LockRequests, seats: Seats, deadWrites: DeadWrites) {
     this.#memory = requests.memory
     this.#requests = requests
-    this.#locks = locks
+    this.#seats = seats
     this.#deadWrites = deadWrites
-    this.seat = takeSeat(locks)
+    this.owner = seats.owner
+    this.seat = seats.seat
     const { i32 } = this.#memory
-    const at = this.#memory.seatWord(this.seat, 0)
-    const generation = nextGeneration(Atomics.load(i32, at + SEAT.GENERATION))
-    i32[at + SEAT.PROCESS_ID] = process.pid
-    Atomics.store(i32, at + SEAT.GENERATION, generation)
-    this.owner = ownerOf(this.seat, generation)
+    i32[this.#memory.seatWord(this.seat, SEAT.PROCESS_ID)] = process.pid
     for (let used; (used = Atomics.load(i32, SEATS_USED)) <= this.seat;)
       Atomics.compareExchange(i32, SEATS_USED, used, this.seat + 1)
   }
@@ -65,20 +57,14 @@ export class LockSeats {
     seats.clear()
   }
 
-  #generation(seat: number): number {
-    return Atomics.load(this.#memory.i32, this.#memory.seatWord(seat, SEAT.GENERATION))
-  }
-
+  /** See `Seats.isDead`. */
   isDead(owner: number): boolean {
-    if (owner === this.owner) return false
-    const seat = seatOf(owner)
-    if (seat === this.seat || this.#generation(seat) !== generationOf(owner)) return true
-    return !this.#locks.isHeldByOther(LOCK.RECORDS + seat, 'exclusive')
+    return this.#seats.isDead(owner)
   }
 
   processOf(owner: number): number | undefined {
     const seat = seatOf(owner)
-    if (this.#generation(seat) !== generationOf(owner)) return undefined
+    if (this.#seats.generation(seat) !== generationOf(owner)) return undefined
     return this.#memory.i32[this.#memory.seatWord(seat, SEAT.PROCESS_ID)]
   }
 
@@ -115,7 +101,7 @@ export class LockSeats {
     // A thread that takes the seat removes what is left there before it adds requests of its own: any of them will do.
     // Without the mutex, this may be another cell by now.
     const owner = this.#memory.get(request, REQUEST.OWNER)
-    return owner > 0 && seatOf(owner) === seat ? owner : ownerOf(seat, this.#generation(seat))
+    return owner > 0 && seatOf(owner) === seat ? owner : ownerOf(seat, this.#seats.generation(seat))
   }
 
   /**
@@ -124,7 +110,7 @@ export class LockSeats {
   removeDead(owner: number): number {
     const seat = seatOf(owner)
     // By now another thread may have taken the seat; it has removed them, and these are its own.
-    const generation = this.#generation(seat)
+    const generation = this.#seats.generation(seat)
     return this.#removeOf(seat, generation === generationOf(owner) ? 0 : ownerOf(seat, generation))
   }
 
@@ -138,16 +124,4 @@ export class LockSeats {
     this.#deadWrites.note()
     return this.#requests.removeOf(seat, except)
   }
-
-  /** Gives the seat up; what is left of its requests is dead from now on. */
-  leave(): void {
-    this.#locks.unlock(LOCK.RECORDS + this.seat)
-  }
-}
-
-function takeSeat(locks: LockTable): number {
-  for (let seat = 0; seat < MAX_SEATS; seat++) if (locks.tryLock(LOCK.RECORDS + seat, 'exclusive')) return seat
-  throw new LockedError(
-    `All ${MAX_SEATS} places for threads that use record locks are taken. Close the database in some of them, and try again.`,
-  )
 }

@@ -492,12 +492,12 @@ export class RecordLocks {
 
   /** Who has and who waits for which lock. Needs no right to write. */
   list(nameOf: (storeNumber: number) => string | undefined = () => undefined): LockInfo[] {
-    return this.#looking((memory) => listLocks(memory, this.#parts.locks, this.#table?.seats.seat, nameOf)) ?? []
+    return this.#looking((memory) => listLocks(memory, this.#parts.seats, nameOf)) ?? []
   }
 
   /** How many locks are held at this moment, and how many are waited for. One step for each of them. */
   counts(): { readonly held: number; readonly waiting: number } {
-    const counted = this.#looking((memory) => countLocks(memory, this.#parts.locks, this.#table?.seats.seat))
+    const counted = this.#looking((memory) => countLocks(memory, this.#parts.seats))
     return counted ?? { held: 0, waiting: 0 }
   }
 

@@ -26,11 +26,11 @@ export class RecordTable {
   readonly #seed: number
   readonly #onOwnNews: () => void
 
-  private constructor({ storage, control, locks }: LockFileParts, region: Region, onOwnNews: () => void) {
+  private constructor({ storage, control, seats }: LockFileParts, region: Region, onOwnNews: () => void) {
     this.memory = new LockMemory(region)
     this.requests = new LockRequests(this.memory, () => storage.now())
     this.deadWrites = new DeadWrites(this.memory, control)
-    this.seats = new LockSeats(this.requests, locks, this.deadWrites)
+    this.seats = new LockSeats(this.requests, seats, this.deadWrites)
     this.mutex = new LockMutex(storage, this.requests, this.seats)
     this.#seed = control.life
     this.#onOwnNews = onOwnNews
@@ -44,19 +44,16 @@ export class RecordTable {
   static open(parts: LockFileParts, patienceMs: number, onOwnNews: () => void): RecordTable | undefined {
     const region = openLockFile(parts, patienceMs)
     if (region === undefined) return undefined
-    let table: RecordTable | undefined
     try {
-      table = new RecordTable(parts, region, onOwnNews)
+      const table = new RecordTable(parts, region, onOwnNews)
       const { seats } = table
       // Those who wait for what is left of predecessors take them for dead only if they see that somebody else sits
-      // there, and they look at one request alone (`findDead`). So nobody sits there before these are removed.
+      // there, and they look at one request alone (`findDead`). So nobody makes requests before these are removed.
       if (table.under(patienceMs, () => seats.removePredecessors()) !== NOT_NOW) return table
     } catch (error) {
-      table?.seats.leave()
       region.close()
       throw typedError(error, 'Opening the table of record locks')
     }
-    table.seats.leave()
     region.close()
     return undefined
   }
@@ -134,15 +131,14 @@ export class RecordTable {
     return { key: found!.held, why: `${who} holds it` }
   }
 
-  /** Gives up all that this thread has and wants, and its seat. */
+  /** Gives up all that this thread has and wants. */
   close(): void {
     const { memory, requests, seats } = this
     try {
       this.under(MUTEX_PATIENCE_MS, () => requests.removeOf(seats.seat, 0))
     } catch {
-      // Without the lock byte the others take this thread for dead, and remove them.
+      // Once this thread has closed the database, the others take it for dead, and remove them.
     }
-    seats.leave()
     memory.region.close()
   }
 }

@@ -13,10 +13,6 @@
 //       76       4  change calls that have been answered: see publishState
 //       80       8  bytes of log that are kept for its readers (float64; retention.ts)
 //       88       8  for how many milliseconds at most (float64)
-//      128       4  leader turn: moves whenever a leader steps down; threads that wait for one sleep on it
-//      132       4  how many threads wait for it; too many if one of them died
-//      160       4  append turn: moves whenever the append lock is released
-//      164       4  how many threads wait for it; too many if one of them died
 //      168       8  LSN up to which readers with endable pins have been ended (float64; lock-pins.ts)
 //      176       4  files in doubt: a process did not find them in place; each appender looks for itself
 //      180       4  how many stores have been dropped, or more; written under the append lock (stores.ts)
@@ -35,10 +31,16 @@
 //      640     384  message of the failure: 2 bytes length, then UTF-8
 //     1024     512  tree state, copy 0
 //     1536     512  tree state, copy 1
+//     2048       8  leader lock: the owner that leads (word-lock.ts), and how many wait; too many if one of them died
+//     2112       8  append lock, the same
+//     2176     128  where writers wait for their groups (group-turns.ts)
+//     2304      64  who leads next (commit/leader-choice.ts)
+//     2368      64  how long a leader waits for more frames (commit/gathering.ts)
 //     4096  262144  pins: 4096 cache lines (pins.ts)
-//   266240 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
+//   266240   16384  seats: the generations of 4096 (seats.ts)
+//   282624 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
 //                   each; slots beyond its end always count as such (checkpointer.ts)
-//  1314816          bitmap of slots that the last recovery took from disk and no thread has verified
+//  1331200          bitmap of slots that the last recovery took from disk and no thread has verified
 //                   since, one bit each; then the rings of freed slots (rings.ts)
 //
 // Only the leader writes the tree state: it fills in the spare copy and then moves the sequence on,
@@ -51,9 +53,10 @@ import { AppendState, newAppendFields } from '../../wal/append-state.js'
 import { FlushFailure } from '../../wal/flush.js'
 import type { Retention } from '../../wal/retention.js'
 import { SLOT_BYTES } from '../format/layout.js'
+import { GroupTurns } from './group-turns.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 11
+const CONTROL_VERSION = 12
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -65,6 +68,7 @@ export function controlWindowBytes(dataBytes: number): number {
 }
 
 export const MAX_PINS = 4096
+export const MAX_SEATS = 4096
 const UNSEALED_BYTES = 1024 * 1024
 const UNSEALED_SLOTS = UNSEALED_BYTES * 8
 const AT = {
@@ -79,10 +83,6 @@ const AT = {
   CHANGE_CALLS_ANSWERED: 76,
   RETAINED_BYTES: 80,
   RETAINED_MS: 88,
-  LEADER_TURN: 128,
-  LEADER_WAITERS: 132,
-  APPEND_TURN: 160,
-  APPEND_WAITERS: 164,
   EXPIRED_UP_TO_LSN: 168,
   FILES_IN_DOUBT: 176,
   CLOCK_AHEAD: 184,
@@ -99,9 +99,15 @@ const AT = {
   APPEND: 256,
   MESSAGE: 640,
   STATE: 1024,
+  LEADER_LOCK: 2048,
+  APPEND_LOCK: 2112,
+  GROUP_TURNS: 2176,
+  LEADER_CHOICE: 2304,
+  GATHERING: 2368,
   PINS: 4096,
-  UNSEALED: 4096 + MAX_PINS * 64,
-  BITMAP: 4096 + MAX_PINS * 64 + UNSEALED_BYTES,
+  SEATS: 4096 + MAX_PINS * 64,
+  UNSEALED: 4096 + MAX_PINS * 64 + MAX_SEATS * 4,
+  BITMAP: 4096 + MAX_PINS * 64 + MAX_SEATS * 4 + UNSEALED_BYTES,
 } as const
 const STATE_BYTES = 512
 const MESSAGE_BYTES = 384
@@ -188,6 +194,11 @@ export class Control {
   readonly f64: Float64Array
   readonly #i64: BigInt64Array
   readonly append: AppendState
+  readonly turns: GroupTurns
+  static readonly LEADER_LOCK = AT.LEADER_LOCK
+  static readonly APPEND_LOCK = AT.APPEND_LOCK
+  static readonly LEADER_CHOICE = AT.LEADER_CHOICE
+  static readonly GATHERING = AT.GATHERING
   /** Word of the sequence in `i32`; readers load it in their own hot paths. */
   static readonly SEQUENCE_WORD = AT.SEQUENCE >> 2
   static readonly PINS_WORD = AT.PINS >> 2
@@ -204,6 +215,7 @@ export class Control {
     this.f64 = new Float64Array(buffer)
     this.#i64 = new BigInt64Array(buffer, AT.CLOCK_AHEAD, 1)
     this.append = new AppendState(buffer, AT.APPEND)
+    this.turns = new GroupTurns(region, AT.GROUP_TURNS)
   }
 
   /** Formats an empty region, which is all zero: sets one bit for each slot to verify of the tree of `lsn`. */
@@ -385,34 +397,12 @@ export class Control {
     }
   }
 
-  leaderTurn(): number {
-    return Atomics.load(this.i32, AT.LEADER_TURN >> 2)
+  /** The generation of a seat (seats.ts); 0 if nobody ever sat there. */
+  seatGeneration(seat: number): number {
+    return Atomics.load(this.i32, (AT.SEATS >> 2) + seat)
   }
-  /** Wakes all threads that wait for a leader: they look again. */
-  passLeaderTurn(): void {
-    Atomics.add(this.i32, AT.LEADER_TURN >> 2, 1)
-    if (Atomics.load(this.i32, AT.LEADER_WAITERS >> 2) > 0) this.region.wakeAll(AT.LEADER_TURN)
-  }
-  /** Sleeps until the turn is no longer `seen`, at most `timeoutMs`. */
-  awaitLeaderTurn(seen: number, timeoutMs: number): void {
-    Atomics.add(this.i32, AT.LEADER_WAITERS >> 2, 1)
-    this.region.wait(AT.LEADER_TURN, seen, timeoutMs)
-    Atomics.sub(this.i32, AT.LEADER_WAITERS >> 2, 1)
-  }
-
-  appendTurn(): number {
-    return Atomics.load(this.i32, AT.APPEND_TURN >> 2)
-  }
-  /** Notes that the append lock is free, and wakes one thread that waits for it. */
-  passAppendTurn(): void {
-    Atomics.add(this.i32, AT.APPEND_TURN >> 2, 1)
-    if (Atomics.load(this.i32, AT.APPEND_WAITERS >> 2) > 0) this.region.wakeOne(AT.APPEND_TURN)
-  }
-  /** Sleeps until the append turn is no longer `seen`, at most `timeoutMs`. */
-  awaitAppendTurn(seen: number, timeoutMs: number): void {
-    Atomics.add(this.i32, AT.APPEND_WAITERS >> 2, 1)
-    this.region.wait(AT.APPEND_TURN, seen, timeoutMs)
-    Atomics.sub(this.i32, AT.APPEND_WAITERS >> 2, 1)
+  setSeatGeneration(seat: number, generation: number): void {
+    Atomics.store(this.i32, (AT.SEATS >> 2) + seat, generation)
   }
 
   /** Moves with each publication of the tree state. Earlier loads are done before it is read, later loads after. */
@@ -508,7 +498,7 @@ export class Control {
     bytes.writeUInt16LE(bytes.write(failure.message.slice(0, 350), 2, 'utf8'), 0)
     this.f64[AT.FAILED_LSN >> 3] = failure.lsn
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))
-    this.passLeaderTurn()
+    this.turns.callAll()
   }
 
   /** Throws the failure for which writes are refused, if there is one. */

@@ -1,5 +1,7 @@
 // The locks of a database: bytes of the `data` file, acquired as OFD locks. They stand in the order in which they
-// may be acquired: no thread acquires one while it holds one that stands after it.
+// may be acquired: no thread acquires one while it holds one that stands after it. The two locks that every write
+// takes, the leader lock and the append lock, are words of `control` (writer-locks.ts). They come after that of the
+// checkpoint.
 
 export const LOCK = {
   /** Lets one opener or closer at a time work. */
@@ -8,10 +10,6 @@ export const LOCK = {
   ATTACHED: 1,
   /** One checkpoint at a time. */
   CHECKPOINT: 2,
-  /** Held by the leader, which applies frames and publishes the tree. */
-  LEADER: 3,
-  /** Held to append to the log and to grow the data file. */
-  APPEND: 4,
   /** Shared by all users who have the database open with `control` in the memory of their process. */
   IN_MEMORY: 5,
   /** Held to make or join the table of record locks (locks/lock-file.ts). */
@@ -22,8 +20,8 @@ export const LOCK = {
   SWEEP: 8,
   /** From here, one byte for each pin. */
   PINS: 1024,
-  /** From here, one byte for each thread that uses record locks (locks/lock-seats.ts). */
-  RECORDS: 65536,
+  /** From here, one byte for each thread that writes or uses record locks (seats.ts). */
+  SEATS: 65536,
   /** From here, one byte for each life that the database may be in (life.ts), 2^32 of them. Always shared. */
   LIVES: 2 ** 40,
   /** From here, one byte for each LSN modulo 2^32: a pin on that LSN is firm (lock-pins.ts). Always shared. */

@@ -8,7 +8,7 @@ import { guarded, isFullDisk } from '../../storage/errors.js'
 import type { Control } from '../shared/control.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import type { SlotSpace } from '../format/slot-space.js'
-import { underAppendLock, type SharedLockParts } from '../shared/writer-locks.js'
+import { underAppendLock, type WriterLocks } from '../shared/writer-locks.js'
 
 export const INITIAL_SLOTS = (1024 * 1024) / SLOT_BYTES
 const STEP_SLOTS = (1024 * 1024 * 1024) / SLOT_BYTES
@@ -60,7 +60,7 @@ export function cutDataFile(space: SlotSpace, slots: number): void {
 }
 
 /** For an allocator that found no free slot: waits for the append lock and grows the file. */
-export function growUnderLock(parts: SharedLockParts, space: SlotSpace, neededSlots: number): void {
+export function growUnderLock(parts: WriterLocks, space: SlotSpace, neededSlots: number): void {
   try {
     underAppendLock(parts, () => growDataFile(space, parts.control, neededSlots))
   } catch (cause) {

@@ -120,6 +120,7 @@ describe('outcomes in the log', () => {
       })
       // What it is told is of no use to one that is dead.
       leader.finishWrites(before)
+      expect(() => leader.parts.committer.waitForAll()).to.throw()
     } finally {
       observeCrashPoints(undefined)
     }
@@ -205,13 +206,11 @@ describe('outcomes in the log', () => {
     const { control } = engine.parts
     const isInLog = (): boolean => control.append.read(newAppendFields()).tailLsn > control.visibleLsn()
     let isApplied = false
-    const step = world.step.bind(world)
-    world.step = (what) => {
-      step(what)
-      if (isApplied || what !== 'lock 3 exclusive' || !isInLog()) return
+    observeCrashPoints((point) => {
+      if (isApplied || point !== 'before-lock' || !isInLog()) return
       isApplied = true
       other.parts.committer.waitForAll()
-    }
+    })
     const { failed, results } = engine.finishWrites(
       engine.beginWrites(
         frameOf(
@@ -220,7 +219,7 @@ describe('outcomes in the log', () => {
         ),
       ),
     )
-    world.step = step
+    observeCrashPoints(undefined)
     expect(isApplied).to.equal(true)
     expect(results).to.deep.equal([{ took: true, removed: true, sum: undefined }])
     expect(failed.map(({ first, error }) => [first, (error as { code?: string }).code])).to.deep.equal([

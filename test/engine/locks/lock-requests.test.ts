@@ -2,9 +2,10 @@
 // its stores. If this failed, two would have the same lock, or nobody could have one any more.
 import { expect } from 'chai'
 import { LOCK_POINTS, observeCrashPoints } from '../../../src/crash-points.js'
-import { EXCLUSIVE, hashOf, ownerOf, RECORD, seatOf, SHARED } from '../../../src/engine/locks/lock-layout.js'
+import { EXCLUSIVE, hashOf, RECORD, SHARED } from '../../../src/engine/locks/lock-layout.js'
 import { rebuild } from '../../../src/engine/locks/lock-rebuild.js'
 import type { LockRequests } from '../../../src/engine/locks/lock-requests.js'
+import { ownerOf, seatOf } from '../../../src/engine/shared/seats.js'
 import { seeded } from '../../support/engine.js'
 import { emptyTable, problemsOf } from '../../support/lock-table.js'
 
