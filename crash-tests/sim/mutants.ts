@@ -22,21 +22,21 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the log is not flushed before its frames are acknowledged',
     'engine/commit/committer.js',
-    'this.#flushLog(target.segmentStartLsn, target.segmentSalt);',
-    '',
+    'if (flusher.flush(target)) {',
+    'if (false) {',
   ),
   {
     name: 'the tree is published before the log is flushed',
     changes: [
       {
         file: 'engine/commit/committer.js',
-        from: 'this.#flushLog(target.segmentStartLsn, target.segmentSalt);',
-        to: '',
+        from: 'if (flusher.flush(target)) {',
+        to: 'if (false) {',
       },
       {
         file: 'engine/commit/committer.js',
         from: 'control.publishState(state);\n            control.turns.pass();',
-        to: 'control.publishState(state); this.#flushLog(target.segmentStartLsn, target.segmentSalt);\n            control.turns.pass();',
+        to: 'control.publishState(state); flusher.flush(target);\n            control.turns.pass();',
       },
     ],
   },
@@ -50,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     'a frame is written without the append lock',
     'engine/shared/writer-locks.js',
     'if (!appendLock.take(() => new Patience(storage, timeoutMs)))',
-    'if (!appendLock.takeSoon() && false)',
+    'if (false)',
   ),
   one(
     'a group is led without the leader lock',
@@ -72,10 +72,11 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   one(
     'a flush is believed that went well after another had failed',
-    'engine/commit/committer.js',
-    'control.stopOnFailedFlush(() => log.flush(segment));\n        // If',
-    'control.stopOnFailedFlush(() => log.flush(segment)); return;\n        // If',
+    'engine/commit/log-flusher.js',
+    'control.refuseIfFailed();',
+    ';',
   ),
+  one('two threads flush the log at the same time', 'engine/commit/log-flusher.js', 'this.#acquire();', ''),
   one(
     'what a dead appender left is counted',
     'engine/commit/committer.js',
@@ -86,7 +87,7 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the old segment is not flushed before a new one begins',
     'engine/commit/committer.js',
-    'if (a.segmentStartLsn !== tail && control.durableLsn < tail)\n            this.#flushLog(a.segmentStartLsn, a.segmentSalt);',
+    'if (a.segmentStartLsn !== tail)\n            flusher.flush(a);',
     '',
   ),
   one(

@@ -2,6 +2,7 @@
 // some that it needs thousands of seeds for. Each comes with what a version without it looks like, and the test that
 // must find that version wrong: `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
 import { LOCK_MUTANTS } from './lock-mutants.js'
+import { WRITER_LOCK_MUTANTS } from './writer-lock-mutants.js'
 import { STORE_MUTANTS } from './store-mutants.js'
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
 import { TRANSACTION_MUTANTS } from './transaction-mutants.js'
@@ -452,15 +453,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one(
     'a checkpoint believes a flush of the log that went well after another had failed',
     ['faults/injected-faults', 'is not believed by a checkpoint either'],
-    'engine/checkpoint/checkpointer.js',
-    'if (!inSpiteOfFailure)\n            control.refuseIfFailed();',
+    'engine/commit/log-flusher.js',
+    'if (!inSpiteOfFailure)\n                control.refuseIfFailed();',
     '',
   ),
   one(
     'of the outcomes behind a frame only the first are looked at',
     ['engine/commit/outcomes', 'whose leader died after others had been written right behind it'],
-    'engine/commit/committer.js',
-    'reader.restart(end);\n        while (reader.next(tail))',
+    'engine/commit/find-outcome.js',
+    'reader.restart(end);\n    while (reader.next(tail))',
     'reader.restart(end);\n        if (reader.next(tail))',
   ),
   one(
@@ -502,8 +503,8 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'a thread that can lead looks for ever for a frame that is gone',
     ['engine/commit/committer', 'ends after the time limit'],
     'engine/commit/committer.js',
-    'if (rounds > 0)',
-    'if (true)',
+    'mayLead = this.#leadOnce();',
+    'this.#leadOnce();',
   ),
   // ---- what the simulation hardly ever reaches
   one(
@@ -566,6 +567,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (false)',
   ),
   ...LOCK_MUTANTS,
+  ...WRITER_LOCK_MUTANTS,
   ...STORE_MUTANTS,
   ...TRANSACTION_MUTANTS,
   // ---- backups, and what else copies databases

@@ -5,6 +5,7 @@ import type { HeldDirectory, LockTable, Region, Storage } from '../storage/stora
 import type { Log } from '../wal/log.js'
 import type { Checkpointer } from './checkpoint/checkpointer.js'
 import type { Applier } from './commit/apply.js'
+import type { LogFlusher } from './commit/log-flusher.js'
 import type { Committer } from './commit/committer.js'
 import type { SlotSpace } from './format/slot-space.js'
 import type { ResolvedOptions } from './options.js'
@@ -51,6 +52,7 @@ export interface EngineParts {
   readonly main: KeySpace
   /** The log, and what is done with it. */
   readonly log: Log
+  readonly flusher: LogFlusher
   readonly applier: Applier
   readonly committer: Committer
   readonly checkpointer: Checkpointer

@@ -28,6 +28,7 @@ import { crashPoint } from '../../crash-points.js'
 import { FullError, LockedError } from '../../errors.js'
 import { newAppendFields } from '../../wal/append-state.js'
 import type { LockTable } from '../../storage/storage.js'
+import type { LogFlusher } from '../commit/log-flusher.js'
 import { flushed } from '../../wal/flush.js'
 import type { Log } from '../../wal/log.js'
 import { lsnWithin, type Lsn } from '../../wal/lsn.js'
@@ -60,6 +61,7 @@ const MOST_KEPT_BYTES = 64 * 1024 * 1024
 interface CheckpointParts extends WriterLocks {
   readonly locks: LockTable
   readonly log: Log
+  readonly flusher: LogFlusher
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly checker: SlotChecker
@@ -276,13 +278,11 @@ export class Checkpointer {
    * applied again. If the log has gone on in another segment since, that was flushed before.
    */
   #flushOutcomes(state: StateFields, inSpiteOfFailure: boolean): void {
-    const { control, log } = this.#parts
+    const { control, flusher, log } = this.#parts
     if (state[STATE.OUTCOMES_LSN]! < control.durableLsn) return
-    const { segmentStartLsn, segmentSalt } = control.append.read(newAppendFields())
-    const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
-    if (segment !== undefined) log.flush(segment)
-    // If a leader's flush failed since this checkpoint began, the pages it gave up count as flushed here.
-    if (!inSpiteOfFailure) control.refuseIfFailed()
+    const end = control.append.read(newAppendFields())
+    if (inSpiteOfFailure && log.segment(end.segmentStartLsn as Lsn, end.segmentSalt) === undefined) return
+    flusher.flush(end, inSpiteOfFailure)
   }
 
   /** Step 4. */

@@ -56,6 +56,7 @@ import {
   OutcomeUnknownError,
 } from '../../errors.js'
 import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
+import type { LogFlusher } from './log-flusher.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { FRAME, isExpiring, sealFrame } from '../../wal/frame.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
@@ -86,6 +87,7 @@ import type { SlotSpace } from '../format/slot-space.js'
 interface CommitParts extends WriterLocks {
   readonly seats: Seats
   readonly log: Log
+  readonly flusher: LogFlusher
   readonly space: SlotSpace
   readonly allocator: Allocator
   readonly applier: Applier
@@ -197,12 +199,12 @@ export class Committer {
    * file, which had `fileSlots`, is not left longer for the frame either.
    */
   #switchSegment(neededBytes: number, fileSlots: number): void {
-    const { control, log } = this.#parts
+    const { control, flusher, log } = this.#parts
     const a = this.#fields
     const tail = a.tailLsn as Lsn
     // An empty segment that is too short for this frame is created again; its header may be torn. And a segment
     // that has been moved (reuseSegment) has no name of its own until an appender has been here.
-    if (a.segmentStartLsn !== tail && control.durableLsn < tail) this.#flushLog(a.segmentStartLsn as Lsn, a.segmentSalt)
+    if (a.segmentStartLsn !== tail) flusher.flush(a)
     a.segmentLimitLsn = tail
     control.append.publish(a)
     try {
@@ -354,7 +356,7 @@ export class Committer {
    * leader lock is held.
    */
   lead(): boolean {
-    const { control, checker, storage } = this.#parts
+    const { control, checker, flusher, storage } = this.#parts
     const target = control.append.read(this.#target)
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE_LSN]! as Lsn
@@ -366,14 +368,14 @@ export class Committer {
     try {
       checker.assertWhole()
       const flushedFromMs = storage.monotonicMs()
-      this.#flushLog(target.segmentStartLsn as Lsn, target.segmentSalt)
-      this.#gathering.noteFlush(storage.monotonicMs() - flushedFromMs)
+      if (flusher.flush(target)) {
+        state[STATE.FLUSHES]!++
+        this.#gathering.noteFlush(storage.monotonicMs() - flushedFromMs)
+      }
       this.#assertInPlace(target, state)
       crashPoint('after-flush')
-      control.durableLsn = target.tailLsn
       this.#reader.seek(from, target.segmentStartLsn as Lsn)
       this.#applyTwice(state, from, target)
-      state[STATE.FLUSHES]!++
       state[STATE.RELEASED] = target.reservedSlots
       // What was decided from a lost page must not get into the log.
       checker.assertWhole()
@@ -571,15 +573,6 @@ export class Committer {
       applier.outcomes.clear()
       applier.apply(control.readState(state), this.#reader, end)
     }
-  }
-
-  #flushLog(segmentStart: Lsn, salt: number): void {
-    const { control, log } = this.#parts
-    const segment = log.segment(segmentStart, salt)
-    if (segment === undefined) throw segmentGone(log, segmentStart)
-    control.stopOnFailedFlush(() => log.flush(segment))
-    // If another thread's or process's flush failed while this one ran, the pages it gave up count as flushed here.
-    control.refuseIfFailed()
   }
 }
 

@@ -47,7 +47,10 @@ export class LeaderChoice {
       if (words[HITS]! < LEAST_HITS) words[HITS]!++
       return
     }
-    if (words[PREFERRED] === 0 && --words[REST]! > 0) return
+    if (words[PREFERRED] === 0 && words[REST]! > 0) {
+      words[REST]!--
+      return
+    }
     if (words[PREFERRED] !== 0 && ++words[MISSES]! < MOST_MISSES) return
     const wasOfUse = words[PREFERRED] === 0 || words[HITS]! >= LEAST_HITS
     words[MISSES] = 0

@@ -5,7 +5,7 @@ import { KeySpace } from '../../encoding/key-space.js'
 import { databaseHasBeenClosed, ExistsError, NotFoundError } from '../../errors.js'
 import { storedEncoding, valueCodec } from '../../encoding/values/codec.js'
 import { guarded, typedError } from '../../storage/errors.js'
-import type { Region, Storage } from '../../storage/storage.js'
+import type { LockTable, Region, Storage } from '../../storage/storage.js'
 import { Log } from '../../wal/log.js'
 import { Checkpointer } from '../checkpoint/checkpointer.js'
 import { Applier } from '../commit/apply.js'
@@ -13,6 +13,7 @@ import { tryCatchUp } from '../commit/catch-up.js'
 import { Decider } from '../commit/decide.js'
 import { RangeChecker } from '../commit/range-checker.js'
 import { Committer } from '../commit/committer.js'
+import { LogFlusher } from '../commit/log-flusher.js'
 import { SlotSpace } from '../format/slot-space.js'
 import { RecordLocks } from '../locks/record-locks.js'
 import type { ResolvedOptions } from '../options.js'
@@ -169,10 +170,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
   const lockPins = new LockPins(locks)
   const sharedPins = new SharedPins(control, isOnlooker ? new LockPinSource(control, lockPins) : pins)
   const reader = new TreeReader(space, control, checker)
-  const seats = new Seats(control, isPrivate ? undefined : locks)
-  const leaderLock = new WordLock(control, seats, Control.LEADER_LOCK)
-  const appendLock = new WordLock(control, seats, Control.APPEND_LOCK)
-  const shared = { storage, control, seats, locks, leaderLock, appendLock, timeoutMs }
+  const shared = { storage, control, locks, timeoutMs, ...writerLocks(control, isPrivate ? undefined : locks) }
   const allocator = new Allocator(
     control,
     space,
@@ -184,7 +182,8 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
   const ranges = new RangeChecker(writer, reader)
   const applier = new Applier(allocator, writer, new Decider(writer, ranges), reader)
   const clock = new DatabaseClock({ control, storage, mayWrite: !isOnlooker })
-  const common = { ...shared, log, space, allocator, checker, dataFile, clock }
+  const flusher = new LogFlusher({ ...shared, log })
+  const common = { ...shared, log, flusher, space, allocator, checker, dataFile, clock }
   const committer = new Committer({ ...common, applier })
   return {
     ...common,
@@ -200,12 +199,12 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
       storage,
       control,
       locks,
-      seats,
+      seats: shared.seats,
       lockFile: paths.locks,
       like: paths.data,
       isPrivate,
       isOnlooker,
-      tryCatchUp: (end) => tryCatchUp({ control, leaderLock, committer }, end),
+      tryCatchUp: (end) => tryCatchUp({ ...shared, committer }, end),
       catchUp: (end) => committer.catchUp(end),
     }),
     reader,
@@ -215,6 +214,16 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo }),
     isPrivate,
     isOnlooker,
+  }
+}
+
+function writerLocks(control: Control, locks: LockTable | undefined) {
+  const seats = new Seats(control, locks)
+  return {
+    seats,
+    leaderLock: new WordLock(control, seats, Control.LEADER_LOCK),
+    appendLock: new WordLock(control, seats, Control.APPEND_LOCK),
+    flushLock: new WordLock(control, seats, Control.FLUSH_LOCK),
   }
 }
 

@@ -18,7 +18,7 @@
 //      180       4  how many stores have been dropped, or more; written under the append lock (stores.ts)
 //      184       8  how far the database's clock is ahead of the monotonic one, in ms (float64; clock.ts)
 //      192       8  slots that the data file holds (float64); written under the append lock
-//      200       8  durable LSN: the log is on disk up to it (float64); written by the leader
+//      200       8  durable LSN: the log is on disk up to it (float64); written under the flush lock
 //      208       4  pins used: all pins in use lie below this index
 //      212       4  slots below this may need verification (see the bitmap)
 //      216       4  a checkpoint is wanted
@@ -33,9 +33,10 @@
 //     1536     512  tree state, copy 1
 //     2048       8  leader lock: the owner that leads (word-lock.ts), and how many wait; too many if one of them died
 //     2112       8  append lock, the same
-//     2176     128  where writers wait for their groups (group-turns.ts)
-//     2304      64  who leads next (commit/leader-choice.ts)
-//     2368      64  how long a leader waits for more frames (commit/gathering.ts)
+//     2176       8  flush lock, the same
+//     2240     128  where writers wait for their groups (group-turns.ts)
+//     2368      64  who leads next (commit/leader-choice.ts)
+//     2432      64  how long a leader waits for more frames (commit/gathering.ts)
 //     4096  262144  pins: 4096 cache lines (pins.ts)
 //   266240   16384  seats: the generations of 4096 (seats.ts)
 //   282624 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
@@ -101,9 +102,10 @@ const AT = {
   STATE: 1024,
   LEADER_LOCK: 2048,
   APPEND_LOCK: 2112,
-  GROUP_TURNS: 2176,
-  LEADER_CHOICE: 2304,
-  GATHERING: 2368,
+  FLUSH_LOCK: 2176,
+  GROUP_TURNS: 2240,
+  LEADER_CHOICE: 2368,
+  GATHERING: 2432,
   PINS: 4096,
   SEATS: 4096 + MAX_PINS * 64,
   UNSEALED: 4096 + MAX_PINS * 64 + MAX_SEATS * 4,
@@ -197,6 +199,7 @@ export class Control {
   readonly turns: GroupTurns
   static readonly LEADER_LOCK = AT.LEADER_LOCK
   static readonly APPEND_LOCK = AT.APPEND_LOCK
+  static readonly FLUSH_LOCK = AT.FLUSH_LOCK
   static readonly LEADER_CHOICE = AT.LEADER_CHOICE
   static readonly GATHERING = AT.GATHERING
   /** Word of the sequence in `i32`; readers load it in their own hot paths. */

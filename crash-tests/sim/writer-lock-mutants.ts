@@ -1,0 +1,49 @@
+// Safeguards of the locks and turns of writers.
+import { one, type TestedMutant } from './tested-mutant.js'
+
+const SEEN = 'engine/shared/word-lock'
+
+export const WRITER_LOCK_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'a lock is taken over from a holder that is alive',
+    [SEEN, 'is held by one at a time'],
+    'engine/shared/seats.js',
+    "return this.#locks === undefined || !this.#locks.isHeldByOther(LOCK.SEATS + seat, 'exclusive');",
+    'return true;',
+  ),
+  one(
+    'a lock is not taken over from a holder that is dead',
+    [SEEN, 'is taken over from one that is dead'],
+    'engine/shared/word-lock.js',
+    'if (holder === 0 || !this.#seats.isDead(holder))',
+    'if (true)',
+  ),
+  one(
+    'a lock is taken over from one that holds it by then',
+    [SEEN, 'is taken over by one of several'],
+    'engine/shared/word-lock.js',
+    'if (Atomics.compareExchange(i32, this.#word, holder, owner) !== holder)',
+    'i32[this.#word] = owner;\n        if (false)',
+  ),
+  one(
+    'a seat keeps its generation',
+    [SEEN, 'on the seat of a dead one meanwhile'],
+    'engine/shared/seats.js',
+    'this.#control.setSeatGeneration(seat, generation);',
+    '',
+  ),
+  one(
+    'a lock is released that another one holds',
+    [SEEN, 'is held by one at a time'],
+    'engine/shared/word-lock.js',
+    'if (Atomics.compareExchange(i32, this.#word, owner, 0) !== owner)',
+    'i32[this.#word] = 0;\n        if (false)',
+  ),
+  one(
+    'writers are not woken when their group is published',
+    ['engine/shared/group-turns', 'when its group is published'],
+    'engine/shared/group-turns.js',
+    'this.#wake((Atomics.load(this.#i32, GROUP) & 1), true);',
+    '',
+  ),
+]
