@@ -155,6 +155,9 @@ class MemoryRegion implements Region {
   watch(): Watch {
     throw new Error('StrictRegion has the watches')
   }
+  flushLater(): void {
+    throw new Error('StrictRegion flushes later')
+  }
   close(): void {
     if (this.#control !== undefined) spareControls.push(this.#control)
     this.#control = undefined

@@ -19,6 +19,7 @@ import {
   type WaitResult,
   type Watch,
 } from '../../src/storage/storage.js'
+import { LaterFlushes } from './flush-later.js'
 import { wakeWord, watchWord } from './word-watches.js'
 
 export class StrictStorage implements Storage {
@@ -218,7 +219,14 @@ class StrictRegion extends StrictHandle<Region> implements Region {
     this.#watches.push(watch)
     return watch
   }
+  flushLater(file: RandomFile, offsetBytes: number, value: number, done: (error?: StorageError) => void): void {
+    this.use('flushLater')
+    this.#flushes.start(file, { offsetBytes, value, done })
+  }
+  readonly #flushes = new LaterFlushes(this)
+
   override close(): void {
+    this.#flushes.close()
     for (const watch of this.#watches.splice(0)) watch.close()
     super.close()
   }

@@ -42,7 +42,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   one(
     'the end of the log is published before the frame is written',
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'log.write(segment, frame, lsn);',
     'control.append.publish({ ...a, tailLsn: end }); log.write(segment, frame, lsn);',
   ),
@@ -73,20 +73,26 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'a flush is believed that went well after another had failed',
     'engine/commit/log-flusher.js',
-    'control.refuseIfFailed();',
-    ';',
+    'if (!inSpiteOfFailure)\n                control.refuseIfFailed();',
+    '',
+  ),
+  one(
+    'frames are applied that came after the flush that ran apart had begun',
+    'engine/commit/committer.js',
+    'const target = flushed ?? control.append.read(this.#target);',
+    'const target = control.append.read(this.#target);',
   ),
   one('two threads flush the log at the same time', 'engine/commit/log-flusher.js', 'this.#acquire();', ''),
   one(
     'what a dead appender left is counted',
     'engine/commit/committer.js',
-    'const target = control.append.read(this.#target);',
-    'const target = { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tailLsn); if (r.next(2 ** 47)) target.tailLsn = r.position; }',
+    'const target = flushed ?? control.append.read(this.#target);',
+    'const target = flushed ?? { ...control.append.read(this.#target) }; { const r = new LogReader(this.#parts.log, target.tailLsn); if (r.next(2 ** 47)) target.tailLsn = r.position; }',
   ),
   // ---- segments
   one(
     'the old segment is not flushed before a new one begins',
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'if (a.segmentStartLsn !== tail)\n            flusher.flush(a);',
     '',
   ),
@@ -140,7 +146,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   one(
     'the append state does not say that the old segment is full',
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'a.segmentLimitLsn = tail;\n        control.append.publish(a);\n        try',
     'try',
   ),
@@ -149,7 +155,7 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       { file: 'wal/log.js', from: 'left?.salt ?? ', to: '' },
       {
-        file: 'engine/commit/committer.js',
+        file: 'engine/commit/log-tail.js',
         from: 'log.segment(a.segmentStartLsn, a.segmentSalt)',
         to: 'log.segment(a.segmentStartLsn)',
       },
@@ -247,9 +253,9 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   one(
     'what was decided goes into a segment that is full',
-    'engine/commit/committer.js',
-    'if (lsnAfter(lsn, frame.length) > a.segmentLimitLsn)',
-    'if (false)',
+    'engine/commit/log-tail.js',
+    'if (end > a.segmentLimitLsn)\n            this.#switchSegment(',
+    'if (false)\n            this.#switchSegment(',
   ),
   one(
     'recovery does not append what the replay has decided',
@@ -540,7 +546,7 @@ export const MUTANTS: readonly Mutant[] = [
   // ---- named stores
   one(
     'a drop counts before its frame does',
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'this.#write(frame);\n        if (needs.isDropping)\n            a.storesGeneration++;',
     'if (needs.isDropping) { a.storesGeneration++; control.append.publish(a); }\n        this.#write(frame);',
   ),

@@ -8,14 +8,14 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
   one(
     'a frame is appended though its store was dropped after it was built',
     [STORES, 'stores, with 0 workers take no write that was built before'],
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'stores !== 0 && stores !== a.storesGeneration',
     'false',
   ),
   one(
     'a drop is not counted',
     [STORES, 'stores, with 0 workers take no write that was built before'],
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'a.storesGeneration++;',
     ';',
   ),

@@ -282,7 +282,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one(
     'nothing checks for the end of the LSNs',
     ['identity/end-of-log', 'takes writes up to its limit'],
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'end > USERS_LSN_LIMIT',
     'false',
   ),
@@ -363,7 +363,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one(
     'puts leave no slots to deletes',
     ['engine/commit/slot-budget', 'are more for a put where nothing else could be deleted any more'],
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     'puts ? needed + slotsForDeletes(state) : needed',
     'needed',
   ),
@@ -531,7 +531,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   one(
     'room for what is decided is given up with a segment that has no successor',
     ['faults/full-disk', 'stops nobody whose write is in the log'],
-    'engine/commit/committer.js',
+    'engine/commit/log-tail.js',
     "if (segment === undefined || storage.info(log.pathOf(a.tailLsn)).kind !== 'missing')",
     'if (true)',
   ),

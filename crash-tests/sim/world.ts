@@ -455,6 +455,9 @@ class SimRegion implements Region {
   watch(): Watch {
     throw new Error('StrictRegion has the watches')
   }
+  flushLater(): void {
+    throw new Error('StrictRegion flushes later')
+  }
   close(): void {}
 }
 

@@ -8,6 +8,7 @@ import type { Expiry } from '../../src/engine/commit/expiry.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { newAppendFields } from '../../src/wal/append-state.js'
 import { FRAME } from '../../src/wal/frame.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import { OP } from '../../src/wal/operation.js'
 import { LogReader } from '../../src/wal/log-reader.js'
 import { paddedBytes } from '../../src/wal/lsn.js'
@@ -135,7 +136,20 @@ export class Writes {
       if (first.type === 'del') return { removed: engine.del(key, conditionsOf(ifVersion, ifAbsent, ifPresent)) }
       if (first.type === 'add') return { sum: engine.add(key, first.delta) as number }
     }
-    return { took: engine.batch(operations) }
+    return { took: this.#batch(engine, operations) }
+  }
+
+  /** Waiting for the flush, or as one does who cannot wait: the flush runs beside those of others, under no lock. */
+  #batch(engine: Engine, operations: readonly BatchOperation<string>[]): boolean {
+    if (this.#context.schedule.seedFor('apart') % 3 > 0) return engine.batch(operations)
+    const frame = new FrameBuilder()
+    engine.operations.batch(frame, operations)
+    const bytes = frame.frame()
+    const begun = engine.commits.beginWritesSoon(bytes) ?? engine.commits.beginWrites(bytes)
+    if (begun.refused[0] !== undefined) throw begun.refused[0].error
+    const { failed, results } = engine.commits.finishWrites(begun, leadApart(engine.parts))
+    if (failed[0] !== undefined) throw failed[0].error
+    return results[0]?.took ?? true
   }
 
   /** A condition that may hold; others may write before the write that has it. */
@@ -153,7 +167,11 @@ export class Writes {
   write(actor: SimProcess): void {
     this.commit(actor, (engine) => {
       if (this.isBurst && this.#random.chance(0.7))
-        return { took: engine.put(keyOf(this.#random.skewed(1, 300)), this.usualValue()) }
+        return {
+          took: this.#batch(engine, [
+            { type: 'put', key: keyOf(this.#random.skewed(1, 300)), value: this.usualValue() },
+          ]),
+        }
       const count = this.#random.chance(0.3) ? this.#random.between(2, 20) : 1
       const decides = this.#random.chance(0.4)
       return this.#writeAll(engine, this.operations(engine, engine.main, count, decides))
@@ -246,5 +264,20 @@ export class Writes {
     report.acknowledged++
     // The write that was acknowledged lies before what is visible and on disk.
     model.acknowledgedLsn = Math.max(model.acknowledgedLsn, actor.engine!.lastCommit)
+  }
+}
+
+/** What flush-apart.ts does in two turns of an event loop. Returns why the flush failed, if it did. */
+function leadApart({ committer, control, log }: Engine['parts']): Error | undefined {
+  const end = committer.logEnd()
+  const segment = log.segment(end.segmentStartLsn as Lsn, end.segmentSalt)
+  if (segment === undefined) return undefined
+  try {
+    control.stopOnFailedFlush(() => log.flush(segment))
+    committer.leadFlushed(end)
+    return undefined
+  } catch (error) {
+    if (error instanceof MmapdbError) return error
+    throw error
   }
 }

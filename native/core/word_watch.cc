@@ -1,12 +1,12 @@
 #include "word_watch.h"
 
-#include <csignal>
 #include <climits>
 #include <utility>
 
 #include <time.h>
 
 #include "futex.h"
+#include "signals.h"
 #include "system_error.h"
 
 namespace mmapdb {
@@ -19,30 +19,12 @@ constexpr double kLongestSleepMs = 500;
 // Between two wake-ups of a thread that is to end and has not yet looked.
 constexpr long kPauseNs = 20'000;
 
-// Signals are for the threads of Node.js. What the hardware raises comes to the thread that caused it, blocked or
-// not; a lost page (fault_guard.h) must find its handler here, too.
-sigset_t BlockSignals() {
-  sigset_t blocked, before;
-  sigfillset(&blocked);
-  for (const int raised : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&blocked, raised);
-  pthread_sigmask(SIG_BLOCK, &blocked, &before);
-  return before;
-}
-
 }  // namespace
 
 WordWatch::WordWatch(std::shared_ptr<Mapping> mapping, uint32_t* word, std::function<void()> onChange)
     : mapping_(std::move(mapping)), word_(word), onChange_(std::move(onChange)) {
   const uint32_t seen = __atomic_load_n(word_, __ATOMIC_SEQ_CST);
-  // A thread begins with the mask of its maker.
-  const sigset_t before = BlockSignals();
-  try {
-    thread_ = std::thread([this, seen] { Run(seen); });
-  } catch (...) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw;
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = WithoutSignals([this, seen] { Run(seen); });
 }
 
 WordWatch::~WordWatch() {

@@ -36,6 +36,8 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::Wake>("wake"),
                          InstanceMethod<&Region::StartWatch>("watch"),
                          InstanceMethod<&Region::EndWatch>("unwatch"),
+                         InstanceMethod<&Region::StartFlusher>("startFlusher"),
+                         InstanceMethod<&Region::FlushLater>("flushLater"),
                          InstanceMethod<&Region::Close>("close"),
                      });
 }
@@ -239,10 +241,27 @@ void Region::EndWatch(const Napi::CallbackInfo& info) {
   watches_.erase(static_cast<uint32_t>(Arguments(info).Integer(0, "number", 0, UINT32_MAX)));
 }
 
+void Region::StartFlusher(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "startFlusher");
+  if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onDone must be a function");
+  AtBorder(info.Env(), [&] { flusher_ = std::make_unique<Flusher>(env_, mapping_, info[0]); });
+}
+
+void Region::FlushLater(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "flushLater");
+  const Arguments arguments(info);
+  uint32_t* failed = Word(arguments, info.Env());
+  const auto value = static_cast<uint32_t>(arguments.Integer(1, "value", 0, UINT32_MAX));
+  const int fd = static_cast<int>(arguments.Integer(2, "fd", 0, INT_MAX));
+  if (!flusher_) throw Napi::Error::New(info.Env(), "startFlusher comes first");
+  AtBorder(info.Env(), [&] { flusher_->Start(fd, failed, value); });
+}
+
 void Region::Close(const Napi::CallbackInfo& info) {
   if (brand_ != kBrand) throw Napi::TypeError::New(info.Env(), "not a Region");
   if (!mapping_) return;
   watches_.clear();
+  flusher_.reset();
   for (auto& [index, window] : windows_) ReleaseBuffer(&window);
   windows_.clear();
   ReleaseBuffer(&faultWords_);

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "errors.h"
+#include "flusher.h"
 #include "../core/mapping.h"
 #include "watch.h"
 
@@ -51,6 +52,8 @@ class Region : public Napi::ObjectWrap<Region> {
   Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many woke up
   Napi::Value StartWatch(const Napi::CallbackInfo& info);  // watch(offset, onChange): its number
   void EndWatch(const Napi::CallbackInfo& info);           // unwatch(number)
+  void StartFlusher(const Napi::CallbackInfo& info);       // (onDone)
+  void FlushLater(const Napi::CallbackInfo& info);         // (offset, value, fd)
   void Close(const Napi::CallbackInfo& info);              // ()
 
   static void OnEnvironmentExit(void* self);
@@ -68,6 +71,7 @@ class Region : public Napi::ObjectWrap<Region> {
   Buffer faultWords_;
   std::unordered_map<uint32_t, std::unique_ptr<Watch>> watches_;
   uint32_t lastWatch_ = 0;
+  std::unique_ptr<Flusher> flusher_;
   bool hooked_ = false;
 };
 

@@ -5,8 +5,6 @@ import type { WriteResult } from '../engine/commit/results.js'
 import type { Engine } from '../engine/engine.js'
 import type { ResolvedOptions } from '../engine/options.js'
 import { closeWhenForgotten, isBeingClosed, type Attachment, type Lanes } from '../workers/attachment.js'
-import { fromErrorMessage } from '../workers/error-transport.js'
-import type { CommitReport, CommitTask } from '../workers/worker.js'
 import { NEVER } from '../encoding/expiry-key.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import type { SweepReport } from '../engine/sweeper.js'
@@ -16,7 +14,8 @@ import { BackgroundReads } from './background-reads.js'
 import { nextTurn } from './lookups.js'
 import { ChangeFeeds } from './change-feeds.js'
 import { ChangeHost } from './change-host.js'
-import { WriteQueue, type Committed, type Frame } from './write-queue.js'
+import { FrameCommits } from './frame-commits.js'
+import { WriteQueue } from './write-queue.js'
 
 /** How long slots are freed in one go: by a worker, and on the thread of the user. */
 const EMPTYING_MS = 50
@@ -37,6 +36,7 @@ export class OpenDatabase {
   readonly host: ChangeHost
   readonly #attachment: Attachment
   readonly #writes: WriteQueue
+  readonly #commits: FrameCommits
   readonly #tasks = new Set<Promise<unknown>>()
   readonly #expiry: ExpiryTimer | undefined
   #checkpointing: Promise<unknown> | undefined
@@ -49,12 +49,14 @@ export class OpenDatabase {
     this.engine = engine
     this.lanes = lanes
     this.options = options
+    const order = new Int32Array(attachment.order)
+    this.#commits = new FrameCommits({ engine, lanes, order, timeoutMs: options.timeoutMs })
     this.#writes = new WriteQueue({
       maxInFlightBytes: options.maxInFlightBytes,
       maxFrames: Math.max(1, options.workers),
       timeoutMs: options.timeoutMs,
-      order: new Int32Array(attachment.order),
-      commit: async (frame) => (lanes ? committedThere(lanes, frame) : committedHere(engine, frame)),
+      order,
+      commit: (frame) => this.#commits.commit(frame),
       onCheckpointWanted: () => this.#maybeCheckpoint(true),
     })
     this.reads = new BackgroundReads({
@@ -99,6 +101,8 @@ export class OpenDatabase {
 
   writeSync(add: AddWrite, space?: KeySpace): WriteResult {
     this.assertOpen()
+    this.#writes.sendAll()
+    this.#commits.appendAll()
     const result = this.engine.write((frame) => this.#put(add, frame, space))
     this.#maybeCheckpoint(this.engine.checkpointWanted)
     return result
@@ -196,22 +200,5 @@ export class OpenDatabase {
     }
     this.engine.recordLocks.close()
     await this.#attachment.close()
-  }
-}
-
-async function committedHere(engine: Engine, { bytes }: Frame): Promise<Committed> {
-  engine.prepareCommit(bytes)
-  const finished = engine.finishWrites(engine.beginWrites(bytes))
-  return { checkpointWanted: engine.checkpointWanted, ...finished }
-}
-
-async function committedThere({ writes }: Lanes, { bytes, ticket }: Frame): Promise<Committed> {
-  const buffer = bytes.buffer as ArrayBuffer
-  const task: CommitTask = { buffer, lengthBytes: bytes.length, ticket }
-  const { checkpointWanted, failed, results } = await writes.run<CommitReport>('commit', task, [buffer])
-  return {
-    checkpointWanted,
-    results,
-    failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })),
   }
 }

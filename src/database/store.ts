@@ -241,7 +241,8 @@ export class Store<V = Anything, K extends Key = Key> {
 
   /**
    * `put` on the calling thread: returns once the write is on disk and visible, with what `put` resolves to, and throws
-   * what `put` rejects with. Does not wait for writes that have not resolved yet; it may take effect before them.
+   * what `put` rejects with. It takes effect after the writes that were called before it, whether they are awaited or
+   * not.
    */
   putSync(key: K, value: V, options?: PutOptions): boolean {
     return this.#writeSync((operations, frame) =>

@@ -135,14 +135,19 @@ export class WriteQueue {
     })
   }
 
+  /** Starts to commit all frames, whatever is under way: a synchronous write is to come after them. */
+  sendAll(): void {
+    if (this.#pending !== undefined || this.#full.length > 0) this.#send(true)
+  }
+
   /** Starts to commit as many frames as may be under way. */
-  #send(): void {
+  #send(isForAll = false): void {
     const { maxFrames, maxInFlightBytes } = this.#options
     for (;;) {
       const next = this.#full[0] ?? this.#pending
       if (next === undefined) return
       const isTooMuch = this.#inFlight.size > 0 && this.#bytesInFlight + next.builder.lengthBytes > maxInFlightBytes
-      if (isTooMuch || this.#inFlight.size >= maxFrames) return this.#watch.begin()
+      if (!isForAll && (isTooMuch || this.#inFlight.size >= maxFrames)) return this.#watch.begin()
       if (this.#full.shift() === undefined) this.#pending = undefined
       const task = this.#commit(next).finally(() => {
         this.#inFlight.delete(task)

@@ -9,7 +9,7 @@ import { operationsOf } from '../wal/operation.js'
 import { isAskedFor, resultsOf, TOOK_EFFECT, type WriteResult } from './commit/results.js'
 import { bytesBetween, lsnBefore, type Lsn } from '../wal/lsn.js'
 import { appendMakingRoom } from './checkpoint/make-room.js'
-import { appendWrites, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
+import { appendWrites, wholeFrame, type Appended, type FailedWrites, type Part } from './commit/append-writes.js'
 import { StoresChanged } from './commit/stores-changed.js'
 import type { EngineParts } from './parts.js'
 import { newState, STATE } from './shared/control.js'
@@ -117,22 +117,48 @@ export class CommitPath {
     return { ...appendWrites(frame, (part) => this.#append(part, hold)), hold }
   }
 
-  /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
-  finishWrites(begun: BegunWrites): Finished {
+  /**
+   * The same for one who cannot wait: undefined, with nothing done, if it could not be done at once. Whatever is in the
+   * way, `beginWrites` says what it is.
+   */
+  beginWritesSoon(frame: Buffer): BegunWrites | undefined {
+    if (this.#reads.readsAhead || this.#isLogTooLong()) return undefined
+    let hold: Pin | undefined
+    let end: Lsn | undefined
     try {
-      return this.#finishParts(begun)
+      this.#parts.openState.assertWritable()
+      hold = this.#holdLog(frame)
+      if (hold?.keepsLog === false) hold.keepLogFrom(this.#parts.control.visibleLsn())
+      end = this.#parts.committer.appendSoon(frame)
+    } catch (error) {
+      this.#letGo(hold)
+      if (error instanceof OutcomeUnknownError) throw error
+      return undefined
+    }
+    if (end !== undefined) return { ...wholeFrame(frame, end), hold }
+    this.#letGo(hold)
+    return undefined
+  }
+
+  /**
+   * Waits until all that was appended is on disk and visible; returns what became of the writes. `failure`: why that
+   * took too long, for one who has waited already.
+   */
+  finishWrites(begun: BegunWrites, failure?: Error): Finished {
+    try {
+      return this.#finishParts(begun, failure)
     } finally {
       this.#letGo(begun.hold)
     }
   }
 
-  #finishParts({ parts, refused }: Appended): Finished {
+  #finishParts({ parts, refused }: Appended, failure: Error | undefined): Finished {
     const last = parts.at(-1)
     if (last === undefined) return { failed: refused, results: [] }
     let visible: number = last.end
     const failed = [...refused]
     try {
-      this.#finish(last.lsn, last.end)
+      this.#finish(last.lsn, last.end, failure)
     } catch (error) {
       if (!(error instanceof OutcomeUnknownError)) throw error
       visible = this.#parts.control.visibleLsn()
@@ -180,9 +206,9 @@ export class CommitPath {
   }
 
   /** Returns when the frame in [lsn, end) is on disk and visible. */
-  #finish(lsn: Lsn, end: Lsn): void {
+  #finish(lsn: Lsn, end: Lsn, failure?: Error): void {
     const { committer, control, options } = this.#parts
-    committer.wait(lsn, end)
+    committer.wait(lsn, end, failure)
     this.#lastCommit = end
     const begunLsn = control.readState(this.#state)[STATE.CHECKPOINT_BEGUN_LSN]!
     if (bytesBetween(begunLsn, end) > options.checkpointBytes && !control.checkpointWanted)
@@ -194,11 +220,12 @@ export class CommitPath {
    * it.
    */
   #limitLog(): void {
-    const { control, checkpointer, options } = this.#parts
-    const isTooLong = (): boolean => {
-      const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE_LSN]!
-      return bytesBetween(durable, control.append.read(this.#fields).tailLsn) >= 2 * options.checkpointBytes
-    }
-    if (isTooLong()) checkpointer.run({ wait: true, onlyIf: isTooLong })
+    if (this.#isLogTooLong()) this.#parts.checkpointer.run({ wait: true, onlyIf: () => this.#isLogTooLong() })
+  }
+
+  #isLogTooLong(): boolean {
+    const { control, options } = this.#parts
+    const durable = control.readState(this.#state)[STATE.CHECKPOINT_DURABLE_LSN]!
+    return bytesBetween(durable, control.append.read(this.#fields).tailLsn) >= 2 * options.checkpointBytes
   }
 }

@@ -14,7 +14,8 @@ import type { Storage } from '../storage/storage.js'
 import type { CheckpointReport } from './checkpoint/checkpointer.js'
 import { emptyTrash } from './checkpoint/empty-trash.js'
 import { newAppendFields } from '../wal/append-state.js'
-import { CommitPath, type BegunWrites, type Finished } from './commit-path.js'
+import { FlushApart } from './commit/flush-apart.js'
+import { CommitPath } from './commit-path.js'
 import type { BatchOperation } from './commit/batch.js'
 import { OperationWriter } from './commit/operation-writer.js'
 import { TOOK_EFFECT, type WriteResult } from './commit/results.js'
@@ -58,7 +59,9 @@ export class Engine {
   readonly #pinned: PinnedReads
   readonly #points: PointReads
   readonly #operations: OperationWriter
-  readonly #commits: CommitPath
+  /** How frames are committed. */
+  readonly commits: CommitPath
+  readonly apart: FlushApart
   readonly #sweeper: Sweeper
 
   private constructor(storage: Storage, request: OpenRequest) {
@@ -69,8 +72,9 @@ export class Engine {
     this.#points = new PointReads(parts, this.#pinned, pin)
     this.#operations = new OperationWriter(parts)
     this.stores = new Stores(parts, this.#pinned, (add) => this.write(add))
-    this.#commits = new CommitPath(parts, this.#points, (frame) => this.stores.renewFrame(frame))
-    this.#sweeper = new Sweeper(parts, this.#commits)
+    this.commits = new CommitPath(parts, this.#points, (frame) => this.stores.renewFrame(frame))
+    this.apart = new FlushApart(parts)
+    this.#sweeper = new Sweeper(parts, this.commits)
   }
 
   /**
@@ -182,13 +186,13 @@ export class Engine {
   /** Commits the write that `add` puts into a frame, if it puts any there. `add` may run users' code. */
   write(add: (frame: FrameBuilder) => void): WriteResult {
     let result = TOOK_EFFECT
-    this.#operations.build(add, (frame) => (result = this.#commits.commit(frame)))
+    this.#operations.build(add, (frame) => (result = this.commits.commit(frame)))
     return result
   }
 
   /** Commits a frame of one write: returns when it is on disk and visible; see commit-path.ts. */
   commit(frame: Buffer): WriteResult {
-    return this.#commits.commit(frame)
+    return this.commits.commit(frame)
   }
 
   /** Writes puts, deletes and batches into frames that will be committed later. */
@@ -199,18 +203,6 @@ export class Engine {
   /** One try of a transaction: see transactions/engine-transaction.ts. The caller must end it. */
   beginTransaction(): EngineTransaction {
     return new EngineTransaction(this.snapshot(), this.parts.openState, this.parts.clock)
-  }
-  /** Starts to read what a frame will change; see commit-path.ts. */
-  prepareCommit(frame: Buffer): void {
-    this.#commits.prepare(frame)
-  }
-  /** Gives a frame of writes its place in the log. */
-  beginWrites(frame: Buffer): BegunWrites {
-    return this.#commits.beginWrites(frame)
-  }
-  /** Waits until all that was appended is on disk and visible; returns what became of the writes. */
-  finishWrites(begun: BegunWrites): Finished {
-    return this.#commits.finishWrites(begun)
   }
   /** Frees what clearing ranges has cut out, for about that long. True if it is of use to go on. */
   emptyTrash(mostMs: number): boolean {
@@ -231,7 +223,7 @@ export class Engine {
   }
   /** LSN after the last frame that this thread committed; 0 if it has committed none. */
   get lastCommit(): number {
-    return this.#commits.lastCommit
+    return this.commits.lastCommit
   }
 
   /** Where the log ends now, whichever appender moved it last. */

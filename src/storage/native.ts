@@ -46,6 +46,13 @@ export interface NativeRegion {
   /** Calls `onChange` from the event loop after the word has changed and was woken, until `unwatch`. */
   watch(offset: number, onChange: () => void): number
   unwatch(watch: number): void
+  /** `onDone` is called from the event loop after each flush, with its errno, or 0 if it went well. */
+  startFlusher(onDone: (errno: number) => void): void
+  /**
+   * Flushes the file of a descriptor on another thread; one at a time, else EBUSY. If that fails, `value` is stored in
+   * the word at `offset` if it is 0, at once.
+   */
+  flushLater(offset: number, value: number, fd: number): void
   close(): void
 }
 

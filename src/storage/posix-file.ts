@@ -25,6 +25,14 @@ export class PosixFile implements RandomFile {
     return this.#fd
   }
 
+  get path(): string {
+    return this.#path
+  }
+  /** Throws EBADF if the file is closed. */
+  get descriptor(): number {
+    return this.#open('fdatasync')
+  }
+
   read(into: Uint8Array, offset: number, length: number, position: number): number {
     const fd = this.#open('read')
     let done = 0

@@ -1,5 +1,6 @@
 // A mapped file, or mapped memory, through the native addon.
 import * as fs from 'node:fs'
+import { getSystemErrorName } from 'node:util'
 import { identityOf } from './held-directory.js'
 import {
   NATIVE_ANONYMOUS,
@@ -11,11 +12,13 @@ import {
   native,
   type NativeRegion,
 } from './native.js'
+import { PosixFile } from './posix-file.js'
 import { hasCode, storageError } from './system-errors.js'
 import { giveToOwnerOfDirectory, leaveToOwner, openOrMake } from './ownership.js'
 import {
   StorageError,
   type FileIdentity,
+  type RandomFile,
   type Region,
   type RegionMode,
   type RegionOptions,
@@ -200,6 +203,29 @@ export class PosixRegion implements Region {
     } catch (error) {
       throw storageError(error, this.#path)
     }
+  }
+
+  flushLater(file: RandomFile, offsetBytes: number, value: number, done: (error?: StorageError) => void): void {
+    if (!(file instanceof PosixFile)) throw new TypeError('the file was not opened by this storage')
+    const { path } = file
+    if (this.#onFlushed !== undefined) throw new StorageError('fdatasync', 'EBUSY', path)
+    try {
+      if (!this.#hasFlusher) this.#native.startFlusher((errno) => this.#flushed(errno))
+      this.#hasFlusher = true
+      this.#native.flushLater(offsetBytes, value, file.descriptor)
+    } catch (error) {
+      throw storageError(error, path)
+    }
+    this.#onFlushed = (errno) =>
+      errno === 0 ? done() : done(new StorageError('fdatasync', getSystemErrorName(-errno), path))
+  }
+  #hasFlusher = false
+  #onFlushed: ((errno: number) => void) | undefined
+
+  #flushed(errno: number): void {
+    const onFlushed = this.#onFlushed!
+    this.#onFlushed = undefined
+    onFlushed(errno)
   }
 
   close(): void {

@@ -123,6 +123,13 @@ export interface Region {
    * old value again. A watch does not keep the process alive, and ends with the region.
    */
   watch(offsetBytes: number, onChange: () => void): Watch
+  /**
+   * Flushes a file as `RandomFile.flush` does, on another thread, and calls `done` in a later turn of the event loop,
+   * which stays alive until then. If it fails, `value` is stored in the word at `offsetBytes` of this region, if that
+   * is 0, before anything else happens. One at a time: EBUSY if another one is under way. When the region is closed,
+   * the flush goes on and `done` is not called.
+   */
+  flushLater(file: RandomFile, offsetBytes: number, value: number, done: (error?: StorageError) => void): void
   /** Releases the region; its windows must not be touched afterwards. Idempotent. */
   close(): void
 }

@@ -70,6 +70,13 @@ export class Lane {
     })
   }
 
+  /** Takes back a task that no thread has begun; its promise is never settled. False if there is no such task. */
+  withdraw(task: unknown): boolean {
+    const at = this.#queue.findIndex((entry) => entry.task === task)
+    if (at >= 0) this.#queue.splice(at, 1)
+    return at >= 0
+  }
+
   #dispatch(): void {
     while (this.#queue.length > 0) {
       const limit = this.limit + (this.#queue[0]!.isUrgent ? 1 : 0)

@@ -128,16 +128,16 @@ const TASKS = {
    */
   commit: ({ buffer, lengthBytes, ticket }: CommitTask): CommitReport => {
     const bytes = Buffer.from(buffer, 0, lengthBytes)
-    engine().prepareCommit(bytes)
+    engine().commits.prepare(bytes)
     for (let now; (now = Atomics.load(order, 0)) !== ticket;) Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
     let appended
     try {
       Atomics.store(signal, SIGNAL.HAS_BEGUN, 1)
-      appended = engine().beginWrites(bytes)
+      appended = engine().commits.beginWrites(bytes)
     } finally {
       passTicket(order, ticket)
     }
-    const { failed, results } = engine().finishWrites(appended)
+    const { failed, results } = engine().commits.finishWrites(appended)
     return {
       checkpointWanted: engine().checkpointWanted,
       results,

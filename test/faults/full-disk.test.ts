@@ -138,7 +138,7 @@ describe('a full disk', function () {
           write.del(scratch, encodeKey(key, scratch))
           builder.append(write)
         }
-        const { failed } = life.engine.finishWrites(life.engine.beginWrites(builder.frame()))
+        const { failed } = life.engine.commits.finishWrites(life.engine.commits.beginWrites(builder.frame()))
         expect(
           failed.map(({ error }) => error.message),
           `entry ${at} of ${keys.length}`,
@@ -162,10 +162,10 @@ describe('a full disk', function () {
     }
     life.disk.fill()
     // In the log, and not applied yet: what it decides needs room in the log, too.
-    const waiting = engine.beginWrites(frameOf((frame) => engine.operations.del(frame, keys[0]!)))
+    const waiting = engine.commits.beginWrites(frameOf((frame) => engine.operations.del(frame, keys[0]!)))
     expect(waiting.refused).to.deep.equal([])
-    engine.beginWrites(frameOf((frame) => engine.operations.put(frame, 'long', 'x'.repeat(60_000))))
-    const { failed, results } = engine.finishWrites(waiting)
+    engine.commits.beginWrites(frameOf((frame) => engine.operations.put(frame, 'long', 'x'.repeat(60_000))))
+    const { failed, results } = engine.commits.finishWrites(waiting)
     expect(failed).to.deep.equal([])
     expect(results[0]).to.include({ took: true, removed: true })
     for (const key of keys.slice(1, 20)) expect(engine.del(key), key).to.equal(true)

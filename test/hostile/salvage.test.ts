@@ -231,7 +231,7 @@ describe('salvage', function () {
         write(one, engine.operations)
         builder.append(one)
       }
-      expect(engine.finishWrites(engine.beginWrites(builder.take())).failed).to.deep.equal([])
+      expect(engine.commits.finishWrites(engine.commits.beginWrites(builder.take())).failed).to.deep.equal([])
       const left = storage.copy()
       engine.close()
       eraseLastOutcomes(left, segmentsIn(left).at(-1)!)

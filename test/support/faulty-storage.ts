@@ -1,5 +1,6 @@
 // A storage that fails where it is told to: the n-th call of some kind, once or from then on. It counts
 // what it has handed out, so that a test sees what was never given back.
+import { LaterFlushes } from '../../crash-tests/lib/flush-later.js'
 import {
   StorageError,
   type FileIdentity,
@@ -259,7 +260,12 @@ class FaultyRegion extends Counted implements Region {
   watch(offsetBytes: number, onChange: () => void): Watch {
     return this.inner.watch(offsetBytes, onChange)
   }
+  flushLater(file: RandomFile, offsetBytes: number, value: number, done: (error?: StorageError) => void): void {
+    this.#flushes.start(file, { offsetBytes, value, done })
+  }
+  readonly #flushes = new LaterFlushes(this)
   close(): void {
+    this.#flushes.close()
     this.gaveBack()
     this.inner.close()
   }

@@ -102,7 +102,7 @@ describe('worker threads', function () {
       process.chdir(gone)
       rmdirSync(gone)
       const db = await open(${JSON.stringify(path)})
-      for (const act of [() => db.put('a', 1), () => db.getMany(['a']), () => db.verify()]) {
+      for (const act of [() => db.put('a', 'x'.repeat(2 ** 21)), () => db.getMany(['a']), () => db.verify()]) {
         const error = await act().catch((reason) => reason)
         console.log(error.code, /workers: 0/.test(error.message))
       }
@@ -123,6 +123,7 @@ describe('worker threads', function () {
       const count = 70
       const all = await Promise.all(Array.from({ length: count }, (_, i) => open(${JSON.stringify(scratchDirectory())} + '/' + i)))
       await Promise.all(all.map((db, i) => db.put('k', i)))
+      await Promise.all(all.map((db) => db.getMany(['k'])))
       await Promise.all(all.map((db) => db.getMany(['k'])))
       console.log(all.every((db, i) => db.get('k') === i), readdirSync('/proc/self/task').length < 60)
       await Promise.all(all.map((db) => db.close()))

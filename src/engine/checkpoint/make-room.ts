@@ -64,8 +64,7 @@ function isOfDisk(error: unknown): boolean {
 /** False if no room could be made. */
 function makeRoom(parts: RoomParts, puts: boolean, why: FullError, hold: Pin | undefined): boolean {
   const { committer, checkpointer, log } = parts
-  const { isLogFull } = committer
-  committer.isLogFull = false
+  const isLogFull = committer.takeLogFull()
   try {
     return guarded('Making room', () => {
       if (puts) sweepNow(parts, SWEEPS)

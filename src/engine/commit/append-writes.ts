@@ -61,6 +61,12 @@ export function appendWrites(frame: Buffer, append: (frame: Buffer) => Lsn): App
   return { parts, refused }
 }
 
+/** The same for a frame that has been appended whole. */
+export const wholeFrame = (frame: Buffer, end: Lsn): Appended => ({
+  parts: [{ first: 0, count: writesIn(frame), lsn: lsnBefore(end, frame.length), end, bytes: frame }],
+  refused: [],
+})
+
 /** How many writes share a frame. */
 function writesIn(frame: Buffer): number {
   let count = 0

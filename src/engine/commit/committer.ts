@@ -55,29 +55,26 @@ import {
   MmapdbError,
   OutcomeUnknownError,
 } from '../../errors.js'
-import { guarded, isFullDisk, typedError } from '../../storage/errors.js'
+import { typedError } from '../../storage/errors.js'
 import type { LogFlusher } from './log-flusher.js'
+import { LogTail } from './log-tail.js'
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
-import { FRAME, isExpiring, sealFrame } from '../../wal/frame.js'
-import type { Log, OpenSegment } from '../../wal/log.js'
-import { lsnAfter, lsnBefore, lsnWithin, paddedBytes, USERS_LSN_LIMIT, type Lsn } from '../../wal/lsn.js'
+import type { Log } from '../../wal/log.js'
+import { lsnBefore, type Lsn } from '../../wal/lsn.js'
 import { LogReader } from '../../wal/log-reader.js'
-import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
 import { outcomeFrames } from '../../wal/outcomes.js'
 import { findOutcome } from './find-outcome.js'
 import type { Applier } from './apply.js'
 import { Gathering } from './gathering.js'
 import { GRACE_MS, LeaderChoice } from './leader-choice.js'
-import { StoresChanged } from './stores-changed.js'
 import { OwnOutcomes } from './own-outcomes.js'
 import type { Allocator } from '../space/allocator.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { Control, newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
-import { assertDataInPlace, isSegmentOf, segmentGone, SegmentWatch } from '../shared/files-in-place.js'
-import { cutDataFile, growDataFile } from '../space/growth.js'
+import { assertDataInPlace, SegmentWatch } from '../shared/files-in-place.js'
 import { needsOf, type FrameNeeds } from './frame-needs.js'
-import { mostTrashOf, slotsFor, slotsForDeletes } from './slot-budget.js'
+import { mostTrashOf } from './slot-budget.js'
 import { LOOK_AGAIN_MS, Patience } from '../shared/patience.js'
 import type { Seats } from '../shared/seats.js'
 import { underAppendLock, underLeaderLock, type WriterLocks } from '../shared/writer-locks.js'
@@ -104,6 +101,7 @@ export class Committer {
   readonly #work = newState()
   readonly #reader: LogReader
   readonly #segmentWatch: SegmentWatch
+  readonly #tail: LogTail
   readonly #choice: LeaderChoice
   readonly #gathering: Gathering
   /** Set by an unforeseen exception: this thread writes no more. */
@@ -115,6 +113,7 @@ export class Committer {
     this.#parts = parts
     this.#reader = new LogReader(parts.log, 0 as Lsn)
     this.#segmentWatch = new SegmentWatch(parts.log, () => parts.storage.now())
+    this.#tail = new LogTail({ ...parts, assertInPlace: (append, state) => this.#assertInPlace(append, state) })
     this.#choice = new LeaderChoice(parts.control.region.window(0), Control.LEADER_CHOICE)
     this.#gathering = new Gathering(parts.control, parts.storage, Control.GATHERING)
   }
@@ -125,15 +124,49 @@ export class Committer {
    * error means the same, that nothing was written, except an `OutcomeUnknownError`.
    */
   append(frame: Buffer): Lsn {
+    const needs = needsOf(frame)
+    return this.#append(frame, (noteEnd) =>
+      this.#parts.control.stopOnFailedFlush(() =>
+        underAppendLock(this.#parts, () => this.#appendLocked(frame, needs, noteEnd)),
+      ),
+    )!
+  }
+
+  /**
+   * The same for one who cannot wait. Undefined, with nothing done, if another thread appends, or if the frame needs a
+   * new segment or a longer data file.
+   */
+  appendSoon(frame: Buffer): Lsn | undefined {
+    const { appendLock } = this.#parts
+    const needs = needsOf(frame)
+    return this.#append(frame, (noteEnd) => {
+      if (!appendLock.takeSoon()) return
+      try {
+        if (this.#tail.hasRoom(frame, needs)) this.#appendLocked(frame, needs, noteEnd)
+      } finally {
+        appendLock.release()
+      }
+    })
+  }
+
+  #appendLocked(frame: Buffer, needs: FrameNeeds, noteEnd: (end: Lsn) => void): void {
+    const end = this.#tail.append(frame, needs)
+    noteEnd(end)
+    const lsn = lsnBefore(end, frame.length)
+    if (needs.outcomeBytes > 0) this.#own.note(lsn)
+    this.#gathering.noteAppended(this.#tail.frames)
+    this.#reader.offer(lsn, frame)
+    crashPoint('after-append')
+  }
+
+  /** `act` tells where the frame ends, once it is appended. */
+  #append(frame: Buffer, act: (noteEnd: (end: Lsn) => void) => void): Lsn | undefined {
     this.#parts.control.refuseIfFailed()
     if (this.#broken !== undefined) throw this.#broken
     let end: Lsn | undefined
     try {
-      const needs = needsOf(frame)
-      this.#parts.control.stopOnFailedFlush(() =>
-        underAppendLock(this.#parts, () => (end = this.#appendLocked(frame, needs))),
-      )
-      return end!
+      act((lsn) => (end = lsn))
+      return end
     } catch (error) {
       const typed = this.#foreseen(typedError(error, 'Appending to the log'))
       if (end !== undefined) throw outcomeUnknown(typed, lsnBefore(end, frame.length))
@@ -143,148 +176,14 @@ export class Committer {
     }
   }
 
-  #appendLocked(frame: Buffer, needs: FrameNeeds): Lsn {
-    const { control, checker } = this.#parts
-    const a = control.append.read(this.#fields)
-    const lsn = a.tailLsn as Lsn
-    // A process that has lost a page must not write: neither here nor, later, as the leader.
-    checker.assertWhole()
-    const state = control.readState(this.#published)
-    if (control.filesInDoubt) this.#assertInPlace(a, state)
-    const stores = frame.readUInt32LE(FRAME.STORES)
-    if (stores !== 0 && stores !== a.storesGeneration) throw new StoresChanged()
-    const end = lsnAfter(lsn, frame.length)
-    if (end > USERS_LSN_LIMIT && frame.readUInt32LE(FRAME.OP_COUNT) > 0) throw logUsedUp(a.tailLsn)
-    const { puts, outcomeBytes } = needs
-    if (isExpiring(frame, 0)) a.expiring++
-    const mayExpire = a.expiring > 0 || state[STATE.EXPIRING]! > 0
-    const slots = slotsFor(needs, state, a.operations - state[STATE.OPERATIONS]!, mayExpire)
-    // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
-    const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
-    const fileSlots = control.fileSlots
-    this.#reserve(slots, state, a.reservedSlots, puts)
-    if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
-      this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
-    this.#write(frame)
-    if (needs.isDropping) a.storesGeneration++
-    if (outcomeBytes > 0) this.#own.note(lsn)
-    a.reservedSlots += slots
-    a.outcomeBytes += outcomeBytes
-    a.frames++
-    const operations = frame.readUInt32LE(FRAME.OP_COUNT)
-    a.operations += operations
-    if (operations > 0) a.changedLsn = lsn
-    control.append.publish(a)
-    this.#gathering.noteAppended(a.frames)
-    this.#reader.offer(lsn, frame)
-    crashPoint('after-append')
-    return end
-  }
-
-  /** Writes a frame at the tail, and moves the tail in `this.#fields`, which is not published yet. */
-  #write(frame: Buffer): void {
-    const { control, log, clock } = this.#parts
-    const a = this.#fields
-    const lsn = a.tailLsn as Lsn
-    const segment = log.segment(a.segmentStartLsn as Lsn, a.segmentSalt)
-    if (segment === undefined || !isSegmentOf(a, segment)) throw segmentGone(log, a.segmentStartLsn as Lsn)
-    crashPoint('before-append')
-    sealFrame(frame, lsn, control.durableLsn as Lsn, clock.now(), segment.header.salt)
-    log.write(segment, frame, lsn)
-    a.tailLsn = lsnAfter(lsn, frame.length)
-  }
-
-  /**
-   * See log.ts for the order. `this.#fields` names the new segment afterwards. If there is no room for it, the data
-   * file, which had `fileSlots`, is not left longer for the frame either.
-   */
-  #switchSegment(neededBytes: number, fileSlots: number): void {
-    const { control, flusher, log } = this.#parts
-    const a = this.#fields
-    const tail = a.tailLsn as Lsn
-    // An empty segment that is too short for this frame is created again; its header may be torn. And a segment
-    // that has been moved (reuseSegment) has no name of its own until an appender has been here.
-    if (a.segmentStartLsn !== tail) flusher.flush(a)
-    a.segmentLimitLsn = tail
-    control.append.publish(a)
-    try {
-      this.#goOnIn(log.createSegment(tail, neededBytes, a.changedLsn))
-    } catch (error) {
-      if (isFullDisk(error)) {
-        this.isLogFull = true
-        this.#goOnInOldSegment()
-        this.#giveBackSlots(fileSlots)
-      }
-      throw error
-    }
-  }
-  /** The last segment that was needed could not be made: the disk is full. */
-  isLogFull = false
-
-  #goOnIn(segment: OpenSegment): void {
-    this.#fields.segmentStartLsn = segment.startLsn
-    this.#fields.segmentSalt = segment.header.salt
-    this.#fields.segmentDevice = segment.identity.device
-    this.#fields.segmentInode = segment.identity.inode
-    this.#fields.segmentLimitLsn = segment.header.limitLsn
-  }
-
-  /** Makes the data file as short as it was, unless a thread leads meanwhile: it may have taken new slots. */
-  #giveBackSlots(fileSlots: number): void {
-    const { control, leaderLock, space } = this.#parts
-    if (control.fileSlots <= fileSlots || !leaderLock.tryTake()) return
-    try {
-      if (control.readState(this.#published)[STATE.NEXT_SLOT]! > fileSlots) return
-      control.fileSlots = fileSlots
-      guarded('Cutting the data file', () => cutDataFile(space, fileSlots))
-    } finally {
-      leaderLock.release()
-      control.turns.callAll()
-    }
-  }
-
-  /**
-   * For a full disk: moves the last segment of the log to the log's end, so that there is room for frames again.
-   * False if a part of the segment is still needed, because it is newer than the newest checkpoint.
-   */
-  reuseSegment(): boolean {
-    const { control, log } = this.#parts
-    const reuse = (): boolean => {
-      const a = control.append.read(this.#fields)
-      if (
-        control.readState(this.#published)[STATE.CHECKPOINT_DURABLE_LSN] !== a.tailLsn ||
-        a.segmentStartLsn === a.tailLsn
-      )
-        return false
-      // After a crash in between, the next appender goes on where this leaves off.
-      a.segmentLimitLsn = a.tailLsn
-      control.append.publish(a)
-      this.#goOnIn(log.moveSegment(a.segmentStartLsn as Lsn, a.tailLsn as Lsn, a.changedLsn))
-      control.append.publish(a)
-      return true
-    }
-    return control.stopOnFailedFlush(() => underLeaderLock(this.#parts, () => underAppendLock(this.#parts, reuse)))
-  }
-
-  /**
-   * Makes sure that `needed` more slots will be available when this frame is applied, besides the slots promised to
-   * frames that are not applied yet. Frames that put anything leave some slots to frames that only delete
-   * (slot-budget.ts). The append lock is held.
-   */
-  #reserve(needed: number, state: StateFields, reservedSlots: number, puts: boolean): void {
-    const { control, space } = this.#parts
-    const promised = reservedSlots - state[STATE.RELEASED]!
-    const available = control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
-    const wanted = puts ? needed + slotsForDeletes(state) : needed
-    if (available < wanted) growDataFile(space, control, control.fileSlots + wanted - available)
-  }
-
   /**
    * Returns when the frame in [lsn, end) is on disk and visible. Any failure throws `OutcomeUnknownError`: the frame
-   * is in the log, and the next leader or opener may find it there.
+   * is in the log, and the next leader or opener may find it there. `failure`: why a thread that waited for it gave up;
+   * then this one does not wait.
    */
-  wait(lsn: Lsn, end: Lsn): void {
+  wait(lsn: Lsn, end: Lsn, failure?: Error): void {
     try {
+      if (failure !== undefined) throw failure
       this.catchUp(end)
     } catch (error) {
       const typed = typedError(error, 'Committing a write')
@@ -333,13 +232,29 @@ export class Committer {
     }
   }
 
+  /** Where the log ends now, for one who flushes it without waiting (flush-apart.ts). */
+  logEnd(): AppendFields {
+    return { ...this.#parts.control.append.read(this.#target) }
+  }
+
+  /**
+   * Leads the group up to `flushed`, an end of the log up to which it has been flushed since. False if another thread
+   * leads, or this one may not. Throws why the group could not be applied.
+   */
+  leadFlushed(flushed: AppendFields): boolean {
+    const { leaderLock } = this.#parts
+    if (this.#givesWay || this.#broken !== undefined || !leaderLock.isFree || !leaderLock.tryTake()) return false
+    this.#leadOnce(flushed)
+    return true
+  }
+
   /** Leads one group and steps down. False if there was nothing to do. This thread holds the leader lock. */
-  #leadOnce(): boolean {
+  #leadOnce(flushed?: AppendFields): boolean {
     const { control, leaderLock, seats, checker } = this.#parts
     let hasLed = false
     try {
       this.#choice.note(seats.owner)
-      hasLed = this.lead()
+      hasLed = this.lead(flushed)
     } finally {
       leaderLock.release()
       if (hasLed) control.turns.callNext()
@@ -352,23 +267,27 @@ export class Committer {
   }
 
   /**
-   * Flushes, applies and publishes everything appended so far. False if there was nothing to do. The
-   * leader lock is held.
+   * Flushes, applies and publishes everything appended so far, or up to `flushed`, which has been flushed. False if
+   * there was nothing to do. The leader lock is held.
    */
-  lead(): boolean {
+  lead(flushed?: AppendFields): boolean {
     const { control, checker, flusher, storage } = this.#parts
-    const target = control.append.read(this.#target)
+    const target = flushed ?? control.append.read(this.#target)
     const state = control.readState(this.#work)
     const from = state[STATE.VISIBLE_LSN]! as Lsn
     if (target.tailLsn <= from) return false
-    // Another leader may have failed between this thread's look and its acquiring the lock.
+    // Another leader may have failed between this thread's look and its acquiring the lock; or another flush, while the
+    // log was flushed that far.
     control.refuseIfFailed()
-    this.#gathering.gather(() => control.append.read(target).frames)
+    if (flushed === undefined) this.#gathering.gather(() => control.append.read(target).frames)
     control.turns.begin(target.tailLsn)
     try {
       checker.assertWhole()
       const flushedFromMs = storage.monotonicMs()
-      if (flusher.flush(target)) {
+      if (flushed !== undefined) {
+        state[STATE.FLUSHES]!++
+        flusher.note(flushed)
+      } else if (flusher.flush(target)) {
         state[STATE.FLUSHES]!++
         this.#gathering.noteFlush(storage.monotonicMs() - flushedFromMs)
       }
@@ -405,24 +324,13 @@ export class Committer {
     this.#own.keep(applier.outcomes)
     const frames = outcomeFrames(applier.outcomes)
     const append = (frame: Buffer): void => {
-      const a = control.append.read(this.#fields)
-      const lsn = a.tailLsn as Lsn
-      // There is room, unless an appender has died while it started the next segment. If there is no next segment, the
-      // room that was set aside is still there.
-      const end = lsnAfter(lsn, frame.length)
-      if (end > a.segmentLimitLsn) this.#goOnInOldSegment()
-      if (lsnAfter(lsn, frame.length) > a.segmentLimitLsn) {
-        const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]!
-        this.#switchSegment(paddedBytes(frame.length) + owedBytes, control.fileSlots)
-      }
-      this.#write(frame)
-      control.append.publish(a)
+      const { lsn, end } = this.#tail.appendOutcomes(frame, state[STATE.OUTCOME_BYTES]!)
       this.#reader.offer(lsn, frame)
       state[STATE.OUTCOMES_LSN] = lsn
       if (state[STATE.VISIBLE_LSN] !== lsn) return
-      state[STATE.VISIBLE_LSN] = a.tailLsn
+      state[STATE.VISIBLE_LSN] = end
       // This reader has nothing more to do with it.
-      if (this.#reader.position === lsn) this.#reader.next(a.tailLsn as Lsn)
+      if (this.#reader.position === lsn) this.#reader.next(end)
     }
     control.stopOnFailedFlush(() => underAppendLock(this.#parts, () => frames.forEach(append)))
     crashPoint('after-outcomes')
@@ -438,21 +346,6 @@ export class Committer {
   /** Reads what became of this thread's frames, all of which are visible: that part of the log may be destroyed now. */
   readOwnOutcomes(): void {
     this.#own.readFrom(this.#parts.log, this.#parts.control.append.read(this.#fields).tailLsn as Lsn)
-  }
-
-  /**
-   * If no next segment has been made: lets frames go on in the one that was given up for it, up to where it has room.
-   * The append lock is held.
-   */
-  #goOnInOldSegment(): void {
-    const { control, log, storage } = this.#parts
-    const a = this.#fields
-    const { segmentStartLsn, segmentSalt } = a
-    const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
-    if (segment === undefined || storage.info(log.pathOf(a.tailLsn as Lsn)).kind !== 'missing') return
-    const room = segment.file.sizeBytes() - SEGMENT_HEADER_BYTES
-    a.segmentLimitLsn = Math.max(a.tailLsn, Math.min(segment.header.limitLsn, lsnWithin(segment.startLsn, room)))
-    control.append.publish(a)
   }
 
   /**
@@ -478,6 +371,19 @@ export class Committer {
     const { control, log } = this.#parts
     const newest = control.readState(this.#published)[STATE.OUTCOMES_LSN]! as Lsn
     return findOutcome(log, { lsn, end, newest, tail: control.append.read(this.#fields).tailLsn as Lsn })
+  }
+
+  /** See `LogTail.reuseSegment`. */
+  reuseSegment(): boolean {
+    const reuse = (): boolean => underAppendLock(this.#parts, () => this.#tail.reuseSegment())
+    return this.#parts.control.stopOnFailedFlush(() => underLeaderLock(this.#parts, reuse))
+  }
+
+  /** True, once, if the last segment that was needed could not be made: the disk is full. */
+  takeLogFull(): boolean {
+    const { isFull } = this.#tail
+    this.#tail.isFull = false
+    return isFull
   }
 
   /** Decides what a group's failure means for others (see the head of this file). */
@@ -581,10 +487,4 @@ const outcomeUnknown = (why: Error, lsn: Lsn): OutcomeUnknownError =>
     `${why.message} The write is in the log and may still take effect: read it back, or write it again.`,
     lsn,
     { cause: why },
-  )
-
-const logUsedUp = (tail: number): FullError =>
-  new FullError(
-    `The log has used up its positions: it ends at LSN ${tail} of ${USERS_LSN_LIMIT}. Reading goes on; to write again, copy ` +
-      'all entries into a new database, whose log starts from the beginning: docs/operations.md has a program that does.',
   )

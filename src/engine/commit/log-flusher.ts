@@ -55,6 +55,15 @@ export class LogFlusher {
     }
   }
 
+  /**
+   * The log was flushed up to `tailLsn` beside other flushes, and that went well (flush-apart.ts). The caller has seen
+   * since that no other flush has failed: else its pages may be missing.
+   */
+  note({ tailLsn }: LogEnd): void {
+    const { control } = this.#parts
+    if (control.durableLsn < tailLsn) control.durableLsn = tailLsn
+  }
+
   #acquire(): void {
     const { flushLock, storage, timeoutMs } = this.#parts
     if (flushLock.take(() => new Patience(storage, timeoutMs))) return

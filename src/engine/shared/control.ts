@@ -184,6 +184,10 @@ export const newState = (): StateFields => new Float64Array(STATE_FIELDS)
 
 const CODES = Object.keys(EXIT_CODES) as MmapdbErrorCode[]
 
+const FLUSH_FAILED_SOMEWHERE =
+  'Writes are refused: a flush of the log failed in a thread or process that has not said more. All acknowledged writes ' +
+  'are safe; close the database everywhere, check the disk, and open it again.'
+
 interface Failure {
   readonly code: MmapdbErrorCode
   readonly message: string
@@ -197,6 +201,9 @@ export class Control {
   readonly #i64: BigInt64Array
   readonly append: AppendState
   readonly turns: GroupTurns
+  /** Where a thread that flushes for another one says that it failed, and how. */
+  static readonly FAILED_BYTE = AT.FAILED
+  static readonly FLUSH_FAILED = 1 + CODES.indexOf('ERR_MMAPDB_IO')
   static readonly LEADER_LOCK = AT.LEADER_LOCK
   static readonly APPEND_LOCK = AT.APPEND_LOCK
   static readonly FLUSH_LOCK = AT.FLUSH_LOCK
@@ -489,15 +496,17 @@ export class Control {
     const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
     return {
       code: CODES[index] ?? 'ERR_MMAPDB_IO',
-      message: bytes.toString('utf8', 2, 2 + Math.min(bytes.readUInt16LE(0), MESSAGE_BYTES - 2)),
+      message:
+        bytes.toString('utf8', 2, 2 + Math.min(bytes.readUInt16LE(0), MESSAGE_BYTES - 2)) || FLUSH_FAILED_SOMEWHERE,
       lsn: this.f64[AT.FAILED_LSN >> 3]!,
     }
   }
 
   /** Refuses writes in every thread and process from now on. The first failure is kept. */
   fail(failure: Failure): void {
-    if (Atomics.load(this.i32, AT.FAILED >> 2) !== 0) return
     const bytes = Buffer.from(this.region.window(0), AT.MESSAGE, MESSAGE_BYTES)
+    // A thread that found the failure may not have been able to say more than that there is one (flush-apart.ts).
+    if (Atomics.load(this.i32, AT.FAILED >> 2) !== 0 && bytes.readUInt16LE(0) > 0) return
     bytes.writeUInt16LE(bytes.write(failure.message.slice(0, 350), 2, 'utf8'), 0)
     this.f64[AT.FAILED_LSN >> 3] = failure.lsn
     Atomics.compareExchange(this.i32, AT.FAILED >> 2, 0, 1 + CODES.indexOf(failure.code))

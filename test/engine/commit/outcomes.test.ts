@@ -6,7 +6,7 @@ import { Schedule } from '../../../crash-tests/sim/schedule.js'
 import { World } from '../../../crash-tests/sim/world.js'
 import { observeCrashPoints } from '../../../src/crash-points.js'
 import { resultsOf } from '../../../src/engine/commit/results.js'
-import type { Finished } from '../../../src/engine/commit-path.js'
+import type { CommitPath, Finished } from '../../../src/engine/commit-path.js'
 import { Engine } from '../../../src/engine/engine.js'
 import { resolveOptions } from '../../../src/engine/options.js'
 import { changesOf } from '../../../src/wal/changes.js'
@@ -108,18 +108,18 @@ describe('outcomes in the log', () => {
     const next = openIn(world, 'next')
     const mortal = { name: 'mortal', dead: false }
     const leader = Engine.open(OPTIONS, world.storageFor(mortal))
-    const before = leader.beginWrites(frameOf((frame) => leader.operations.add(frame, 'n', 5)))
-    let begun: ReturnType<Engine['beginWrites']> | undefined
+    const before = leader.commits.beginWrites(frameOf((frame) => leader.operations.add(frame, 'n', 5)))
+    let begun: ReturnType<CommitPath['beginWrites']> | undefined
     let groups = 0
     try {
       observeCrashPoints((point) => {
         // The leader knows what its group is: this frame comes after it, and what it decides comes after this frame.
         if (point === 'mid-apply')
-          begun ??= writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 2)))
+          begun ??= writer.commits.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 2)))
         if (point === 'after-outcomes' && ++groups === 2) world.kill(mortal)
       })
       // What it is told is of no use to one that is dead.
-      leader.finishWrites(before)
+      leader.commits.finishWrites(before)
       expect(() => leader.parts.committer.waitForAll()).to.throw()
     } finally {
       observeCrashPoints(undefined)
@@ -127,7 +127,7 @@ describe('outcomes in the log', () => {
     expect(mortal.dead).to.equal(true)
     world.remove(mortal)
     next.parts.committer.waitForAll()
-    expect(writer.finishWrites(begun!)).to.deep.equal({
+    expect(writer.commits.finishWrites(begun!)).to.deep.equal({
       failed: [],
       results: [{ took: true, removed: false, sum: 7 }],
     })
@@ -143,13 +143,13 @@ describe('outcomes in the log', () => {
       leader.checkpoint(true)
     }
     makeLong()
-    const begun = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    const begun = writer.commits.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
     const atRisk = leader.parts.log.starts()[0]!
     leader.parts.committer.waitForAll()
     makeLong()
     makeLong()
     expect(leader.parts.log.starts()[0]).to.equal(atRisk)
-    const { failed, results } = writer.finishWrites(begun)
+    const { failed, results } = writer.commits.finishWrites(begun)
     expect(failed).to.deep.equal([])
     expect(results).to.deep.equal([{ took: true, removed: false, sum: 5 }])
     makeLong()
@@ -157,7 +157,7 @@ describe('outcomes in the log', () => {
     // Nobody waits for a writer that is dead.
     const mortal = { name: 'mortal', dead: false }
     const other = Engine.open(OPTIONS, world.storageFor(mortal))
-    other.beginWrites(frameOf((frame) => other.operations.add(frame, 'n', 5)))
+    other.commits.beginWrites(frameOf((frame) => other.operations.add(frame, 'n', 5)))
     const ofMortal = leader.parts.log.starts()[0]!
     expect(() => world.kill(mortal)).to.throw()
     world.remove(mortal)
@@ -172,27 +172,27 @@ describe('outcomes in the log', () => {
     const writer = openIn(world, 'writer')
     const { engine: maker, faults } = openFaulty(world, 'maker')
     writer.put('before', 1)
-    const begun = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    const begun = writer.commits.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
     faults.arm({ calls: ['allocate'], code: 'ENOSPC', n: 1, lasting: true })
     let finished: Finished | undefined
     const step = world.step.bind(world)
     world.step = (what) => {
       step(what)
-      if (what === 'wait') finished ??= writer.finishWrites(begun)
+      if (what === 'wait') finished ??= writer.commits.finishWrites(begun)
     }
     expect(() => maker.put('long', 'x'.repeat(9000)))
       .to.throw()
       .with.property('code', 'ERR_MMAPDB_FULL')
     world.step = step
-    finished ??= writer.finishWrites(begun)
+    finished ??= writer.commits.finishWrites(begun)
     expect(finished).to.deep.equal({ failed: [], results: [{ took: true, removed: false, sum: 5 }] })
     expect(maker.parts.log.starts()[0], 'that part of the log is gone').to.be.above(begun.parts[0]!.lsn)
     // Nobody waits for ever for one that stands still.
-    const standing = writer.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
+    const standing = writer.commits.beginWrites(frameOf((frame) => writer.operations.add(frame, 'n', 5)))
     expect(() => maker.put('long', 'x'.repeat(9000)))
       .to.throw()
       .with.property('code', 'ERR_MMAPDB_FULL')
-    const [failed] = writer.finishWrites(standing).failed
+    const [failed] = writer.commits.finishWrites(standing).failed
     expect(failed?.error).to.have.property('code', 'ERR_MMAPDB_OUTCOME_UNKNOWN')
     for (const engine of [writer, maker]) engine.close()
   })
@@ -211,8 +211,8 @@ describe('outcomes in the log', () => {
       isApplied = true
       other.parts.committer.waitForAll()
     })
-    const { failed, results } = engine.finishWrites(
-      engine.beginWrites(
+    const { failed, results } = engine.commits.finishWrites(
+      engine.commits.beginWrites(
         frameOf(
           (frame) => engine.operations.del(frame, 'there'),
           (frame) => engine.operations.put(frame, 'long', 'x'.repeat(9000), UNCONDITIONAL),

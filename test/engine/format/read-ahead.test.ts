@@ -118,7 +118,7 @@ describe('a database longer than the system reads ahead', () => {
     asked.clear()
     const frame = new FrameBuilder()
     for (const key of keys) frame.del(key, key.length)
-    engine.prepareCommit(frame.frame())
+    engine.commits.prepare(frame.frame())
     expect(
       [...all].filter((page) => !asked.has(page)),
       'of a frame',

@@ -273,13 +273,13 @@ function regionsAreCut(test: Test): void {
   })
 }
 
-function regionsAreWatched(test: Test): void {
-  const turn = (ms = 0): Promise<unknown> => delay(ms)
-  const until = async (holds: () => boolean): Promise<void> => {
-    for (const giveUpMs = performance.now() + 5000; !holds() && performance.now() < giveUpMs;) await turn(1)
-    expect(holds(), String(holds)).to.equal(true)
-  }
+const turn = (ms = 0): Promise<unknown> => delay(ms)
+const until = async (holds: () => boolean): Promise<void> => {
+  for (const giveUpMs = performance.now() + 5000; !holds() && performance.now() < giveUpMs;) await turn(1)
+  expect(holds(), String(holds)).to.equal(true)
+}
 
+function regionsAreWatched(test: Test): void {
   test('tell of a word that has changed, in a later turn, whichever region over the file changed it', async (place) => {
     const region = place.storage.openRegion(place.at('file'), SHARED)
     const other = place.storage.openRegion(place.at('file'), EXISTING)
@@ -379,5 +379,26 @@ function regionsAreClosed(test: Test): void {
     expect(view(other)[3]).to.equal(3)
     expect(other.sizeBytes()).to.equal(PAGE_BYTES)
     other.close()
+  })
+
+  test('have files flushed for them, and tell so in a later turn, once each', async (place) => {
+    const region = place.storage.openRegion(place.at('file'), SHARED)
+    region.grow(PAGE_BYTES)
+    const file = place.storage.openFile(place.at('other'), 'create')
+    file.write(Buffer.from('bytes'), 0, 5, 0)
+    const told: unknown[] = []
+    for (let i = 1; i <= 3; i++) {
+      region.flushLater(file, 8, 7, (error) => told.push(error ?? i))
+      expectCode(() => region.flushLater(file, 8, 7, () => told.push('twice')), 'EBUSY')
+      expect(told.length, 'in this turn').to.equal(i - 1)
+      await until(() => told.length === i)
+    }
+    expect(told).to.deep.equal([1, 2, 3])
+    expect(new Int32Array(region.window(0))[2], 'none has failed').to.equal(0)
+    region.flushLater(file, 8, 7, () => told.push('closed'))
+    region.close()
+    await turn(20)
+    expect(told.length).to.equal(3)
+    file.close()
   })
 }
