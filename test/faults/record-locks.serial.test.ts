@@ -99,7 +99,7 @@ describe('record locks among threads and processes', function () {
     const peers = [start(), start(), start(), start()]
     let kills = 0
     for (const peer of peers) await heard(peer, 'runs')
-    for (const untilMs = performance.now() + rounds(6000); performance.now() < untilMs;) {
+    while (kills <= rounds(10)) {
       await delay(20 + random() * 150)
       const at = Math.floor(random() * peers.length)
       await peers[at]!.kill()
@@ -119,7 +119,6 @@ describe('record locks among threads and processes', function () {
     const counted = Number(readFileSync(counter, 'utf8'))
     // Who was killed between the two writes has noted nothing.
     expect(counted - noted.length).to.be.within(0, kills)
-    expect(kills).to.be.above(rounds(10))
     expect(counted).to.be.above(200)
   })
 
