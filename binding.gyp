@@ -15,10 +15,9 @@
         'native/napi/addon.cc',
         'native/napi/directory.cc',
         'native/napi/errors.cc',
-        'native/napi/flusher.cc',
         'native/napi/locks.cc',
+        'native/napi/loop_call.cc',
         'native/napi/region.cc',
-        'native/napi/watch.cc',
       ],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include")'],
       'defines': [

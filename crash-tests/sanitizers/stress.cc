@@ -1,5 +1,5 @@
 // The parts of the addon that threads share, without Node.js around them, so that a sanitizer sees
-// every access: the registry of mappings, growth, the fault guard, futexes, lost files.
+// every access: the registry of mappings, growth, the fault guard, futexes, lost files, the pool that flushes.
 //
 //   stress SECONDS THREADS DIRECTORY SEED
 //
@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -26,6 +27,7 @@
 #include "../../native/core/descriptor.h"
 #include "../../native/core/system_error.h"
 #include "../../native/core/futex.h"
+#include "../../native/core/later_flush.h"
 #include "../../native/core/mapping.h"
 
 namespace {
@@ -174,6 +176,44 @@ void PingPong(int thread) {
   }
 }
 
+// Flushes by the threads of the pool: told, failed, begun again at once, and given up in the middle.
+void FlushLater(int thread) {
+  std::mt19937 random(seed + thread);
+  const std::string path = FileName("flushed", thread);
+  const auto mapping = Mapping::Open(MappingMode::kShared, path, kWindowBytes, true, false);
+  mapping->Grow(kPageBytes);
+  auto* failed = reinterpret_cast<uint32_t*>(mapping->Window(0));
+  mmapdb::Descriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  // It cannot be flushed.
+  mmapdb::Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  while (!over) {
+    std::atomic<int> told{0};
+    // Plain memory that the flush alone orders.
+    int lastError = 0;
+    mmapdb::LaterFlush flush(mapping, [&](int error) {
+      lastError = error;
+      told++;
+    });
+    const int flushes = 1 + random() % 4;
+    for (int n = 1; n <= flushes; n++) {
+      const bool fails = random() % 4 == 0;
+      Store(failed, 0);
+      flush.Start(fails ? null.get() : file.get(), failed, 7);
+      try {
+        flush.Start(file.get(), failed, 7);
+        if (told < n) Fail("two flushes are under way");
+        break;
+      } catch (const mmapdb::SystemError& error) {
+        if (error.err != EBUSY) throw;
+      }
+      if (n == flushes && random() % 2 == 0) break;
+      while (told < n) std::this_thread::yield();
+      if (Load(failed) != (fails ? 7u : 0u) || (lastError != 0) != fails) Fail("a flush is told wrongly");
+    }
+    rounds++;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -182,9 +222,9 @@ int main(int argc, char** argv) {
   const int threadCount = std::atoi(argv[2]);
   directory = argv[3];
   seed = std::strtoul(argv[4], nullptr, 10);
-  const std::function<void(int)> parts[] = {Registry, OwnMemory, LosePages, PingPong};
+  const std::function<void(int)> parts[] = {Registry, OwnMemory, LosePages, PingPong, FlushLater};
   std::vector<std::thread> threads;
-  for (int i = 0; i < threadCount; i++) threads.emplace_back(parts[i % 4], i);
+  for (int i = 0; i < threadCount; i++) threads.emplace_back(parts[i % std::size(parts)], i);
   std::this_thread::sleep_for(std::chrono::seconds(seconds));
   over = true;
   for (auto& thread : threads) thread.join();

@@ -6,6 +6,7 @@
 
 #include "file_id_value.h"
 #include "../core/futex.h"
+#include "../core/word_watch.h"
 
 namespace mmapdb {
 
@@ -232,7 +233,11 @@ Napi::Value Region::StartWatch(const Napi::CallbackInfo& info) {
   const Arguments arguments(info);
   uint32_t* word = Word(arguments, info.Env());
   if (!info[1].IsFunction()) throw Napi::TypeError::New(info.Env(), "onChange must be a function");
-  AtBorder(info.Env(), [&] { watches_[++lastWatch_] = std::make_unique<Watch>(env_, mapping_, word, info[1]); });
+  AtBorder(info.Env(), [&] {
+    watches_[++lastWatch_] = std::make_unique<LoopCall>(env_, "mmapdb.watch", info[1], [&](LoopCall::Call call) {
+      return std::make_shared<WordWatch>(mapping_, word, [call] { call(0); });
+    });
+  });
   return Napi::Number::New(info.Env(), lastWatch_);
 }
 
@@ -244,7 +249,13 @@ void Region::EndWatch(const Napi::CallbackInfo& info) {
 void Region::StartFlusher(const Napi::CallbackInfo& info) {
   Check(info.Env(), "startFlusher");
   if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onDone must be a function");
-  AtBorder(info.Env(), [&] { flusher_ = std::make_unique<Flusher>(env_, mapping_, info[0]); });
+  AtBorder(info.Env(), [&] {
+    flusher_ = std::make_unique<LoopCall>(env_, "mmapdb.flush", info[0], [&](LoopCall::Call call) {
+      const auto flush = std::make_shared<LaterFlush>(mapping_, call);
+      flush_ = flush.get();
+      return flush;
+    });
+  });
 }
 
 void Region::FlushLater(const Napi::CallbackInfo& info) {
@@ -254,7 +265,8 @@ void Region::FlushLater(const Napi::CallbackInfo& info) {
   const auto value = static_cast<uint32_t>(arguments.Integer(1, "value", 0, UINT32_MAX));
   const int fd = static_cast<int>(arguments.Integer(2, "fd", 0, INT_MAX));
   if (!flusher_) throw Napi::Error::New(info.Env(), "startFlusher comes first");
-  AtBorder(info.Env(), [&] { flusher_->Start(fd, failed, value); });
+  AtBorder(info.Env(), [&] { flush_->Start(fd, failed, value); });
+  flusher_->KeepAlive();
 }
 
 void Region::Close(const Napi::CallbackInfo& info) {

@@ -11,9 +11,9 @@
 #include <unordered_map>
 
 #include "errors.h"
-#include "flusher.h"
 #include "../core/mapping.h"
-#include "watch.h"
+#include "../core/later_flush.h"
+#include "loop_call.h"
 
 namespace mmapdb {
 
@@ -69,9 +69,11 @@ class Region : public Napi::ObjectWrap<Region> {
   int64_t windowBytes_ = 0;
   std::unordered_map<int64_t, Buffer> windows_;
   Buffer faultWords_;
-  std::unordered_map<uint32_t, std::unique_ptr<Watch>> watches_;
+  std::unordered_map<uint32_t, std::unique_ptr<LoopCall>> watches_;
   uint32_t lastWatch_ = 0;
-  std::unique_ptr<Flusher> flusher_;
+  std::unique_ptr<LoopCall> flusher_;
+  // Belongs to the flusher.
+  LaterFlush* flush_ = nullptr;
   bool hooked_ = false;
 };
 

@@ -54,6 +54,7 @@ export class FrameCommits {
    * them. Throws `LockedError` if a worker does not append one in time.
    */
   appendAll(): void {
+    if (this.#waiting.size === 0) return
     const { order, timeoutMs, lanes } = this.#parts
     const untilMs = performance.now() + timeoutMs
     for (const [ticket, { task, takeBack }] of this.#waiting) {

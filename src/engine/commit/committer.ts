@@ -124,10 +124,9 @@ export class Committer {
    * error means the same, that nothing was written, except an `OutcomeUnknownError`.
    */
   append(frame: Buffer): Lsn {
-    const needs = needsOf(frame)
-    return this.#append(frame, (noteEnd) =>
+    return this.#append(frame, (needs) =>
       this.#parts.control.stopOnFailedFlush(() =>
-        underAppendLock(this.#parts, () => this.#appendLocked(frame, needs, noteEnd)),
+        underAppendLock(this.#parts, () => this.#appendLocked(frame, needs, false)),
       ),
     )!
   }
@@ -138,38 +137,39 @@ export class Committer {
    */
   appendSoon(frame: Buffer): Lsn | undefined {
     const { appendLock } = this.#parts
-    const needs = needsOf(frame)
-    return this.#append(frame, (noteEnd) => {
+    return this.#append(frame, (needs) => {
       if (!appendLock.takeSoon()) return
       try {
-        if (this.#tail.hasRoom(frame, needs)) this.#appendLocked(frame, needs, noteEnd)
+        this.#appendLocked(frame, needs, true)
       } finally {
         appendLock.release()
       }
     })
   }
 
-  #appendLocked(frame: Buffer, needs: FrameNeeds, noteEnd: (end: Lsn) => void): void {
-    const end = this.#tail.append(frame, needs)
-    noteEnd(end)
+  #appendLocked(frame: Buffer, needs: FrameNeeds, isQuick: boolean): void {
+    const end = this.#tail.append(frame, needs, isQuick)
+    if (end === undefined) return
+    this.#appended = end
     const lsn = lsnBefore(end, frame.length)
     if (needs.outcomeBytes > 0) this.#own.note(lsn)
     this.#gathering.noteAppended(this.#tail.frames)
     this.#reader.offer(lsn, frame)
     crashPoint('after-append')
   }
+  /** Where the frame ends that is being appended, once it is in the log. */
+  #appended: Lsn | undefined
 
-  /** `act` tells where the frame ends, once it is appended. */
-  #append(frame: Buffer, act: (noteEnd: (end: Lsn) => void) => void): Lsn | undefined {
+  #append(frame: Buffer, act: (needs: FrameNeeds) => void): Lsn | undefined {
     this.#parts.control.refuseIfFailed()
     if (this.#broken !== undefined) throw this.#broken
-    let end: Lsn | undefined
+    this.#appended = undefined
     try {
-      act((lsn) => (end = lsn))
-      return end
+      act(needsOf(frame))
+      return this.#appended
     } catch (error) {
       const typed = this.#foreseen(typedError(error, 'Appending to the log'))
-      if (end !== undefined) throw outcomeUnknown(typed, lsnBefore(end, frame.length))
+      if (this.#appended !== undefined) throw outcomeUnknown(typed, lsnBefore(this.#appended, frame.length))
       throw typed instanceof FullError
         ? new FullError(`${typed.message} Nothing was written.`, { cause: typed })
         : typed
@@ -234,7 +234,7 @@ export class Committer {
 
   /** Where the log ends now, for one who flushes it without waiting (flush-apart.ts). */
   logEnd(): AppendFields {
-    return { ...this.#parts.control.append.read(this.#target) }
+    return this.#parts.control.append.read(newAppendFields())
   }
 
   /**

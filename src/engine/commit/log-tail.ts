@@ -54,9 +54,12 @@ export class LogTail {
     return this.#fields.frames
   }
 
-  /** Appends a frame; returns the LSN after it. Throws `FullError` if there is no room; then nothing has changed. */
-  append(frame: Buffer, needs: FrameNeeds): Lsn {
-    const { control, checker } = this.#parts
+  /**
+   * Appends a frame; returns the LSN after it. Throws `FullError` if there is no room; then nothing has changed. With
+   * `isQuick` undefined, with nothing changed, if that takes a longer data file or a new segment.
+   */
+  append(frame: Buffer, needs: FrameNeeds, isQuick: boolean): Lsn | undefined {
+    const { control, checker, space } = this.#parts
     const a = control.append.read(this.#fields)
     const lsn = a.tailLsn as Lsn
     // A process that has lost a page must not write: neither here nor, later, as the leader.
@@ -74,9 +77,11 @@ export class LogTail {
     // Room for the outcomes of all frames that are not applied yet: they must not meet a full disk.
     const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + outcomeBytes
     const fileSlots = control.fileSlots
-    this.#reserve(slots, state, a.reservedSlots, puts)
-    if (lsnAfter(end, owedBytes) > a.segmentLimitLsn)
-      this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
+    const missingSlots = this.#missingSlots(slots, state, a.reservedSlots, puts)
+    const isSegmentFull = lsnAfter(end, owedBytes) > a.segmentLimitLsn
+    if (isQuick && (missingSlots > 0 || isSegmentFull)) return undefined
+    if (missingSlots > 0) growDataFile(space, control, fileSlots + missingSlots)
+    if (isSegmentFull) this.#switchSegment(paddedBytes(frame.length) + owedBytes, fileSlots)
     this.#write(frame)
     if (needs.isDropping) a.storesGeneration++
     a.reservedSlots += slots
@@ -87,21 +92,6 @@ export class LogTail {
     if (operations > 0) a.changedLsn = lsn
     control.append.publish(a)
     return end
-  }
-
-  /** True if it needs neither a longer file nor a new segment. */
-  hasRoom(frame: Buffer, needs: FrameNeeds): boolean {
-    const { control } = this.#parts
-    const a = control.append.read(this.#fields)
-    const state = control.readState(this.#published)
-    const mayExpire = isExpiring(frame, 0) || a.expiring > 0 || state[STATE.EXPIRING]! > 0
-    const slots = slotsFor(needs, state, a.operations - state[STATE.OPERATIONS]!, mayExpire)
-    const owedBytes = a.outcomeBytes - state[STATE.OUTCOME_BYTES]! + needs.outcomeBytes
-    const bytes = paddedBytes(frame.length) + owedBytes
-    return (
-      this.#missingSlots(slots, state, a.reservedSlots, needs.puts) <= 0 &&
-      lsnAfter(a.tailLsn as Lsn, bytes) <= a.segmentLimitLsn
-    )
   }
 
   /**
@@ -207,17 +197,10 @@ export class LogTail {
   }
 
   /**
-   * Makes sure that `needed` more slots will be available when this frame is applied, besides the slots promised to
-   * frames that are not applied yet. Frames that put anything leave some slots to frames that only delete
-   * (slot-budget.ts).
+   * By how many slots the data file is too short: `needed` more must be available when this frame is applied, besides
+   * the slots promised to frames that are not applied yet. Frames that put anything leave some slots to frames that
+   * only delete (slot-budget.ts).
    */
-  #reserve(needed: number, state: StateFields, reservedSlots: number, puts: boolean): void {
-    const { control, space } = this.#parts
-    const missing = this.#missingSlots(needed, state, reservedSlots, puts)
-    if (missing > 0) growDataFile(space, control, control.fileSlots + missing)
-  }
-
-  /** By how many slots the data file is too short for that. */
   #missingSlots(needed: number, state: StateFields, reservedSlots: number, puts: boolean): number {
     const promised = reservedSlots - state[STATE.RELEASED]!
     const available = this.#parts.control.fileSlots - state[STATE.NEXT_SLOT]! + state[STATE.ELIGIBLE]! - promised
@@ -226,7 +209,6 @@ export class LogTail {
 
   /**
    * If no next segment has been made: lets frames go on in the one that was given up for it, up to where it has room.
-   *
    */
   #goOnInOldSegment(): void {
     const { control, log, storage } = this.#parts

@@ -1,31 +1,39 @@
-#include "watch.h"
+#include "loop_call.h"
 
 #include <atomic>
 #include <cerrno>
 #include <system_error>
-#include <utility>
 
 #include "../core/system_error.h"
-#include "../core/word_watch.h"
 
 namespace mmapdb {
 
-struct Watch::State {
+struct LoopCall::State {
   napi_threadsafe_function call = nullptr;
-  // A call is on its way: it will see what changes until it arrives.
+  std::atomic<int> number{0};
+  // A call is on its way: it will see what comes until it arrives.
   std::atomic<bool> isQueued{false};
+  bool isKept = false;
   bool isClosed = false;
   // Destroyed first: its thread uses what stands above.
-  std::unique_ptr<WordWatch> watch;
+  std::shared_ptr<void> source;
 
-  static void Call(napi_env env, napi_value onChange, void* context, void*) {
+  void Queue(int newest) {
+    number = newest;
+    if (!isQueued.exchange(true)) napi_call_threadsafe_function(call, nullptr, napi_tsfn_nonblocking);
+  }
+
+  static void Make(napi_env env, napi_value function, void* context, void*) {
     State* state = static_cast<State*>(context);
     state->isQueued = false;
     // Without an environment the call is only taken off the queue.
     if (env == nullptr || state->isClosed) return;
-    napi_value undefined, error;
+    if (state->isKept) napi_unref_threadsafe_function(env, state->call);
+    state->isKept = false;
+    napi_value undefined, number, error;
     if (napi_get_undefined(env, &undefined) != napi_ok) return;
-    if (napi_call_function(env, undefined, onChange, 0, nullptr, nullptr) == napi_pending_exception &&
+    if (napi_create_int32(env, state->number, &number) != napi_ok) return;
+    if (napi_call_function(env, undefined, function, 1, &number, nullptr) == napi_pending_exception &&
         napi_get_and_clear_last_exception(env, &error) == napi_ok) {
       napi_fatal_exception(env, error);
     }
@@ -33,26 +41,22 @@ struct Watch::State {
   static void Delete(napi_env, void* state, void*) { delete static_cast<State*>(state); }
 };
 
-Watch::Watch(napi_env env, std::shared_ptr<Mapping> mapping, uint32_t* word, napi_value onChange) : env_(env) {
+LoopCall::LoopCall(napi_env env, const char* name, napi_value function, const MakeSource& makeSource) : env_(env) {
   auto state = std::make_unique<State>();
-  napi_value name;
-  if (napi_create_string_utf8(env, "mmapdb.watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_threadsafe_function(env, onChange, nullptr, name, 0, 1, state.get(), State::Delete, state.get(),
-                                      State::Call, &state->call) != napi_ok) {
-    throw SystemError(ENOMEM, "watch");
+  napi_value text;
+  if (napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text) != napi_ok ||
+      napi_create_threadsafe_function(env, function, nullptr, text, 0, 1, state.get(), State::Delete, state.get(),
+                                      State::Make, &state->call) != napi_ok) {
+    throw SystemError(ENOMEM, name);
   }
   state_ = state.release();
   try {
     if (napi_unref_threadsafe_function(env, state_->call) != napi_ok ||
         napi_add_env_cleanup_hook(env, OnEnvironmentExit, this) != napi_ok) {
-      throw SystemError(ENOMEM, "watch");
+      throw SystemError(ENOMEM, name);
     }
     State* const shared = state_;
-    state_->watch = std::make_unique<WordWatch>(std::move(mapping), word, [shared] {
-      if (!shared->isQueued.exchange(true)) {
-        napi_call_threadsafe_function(shared->call, nullptr, napi_tsfn_nonblocking);
-      }
-    });
+    state_->source = makeSource([shared](int number) { shared->Queue(number); });
   } catch (const std::exception& error) {
     napi_remove_env_cleanup_hook(env, OnEnvironmentExit, this);
     napi_release_threadsafe_function(state_->call, napi_tsfn_abort);
@@ -62,20 +66,25 @@ Watch::Watch(napi_env env, std::shared_ptr<Mapping> mapping, uint32_t* word, nap
   }
 }
 
-Watch::~Watch() {
+LoopCall::~LoopCall() {
   if (state_ == nullptr) return;
   napi_remove_env_cleanup_hook(env_, OnEnvironmentExit, this);
   state_->isClosed = true;
-  state_->watch.reset();
+  state_->source.reset();
   napi_release_threadsafe_function(state_->call, napi_tsfn_abort);
 }
 
-void Watch::OnEnvironmentExit(void* self) {
-  Watch* watch = static_cast<Watch*>(self);
-  watch->state_->isClosed = true;
-  watch->state_->watch.reset();
+void LoopCall::KeepAlive() {
+  if (!state_->isKept) napi_ref_threadsafe_function(env_, state_->call);
+  state_->isKept = true;
+}
+
+void LoopCall::OnEnvironmentExit(void* self) {
+  LoopCall* loop = static_cast<LoopCall*>(self);
+  loop->state_->isClosed = true;
+  loop->state_->source.reset();
   // Its own hook, which runs next, ends the thread-safe function and deletes the state.
-  watch->state_ = nullptr;
+  loop->state_ = nullptr;
 }
 
 }  // namespace mmapdb
