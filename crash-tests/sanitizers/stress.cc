@@ -176,7 +176,7 @@ void PingPong(int thread) {
   }
 }
 
-// Flushes by the threads of the pool: told, failed, begun again at once, and given up in the middle.
+// Flushes by the threads of the pool: told, failed, followed by the next at once, and given up in the middle.
 void FlushLater(int thread) {
   std::mt19937 random(seed + thread);
   const std::string path = FileName("flushed", thread);

@@ -70,19 +70,21 @@ export const MUTANTS: readonly Mutant[] = [
     "this.fail({ code: 'ERR_MMAPDB_IO', message: error.message, lsn: this.append.read(newAppendFields()).tailLsn });",
     ';',
   ),
-  one(
-    'a flush is believed that went well after another had failed',
-    'engine/commit/log-flusher.js',
-    'if (!inSpiteOfFailure)\n                control.refuseIfFailed();',
-    '',
-  ),
-  one(
-    'frames are applied that came after the flush that ran apart had begun',
-    'engine/commit/committer.js',
-    'const target = flushed ?? control.append.read(this.#target);',
-    'const target = control.append.read(this.#target);',
-  ),
-  one('two threads flush the log at the same time', 'engine/commit/log-flusher.js', 'this.#acquire();', ''),
+  {
+    name: 'a flush is believed that went well after another had failed',
+    changes: [
+      {
+        file: 'engine/commit/log-flusher.js',
+        from: 'if (!inSpiteOfFailure)\n                control.refuseIfFailed();\n            if (control.durableLsn',
+        to: 'if (control.durableLsn',
+      },
+      {
+        file: 'engine/commit/log-flusher.js',
+        from: 'if (!inSpiteOfFailure)\n                control.refuseIfFailed();\n            control.durableLsn',
+        to: 'control.durableLsn',
+      },
+    ],
+  },
   one(
     'what a dead appender left is counted',
     'engine/commit/committer.js',

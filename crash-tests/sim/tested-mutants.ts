@@ -451,13 +451,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'control.append.publish(append); control.durableLsn = endLsn;\n        if (tornBytes > 0)',
   ),
   one(
-    'a checkpoint believes a flush of the log that went well after another had failed',
-    ['faults/injected-faults', 'is not believed by a checkpoint either'],
-    'engine/commit/log-flusher.js',
-    'if (!inSpiteOfFailure)\n                control.refuseIfFailed();',
-    '',
-  ),
-  one(
     'of the outcomes behind a frame only the first are looked at',
     ['engine/commit/outcomes', 'whose leader died after others had been written right behind it'],
     'engine/commit/find-outcome.js',

@@ -9,6 +9,7 @@ import { LockedError } from '../errors.js'
 import { hasPassed, passTicket } from '../workers/append-order.js'
 import type { Lanes } from '../workers/attachment.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
+import { AllBusyError, NoThreadError } from '../workers/lane.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
 import type { Committed, Frame } from './write-queue.js'
 
@@ -29,7 +30,7 @@ interface CommitsParts {
 interface Waiting {
   readonly task: CommitTask
   /** Appends it here instead. */
-  readonly takeBack: () => void
+  readonly takeBack: () => BegunWrites
 }
 
 export class FrameCommits {
@@ -55,20 +56,18 @@ export class FrameCommits {
    */
   appendAll(): void {
     if (this.#waiting.size === 0) return
-    const { order, timeoutMs, lanes } = this.#parts
+    const { engine, order, timeoutMs, lanes } = this.#parts
+    // A thread that can no longer write leaves them to workers, and is about to be told so.
+    if (!engine.parts.committer.isFit) return
     const untilMs = performance.now() + timeoutMs
     for (const [ticket, { task, takeBack }] of this.#waiting) {
       if (lanes!.writes.withdraw(task)) {
-        takeBack()
+        // If the append lock was not to be had for this one, the others need not wait for it once more each.
+        if (takeBack().refused.some(({ error }) => error instanceof LockedError)) throw notInLog(timeoutMs)
         continue
       }
       for (let now; !hasPassed((now = Atomics.load(order, 0)), ticket);) {
-        if (performance.now() > untilMs) {
-          throw new LockedError(
-            `An earlier write of this Database did not get into the log within ${timeoutMs} ms. Nothing of this one was written. ` +
-              'Try again later, or allow more time with timeoutMs.',
-          )
-        }
+        if (performance.now() > untilMs) throw notInLog(timeoutMs)
         Atomics.wait(order, 0, now, LOOK_AGAIN_MS)
       }
     }
@@ -100,10 +99,22 @@ export class FrameCommits {
       try {
         await writes.run('catchUp', end)
       } catch (error) {
-        failure = error as Error
+        failure = this.#whyNotVisible(error as Error)
       }
     }
     return this.#finished(begun, failure)
+  }
+
+  /**
+   * Why a worker did not bring it into the tree. Undefined if no worker was there at all: then this thread does it,
+   * even if that holds up its event loop.
+   */
+  #whyNotVisible(error: Error): Error | undefined {
+    if (error instanceof NoThreadError) return undefined
+    if (!(error instanceof AllBusyError)) return error
+    return new LockedError(
+      `What is in the log did not become visible within ${this.#parts.timeoutMs} ms: all worker threads are busy.`,
+    )
   }
 
   #finished(begun: BegunWrites, failure?: Error): Committed {
@@ -118,11 +129,14 @@ export class FrameCommits {
     const task: CommitTask = { buffer, lengthBytes: bytes.length, ticket }
     try {
       return await new Promise<Committed>((resolve, reject) => {
-        const takeBack = (): void => {
+        const takeBack = (): BegunWrites => {
           try {
-            resolve(this.#finish(lanes, this.#begin(frame)))
+            const begun = this.#begin(frame)
+            resolve(this.#finish(lanes, begun))
+            return begun
           } catch (error) {
             reject(error as Error)
+            throw error
           }
         }
         this.#waiting.set(ticket, { task, takeBack })
@@ -139,3 +153,9 @@ const received = ({ checkpointWanted, failed, results }: CommitReport): Committe
   results,
   failed: failed.map(({ first, count, error }) => ({ first, count, error: fromErrorMessage(error) })),
 })
+
+const notInLog = (timeoutMs: number): LockedError =>
+  new LockedError(
+    `An earlier write of this Database did not get into the log within ${timeoutMs} ms. Nothing of this one was ` +
+      'written. Try again later, or allow more time with timeoutMs.',
+  )

@@ -101,9 +101,12 @@ export class OpenDatabase {
 
   writeSync(add: AddWrite, space?: KeySpace): WriteResult {
     this.assertOpen()
-    this.#writes.sendAll()
-    this.#commits.appendAll()
-    const result = this.engine.write((frame) => this.#put(add, frame, space))
+    const result = this.engine.write((frame) => {
+      this.#put(add, frame, space)
+      // What was called before comes before it; and so does what the user's code has called meanwhile.
+      this.#writes.sendAll()
+      this.#commits.appendAll()
+    })
     this.#maybeCheckpoint(this.engine.checkpointWanted)
     return result
   }

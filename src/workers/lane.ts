@@ -6,6 +6,12 @@ import { WaitWatch } from './wait-watch.js'
 import type { WorkData } from './worker.js'
 import { fromErrorMessage } from './error-transport.js'
 
+/** No thread did a task: none could be started, or it ended before it had begun to write. */
+export class NoThreadError extends IoError {}
+
+/** No thread was free for a task in time. */
+export class AllBusyError extends LockedError {}
+
 interface Task {
   readonly name: string
   readonly task: unknown
@@ -136,7 +142,7 @@ export class Lane {
     this.#requested--
     // The threads that this lane has will run the tasks, only later.
     if (this.#busy.size + this.#idle.length + this.#requested > 0) return
-    const error = new IoError(
+    const error = new NoThreadError(
       `A worker thread could not be started (${cause.message}). ${whyNoThread()}, or open the database with { workers: 0 }, ` +
         'which needs no thread. Nothing was written.',
       { cause },
@@ -173,7 +179,7 @@ export class Lane {
     for (const task of this.#queue.filter((one) => one.sinceMs <= sinceMs)) {
       this.#queue.splice(this.#queue.indexOf(task), 1)
       task.reject(
-        new LockedError(
+        new AllBusyError(
           `No worker thread became free within ${this.#watch.timeoutMs} ms: all are busy. Nothing was written. Try again ` +
             'later, allow more time with timeoutMs, or more threads with workers.',
         ),
@@ -189,7 +195,7 @@ function goneError(gone: ThreadGoneError): Error {
     ? new OutcomeUnknownError(`${what} The write may still take effect: read it back, or write it again.`, undefined, {
         cause: gone,
       })
-    : new IoError(`${what} Nothing was written; try again.`, { cause: gone })
+    : new NoThreadError(`${what} Nothing was written; try again.`, { cause: gone })
 }
 
 function whyNoThread(): string {

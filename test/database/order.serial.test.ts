@@ -1,12 +1,18 @@
 // The order of the writes of one Database, asynchronous and synchronous ones: as they were called. If this failed, an
 // older value would stand where a program has put a newer one.
 import { expect } from 'chai'
-import { open, type BatchOperation, type Database, type OpenOptions } from '../../src/index.js'
-import { cleanUp, rounds, scratchPath } from '../support/engine.js'
+import { MmapdbError, open, type BatchOperation, type Database, type OpenOptions } from '../../src/index.js'
+import { cleanUp, openEngine, rounds, scratchPath } from '../support/engine.js'
 
 /** More than is appended by the thread of the user. */
 const longBatch = (mark: string): BatchOperation[] =>
   Array.from({ length: 12_000 }, (_, i) => ({ type: 'put', key: `key ${i}`, value: `${mark} ${i}`.padEnd(120) }))
+
+const codeOf = (write: Promise<unknown>): Promise<unknown> =>
+  write.then(
+    () => 'written',
+    (error: unknown) => (error as MmapdbError).code,
+  )
 
 describe('writes of one Database, asynchronous and synchronous', () => {
   afterEach(cleanUp)
@@ -36,6 +42,21 @@ describe('writes of one Database, asynchronous and synchronous', () => {
         }
       }))
 
+    it(`come after those that the user's code calls within them, with ${workers} workers`, () =>
+      withDatabase({ workers }, async (db) => {
+        let inner: Promise<boolean> | undefined
+        const value = {
+          toJSON: () => {
+            inner = db.put('key', 'inner')
+            return 'outer'
+          },
+        }
+        db.putSync('key', value)
+        expect(db.get('key')).to.equal('outer')
+        await inner
+        expect(db.get('key')).to.equal('outer')
+      }))
+
     it(`do so also if a long one is on its way to a worker, with ${workers} workers`, () =>
       withDatabase({ workers }, async (db) => {
         for (const mark of ['before any worker runs', 'once one runs']) {
@@ -50,6 +71,53 @@ describe('writes of one Database, asynchronous and synchronous', () => {
         }
       }))
   }
+
+  it('wait for the append lock once, however many wait before a synchronous one', async () => {
+    const path = scratchPath()
+    const db = await open(path, { workers: 8, timeoutMs: 400 })
+    const other = openEngine(path, {})
+    expect(other.parts.appendLock.tryTake()).to.equal(true)
+    const codes = Array.from({ length: 8 }, async (_, i) => {
+      await new Promise((resolve) => setTimeout(resolve, i))
+      return codeOf(db.put('key', i))
+    })
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const startedMs = performance.now()
+    expect(() => db.putSync('key', 'last'))
+      .to.throw(/An earlier write|append lock/)
+      .with.property('code', 'ERR_MMAPDB_LOCKED')
+    expect(performance.now() - startedMs, 'and not eight times the limit').to.be.below(1600)
+    expect(new Set(await Promise.all(codes))).to.deep.equal(new Set(['ERR_MMAPDB_LOCKED']))
+    other.parts.appendLock.release()
+    expect(db.get('key')).to.equal(undefined)
+    await db.put('key', 'now')
+    expect(db.get('key')).to.equal('now')
+    await db.close()
+    other.close()
+  })
+
+  it('say one thing about a write that is in the log and that no worker had time for', async () => {
+    const path = scratchPath()
+    const db = await open(path, { workers: 1, timeoutMs: 300 })
+    const other = openEngine(path, {})
+    expect(other.parts.leaderLock.tryTake()).to.equal(true)
+    const errors = await Promise.all(
+      Array.from({ length: 4 }, async (_, i) => {
+        await new Promise((resolve) => setTimeout(resolve, i))
+        return db.put(`key ${i}`, i).catch((error: unknown) => error as MmapdbError)
+      }),
+    )
+    other.parts.leaderLock.release()
+    for (const error of errors) {
+      if (!(error instanceof MmapdbError)) continue
+      expect(/Nothing (of it )?was written/.test(error.message), error.message).to.equal(
+        error.code === 'ERR_MMAPDB_LOCKED',
+      )
+    }
+    expect(errors.some((error) => error instanceof MmapdbError)).to.equal(true)
+    await db.close()
+    other.close()
+  })
 
   it('come to what a model says, whatever is mixed', function () {
     this.timeout(60_000)

@@ -107,10 +107,11 @@ describe('worker threads', function () {
         console.log(error.code, /workers: 0/.test(error.message))
       }
       db.putSync('b', 2)
-      console.log(db.get('a'), db.get('b'))
+      await db.put('c', 'x'.repeat(20_000))
+      console.log(db.get('a'), db.get('b'), db.get('c').length)
       await db.close()
       await (await open(${JSON.stringify(path)}, { workers: 0 })).close()`)
-    expect(out).to.equal(`${'ERR_MMAPDB_IO true\n'.repeat(3)}undefined 2`)
+    expect(out).to.equal(`${'ERR_MMAPDB_IO true\n'.repeat(3)}undefined 2 20000`)
     const db = await open(path, { workers: 0 })
     expect(db.recovery?.needed).to.equal(false)
     expect(db.get('b')).to.equal(2)

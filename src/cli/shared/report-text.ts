@@ -15,7 +15,8 @@ export function recoveryLines(report: RecoveryReport, dry: boolean): string[] {
 
 function whatWasDone(report: RecoveryReport, dry: boolean): string[] {
   const healed = report.headersDamaged > 0 || report.freeListDamage !== undefined
-  if (!report.needed && !healed) return ['The database was closed cleanly: there is nothing to recover.']
+  if (!report.needed && !healed)
+    return ['There is nothing to recover: the database was closed cleanly, or nothing has been written since it was.']
   const rows: [string, number][] = [
     ['frames replayed', report.framesReplayed],
     ['operations replayed', report.operationsReplayed],

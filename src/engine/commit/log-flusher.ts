@@ -1,10 +1,11 @@
-// Bringing the log to disk. One flush of the log runs at a time, whichever thread or process wants it, under the flush
-// lock: so who comes after a flush that failed knows that. (The kernel gives up the pages that a flush could not write,
-// and the next flush goes well without them.)
+// Bringing the log to disk. One flush of the log runs at a time under the flush lock, whichever thread or process wants
+// it; only those that run apart (flush-apart.ts) may overlap with it. The kernel gives up the pages that a flush could
+// not write, and other flushes go well without them. So none of these may count:
 //
 //   flush lock acquired     nothing has failed so far, or this throws
 //   fdatasync               if it fails, writes are refused from then on, in every thread and process, before the lock
 //                           is released
+//   looked once more        none that ran apart has failed meanwhile, or this throws
 //   durable LSN stored      a crash before it costs a flush more
 //   flush lock released
 //
@@ -48,6 +49,7 @@ export class LogFlusher {
       const segment = log.segment(segmentStartLsn as Lsn, segmentSalt)
       if (segment === undefined) throw segmentGone(log, segmentStartLsn as Lsn)
       control.stopOnFailedFlush(() => log.flush(segment))
+      if (!inSpiteOfFailure) control.refuseIfFailed()
       control.durableLsn = tailLsn
       return true
     } finally {
