@@ -8,11 +8,12 @@ export class Clocks {
   /** The latest that a clock can have reached which follows the system's and never goes back. */
   latestMs = 1_700_000_000_000
 
-  /** Time passes. */
+  /** Time passes, in whole milliseconds. */
   pass(ms: number): void {
-    this.monotonicMs += ms
-    this.systemMs += ms
-    this.latestMs += ms
+    const whole = Math.ceil(ms)
+    this.monotonicMs += whole
+    this.systemMs += whole
+    this.latestMs += whole
   }
   /** The system's clock is set. */
   set(byMs: number): void {

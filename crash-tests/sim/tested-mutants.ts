@@ -515,11 +515,11 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
   one(
-    'a checkpoint does not say that the log is on disk up to it',
+    'who has flushed the log does not say up to where',
     ['engine/commit/outcomes', 'are on disk once a checkpoint includes'],
-    'engine/checkpoint/checkpointer.js',
-    'control.durableLsn = header.lsn;',
-    ';',
+    'engine/commit/log-flusher.js',
+    'control.durableLsn = tailLsn;\n            return true;',
+    'return true;',
   ),
   one(
     'room for what is decided is given up with a segment that has no successor',

@@ -446,8 +446,7 @@ class SimRegion implements Region {
   }
   wait(_offsetBytes: number, _expected: number, timeoutMs: number): WaitResult {
     this.world.step('wait')
-    // The simulated clocks count whole milliseconds.
-    this.world.clocks.pass(Math.ceil(timeoutMs))
+    this.world.clocks.pass(timeoutMs)
     return 'timed-out'
   }
   wakeAll(): void {}
@@ -585,6 +584,7 @@ class SimStorage implements Storage {
     this.world.step(`flushed directory ${path}`)
   }
   sleep(ms: number): void {
+    this.world.step('sleep')
     this.world.clocks.pass(ms)
   }
   now(): number {

@@ -295,8 +295,6 @@ export class Checkpointer {
     now[STATE.FREE_LIST_SLOTS] = header.freeListSlots
     now[STATE.PENDING_FREE_LIST_HEAD] = 0
     now[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
-    // Its last frame may be one of outcomes, which no leader has flushed yet.
-    if (control.durableLsn < header.lsn) control.durableLsn = header.lsn
     now[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
     now[STATE.CHECKPOINTS]!++
     allocator.finish()

@@ -178,7 +178,7 @@ describe('outcomes in the log', () => {
     const step = world.step.bind(world)
     world.step = (what) => {
       step(what)
-      if (what === 'wait') finished ??= writer.commits.finishWrites(begun)
+      if (what === 'sleep') finished ??= writer.commits.finishWrites(begun)
     }
     expect(() => maker.put('long', 'x'.repeat(9000)))
       .to.throw()
