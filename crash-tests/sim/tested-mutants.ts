@@ -515,8 +515,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
   one(
+    'a checkpoint does not say that the log up to it is not needed for a power cut',
+    ['engine/concurrency.serial', 'killed in the middle of its recovery'],
+    'engine/checkpoint/checkpointer.js',
+    'if (control.durableLsn < header.lsn)',
+    'if (false)',
+  ),
+  one(
     'who has flushed the log does not say up to where',
-    ['engine/commit/outcomes', 'are on disk once a checkpoint includes'],
+    ['engine/commit/log-flusher', 'for what another one has brought to disk'],
     'engine/commit/log-flusher.js',
     'control.durableLsn = tailLsn;\n            return true;',
     'return true;',

@@ -295,6 +295,8 @@ export class Checkpointer {
     now[STATE.FREE_LIST_SLOTS] = header.freeListSlots
     now[STATE.PENDING_FREE_LIST_HEAD] = 0
     now[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
+    // After a recovery no leader has flushed the log yet.
+    if (control.durableLsn < header.lsn) control.durableLsn = header.lsn
     now[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
     now[STATE.CHECKPOINTS]!++
     allocator.finish()
