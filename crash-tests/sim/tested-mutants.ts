@@ -515,6 +515,20 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
   one(
+    'a key is found by the head of another',
+    ['engine/tree/find', 'finds the keys that are there and no others'],
+    'engine/format/search.js',
+    'if (i === keyLength)',
+    'if (true)',
+  ),
+  one(
+    'a key is found in a slot that has not been verified',
+    ['engine/tree/find', 'without verifying them'],
+    'engine/tree/reader.js',
+    'if (slot < limit && (this.#bitmap[',
+    'if (false && (this.#bitmap[',
+  ),
+  one(
     'a checkpoint does not say that the log up to it is not needed for a power cut',
     ['engine/concurrency.serial', 'killed in the middle of its recovery'],
     'engine/checkpoint/checkpointer.js',

@@ -167,3 +167,63 @@ export function findInLeaf(
   if (order > 0) return ~count
   return findEntry(u8, u16, i32, base, 0, count, LEAF_WORDS, LEAF_KEY_SKIP, key, keyLength)
 }
+
+/**
+ * Where the key is that a branch leads to, if its prefix is that of the branch: the same child as `findChild` finds.
+ * Another key is led anywhere. Reads no cell unless heads are equal.
+ */
+export function childByHead(
+  u8: Uint8Array,
+  u16: Uint16Array,
+  i32: Int32Array,
+  base: number,
+  count: number,
+  key: Uint8Array,
+  keyLength: number,
+): number {
+  const head = headOf(key, 0, keyLength, u16[(base + SLOT.PREFIX) >> 1]!)
+  const entries = (base + SLOT.BODY) >> 2
+  let low = 1
+  let high = count
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (i32[entries + middle * BRANCH_WORDS]! < head) low = middle + 1
+    else high = middle
+  }
+  for (; low < count && i32[entries + low * BRANCH_WORDS] === head; low++) {
+    const offsets = i32[entries + low * BRANCH_WORDS + CELL_WORD]!
+    const at = base + (offsets & 0xffff) + BRANCH_KEY_SKIP
+    if (compareKeys(u8, at, (offsets >>> 16) & KEY_LENGTH_MASK, key, 0, keyLength, 0) > 0) break
+  }
+  return low - 1
+}
+
+/** Index of the entry of a leaf that has exactly this key; -1 if none has. */
+export function exactInLeaf(
+  u8: Uint8Array,
+  u16: Uint16Array,
+  i32: Int32Array,
+  base: number,
+  count: number,
+  key: Uint8Array,
+  keyLength: number,
+): number {
+  const head = headOf(key, 0, keyLength, u16[(base + SLOT.PREFIX) >> 1]!)
+  const entries = (base + SLOT.BODY) >> 2
+  let low = 0
+  let high = count
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (i32[entries + middle * LEAF_WORDS]! < head) low = middle + 1
+    else high = middle
+  }
+  for (; low < count && i32[entries + low * LEAF_WORDS] === head; low++) {
+    const offsets = i32[entries + low * LEAF_WORDS + CELL_WORD]!
+    if (((offsets >>> 16) & KEY_LENGTH_MASK) !== keyLength) continue
+    const at = base + (offsets & 0xffff) + LEAF_KEY_SKIP
+    let i = 0
+    while (i < keyLength && u8[at + i] === key[i]) i++
+    if (i === keyLength) return low
+  }
+  return -1
+}
