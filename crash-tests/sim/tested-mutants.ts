@@ -529,6 +529,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (false && (this.#bitmap[',
   ),
   one(
+    'a view that was kept can be read',
+    ['database/view', 'of a database has its bytes until the function returns'],
+    'storage/memory.js',
+    'native.detach(buffer.buffer);',
+    ';',
+  ),
+  one(
     'a checkpoint does not say that the log up to it is not needed for a power cut',
     ['engine/concurrency.serial', 'killed in the middle of its recovery'],
     'engine/checkpoint/checkpointer.js',

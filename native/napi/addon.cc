@@ -1,4 +1,4 @@
-// The addon's exports: Region, LockFile, Directory, allocate, identify, leadsTo, takeAfter, crc32c.
+// The addon's exports: Region, LockFile, Directory, allocate, identify, leadsTo, takeAfter, detach, crc32c.
 // Facilities only; what they are used for is decided in TypeScript.
 #include <fcntl.h>
 #include <napi.h>
@@ -70,6 +70,17 @@ napi_value CrcOf(napi_env env, napi_callback_info info) {
   return crc;
 }
 
+// detach(buffer). In plain Node-API: it is called for every view of a value.
+napi_value Detach(napi_env env, napi_callback_info info) {
+  napi_value buffer;
+  size_t count = 1;
+  if (napi_get_cb_info(env, info, &count, &buffer, nullptr, nullptr) != napi_ok) return nullptr;
+  if (napi_detach_arraybuffer(env, buffer) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "detach takes an ArrayBuffer that can be detached");
+  }
+  return nullptr;
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
@@ -78,6 +89,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("identify", Napi::Function::New<Identify>(env, "identify"));
   exports.Set("leadsTo", Napi::Function::New<PathLeadsTo>(env, "leadsTo"));
   exports.Set("takeAfter", Napi::Function::New<TakeAfterFile>(env, "takeAfter"));
+  napi_value detach;
+  if (napi_create_function(env, "detach", NAPI_AUTO_LENGTH, Detach, nullptr, &detach) == napi_ok) {
+    exports.Set("detach", Napi::Value(env, detach));
+  }
   napi_value crc32c;
   if (HasCrc32c() && napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, CrcOf, nullptr, &crc32c) == napi_ok) {
     exports.Set("crc32c", Napi::Value(env, crc32c));

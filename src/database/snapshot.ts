@@ -10,6 +10,7 @@ import { asyncRange, type AsyncSelection, type TimedEntry } from './async-range.
 import type { BackgroundReads } from './background-reads.js'
 import { encodeKeys, type KeyList } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
+import { mustBeCallback, viewed } from './view.js'
 import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 
 interface SnapshotParts {
@@ -76,6 +77,12 @@ export class Snapshot<V = Anything, K extends Key = Key> {
   /** As `Database.has`, as of this moment. */
   has(key: K): boolean {
     return this.#snapshot.has(key, this.#space)
+  }
+
+  /** As `Database.view`, as of this moment. */
+  view<T>(key: K, use: (bytes: Buffer) => T): T | undefined {
+    mustBeCallback(use)
+    return viewed(this.#snapshot.read(key, 'bytes', this.#space) as Buffer | undefined, use)
   }
 
   /**

@@ -15,6 +15,7 @@ import type { Entry } from '../engine/read/snapshot.js'
 import { mustBeMissing, type UpdateOptions } from './change-options.js'
 import { update, type Updating } from './update.js'
 import type { WatchOptions } from './change-feeds.js'
+import { mustBeCallback, viewed } from './view.js'
 import type { KeyWatch } from './key-watch.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
@@ -77,6 +78,20 @@ export class Store<V = Anything, K extends Key = Key> {
    */
   has(key: K): boolean {
     return this.#open.engine.has(key, this.#space)
+  }
+
+  /**
+   * Calls `use` with the bytes of the value of `key`, as `valueEncoding` stores them, and returns what it returns; if
+   * `key` is absent, it is not called, and the result is undefined. The bytes are there until `use` returns: then
+   * their memory is given back at once, without the garbage collector, and the Buffer has the length 0. For values that
+   * are looked at and not kept, above all long ones; a short one `get` copies just as fast.
+   *
+   * `use` may do anything, and call the database, but must not be asynchronous. Throws what `use` throws, what `get`
+   * throws except `EncodingError`, and `InvalidError` if `use` is no function or returns a promise.
+   */
+  view<T>(key: K, use: (bytes: Buffer) => T): T | undefined {
+    mustBeCallback(use)
+    return viewed(this.#open.engine.getBytes(key, this.#space), use)
   }
 
   /**

@@ -139,6 +139,9 @@ export class Engine {
   getEntry(key: Key, space = this.main): Entry | undefined {
     return this.#points.getEntry(key, space)
   }
+  getBytes(key: Key, space = this.main): Buffer | undefined {
+    return this.#points.getBytes(key, space)
+  }
   has(key: Key, space = this.main): boolean {
     return this.#points.has(key, space)
   }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { IoError } from '../errors.js'
+import { native } from './native.js'
 
 /** Bytes of memory, page cache included: those of the machine, or fewer where a cgroup limits them. */
 export function memoryBytes(): number {
@@ -29,9 +30,30 @@ export function memoryFor(bytes: number): Buffer {
   try {
     return Buffer.allocUnsafe(bytes)
   } catch (cause) {
-    throw new IoError(
-      `Could not allocate ${bytes} bytes of memory: allow this process more (ulimit -v, the limit of the container).`,
-      { cause },
-    )
+    throw noMemory(bytes, cause)
   }
 }
+
+/**
+ * A buffer that shares its memory with no other, so that it can be given back, with arbitrary contents. Throws
+ * `IoError` if there is no memory for it.
+ */
+export function ownMemoryFor(bytes: number): Buffer {
+  try {
+    return Buffer.allocUnsafeSlow(bytes)
+  } catch (cause) {
+    throw noMemory(bytes, cause)
+  }
+}
+
+/** Gives the memory of such a buffer back: it is empty from now on, and so is every view of its memory. */
+export function giveBack(buffer: Buffer): void {
+  // One that its user has transferred belongs to another thread.
+  if (buffer.buffer.byteLength > 0) native.detach(buffer.buffer as ArrayBuffer)
+}
+
+const noMemory = (bytes: number, cause: unknown): IoError =>
+  new IoError(
+    `Could not allocate ${bytes} bytes of memory: allow this process more (ulimit -v, the limit of the container).`,
+    { cause },
+  )

@@ -1,4 +1,4 @@
-// Loads the native addon and declares its types. Only the posix files of this folder and encoding/crc32c.ts use it.
+// Loads the native addon and declares its types. Only files of this folder and encoding/crc32c.ts use it.
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -92,6 +92,8 @@ interface Native {
   leadsTo(directory: number, path: string, device: number, inode: number): boolean
   /** Gives a new file the owner, group and permissions of the file at `path`, as far as this user is allowed to. */
   takeAfter(fd: number, path: string): void
+  /** Gives the memory of the buffer back; all views of it are empty from now on. */
+  detach(buffer: ArrayBuffer): void
   /** CRC-32C, continued from `initial`; undefined where the processor has no instruction for it. */
   readonly crc32c?: (bytes: Uint8Array, initial?: number) => number
 }

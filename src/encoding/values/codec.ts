@@ -4,7 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import types from 'node:util/types'
 import { EncodingError, InvalidError } from '../../errors.js'
-import { memoryFor } from '../../storage/memory.js'
+import { giveBack, memoryFor } from '../../storage/memory.js'
 import { jsonText } from './json-writer.js'
 import { describe } from './kinds.js'
 import { MsgpackReader } from './msgpack-reader.js'
@@ -208,6 +208,20 @@ function wrongKind(value: unknown, needs: string, advice: string): InvalidError 
   return new InvalidError(
     `This value cannot be stored: ${needs}, not ${describe(value)}. ${value === undefined ? 'Delete the key instead.' : advice}`,
   )
+}
+
+/**
+ * The same as `decode` for bytes with memory of their own (`ownMemoryFor`), which nobody else uses: they become the
+ * value, or are given back at once, which the garbage collector would do much later.
+ * @internal
+ */
+export function decodeOwn(values: ValueCodec, bytes: Buffer): unknown {
+  if (values === binary) return bytes
+  try {
+    return values.decode(bytes, 0, bytes.length)
+  } finally {
+    giveBack(bytes)
+  }
 }
 
 /** @internal */

@@ -3,8 +3,10 @@
 import type { KeySpace } from '../../encoding/key-space.js'
 import { takenKey, type Key } from '../../encoding/keys.js'
 import { concatenated, type Encoded } from '../../encoding/packed-list.js'
+import { decodeOwn } from '../../encoding/values/codec.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import { TooManyReadersError } from '../../errors.js'
+import { ownMemoryFor } from '../../storage/memory.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { newState, type Control } from '../shared/control.js'
@@ -64,6 +66,11 @@ export class PointReads {
     return this.#read(key, space, 'entry') as Entry | undefined
   }
 
+  /** The value as it is stored, in memory of its own (`ownMemoryFor`). */
+  getBytes(key: Key, space: KeySpace): Buffer | undefined {
+    return this.#read(key, space, 'bytes') as Buffer | undefined
+  }
+
   has(key: Key, space: KeySpace): boolean {
     return this.#read(key, space, 'presence') !== undefined
   }
@@ -89,6 +96,11 @@ export class PointReads {
       }
       if (this.#reader.expires && this.#hasExpired()) return undefined
       if (wanted === 'value') return this.#foundValue(key, space)
+      if (wanted === 'bytes') {
+        const bytes = this.#copyOfValue()
+        this.#checker.checkFaults()
+        return bytes
+      }
       if (wanted === 'entry') {
         const { version, expires } = this.#reader
         if (!expires) return { value: this.#foundValue(key, space), version }
@@ -162,10 +174,7 @@ export class PointReads {
   #foundValue(key: Key, { values }: KeySpace): unknown {
     const reader = this.#reader
     try {
-      if (reader.overflows) {
-        const bytes = reader.overflowValue()
-        return values.decode(bytes, 0, bytes.length)
-      }
+      if (reader.overflows) return decodeOwn(values, reader.overflowValue())
       const value = values.decode(reader.buffer, reader.valueAt, reader.valueAt + reader.valueLength)
       this.#checker.checkFaults()
       return value
@@ -177,11 +186,12 @@ export class PointReads {
   }
 
   /** Copied at once: after the pin is released the bytes may change. */
-  #copyOfValue(): Uint8Array {
+  #copyOfValue(): Buffer {
     const { overflows, buffer, valueAt, valueLength } = this.#reader
-    return overflows
-      ? this.#reader.overflowValue()
-      : Uint8Array.prototype.slice.call(buffer, valueAt, valueAt + valueLength)
+    if (overflows) return this.#reader.overflowValue()
+    const copy = ownMemoryFor(valueLength)
+    copy.set(new Uint8Array(buffer.buffer, buffer.byteOffset + valueAt, valueLength))
+    return copy
   }
 
   /**

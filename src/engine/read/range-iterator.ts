@@ -13,10 +13,11 @@ import { SLOT_BYTES } from '../format/layout.js'
 import type { KeySpace } from '../../encoding/key-space.js'
 import { NEVER } from '../../encoding/expiry-key.js'
 import type { Key } from '../../encoding/keys.js'
+import { ownMemoryFor } from '../../storage/memory.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { TreeReader } from '../tree/reader.js'
 import { ofEntry } from '../../encoding/undecodable.js'
-import type { ValueCodec } from '../../encoding/values/codec.js'
+import { decodeOwn, type ValueCodec } from '../../encoding/values/codec.js'
 import { damagedError } from '../format/slot-damage.js'
 import { Cursor } from '../tree/reader.js'
 
@@ -84,14 +85,17 @@ function copyToScratch({ reader, guard }: RangeSource): number {
 
 /** The value of the entry that the reader stands on. It is copied, checked to be still held, and then decoded. */
 export function copiedValue(source: RangeSource, values: ValueCodec): unknown {
-  if (!source.reader.overflows) return values.decode(scratch, 0, copyToScratch(source))
-  const bytes = copyOfOverflow(source)
-  return values.decode(bytes, 0, bytes.length)
+  if (source.reader.overflows) return decodeOwn(values, copyOfOverflow(source))
+  return values.decode(scratch, 0, copyToScratch(source))
 }
 
-/** The same as bytes. */
+/** The same as bytes, in memory of its own. */
 export function copiedBytes(source: RangeSource): Buffer {
-  return source.reader.overflows ? copyOfOverflow(source) : Buffer.from(scratch.subarray(0, copyToScratch(source)))
+  if (source.reader.overflows) return copyOfOverflow(source)
+  const length = copyToScratch(source)
+  const bytes = ownMemoryFor(length)
+  bytes.set(new Uint8Array(scratch.buffer, scratch.byteOffset, length))
+  return bytes
 }
 
 /**
@@ -389,10 +393,8 @@ export class RangeIterator<T> implements IterableIterator<T> {
     const { reader, guard } = this.#source
     const { values } = this.#space
     const node = this.#cursor.leaf
-    if (node.overflows(i)) {
-      const bytes = readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard)
-      return values.decode(bytes, 0, bytes.length)
-    }
+    if (node.overflows(i))
+      return decodeOwn(values, readOverflow(reader.space, reader.checker, overflowPointer(node, i), guard))
     const at = node.valueAt(i)
     return values.decode(node.buffer!, at, at + node.payloadBytes(i))
   }

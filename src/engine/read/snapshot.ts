@@ -32,10 +32,10 @@ export interface Entry<V = unknown> {
 }
 
 /**
- * What a read of one key returns.
+ * What a read of one key returns. `bytes`: the value as it is stored, in memory of its own (`ownMemoryFor`).
  * @internal
  */
-export type Wanted = 'value' | 'entry' | 'presence'
+export type Wanted = 'value' | 'bytes' | 'entry' | 'presence'
 
 /**
  * What a read of a list of keys returns: their values, or for those that are present nothing but their presence, as
@@ -106,6 +106,7 @@ export class EngineSnapshot {
     if (typeof key === 'object') this.assertOpen()
     return this.#find(space.bytes, length, () => {
       if (wanted === 'value') return this.#value(key, space)
+      if (wanted === 'bytes') return copiedBytes(this.#source)
       if (wanted === 'entry') {
         const { reader } = this.#source
         const { version, expires } = reader

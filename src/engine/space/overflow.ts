@@ -2,7 +2,7 @@
 // slot, the length and a CRC-32C of the whole value, which is checked each time the value is read: the
 // CRCs of the slots cannot tell that a chain was put together from the wrong slots.
 import { advice, CorruptError } from '../../errors.js'
-import { memoryFor } from '../../storage/memory.js'
+import { ownMemoryFor } from '../../storage/memory.js'
 import { crc32c } from '../../encoding/crc32c.js'
 import type { Allocator } from './allocator.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
@@ -68,7 +68,7 @@ export function readOverflow(
   // A wrong length must not allocate memory: no value is longer than the file.
   if (pointer.lengthBytes > Math.min(MAX_VALUE_BYTES, checker.fileSlots * SLOT_BODY_BYTES))
     throw wrongValue(pointer, 'its length is out of range')
-  const value = memoryFor(pointer.lengthBytes)
+  const value = ownMemoryFor(pointer.lengthBytes)
   let done = 0
   const copy = (slot: SlotNo, bytes: number): void => {
     const base = space.byteOf(slot) + SLOT.BODY

@@ -1,0 +1,102 @@
+// Values that are looked at and not kept.
+import { expect } from 'chai'
+import { open, type Database } from '../../src/index.js'
+import { cleanUp, expectError, scratchPath } from '../support/engine.js'
+
+const LENGTHS = [0, 1, 100, 900, 3000, 100_000]
+
+describe('a view of a value', function () {
+  afterEach(cleanUp)
+
+  let db: Database<Buffer, number>
+  beforeEach(async () => {
+    db = await open<Buffer, number>(scratchPath(), { valueEncoding: 'binary', workers: 0 })
+    db.batchSync(LENGTHS.map((length) => ({ type: 'put', key: length, value: Buffer.alloc(length, length) })))
+  })
+  afterEach(() => db.close())
+
+  for (const of of ['database', 'snapshot'] as const) {
+    it(`of a ${of} has its bytes until the function returns, and is empty then`, () => {
+      using snapshot = db.snapshot()
+      const source = of === 'database' ? db : snapshot
+      for (const length of LENGTHS) {
+        let kept: Buffer | undefined
+        let part: Uint8Array | undefined
+        const result = source.view(length, (bytes) => {
+          expect(bytes.equals(Buffer.alloc(length, length))).to.equal(true)
+          kept = bytes
+          part = new Uint8Array(bytes.buffer, bytes.byteOffset, Math.min(1, length))
+          return `${length}`
+        })
+        expect(result).to.equal(`${length}`)
+        expect(kept!.length).to.equal(0)
+        expect(kept![0]).to.equal(undefined)
+        expect(part!.length).to.equal(0)
+        expect(db.get(length)!.equals(Buffer.alloc(length, length)), 'what get returns stays').to.equal(true)
+      }
+    })
+  }
+
+  it('does not share memory with anything else', () => {
+    // Buffers of Node.js that are this short share their memory.
+    const neighbours = Array.from({ length: 50 }, (_, i) => {
+      const value = Buffer.from(`neighbour ${i}`)
+      db.view(100, (bytes) => bytes.fill(0))
+      return value
+    })
+    for (const [i, value] of neighbours.entries()) expect(value.toString()).to.equal(`neighbour ${i}`)
+    expect(db.get(100)!.equals(Buffer.alloc(100, 100))).to.equal(true)
+  })
+
+  it('is not made for a key that is absent', () => {
+    expect(db.view(7, () => expect.fail('it was called'))).to.equal(undefined)
+  })
+
+  it('passes on what the function throws, and is empty then', () => {
+    let kept: Buffer | undefined
+    expect(() =>
+      db.view(100, (bytes) => {
+        kept = bytes
+        throw new Error('mine')
+      }),
+    ).to.throw('mine')
+    expect(kept!.length).to.equal(0)
+  })
+
+  it('stays whole while the function calls the database, in any way', () => {
+    db.view(900, (bytes) => {
+      db.putSync(900, Buffer.alloc(900, 1))
+      for (let i = 0; i < 50; i++) db.putSync(i, Buffer.alloc(500, i))
+      db.view(100, (other) => expect(other.equals(Buffer.alloc(100, 100))).to.equal(true))
+      expect(bytes.equals(Buffer.alloc(900, 900))).to.equal(true)
+    })
+  })
+
+  it('survives that the function closes the database, or transfers the memory', async () => {
+    db.view(3000, (bytes) => structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] }))
+    let closed: Promise<void> | undefined
+    const length = db.view(3000, (bytes) => {
+      closed = db.close()
+      return bytes.length
+    })
+    expect(length).to.equal(3000)
+    await closed
+    expectError(() => db.view(3000, () => 1), 'ERR_MMAPDB_CLOSED')
+  })
+
+  it('takes a function, and none that is asynchronous', () => {
+    expectError(() => db.view(100, 'no' as never), 'ERR_MMAPDB_INVALID', /takes a function/)
+    expectError(
+      () => db.view(100, async () => Promise.reject(new Error('later'))),
+      'ERR_MMAPDB_INVALID',
+      /asynchronous/,
+    )
+  })
+
+  it('is what the value encoding makes of the value', async () => {
+    const texts = await open<string, string>(scratchPath(), { valueEncoding: 'utf8', workers: 0 })
+    texts.putSync('key', 'Grüße')
+    expect(texts.view('key', (bytes) => bytes.toString())).to.equal('Grüße')
+    await texts.close()
+  })
+})
