@@ -54,3 +54,14 @@ export function texts(seed, count = 16384, bytes = VALUE_BYTES) {
     return text
   }
 }
+
+/** Entries 0 to entries - 1 in chunks of pairs, for `load` and `batch`. */
+export function* chunksOf({ entries, order, size = 10_000, valueBytes, text = false }) {
+  const value = text ? texts(1) : values(1, 16384, valueBytes)
+  const key = order === 'random' ? keyOf : (i) => `user:${String(i).padStart(10, '0')}`
+  for (let i = 0; i < entries; i += size)
+    yield Array.from({ length: Math.min(size, entries - i) }, (_, n) => [key(i + n), value()])
+}
+
+/** A number for people. */
+export const count = (n) => (n >= 1e6 && n % 1e5 === 0 ? `${n / 1e6} M` : n.toLocaleString('en-US'))

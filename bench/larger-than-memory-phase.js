@@ -2,7 +2,7 @@
 import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { readFileSync } from 'node:fs'
 import { random, values } from './data.js'
-import { loadStore } from './stores.js'
+import { openStore } from './stores/index.js'
 
 const { phase, store, directory, entries, seconds, valueBytes, acknowledged, warm } = JSON.parse(process.argv[2])
 /** Lists of this many keys, that many at a time, of an asynchronous reader. */
@@ -17,9 +17,7 @@ const anyKey = () => keyOf(next() % entries)
 const value = values(next(), 256, valueBytes)
 
 const openMs = performance.now()
-const db = await (
-  await loadStore(store)
-).open(directory, { workers: phase === 'get' || phase === 'scan' ? 0 : WORKERS })
+const db = await openStore(store, directory, { workers: phase === 'get' || phase === 'scan' ? 0 : WORKERS })
 const opened = performance.now() - openMs
 
 /** How late a timer of 1 ms is. */
@@ -109,7 +107,7 @@ const PHASES = {
       ...loop(),
     }
   },
-  get: () => timed(() => mustBe(db.get(anyKey()))),
+  get: () => timed(() => mustBe(db.db.get(anyKey()))),
   'get-async': () =>
     timed(
       async () => {
@@ -131,8 +129,8 @@ const PHASES = {
     }
   },
   async recover() {
-    for (let n = 1; n <= acknowledged; n++) mustBe(db.get(`count:${n}`))
-    for (let n = 0; n < 1000; n++) mustBe(db.get(anyKey()))
+    for (let n = 1; n <= acknowledged; n++) mustBe(db.db.get(`count:${n}`))
+    for (let n = 0; n < 1000; n++) mustBe(db.db.get(anyKey()))
     const report = db.db.recovery
     const io = ioBytes()
     return {

@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { limitedMemory } from './cgroup.js'
-import { fileSystem, machine } from './machine.js'
+import { fileSystem, machine, machineText } from './machine.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -39,7 +39,7 @@ mkdirSync(root, { recursive: true })
 if (fileSystem(root) === 'tmpfs')
   throw new Error(`${root} is on tmpfs, which is memory: choose a directory on a disk with --dir`)
 
-console.log(machine(root))
+console.log(machineText(machine(root)))
 console.log(
   `limit ${options['limit-mib']} MiB, ${entries.toLocaleString('en-US')} entries of ${VALUE_BYTES} bytes (${(entries / 2 ** 20).toFixed(1)} GiB), ${seconds} s each`,
 )

@@ -1,21 +1,39 @@
 // What the figures were measured on and with. Names no host.
-import { readFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
+import { cpus, loadavg, release, totalmem } from 'node:os'
 
+/** `directory`: where the databases are. */
 export function machine(directory) {
-  const version = (name) => {
-    try {
-      return JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version
-    } catch {
-      return 'not installed'
-    }
+  return {
+    processor: `${cpus()[0].model.trim()} x ${cpus().length}`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    kernel: `Linux ${release().replace(/-.*/, '')}`,
+    fileSystem: fileSystem(directory),
+    node: process.version,
+    versions: {
+      mmapdb: versionIn(new URL('../package.json', import.meta.url)),
+      ...Object.fromEntries(
+        ['lmdb', 'better-sqlite3', 'classic-level', '@nxtedition/rocksdb'].map((name) => [name, packageVersion(name)]),
+      ),
+      'node:sqlite': process.versions.sqlite ?? 'not in this Node.js',
+    },
   }
-  const own = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
-  return [
-    `${cpus()[0].model} x ${cpus().length}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release().replace(/-.*/, '')}, ${fileSystem(directory)}, Node.js ${process.version}`,
-    `mmapdb ${own}, lmdb ${version('lmdb')}, better-sqlite3 ${version('better-sqlite3')}, classic-level ${version('classic-level')}`,
-  ].join('\n')
 }
+
+/** How many processes wanted to run in the last minute: what else the machine had to do, before a run has begun. */
+export const load = () => Math.round(loadavg()[0] * 10) / 10
+
+export const machineText = ({ processor, memory, kernel, fileSystem, node, versions }) =>
+  `${processor}, ${memory}, ${kernel}, ${fileSystem}, Node.js ${node}; ${Object.entries(versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', ')}`
+
+function packageVersion(name) {
+  const url = new URL(`node_modules/${name}/package.json`, import.meta.url)
+  return existsSync(url) ? versionIn(url) : 'not installed'
+}
+
+const versionIn = (url) => JSON.parse(readFileSync(url, 'utf8')).version
 
 /** The kernel's name for the file system that holds `directory`: that of the longest mount point above it. */
 export function fileSystem(directory) {

@@ -1,141 +1,143 @@
-// Runs the cases named on the command line (all of them if none is) and prints a table for each.
-//   node run.js [case ...] [--reps N] [--seconds S] [--entries N] [--stores a,b,...] [--dir DIR] [--json FILE]
-// Stores take turns; a figure is the median of the repetitions. See README.md.
-import { execFileSync, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
+// Measures mmapdb beside other stores, and writes tables, charts and every figure. See README.md; `--help` lists the
+// options.
+//
+// The stores of a row take turns, and all rows are gone through once before any is measured again: what else the
+// machine does meets all of them alike.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { cases } from './cases/index.js'
-import { machine } from './machine.js'
-import { values, texts } from './data.js'
-import { loadStore } from './stores.js'
-import { load } from './cases/load.js'
+import { install } from './install.js'
+import { describe, laboratory } from './laboratory.js'
+import { load, machine, machineText } from './machine.js'
+import { publish } from './report/pages.js'
+import { amount } from './report/format.js'
+import { writeReport } from './report/report.js'
+import { summarize } from './report/summary.js'
+
+const HELP = `npm run bench -- [case ...] [options]
+
+Without options: a selection, in about ten minutes. With names of cases: only these.
+Cases: ${Object.keys(cases).join(', ')}
+
+  --full          every case and variant, with 1, 5 and 10 million entries: several hours
+  --entries N     entries of the databases (100,000; with --full 1,000,000)
+  --seconds S     length of the timed phase of cases that write for a time (1; with --full 4); the warm-up is as long
+  --rounds N      how often each store is measured; the median counts (3; with --full 5)
+  --minutes M     begins no further round if it would not end within this time (10; with --full no limit)
+  --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/src/index.js, adds one
+  --dir DIR       where the databases are made (bench/data): on the disk that is to be measured, never on tmpfs
+  --out DIR       where results.json, tables.md and the charts are written (bench/results)
+  --publish       also writes the results into docs/benchmarks.md, its charts, and README.md
+  --from FILE     measures nothing, and takes the results.json of an earlier run`
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    reps: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '5' },
-    entries: { type: 'string', default: '1000000' },
+    full: { type: 'boolean', default: false },
+    entries: { type: 'string' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string' },
+    minutes: { type: 'string' },
     stores: { type: 'string' },
     dir: { type: 'string', default: fileURLToPath(new URL('data', import.meta.url)) },
-    json: { type: 'string' },
+    out: { type: 'string', default: fileURLToPath(new URL('results', import.meta.url)) },
+    publish: { type: 'boolean', default: false },
+    from: { type: 'string' },
+    help: { type: 'boolean', default: false },
   },
 })
-const reps = Number(options.reps)
-const seconds = Number(options.seconds)
-const entries = Number(options.entries)
-const root = resolve(options.dir)
-mkdirSync(root, { recursive: true })
-
-const names = positionals.length > 0 ? positionals : Object.keys(cases)
-for (const name of names)
-  if (cases[name] === undefined) throw new Error(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
-
-console.log(machine(root))
-for (const name of names) {
-  const { variants = [{}] } = cases[name]
-  for (const variant of variants) await compare(name, variant)
+if (options.help) {
+  console.log(HELP)
+  process.exit()
 }
 
-/** Measures every store of a case in turn, several times over, and prints medians and ratios. */
-async function compare(name, variant) {
-  const { title, unit, better, once = false } = cases[name]
-  const stores = options.stores?.split(',') ?? cases[name].stores
-  const results = new Map(stores.map((store) => [store, []]))
-  for (let rep = 0; rep < (once ? 1 : reps); rep++) {
-    for (const store of stores) {
-      const result = await measure(name, store, variant)
-      if (result !== undefined) results.get(store).push(result)
-    }
+const defaults = options.full
+  ? { entries: 1_000_000, seconds: 4, rounds: 5, minutes: Infinity }
+  : { entries: 100_000, seconds: 1, rounds: 3, minutes: 10 }
+/** A number that is given, or the default. */
+const number = (name) => {
+  const value = options[name] === undefined ? defaults[name] : Number(options[name])
+  if (!(value > 0)) throw new Error(`--${name} must be a positive number`)
+  return value
+}
+
+const results = options.from === undefined ? await measureAll() : JSON.parse(readFileSync(options.from, 'utf8'))
+mkdirSync(options.out, { recursive: true })
+if (options.from === undefined) writeFileSync(join(options.out, 'results.json'), JSON.stringify(results, null, 1))
+console.log(`\n${writeReport(results, options.out)}\nIn ${options.out}: tables.md, results.json, charts.`)
+if (options.publish) publish(results, fileURLToPath(new URL('..', import.meta.url)))
+if (results.rows.some(({ cells }) => cells.some(({ error }) => error !== undefined))) process.exitCode = 1
+
+async function measureAll() {
+  const [entries, seconds, rounds, minutes] = ['entries', 'seconds', 'rounds', 'minutes'].map(number)
+  const rows = chosenRows(entries)
+  if (rows.some(({ stores }) => stores.some((store) => !/^mmapdb|\.js$/.test(store)))) install()
+  const root = resolve(options.dir)
+  const lab = laboratory(root)
+  const about = machine(root)
+  const loadBefore = load()
+  console.log(machineText(about))
+  if (loadBefore > 0.5) console.log(`The machine has other work (load ${loadBefore}): only ratios count.`)
+
+  const started = performance.now()
+  let done = 0
+  for (; done < rounds; done++) {
+    const elapsed = (performance.now() - started) / 60_000
+    if (done > 0 && (elapsed * (done + 1)) / done > minutes) break
+    console.log(`\nround ${done + 1} of ${rounds}`)
+    for (const row of rows) await measureRow(lab, row, { seconds, warmUpSeconds: seconds })
   }
-  const label = Object.entries(variant)
-    .map(([key, value]) => `, ${key} ${value}`)
-    .join('')
-  console.log(`\n## ${title}${label}`)
-  const first = median(results.get(stores[0]).map((r) => r.figure))
-  for (const [store, list] of results) {
-    if (list.length === 0) {
-      console.log(`${store.padEnd(16)} could not be measured`)
-      continue
-    }
-    const figures = list.map((r) => r.figure)
-    const middle = median(figures)
-    const ratio = better === 'more' ? first / middle : middle / first
-    const spread = `${format(Math.min(...figures))} to ${format(Math.max(...figures))}`
-    const notes = Object.entries(list[0].notes ?? {})
-      .map(
-        ([key, value]) => `${key} ${format(typeof value === 'number' ? median(list.map((r) => r.notes[key])) : value)}`,
-      )
-      .join(', ')
-    console.log(
-      `${store.split('/').slice(0, 3).join('/').padEnd(16)} ${format(middle).padStart(12)} ${unit}   (${spread})` +
-        (store === stores[0] ? '' : `   ${stores[0].split('=')[0]} is ${ratio.toFixed(2)}x as good`) +
-        (notes === '' ? '' : `   ${notes}`),
-    )
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    minutes: Math.round((performance.now() - started) / 60_000),
+    machine: about,
+    loadBefore,
+    full: options.full,
+    entries,
+    seconds,
+    rounds: done,
+    rows: await Promise.all(rows.map((row) => summarize(row, describe))),
   }
-  if (options.json)
-    appendFileSync(options.json, `${JSON.stringify({ name, variant, results: Object.fromEntries(results) })}\n`)
 }
 
-async function measure(name, store, variant) {
-  const { fresh = false, prepared } = cases[name]
-  let directory = join(root, `fresh-${store.split('=')[0]}`)
-  if (prepared !== undefined) directory = await prepare(prepared, store)
-  else rmSync(directory, { recursive: true, force: true })
-  settle()
-  const parameters = { name, store, directory, entries, seconds, seed: freshSeed(), ...variant }
-  const child = spawnSync(
-    process.execPath,
-    ['--expose-gc', fileURLToPath(new URL('child.js', import.meta.url)), JSON.stringify(parameters)],
-    {
-      encoding: 'utf8',
-      maxBuffer: 2 ** 26,
-      timeout: 300_000,
-    },
-  )
-  if (fresh) rmSync(directory, { recursive: true, force: true })
-  const line = child.stdout.split('\n').find((text) => text.startsWith('RESULT '))
-  if (line === undefined) {
-    console.error(`${name} of ${store}: ${child.stderr.trim().split('\n').slice(-6).join('\n')}`)
-    return undefined
+/** Each variant of each case that is asked for. */
+function chosenRows(entries) {
+  const names = positionals.length > 0 ? positionals : Object.keys(cases)
+  return names.flatMap((name) => {
+    const of = cases[name]
+    if (of === undefined) throw new Error(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
+    // A case that is named is measured also if only a full run has it.
+    const named = positionals.length > 0 ? of.variants.full : []
+    return (options.full ? of.variants.full : (of.variants.quick ?? named)).map(({ scale = 1, ...variant }) => ({
+      name,
+      case: of,
+      variant,
+      entries: entries * scale,
+      stores: storesOf(of),
+      measurements: new Map(),
+    }))
+  })
+}
+
+function storesOf({ stores }) {
+  if (options.stores === undefined) return stores
+  const asked = options.stores.split(',')
+  return asked.filter((store) => stores.includes(store) || /[=/]/.test(store))
+}
+
+/** Measures each store of a row once, and says so; one that failed is not tried again. */
+async function measureRow(lab, row, times) {
+  const { unit, per } = row.case
+  console.log(row.case.title({ ...row.variant, entries: row.entries }))
+  for (const store of row.stores) {
+    const before = row.measurements.get(store) ?? []
+    if (before.some(({ error, unavailable }) => error ?? unavailable)) continue
+    const { stderr, ...result } = await lab.measure(row, store, times)
+    row.measurements.set(store, [...before, result])
+    const said = result.error ?? result.unavailable
+    console.log(`  ${store.padEnd(14)} ${said ?? `${amount(result.figure, unit)} per ${per}`}`)
+    if (result.error !== undefined) console.error(stderr)
   }
-  return JSON.parse(line.slice(7))
-}
-
-/** A database of `entries` entries, loaded in random order by this store; kept for the next run. */
-async function prepare(what, store) {
-  // The files of the same kind of store serve all its variants.
-  const kind = store.split(/[=-]/)[0]
-  const directory = join(root, `${what}-${entries}-${kind}`)
-  if (existsSync(directory)) return directory
-  const making = `${directory}.making`
-  rmSync(making, { recursive: true, force: true })
-  const text = what === 'text'
-  const db = await (await loadStore(store)).open(making, { text })
-  await load(db, { entries, value: text ? texts(1) : values(1) })
-  await db.close()
-  renameSync(making, directory)
-  return directory
-}
-
-/** What earlier runs have left to be written must not be on this one's bill. */
-function settle() {
-  execFileSync('sync')
-}
-
-/** Another one for each measurement: SQLite writes nothing where a value is what is stored already. */
-function freshSeed() {
-  return Number(process.hrtime.bigint() % 2_000_000_000n) + 10_000
-}
-
-function median(list) {
-  const sorted = [...list].sort((a, b) => a - b)
-  return sorted.length === 0 ? Number.NaN : sorted[sorted.length >> 1]
-}
-
-function format(x) {
-  if (typeof x !== 'number') return String(x)
-  return Math.abs(x) >= 100 ? Math.round(x).toLocaleString('en-US') : x.toFixed(2)
 }

@@ -1,27 +1,37 @@
-// Batches of 10,000 puts of random keys into a database of 1 M entries, each batch awaited until it
-// is durable. Most keys exist, with other values.
-import { keyOf, random, values } from '../data.js'
-import { loadStore } from '../stores.js'
+// Batches of 10,000 puts of random keys into a loaded database, each batch awaited until it is durable. Most keys
+// exist, with other values.
+import { count, keyOf, random, values } from '../data.js'
+import { latencies, loopDelay, stopwatch } from '../meter.js'
+import { openStore } from '../stores/index.js'
 
-export const title = 'batches of 10,000 random puts into 1 M entries'
-export const unit = 'puts/s'
-export const better = 'more'
-export const stores = ['mmapdb', 'lmdb', 'lmdb-durable', 'sqlite', 'level']
-export const prepared = 'binary'
+export const title = ({ entries, size }) => `batches of ${count(size)} random puts into ${count(entries)} entries`
+export const group = 'batches'
+export const unit = 'us'
+export const per = 'put'
+export const stores = ['mmapdb', 'lmdb', 'lmdb-durable', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'file']
+export const database = 'copied'
+export const variants = { quick: [{ size: 10_000 }], full: [{ size: 10_000 }] }
+export const headline = true
 
-export async function measure({ store, directory, entries, seed, batches = 40, size = 10_000 }) {
-  const db = await (await loadStore(store)).open(directory)
+const WARM_UP_BATCHES = 5
+
+export async function measure({ store, directory, entries, seed, size, batches = 40 }) {
+  const db = await openStore(store, directory)
   const next = random(seed)
   const value = values(seed)
-  const round = async () => {
-    const pairs = Array.from({ length: size }, () => [keyOf(next() % entries), value()])
+  const pairs = () => Array.from({ length: size }, () => [keyOf(next() % entries), value()])
+  for (let i = 0; i < WARM_UP_BATCHES; i++) await db.batch(pairs())
+  const each = latencies()
+  const loop = loopDelay()
+  const watch = stopwatch()
+  for (let i = 0; i < batches; i++) {
+    const batch = pairs()
     const start = performance.now()
-    await db.batch(pairs)
-    return performance.now() - start
+    await db.batch(batch)
+    each.record(performance.now() - start)
   }
-  for (let i = 0; i < 5; i++) await round()
-  let ms = 0
-  for (let i = 0; i < batches; i++) ms += await round()
+  const costs = watch.stop(batches * size)
+  const notes = loop.stop()
   await db.close()
-  return { figure: (batches * size) / (ms / 1000) }
+  return { ...costs, latencies: { batch: each.summary() }, notes }
 }

@@ -3,17 +3,22 @@
 // that has been awaited is on disk, and the sum is checked: nothing is lost or counted twice.
 import { Worker } from 'node:worker_threads'
 import { openCounters, WAYS } from '../counters.js'
+import { sleep, stopwatch } from '../meter.js'
 
-export const title = '8 threads that raise counters, everything durable'
-export const unit = 'increments/s'
-export const better = 'more'
+export const title = ({ counters, calls }) =>
+  `8 threads that raise ${counters === 1 ? 'one counter' : `${counters} counters`}, ${calls} at a time each`
+export const group = 'writes'
+export const unit = 'us'
+export const per = 'increment'
 export const stores = Object.keys(WAYS)
-export const fresh = true
-export const variants = [
-  { counters: 1000, calls: 64 },
-  { counters: 1000, calls: 1 },
-  { counters: 1, calls: 64 },
-]
+export const database = 'none'
+export const variants = {
+  full: [
+    { counters: 1000, calls: 64 },
+    { counters: 1000, calls: 1 },
+    { counters: 1, calls: 64 },
+  ],
+}
 
 const THREADS = 8
 /** Each of the threads compiles what it runs, on the cores that all share. */
@@ -38,14 +43,13 @@ export async function measure({ store, directory, seed, counters, calls, seconds
     Atomics.store(phase, 0, n)
     Atomics.notify(phase, 0)
   }
-  const sleep = (s) => new Promise((resolve) => setTimeout(resolve, s * 1000))
   set(1)
   await sleep(WARM_UP_SECONDS)
-  const start = performance.now()
+  const watch = stopwatch()
   set(2)
   await sleep(seconds)
+  const costs = watch.stop()
   set(3)
-  const elapsedMs = performance.now() - start
   const results = await Promise.all(done)
   const total = results.reduce((sum, { all }) => sum + all, 0)
   const after = await openCounters(store, directory)
@@ -53,8 +57,11 @@ export async function measure({ store, directory, seed, counters, calls, seconds
   await after.close()
   if (sum !== total) throw new Error(`${store}: the sum is ${sum}, and there were ${total} increments.`)
   const timed = results.map(({ count }) => count)
+  const increments = timed.reduce((sum, count) => sum + count, 0)
   return {
-    figure: (timed.reduce((sum, count) => sum + count, 0) / elapsedMs) * 1000,
-    notes: { slowestOfThreads: Math.min(...timed) / Math.max(...timed) },
+    figure: costs.figure / increments,
+    cpuUs: costs.cpuUs / increments,
+    anonymousMiB: costs.anonymousMiB,
+    notes: { slowestThread: Math.min(...timed) / Math.max(...timed) },
   }
 }

@@ -1,18 +1,18 @@
 // Memory of the process over a long load by awaited batches: it must not grow with what is written.
 // The figure is by how much heap and external memory grew between a quarter of the way and the end.
 import { keyOf, random, values } from '../data.js'
-import { loadStore } from '../stores.js'
+import { openStore } from '../stores/index.js'
 
-export const title = 'growth of heap and external memory over 5 M puts'
+export const title = ({ workers }) => `growth of heap and external memory over 5 M puts, ${workers} workers`
+export const group = 'space'
 export const unit = 'MiB'
-export const better = 'less'
+export const per = '5 M puts'
 export const stores = ['mmapdb']
-export const fresh = true
-export const once = true
-export const variants = [{ workers: 0 }, { workers: 2 }]
+export const database = 'none'
+export const variants = { full: [{ workers: 0 }, { workers: 2 }] }
 
 export async function measure({ store, directory, workers, puts = 5_000_000 }) {
-  const db = await (await loadStore(store)).open(directory, { workers })
+  const db = await openStore(store, directory, { workers })
   const next = random(9)
   const value = values(9)
   const samples = []

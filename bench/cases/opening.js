@@ -1,23 +1,37 @@
-// Opening a database of 1 M entries that was closed cleanly, in a process that has just begun; the
-// import of the package is not counted, the first read is.
-import { keyOf } from '../data.js'
-import { loadStore } from '../stores.js'
+// Opening a database that was closed cleanly: from the beginning of a new process, loading the package included, to the
+// first value that is read; and the call of `open` alone, in a new process, too. Its files are in memory.
+import { count, keyOf } from '../data.js'
+import { stopwatch } from '../meter.js'
+import { loadStore, openStore } from '../stores/index.js'
 
-export const title = 'open and first get after a clean close, 1 M entries'
+export const title = ({ entries, of }) => `${of} after a clean close, ${count(entries)} entries`
+export const group = 'opening'
 export const unit = 'ms'
-export const better = 'less'
-export const stores = ['mmapdb', 'lmdb', 'sqlite', 'level']
-export const prepared = 'binary'
-export const variants = [{ workers: 0 }, { workers: 2 }]
+export const per = 'opening'
+export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb']
+export const database = 'loaded'
+export const isCold = true
+const whole = 'new process to first get'
+const call = 'open'
+export const variants = {
+  quick: [{ of: whole }, { of: call }],
+  full: [1, 5].flatMap((scale) => [
+    { of: whole, scale },
+    { of: call, scale },
+  ]),
+}
+export const headline = true
 
-export async function measure({ store, directory, workers }) {
-  const module = await loadStore(store)
-  const start = performance.now()
-  const db = await module.open(directory, { workers })
-  const opened = performance.now() - start
-  if (db.get(keyOf(12345)) === undefined) throw new Error('not there')
-  const figure = performance.now() - start
-  const closing = performance.now()
+export async function measure({ store, directory, entries, of }) {
+  const { package: name, module = name } = await loadStore(store)
+  // What is missing is reported by openStore.
+  if (of === call && module !== undefined) await import(module).catch(() => undefined)
+  const watch = stopwatch()
+  const db = await openStore(store, directory)
+  const costs = watch.stop()
+  if (db.read(keyOf(entries - 1)) < 0) throw new Error('not there')
+  // The clock of a process begins when it does.
+  const sinceStart = performance.now()
   await db.close()
-  return { figure, notes: { openMs: opened, closeMs: performance.now() - closing } }
+  return { ...costs, figure: of === whole ? sinceStart : costs.figure / 1000 }
 }

@@ -1,24 +1,34 @@
-// All of 1 M entries in order, keys and values.
-import { loadStore } from '../stores.js'
+// All entries in the order of their keys, keys and values; in memory, and the code is warm.
+import { count } from '../data.js'
+import { median, stopwatch } from '../meter.js'
+import { openStore } from '../stores/index.js'
 
-export const title = 'scan of 1 M entries, keys and values'
-export const unit = 'entries/s'
-export const better = 'more'
-export const stores = ['mmapdb', 'lmdb', 'sqlite', 'level']
-export const prepared = 'binary'
+export const title = ({ entries }) => `scan of ${count(entries)} entries, keys and values`
+export const group = 'reads'
+export const unit = 'us'
+export const per = 'entry'
+export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'map']
+export const database = 'loaded'
+export const variants = { quick: [{}], full: [{}] }
+export const headline = true
 
-export async function measure({ store, directory, entries, rounds = 5 }) {
-  const db = await (await loadStore(store)).open(directory)
+const ROUNDS = 5
+
+export async function measure({ store, directory, entries }) {
+  const db = await openStore(store, directory, { workers: 0, entries })
   const round = async () => {
-    const start = performance.now()
-    const { count } = await db.scan()
-    if (count !== entries) throw new Error(`${count} entries and not ${entries}`)
-    return count / ((performance.now() - start) / 1000)
+    const watch = stopwatch()
+    const { count: walked } = await db.scan()
+    if (walked !== entries) throw new Error(`${walked} entries and not ${entries}`)
+    return watch.stop(entries)
   }
   await round()
-  const figures = []
-  for (let i = 0; i < rounds; i++) figures.push(await round())
-  figures.sort((a, b) => a - b)
+  const rounds = []
+  for (let i = 0; i < ROUNDS; i++) rounds.push(await round())
   await db.close()
-  return { figure: figures[rounds >> 1] }
+  return {
+    ...rounds[0],
+    figure: median(rounds.map(({ figure }) => figure)),
+    cpuUs: median(rounds.map(({ cpuUs }) => cpuUs)),
+  }
 }

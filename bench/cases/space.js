@@ -1,28 +1,31 @@
-// Bytes on disk for each byte of keys and values, after loading 1 M entries in random order by single
-// batches of 1000, and after overwriting all of them ten times in random order; closed each time.
-import { execFileSync } from 'node:child_process'
-import { KEY_BYTES, keyOf, random, VALUE_BYTES, values } from '../data.js'
-import { loadStore } from '../stores.js'
-import { load } from './load.js'
+// Bytes on disk for each byte of keys and values, after loading in random order by batches of 1,000, and after
+// overwriting everything ten times in random order; closed each time.
+import { chunksOf, count, KEY_BYTES, keyOf, random, VALUE_BYTES, values } from '../data.js'
+import { diskMiB } from '../meter.js'
+import { openStore } from '../stores/index.js'
 
-export const title = 'bytes on disk per byte stored'
+export const title = ({ entries, overwrites }) =>
+  overwrites === 0
+    ? `disk after a load of ${count(entries)} entries in random order`
+    : `the same after overwriting all of it ${overwrites} times`
+export const group = 'space'
 export const unit = 'x'
-export const better = 'less'
-export const stores = ['mmapdb', 'lmdb', 'sqlite', 'level']
-export const fresh = true
-export const once = true
-export const variants = [{ overwrites: 0 }, { overwrites: 10 }]
+export const per = 'byte stored'
+export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb']
+export const database = 'none'
+const both = [{ overwrites: 0 }, { overwrites: 10 }]
+export const variants = { quick: both.slice(0, 1), full: both }
+export const headline = true
 
-export async function measure({ store, directory, overwrites, entries = 1_000_000 }) {
-  const module = await loadStore(store)
-  const value = values(1)
-  let db = await module.open(directory)
-  await load(db, { entries, size: 1000, value })
-  const next = random(5)
-  for (let i = 0; i < overwrites * entries; i += 1000) {
-    await db.batch(Array.from({ length: 1000 }, () => [keyOf(next() % entries), value()]))
-  }
+const SIZE = 1000
+
+export async function measure({ store, directory, overwrites, entries, seed }) {
+  const db = await openStore(store, directory)
+  for (const chunk of chunksOf({ entries, order: 'random', size: SIZE })) await db.batch(chunk)
+  const next = random(seed)
+  const value = values(seed)
+  for (let i = 0; i < overwrites * entries; i += SIZE)
+    await db.batch(Array.from({ length: SIZE }, () => [keyOf(next() % entries), value()]))
   await db.close()
-  const bytes = Number(execFileSync('du', ['-sB1', directory], { encoding: 'utf8' }).split('\t')[0])
-  return { figure: bytes / (entries * (KEY_BYTES + VALUE_BYTES)), notes: { MiB: bytes / 2 ** 20 } }
+  return { figure: (diskMiB(directory) * 2 ** 20) / (entries * (KEY_BYTES + VALUE_BYTES)) }
 }

@@ -81,7 +81,7 @@ export const pathsNamedIn = (text: string): string[] => [
 ]
 
 /** Git does not have these: benchmarks and fuzzing make them. */
-const MADE_BY_RUNS = ['bench/data', 'crash-tests/fuzz/found']
+const MADE_BY_RUNS = ['bench/data', 'bench/results', 'bench/node_modules', 'crash-tests/fuzz/found']
 
 /** Says of a path that the file `from` names whether there is such a file. */
 export function pathFinder(paths: readonly string[]): (from: string, path: string) => boolean {

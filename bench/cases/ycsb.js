@@ -1,0 +1,33 @@
+// YCSB's core workloads, by 8 threads on records of 1,000 bytes: see work/ycsb.js.
+import { RECORD_BYTES } from '../work/ycsb.js'
+import { runThreads } from '../threads.js'
+
+const SAYS = {
+  A: 'half reads, half updates',
+  B: '95 % reads, 5 % updates',
+  C: 'reads',
+  D: '95 % reads of the latest, 5 % inserts',
+  E: '95 % short ranges, 5 % inserts',
+  F: 'half reads, half read-modify-writes',
+}
+
+export const title = ({ workload }) => `YCSB ${workload}: ${SAYS[workload]}, 8 threads`
+export const group = 'ycsb'
+export const unit = 'us'
+export const per = 'operation'
+export const stores = ['mmapdb', 'mmapdb-sync', 'lmdb', 'lmdb-durable', 'sqlite', 'node-sqlite', 'rocksdb']
+export const database = 'copied'
+const workload = (name) => ({ workload: name, valueBytes: RECORD_BYTES })
+export const variants = {
+  quick: ['A', 'C', 'E'].map(workload),
+  full: Object.keys(SAYS).map(workload),
+}
+export const headline = true
+
+export const measure = (parameters) =>
+  runThreads({
+    ...parameters,
+    threads: 8,
+    work: 'ycsb',
+    inserted: new Int32Array(new SharedArrayBuffer(4)),
+  })
