@@ -18,6 +18,7 @@
         'native/napi/locks.cc',
         'native/napi/loop_call.cc',
         'native/napi/region.cc',
+        'native/napi/window_buffer.cc',
       ],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include")'],
       'defines': [
@@ -28,8 +29,9 @@
         'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
         '_FILE_OFFSET_BITS=64',
       ],
-      'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++20'],
-      'cflags_cc': ['-std=gnu++17', '-fexceptions', '-fvisibility=hidden', '-Wall', '-Wextra'],
+      # The language version is that which the headers of this version of Node.js are written in.
+      'cflags_cc!': ['-fno-exceptions', '-fno-rtti'],
+      'cflags_cc': ['-fexceptions', '-fvisibility=hidden', '-Wall', '-Wextra'],
       # Never unloaded: a signal handler points into it, and the last worker thread that had loaded
       # it would otherwise take it away on its way out.
       'ldflags': ['-Wl,-z,nodelete', '-Wl,-z,now'],

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "file_id_value.h"
+#include "window_buffer.h"
 #include "../core/futex.h"
 #include "../core/word_watch.h"
 
@@ -90,13 +91,11 @@ void Region::Check(Napi::Env env, const char* method) const {
 
 napi_value Region::MakeBuffer(Napi::Env env, void* data, size_t lengthBytes, Buffer* into) {
   auto share = std::make_unique<Share>(Share{mapping_});
-  napi_value buffer;
-  const napi_status status = napi_create_external_arraybuffer(
-      env, data, lengthBytes, [](napi_env, void*, void* hint) { delete static_cast<Share*>(hint); }, share.get(),
-      &buffer);
-  if (status != napi_ok) {
-    if (env.IsExceptionPending()) throw env.GetAndClearPendingException();
-    throw Napi::Error::New(env, "this JavaScript runtime allows no ArrayBuffer over external memory");
+  const napi_value buffer = MakeWindowBuffer(data, lengthBytes);
+  if (napi_add_finalizer(
+          env, buffer, share.get(), [](napi_env, void* share, void*) { delete static_cast<Share*>(share); }, nullptr,
+          nullptr) != napi_ok) {
+    throw Napi::Error::New(env, "out of memory");
   }
   into->share = share.release();
   if (napi_create_reference(env, buffer, 1, &into->reference) != napi_ok) {
@@ -110,13 +109,14 @@ void Region::ReleaseBuffer(Buffer* buffer) {
   if (buffer->reference == nullptr) return;
   napi_value value = nullptr;
   bool detached = true;
-  // A buffer that is detached already was transferred: its memory is in use under another name.
   if (napi_get_reference_value(env_, buffer->reference, &value) == napi_ok && value != nullptr &&
-      napi_is_detached_arraybuffer(env_, value, &detached) == napi_ok && !detached) {
-    // Before the buffer is detached: its finalizer, which deletes the share, may run at once.
-    std::shared_ptr<Mapping> mapping = std::move(buffer->share->mapping);
-    Share* share = buffer->share;
-    if (napi_detach_arraybuffer(env_, value) != napi_ok) share->mapping = std::move(mapping);
+      napi_is_detached_arraybuffer(env_, value, &detached) == napi_ok) {
+    if (detached) {
+      // It was transferred: its memory is in use under another name, of which nobody here hears any more.
+      new Share(*buffer->share);
+    } else if (napi_detach_arraybuffer(env_, value) == napi_ok) {
+      buffer->share->mapping.reset();
+    }
   }
   napi_delete_reference(env_, buffer->reference);
   *buffer = Buffer();

@@ -1,8 +1,8 @@
 // The view that one environment has of a Mapping: ArrayBuffers over it, and its other operations.
 //
 // Every ArrayBuffer handed out holds a reference to the mapping. close() detaches them all, so
-// typed arrays over them become empty and the memory can be unmapped at once; a buffer that cannot be
-// detached, or has been transferred, keeps the mapping until it is collected.
+// typed arrays over them become empty and the memory can be unmapped at once. A buffer that cannot be
+// detached keeps the mapping until it is collected, and one that has been transferred keeps it for good.
 #pragma once
 
 #include <napi.h>
