@@ -40,9 +40,11 @@ int64_t FileSizeBytes(int fd) {
 }
 
 void Allocate(int fd, int64_t sizeBytes) {
-  if (sizeBytes == 0) return;
   for (;;) {
-    if (fallocate(fd, 0, 0, sizeBytes) == 0) return;
+    // What the file has already is not looked at again: that would take the longer, the longer the file is.
+    const int64_t from = FileSizeBytes(fd);
+    if (from >= sizeBytes) return;
+    if (fallocate(fd, 0, from, sizeBytes - from) == 0) return;
     if (errno == EINTR) continue;
     if (errno == EOPNOTSUPP || errno == ENOSYS) return AppendZeros(fd, sizeBytes);
     throw SystemError(errno, "fallocate");

@@ -7,9 +7,8 @@ namespace mmapdb {
 
 int64_t FileSizeBytes(int fd);
 
-// Makes the file at least `sizeBytes` long, with its first `sizeBytes` backed by blocks. Existing
-// bytes stay, new bytes are zero. Throws SystemError (ENOSPC, ...). The file may then be longer than
-// before; all of it is backed by blocks.
+// Makes the file at least `sizeBytes` long; what it becomes longer by is backed by blocks and zero, and what it had
+// stays as it is. Throws SystemError (ENOSPC, ...). The file may then be longer than before.
 void Allocate(int fd, int64_t sizeBytes);
 
 }  // namespace mmapdb
