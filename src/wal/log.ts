@@ -52,7 +52,7 @@ const WORTHWHILE_BYTES = 64 * 1024
 /**
  * What a clean close leaves of a segment: entries can then be deleted even if the disk is full at the next opening.
  */
-const CLOSED_BYTES = 16 * 1024
+export const CLOSED_BYTES = 16 * 1024
 /** Spares kept for later segments; any more are removed. */
 const MAX_SPARES = 2
 

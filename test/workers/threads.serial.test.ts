@@ -31,15 +31,20 @@ describe('worker threads', function () {
   afterEach(cleanUp)
 
   it('come only when they are needed, and do not keep the process alive', () => {
+    const path = JSON.stringify(scratchPath())
     const out = run(`
       const { readdirSync } = await import('node:fs')
       const threads = () => readdirSync('/proc/self/task').length
       await delay(100)
       const before = threads()
-      const db = await open(${JSON.stringify(scratchPath())}, { workers: 4 })
+      const db = await open(${path}, { workers: 4 })
       db.get('a')
       await db.close()
-      const again = await open(${JSON.stringify(scratchPath())}, { workers: 4 })
+      const other = await open(${path}, { workers: 0, retain: { bytes: 2 ** 20 } })
+      for (let i = 0; i < 100; i++) other.putSync(i, 'x'.repeat(1000))
+      await other.close()
+      const again = await open(${path}, { workers: 4 })
+      again.get('a')
       console.log(threads() - before)
       await again.put('a', 1)
       await again.getMany(['a'])

@@ -43,7 +43,7 @@ import { findHeaderIn, type HeaderSearch } from './find-header.js'
 import { NotNowError } from './not-now.js'
 import { refuseHardLinks } from './open-data-file.js'
 import { openFiles, type OpenedFiles, type OpenRequest } from './open-files.js'
-import { isQuickToOpen } from './paths.js'
+import { isLogShort } from './paths.js'
 import { recoverDatabase } from './recover-database.js'
 import type { RecoveryReport } from './recovery.js'
 
@@ -119,13 +119,15 @@ function refuseExisting({ storage, paths, region }: OpenedFiles, { options, expe
 
 /** Throws if the first opener would have to do more than it is asked for. */
 function assertMayBegin(
-  { storage, paths, isPrivate }: OpenedFiles,
+  { storage, paths, region, isPrivate }: OpenedFiles,
   { options, expected, patience }: OpenRequest,
 ): void {
   if (expected?.data !== undefined) throw databaseHasBeenClosed(options.path)
   if (isPrivate) return
   refuseHardLinks(storage, paths.data)
-  if (!patience.forRecovery && !isQuickToOpen(storage, paths)) {
+  if (patience.forRecovery || storage.info(paths.data).sizeBytes === 0) return
+  const { header } = findHeaderIn(region, storage, paths)
+  if (header === undefined || !isLogShort(storage, paths, header.lsn)) {
     throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
   }
 }

@@ -2,7 +2,9 @@
 import { basename, join } from 'node:path'
 import { advice, CorruptError, type MmapdbError, NotADatabaseError } from '../../errors.js'
 import type { Storage } from '../../storage/storage.js'
-import { SEGMENT_HEADER_BYTES } from '../../wal/segment.js'
+import { CLOSED_BYTES } from '../../wal/log.js'
+import type { Lsn } from '../../wal/lsn.js'
+import { filePosition, segmentName, segmentStart } from '../../wal/segment.js'
 import { noDatabase } from './home-directory.js'
 
 export interface DatabasePaths {
@@ -78,9 +80,10 @@ function reasonNotToCreate(
   return undefined
 }
 
-/** True if there is nothing there yet, or a log that a clean close cut down to one empty segment. */
-export function isQuickToOpen(storage: Storage, { data, wal }: DatabasePaths): boolean {
-  if (storage.info(data).sizeBytes === 0) return true
-  const segments = storage.info(wal).kind === 'directory' ? storage.list(wal) : []
-  return segments.length === 1 && storage.info(`${wal}/${segments[0]}`).sizeBytes <= SEGMENT_HEADER_BYTES
+/** True if no more of the log can follow the checkpoint at `lsn` than a clean close leaves. */
+export function isLogShort(storage: Storage, { wal }: DatabasePaths, lsn: Lsn): boolean {
+  const names = storage.info(wal).kind === 'directory' ? storage.list(wal) : []
+  const newest = Math.max(0, ...names.map((name) => segmentStart(name) ?? 0)) as Lsn
+  if (newest === 0 || newest > lsn) return false
+  return storage.info(join(wal, segmentName(newest))).sizeBytes - filePosition(newest, lsn) <= CLOSED_BYTES
 }
