@@ -241,7 +241,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'nobody looks whether the segment has been written over',
     SEGMENT_LOST,
     'engine/shared/files-in-place.js',
-    ' || !this.#log.isWhole(segment)',
+    ' || !log.isWhole(segment)',
     '',
   ),
   one(

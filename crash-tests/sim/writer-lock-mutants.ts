@@ -109,4 +109,18 @@ export const WRITER_LOCK_MUTANTS: readonly TestedMutant[] = [
     'this.#commits.appendAll();',
     '',
   ),
+  one(
+    'a segment is taken to be in place because another one was',
+    ['engine/shared/files-in-place', 'goes on in another segment'],
+    'engine/shared/files-in-place.js',
+    'header?.startLsn === append.segmentStartLsn && header.salt === append.segmentSalt',
+    'header !== undefined',
+  ),
+  one(
+    'files are taken to be in place for ever',
+    ['engine/shared/files-in-place', 'is repeated after two milliseconds'],
+    'engine/shared/files-in-place.js',
+    'const LOOK_AGAIN_MS = 2;',
+    'const LOOK_AGAIN_MS = 60000;',
+  ),
 ]

@@ -72,7 +72,7 @@ import type { Allocator } from '../space/allocator.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { Control, newState, STATE, type StateFields } from '../shared/control.js'
 import { DisplacedError, type DataFile } from '../shared/data-file.js'
-import { assertDataInPlace, SegmentWatch } from '../shared/files-in-place.js'
+import { FilesWatch } from '../shared/files-in-place.js'
 import { needsOf, type FrameNeeds } from './frame-needs.js'
 import { mostTrashOf } from './slot-budget.js'
 import { LOOK_AGAIN_MS, Patience } from '../shared/patience.js'
@@ -100,7 +100,7 @@ export class Committer {
   readonly #published = newState()
   readonly #work = newState()
   readonly #reader: LogReader
-  readonly #segmentWatch: SegmentWatch
+  readonly #files: FilesWatch
   readonly #tail: LogTail
   readonly #choice: LeaderChoice
   readonly #gathering: Gathering
@@ -112,8 +112,11 @@ export class Committer {
   constructor(parts: CommitParts) {
     this.#parts = parts
     this.#reader = new LogReader(parts.log, 0 as Lsn)
-    this.#segmentWatch = new SegmentWatch(parts.log, () => parts.storage.now())
-    this.#tail = new LogTail({ ...parts, assertInPlace: (append, state) => this.#assertInPlace(append, state) })
+    this.#files = new FilesWatch(parts, () => parts.storage.monotonicMs())
+    this.#tail = new LogTail({
+      ...parts,
+      assertInPlace: (append, state) => this.#files.look(append, state[STATE.CHECKPOINT_NUMBER]!),
+    })
     this.#choice = new LeaderChoice(parts.control.region.window(0), Control.LEADER_CHOICE)
     this.#gathering = new Gathering(parts.control, parts.storage, Control.GATHERING)
   }
@@ -291,7 +294,7 @@ export class Committer {
         state[STATE.FLUSHES]!++
         this.#gathering.noteFlush(storage.monotonicMs() - flushedFromMs)
       }
-      this.#assertInPlace(target, state)
+      this.#files.assertInPlace(target, state[STATE.CHECKPOINT_NUMBER]!)
       crashPoint('after-flush')
       this.#reader.seek(from, target.segmentStartLsn as Lsn)
       this.#applyTwice(state, from, target)
@@ -452,12 +455,6 @@ export class Committer {
   /** False after an unforeseen exception has ended this thread's writing. */
   get isFit(): boolean {
     return this.#broken === undefined
-  }
-
-  /** Throws `DisplacedError` if the files are no longer the ones that the next opener will find. */
-  #assertInPlace(append: AppendFields, state: StateFields): void {
-    this.#segmentWatch.assertInPlace(append)
-    assertDataInPlace(this.#parts, state[STATE.CHECKPOINT_NUMBER]!)
   }
 
   /**

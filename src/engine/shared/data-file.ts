@@ -3,7 +3,8 @@
 //
 // If the file is removed or replaced while it is open, it goes on working for the users who have it open, locks
 // and all, but no other will ever find what they write; and the opener of the file that took its place knows
-// nothing of them. So its name is looked up once more before anything is acknowledged: one statx(2).
+// nothing of them. So its name is looked up again every few milliseconds while something is acknowledged, and before a
+// checkpoint: one statx(2).
 import { CorruptError } from '../../errors.js'
 import type { FileIdentity, LockTable, Region, Storage } from '../../storage/storage.js'
 

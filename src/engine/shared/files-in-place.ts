@@ -21,8 +21,13 @@ interface FilesParts {
 }
 
 /** Throws `DisplacedError` if the data file is not where others look for it, or has the contents of another. */
-export function assertDataInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
+export function assertDataInPlace(parts: FilesParts, checkpointNumber: number): void {
+  const { dataFile } = parts
   if (!dataFile.isInPlace()) throw new DisplacedError(dataFile.path, 'removed or replaced', PUT_DATA_BACK)
+  assertHeaderInPlace(parts, checkpointNumber)
+}
+
+function assertHeaderInPlace({ control, dataFile, space }: FilesParts, checkpointNumber: number): void {
   if (
     !headerSlots(checkpointNumber).some((slot) => isHeaderOf(space.i32[0]!, slot, control.uuidWords, checkpointNumber))
   ) {
@@ -48,29 +53,44 @@ export function isSegmentInPlace(log: Log, append: AppendFields): boolean {
 export const isSegmentOf = (append: AppendFields, { identity }: OpenSegment): boolean =>
   identity.inode === append.segmentInode && identity.device === append.segmentDevice
 
+/**
+ * For so long after a look files are taken to be in place: a look costs two or three system calls, and a program that
+ * removes a file may do so right after any look. docs/protocol.md says what may be acknowledged meanwhile.
+ */
+const LOOK_AGAIN_MS = 2
+
 /** What the leader checks for each group. */
-export class SegmentWatch {
-  readonly #log: Log
+export class FilesWatch {
+  readonly #parts: FilesParts
   readonly #nowMs: () => number
+  /** The segment that was in place at the last look, and when that was, by the monotonic clock. */
   #seen: OpenSegment | undefined
   #seenMs = 0
 
-  constructor(log: Log, nowMs: () => number) {
-    this.#log = log
+  constructor(parts: FilesParts, nowMs: () => number) {
+    this.#parts = parts
     this.#nowMs = nowMs
   }
 
+  /** Throws `DisplacedError` as `look` does, unless it has looked just now. */
+  assertInPlace(append: AppendFields, checkpointNumber: number): void {
+    const { header } = this.#seen ?? {}
+    const isSame = header?.startLsn === append.segmentStartLsn && header.salt === append.segmentSalt
+    if (isSame && this.#nowMs() - this.#seenMs < LOOK_AGAIN_MS) assertHeaderInPlace(this.#parts, checkpointNumber)
+    else this.look(append, checkpointNumber)
+  }
+
   /**
-   * Throws `DisplacedError` if the segment that the log ends in is not where others look for it, or not the one
-   * that they write to. Its contents are checked once in each millisecond: a check costs a system call, and a
-   * program that writes over a file may do so right after any check.
+   * Throws `DisplacedError` if the segment that the log ends in or the data file is not where others look for it, is
+   * not the one that they write to, or has the contents of another.
    */
-  assertInPlace(append: AppendFields): void {
-    const segment = segmentInPlace(this.#log, append)
+  look(append: AppendFields, checkpointNumber: number): void {
+    const { log } = this.#parts
+    this.#seen = undefined
     const nowMs = this.#nowMs()
-    if (segment !== undefined && segment === this.#seen && nowMs === this.#seenMs) return
-    if (segment === undefined || !this.#log.isWhole(segment))
-      throw segmentGone(this.#log, append.segmentStartLsn as Lsn)
+    const segment = segmentInPlace(log, append)
+    if (segment === undefined || !log.isWhole(segment)) throw segmentGone(log, append.segmentStartLsn as Lsn)
+    assertDataInPlace(this.#parts, checkpointNumber)
     this.#seen = segment
     this.#seenMs = nowMs
   }
