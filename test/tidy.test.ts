@@ -208,6 +208,22 @@ describe('what the documents say', () => {
     isRefused(() => new FrameBuilder().put(into, 1, tooMuch))
   })
 
+  it('is true of the versions of the files', () => {
+    const versions = tableRows(textOf('docs/decisions/format-versions.md'), 'file').map(([file, version, where]) => {
+      const [, constant, path] = /^`(\w+)` in `(.+)`$/.exec(where!)!
+      const [, inCode] = new RegExp(`^export const ${constant} = (\\d+)$|^const ${constant} = (\\d+)$`, 'm')
+        .exec(textOf(path!))!
+        .filter((part) => part !== undefined)
+      expect(version, file).to.equal(inCode)
+      return version
+    })
+    const [, ...inFormat] =
+      /data file \((\d+)\), of a segment \((\d+)\), of `control` \((\d+)\)\s+and\s+of `locks` \((\d+)\)/.exec(
+        textOf('docs/format.md'),
+      )!
+    expect(inFormat).to.deep.equal(versions)
+  })
+
   it('names every script of package.json, and no script that is missing', () => {
     const { scripts } = JSON.parse(textOf('package.json')) as { scripts: Record<string, string> }
     const named = documents.flatMap((path) => scriptsNamedIn(textOf(path)).map((name) => ({ path, name })))
