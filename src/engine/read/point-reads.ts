@@ -2,11 +2,11 @@
 // A read costs the way down the tree and the decoding of the value; it takes no lock and allocates only the value.
 import type { KeySpace } from '../../encoding/key-space.js'
 import { takenKey, type Key } from '../../encoding/keys.js'
-import { concatenated, type Encoded } from '../../encoding/packed-list.js'
+import { Packing, type Encoded } from '../../encoding/packed-list.js'
 import { decodeOwn } from '../../encoding/values/codec.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import { TooManyReadersError } from '../../errors.js'
-import { ownMemoryFor } from '../../storage/memory.js'
+import { giveBack, ownMemoryFor } from '../../storage/memory.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { newState, type Control } from '../shared/control.js'
@@ -122,7 +122,7 @@ export class PointReads {
     if (pin === undefined) return this.#glimpse((snapshot) => snapshot.getManyEncoded(list, wanted))
     let at = 0
     const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
-    const parts: Uint8Array[] = []
+    const packing = new Packing()
     const found = new Int32Array(lengths.length)
     const state = this.#state
     pin.take(state)
@@ -134,15 +134,18 @@ export class PointReads {
           continue
         }
         if (wanted === 'presence') continue
-        const value = this.#copyOfValue()
-        parts.push(value)
-        found[i] = value.length
+        const { overflows, buffer, valueAt, valueLength } = this.#reader
+        if (overflows) {
+          const value = this.#reader.overflowValue()
+          packing.add(value, 0, (found[i] = value.length))
+          giveBack(value)
+        } else packing.add(buffer, valueAt, (found[i] = valueLength))
       }
       this.#checker.checkFaults()
     } finally {
       pin.release()
     }
-    return { bytes: concatenated(parts), lengths: found }
+    return { bytes: packing.bytes, lengths: found }
   }
 
   /** True if the entry that was found has expired by now. */

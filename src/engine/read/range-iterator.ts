@@ -13,7 +13,8 @@ import { SLOT_BYTES } from '../format/layout.js'
 import type { KeySpace } from '../../encoding/key-space.js'
 import { NEVER } from '../../encoding/expiry-key.js'
 import type { Key } from '../../encoding/keys.js'
-import { ownMemoryFor } from '../../storage/memory.js'
+import type { Packing } from '../../encoding/packed-list.js'
+import { giveBack, ownMemoryFor } from '../../storage/memory.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { TreeReader } from '../tree/reader.js'
 import { ofEntry } from '../../encoding/undecodable.js'
@@ -87,6 +88,20 @@ function copyToScratch({ reader, guard }: RangeSource): number {
 export function copiedValue(source: RangeSource, values: ValueCodec): unknown {
   if (source.reader.overflows) return decodeOwn(values, copyOfOverflow(source))
   return values.decode(scratch, 0, copyToScratch(source))
+}
+
+/** Adds the value as bytes to `packing`; returns its length. */
+export function packValue(source: RangeSource, packing: Packing): number {
+  if (!source.reader.overflows) {
+    const length = copyToScratch(source)
+    packing.add(scratch, 0, length)
+    return length
+  }
+  const bytes = copyOfOverflow(source)
+  packing.add(bytes, 0, bytes.length)
+  const { length } = bytes
+  giveBack(bytes)
+  return length
 }
 
 /** The same as bytes, in memory of its own. */

@@ -8,13 +8,14 @@ import {
   copiedBytes,
   errorUnlessExpired,
   copiedValue,
+  packValue,
   RangeIterator,
   type EncodedEntry,
   type RangeSource,
   type Selection,
 } from './range-iterator.js'
 import { ofEntry } from '../../encoding/undecodable.js'
-import { concatenated, type Encoded } from '../../encoding/packed-list.js'
+import { Packing, type Encoded } from '../../encoding/packed-list.js'
 import type { LentTree } from '../shared/lent-pin.js'
 import type { Node } from '../format/node.js'
 import { readStep } from '../shared/read-guard.js'
@@ -141,26 +142,23 @@ export class EngineSnapshot {
 
   /** The encoded values of keys that are encoded already, or whether they are present. */
   getManyEncoded({ bytes, lengths }: Encoded, wanted: WantedOfMany): Encoded {
-    const parts: Uint8Array[] = []
+    const packing = new Packing()
     const found = new Int32Array(lengths.length)
+    const take = wanted === 'values' ? () => packValue(this.#source, packing) : () => this.#isHeld()
     let at = 0
     for (const [i, length] of lengths.entries()) {
       const key = bytes.subarray(at, (at += length))
-      const value = wanted === 'values' ? this.getEncoded(key) : this.#presence(key)
-      found[i] = value?.length ?? -1
-      if (value !== undefined) parts.push(value)
+      this.assertOpen()
+      found[i] = this.#find(key, length, take) ?? -1
     }
-    return { bytes: concatenated(parts), lengths: found }
+    return { bytes: packing.bytes, lengths: found }
   }
 
-  /** Nothing, if the key is present. */
-  #presence(key: Uint8Array): Buffer | undefined {
-    this.assertOpen()
-    return this.#find(key, key.length, () => {
-      this.#source.reader.checker.checkFaults()
-      this.#source.guard.assertNotExpired()
-      return NOTHING
-    })
+  /** For a key that is present and whose value is not asked for: no bytes, and the tree is still held. */
+  #isHeld(): number {
+    this.#source.reader.checker.checkFaults()
+    this.#source.guard.assertNotExpired()
+    return 0
   }
 
   /** Finds a key and runs `act` on its entry. `act` must still check that the tree is held. */
