@@ -13,12 +13,12 @@
         'native/core/take_after.cc',
         'native/core/word_watch.cc',
         'native/napi/addon.cc',
+        'native/napi/array_buffers.cc',
         'native/napi/directory.cc',
         'native/napi/errors.cc',
         'native/napi/locks.cc',
         'native/napi/loop_call.cc',
         'native/napi/region.cc',
-        'native/napi/window_buffer.cc',
       ],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include")'],
       'defines': [

@@ -7,6 +7,7 @@ import { STORE_MUTANTS } from './store-mutants.js'
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
 import { TRANSACTION_MUTANTS } from './transaction-mutants.js'
 import { COPY_MUTANTS } from './copy-mutants.js'
+import { READ_MUTANTS } from './read-mutants.js'
 
 const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
 const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
@@ -515,27 +516,6 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
   ),
   one(
-    'a key is found by the head of another',
-    ['engine/tree/find', 'finds the keys that are there and no others'],
-    'engine/format/search.js',
-    'if (i === keyLength)',
-    'if (true)',
-  ),
-  one(
-    'a key is found in a slot that has not been verified',
-    ['engine/tree/find', 'without verifying them'],
-    'engine/tree/reader.js',
-    'if (slot < limit && (this.#bitmap[',
-    'if (false && (this.#bitmap[',
-  ),
-  one(
-    'a view that was kept can be read',
-    ['database/view', 'of a database has its bytes until the function returns'],
-    'storage/memory.js',
-    'native.detach(buffer.buffer);',
-    ';',
-  ),
-  one(
     'a checkpoint does not say that the log up to it is not needed for a power cut',
     ['engine/concurrency.serial', 'killed in the middle of its recovery'],
     'engine/checkpoint/checkpointer.js',
@@ -593,4 +573,5 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ...TRANSACTION_MUTANTS,
   // ---- backups, and what else copies databases
   ...COPY_MUTANTS,
+  ...READ_MUTANTS,
 ]

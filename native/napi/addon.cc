@@ -1,4 +1,5 @@
-// The addon's exports: Region, LockFile, Directory, allocate, identify, leadsTo, takeAfter, detach, crc32c.
+// The addon's exports: Region, LockFile, Directory, allocate, identify, leadsTo, takeAfter, detach, transfer,
+// crc32c.
 // Facilities only; what they are used for is decided in TypeScript.
 #include <fcntl.h>
 #include <napi.h>
@@ -7,6 +8,7 @@
 
 #include "../core/allocate.h"
 #include "../core/crc32c.h"
+#include "array_buffers.h"
 #include "directory.h"
 #include "errors.h"
 #include "../core/file_id.h"
@@ -70,7 +72,7 @@ napi_value CrcOf(napi_env env, napi_callback_info info) {
   return crc;
 }
 
-// detach(buffer). In plain Node-API: it is called for every view of a value.
+// detach(buffer). In plain Node-API: it is called for every long value.
 napi_value Detach(napi_env env, napi_callback_info info) {
   napi_value buffer;
   size_t count = 1;
@@ -81,6 +83,28 @@ napi_value Detach(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// transfer(buffer)
+napi_value Transfer(napi_env env, napi_callback_info info) {
+  napi_value buffer;
+  size_t count = 1;
+  bool right = false;
+  if (napi_get_cb_info(env, info, &count, &buffer, nullptr, nullptr) != napi_ok) return nullptr;
+  napi_value transferred = nullptr;
+  if (napi_is_arraybuffer(env, buffer, &right) == napi_ok && right) transferred = TransferBuffer(buffer);
+  if (transferred == nullptr) {
+    napi_throw_type_error(env, nullptr, "transfer takes an ArrayBuffer that can be detached");
+  }
+  return transferred;
+}
+
+// Functions in plain Node-API, for what is called often.
+void AddFunction(Napi::Env env, Napi::Object exports, const char* name, napi_callback function) {
+  napi_value value;
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value) == napi_ok) {
+    exports.Set(name, Napi::Value(env, value));
+  }
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Region", Region::Define(env));
   exports.Set("LockFile", LockFile::Define(env));
@@ -89,14 +113,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("identify", Napi::Function::New<Identify>(env, "identify"));
   exports.Set("leadsTo", Napi::Function::New<PathLeadsTo>(env, "leadsTo"));
   exports.Set("takeAfter", Napi::Function::New<TakeAfterFile>(env, "takeAfter"));
-  napi_value detach;
-  if (napi_create_function(env, "detach", NAPI_AUTO_LENGTH, Detach, nullptr, &detach) == napi_ok) {
-    exports.Set("detach", Napi::Value(env, detach));
-  }
-  napi_value crc32c;
-  if (HasCrc32c() && napi_create_function(env, "crc32c", NAPI_AUTO_LENGTH, CrcOf, nullptr, &crc32c) == napi_ok) {
-    exports.Set("crc32c", Napi::Value(env, crc32c));
-  }
+  AddFunction(env, exports, "detach", Detach);
+  AddFunction(env, exports, "transfer", Transfer);
+  if (HasCrc32c()) AddFunction(env, exports, "crc32c", CrcOf);
   return exports;
 }
 

@@ -4,8 +4,8 @@
 #include <climits>
 #include <vector>
 
+#include "array_buffers.h"
 #include "file_id_value.h"
-#include "window_buffer.h"
 #include "../core/futex.h"
 #include "../core/word_watch.h"
 

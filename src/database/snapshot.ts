@@ -10,7 +10,7 @@ import { asyncRange, type AsyncSelection, type TimedEntry } from './async-range.
 import type { BackgroundReads } from './background-reads.js'
 import { encodeKeys, type KeyList } from './lookup-queue.js'
 import type { Lookups } from './lookups.js'
-import { mustBeCallback, viewed } from './view.js'
+import { view } from './view.js'
 import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 
 interface SnapshotParts {
@@ -81,8 +81,7 @@ export class Snapshot<V = Anything, K extends Key = Key> {
 
   /** As `Database.view`, as of this moment. */
   view<T>(key: K, use: (bytes: Buffer) => T): T | undefined {
-    mustBeCallback(use)
-    return viewed(this.#snapshot.read(key, 'bytes', this.#space) as Buffer | undefined, use)
+    return view(() => this.#snapshot.read(key, 'bytes', this.#space) as Buffer | undefined, use)
   }
 
   /**

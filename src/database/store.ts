@@ -15,7 +15,7 @@ import type { Entry } from '../engine/read/snapshot.js'
 import { mustBeMissing, type UpdateOptions } from './change-options.js'
 import { update, type Updating } from './update.js'
 import type { WatchOptions } from './change-feeds.js'
-import { mustBeCallback, viewed } from './view.js'
+import { view } from './view.js'
 import type { KeyWatch } from './key-watch.js'
 import { asyncRange } from './async-range.js'
 import { encodeKeys } from './lookup-queue.js'
@@ -82,16 +82,16 @@ export class Store<V = Anything, K extends Key = Key> {
 
   /**
    * Calls `use` with the bytes of the value of `key`, as `valueEncoding` stores them, and returns what it returns; if
-   * `key` is absent, it is not called, and the result is undefined. The bytes are there until `use` returns: then
-   * their memory is given back at once, without the garbage collector, and the Buffer has the length 0. For values that
-   * are looked at and not kept, above all long ones; a short one `get` copies just as fast.
+   * `key` is absent, it is not called, and the result is undefined. The bytes are there until `use` returns: then the
+   * Buffer has the length 0, and so has every view of its memory. For long values above all, which cost the garbage
+   * collector nothing this way; bytes that are short `get` copies faster.
    *
-   * `use` may do anything, and call the database, but must not be asynchronous. Throws what `use` throws, what `get`
-   * throws except `EncodingError`, and `InvalidError` if `use` is no function or returns a promise.
+   * `use` may call the database in any way, but must not be asynchronous, nor hand the bytes to something that goes on
+   * after it has returned (`fs.write`, `zlib.gzip`): copy them for that. Throws what `use` throws, what `get` throws
+   * except `EncodingError`, and `InvalidError` if `use` is no function or returns a promise.
    */
   view<T>(key: K, use: (bytes: Buffer) => T): T | undefined {
-    mustBeCallback(use)
-    return viewed(this.#open.engine.getBytes(key, this.#space), use)
+    return view(() => this.#open.engine.getBytes(key, this.#space), use)
   }
 
   /**

@@ -46,10 +46,9 @@ export function ownMemoryFor(bytes: number): Buffer {
   }
 }
 
-/** Gives the memory of such a buffer back: it is empty from now on, and so is every view of its memory. */
+/** Frees the memory of such a buffer, which nobody outside of mmapdb has seen. It is empty from now on. */
 export function giveBack(buffer: Buffer): void {
-  // One that its user has transferred belongs to another thread.
-  if (buffer.buffer.byteLength > 0) native.detach(buffer.buffer as ArrayBuffer)
+  if (buffer.length > 0) native.detach(buffer.buffer as ArrayBuffer)
 }
 
 const noMemory = (bytes: number, cause: unknown): IoError =>

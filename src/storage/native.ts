@@ -92,8 +92,10 @@ interface Native {
   leadsTo(directory: number, path: string, device: number, inode: number): boolean
   /** Gives a new file the owner, group and permissions of the file at `path`, as far as this user is allowed to. */
   takeAfter(fd: number, path: string): void
-  /** Gives the memory of the buffer back; all views of it are empty from now on. */
+  /** Frees the memory of the buffer; all views of it are empty from now on. Nothing may be reading it any more. */
   detach(buffer: ArrayBuffer): void
+  /** The same, but the memory stays for as long as anyone has the result. */
+  transfer(buffer: ArrayBuffer): ArrayBuffer
   /** CRC-32C, continued from `initial`; undefined where the processor has no instruction for it. */
   readonly crc32c?: (bytes: Uint8Array, initial?: number) => number
 }

@@ -1,7 +1,10 @@
 // Values that are looked at and not kept.
 import { expect } from 'chai'
+import { spawnSync } from 'node:child_process'
+import { closeSync, constants, openSync, readSync, write } from 'node:fs'
 import { open, type Database } from '../../src/index.js'
 import { cleanUp, expectError, scratchPath } from '../support/engine.js'
+import { collectGarbage } from '../support/storage.js'
 
 const LENGTHS = [0, 1, 100, 900, 3000, 100_000]
 
@@ -82,6 +85,33 @@ describe('a view of a value', function () {
     expect(length).to.equal(3000)
     await closed
     expectError(() => db.view(3000, () => 1), 'ERR_MMAPDB_CLOSED')
+  })
+
+  it('is not freed while another thread still reads it, although it must not be handed to any', async () => {
+    const length = 8 * 1024 * 1024
+    const value = Buffer.alloc(length, 'a long value ')
+    db.putSync(length, value)
+    // A pipe takes a little of it at a time, and no more until that has been read.
+    const path = scratchPath()
+    spawnSync('mkfifo', [path])
+    const from = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const to = openSync(path, 'w')
+    let written: unknown
+    db.view(length, (bytes) => write(to, bytes, (error, count) => (written = error?.code ?? count)))
+    for (let i = 0; i < 5; i++) await collectGarbage()
+    const read = Buffer.alloc(length)
+    let at = 0
+    while (written === undefined || (written === length && at < length)) {
+      await new Promise(setImmediate)
+      try {
+        at += readSync(from, read, at, length - at, null)
+      } catch (error) {
+        expect(error, 'there is nothing to be read yet').to.have.property('code', 'EAGAIN')
+      }
+    }
+    expect(written).to.equal(length)
+    expect(read.equals(value)).to.equal(true)
+    for (const fd of [from, to]) closeSync(fd)
   })
 
   it('takes a function, and none that is asynchronous', () => {

@@ -168,6 +168,16 @@ export function findInLeaf(
   return findEntry(u8, u16, i32, base, 0, count, LEAF_WORDS, LEAF_KEY_SKIP, key, keyLength)
 }
 
+/** Index of the first of the entries [low, high) whose head is not below `head`; `high` if there is none. */
+function firstOfHead(i32: Int32Array, entries: number, words: number, low: number, high: number, head: number): number {
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (i32[entries + middle * words]! < head) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 /**
  * Where the key is that a branch leads to, if its prefix is that of the branch: the same child as `findChild` finds.
  * Another key is led anywhere. Reads no cell unless heads are equal.
@@ -183,19 +193,13 @@ export function childByHead(
 ): number {
   const head = headOf(key, 0, keyLength, u16[(base + SLOT.PREFIX) >> 1]!)
   const entries = (base + SLOT.BODY) >> 2
-  let low = 1
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (i32[entries + middle * BRANCH_WORDS]! < head) low = middle + 1
-    else high = middle
-  }
-  for (; low < count && i32[entries + low * BRANCH_WORDS] === head; low++) {
-    const offsets = i32[entries + low * BRANCH_WORDS + CELL_WORD]!
+  let i = firstOfHead(i32, entries, BRANCH_WORDS, 1, count, head)
+  for (; i < count && i32[entries + i * BRANCH_WORDS] === head; i++) {
+    const offsets = i32[entries + i * BRANCH_WORDS + CELL_WORD]!
     const at = base + (offsets & 0xffff) + BRANCH_KEY_SKIP
     if (compareKeys(u8, at, (offsets >>> 16) & KEY_LENGTH_MASK, key, 0, keyLength, 0) > 0) break
   }
-  return low - 1
+  return i - 1
 }
 
 /** Index of the entry of a leaf that has exactly this key; -1 if none has. */
@@ -210,20 +214,14 @@ export function exactInLeaf(
 ): number {
   const head = headOf(key, 0, keyLength, u16[(base + SLOT.PREFIX) >> 1]!)
   const entries = (base + SLOT.BODY) >> 2
-  let low = 0
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (i32[entries + middle * LEAF_WORDS]! < head) low = middle + 1
-    else high = middle
-  }
-  for (; low < count && i32[entries + low * LEAF_WORDS] === head; low++) {
-    const offsets = i32[entries + low * LEAF_WORDS + CELL_WORD]!
+  for (let i = firstOfHead(i32, entries, LEAF_WORDS, 0, count, head); i < count; i++) {
+    if (i32[entries + i * LEAF_WORDS] !== head) break
+    const offsets = i32[entries + i * LEAF_WORDS + CELL_WORD]!
     if (((offsets >>> 16) & KEY_LENGTH_MASK) !== keyLength) continue
     const at = base + (offsets & 0xffff) + LEAF_KEY_SKIP
-    let i = 0
-    while (i < keyLength && u8[at + i] === key[i]) i++
-    if (i === keyLength) return low
+    let n = 0
+    while (n < keyLength && u8[at + n] === key[n]) n++
+    if (n === keyLength) return i
   }
   return -1
 }

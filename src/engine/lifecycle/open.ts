@@ -93,14 +93,17 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
   const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
   if (others === undefined) {
     assertMayBegin(files, request)
+    const found = findHeaderIn(files.region, files.storage, files.paths)
+    assertQuick(files, request, found)
     const isCopy = guarded('Opening the control file', () => wasCopiedWhileOpen(files.storage, files.paths))
-    const search = headerOrNew(files, options, true)
+    const search = found.header === undefined ? newHeader(files, options, true) : found
     const controlRegion = beginControl(files, search.header!)
     cleanup.defer(() => controlRegion.close())
     return { isFirst: true, isCopy, controlRegion, search }
   }
   const control = new Control(others)
-  const search = headerOrNew(files, options, false)
+  const found = findHeaderIn(files.region, files.storage, files.paths)
+  const search = found.header === undefined ? newHeader(files, options, false) : found
   if (!search.header!.uuid.equals(control.uuid)) throw new DisplacedError(files.paths.data, 'written over', RESTORED)
   return { isFirst: false, isCopy: false, controlRegion: others, search }
 }
@@ -117,29 +120,30 @@ function refuseExisting({ storage, paths, region }: OpenedFiles, { options, expe
   )
 }
 
-/** Throws if the first opener would have to do more than it is asked for. */
-function assertMayBegin(
-  { storage, paths, region, isPrivate }: OpenedFiles,
-  { options, expected, patience }: OpenRequest,
-): void {
+/** Throws if this database may not be opened, or is not the one that was expected. */
+function assertMayBegin({ storage, paths, isPrivate }: OpenedFiles, { options, expected }: OpenRequest): void {
   if (expected?.data !== undefined) throw databaseHasBeenClosed(options.path)
-  if (isPrivate) return
-  refuseHardLinks(storage, paths.data)
-  if (patience.forRecovery || storage.info(paths.data).sizeBytes === 0) return
-  const { header } = findHeaderIn(region, storage, paths)
+  if (!isPrivate) refuseHardLinks(storage, paths.data)
+}
+
+/** Throws `NotNowError` if the database may have to be recovered, and this opener is not to do that. */
+function assertQuick(
+  { storage, paths, isPrivate }: OpenedFiles,
+  { options, patience }: OpenRequest,
+  { header }: HeaderSearch,
+): void {
+  if (isPrivate || patience.forRecovery || storage.info(paths.data).sizeBytes === 0) return
   if (header === undefined || !isLogShort(storage, paths, header.lsn)) {
     throw new NotNowError('recovery', `The database at ${options.path} may have to be recovered.`)
   }
 }
 
-/** Finds the header. If there is none, the first opener creates an empty database. */
-function headerOrNew(
+/** There is no header: the first opener creates an empty database. */
+function newHeader(
   { storage, paths, region, isPrivate }: OpenedFiles,
   options: ResolvedOptions,
   isFirst: boolean,
 ): HeaderSearch {
-  const search = findHeaderIn(region, storage, paths)
-  if (search.header !== undefined) return search
   refuseFrames(storage, paths, options.segmentBytes)
   if (isPrivate || !options.createIfMissing || !isFirst) {
     throw new NotFoundError(

@@ -83,7 +83,8 @@ function reasonNotToCreate(
 /** True if no more of the log can follow the checkpoint at `lsn` than a clean close leaves. */
 export function isLogShort(storage: Storage, { wal }: DatabasePaths, lsn: Lsn): boolean {
   const names = storage.info(wal).kind === 'directory' ? storage.list(wal) : []
-  const newest = Math.max(0, ...names.map((name) => segmentStart(name) ?? 0)) as Lsn
-  if (newest === 0 || newest > lsn) return false
+  // Names in hexadecimal are in the order of their numbers; there may be more than a call takes as arguments.
+  const newest = segmentStart(names.sort().findLast((name) => segmentStart(name) !== undefined) ?? '')
+  if (newest === undefined || newest > lsn) return false
   return storage.info(join(wal, segmentName(newest))).sizeBytes - filePosition(newest, lsn) <= CLOSED_BYTES
 }

@@ -6,7 +6,8 @@ import { Packing, type Encoded } from '../../encoding/packed-list.js'
 import { decodeOwn } from '../../encoding/values/codec.js'
 import { ofEntry } from '../../encoding/undecodable.js'
 import { TooManyReadersError } from '../../errors.js'
-import { giveBack, ownMemoryFor } from '../../storage/memory.js'
+import { lend } from '../../storage/lent-memory.js'
+import { giveBack } from '../../storage/memory.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { newState, type Control } from '../shared/control.js'
@@ -16,6 +17,7 @@ import { UnpinnedRead, TreeReplaced } from '../shared/read-guard.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 import type { TreeReader } from '../tree/reader.js'
 import type { PinnedReads } from './pinned-reads.js'
+import { lentCopy } from './range-iterator.js'
 import { EngineSnapshot, type Entry, type Wanted, type WantedOfMany } from './snapshot.js'
 
 /**
@@ -66,7 +68,7 @@ export class PointReads {
     return this.#read(key, space, 'entry') as Entry | undefined
   }
 
-  /** The value as it is stored, in memory of its own (`ownMemoryFor`). */
+  /** The value as it is stored, in lent memory. */
   getBytes(key: Key, space: KeySpace): Buffer | undefined {
     return this.#read(key, space, 'bytes') as Buffer | undefined
   }
@@ -97,7 +99,7 @@ export class PointReads {
       if (this.#reader.expires && this.#hasExpired()) return undefined
       if (wanted === 'value') return this.#foundValue(key, space)
       if (wanted === 'bytes') {
-        const bytes = this.#copyOfValue()
+        const bytes = this.#lentBytes()
         this.#checker.checkFaults()
         return bytes
       }
@@ -188,13 +190,12 @@ export class PointReads {
     }
   }
 
-  /** Copied at once: after the pin is released the bytes may change. */
-  #copyOfValue(): Buffer {
+  #lentBytes(): Buffer {
     const { overflows, buffer, valueAt, valueLength } = this.#reader
-    if (overflows) return this.#reader.overflowValue()
-    const copy = ownMemoryFor(valueLength)
-    copy.set(new Uint8Array(buffer.buffer, buffer.byteOffset + valueAt, valueLength))
-    return copy
+    if (overflows) return lentCopy(this.#reader.overflowValue())
+    const bytes = lend(valueLength)
+    bytes.set(new Uint8Array(buffer.buffer, buffer.byteOffset + valueAt, valueLength))
+    return bytes
   }
 
   /**

@@ -14,6 +14,7 @@ import type { KeySpace } from '../../encoding/key-space.js'
 import { NEVER } from '../../encoding/expiry-key.js'
 import type { Key } from '../../encoding/keys.js'
 import type { Packing } from '../../encoding/packed-list.js'
+import { lend } from '../../storage/lent-memory.js'
 import { giveBack, ownMemoryFor } from '../../storage/memory.js'
 import { overflowPointer, readOverflow } from '../space/overflow.js'
 import { TreeReader } from '../tree/reader.js'
@@ -102,6 +103,23 @@ export function packValue(source: RangeSource, packing: Packing): number {
   const { length } = bytes
   giveBack(bytes)
   return length
+}
+
+/** The same as bytes, in lent memory. */
+export function lentBytes(source: RangeSource): Buffer {
+  if (source.reader.overflows) return lentCopy(copyOfOverflow(source))
+  const length = copyToScratch(source)
+  const bytes = lend(length)
+  scratch.copy(bytes, 0, 0, length)
+  return bytes
+}
+
+/** Moves a value that was read for this into lent memory. */
+export function lentCopy(value: Buffer): Buffer {
+  const bytes = lend(value.length)
+  bytes.set(value)
+  giveBack(value)
+  return bytes
 }
 
 /** The same as bytes, in memory of its own. */

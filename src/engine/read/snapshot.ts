@@ -8,6 +8,7 @@ import {
   copiedBytes,
   errorUnlessExpired,
   copiedValue,
+  lentBytes,
   packValue,
   RangeIterator,
   type EncodedEntry,
@@ -33,7 +34,7 @@ export interface Entry<V = unknown> {
 }
 
 /**
- * What a read of one key returns. `bytes`: the value as it is stored, in memory of its own (`ownMemoryFor`).
+ * What a read of one key returns. `bytes`: the value as it is stored, in lent memory.
  * @internal
  */
 export type Wanted = 'value' | 'bytes' | 'entry' | 'presence'
@@ -107,7 +108,7 @@ export class EngineSnapshot {
     if (typeof key === 'object') this.assertOpen()
     return this.#find(space.bytes, length, () => {
       if (wanted === 'value') return this.#value(key, space)
-      if (wanted === 'bytes') return copiedBytes(this.#source)
+      if (wanted === 'bytes') return lentBytes(this.#source)
       if (wanted === 'entry') {
         const { reader } = this.#source
         const { version, expires } = reader

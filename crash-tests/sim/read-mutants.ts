@@ -1,0 +1,33 @@
+// Safeguards of reads of single keys.
+import { one, type TestedMutant } from './tested-mutant.js'
+
+export const READ_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'a key is found by the head of another',
+    ['engine/tree/find', 'finds the keys that are there and no others'],
+    'engine/format/search.js',
+    'if (n === keyLength)',
+    'if (true)',
+  ),
+  one(
+    'a key is found in a slot that has not been verified',
+    ['engine/tree/find', 'without verifying them'],
+    'engine/tree/reader.js',
+    'if (slot < limit && (this.#bitmap[',
+    'if (false && (this.#bitmap[',
+  ),
+  one(
+    'a view that was kept can be read',
+    ['database/view', 'of a database has its bytes until the function returns'],
+    'storage/lent-memory.js',
+    'const taken = native.transfer(memory);',
+    'const taken = memory;',
+  ),
+  one(
+    'the memory of a view is freed while another thread may read it',
+    ['database/view', 'is not freed while another thread still reads it'],
+    'storage/lent-memory.js',
+    'memory[MEMORY] = taken;',
+    ';',
+  ),
+]
