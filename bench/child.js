@@ -17,7 +17,9 @@ async function load({ store, directory, ...of }) {
 async function measure() {
   // Only this case's file: what the others import would count where the start of a process does.
   const { measure: of } = await import(`./cases/${name}.js`)
-  return { ...(await of(parameters)), peakMiB: memory('VmHWM') }
+  const result = await of(parameters)
+  // A case of several processes has summed theirs.
+  return { peakMiB: memory('VmHWM'), ...result }
 }
 
 try {

@@ -1,4 +1,5 @@
 // One process of the case `processes`.
+import { memory } from './meter.js'
 import { runThreads } from './threads.js'
 
 const parameters = JSON.parse(process.argv[2])
@@ -6,4 +7,5 @@ const begin = () => {
   process.send('ready')
   return new Promise((resolve) => process.once('message', resolve))
 }
-process.send(await runThreads({ ...parameters, begin }), () => process.exit(0))
+const result = await runThreads({ ...parameters, begin })
+process.send({ ...result, peakMiB: memory('VmHWM') }, () => process.exit(0))

@@ -15,6 +15,7 @@ import { publish } from './report/pages.js'
 import { amount } from './report/format.js'
 import { writeReport } from './report/report.js'
 import { summarize } from './report/summary.js'
+import { storeNames } from './stores/index.js'
 
 const HELP = `npm run bench -- [case ...] [options]
 
@@ -26,28 +27,43 @@ Cases: ${Object.keys(cases).join(', ')}
   --seconds S     length of the timed phase of cases that write for a time (1; with --full 4); the warm-up is as long
   --rounds N      how often each store is measured; the median counts (3; with --full 5)
   --minutes M     begins no further round if it would not end within this time (10; with --full no limit)
-  --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/src/index.js, adds one
+  --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/src/index.js, adds one.
+                  Stores: ${storeNames.join(', ')}
   --dir DIR       where the databases are made (bench/data): on the disk that is to be measured, never on tmpfs
   --out DIR       where results.json, tables.md and the charts are written (bench/results)
   --publish       also writes the results into docs/benchmarks.md, its charts, and README.md
   --from FILE     measures nothing, and takes the results.json of an earlier run`
 
-const { values: options, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    full: { type: 'boolean', default: false },
-    entries: { type: 'string' },
-    seconds: { type: 'string' },
-    rounds: { type: 'string' },
-    minutes: { type: 'string' },
-    stores: { type: 'string' },
-    dir: { type: 'string', default: fileURLToPath(new URL('data', import.meta.url)) },
-    out: { type: 'string', default: fileURLToPath(new URL('results', import.meta.url)) },
-    publish: { type: 'boolean', default: false },
-    from: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-})
+const refuse = (message) => {
+  console.error(`${message}\n--help lists cases and options.`)
+  process.exit(2)
+}
+
+const { values: options, positionals } = parsed()
+
+function parsed() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        full: { type: 'boolean', default: false },
+        entries: { type: 'string' },
+        seconds: { type: 'string' },
+        rounds: { type: 'string' },
+        minutes: { type: 'string' },
+        stores: { type: 'string' },
+        dir: { type: 'string', default: fileURLToPath(new URL('data', import.meta.url)) },
+        out: { type: 'string', default: fileURLToPath(new URL('results', import.meta.url)) },
+        publish: { type: 'boolean', default: false },
+        from: { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    return refuse(error.message)
+  }
+}
+
 if (options.help) {
   console.log(HELP)
   process.exit()
@@ -59,7 +75,7 @@ const defaults = options.full
 /** A number that is given, or the default. */
 const number = (name) => {
   const value = options[name] === undefined ? defaults[name] : Number(options[name])
-  if (!(value > 0)) throw new Error(`--${name} must be a positive number`)
+  if (!(value > 0)) refuse(`--${name} must be a positive number`)
   return value
 }
 
@@ -107,7 +123,7 @@ function chosenRows(entries) {
   const names = positionals.length > 0 ? positionals : Object.keys(cases)
   return names.flatMap((name) => {
     const of = cases[name]
-    if (of === undefined) throw new Error(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
+    if (of === undefined) refuse(`There is no case "${name}": ${Object.keys(cases).join(', ')}`)
     // A case that is named is measured also if only a full run has it.
     const named = positionals.length > 0 ? of.variants.full : []
     return (options.full ? of.variants.full : (of.variants.quick ?? named)).map(({ scale = 1, ...variant }) => ({
@@ -124,6 +140,8 @@ function chosenRows(entries) {
 function storesOf({ stores }) {
   if (options.stores === undefined) return stores
   const asked = options.stores.split(',')
+  const unknown = asked.find((store) => !/[=/]/.test(store) && !storeNames.includes(store))
+  if (unknown !== undefined) refuse(`There is no store "${unknown}": ${storeNames.join(', ')}`)
   return asked.filter((store) => stores.includes(store) || /[=/]/.test(store))
 }
 

@@ -35,6 +35,8 @@ export async function measure({ processes, ...parameters }) {
   return {
     figure: 1 / perUs,
     cpuUs: sum((result) => result.cpuUs * result.operations) / operations,
+    // What they share counts for each of them.
+    peakMiB: sum(({ peakMiB }) => peakMiB),
     anonymousMiB: sum(({ anonymousMiB }) => anonymousMiB),
     // Of the process whose puts take longest.
     latencies: each.sort((a, b) => b.latencies.put.p99 - a.latencies.put.p99)[0].latencies,

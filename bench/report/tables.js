@@ -86,7 +86,7 @@ const NOTES = {
 /** Every row that mmapdb loses, from the figures alone. */
 export function losses(results) {
   const lost = lossesOf(results)
-  if (lost.length === 0) return 'In no row of this run does a peer cost less.'
+  if (lost.length === 0) return 'In no row of this run was a peer measured that costs less.'
   return lost
     .map(
       ({ row, cell, rival, ratio, isWithinSpread }) =>

@@ -42,6 +42,8 @@ const STORES = {
   'file-threads': bareFileThreads,
 }
 
+export const storeNames = Object.keys(STORES)
+
 /**
  * A store is named by its key above; as `NAME=path/of/dist/src/index.js`, another build of mmapdb; or by the path of a
  * module whose `store` is one.

@@ -27,7 +27,7 @@ export const READ_MUTANTS: readonly TestedMutant[] = [
     'the memory of a view is freed while another thread may read it',
     ['database/view', 'is not freed while another thread still reads it'],
     'storage/lent-memory.js',
-    'memory[MEMORY] = taken;',
+    'takenMemory.set(memory, taken);',
     ';',
   ),
 ]

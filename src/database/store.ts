@@ -83,8 +83,8 @@ export class Store<V = Anything, K extends Key = Key> {
   /**
    * Calls `use` with the bytes of the value of `key`, as `valueEncoding` stores them, and returns what it returns; if
    * `key` is absent, it is not called, and the result is undefined. The bytes are there until `use` returns: then the
-   * Buffer has the length 0, and so has every view of its memory. For long values above all, which cost the garbage
-   * collector nothing this way; bytes that are short `get` copies faster.
+   * Buffer has the length 0, and so has every view of its memory. For values of a kilobyte to 4 MiB above all: their
+   * memory serves the next view, and costs the garbage collector nothing. Bytes that are shorter `get` copies faster.
    *
    * `use` may call the database in any way, but must not be asynchronous, nor hand the bytes to something that goes on
    * after it has returned (`fs.write`, `zlib.gzip`): copy them for that. Throws what `use` throws, what `get` throws

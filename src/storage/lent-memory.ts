@@ -10,14 +10,18 @@ import { ownMemoryFor } from './memory.js'
 const MOST_KEPT_BYTES = 4 * 1024 * 1024
 const LEAST_BYTES = 4096
 
-/** Where a buffer that was taken away has the one with its memory, if that is not kept for the next call. */
-const MEMORY = Symbol('memory')
-type Lent = ArrayBuffer & { [MEMORY]?: ArrayBuffer }
+/** For each buffer that was taken away the one that has its memory, if that is not kept for the next call. */
+const takenMemory = new WeakMap<ArrayBuffer, ArrayBuffer>()
+
+/** The true length: a user may have given the buffer a field of that name. */
+const lengthOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get as (
+  this: ArrayBuffer,
+) => number
 
 /** What is lent now, by the outermost call first. */
-const lent: Lent[] = []
+const lent: ArrayBuffer[] = []
 /** What the next call in that place gets, if it is long enough. */
-const kept: (Lent | undefined)[] = []
+const kept: (ArrayBuffer | undefined)[] = []
 /** What was not. */
 const outgrown: ArrayBuffer[] = []
 
@@ -45,9 +49,9 @@ export function takeBack(since: number): void {
   while (lent.length > since) {
     const memory = lent.pop()!
     // What its user has transferred belongs to another thread.
-    if (memory.byteLength === 0) continue
+    if (lengthOf.call(memory) === 0) continue
     const taken = native.transfer(memory)
     if (taken.byteLength <= MOST_KEPT_BYTES) kept[lent.length] = taken
-    else memory[MEMORY] = taken
+    else takenMemory.set(memory, taken)
   }
 }

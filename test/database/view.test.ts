@@ -66,6 +66,25 @@ describe('a view of a value', function () {
     expect(kept!.length).to.equal(0)
   })
 
+  it('is empty afterwards whatever the function does to its buffer', () => {
+    const length = 5 * 1024 * 1024
+    db.putSync(length, Buffer.alloc(length))
+    for (const change of [
+      (memory: object) => Object.freeze(memory),
+      (memory: object) => Object.defineProperty(memory, 'byteLength', { value: 0 }),
+    ]) {
+      for (const key of [100, length]) {
+        let kept: Buffer | undefined
+        const result = db.view(key, (bytes) => {
+          change((kept = bytes).buffer)
+          return bytes.length
+        })
+        expect(result).to.equal(key)
+        expect(kept!.length).to.equal(0)
+      }
+    }
+  })
+
   it('stays whole while the function calls the database, in any way', () => {
     db.view(900, (bytes) => {
       db.putSync(900, Buffer.alloc(900, 1))
