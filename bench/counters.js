@@ -63,7 +63,7 @@ export const WAYS = {
 }
 
 async function mmapdb(directory, way) {
-  const { open } = await import('../dist/src/index.js')
+  const { open } = await import('../dist/bundle/index.js')
   const db = await open(directory, { workers: 0 })
   return {
     raise: way(db),

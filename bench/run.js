@@ -27,7 +27,7 @@ Cases: ${Object.keys(cases).join(', ')}
   --seconds S     length of the timed phase of cases that write for a time (1; with --full 4); the warm-up is as long
   --rounds N      how often each store is measured; the median counts (3; with --full 5)
   --minutes M     begins no further round if it would not end within this time (10; with --full no limit)
-  --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/src/index.js, adds one.
+  --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/bundle/index.js, adds one.
                   Stores: ${storeNames.join(', ')}
   --dir DIR       where the databases are made (bench/data): on the disk that is to be measured, never on tmpfs
   --out DIR       where results.json, tables.md and the charts are written (bench/results)

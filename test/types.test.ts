@@ -78,7 +78,6 @@ describe('the types of the package', function () {
     expect(forRequire).to.have.members(exportsOf(INDEX))
     expect(forRequire).to.include.members(Object.keys(mmapdb))
     const required = createRequire(import.meta.url)('mmapdb') as typeof mmapdb
-    expect(Object.keys(required).filter((name) => name in mmapdb)).to.have.members(Object.keys(mmapdb))
-    expect(required.open).to.equal(mmapdb.open)
+    expect(Object.keys(required)).to.include.members(Object.keys(mmapdb))
   })
 })

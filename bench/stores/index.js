@@ -45,7 +45,7 @@ const STORES = {
 export const storeNames = Object.keys(STORES)
 
 /**
- * A store is named by its key above; as `NAME=path/of/dist/src/index.js`, another build of mmapdb; or by the path of a
+ * A store is named by its key above; as `NAME=path/of/dist/bundle/index.js`, another build of mmapdb; or by the path of a
  * module whose `store` is one.
  */
 export async function loadStore(name) {

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url'
 import { loadByBatches, operationsOf, walk } from './pairs.js'
 import { Unavailable } from './unavailable.js'
 
-const BUILD = new URL('../../dist/src/index.js', import.meta.url).href
+const BUILD = new URL('../../dist/bundle/index.js', import.meta.url).href
 
 const moduleOf = (build) => (build === undefined ? BUILD : pathToFileURL(build).href)
 

@@ -359,9 +359,9 @@ describe('command line', function () {
   it('says in one line, with exit code 2, that it cannot be loaded', async () => {
     const copy = scratch()
     mkdirSync(join(copy, 'bin'))
-    mkdirSync(join(copy, 'dist', 'src', 'cli'), { recursive: true })
+    mkdirSync(join(copy, 'dist', 'bundle'), { recursive: true })
     writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
-    writeFileSync(join(copy, 'dist', 'src', 'cli', 'main.js'), "throw new Error('the native addon is not built')")
+    writeFileSync(join(copy, 'dist', 'bundle', 'main.js'), "throw new Error('the native addon is not built')")
     copyFileSync(BIN, join(copy, 'bin', 'mmapdb'))
     const child = spawn(process.execPath, [join(copy, 'bin', 'mmapdb'), 'get', 'k'])
     let stderr = ''

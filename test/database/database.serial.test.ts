@@ -282,7 +282,7 @@ describe('a database', () => {
         (name) =>
           new Promise<void>((resolve, reject) => {
             const worker = new Worker(
-              script.replaceAll("require('mmapdb')", `require(${JSON.stringify(join(root, 'dist/src/index.js'))})`),
+              script.replaceAll("require('mmapdb')", `require(${JSON.stringify(join(root, 'dist/bundle/index.js'))})`),
               {
                 eval: true,
                 workerData: { path, name },

@@ -152,7 +152,7 @@ describe('a program that has put entries that expire', function () {
   it('ends when it has nothing else to do', () => {
     const directory = mkdtempSync(join(tmpdir(), 'mmapdb-expiry-'))
     const program = `
-      import { open } from ${JSON.stringify(inPackage('dist/src/index.js'))}
+      import { open } from ${JSON.stringify(inPackage('dist/bundle/index.js'))}
       const db = await open(${JSON.stringify(join(directory, 'db'))})
       await db.put('a', 1, { ttlMs: 1e6 })
       await db.put('b', 1, { ttlMs: 1 })`

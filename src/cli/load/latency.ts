@@ -1,5 +1,4 @@
-// How long commits took: histograms that threads and processes fill separately and that are added up.
-import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
+// How long commits took: counted by threads and processes for themselves, and added up.
 
 export interface Percentiles {
   readonly p50: number
@@ -9,31 +8,44 @@ export interface Percentiles {
   readonly max: number
 }
 
-/** Latencies in microseconds, three digits exact. */
+/** How many commits took how many microseconds, those in three digits; as it is sent to other threads and processes. */
+export type LatencyCounts = ReadonlyMap<number, number>
+
+/** Latencies in microseconds, rounded up to three digits: so there are at most some thousand different ones. */
 export class Latencies {
-  readonly #histogram: Histogram = build({ bitBucketSize: 32, numberOfSignificantValueDigits: 3 })
+  readonly #counts = new Map<number, number>()
+  #commits = 0
 
   recordMs(ms: number): void {
-    this.#histogram.recordValue(Math.max(1, Math.round(ms * 1000)))
+    const us = Math.max(1, Math.round(ms * 1000))
+    const unit = 10 ** Math.max(0, Math.floor(Math.log10(us)) - 2)
+    this.#count(Math.ceil(us / unit) * unit, 1)
   }
 
   get commits(): number {
-    return this.#histogram.totalCount
+    return this.#commits
   }
 
-  /** As text, to send to another thread or process. */
-  encoded(): string {
-    return this.commits === 0 ? '' : encodeIntoCompressedBase64(this.#histogram)
+  get counts(): LatencyCounts {
+    return this.#counts
   }
 
-  add(encoded: string): void {
-    if (encoded !== '') this.#histogram.add(decodeFromCompressedBase64(encoded))
+  add(counts: LatencyCounts): void {
+    for (const [us, count] of counts) this.#count(us, count)
   }
 
+  /** Each is a latency that was recorded; all 0 without any. */
   percentilesUs(): Percentiles {
-    const max = this.commits === 0 ? 0 : this.#histogram.maxValue
-    // A percentile is the upper end of its bucket.
-    const at = (p: number): number => (this.commits === 0 ? 0 : Math.min(max, this.#histogram.getValueAtPercentile(p)))
-    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max }
+    const ascending = [...this.#counts].sort(([a], [b]) => a - b)
+    const at = (percent: number): number => {
+      let left = Math.ceil((this.#commits * percent) / 100)
+      return ascending.find(([, count]) => (left -= count) <= 0)?.[0] ?? 0
+    }
+    return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: at(100) }
+  }
+
+  #count(us: number, count: number): void {
+    this.#counts.set(us, (this.#counts.get(us) ?? 0) + count)
+    this.#commits += count
   }
 }

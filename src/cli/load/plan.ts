@@ -1,6 +1,7 @@
 // The messages between the threads and processes of a load.
 import type { ResolvedOptions } from '../../engine/options.js'
 import type { ValueEncoding } from '../../encoding/values/codec.js'
+import type { LatencyCounts } from './latency.js'
 import type { ErrorMessage } from '../../workers/error-transport.js'
 
 /** Words that the threads of one process share. */
@@ -37,7 +38,7 @@ export interface PartResult {
   readonly operations: number
   /** Operations after them that may or may not take effect: their outcome is not known. */
   readonly unknown: number
-  readonly latencies: string
+  readonly latencies: LatencyCounts
   readonly error?: ErrorMessage
 }
 

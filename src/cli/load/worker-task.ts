@@ -1,7 +1,7 @@
 // Runs in the worker threads of a load. Each has its own engine and writes with it synchronously: it
 // returns from a commit when that is on disk, and only then goes on.
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { Piscina } from 'piscina'
+import { workerData } from 'node:worker_threads'
 import { IoError, OutcomeUnknownError } from '../../errors.js'
 import { concatenated } from '../../encoding/packed-list.js'
 import { Engine } from '../../engine/engine.js'
@@ -23,7 +23,7 @@ import { showKey } from '../../encoding/notation.js'
 import { Permutation, syntheticKey, syntheticValue } from './synthetic-records.js'
 import { toErrorMessage, type ErrorMessage } from '../../workers/error-transport.js'
 
-const { plan, shared } = Piscina.workerData as WorkerData
+const { plan, shared } = workerData as WorkerData
 const words = new Int32Array(shared)
 const stopped = (): boolean => Atomics.load(words, SHARED.STOP) !== 0
 
@@ -101,10 +101,10 @@ export function write({ from, to }: Part): PartResult {
       Atomics.add(words, SHARED.OPERATIONS, count)
       if (plan.ackLog !== undefined) acknowledge(operations.map(({ key }) => key))
     }
-    return { operations: at - from, unknown: 0, latencies: latencies.encoded() }
+    return { operations: at - from, unknown: 0, latencies: latencies.counts }
   } catch (error) {
     const unknown = error instanceof OutcomeUnknownError ? count : 0
-    return { operations: at - from, unknown, latencies: latencies.encoded(), error: toErrorMessage(error) }
+    return { operations: at - from, unknown, latencies: latencies.counts, error: toErrorMessage(error) }
   }
 }
 
