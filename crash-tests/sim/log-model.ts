@@ -52,8 +52,11 @@ export class LogModel {
     this.#frames = frames.filter((frame) => frame.end <= toLsn)
     if (isRight()) return this.#forgetOverwritten()
     for (const other of this.#overwritten) {
-      if (other.end !== toLsn || other.lsn < this.acknowledgedLsn) continue
-      this.#frames = [...frames.filter((frame) => frame.lsn < other.lsn), other]
+      if (other.lsn < this.acknowledgedLsn) continue
+      // Recovery may have appended what it decided.
+      const after = frames.filter((frame) => frame.lsn >= other.end && frame.end <= toLsn)
+      if ((after.at(-1)?.end ?? other.end) !== toLsn) continue
+      this.#frames = [...frames.filter((frame) => frame.lsn < other.lsn), other, ...after]
       if (isRight()) return this.#forgetOverwritten()
     }
     this.#frames = frames.filter((frame) => frame.end <= toLsn)

@@ -27,6 +27,7 @@ import { CRASH_POINTS } from '../../src/crash-points.js'
 import { Clocks } from './clocks.js'
 import { mix, Random } from '../lib/random.js'
 import { StrictStorage } from '../lib/strict-storage.js'
+import { clearControl, copyOfControl, newControlFile, restoreControl } from './control-memory.js'
 import { SimDirectories } from './directories.js'
 import { PAGE_BYTES, SimFile, type SimDirectory } from './disk.js'
 import { FileLocks, type ByteLocks } from './file-locks.js'
@@ -37,10 +38,7 @@ export class Killed extends Error {}
 /** The machine has lost power, or all processes are killed at once: unwinds everything. */
 export class Outage extends Error {}
 
-const CONTROL_CHUNK_BYTES = 1 << 30
 const POINTS: ReadonlySet<string> = new Set(CRASH_POINTS)
-/** One for all lives: only what was used of it is cleared. */
-const controlChunk = Buffer.from(new ArrayBuffer(CONTROL_CHUNK_BYTES))
 
 export interface Process {
   readonly name: string
@@ -161,14 +159,14 @@ export class World {
     if (this.#controlAtDeath !== undefined) throw new Error('a process that died before has not been removed')
     process.dead = true
     this.note(`${process.name} is killed`)
-    this.#controlAtDeath = Buffer.from(controlChunk.subarray(0, this.#controlFile()?.sizeBytes ?? 0))
+    this.#controlAtDeath = copyOfControl(this.#controlFile()?.sizeBytes ?? 0)
     throw new Killed()
   }
   #controlAtDeath: Uint8Array | undefined
 
   /** After a dead process has unwound: what its `finally` blocks did to shared memory did not happen. */
   remove(process: Process): void {
-    if (this.#controlAtDeath !== undefined) controlChunk.set(this.#controlAtDeath)
+    if (this.#controlAtDeath !== undefined) restoreControl(this.#controlAtDeath)
     this.#controlAtDeath = undefined
     for (const [, state] of this.allLocks) {
       if (state.exclusive?.process === process) state.exclusive = undefined
@@ -195,7 +193,10 @@ export class World {
   /** Decides what the power cut left, and turns the power on again. */
   restart(): void {
     const seed = this.schedule.seedFor('restart')
+    const control = this.#controlFile()
     this.directories.cut(seed)
+    // All files of that name share one memory: one that has come back has nothing of what another one had in it.
+    if (this.#controlFile() !== control) clearControl()
     for (const file of this.#files) if (file.tracked) file.cut(mix(seed, hash(file.name)))
     this.#forgetFiles()
     this.outage = undefined
@@ -296,8 +297,7 @@ export class World {
     if (found !== undefined) return found
     if (!create) throw new StorageError('open', 'ENOENT', path)
     const isControl = name === 'control'
-    if (isControl) controlChunk.fill(0, 0, 4 * 1024 * 1024)
-    const file = isControl ? new SimFile(name, CONTROL_CHUNK_BYTES, controlChunk) : new SimFile(name, chunkBytes)
+    const file = isControl ? newControlFile(name) : new SimFile(name, chunkBytes)
     this.#files.add(file)
     directory.link(name, file)
     return file
@@ -307,8 +307,7 @@ export class World {
     const found = this.#memories.get(process)
     if (!create && found === undefined) throw new StorageError('open', 'ENOENT', path)
     if (!create) return found!
-    controlChunk.fill(0, 0, 4 * 1024 * 1024)
-    const memory = new SimFile('memory', CONTROL_CHUNK_BYTES, controlChunk)
+    const memory = newControlFile('memory')
     this.#memories.set(process, memory)
     return memory
   }
