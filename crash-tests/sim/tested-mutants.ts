@@ -8,6 +8,7 @@ import { one, type Test, type TestedMutant } from './tested-mutant.js'
 import { TRANSACTION_MUTANTS } from './transaction-mutants.js'
 import { COPY_MUTANTS } from './copy-mutants.js'
 import { READ_MUTANTS } from './read-mutants.js'
+import { SCALE_MUTANTS } from './scale-mutants.js'
 
 const RE_ENTRANCY: Test = ['database/re-entrancy.serial', 'binary, synchronous writes, 0 workers']
 const NESTED_VALUES: Test = ['database/re-entrancy.serial', 'msgpack, synchronous writes, 0 workers']
@@ -574,4 +575,5 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   // ---- backups, and what else copies databases
   ...COPY_MUTANTS,
   ...READ_MUTANTS,
+  ...SCALE_MUTANTS,
 ]

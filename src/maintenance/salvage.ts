@@ -24,7 +24,8 @@ import { Engine } from '../engine/engine.js'
 import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
 import { databasePaths } from '../engine/lifecycle/paths.js'
 import { readRuns, slotsOfFreeList } from '../engine/space/free-list.js'
-import { eachSlot } from '../engine/format/runs.js'
+import { SlotSet } from '../engine/format/slot-set.js'
+import { eachSlot, gapsBetween, type Runs } from '../engine/format/runs.js'
 import {
   HEADER_SLOTS,
   LEAF_CELL_HEADER,
@@ -153,7 +154,7 @@ class Salvage {
   readonly #frame = new FrameBuilder(64 * 1024)
   readonly #log: Log
   readonly #search: HeaderSearch
-  readonly #reached: Uint8Array
+  readonly #reached = new SlotSet()
   readonly #scratch = new Node()
   readonly #bounds: TreeBounds
   readonly #damage = new DamageList()
@@ -174,7 +175,6 @@ class Salvage {
     this.#slots = Math.floor(space.region.sizeBytes() / SLOT_BYTES)
     this.#engine = engine
     this.#search = search
-    this.#reached = new Uint8Array(this.#slots)
     const { header } = this.#search
     this.#log = new Log({
       storage,
@@ -255,9 +255,9 @@ class Salvage {
   }
 
   #visit(slotNo: number, level: number, low: Uint8Array | undefined, high: Uint8Array | undefined): void {
-    const again = slotNo < this.#slots && this.#reached[slotNo] !== 0
+    const again = slotNo < this.#slots && this.#reached.has(slotNo)
     const why = again ? 'two slots lead to it' : this.#problem(slotNo, typeAt(level), level)
-    if (!again && slotNo < this.#slots) this.#reached[slotNo] = 1
+    if (!again && slotNo < this.#slots) this.#reached.add(slotNo)
     if (why !== undefined) {
       this.#note(slotNo, why)
       this.#lostRanges.push({ from: low, to: high })
@@ -313,7 +313,7 @@ class Salvage {
         this.#note(slotNo, why)
         return undefined
       }
-      this.#reached[slotNo] = 1
+      this.#reached.add(slotNo)
       const bytes = this.#bytes(slotNo)
       const used = bytes.readUInt32LE(SLOT.USED)
       if (used !== Math.min(SLOT_BODY_BYTES, lengthBytes - done)) return undefined
@@ -326,8 +326,8 @@ class Salvage {
 
   /** What was cleared is not to come back: none of these leaves counts as one that nothing leads to. */
   #passOver(slotNo: SlotNo, level: number): void {
-    if (this.#problem(slotNo, typeAt(level), level) !== undefined || this.#reached[slotNo] !== 0) return
-    this.#reached[slotNo] = 1
+    if (this.#problem(slotNo, typeAt(level), level) !== undefined || this.#reached.has(slotNo)) return
+    this.#reached.add(slotNo)
     const node = new Node().at(this.#space, slotNo)
     if (level > 0) for (let i = 0; i < node.count; i++) this.#passOver(node.child(i), level - 1)
   }
@@ -335,13 +335,13 @@ class Salvage {
   // ---- leaves that nothing leads to ------------------------------------------------------------
 
   #gatherLostLeaves(): void {
-    const free = this.#freeSlots()
+    const free = this.#freeRuns()
     this.#mayBeStale = free === undefined
     const end = Math.min(this.#slots, this.#search.header?.nextSlot ?? this.#slots)
     const treeLsn = this.#search.header?.lsn ?? MAX_LSN
     const versions = new Map<string, number>()
-    for (let slotNo = HEADER_SLOTS; slotNo < end; slotNo++) {
-      if (this.#reached[slotNo] !== 0 || free?.has(slotNo)) continue
+    for (const slotNo of eachSlot(gapsBetween(free ?? new Float64Array(0), HEADER_SLOTS, end))) {
+      if (this.#reached.has(slotNo)) continue
       if (this.#problem(slotNo, TYPE.LEAF, 0) !== undefined) continue
       // If the leaf is newer than the checkpoint, the log has all of it.
       if (Number(this.#bytes(slotNo).readBigUInt64LE(SLOT.LSN)) > treeLsn) continue
@@ -360,15 +360,15 @@ class Salvage {
     }
   }
 
-  /** The slots in the free list; undefined if not all of it can be read. */
-  #freeSlots(): Set<number> | undefined {
+  /** What is in the free list; undefined if not all of it can be read. */
+  #freeRuns(): Runs | undefined {
     const { header } = this.#search
     if (header === undefined) return undefined
     const checker = { require: (slot: number, type: number, level: number) => this.#require(slot, type, level) }
     try {
       const chain = slotsOfFreeList(this.#space, checker, header.freeListHead, header.freeListSlots)
       if (chain.length !== header.freeListSlots) return undefined
-      return new Set(eachSlot(readRuns(this.#space, chain, header.nextSlot)))
+      return readRuns(this.#space, chain, header.nextSlot)
     } catch (error) {
       if (error instanceof CorruptError) return undefined
       throw error

@@ -26,7 +26,8 @@ import { takeMoment, type Moment } from './moment.js'
 import { guardedSteps } from './steps.js'
 import { Node } from '../engine/format/node.js'
 import { forEachOverflowSlot, overflowPointer, readOverflow } from '../engine/space/overflow.js'
-import { eachSlot, slotsIn } from '../engine/format/runs.js'
+import { eachSlot, gapsBetween, slotsIn } from '../engine/format/runs.js'
+import { SlotSet } from '../engine/format/slot-set.js'
 import { compareKeys } from '../engine/format/search.js'
 import { usedSlots } from '../engine/shared/tree-state.js'
 import { slotDamage, structureDamage } from '../engine/format/slot-damage.js'
@@ -92,6 +93,8 @@ function* verifyTree(engine: Engine): Generator<number, VerifyReport, void> {
 /** The bound of a node's keys. In the trash there are none: its nodes are in no order. */
 type Key = Uint8Array | 'trash' | undefined
 
+const USED_TWICE = 'it is used twice, the second time as a free slot'
+
 /**
  * Walks over all that a tree reaches, and over the slots that are free beside it.
  * @internal
@@ -102,8 +105,8 @@ export class TreeWalk {
   readonly #moment: Omit<Moment, 'release' | 'damage'>
   readonly #damage: DamageList
   readonly #scratch = new Node()
-  /** One byte for each slot: 1 if the tree, a free list or the free slots include it. */
-  readonly #reached: Uint8Array
+  /** What the tree or a free list includes. */
+  readonly #reached = new SlotSet()
   readonly counts = { branch: 0, leaf: 0, overflow: 0 }
   entries = 0
   internalEntries = 0
@@ -129,7 +132,6 @@ export class TreeWalk {
     this.#reader = parts.reader
     this.#moment = moment
     this.#damage = damage
-    this.#reached = new Uint8Array(moment.state[STATE.NEXT_SLOT]!)
   }
 
   /** In steps of some hundred leaves. */
@@ -151,16 +153,13 @@ export class TreeWalk {
 
   /** Notes that something leads to a slot. False if that is damage. */
   #mark(slot: number, what: string): boolean {
-    if (slot < HEADER_SLOTS || slot >= this.#reached.length) {
+    if (slot < HEADER_SLOTS || slot >= this.#moment.state[STATE.NEXT_SLOT]!) {
       this.#damage.note(slot, `${what} refers to it, and it is out of range`)
       return false
     }
-    if (this.#reached[slot] !== 0) {
-      this.#damage.note(slot, `it is used twice, the second time as ${what}`)
-      return false
-    }
-    this.#reached[slot] = 1
-    return true
+    if (this.#reached.add(slot)) return true
+    this.#damage.note(slot, `it is used twice, the second time as ${what}`)
+    return false
   }
 
   #isSound(slot: SlotNo, type: number, level: number): boolean {
@@ -286,12 +285,21 @@ export class TreeWalk {
     }
   }
 
+  /** `waiting`, ascending: they take as long as there are runs, however long these are. */
   #checkFree(waiting: Runs): void {
-    for (const slot of eachSlot(waiting)) this.#mark(slot, 'a free slot')
+    const nextSlot = this.#moment.state[STATE.NEXT_SLOT]!
     let lost = this.#moment.state[STATE.LOST]!
-    for (let slot = HEADER_SLOTS; slot < this.#reached.length; slot++) {
-      if (this.#reached[slot] === 0 && lost-- <= 0)
-        this.#damage.note(slot, 'it is neither used nor free: it has leaked')
+    for (const slot of eachSlot(gapsBetween(waiting, HEADER_SLOTS, nextSlot))) {
+      if (!this.#reached.has(slot) && lost-- <= 0) this.#damage.note(slot, 'it is neither used nor free: it has leaked')
+    }
+    let end = HEADER_SLOTS
+    for (let i = 0; i < waiting.length; i += 2) {
+      const first = waiting[i]!
+      if (first < end) this.#damage.note(first, USED_TWICE)
+      end = first + waiting[i + 1]!
+      if (end > nextSlot)
+        this.#damage.note(Math.max(first, nextSlot), 'a free slot refers to it, and it is out of range')
+      for (const slot of this.#reached.within(first, end)) this.#damage.note(slot, USED_TWICE)
     }
   }
 

@@ -165,6 +165,8 @@ export class Checkpointer {
       state[STATE.PENDING_FREE_LIST_HEAD] = listSlots[0] ?? 0
       state[STATE.CHECKPOINT_BEGUN_LSN] = lsn
       allocator.finish()
+      // From here on others' slots are not of this checkpoint.
+      control.unsealed.turn()
       control.publishState(state)
     })
     crashPoint('checkpoint-begun')
@@ -238,7 +240,8 @@ export class Checkpointer {
     writeHeaders(space, header)
     crashPoint('after-headers')
 
-    underLeaderLock(this.#parts, () => this.#end(begun, header, sealed))
+    underLeaderLock(this.#parts, () => this.#end(begun, header))
+    control.unsealed.clear(state[STATE.NEXT_SLOT]!)
     const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
     return {
       lsn,
@@ -286,7 +289,7 @@ export class Checkpointer {
   }
 
   /** Step 4. */
-  #end({ oldListSlots }: Begun, header: Header, sealed: readonly SlotNo[]): void {
+  #end({ oldListSlots }: Begun, header: Header): void {
     const { control, allocator } = this.#parts
     const now = control.readState(newState())
     allocator.begin(now, now[STATE.VISIBLE_LSN]!)
@@ -301,7 +304,6 @@ export class Checkpointer {
     now[STATE.CHECKPOINTS]!++
     allocator.finish()
     control.publishState(now)
-    for (const slot of sealed) control.clearUnsealed(slot)
   }
 }
 

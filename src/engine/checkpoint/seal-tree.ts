@@ -2,11 +2,9 @@
 // bring it to disk. That writes the CRC field of published slots, which no reader in memory looks at; all else in
 // them stays as it is. The tree needs no pin: none of its slots can be reused before the checkpoint ends.
 //
-// A bitmap in `control` records which slots were made since the last checkpoint. The allocator sets a slot's bit
-// whenever it hands the slot out, and the end of the checkpoint clears the bits of the slots that were sealed here.
-// A sealed slot cannot be handed out again in between, since the checkpoint reaches it. A process that dies may
-// leave too many bits set, and each of these costs a look at the slot's LSN. Without the bitmap, a checkpoint after
-// a few writes all over the place would have to look at every child of every branch that changed: at the whole file.
+// A map in `control` records which slots may have been made since the last checkpoint (unsealed-map.ts). Without it, a
+// checkpoint after a few writes all over the place would have to look at every child of every branch that changed: at
+// the whole file.
 import { sealSlot } from '../format/slot-damage.js'
 import { slotLsn } from '../format/slot-header.js'
 import { typeAt, type SlotNo } from '../format/layout.js'
@@ -32,14 +30,14 @@ export function sealTree({ space, checker, control }: SealParts, state: StateFie
   const sealed: SlotNo[] = []
   const hasOverflows = state[STATE.OVERFLOWS]! > 0
   const visit = (slot: SlotNo, level: number): void => {
-    if (!control.mayBeUnsealed(slot)) return
+    if (!control.unsealed.mayHave(slot)) return
     checker.require(slot, typeAt(level), level)
     if (!madeSince(slot)) return
     const node = new Node().at(space, slot)
     const count = node.count
     if (level > 0) {
       if (readAhead.isUseful) {
-        for (let i = 0; i < count; i++) if (control.mayBeUnsealed(node.child(i))) readAhead.note(node.child(i))
+        for (let i = 0; i < count; i++) if (control.unsealed.mayHave(node.child(i))) readAhead.note(node.child(i))
         readAhead.ask()
       }
       for (let i = 0; i < count; i++) visit(node.child(i), level - 1)
@@ -49,7 +47,7 @@ export function sealTree({ space, checker, control }: SealParts, state: StateFie
   }
   const sealOverflow = (leaf: Node, i: number): void => {
     const pointer = overflowPointer(leaf, i)
-    if (!control.mayBeUnsealed(pointer.first) || !madeSince(pointer.first)) return
+    if (!control.unsealed.mayHave(pointer.first) || !madeSince(pointer.first)) return
     forEachOverflowSlot(space, checker, pointer, (slot) => {
       sealSlot(space, slot)
       sealed.push(slot)

@@ -41,6 +41,32 @@ export function slotsIn(runs: Runs): number {
   return slots
 }
 
+/** True if one of ascending runs holds the slot. */
+export function hasSlot(runs: Runs, slot: number): boolean {
+  // The first run that begins after the slot.
+  let low = 0
+  let high = runs.length / 2
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (runs[2 * middle]! <= slot) low = middle + 1
+    else high = middle
+  }
+  return low > 0 && slot < runs[2 * low - 2]! + runs[2 * low - 1]!
+}
+
+/** The slots of [from, to) that ascending runs do not hold. */
+export function gapsBetween(runs: Runs, from: number, to: number): Runs {
+  const gaps: number[] = []
+  let at = from
+  for (let i = 0; i < runs.length && at < to; i += 2) {
+    const first = Math.min(runs[i]!, to)
+    if (first > at) gaps.push(at, first - at)
+    at = Math.max(at, runs[i]! + runs[i + 1]!)
+  }
+  if (at < to) gaps.push(at, to - at)
+  return Float64Array.from(gaps)
+}
+
 /** The slots one by one, in order. */
 export function* eachSlot(runs: Runs): Generator<number> {
   for (let i = 0; i < runs.length; i += 2) for (let n = 0; n < runs[i + 1]!; n++) yield runs[i]! + n

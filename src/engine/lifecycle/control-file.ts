@@ -7,6 +7,7 @@ import { isFullDisk, typedError } from '../../storage/errors.js'
 import { StorageError, type LockTable, type Region, type Storage } from '../../storage/storage.js'
 import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes } from '../shared/control.js'
 import type { DatabasePaths } from './paths.js'
+import { freeAtOpeningBytes } from '../space/free-at-opening.js'
 import { RUNS_PER_SLOT } from '../space/free-list.js'
 import type { Header } from '../format/header.js'
 import { SLOT_BYTES } from '../format/layout.js'
@@ -32,7 +33,8 @@ class ElsewhereError extends FullError {
  */
 export function sizeOfControl(header: Header, dataBytes: number): number {
   const slots = Math.min(header.nextSlot, dataBytes / SLOT_BYTES)
-  return Control.endOfBitmap(slots) + ringBytes(Math.min(header.freeListSlots * RUNS_PER_SLOT, slots))
+  const runs = Math.min(header.freeListSlots * RUNS_PER_SLOT, slots)
+  return Control.endOfBitmap(slots) + freeAtOpeningBytes(runs) + ringBytes(runs)
 }
 
 /**

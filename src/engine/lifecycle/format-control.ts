@@ -7,8 +7,9 @@ import { SLOT_BYTES } from '../format/layout.js'
 import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
-import { Control, newState, STATE, type StateFields } from '../shared/control.js'
+import { type Control, newState, STATE, type StateFields } from '../shared/control.js'
 import type { Allocator } from '../space/allocator.js'
+import { FreeAtOpening } from '../space/free-at-opening.js'
 import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
@@ -42,7 +43,6 @@ export function formatControl(
   control.retention = header.retention
   clock.goOnFrom(header.clockMs)
   const state = stateOf(header)
-  state[STATE.CONTROL_END] = Control.endOfBitmap(header.nextSlot)
   state[STATE.FREE_LIST_HEAD] = header.freeListHead
   state[STATE.FREE_LIST_SLOTS] = header.freeListSlots
   let free: Runs
@@ -63,8 +63,7 @@ export function formatControl(
     state[STATE.FREE_LIST_HEAD] = 0
     state[STATE.FREE_LIST_SLOTS] = 0
   }
-  // No reader verifies free slots, and nothing in the tree may lead to one.
-  for (let i = 0; i < free.length; i += 2) control.setRunVerified(free[i]!, free[i + 1]!)
+  state[STATE.CONTROL_END] = new FreeAtOpening(control).write(free)
   allocator.begin(state, header.lsn)
   // Readers that replayed the log in their own memory may still read the tree of an older header.
   allocator.replaceWaiting(free, allocator.hasReaders ? header.lsn : 0)

@@ -24,6 +24,7 @@
 //      216       4  a checkpoint is wanted
 //      220       4  life of the database that this file belongs to (life.ts)
 //      224       4  1 if this is in the memory of a process and not a file (control-file.ts)
+//      228       4  runs of slots that were free on disk (free-at-opening.ts)
 //      232       8  which file this is (inode number, float64): a copy is another one
 //      240       8  LSN of the tree that the last recovery took from disk (float64)
 //      248       8  device that the file is on (float64)
@@ -37,12 +38,13 @@
 //     2240     128  where writers wait for their groups (group-turns.ts)
 //     2368      64  who leads next (commit/leader-choice.ts)
 //     2432      64  how long a leader waits for more frames (commit/gathering.ts)
+//     2496       4  in which map unsealed slots are marked
 //     4096  262144  pins: 4096 cache lines (pins.ts)
 //   266240   16384  seats: the generations of 4096 (seats.ts)
-//   282624 1048576  bitmap of slots that may have been made since the newest checkpoint on disk, one bit
-//                   each; slots beyond its end always count as such (checkpointer.ts)
-//  1331200          bitmap of slots that the last recovery took from disk and no thread has verified
-//                   since, one bit each; then the rings of freed slots (rings.ts)
+//   282624 1048576  two maps of slots that may have been made since the newest checkpoint on disk (unsealed-map.ts)
+//  1331200          bitmap of slots, one bit each: 1 if a slot that the last recovery took from disk has been
+//                   verified or allocated since; then what was free on disk (free-at-opening.ts), and the rings
+//                   of freed slots (rings.ts)
 //
 // Only the leader writes the tree state: it fills in the spare copy and then moves the sequence on,
 // atomically. That store is the moment of publication. A leader that dies before it has changed
@@ -55,9 +57,10 @@ import { FlushFailure } from '../../wal/flush.js'
 import type { Retention } from '../../wal/retention.js'
 import { SLOT_BYTES } from '../format/layout.js'
 import { GroupTurns } from './group-turns.js'
+import { UNSEALED_MAP_BYTES, UnsealedMap } from './unsealed-map.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 12
+const CONTROL_VERSION = 13
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -70,8 +73,6 @@ export function controlWindowBytes(dataBytes: number): number {
 
 export const MAX_PINS = 4096
 export const MAX_SEATS = 4096
-const UNSEALED_BYTES = 1024 * 1024
-const UNSEALED_SLOTS = UNSEALED_BYTES * 8
 const AT = {
   MAGIC: 0,
   VERSION: 4,
@@ -94,6 +95,7 @@ const AT = {
   CHECKPOINT_WANTED: 216,
   LIFE: 220,
   IN_MEMORY: 224,
+  FREE_RUNS: 228,
   INODE: 232,
   RECOVERED_LSN: 240,
   DEVICE: 248,
@@ -106,10 +108,11 @@ const AT = {
   GROUP_TURNS: 2240,
   LEADER_CHOICE: 2368,
   GATHERING: 2432,
+  UNSEALED_TURN: 2496,
   PINS: 4096,
   SEATS: 4096 + MAX_PINS * 64,
   UNSEALED: 4096 + MAX_PINS * 64 + MAX_SEATS * 4,
-  BITMAP: 4096 + MAX_PINS * 64 + MAX_SEATS * 4 + UNSEALED_BYTES,
+  BITMAP: 4096 + MAX_PINS * 64 + MAX_SEATS * 4 + 2 * UNSEALED_MAP_BYTES,
 } as const
 const STATE_BYTES = 512
 const MESSAGE_BYTES = 384
@@ -201,6 +204,7 @@ export class Control {
   readonly #i64: BigInt64Array
   readonly append: AppendState
   readonly turns: GroupTurns
+  readonly unsealed: UnsealedMap
   /** Where a thread that flushes for another one says that it failed, and how. */
   static readonly FAILED_BYTE = AT.FAILED
   static readonly FLUSH_FAILED = 1 + CODES.indexOf('ERR_MMAPDB_IO')
@@ -226,9 +230,10 @@ export class Control {
     this.#i64 = new BigInt64Array(buffer, AT.CLOCK_AHEAD, 1)
     this.append = new AppendState(buffer, AT.APPEND)
     this.turns = new GroupTurns(region, AT.GROUP_TURNS)
+    this.unsealed = new UnsealedMap(this.i32, AT.UNSEALED_TURN >> 2, AT.UNSEALED >> 2)
   }
 
-  /** Formats an empty region, which is all zero: sets one bit for each slot to verify of the tree of `lsn`. */
+  /** Formats an empty region, which is all zero: so slots below `unverifiedSlots`, of the tree of `lsn`, are due. */
   format(uuid: Buffer, unverifiedSlots: number, lsn: number): void {
     const bitmapBytes = Math.ceil(unverifiedSlots / 32) * 4
     if (AT.BITMAP + bitmapBytes > this.region.windowBytes) {
@@ -241,11 +246,10 @@ export class Control {
     this.i32[AT.VERSION >> 2] = CONTROL_VERSION
     Buffer.from(this.region.window(0), AT.UUID, 16).set(uuid)
     this.i32[AT.UNVERIFIED_LIMIT >> 2] = unverifiedSlots
-    this.setAllUnverified()
     this.f64[AT.RECOVERED_LSN >> 3] = lsn
   }
 
-  /** Byte at which the rings can begin, after a bitmap for that many slots. */
+  /** Where a bitmap for that many slots ends. */
   static endOfBitmap(unverifiedSlots: number): number {
     return Math.ceil((AT.BITMAP + Math.ceil(unverifiedSlots / 32) * 4) / 4096) * 4096
   }
@@ -334,50 +338,30 @@ export class Control {
   get unverifiedLimit(): number {
     return this.i32[AT.UNVERIFIED_LIMIT >> 2]! >>> 0
   }
-  /** The leader notes a slot that it is about to write, before any tree that reaches it is published. */
-  markUnsealed(slot: number): void {
-    if (slot >= UNSEALED_SLOTS) return
-    const word = (AT.UNSEALED >> 2) + (slot >>> 5)
-    const bit = 1 << (slot & 31)
-    if ((Atomics.load(this.i32, word) & bit) === 0) Atomics.or(this.i32, word, bit)
+  /** Byte at which the runs of slots begin that were free on disk, and how many there are. */
+  get freeRunsAt(): number {
+    return Control.endOfBitmap(this.unverifiedLimit)
   }
-  /**
-   * False only if `slot` has not been allocated since the newest checkpoint on disk: every tree since then has it, or
-   * none has. For a slot beyond the end of the bitmap: only if it is as it came from disk (slot-checker.ts).
-   */
-  mayBeUnsealed(slot: number): boolean {
-    if (slot >= UNSEALED_SLOTS) return !this.isUnverified(slot)
-    return (Atomics.load(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+  get freeRuns(): number {
+    return this.i32[AT.FREE_RUNS >> 2]! >>> 0
   }
-  /** Notes that a checkpoint that is on disk has sealed `slot`. The caller holds the leader lock. */
-  clearUnsealed(slot: number): void {
-    if (slot < UNSEALED_SLOTS) Atomics.and(this.i32, (AT.UNSEALED >> 2) + (slot >>> 5), ~(1 << (slot & 31)))
+  set freeRuns(runs: number) {
+    this.i32[AT.FREE_RUNS >> 2] = runs
   }
   /** Marks every slot taken from disk as to be verified (again). Only while no other user has the database open. */
   setAllUnverified(): void {
-    this.i32.fill(-1, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
+    this.i32.fill(0, Control.BITMAP_WORD, Control.BITMAP_WORD + Math.ceil(this.unverifiedLimit / 32))
   }
-  /** True if `slot` came from disk, was not free there, and has not been verified or allocated yet. */
+  /** True if `slot` came from disk, and has not been verified or allocated yet. */
   isUnverified(slot: number): boolean {
     return (
       slot < this.unverifiedLimit &&
-      (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) !== 0
+      (Atomics.load(this.i32, Control.BITMAP_WORD + (slot >>> 5)) & (1 << (slot & 31))) === 0
     )
   }
   /** Notes that `slot` need not be verified any more. */
   setVerified(slot: number): void {
-    if (slot < this.unverifiedLimit) Atomics.and(this.i32, Control.BITMAP_WORD + (slot >>> 5), ~(1 << (slot & 31)))
-  }
-  /** The same for a run of slots. Only while no other user has the database open. */
-  setRunVerified(first: number, length: number): void {
-    const end = Math.min(first + length, this.unverifiedLimit)
-    for (let slot = first; slot < end;) {
-      if ((slot & 31) === 0 && end - slot >= 32) {
-        const words = Math.floor((end - slot) / 32)
-        this.i32.fill(0, Control.BITMAP_WORD + (slot >>> 5), Control.BITMAP_WORD + (slot >>> 5) + words)
-        slot += 32 * words
-      } else this.setVerified(slot++)
-    }
+    if (slot < this.unverifiedLimit) Atomics.or(this.i32, Control.BITMAP_WORD + (slot >>> 5), 1 << (slot & 31))
   }
   /** LSN of the tree that the last recovery took from disk: no slot of it is newer. */
   get recoveredLsn(): number {

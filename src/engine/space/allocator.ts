@@ -92,7 +92,7 @@ export class Allocator {
   allocate(): SlotNo {
     const slot = this.#own.pop() ?? (this.#reuse() || this.#fresh())
     if (this.#control.isUnverified(slot)) this.#control.setVerified(slot)
-    this.#control.markUnsealed(slot)
+    this.#control.unsealed.mark(slot)
     this.#space.readAhead.willOverwrite(slot)
     return slot as SlotNo
   }

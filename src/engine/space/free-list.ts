@@ -6,7 +6,8 @@ import type { Header } from '../format/header.js'
 import { HEADER_SLOTS, kindWord, SLOT, SLOT_BODY_BYTES, TYPE, typeAt, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
 import { forEachOverflowSlot, overflowPointer } from './overflow.js'
-import { slotsIn, type Runs } from '../format/runs.js'
+import { hasSlot, slotsIn, type Runs } from '../format/runs.js'
+import { SlotSet } from '../format/slot-set.js'
 import { type SlotChecker } from './slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { damagedError } from '../format/slot-damage.js'
@@ -110,6 +111,10 @@ export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Hea
     if (slotLsn(space, slot) !== header.lsn)
       throw damagedError(slot, 'it belongs to the free list of another checkpoint')
   const free = readRuns(space, slots, header.nextSlot)
+  for (const root of [header.root, header.trashRoot]) {
+    if (root !== 0 && hasSlot(free, root))
+      throw new CorruptError(`The free list names slot ${root}, which is a root.`, { slotNo: header.freeListHead })
+  }
   const lost = lostSlots(header, free)
   if (lost < 0) {
     const named = slotsIn(free)
@@ -158,13 +163,10 @@ export function deriveFreeList(
   header: TreeOf,
   listSlots: readonly SlotNo[] = [],
 ): Runs {
-  const reached = new Uint8Array(header.nextSlot)
-  let count = 0
+  const reached = new SlotSet()
   const mark = (slot: number): void => {
-    if (slot < HEADER_SLOTS || slot >= header.nextSlot || reached[slot] !== 0)
+    if (slot < HEADER_SLOTS || slot >= header.nextSlot || !reached.add(slot))
       throw damagedError(slot, 'more than one slot leads to it, or it is out of range')
-    reached[slot] = 1
-    count++
   }
   const visit = (slot: SlotNo, level: number): void => {
     mark(slot)
@@ -178,21 +180,14 @@ export function deriveFreeList(
   }
   if (header.height > 0) visit(header.root, header.height - 1)
   if (header.trashHeight > 0) visit(header.trashRoot, header.trashHeight - 1)
-  if (count !== header.leaves + header.branches + header.overflows) {
+  if (reached.size !== header.leaves + header.branches + header.overflows) {
     throw new CorruptError(
-      `The tree has ${count} slots, but the header counts ${header.leaves + header.branches + header.overflows}.`,
+      `The tree has ${reached.size} slots, but the header counts ${header.leaves + header.branches + header.overflows}.`,
       {
         slotNo: header.root,
       },
     )
   }
   for (const slot of listSlots) mark(slot)
-  const free: number[] = []
-  for (let slot = HEADER_SLOTS; slot < header.nextSlot; slot++) {
-    if (reached[slot] !== 0) continue
-    const first = slot
-    while (slot + 1 < header.nextSlot && reached[slot + 1] === 0) slot++
-    free.push(first, slot + 1 - first)
-  }
-  return Float64Array.from(free)
+  return reached.runsOutside(HEADER_SLOTS, header.nextSlot)
 }

@@ -5,12 +5,12 @@
 // After that the hot paths can trust its inside. Slots made since then are not checked: they have
 // not been to disk.
 //
-// A bitmap in `control` says which slots are still due. While the database is open its bits are only ever
-// cleared: by the thread that has found a slot sound, or by the allocator, before it hands a slot out. So a bit
-// that is cleared late says nothing wrong, and a bit that is set says that the slot is as it came from disk. A leaf
-// stays due until it has been found in its place, too (leaf-bounds.ts), so that every reader of a misplaced leaf
-// looks as closely as the first one. The bit of a slot is cleared before those of the slots that it leads to:
-// otherwise it would seem to lead where others have been already.
+// A bitmap in `control` says which slots are not due any more: nothing is to be written for those that nobody
+// touches. While the database is open its bits are only ever set: by the thread that has found a slot sound, or by
+// the allocator, before it hands a slot out. So a bit that is set late says nothing wrong, and one that is not set
+// says that the slot is as it came from disk. A leaf stays due until it has been found in its place, too
+// (leaf-bounds.ts), so that every reader of a misplaced leaf looks as closely as the first one. The bit of a slot is
+// set before those of the slots that it leads to: otherwise it would seem to lead where others have been already.
 import { type CorruptError, IoError } from '../../errors.js'
 import { HEADER_SLOTS, kindWord, TYPE, TYPE_NAMES, type SlotNo } from '../format/layout.js'
 import { Node } from '../format/node.js'
@@ -18,12 +18,14 @@ import { damagedError, nodeViewDamage, slotDamage, type TreeBounds } from '../fo
 import { kindAndCountOf } from '../format/slot-header.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { Control } from '../shared/control.js'
+import { FreeAtOpening } from './free-at-opening.js'
 import { readStep, type ReadGuard } from '../shared/read-guard.js'
 
 export class SlotChecker {
   readonly #space: SlotSpace
   readonly #control: Control
   readonly #records: boolean
+  readonly #free: FreeAtOpening
   readonly #node = new Node()
   readonly #copy = Node.scratch()
   readonly #bounds: TreeBounds
@@ -34,11 +36,12 @@ export class SlotChecker {
     this.#space = space
     this.#control = control
     this.#records = records
+    this.#free = new FreeAtOpening(control)
     this.#bounds = {
       get lsn() {
         return control.recoveredLsn
       },
-      leadsTo: (slot) => slot >= HEADER_SLOTS && this.isUnverified(slot),
+      leadsTo: (slot) => slot >= HEADER_SLOTS && this.isUnverified(slot) && !this.#free.has(slot),
     }
     this.#faultsSeen = space.region.faultCount()
   }
@@ -48,7 +51,7 @@ export class SlotChecker {
     return this.#control.fileSlots
   }
 
-  /** True if `slot` came from disk, was not free there, and has not been verified or allocated yet. */
+  /** True if `slot` came from disk, and has not been verified or allocated yet. */
   isUnverified(slot: number): boolean {
     return this.#control.isUnverified(slot)
   }

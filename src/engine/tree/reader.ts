@@ -87,7 +87,7 @@ export class TreeReader {
       if (i32 === undefined) return false
       const word = i32[(base + SLOT.TYPE) >> 2]!
       if ((word & 0xffff) !== kindWord(typeAt(level), level)) return false
-      if (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0) return false
+      if (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) === 0) return false
       const u8 = space.u8[window]!
       const u16 = space.u16[window]!
       if (level > 0) {
@@ -123,7 +123,7 @@ export class TreeReader {
       if (
         i32 === undefined ||
         (i32[(base + SLOT.TYPE) >> 2]! & 0xffff) !== kind ||
-        (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) !== 0)
+        (slot < limit && (this.#bitmap[Control.BITMAP_WORD + (slot >>> 5)]! & (1 << (slot & 31))) === 0)
       ) {
         if (this.checker.require(slot, typeAt(level), level) && level === 0) {
           new Cursor(this, state).checkPlaceOf(key, keyLength)

@@ -74,7 +74,7 @@ describe('checkpoints', () => {
       for (let slot = HEADER_SLOTS; slot < HEADER_SLOTS + slots.total - slots.unused - slots.header; slot++) {
         if (free.has(slot)) continue
         expect(slotDamage(space, slot as never, new Node()), `slot ${slot} in round ${round}`).to.equal(undefined)
-        expect(control.mayBeUnsealed(slot)).to.equal(false)
+        expect(control.unsealed.mayHave(slot)).to.equal(false)
         sealed++
       }
       expect(sealed).to.be.greaterThan(100)

@@ -1,0 +1,40 @@
+// Safeguards of what keeps a vast file cheap: the maps of unsealed slots, and what was free when it was opened.
+import { one, type TestedMutant } from './tested-mutant.js'
+
+export const SCALE_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'what comes from disk may lead to a slot that is free there',
+    ['engine/space/free-at-opening', 'is nowhere that a branch'],
+    'engine/space/free-at-opening.js',
+    'return low < this.#control.freeRuns && ',
+    'return false && ',
+  ),
+  one(
+    'the map that slots are marked in is cleared',
+    ['engine/shared/unsealed-map', 'loses no mark'],
+    'engine/shared/unsealed-map.js',
+    '(Atomics.load(this.#i32, this.#turnWord) ^ 1)',
+    'Atomics.load(this.#i32, this.#turnWord)',
+  ),
+  one(
+    'a checkpoint does not turn to the other map',
+    ['engine/shared/unsealed-map', 'until a checkpoint that began later'],
+    'engine/shared/unsealed-map.js',
+    'Atomics.xor(this.#i32, this.#turnWord, 1);',
+    ';',
+  ),
+  one(
+    'a checkpoint looks at slots that have not changed',
+    ['engine/space/vast', 'is checkpointed by looking at what changed'],
+    'engine/shared/unsealed-map.js',
+    'return (both & (1 << (slot & 31))) !== 0;',
+    'return true;',
+  ),
+  one(
+    'a list that names a root as free is believed',
+    ['engine/space/free-at-opening', 'names a root'],
+    'engine/space/free-list.js',
+    'if (root !== 0 && hasSlot(free, root))',
+    'if (false)',
+  ),
+]

@@ -1,0 +1,69 @@
+// The slots that were free on disk when the database was opened: nothing that came from disk may lead to one. They lie
+// in `control`, after the bitmap of what has been verified, as ascending runs; they stay as they are for as long as the
+// database is open anywhere. A run costs the same however long it is.
+//
+//   offset size (of a run)
+//        0    4  first slot
+//        4    4  the slot after the last
+import type { Control } from '../shared/control.js'
+import type { Runs } from '../format/runs.js'
+
+const RUN_BYTES = 8
+
+/** Bytes of `control` that this many runs take: whole pages. */
+export const freeAtOpeningBytes = (runs: number): number => Math.ceil((runs * RUN_BYTES) / 4096) * 4096
+
+export class FreeAtOpening {
+  readonly #control: Control
+  readonly #words: Int32Array[] = []
+  readonly #wordsPerWindow: number
+
+  constructor(control: Control) {
+    this.#control = control
+    this.#wordsPerWindow = control.region.windowBytes / 4
+  }
+
+  /**
+   * Writes ascending runs, in place of those that were there. Only while no other user has the database open, and
+   * before the rings are made. Returns where the next thing in `control` can begin.
+   */
+  write(runs: Runs): number {
+    const control = this.#control
+    const end = control.freeRunsAt + freeAtOpeningBytes(runs.length / 2)
+    control.region.grow(end)
+    for (let i = 0; i < runs.length; i += 2) {
+      this.#set(i, runs[i]!)
+      this.#set(i + 1, runs[i]! + runs[i + 1]!)
+    }
+    control.freeRuns = runs.length / 2
+    return end
+  }
+
+  has(slot: number): boolean {
+    // The first run that ends after the slot.
+    let low = 0
+    let high = this.#control.freeRuns
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#get(2 * middle + 1) <= slot) low = middle + 1
+      else high = middle
+    }
+    return low < this.#control.freeRuns && this.#get(2 * low) <= slot
+  }
+
+  #get(word: number): number {
+    const at = this.#at(word)
+    return this.#window(at)[at % this.#wordsPerWindow]! >>> 0
+  }
+  #set(word: number, to: number): void {
+    const at = this.#at(word)
+    this.#window(at)[at % this.#wordsPerWindow] = to
+  }
+  #at(word: number): number {
+    return this.#control.freeRunsAt / 4 + word
+  }
+  #window(at: number): Int32Array {
+    const window = Math.floor(at / this.#wordsPerWindow)
+    return (this.#words[window] ??= new Int32Array(this.#control.region.window(window)))
+  }
+}
