@@ -31,6 +31,13 @@ export const SCALE_MUTANTS: readonly TestedMutant[] = [
     'return true;',
   ),
   one(
+    'the free list is given room for fewer runs than there may be',
+    ['engine/checkpoint/checkpointer', 'lists all free slots'],
+    'engine/space/allocator.js',
+    '- s[STATE.MERGED_AT] + RINGS.length',
+    '- s[STATE.MERGED_AT] - 2000',
+  ),
+  one(
     'a list that names a root as free is believed',
     ['engine/space/free-at-opening', 'names a root'],
     'engine/space/free-list.js',

@@ -152,9 +152,8 @@ export class Checkpointer {
     for (const slot of slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots))
       allocator.freeCheckpointed(slot)
     const oldListSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
-    const runs = withSlots(allocator.waitingRuns(), oldListSlots)
-    // Writers wait meanwhile: runs that fit into one slot as they are need not be merged to be counted.
-    const wanted = freeListSlotsFor((runs.length / 2 <= RUNS_PER_SLOT - 1 ? runs : mergedRuns(runs)).length / 2)
+    // Writers wait meanwhile: runs are counted roughly, and merged later. What is not needed of the list stays empty.
+    const wanted = freeListSlotsFor(allocator.mostRuns() + oldListSlots.length)
     const listSlots: SlotNo[] = []
     // The free list must not take slots that were promised to appended frames: appenders wait until it has its
     // slots.
@@ -171,7 +170,7 @@ export class Checkpointer {
     })
     crashPoint('checkpoint-begun')
     // The slots of the list are no longer free.
-    return { state, listSlots, oldListSlots, free: withSlots(allocator.waitingRuns(), oldListSlots), sinceLsn }
+    return { state, listSlots, oldListSlots, free: allocator.waitingRuns(), sinceLsn }
   }
 
   /** How many of the `wanted` slots the free list can have: fewer on a full disk. The append lock is held. */
@@ -192,8 +191,9 @@ export class Checkpointer {
   /** Steps 2 to 5. */
   #finish(begun: Begun, { cutTail = false, inSpiteOfFailure = false }: CheckpointRequest): CheckpointReport {
     const { control, log, space, checker, clock, createdMs, encodingNo } = this.#parts
-    const { state, listSlots, sinceLsn } = begun
-    const allFree = mergedRuns(begun.free)
+    const { state, listSlots, oldListSlots, sinceLsn } = begun
+    const allFree = mergedRuns(withSlots(begun.free, oldListSlots))
+    const mergedRunCount = allFree.length / 2 + oldListSlots.length
     const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
     const free = runsBelow(allFree, nextSlot)
     const lsn = state[STATE.VISIBLE_LSN]! as Lsn
@@ -240,7 +240,7 @@ export class Checkpointer {
     writeHeaders(space, header)
     crashPoint('after-headers')
 
-    underLeaderLock(this.#parts, () => this.#end(begun, header))
+    underLeaderLock(this.#parts, () => this.#end(begun, header, mergedRunCount))
     control.unsealed.clear(state[STATE.NEXT_SLOT]!)
     const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
     return {
@@ -289,11 +289,12 @@ export class Checkpointer {
   }
 
   /** Step 4. */
-  #end({ oldListSlots }: Begun, header: Header): void {
+  #end({ state, oldListSlots }: Begun, header: Header, mergedRuns: number): void {
     const { control, allocator } = this.#parts
     const now = control.readState(newState())
     allocator.begin(now, now[STATE.VISIBLE_LSN]!)
     for (const slot of oldListSlots) allocator.freeUnreachable(slot)
+    allocator.noteMerged(mergedRuns, state)
     now[STATE.FREE_LIST_HEAD] = header.freeListHead
     now[STATE.FREE_LIST_SLOTS] = header.freeListSlots
     now[STATE.PENDING_FREE_LIST_HEAD] = 0

@@ -179,8 +179,11 @@ export const STATE = {
   /** Entries of the index of those that expire (expiry-key.ts), and the earliest time in it, or `NEVER`. */
   EXPIRING: 57,
   EARLIEST_EXPIRY: 58,
+  /** How many runs the freed slots came to when they were last merged, and what had moved in the rings by then. */
+  MERGED_RUNS: 59,
+  MERGED_AT: 60,
 } as const
-const STATE_FIELDS = 59
+const STATE_FIELDS = 61
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)

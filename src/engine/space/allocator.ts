@@ -210,6 +210,22 @@ export class Allocator {
     return this.#rings.slots(STATE.RING_REUSABLE)
   }
 
+  /**
+   * How many runs all that waits comes to at most, with adjacent ones merged. Merging them to count them would take
+   * long. The first entry of each ring may have been taken in part, which makes a run more.
+   */
+  mostRuns(): number {
+    const s = this.#state
+    const asTheyAre = RINGS.reduce((sum, ring) => sum + this.#rings.runs(ring), 0)
+    return Math.min(asTheyAre, s[STATE.MERGED_RUNS]! + Rings.moves(s) - s[STATE.MERGED_AT]! + RINGS.length)
+  }
+
+  /** Notes that what waited in an earlier state came to that many runs, at most. */
+  noteMerged(runs: number, earlier: StateFields): void {
+    this.#state[STATE.MERGED_RUNS] = runs
+    this.#state[STATE.MERGED_AT] = Rings.moves(earlier)
+  }
+
   /** All slots that wait in a ring, ascending, with adjacent runs merged. */
   waiting(): Runs {
     return mergedRuns(this.waitingRuns())
@@ -239,6 +255,7 @@ export class Allocator {
     this.#state[STATE.PINNED_DUE] = 0
     for (const ring of RINGS) this.#rings.enlargeFor(ring, ring === into ? runs.length / 2 : 0)
     this.#pushRuns(into, runs, freedAtLsn)
+    this.noteMerged(runs.length / 2, this.#state)
   }
 
   // ---- readers in the way ----------------------------------------------------------------------

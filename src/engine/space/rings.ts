@@ -81,6 +81,14 @@ export class Rings {
     return this.#state[ring + TAIL]! - this.#state[ring + HEAD]!
   }
 
+  /**
+   * How many entries have ever been added to the rings of `state` or taken away. Each of these makes at most one run
+   * more of what waits.
+   */
+  static moves(state: StateFields): number {
+    return RINGS.reduce((sum, ring) => sum + state[ring + HEAD]! + state[ring + TAIL]!, 0)
+  }
+
   /** The slot at the head. The ring is not empty. */
   first(ring: Ring): SlotNo {
     const at = this.#entry(ring, this.#state[ring + HEAD]!)

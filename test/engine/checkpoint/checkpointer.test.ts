@@ -4,7 +4,9 @@ import { HEADER_SLOTS } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
 import type { Engine } from '../../../src/engine/engine.js'
 import { eachSlot } from '../../../src/engine/format/runs.js'
-import { cleanUp, openEngine, scratchPath, TINY } from '../../support/engine.js'
+import { newState, STATE } from '../../../src/engine/shared/control.js'
+import { verify } from '../../../src/maintenance/verify.js'
+import { cleanUp, crashCopy, openEngine, randomFrom, scratchPath, TINY } from '../../support/engine.js'
 import { slotDamage } from '../../../src/engine/format/slot-damage.js'
 
 const OPTIONS = { ...TINY, segmentBytes: 1024 * 1024, checkpointBytes: 1024 * 1024 * 1024 }
@@ -79,6 +81,36 @@ describe('checkpoints', () => {
       }
       expect(sealed).to.be.greaterThan(100)
     }
+    engine.close()
+  })
+
+  it('lists all free slots, however they are scattered, without merging them while writers wait', () => {
+    const roomy = { ...OPTIONS, reserveBytes: 2 ** 30 }
+    const path = scratchPath()
+    const engine = openEngine(path, roomy)
+    const random = randomFrom(5)
+    const entries = 12_000
+    fill(engine, entries, 900)
+    let mostScattered = 0
+    for (let round = 0; round < 5; round++) {
+      for (let n = 0; n < 1500; n++) {
+        const at = key(Math.floor(random() * entries))
+        if (round % 4 === 3) engine.del(at)
+        else engine.put(at, Buffer.alloc(900, round))
+      }
+      engine.checkpoint(true)
+      const { allocator, control } = engine.parts
+      const state = control.readState(newState())
+      allocator.look(state)
+      const merged = allocator.waiting().length / 2
+      expect(allocator.mostRuns()).to.be.at.least(merged)
+      mostScattered = Math.max(mostScattered, merged)
+      const again = openEngine(crashCopy(path), roomy)
+      expect(verify(again).damage).to.deep.equal([])
+      expect(again.parts.control.readState(newState())[STATE.LOST]).to.equal(0)
+      again.close()
+    }
+    expect(mostScattered, 'more than one slot of a list has room for').to.be.greaterThan(600)
     engine.close()
   })
 })
