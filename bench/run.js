@@ -131,7 +131,7 @@ function chosenRows(entries) {
       case: of,
       variant,
       entries: entries * scale,
-      stores: storesOf(of),
+      stores: storesOf(of).filter((store) => !of.skips?.(variant, store)),
       measurements: new Map(),
     }))
   })
