@@ -14,8 +14,9 @@ export class LogModel {
   /** The newest tree that was read. What has been read is not lost either. */
   readLsn = 0
 
-  /** The latest moment that was read in this life. */
+  /** The latest moment that was read, and in which life of the database that was. */
   #readMs = 0
+  #life = 0
   /** A frame that has an earlier time than one before it, or a later one than any clock. */
   wrongTime: string | undefined
 
@@ -66,18 +67,18 @@ export class LogModel {
     this.#overwritten = []
   }
 
-  /** A new life of the database begins: what readers have seen of the clock before is lost. */
-  forgetMoments(): void {
-    this.#readMs = 0
-  }
-
   /**
-   * What is wrong with a moment that is read now, in the tree of `lsn`; undefined if nothing is.
+   * What is wrong with a moment that is read now, in the tree of `lsn`; undefined if nothing is. `life`: which life of
+   * the database the reader is in. What readers have seen of the clock in the one before may be lost; others may join
+   * the new one, and read, before its first opener is done.
    */
   wrongMoment(
     { momentMs, lsn }: { momentMs: number; lsn: number },
     { systemMs, latestMs }: Clocks,
+    life: number,
   ): string | undefined {
+    if (life !== this.#life) this.#readMs = 0
+    this.#life = life
     const frame = this.#frames.findLast((each) => each.end <= lsn)
     const least = Math.max(this.#readMs, systemMs, frame?.timeMs ?? 0)
     this.#readMs = Math.max(this.#readMs, momentMs)

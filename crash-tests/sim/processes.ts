@@ -64,7 +64,6 @@ export class Processes {
     this.as(actor, () => {
       actor.engine = Engine.open(options, world.storageFor(actor))
       this.#collectSlowly(actor.engine)
-      if (actor.engine.recovery !== undefined) this.#context.model.forgetMoments()
       if (retention === undefined || !keepLog(actor.engine.parts, retention)) return
       actor.engine.checkpoint(true)
       this.#context.isRetentionStored = true

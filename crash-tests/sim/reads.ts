@@ -62,7 +62,7 @@ export class Reads {
   #taken(actor: SimProcess): EngineSnapshot {
     const { model, world } = this.#context
     const snapshot = actor.engine!.snapshot()
-    const wrong = model.wrongMoment(snapshot, world.clocks)
+    const wrong = model.wrongMoment(snapshot, world.clocks, actor.engine!.parts.control.life)
     if (wrong !== undefined) throw this.#context.failure(wrong)
     return snapshot
   }
