@@ -73,11 +73,12 @@ describe('the types of the package', function () {
     expect(found).to.deep.equal([])
   })
 
-  it('are the same for programs that are CommonJS', () => {
+  it('are the same for programs that are CommonJS', async () => {
     const forRequire = exportsOf(inPackage('types/require.d.cts'))
     expect(forRequire).to.have.members(exportsOf(INDEX))
     expect(forRequire).to.include.members(Object.keys(mmapdb))
     const required = createRequire(import.meta.url)('mmapdb') as typeof mmapdb
     expect(Object.keys(required)).to.include.members(Object.keys(mmapdb))
+    expect(required.open).to.equal(((await import('mmapdb' as string)) as typeof mmapdb).open)
   })
 })

@@ -10,6 +10,13 @@ export const SCALE_MUTANTS: readonly TestedMutant[] = [
     'return false && ',
   ),
   one(
+    'on a full disk what comes from disk may lead to a slot that is free there',
+    ['engine/space/free-at-opening', 'is marked slot by slot'],
+    'engine/space/free-at-opening.js',
+    'control.setVerified(slot);',
+    ';',
+  ),
+  one(
     'the map that slots are marked in is cleared',
     ['engine/shared/unsealed-map', 'loses no mark'],
     'engine/shared/unsealed-map.js',

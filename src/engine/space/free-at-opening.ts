@@ -4,9 +4,13 @@
 //
 //   offset size (of a run)
 //        0    4  first slot
-//        4    4  the slot after the last
+//        4    4  last slot
+//
+// On a full disk `control` may have no room for them. Then the bitmap says of each that it has been verified: that
+// keeps everything from leading there, too, and costs what the file is long.
+import { isFullDisk } from '../../storage/errors.js'
+import { eachSlot, type Runs } from '../format/runs.js'
 import type { Control } from '../shared/control.js'
-import type { Runs } from '../format/runs.js'
 
 const RUN_BYTES = 8
 
@@ -24,46 +28,49 @@ export class FreeAtOpening {
   }
 
   /**
-   * Writes ascending runs, in place of those that were there. Only while no other user has the database open, and
-   * before the rings are made. Returns where the next thing in `control` can begin.
+   * Writes ascending runs. Only while no other user has the database open, and before the rings are made. Returns
+   * where the next thing in `control` can begin.
    */
   write(runs: Runs): number {
     const control = this.#control
-    const end = control.freeRunsAt + freeAtOpeningBytes(runs.length / 2)
-    control.region.grow(end)
+    const begin = control.freeRunsAt
+    const end = begin + freeAtOpeningBytes(runs.length / 2)
+    try {
+      control.region.grow(end)
+    } catch (error) {
+      if (!isFullDisk(error)) throw error
+      for (const slot of eachSlot(runs)) control.setVerified(slot)
+      return begin
+    }
     for (let i = 0; i < runs.length; i += 2) {
-      this.#set(i, runs[i]!)
-      this.#set(i + 1, runs[i]! + runs[i + 1]!)
+      this.#set(begin / 4 + i, runs[i]!)
+      this.#set(begin / 4 + i + 1, runs[i]! + runs[i + 1]! - 1)
     }
     control.freeRuns = runs.length / 2
     return end
   }
 
   has(slot: number): boolean {
-    // The first run that ends after the slot.
+    // The first run that does not end before the slot.
+    const begin = this.#control.freeRunsAt / 4
     let low = 0
     let high = this.#control.freeRuns
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.#get(2 * middle + 1) <= slot) low = middle + 1
+      if (this.#get(begin + 2 * middle + 1) < slot) low = middle + 1
       else high = middle
     }
-    return low < this.#control.freeRuns && this.#get(2 * low) <= slot
+    return low < this.#control.freeRuns && this.#get(begin + 2 * low) <= slot
   }
 
   #get(word: number): number {
-    const at = this.#at(word)
-    return this.#window(at)[at % this.#wordsPerWindow]! >>> 0
+    return this.#window(word)[word % this.#wordsPerWindow]! >>> 0
   }
   #set(word: number, to: number): void {
-    const at = this.#at(word)
-    this.#window(at)[at % this.#wordsPerWindow] = to
+    this.#window(word)[word % this.#wordsPerWindow] = to
   }
-  #at(word: number): number {
-    return this.#control.freeRunsAt / 4 + word
-  }
-  #window(at: number): Int32Array {
-    const window = Math.floor(at / this.#wordsPerWindow)
+  #window(word: number): Int32Array {
+    const window = Math.floor(word / this.#wordsPerWindow)
     return (this.#words[window] ??= new Int32Array(this.#control.region.window(window)))
   }
 }

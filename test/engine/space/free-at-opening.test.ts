@@ -8,9 +8,11 @@ import type { Header } from '../../../src/engine/format/header.js'
 import { ENTRY_CHILD_WORD, SLOT_BYTES, type SlotNo } from '../../../src/engine/format/layout.js'
 import { Node } from '../../../src/engine/format/node.js'
 import { hasSlot } from '../../../src/engine/format/runs.js'
-import type { Control } from '../../../src/engine/shared/control.js'
+import { Control, CONTROL_RESERVE_BYTES, controlWindowBytes } from '../../../src/engine/shared/control.js'
 import { FreeAtOpening } from '../../../src/engine/space/free-at-opening.js'
 import { readFreeList } from '../../../src/engine/space/free-list.js'
+import { posixStorage } from '../../../src/storage/posix.js'
+import { StorageError } from '../../../src/storage/storage.js'
 import {
   cleanUp,
   crashCopy,
@@ -58,6 +60,24 @@ describe('what was free when the database was opened', () => {
       }),
       { numRuns: rounds(300) },
     )
+  })
+
+  it('is marked slot by slot if a full disk has no room for the runs', () => {
+    const region = posixStorage.openRegion('', {
+      mode: 'anonymous',
+      reserveBytes: CONTROL_RESERVE_BYTES,
+      windowBytes: controlWindowBytes(0),
+    })
+    const control = new Control(region)
+    control.format(Buffer.alloc(16), 100, 8)
+    region.grow = () => {
+      throw new StorageError('fallocate', 'ENOSPC', 'control')
+    }
+    const free = new FreeAtOpening(control)
+    expect(free.write(Float64Array.of(10, 3, 20, 1))).to.equal(control.freeRunsAt)
+    const mayBeLedTo = (slot: number): boolean => control.isUnverified(slot) && !free.has(slot)
+    expect([9, 10, 11, 12, 13, 19, 20, 21].filter(mayBeLedTo)).to.deep.equal([9, 13, 19, 21])
+    region.close()
   })
 
   it('is nowhere that a branch may lead, whatever was there once', () => {
