@@ -229,6 +229,24 @@ export const MUTANTS: readonly Mutant[] = [
     'allocator.freeUnreachable(slot);',
   ),
   one(
+    'with what an unfinished checkpoint has added, all of the free list on disk is freed',
+    'engine/space/free-list.js',
+    'if (slotLsn(space, slot) <= lsn)\n            break;',
+    '',
+  ),
+  one(
+    'what the tree has taken stays in the free list on disk',
+    'engine/checkpoint/next-list.js',
+    'return { taken, freed:',
+    'return { taken: runsOf(slots), freed:',
+  ),
+  one(
+    'the slots that a free list is added in are not taken from it',
+    'engine/checkpoint/next-list.js',
+    'runsOf([...sealed, ...slots])',
+    'runsOf(sealed)',
+  ),
+  one(
     'entries of a ring are overwritten that a dead leader may need',
     'engine/space/rings.js',
     'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',

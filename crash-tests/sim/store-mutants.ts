@@ -50,7 +50,7 @@ export const STORE_MUTANTS: readonly TestedMutant[] = [
   one(
     'a free list that is derived again includes the trash',
     [STORES, 'clearing, with 0 workers leaves the trash alone when the free list is made again'],
-    'engine/space/free-list.js',
+    'engine/space/derive-free-list.js',
     'if (header.trashHeight > 0)',
     'if (false)',
   ),

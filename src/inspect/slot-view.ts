@@ -55,7 +55,9 @@ interface OverflowView {
 interface FreeListView {
   /** The next slot of the free list; 0 in the last. */
   readonly next: number
+  /** Runs of slots that are free since the checkpoint that wrote this, and of slots that are not free any more. */
   readonly runs: readonly FreeRun[]
+  readonly taken: readonly FreeRun[]
 }
 
 export interface FreeRun {
@@ -150,7 +152,8 @@ function freeListView(bytes: Buffer): FreeListView {
     first: bytes.readUInt32LE(SLOT.BODY + i * 8),
     slots: bytes.readUInt32LE(SLOT.BODY + i * 8 + 4),
   }))
-  return { next: bytes.readUInt32LE(SLOT.NEXT), runs }
+  const firstTaken = Math.max(0, count - bytes.readUInt32LE(SLOT.TAKEN))
+  return { next: bytes.readUInt32LE(SLOT.NEXT), runs: runs.slice(0, firstTaken), taken: runs.slice(firstTaken) }
 }
 
 const nodeView = (node: Node, codec: ValueCodec): NodeView => ({

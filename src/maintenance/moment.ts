@@ -4,7 +4,7 @@ import { CorruptError } from '../errors.js'
 import type { Damage } from '../engine/format/damage.js'
 import { newState, STATE, type StateFields } from '../engine/shared/control.js'
 import type { Engine } from '../engine/engine.js'
-import { slotsOfFreeList } from '../engine/space/free-list.js'
+import { slotsNewerThan, slotsOfFreeList } from '../engine/space/free-list.js'
 import type { SlotNo } from '../engine/format/layout.js'
 import { Node } from '../engine/format/node.js'
 import type { Runs } from '../engine/format/runs.js'
@@ -53,13 +53,14 @@ export function takeMoment(engine: Engine): Moment {
 type FreeSlots = Pick<Moment, 'waiting' | 'listSlots' | 'pendingListSlots' | 'damage'>
 
 function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
-  const { space, control, checker, allocator } = engine.parts
+  const { space, checker, allocator } = engine.parts
   allocator.look(Float64Array.from(state))
   const waiting = allocator.waiting()
   const damage: Damage[] = []
   try {
-    const listSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
-    const pendingListSlots = slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots)
+    const listSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, state[STATE.FREE_LIST_SLOTS]!)
+    const pending = state[STATE.PENDING_FREE_LIST_HEAD]!
+    const pendingListSlots = slotsNewerThan(space, checker, pending, state[STATE.CHECKPOINT_DURABLE_LSN]!)
     // Check them now: the next checkpoint frees these slots, whether or not the tree is pinned.
     for (const slotNo of listSlots) {
       const why = slotDamage(space, slotNo, new Node())

@@ -367,7 +367,6 @@ class Salvage {
     const checker = { require: (slot: number, type: number, level: number) => this.#require(slot, type, level) }
     try {
       const chain = slotsOfFreeList(this.#space, checker, header.freeListHead, header.freeListSlots)
-      if (chain.length !== header.freeListSlots) return undefined
       return readRuns(this.#space, chain, header.nextSlot)
     } catch (error) {
       if (error instanceof CorruptError) return undefined

@@ -12,12 +12,18 @@ import { isSame } from '../../crash-tests/fuzz/any-value.js'
 import { VALUE_ENCODINGS, type ValueEncoding } from '../../src/encoding/values/codec.js'
 import type { Key } from '../../src/encoding/keys.js'
 import { Engine } from '../../src/engine/engine.js'
-import { decodeHeader, FORMAT_VERSION, headerSlots, type Header } from '../../src/engine/format/header.js'
+import {
+  decodeHeader,
+  FORMAT_VERSION,
+  headerSlots,
+  OLDEST_FORMAT_VERSION,
+  type Header,
+} from '../../src/engine/format/header.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
 import { posixStorage } from '../../src/storage/posix.js'
 import { cleanUp, dataFile, expectSound, openEngine, readBytes, scratchPath, SLOT_BYTES } from '../support/engine.js'
 import { ENDINGS, expectedEntries, fixtureContent, type Ending } from '../support/fixture-content.js'
-import { FIXTURES, folderOf, unpack, type Made } from '../support/fixture-files.js'
+import { fixturesOf, folderOf, unpack, type Made } from '../support/fixture-files.js'
 import { expectStores, storeEntries } from '../support/fixture-stores.js'
 
 const OPTIONS: OpenOptions = { workers: 0 }
@@ -69,75 +75,83 @@ function expectContent(engine: Engine, made: Made, expected: readonly [Key, unkn
   expectSound(engine)
 }
 
-describe('a database of the present format', function () {
-  this.timeout(30_000)
-  afterEach(cleanUp)
+for (let version = OLDEST_FORMAT_VERSION; version <= FORMAT_VERSION; version++) {
+  describe(`a database of format ${version}`, function () {
+    this.timeout(30_000)
+    afterEach(cleanUp)
 
-  const fixture = (encoding: ValueEncoding, ending: Ending) => {
-    const path = scratchPath()
-    const made = unpack(folderOf(encoding, ending), path)
-    return { path, made, expected: expectedEntries(fixtureContent(encoding, ending)) }
-  }
+    const fixture = (encoding: ValueEncoding, ending: Ending) => {
+      const path = scratchPath()
+      const made = unpack(folderOf(version, encoding, ending), path)
+      return { path, made, expected: expectedEntries(fixtureContent(encoding, ending)) }
+    }
 
-  it('is in test/fixtures', () => {
-    expect(existsSync(FIXTURES), `${FIXTURES}: make it, as the head of this file says`).to.equal(true)
-  })
+    it('is in test/fixtures', () => {
+      expect(
+        existsSync(fixturesOf(version)),
+        `${fixturesOf(version)}: make it, as the head of this file says`,
+      ).to.equal(true)
+    })
 
-  for (const encoding of VALUE_ENCODINGS) {
-    for (const ending of ENDINGS) {
-      it(`is read in full when it was ${ending}, with values as ${encoding}`, () => {
-        const { path, made, expected } = fixture(encoding, ending)
-        const engine = openEngine(path, OPTIONS)
-        expect(engine.valueEncoding).to.equal(encoding)
-        expect(engine.recovery!.needed).to.equal(ending === 'killed')
-        if (ending === 'killed') {
-          expect(engine.recovery).to.deep.include({
-            checkpointNumber: made.checkpointNumber,
-            fromLsn: made.replay.fromLsn,
-            toLsn: made.replay.toLsn,
-            framesReplayed: made.replay.frames,
-            operationsReplayed: made.replay.operations,
-            tornTailBytes: 0,
-            headersDamaged: 0,
-          })
-        }
+    for (const encoding of VALUE_ENCODINGS) {
+      for (const ending of ENDINGS) {
+        it(`is read in full when it was ${ending}, with values as ${encoding}`, () => {
+          const { path, made, expected } = fixture(encoding, ending)
+          const engine = openEngine(path, OPTIONS)
+          expect(engine.valueEncoding).to.equal(encoding)
+          expect(engine.recovery!.needed).to.equal(ending === 'killed')
+          if (ending === 'killed') {
+            expect(engine.recovery).to.deep.include({
+              checkpointNumber: made.checkpointNumber,
+              fromLsn: made.replay.fromLsn,
+              toLsn: made.replay.toLsn,
+              framesReplayed: made.replay.frames,
+              operationsReplayed: made.replay.operations,
+              tornTailBytes: 0,
+              headersDamaged: 0,
+            })
+          }
+          expectContent(engine, made, expected)
+
+          // It can be written to, and be opened again.
+          engine.put('a', expected[0]![1])
+          engine.del('last')
+          engine.close()
+          const again = openEngine(path, OPTIONS)
+          expect(again.recovery!.needed).to.equal(false)
+          expect(isSame(expected[0]![1], again.get('a'))).to.equal(true)
+          expect(again.stats().entries).to.equal(expected.length + storeEntries(again) - 1)
+          expectStores(again)
+          expectSound(again)
+        })
+      }
+
+      it(`is read in full, and not changed, by an inspection, with values as ${encoding}`, () => {
+        const { path, made, expected } = fixture(encoding, 'killed')
+        const before = bytesOf(path)
+        const engine = Engine.inspect(resolveOptions(path, OPTIONS), posixStorage)
+        expect(engine.isPrivate).to.equal(true)
         expectContent(engine, made, expected)
-
-        // It can be written to, and be opened again.
-        engine.put('a', expected[0]![1])
-        engine.del('last')
         engine.close()
-        const again = openEngine(path, OPTIONS)
-        expect(again.recovery!.needed).to.equal(false)
-        expect(isSame(expected[0]![1], again.get('a'))).to.equal(true)
-        expect(again.stats().entries).to.equal(expected.length + storeEntries(again) - 1)
-        expectStores(again)
-        expectSound(again)
+        expect(bytesOf(path)).to.deep.equal(before)
       })
     }
 
-    it(`is read in full, and not changed, by an inspection, with values as ${encoding}`, () => {
-      const { path, made, expected } = fixture(encoding, 'killed')
-      const before = bytesOf(path)
-      const engine = Engine.inspect(resolveOptions(path, OPTIONS), posixStorage)
-      expect(engine.isPrivate).to.equal(true)
-      expectContent(engine, made, expected)
-      engine.close()
-      expect(bytesOf(path)).to.deep.equal(before)
+    it('has a tree of several levels, chains of overflow slots, a free list, trash and segments', () => {
+      let mostListSlots = 0
+      for (const encoding of VALUE_ENCODINGS) {
+        const { path, made } = fixture(encoding, 'killed')
+        const headers = headerSlots(made.checkpointNumber).map((slot) =>
+          decodeHeader(readBytes(dataFile(path), slot * SLOT_BYTES, SLOT_BYTES), slot),
+        )
+        for (const header of headers) expect((header as Header).trashHeight).to.be.above(0)
+        expect(made.height).to.be.at.least(3)
+        expect(made.slots.overflow).to.be.at.least(5)
+        mostListSlots = Math.max(mostListSlots, made.slots.freeList)
+        expect(made.segments).to.be.at.least(2)
+      }
+      // From format 5 on it is a stack.
+      expect(mostListSlots).to.be.at.least(version < 5 ? 1 : 2)
     })
-  }
-
-  it('has a tree of several levels, chains of overflow slots, a free list, trash and segments', () => {
-    for (const encoding of VALUE_ENCODINGS) {
-      const { path, made } = fixture(encoding, 'killed')
-      const headers = headerSlots(made.checkpointNumber).map((slot) =>
-        decodeHeader(readBytes(dataFile(path), slot * SLOT_BYTES, SLOT_BYTES), slot),
-      )
-      for (const header of headers) expect((header as Header).trashHeight).to.be.above(0)
-      expect(made.height).to.be.at.least(3)
-      expect(made.slots.overflow).to.be.at.least(5)
-      expect(made.slots.freeList).to.be.at.least(1)
-      expect(made.segments).to.be.at.least(2)
-    }
   })
-})
+}

@@ -4,7 +4,6 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { ValueEncoding } from '../../src/encoding/values/codec.js'
-import { FORMAT_VERSION } from '../../src/engine/format/header.js'
 import type { Stats } from '../../src/engine/stats.js'
 import { inPackage } from '../../src/package-root.js'
 import type { Ending } from './fixture-content.js'
@@ -23,10 +22,11 @@ export interface Made {
   readonly versions: readonly number[]
 }
 
-/** The folder of the present format. */
-export const FIXTURES = inPackage(`test/fixtures/format-${FORMAT_VERSION}`)
+/** The folder of a format. */
+export const fixturesOf = (version: number): string => inPackage(`test/fixtures/format-${version}`)
 
-export const folderOf = (encoding: ValueEncoding, ending: Ending): string => join(FIXTURES, `${encoding}-${ending}`)
+export const folderOf = (version: number, encoding: ValueEncoding, ending: Ending): string =>
+  join(fixturesOf(version), `${encoding}-${ending}`)
 
 const filesOf = (directory: string): string[] => ['data', ...readdirSync(join(directory, 'wal')).map((n) => `wal/${n}`)]
 

@@ -243,10 +243,11 @@ function slotText(view: SlotView): string {
   row('made at LSN', view.lsn)
   if (type === TYPE.LEAF || type === TYPE.BRANCH || type === TYPE.FREE_LIST) row('entries', view.count)
   for (const [name, value] of Object.entries(detailOf(content))) {
-    if (name === 'runs') continue
+    if (name === 'runs' || name === 'taken') continue
     row(name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/ bytes$/, ' (bytes)'), value)
   }
   for (const run of content.freeList?.runs ?? []) row('free', runText(run))
+  for (const run of content.freeList?.taken ?? []) row('taken', runText(run))
   const entries = content.node?.entries ?? []
   if (entries.length > 0) lines.push('', ...entryLines(entries))
   if (damage !== undefined) lines.push('', `DAMAGED: ${damage}`)

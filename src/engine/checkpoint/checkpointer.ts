@@ -33,10 +33,19 @@ import { flushed } from '../../wal/flush.js'
 import type { Log } from '../../wal/log.js'
 import { lsnWithin, type Lsn } from '../../wal/lsn.js'
 import { isRetaining, retainedFrom } from '../../wal/retention.js'
+import type { ResolvedOptions } from '../options.js'
 import type { Allocator } from '../space/allocator.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { newState, STATE, type StateFields } from '../shared/control.js'
-import { slotsOfFreeList, freeListSlotsFor, linkFreeList, RUNS_PER_SLOT, writeFreeList } from '../space/free-list.js'
+import {
+  changeSlotsFor,
+  freeListSlotsFor,
+  linkFreeList,
+  RUN_BYTES,
+  slotsNewerThan,
+  slotsOfFreeList,
+  writeFreeList,
+} from '../space/free-list.js'
 import type { DataFile } from '../shared/data-file.js'
 import type { Pins } from '../shared/pins.js'
 import { assertDataInPlace } from '../shared/files-in-place.js'
@@ -46,8 +55,9 @@ import { writeHeaders } from '../format/header-slots.js'
 import type { SlotNo } from '../format/layout.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { underAppendLock, underLeaderLock, type WriterLocks } from '../shared/writer-locks.js'
+import { mostEntriesOf, nextList, type ListBegun, type NextList } from './next-list.js'
 import { sealTree } from './seal-tree.js'
-import { longestRuns, mergedRuns, runsBelow, type Runs } from '../format/runs.js'
+import { treeSlots, worthCompacting } from '../shared/tree-state.js'
 import { type SlotChecker } from '../space/slot-checker.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import { sealSlot } from '../format/slot-damage.js'
@@ -57,6 +67,8 @@ import { sealSlot } from '../format/slot-damage.js'
  * write of such a one ends with `OutcomeUnknownError`.
  */
 const MOST_KEPT_BYTES = 64 * 1024 * 1024
+/** A free list whose runs take this share of the log between two checkpoints, or less, is always written as a whole. */
+const SMALL_LIST_SHARE = 1 / 1024
 
 interface CheckpointParts extends WriterLocks {
   readonly locks: LockTable
@@ -69,6 +81,7 @@ interface CheckpointParts extends WriterLocks {
   readonly clock: DatabaseClock
   readonly createdMs: number
   readonly encodingNo: number
+  readonly options: Pick<ResolvedOptions, 'checkpointBytes'>
   readonly dataFile: DataFile
 }
 
@@ -87,7 +100,10 @@ export interface CheckpointReport {
 interface CheckpointRequest {
   /** Wait for a checkpoint that another thread or process is making, and then make one. */
   readonly wait: boolean
-  /** Leave the free slots at the end of the file out of the header: only for a closer that is alone. */
+  /**
+   * Leave the free slots at the end of the file out of the header, unless there are too few to be worth a list of all
+   * that is free: only for a closer that is alone.
+   */
   readonly cutTail?: boolean
   /** Run even if writes are refused: only for a closer that is alone, to save what can be saved. */
   readonly inSpiteOfFailure?: boolean
@@ -95,11 +111,7 @@ interface CheckpointRequest {
   readonly onlyIf?: () => boolean
 }
 
-interface Begun {
-  readonly state: StateFields
-  readonly listSlots: SlotNo[]
-  readonly oldListSlots: SlotNo[]
-  readonly free: Runs
+interface Begun extends ListBegun {
   readonly sinceLsn: number
 }
 
@@ -130,7 +142,7 @@ export class Checkpointer {
       if (!inSpiteOfFailure) control.refuseIfFailed()
       if (onlyIf !== undefined && !onlyIf()) return undefined
       control.checkpointWanted = false
-      const begun = underLeaderLock(this.#parts, () => this.#begin())
+      const begun = underLeaderLock(this.#parts, () => this.#begin(request))
       return begun === undefined ? undefined : control.stopOnFailedFlush(() => this.#finish(begun, request))
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
@@ -138,7 +150,7 @@ export class Checkpointer {
   }
 
   /** Step 1. Undefined if there is nothing new. */
-  #begin(): Begun | undefined {
+  #begin({ cutTail = false }: CheckpointRequest): Begun | undefined {
     const { control, allocator, space, checker } = this.#parts
     const state = control.readState(newState())
     // A file that has taken the data file's place may need the log that a checkpoint recycles.
@@ -149,18 +161,25 @@ export class Checkpointer {
     allocator.begin(state, lsn)
     // An unfinished checkpoint may have left these. Its header may have reached the disk all the same, so these
     // slots wait for the next checkpoint, like any slot that a checkpoint reaches.
-    for (const slot of slotsOfFreeList(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, control.fileSlots))
+    for (const slot of slotsNewerThan(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, sinceLsn))
       allocator.freeCheckpointed(slot)
-    const oldListSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, control.fileSlots)
-    // Writers wait meanwhile: runs are counted roughly, and merged later. What is not needed of the list stays empty.
-    const wanted = freeListSlotsFor(allocator.mostRuns() + oldListSlots.length)
+    const listHead = state[STATE.FREE_LIST_HEAD]!
+    const freed = allocator.freedSince(sinceLsn)
+    const mostEntries = mostEntriesOf(state, freed)
+    let addsToList = !(cutTail && worthCompacting(state)) && this.#paysToAdd(state, mostEntries)
+    // Writers wait meanwhile: runs are counted roughly, and merged later.
+    const wanted = addsToList
+      ? changeSlotsFor(mostEntries)
+      : freeListSlotsFor(allocator.mostRuns() + state[STATE.FREE_LIST_SLOTS]!)
     const listSlots: SlotNo[] = []
     // The free list must not take slots that were promised to appended frames: appenders wait until it has its
     // slots.
     underAppendLock(this.#parts, () => {
       const slots = this.#listSlotsToHave(wanted, state)
+      // What was taken must be listed, so there is no half a change.
+      if (slots < wanted) addsToList = false
       for (let i = 0; i < slots; i++) listSlots.push(allocator.allocate())
-      linkFreeList(space, listSlots, lsn)
+      linkFreeList(space, listSlots, lsn, addsToList ? listHead : 0)
       state[STATE.PENDING_FREE_LIST_HEAD] = listSlots[0] ?? 0
       state[STATE.CHECKPOINT_BEGUN_LSN] = lsn
       allocator.finish()
@@ -169,8 +188,17 @@ export class Checkpointer {
       control.publishState(state)
     })
     crashPoint('checkpoint-begun')
+    if (addsToList) return { state, sinceLsn, listSlots, source: { freed } }
+    const oldListSlots = slotsOfFreeList(space, checker, listHead, state[STATE.FREE_LIST_SLOTS]!)
     // The slots of the list are no longer free.
-    return { state, listSlots, oldListSlots, free: allocator.waitingRuns(), sinceLsn }
+    return { state, sinceLsn, listSlots, source: { free: allocator.waitingRuns(), oldListSlots } }
+  }
+
+  /** True if what has changed, at most `mostEntries` runs, is to be added to the free list on disk. */
+  #paysToAdd(state: StateFields, mostEntries: number): boolean {
+    const { allocator, options } = this.#parts
+    const isSmall = allocator.mostRuns() * RUN_BYTES <= options.checkpointBytes * SMALL_LIST_SHARE
+    return !isSmall && state[STATE.LOST] === 0 && mostEntries <= state[STATE.FREE_LIST_ROOM]!
   }
 
   /** How many of the `wanted` slots the free list can have: fewer on a full disk. The append lock is held. */
@@ -191,21 +219,15 @@ export class Checkpointer {
   /** Steps 2 to 5. */
   #finish(begun: Begun, { cutTail = false, inSpiteOfFailure = false }: CheckpointRequest): CheckpointReport {
     const { control, log, space, checker, clock, createdMs, encodingNo } = this.#parts
-    const { state, listSlots, oldListSlots, sinceLsn } = begun
-    const allFree = mergedRuns(withSlots(begun.free, oldListSlots))
-    const mergedRunCount = allFree.length / 2 + oldListSlots.length
-    const nextSlot = cutTail ? withoutFreeTail(state[STATE.NEXT_SLOT]!, allFree) : state[STATE.NEXT_SLOT]!
-    const free = runsBelow(allFree, nextSlot)
+    const { state, sinceLsn } = begun
     const lsn = state[STATE.VISIBLE_LSN]! as Lsn
     const number = state[STATE.CHECKPOINT_NUMBER]! + 1
 
     const sealed = sealTree(this.#parts, state, sinceLsn)
     crashPoint('mid-checkpoint')
-    writeFreeList(space, listSlots, longestRuns(free, listSlots.length * RUNS_PER_SLOT))
-    for (const slot of listSlots) {
-      sealSlot(space, slot)
-      sealed.push(slot)
-    }
+    const list = nextList(begun, sealed, cutTail)
+    writeFreeList(space, list.slots, list.freed, list.taken)
+    for (const slot of list.slots) sealSlot(space, slot)
     flushed('Flushing the data file', () => space.region.flush())
 
     const header: Header = {
@@ -223,9 +245,9 @@ export class Checkpointer {
       expiring: state[STATE.EXPIRING]!,
       earliestExpiryMs: state[STATE.EXPIRING]! > 0 ? state[STATE.EARLIEST_EXPIRY]! : 0,
       clockMs: clock.now(),
-      nextSlot,
-      freeListHead: listSlots[0] ?? (0 as SlotNo),
-      freeListSlots: listSlots.length,
+      nextSlot: list.nextSlot,
+      freeListHead: list.slots[0] ?? (0 as SlotNo),
+      freeListSlots: list.totalSlots,
       leaves: state[STATE.LEAVES]!,
       branches: state[STATE.BRANCHES]!,
       overflows: state[STATE.OVERFLOWS]!,
@@ -240,14 +262,14 @@ export class Checkpointer {
     writeHeaders(space, header)
     crashPoint('after-headers')
 
-    underLeaderLock(this.#parts, () => this.#end(begun, header, mergedRunCount))
+    underLeaderLock(this.#parts, () => this.#end(begun, header, list))
     control.unsealed.clear(state[STATE.NEXT_SLOT]!)
     const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
     return {
       lsn,
       number,
-      nextSlot,
-      slotsWritten: sealed.length,
+      nextSlot: list.nextSlot,
+      slotsWritten: sealed.length + list.slots.length,
       segmentsReleased: log.releaseBefore(this.#neededFrom(lsn), current),
     }
   }
@@ -289,15 +311,18 @@ export class Checkpointer {
   }
 
   /** Step 4. */
-  #end({ state, oldListSlots }: Begun, header: Header, mergedRuns: number): void {
+  #end({ state }: Begun, header: Header, list: NextList): void {
     const { control, allocator } = this.#parts
     const now = control.readState(newState())
     allocator.begin(now, now[STATE.VISIBLE_LSN]!)
-    for (const slot of oldListSlots) allocator.freeUnreachable(slot)
-    allocator.noteMerged(mergedRuns, state)
+    for (const slot of list.released) allocator.freeUnreachable(slot)
+    if (list.mergedRuns !== undefined) allocator.noteMerged(list.mergedRuns, state)
     now[STATE.FREE_LIST_HEAD] = header.freeListHead
     now[STATE.FREE_LIST_SLOTS] = header.freeListSlots
+    now[STATE.FREE_LIST_ROOM] = list.room
     now[STATE.PENDING_FREE_LIST_HEAD] = 0
+    now[STATE.CHECKPOINT_NEXT_SLOT] = header.nextSlot
+    now[STATE.CHECKPOINT_TREE_SLOTS] = treeSlots(state)
     now[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
     // After a recovery no leader has flushed the log yet.
     if (control.durableLsn < header.lsn) control.durableLsn = header.lsn
@@ -306,17 +331,4 @@ export class Checkpointer {
     allocator.finish()
     control.publishState(now)
   }
-}
-
-/** The end of the slots in use: `nextSlot`, without the free slots just before it. */
-function withoutFreeTail(nextSlot: number, free: Runs): number {
-  const last = free.length - 2
-  return last >= 0 && free[last]! + free[last + 1]! === nextSlot ? free[last]! : nextSlot
-}
-
-function withSlots(runs: Runs, slots: readonly SlotNo[]): Runs {
-  const all = new Float64Array(runs.length + 2 * slots.length)
-  all.set(runs)
-  slots.forEach((slot, i) => all.set([slot, 1], runs.length + 2 * i))
-  return all
 }

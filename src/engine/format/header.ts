@@ -34,7 +34,10 @@ import { FIRST_LSN, MAX_LSN, type Lsn } from '../../wal/lsn.js'
 import type { Retention } from '../../wal/retention.js'
 import { HEADER_SLOTS, MAX_HEIGHT, SLOT, SLOT_BYTES, TYPE, type SlotNo } from './layout.js'
 
-export const FORMAT_VERSION = 4
+/** What is written. */
+export const FORMAT_VERSION = 5
+/** The oldest that is read: its free lists are stacks that nothing was added to, and all else is the same. */
+export const OLDEST_FORMAT_VERSION = 4
 const MAGIC = Buffer.from('mmapdb\r\n', 'latin1')
 const AT = {
   MAGIC: 32,
@@ -179,7 +182,7 @@ export function decodeHeader(b: Buffer, slotNo: number): Header | string {
     clockMs: b.readDoubleLE(AT.CLOCK),
   }
   // The fields of another format may mean anything; all that matters here is that it is another one.
-  if (header.version > 0 && header.version !== FORMAT_VERSION) return header
+  if (header.version > FORMAT_VERSION || (header.version > 0 && header.version < OLDEST_FORMAT_VERSION)) return header
   return Number(b.readBigUInt64LE(SLOT.LSN)) !== header.lsn || !isPossible(header)
     ? 'its fields contradict each other'
     : header

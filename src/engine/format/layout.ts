@@ -12,7 +12,7 @@
 //       16    8  LSN of the slot: that of the group of frames whose apply wrote it
 //       24    2  garbage: bytes of dead cells between heap and the slot's end     | 24 4 next slot
 //       26    2  index of the last insertion   (leaf)                             |
-//       28    2  run: insertions before it that were next to each other (leaf)    | 28 4 bytes used
+//       28    2  run: insertions before it that were next to each other (leaf)    | 28 4 bytes used, or taken runs
 //       30    2  reserved (0)                                                     |
 //       32       entries from here upwards, cells from the end downwards
 //
@@ -33,7 +33,8 @@
 // at even offsets.
 //
 // An overflow slot holds up to 4064 bytes of a value and the number of the next slot of the chain
-// (0 at its end). A free-list slot holds `count` pairs of (first slot, number of slots).
+// (0 at its end). A free-list slot holds `count` pairs of (first slot, number of slots): what is free, and
+// then, as many as it says, what is not free any more (space/free-list.ts).
 
 export const SLOT_BYTES = 4096
 export const SLOT_SHIFT = 12
@@ -62,7 +63,10 @@ export const SLOT = {
   RUN: 28,
   /** Overflow and free-list slots. */
   NEXT: 24,
+  /** Overflow slots. */
   USED: 28,
+  /** Free-list slots. */
+  TAKEN: 28,
   BODY: 32,
 } as const
 

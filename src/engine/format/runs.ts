@@ -34,6 +34,49 @@ export function mergedRuns(runs: Runs): Runs {
   return result
 }
 
+/** Single slots as runs, in ascending order. No slot may be named twice. */
+export function runsOf(slots: readonly number[]): Runs {
+  const runs = new Float64Array(2 * slots.length)
+  slots.forEach((slot, i) => runs.set([slot, 1], 2 * i))
+  return mergedRuns(runs)
+}
+
+/** The slots that are in one of two ascending lists of runs, or in both. */
+export function unionOf(one: Runs, other: Runs): Runs {
+  const union = new Float64Array(one.length + other.length)
+  let length = 0
+  for (let i = 0, j = 0; i < one.length || j < other.length;) {
+    const isNextOfOne = j >= other.length || (i < one.length && one[i]! <= other[j]!)
+    const runs = isNextOfOne ? one : other
+    const at = isNextOfOne ? i : j
+    const [first, end] = [runs[at]!, runs[at]! + runs[at + 1]!]
+    const reached = length === 0 ? -1 : union[length - 2]! + union[length - 1]!
+    if (first > reached) {
+      union[length++] = first
+      union[length++] = end - first
+    } else if (end > reached) union[length - 1]! += end - reached
+    if (isNextOfOne) i += 2
+    else j += 2
+  }
+  return union.slice(0, length)
+}
+
+/** The slots of ascending runs that are not in `others`, ascending too. */
+export function without(runs: Runs, others: Runs): Runs {
+  const left: number[] = []
+  for (let i = 0, j = 0; i < runs.length; i += 2) {
+    let first = runs[i]!
+    const end = first + runs[i + 1]!
+    while (first < end) {
+      while (j < others.length && others[j]! + others[j + 1]! <= first) j += 2
+      const hole = j < others.length ? Math.min(others[j]!, end) : end
+      if (hole > first) left.push(first, hole - first)
+      first = hole < end ? others[j]! + others[j + 1]! : end
+    }
+  }
+  return Float64Array.from(left)
+}
+
 /** How many slots the runs hold. */
 export function slotsIn(runs: Runs): number {
   let slots = 0

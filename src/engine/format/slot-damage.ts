@@ -17,7 +17,7 @@ import {
 import { readPointer, readVersion } from './leaf-cell.js'
 import type { Node } from './node.js'
 import { commonPrefix, compareKeys, headOf } from './search.js'
-import { crcOf, nextOf, numberOf, setCrc, slotLsnOf, usedBytesOf } from './slot-header.js'
+import { crcOf, nextOf, numberOf, setCrc, slotLsnOf, takenRunsOf, usedBytesOf } from './slot-header.js'
 import type { SlotSpace } from './slot-space.js'
 
 /** What the tree that a slot belongs to allows of a slot that was read from disk. */
@@ -96,11 +96,13 @@ function insideDamage(view: Node, bounds: TreeBounds): string | undefined {
         ? `its next slot, ${next}, is out of range, free, or already reached`
         : undefined
     }
-    case TYPE.FREE_LIST:
-      if (u16[(base + SLOT.COUNT) >> 1]! * 8 > SLOT_BODY_BYTES) return 'its count is out of range'
+    case TYPE.FREE_LIST: {
+      const count = u16[(base + SLOT.COUNT) >> 1]!
+      if (count * 8 > SLOT_BODY_BYTES || takenRunsOf(i32, base) > count) return 'its count is out of range'
       return next !== 0 && (!bounds.leadsTo(next) || next === slot)
         ? `its next slot, ${next}, is out of range, free, or already reached`
         : undefined
+    }
     case TYPE.HEADER:
       return undefined
     default:

@@ -16,6 +16,7 @@ const LSN_WORD = SLOT.LSN >> 2
 const NEXT_WORD = SLOT.NEXT >> 2
 /** The bytes used of an overflow slot; the run of insertions of a leaf. */
 const USED_WORD = SLOT.USED >> 2
+const TAKEN_WORD = SLOT.TAKEN >> 2
 
 /** The two words of an LSN. */
 export const lowWord = (lsn: number): number => lsn | 0
@@ -81,4 +82,10 @@ export function setNext(i32: Int32Array, base: number, next: number): void {
 export const usedBytesOf = (i32: Int32Array, base: number): number => i32[(base >> 2) + USED_WORD]! >>> 0
 export function setUsedBytes(i32: Int32Array, base: number, bytes: number): void {
   i32[(base >> 2) + USED_WORD] = bytes
+}
+
+/** How many of the runs of a free-list slot, the last ones, are not free any more. */
+export const takenRunsOf = (i32: Int32Array, base: number): number => i32[(base >> 2) + TAKEN_WORD]! >>> 0
+export function setTakenRuns(i32: Int32Array, base: number, runs: number): void {
+  i32[(base >> 2) + TAKEN_WORD] = runs
 }

@@ -12,22 +12,25 @@ import {
   headerSlots,
   isPartOf,
   looksLikeHeader,
+  OLDEST_FORMAT_VERSION,
   type Header,
 } from '../format/header.js'
 import { HEADER_SLOTS, SLOT_BYTES } from '../format/layout.js'
 import { INITIAL_SLOTS } from '../space/growth.js'
 import type { DatabasePaths } from './paths.js'
 
+const READABLE = `formats ${OLDEST_FORMAT_VERSION} and ${FORMAT_VERSION}`
+
 /** Throws `VersionError` for what this version of mmapdb cannot read. */
 function checkFormat({ version, encodingNo }: Header): void {
   if (version > FORMAT_VERSION) {
     throw new VersionError(
-      `The database was written in format ${version}; this version of mmapdb reads format ${FORMAT_VERSION}. Update mmapdb.`,
+      `The database was written in format ${version}; this version of mmapdb reads ${READABLE}. Update mmapdb.`,
     )
   }
-  if (version < FORMAT_VERSION) {
+  if (version < OLDEST_FORMAT_VERSION) {
     throw new VersionError(
-      `The database was written in format ${version} by an older version of mmapdb; this version reads format ${FORMAT_VERSION}. ` +
+      `The database was written in format ${version} by an older version of mmapdb; this version reads ${READABLE}. ` +
         'Copy its entries into a new database with a program that uses both versions: docs/operations.md has one.',
     )
   }

@@ -3,14 +3,16 @@ import { advice, CorruptError } from '../../errors.js'
 import { NEVER } from '../../encoding/expiry-key.js'
 import type { Damage } from '../format/damage.js'
 import type { Header } from '../format/header.js'
-import { SLOT_BYTES } from '../format/layout.js'
+import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
 import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
 import { type Control, newState, STATE, type StateFields } from '../shared/control.js'
+import { treeSlots } from '../shared/tree-state.js'
 import type { Allocator } from '../space/allocator.js'
 import { FreeAtOpening } from '../space/free-at-opening.js'
-import { slotsOfFreeList, deriveFreeList, lostSlots, readFreeList } from '../space/free-list.js'
+import { deriveFreeList } from '../space/derive-free-list.js'
+import { lostSlots, readFreeList, roomOn, slotsOfFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
 interface FormatParts {
@@ -51,6 +53,7 @@ export function formatControl(
     free = readFreeList(space, checker, header)
     // The log may need all free slots: its frames were accepted when there was room for them.
     if (lostSlots(header, free) > 0) free = findLost(space, control, checker, header) ?? free
+    else state[STATE.FREE_LIST_ROOM] = roomOn(space, listSlotsOf(space, checker, header))
     state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
@@ -92,20 +95,20 @@ export function stateOf(header: Header): StateFields {
   state[STATE.CHECKPOINT_BEGUN_LSN] = header.lsn
   state[STATE.CHECKPOINT_DURABLE_LSN] = header.lsn
   state[STATE.CHECKPOINT_NUMBER] = header.checkpointNumber
+  state[STATE.CHECKPOINT_NEXT_SLOT] = header.nextSlot
+  state[STATE.CHECKPOINT_TREE_SLOTS] = treeSlots(state)
   return state
 }
+
+const listSlotsOf = (space: SlotSpace, checker: SlotChecker, header: Header): SlotNo[] =>
+  slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
 
 /**
  * Free slots that are not in the list because the disk was full. Undefined if a damaged tree hides which they are.
  */
 function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
   try {
-    return deriveFreeList(
-      space,
-      checker,
-      header,
-      slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots),
-    )
+    return deriveFreeList(space, checker, header, listSlotsOf(space, checker, header))
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     return undefined

@@ -217,7 +217,7 @@ function assemble(files: OpenedFiles, attached: Attached, options: ResolvedOptio
     main,
     applier,
     committer,
-    checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo }),
+    checkpointer: new Checkpointer({ ...common, pins, createdMs, encodingNo, options }),
     isPrivate,
     isOnlooker,
   }

@@ -60,7 +60,7 @@ import { GroupTurns } from './group-turns.js'
 import { UNSEALED_MAP_BYTES, UnsealedMap } from './unsealed-map.js'
 
 const CONTROL_MAGIC = 0x4c54434d
-const CONTROL_VERSION = 13
+const CONTROL_VERSION = 14
 const MIN_WINDOW_BYTES = 64 * 1024 * 1024
 /** The greatest length of a `control`. */
 export const CONTROL_RESERVE_BYTES = 2 ** 34
@@ -182,8 +182,13 @@ export const STATE = {
   /** How many runs the freed slots came to when they were last merged, and what had moved in the rings by then. */
   MERGED_RUNS: 59,
   MERGED_AT: 60,
+  /** Entries that may be added to the free list before it is written as a whole; 0 if it does not list all. */
+  FREE_LIST_ROOM: 61,
+  /** Of the checkpoint on disk: where its slots end, and how many of them its tree takes. */
+  CHECKPOINT_NEXT_SLOT: 62,
+  CHECKPOINT_TREE_SLOTS: 63,
 } as const
-const STATE_FIELDS = 61
+const STATE_FIELDS = 64
 
 export type StateFields = Float64Array
 export const newState = (): StateFields => new Float64Array(STATE_FIELDS)

@@ -7,9 +7,12 @@ const WORTHWHILE_SHARE = 1 / 16
 /** The same with at most this many free slots. */
 const WORTHWHILE_SLOTS = 64
 
-/** Slots that a tree takes, free ones not counted. */
-export const usedSlots = (state: StateFields): number =>
-  HEADER_SLOTS + state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]! + state[STATE.FREE_LIST_SLOTS]!
+/** Slots of the tree itself, the trash included. */
+export const treeSlots = (state: StateFields): number =>
+  state[STATE.LEAVES]! + state[STATE.BRANCHES]! + state[STATE.OVERFLOWS]!
+
+/** Slots that are in use, headers and free list included. */
+export const usedSlots = (state: StateFields): number => HEADER_SLOTS + treeSlots(state) + state[STATE.FREE_LIST_SLOTS]!
 
 /** True if compaction pays. `nextSlot`: the slot at which the file would end now. */
 export const worthCompacting = (state: StateFields, nextSlot: number = state[STATE.NEXT_SLOT]!): boolean => {

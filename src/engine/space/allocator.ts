@@ -245,6 +245,16 @@ export class Allocator {
   }
 
   /**
+   * The runs that were freed after the checkpoint at `durableLsn`, the newest on disk, and that its tree reaches: until
+   * there is another one, nothing takes them out of their ring. In the order in which they were freed.
+   */
+  freedSince(durableLsn: number): Runs {
+    const runs: number[] = []
+    this.#rings.forEachRunAfter(STATE.RING_CHECKPOINTED, durableLsn, (first, length) => runs.push(first, length))
+    return Float64Array.from(runs)
+  }
+
+  /**
    * Replaces all slots that wait by `runs`, to be used from the first on. Only while no other user has the database
    * open. `freedAtLsn`: the LSN at which they count as freed, if readers of older trees may reach them; 0 if no
    * reader may.

@@ -109,16 +109,22 @@ export class Rings {
 
   /** Slots at the head of a ring that were freed at or before `lsn`. */
   slotsUpTo(ring: Ring, lsn: number): number {
+    const end = this.#firstAfter(ring, lsn)
     const s = this.#state
-    const head = s[ring + HEAD]!
-    let low = head
+    return end === s[ring + HEAD] ? 0 : (this.#endOf(ring, end - 1) - s[ring + TAKEN]!) >>> 0
+  }
+
+  /** Position of the first entry that was freed after `lsn`. */
+  #firstAfter(ring: Ring, lsn: number): number {
+    const s = this.#state
+    let low = s[ring + HEAD]!
     let high = s[ring + TAIL]!
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
       if (this.#lsnAt(this.#entry(ring, middle)) <= lsn) low = middle + 1
       else high = middle
     }
-    return low === head ? 0 : (this.#endOf(ring, low - 1) - s[ring + TAKEN]!) >>> 0
+    return low
   }
 
   /** Adds a slot, or a run of `length`, at the tail; it is lost if the ring is full and cannot be enlarged. */
@@ -170,6 +176,17 @@ export class Rings {
       const length = (this.#endOf(ring, p) - from) >>> 0
       visit(this.#slotAt(at) + ((from - this.#before(at)) >>> 0), length)
       from += length
+    }
+  }
+
+  /** Visits the runs of a ring that were freed after `lsn`; what came before costs nothing. */
+  forEachRunAfter(ring: Ring, lsn: number, visit: (first: number, length: number) => void): void {
+    const s = this.#state
+    const begin = this.#firstAfter(ring, lsn)
+    for (let p = begin; p < s[ring + TAIL]!; p++) {
+      const at = this.#entry(ring, p)
+      const from = p === s[ring + HEAD] ? s[ring + TAKEN]! : this.#before(at)
+      visit(this.#slotAt(at) + ((from - this.#before(at)) >>> 0), (this.#endOf(ring, p) - from) >>> 0)
     }
   }
 
