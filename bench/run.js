@@ -19,14 +19,15 @@ import { storeNames } from './stores/index.js'
 
 const HELP = `npm run bench -- [case ...] [options]
 
-Without options: a selection, in about ten minutes. With names of cases: only these.
+Without options: a selection, in about ten minutes. With names of cases: only these, with all stores.
 Cases: ${Object.keys(cases).join(', ')}
 
   --full          every case and variant, with 1, 5 and 10 million entries: several hours
   --entries N     entries of the databases (100,000; with --full 1,000,000)
-  --seconds S     length of the timed phase of cases that write for a time (1; with --full 4); the warm-up is as long
+  --seconds S     length of the timed phase of cases that run for a time (1; with --full 4)
+  --warm-up S     seconds of the same before that, which do not count (3; with --full 4)
   --rounds N      how often each store is measured; the median counts (3; with --full 5)
-  --minutes M     begins no further round if it would not end within this time (10; with --full no limit)
+  --minutes M     begins no further round if it would not end within this time (12; with --full no limit)
   --stores A,B    only these stores of each case; a path of a module, or mmapdb=PATH/dist/bundle/index.js, adds one.
                   Stores: ${storeNames.join(', ')}
   --dir DIR       where the databases are made (bench/data): on the disk that is to be measured, never on tmpfs
@@ -49,6 +50,7 @@ function parsed() {
         full: { type: 'boolean', default: false },
         entries: { type: 'string' },
         seconds: { type: 'string' },
+        'warm-up': { type: 'string' },
         rounds: { type: 'string' },
         minutes: { type: 'string' },
         stores: { type: 'string' },
@@ -70,8 +72,8 @@ if (options.help) {
 }
 
 const defaults = options.full
-  ? { entries: 1_000_000, seconds: 4, rounds: 5, minutes: Infinity }
-  : { entries: 100_000, seconds: 1, rounds: 3, minutes: 10 }
+  ? { entries: 1_000_000, seconds: 4, 'warm-up': 4, rounds: 5, minutes: Infinity }
+  : { entries: 100_000, seconds: 1, 'warm-up': 3, rounds: 3, minutes: 12 }
 /** A number that is given, or the default. */
 const number = (name) => {
   const value = options[name] === undefined ? defaults[name] : Number(options[name])
@@ -87,7 +89,9 @@ if (options.publish) publish(results, fileURLToPath(new URL('..', import.meta.ur
 if (results.rows.some(({ cells }) => cells.some(({ error }) => error !== undefined))) process.exitCode = 1
 
 async function measureAll() {
-  const [entries, seconds, rounds, minutes] = ['entries', 'seconds', 'rounds', 'minutes'].map(number)
+  const [entries, seconds, warmUpSeconds, rounds, minutes] = ['entries', 'seconds', 'warm-up', 'rounds', 'minutes'].map(
+    number,
+  )
   const rows = chosenRows(entries)
   if (rows.some(({ stores }) => stores.some((store) => !/^mmapdb|\.js$/.test(store)))) install()
   const root = resolve(options.dir)
@@ -103,7 +107,7 @@ async function measureAll() {
     const elapsed = (performance.now() - started) / 60_000
     if (done > 0 && (elapsed * (done + 1)) / done > minutes) break
     console.log(`\nround ${done + 1} of ${rounds}`)
-    for (const row of rows) await measureRow(lab, row, { seconds, warmUpSeconds: seconds })
+    for (const row of rows) await measureRow(lab, row, { seconds, warmUpSeconds })
   }
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -113,6 +117,7 @@ async function measureAll() {
     full: options.full,
     entries,
     seconds,
+    warmUpSeconds,
     rounds: done,
     rows: await Promise.all(rows.map((row) => summarize(row, describe))),
   }
@@ -137,8 +142,8 @@ function chosenRows(entries) {
   })
 }
 
-function storesOf({ stores }) {
-  if (options.stores === undefined) return stores
+function storesOf({ stores, selected = stores }) {
+  if (options.stores === undefined) return options.full || positionals.length > 0 ? stores : selected
   const asked = options.stores.split(',')
   const unknown = asked.find((store) => !/[=/]/.test(store) && !storeNames.includes(store))
   if (unknown !== undefined) refuse(`There is no store "${unknown}": ${storeNames.join(', ')}`)

@@ -9,13 +9,13 @@ export const group = 'batches'
 export const unit = 'us'
 export const per = 'put'
 export const stores = ['mmapdb', 'lmdb', 'lmdb-durable', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'file']
+export const selected = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'file']
 export const database = 'copied'
 export const variants = { quick: [{ size: 10_000 }], full: [{ size: 10_000 }] }
-export const headline = true
 
 const WARM_UP_BATCHES = 5
 
-export async function measure({ store, directory, entries, seed, size, batches = 40 }) {
+export async function measure({ store, directory, entries, seed, size, batches = 20 }) {
   const db = await openStore(store, directory)
   const next = random(seed)
   const value = values(seed)

@@ -12,7 +12,6 @@ export const stores = ['mmapdb']
 export const database = 'none'
 export const isCold = true
 export const variants = { quick: [{ ops: 10_000 }], full: [{ ops: 10_000 }] }
-export const headline = true
 
 export function measure({ directory, ops }) {
   const bin = fileURLToPath(new URL('../../bin/mmapdb', import.meta.url))

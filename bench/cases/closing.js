@@ -12,7 +12,10 @@ export const database = 'copied'
 const time = 'close'
 const heldUp = 'event loop held up by close'
 const both = [{ of: time }, { of: heldUp }]
-export const variants = { quick: both, full: [1, 5].flatMap((scale) => both.map((each) => ({ ...each, scale }))) }
+export const variants = {
+  quick: both.slice(0, 1),
+  full: [1, 5].flatMap((scale) => both.map((each) => ({ ...each, scale }))),
+}
 
 const BATCHES = 10
 const SIZE = 10_000

@@ -12,10 +12,9 @@ export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rock
 export const database = 'none'
 const both = [{ of: 'open' }, { of: 'close' }]
 export const variants = { quick: both, full: both }
-export const headline = true
 
 const WARM_UP = 5
-const DATABASES = 15
+const DATABASES = 9
 
 export async function measure({ store, directory, of }) {
   const costs = []

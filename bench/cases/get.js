@@ -10,7 +10,6 @@ export const per = 'get'
 export const stores = ['mmapdb', 'mmapdb-view', 'lmdb', 'lmdb-fast', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'map']
 export const database = 'loaded'
 export const variants = { quick: [{ scale: 1 }], full: [{ scale: 1 }, { scale: 5 }, { scale: 10 }] }
-export const headline = true
 
 const ROUNDS = 5
 

@@ -3,11 +3,11 @@
 //   group            the section and the chart that it belongs to
 //   unit, per        of the figure, which is always a cost: less is better. `per` is what it is the cost of
 //   stores           the first is compared with the others
+//   selected         optional: those of them that a run without --full measures
 //   skips            optional: (variant, store) => true if that store says nothing new there
 //   variants         { quick: [...], full: [...] }: sets of parameters, each a row; without `quick`, in --full only.
 //                    A `scale` multiplies the number of entries
 //   database         'loaded': wants a database that is only read; 'copied': wants one for itself; 'none': an empty folder
-//   headline         whether README shows it
 //   isCold           whether it begins with what has not run, or is not in memory
 //   measure(parameters)   in a process of its own. Returns { figure, cpuUs, anonymousMiB, latencies: { kind: ... }, notes }
 import * as batches from './batches.js'

@@ -12,7 +12,6 @@ export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rock
 export const database = 'none'
 const orders = [{ order: 'random' }, { order: 'ascending' }]
 export const variants = { quick: orders, full: orders }
-export const headline = true
 
 export async function measure({ store, directory, order, entries }) {
   const db = await openStore(store, directory)

@@ -20,7 +20,6 @@ export const variants = {
     { of: call, scale },
   ]),
 }
-export const headline = true
 
 export async function measure({ store, directory, entries, of }) {
   const { package: name, module = name } = await loadStore(store)

@@ -7,9 +7,9 @@ export const group = 'writes'
 export const unit = 'us'
 export const per = 'put'
 export const stores = ['mmapdb', 'mmapdb-sync', 'lmdb', 'lmdb-durable', 'sqlite', 'node-sqlite']
+export const selected = ['mmapdb-sync', 'lmdb-durable', 'sqlite', 'node-sqlite']
 export const database = 'none'
 export const variants = { quick: [{ processes: 4 }], full: [{ processes: 4 }] }
-export const headline = true
 
 export async function measure({ processes, ...parameters }) {
   // It creates what the others open, and stays open beside them.

@@ -8,6 +8,5 @@ export const per = 'put'
 export const stores = ['mmapdb-sync', 'lmdb-sync', 'sqlite', 'node-sqlite', 'rocksdb', 'file-threads']
 export const database = 'none'
 export const variants = { quick: [{}], full: [{}] }
-export const headline = true
 
 export const measure = (parameters) => runThreads({ ...parameters, threads: 1, work: 'put' })

@@ -9,12 +9,12 @@ export const group = 'writes'
 export const unit = 'us'
 export const per = 'put'
 export const stores = ['mmapdb', 'lmdb', 'lmdb-durable', 'level', 'file']
+export const selected = ['mmapdb', 'lmdb-durable', 'level', 'file']
 export const database = 'none'
 export const variants = {
   quick: [{ atATime: 1 }, { atATime: 64 }],
   full: [{ atATime: 1 }, { atATime: 8 }, { atATime: 64 }, { atATime: 512 }],
 }
-export const headline = true
 
 export async function measure({ store, directory, atATime, seed, warmUpSeconds, seconds }) {
   const db = await openStore(store, directory)

@@ -10,11 +10,10 @@ export const per = 'range'
 export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb']
 export const database = 'loaded'
 export const variants = { quick: [{}], full: [{}] }
-export const headline = true
 
 const LENGTH = 100
 
-export async function measure({ store, directory, entries, seed, ranges = Math.min(20_000, entries) }) {
+export async function measure({ store, directory, entries, seed, ranges = Math.min(10_000, entries) }) {
   const db = await openStore(store, directory, { workers: 0 })
   const next = random(seed)
   const range = async () => {

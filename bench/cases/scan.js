@@ -10,7 +10,6 @@ export const per = 'entry'
 export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rocksdb', 'map']
 export const database = 'loaded'
 export const variants = { quick: [{}], full: [{}] }
-export const headline = true
 
 const ROUNDS = 5
 

@@ -15,7 +15,6 @@ export const stores = ['mmapdb', 'lmdb', 'sqlite', 'node-sqlite', 'level', 'rock
 export const database = 'none'
 const both = [{ overwrites: 0 }, { overwrites: 10 }]
 export const variants = { quick: both.slice(0, 1), full: both }
-export const headline = true
 
 const SIZE = 1000
 

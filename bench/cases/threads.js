@@ -16,8 +16,8 @@ export const stores = [
   'rocksdb',
   'file-threads',
 ]
+export const selected = ['mmapdb-sync', 'lmdb-durable', 'sqlite', 'node-sqlite', 'rocksdb', 'file-threads']
 export const database = 'none'
 export const variants = { quick: [{ threads: 8 }], full: [{ threads: 8 }] }
-export const headline = true
 
 export const measure = (parameters) => runThreads({ ...parameters, work: 'put' })

@@ -17,10 +17,7 @@ export function publish(results, root) {
     losses(results),
     details(results, 'benchmarks/'),
   ])
-  fill(join(root, 'README.md'), 'benchmarks', [
-    conditions(results),
-    shortTable(results.rows.filter(({ headline }) => headline)),
-  ])
+  fill(join(root, 'README.md'), 'benchmarks', [conditions(results), shortTable(results.rows)])
 }
 
 function fill(path, name, parts) {

@@ -26,10 +26,10 @@ export function writeCharts(results, directory) {
     writeFileSync(join(directory, `${name}.svg`), chart(title, rows))
 }
 
-export const conditions = ({ date, minutes, machine, loadBefore, full, entries, seconds, rounds }) =>
+export const conditions = ({ date, minutes, machine, loadBefore, full, entries, seconds, warmUpSeconds, rounds }) =>
   `Measured on ${date} in ${minutes} minutes${full ? ', all rows' : ', a selection of rows'}: ` +
   `${machineText(machine)}. ${rounds === 1 ? 'One round, so that nothing is known of the spread' : `Medians of ${rounds} rounds`}; ${entries.toLocaleString('en-US')} entries where a row names ` +
-  `no other number, ${seconds} s of timed work after as much of warm-up. ` +
+  `no other number, ${seconds} s of timed work after ${warmUpSeconds} s of warm-up. ` +
   (loadBefore > 0.5
     ? `**The machine had other work (load ${loadBefore} at the beginning): the figures are too high, and only ratios count.**`
     : 'Nothing else was running.')

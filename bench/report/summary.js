@@ -3,7 +3,7 @@ import { median } from '../meter.js'
 
 /** What tables and charts show of a row; `describe` tells what is known of a store. */
 export async function summarize(row, describe) {
-  const { group, unit, per, isCold = false, headline = false, title } = row.case
+  const { group, unit, per, isCold = false, title } = row.case
   const cells = []
   for (const store of row.stores) {
     const { title: storeTitle, isFloor = false, against } = await describe(store)
@@ -24,7 +24,6 @@ export async function summarize(row, describe) {
     unit,
     per,
     isCold,
-    headline,
     cells,
   }
 }
