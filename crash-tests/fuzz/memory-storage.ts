@@ -143,6 +143,9 @@ class MemoryRegion implements Region {
   }
   flush(): void {}
   willNeed(): void {}
+  areInMemory(): boolean {
+    return true
+  }
   willOverwrite(): void {}
   faultCount(): number {
     return 0

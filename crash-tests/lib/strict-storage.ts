@@ -190,6 +190,9 @@ class StrictRegion extends StrictHandle<Region> implements Region {
   willNeed(pages: Uint32Array): void {
     this.use('madvise').willNeed(pages)
   }
+  areInMemory(pages: Uint32Array): boolean {
+    return this.use('madvise').areInMemory(pages)
+  }
   willOverwrite(page: number): void {
     this.use('pwrite').willOverwrite(page)
   }

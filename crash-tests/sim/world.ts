@@ -434,6 +434,7 @@ class SimRegion implements Region {
     flushFile(this.world, this.file, 'data')
   }
   willNeed(): void {}
+  areInMemory = (): boolean => true
   /** What was on the page is lost: here it becomes bytes that would be noticed. */
   willOverwrite(page: number): void {
     const perWindow = this.windowBytes / PAGE_BYTES

@@ -233,6 +233,21 @@ void Mapping::WillNeed(std::vector<uint32_t>* pages) {
   }
 }
 
+bool Mapping::AreInMemory(const uint32_t* pages, size_t count) {
+  const auto systemPage = static_cast<int64_t>(PageBytes());
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (size_t i = 0; i < count; i++) {
+    const int64_t from = pages[i] * kPageBytes / systemPage * systemPage;
+    const int64_t index = from / windowBytes_;
+    const auto window = windows_.find(index);
+    if (window == windows_.end()) return false;
+    unsigned char resident = 0;
+    const int failed = mincore(window->second.base + (from - index * windowBytes_), PageBytes(), &resident);
+    if (failed != 0 || (resident & 1) == 0) return false;
+  }
+  return true;
+}
+
 void Mapping::WillOverwrite(uint32_t page) {
   static const char zeros[kPageBytes] = {};
   const int64_t offset = page * kPageBytes;

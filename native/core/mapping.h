@@ -56,6 +56,8 @@ class Mapping {
   // Starts to read pages of 4096 bytes, given by their numbers in any order; sorts them. Advice: a
   // page that does not exist, is not mapped, or cannot be read, is ignored.
   void WillNeed(std::vector<uint32_t>* pages);
+  // True if none of these pages would have to be read from disk. False, too, for a window that is not mapped.
+  bool AreInMemory(const uint32_t* pages, size_t count);
   // Fills a page of 4096 bytes that will be overwritten as a whole with zeros, in memory, so that its
   // old contents need not be read first. Advice: without it the page is read.
   void WillOverwrite(uint32_t page);

@@ -33,6 +33,7 @@ Napi::Function Region::Define(Napi::Env env) {
                          InstanceMethod<&Region::Flush>("flush"),
                          InstanceMethod<&Region::ReadRandomly>("readRandomly"),
                          InstanceMethod<&Region::WillNeed>("willNeed"),
+                         InstanceMethod<&Region::AreInMemory>("areInMemory"),
                          InstanceMethod<&Region::WillOverwrite>("willOverwrite"),
                          InstanceMethod<&Region::Wait>("wait"),
                          InstanceMethod<&Region::Wake>("wake"),
@@ -189,6 +190,14 @@ void Region::WillNeed(const Napi::CallbackInfo& info) {
   AtBorder(info.Env(), [&] {
     std::vector<uint32_t> pages(list.Data(), list.Data() + list.ElementLength());
     mapping_->WillNeed(&pages);
+  });
+}
+
+Napi::Value Region::AreInMemory(const Napi::CallbackInfo& info) {
+  Check(info.Env(), "areInMemory");
+  const Napi::Uint32Array list = Arguments(info).Words(0, "pages");
+  return AtBorder(info.Env(), [&] {
+    return Napi::Boolean::New(info.Env(), mapping_->AreInMemory(list.Data(), list.ElementLength()));
   });
 }
 

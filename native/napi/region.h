@@ -39,22 +39,23 @@ class Region : public Napi::ObjectWrap<Region> {
   };
 
   Napi::Value SizeBytes(const Napi::CallbackInfo& info);
-  Napi::Value Identity(const Napi::CallbackInfo& info);    // (): [device, inode]; EBADF if anonymous
-  Napi::Value Window(const Napi::CallbackInfo& info);      // (index): ArrayBuffer, the same each time
-  Napi::Value FaultWords(const Napi::CallbackInfo& info);  // (): 4-byte ArrayBuffer, the live count
-  void Grow(const Napi::CallbackInfo& info);               // (sizeBytes)
-  void Truncate(const Napi::CallbackInfo& info);           // (sizeBytes)
-  void Flush(const Napi::CallbackInfo& info);              // ()
-  void ReadRandomly(const Napi::CallbackInfo& info);       // ()
-  void WillNeed(const Napi::CallbackInfo& info);           // (pages: Uint32Array)
-  void WillOverwrite(const Napi::CallbackInfo& info);      // (page)
-  Napi::Value Wait(const Napi::CallbackInfo& info);        // (offset, expected, timeoutMs): 0, 1 or 2
-  Napi::Value Wake(const Napi::CallbackInfo& info);        // (offset, count): how many woke up
-  Napi::Value StartWatch(const Napi::CallbackInfo& info);  // watch(offset, onChange): its number
-  void EndWatch(const Napi::CallbackInfo& info);           // unwatch(number)
-  void StartFlusher(const Napi::CallbackInfo& info);       // (onDone)
-  void FlushLater(const Napi::CallbackInfo& info);         // (offset, value, fd)
-  void Close(const Napi::CallbackInfo& info);              // ()
+  Napi::Value Identity(const Napi::CallbackInfo& info);     // (): [device, inode]; EBADF if anonymous
+  Napi::Value Window(const Napi::CallbackInfo& info);       // (index): ArrayBuffer, the same each time
+  Napi::Value FaultWords(const Napi::CallbackInfo& info);   // (): 4-byte ArrayBuffer, the live count
+  void Grow(const Napi::CallbackInfo& info);                // (sizeBytes)
+  void Truncate(const Napi::CallbackInfo& info);            // (sizeBytes)
+  void Flush(const Napi::CallbackInfo& info);               // ()
+  void ReadRandomly(const Napi::CallbackInfo& info);        // ()
+  void WillNeed(const Napi::CallbackInfo& info);            // (pages: Uint32Array)
+  Napi::Value AreInMemory(const Napi::CallbackInfo& info);  // (pages: Uint32Array): boolean
+  void WillOverwrite(const Napi::CallbackInfo& info);       // (page)
+  Napi::Value Wait(const Napi::CallbackInfo& info);         // (offset, expected, timeoutMs): 0, 1 or 2
+  Napi::Value Wake(const Napi::CallbackInfo& info);         // (offset, count): how many woke up
+  Napi::Value StartWatch(const Napi::CallbackInfo& info);   // watch(offset, onChange): its number
+  void EndWatch(const Napi::CallbackInfo& info);            // unwatch(number)
+  void StartFlusher(const Napi::CallbackInfo& info);        // (onDone)
+  void FlushLater(const Napi::CallbackInfo& info);          // (offset, value, fd)
+  void Close(const Napi::CallbackInfo& info);               // ()
 
   static void OnEnvironmentExit(void* self);
   // Throws unless `this` is really a Region, and open.

@@ -1,6 +1,6 @@
 // What a Database and its Snapshots read by worker threads, or on this thread if there are none: lists of keys, and
-// ranges chunk by chunk. A worker reads the newest tree, or that of a snapshot, under the pin of this thread
-// (engine/shared/lent-pin.ts).
+// ranges chunk by chunk. A short list is also read on this thread if it need not wait for a disk. A worker reads the
+// newest tree, or that of a snapshot, under the pin of this thread (engine/shared/lent-pin.ts).
 import type { KeySpace } from '../encoding/key-space.js'
 import type { Encoded } from '../encoding/packed-list.js'
 import { decodedValue } from '../encoding/undecodable.js'
@@ -11,6 +11,9 @@ import type { EngineSnapshot, WantedOfMany } from '../engine/read/snapshot.js'
 import type { Lanes } from '../workers/attachment.js'
 import type { ChunkTask, LookUpTask } from '../workers/worker.js'
 import { Lookups, nextTurn } from './lookups.js'
+
+/** A list of that many keys that are in memory is looked up on this thread before a worker could answer. */
+const MOST_KEYS_HERE = 32
 
 /** What a Database gives for it. */
 interface Source {
@@ -58,6 +61,8 @@ export class BackgroundReads {
   async #lookUp(keys: Encoded, wanted: WantedOfMany, snapshot: EngineSnapshot | undefined): Promise<Encoded> {
     const { engine, lanes } = this.#source
     if (lanes === undefined) return (snapshot ?? engine).getManyEncoded(keys, wanted)
+    const isShort = snapshot === undefined && keys.lengths.length <= MOST_KEYS_HERE
+    if (isShort && engine.areInMemory(keys)) return engine.getManyEncoded(keys, wanted)
     const task: LookUpTask = { keys, wanted, tree: snapshot?.lend() }
     return this.track(lanes.lists.run<Encoded>('lookUp', task, [keys.bytes.buffer]))
   }

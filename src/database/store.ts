@@ -96,7 +96,8 @@ export class Store<V = Anything, K extends Key = Key> {
 
   /**
    * The values of many keys, in their order, undefined where absent; all as of one moment. A worker reads
-   * them, so that waiting for a disk does not block the event loop. The keys are copied when this is called.
+   * them, so that waiting for a disk does not block the event loop; up to 32 that are in memory are read at once. The
+   * keys are copied when this is called.
    */
   async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {
     this.#open.assertOpen()

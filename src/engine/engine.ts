@@ -149,6 +149,11 @@ export class Engine {
   getManyEncoded(keys: Encoded, wanted: WantedOfMany): Encoded {
     return this.#points.getManyEncoded(keys, wanted)
   }
+
+  /** True if looking these encoded keys up waits for no disk. It takes a system call for each. */
+  areInMemory(keys: Encoded): boolean {
+    return this.#points.areInMemory(keys)
+  }
   range(range: Range | undefined, selection: Selection, space = this.main): RangeIterator<unknown> {
     return this.#pinned.range(range, selection, space)
   }

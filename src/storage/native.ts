@@ -38,6 +38,8 @@ export interface NativeRegion {
   readRandomly(): void
   /** Starts to read pages of 4096 bytes, given by their numbers in any order; returns at once. */
   willNeed(pages: Uint32Array): void
+  /** True if none of these pages would have to be read from disk. */
+  areInMemory(pages: Uint32Array): boolean
   /** Fills a page of 4096 bytes with zeros without reading it; returns at once. */
   willOverwrite(page: number): void
   wait(offset: number, expected: number, timeoutMs: number): number

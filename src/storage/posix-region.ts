@@ -161,6 +161,10 @@ export class PosixRegion implements Region {
     this.#native.willNeed(pages)
   }
 
+  areInMemory(pages: Uint32Array): boolean {
+    return this.#native.areInMemory(pages)
+  }
+
   willOverwrite(page: number): void {
     this.#native.willOverwrite(page)
   }

@@ -105,6 +105,11 @@ export interface Region {
   /** Starts to read pages of 4096 bytes, given by their numbers in any order. Waits for no page, and never fails. */
   willNeed(pages: Uint32Array): void
   /**
+   * True if none of these pages of 4096 bytes would have to be read from disk, as far as the system says so. Never
+   * fails; false for pages of windows that have not been touched.
+   */
+  areInMemory(pages: Uint32Array): boolean
+  /**
    * A page of 4096 bytes is about to be overwritten as a whole: its contents need not be read from disk, and
    * are lost. Never fails.
    */

@@ -77,6 +77,8 @@ describe('storage: the native addon', () => {
       ['willNeed', [], TypeError],
       ['willNeed', [[1]], TypeError],
       ['willNeed', [new Int32Array(1)], TypeError],
+      ['areInMemory', [], TypeError],
+      ['areInMemory', [new Int32Array(1)], TypeError],
       ['willOverwrite', ['1'], TypeError],
       ['willOverwrite', [-1], RangeError],
       ['willOverwrite', [2 ** 32], RangeError],
@@ -104,6 +106,8 @@ describe('storage: the native addon', () => {
     region.willNeed!(new Uint32Array(0))
     // In any order, twice, after the end of the file, across windows and where no window is mapped.
     region.willNeed!(Uint32Array.of(3, 1, 2, 1, 255, 256, 2 ** 18 - 1, 2 ** 32 - 1))
+    expect(region.areInMemory!(new Uint32Array(0))).to.equal(true)
+    expect(region.areInMemory!(Uint32Array.of(0, 2 ** 32 - 1))).to.equal(false)
     expect(region.wake!(0, 1)).to.equal(0)
     const faults = new Int32Array(region.faultWords!() as ArrayBuffer)
     expect(faults[0]).to.equal(0)
@@ -111,7 +115,7 @@ describe('storage: the native addon', () => {
     expect(new Uint8Array(region.window!(0) as ArrayBuffer)[2 * PAGE_BYTES + 5]).to.equal(0)
     expect(faults[0]).to.equal(1)
     region.close!()
-    for (const method of ['readRandomly', 'willNeed', 'willOverwrite', 'faultWords']) {
+    for (const method of ['readRandomly', 'willNeed', 'areInMemory', 'willOverwrite', 'faultWords']) {
       expect(thrownBy(() => region[method]!(0, 0, 0)).code, method).to.equal('EBADF')
     }
   })

@@ -242,6 +242,9 @@ class FaultyRegion extends Counted implements Region {
   willNeed(pages: Uint32Array): void {
     this.inner.willNeed(pages)
   }
+  areInMemory(pages: Uint32Array): boolean {
+    return this.inner.areInMemory(pages)
+  }
   willOverwrite(page: number): void {
     this.inner.willOverwrite(page)
   }

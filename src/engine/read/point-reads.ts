@@ -150,6 +150,22 @@ export class PointReads {
     return { bytes: packing.bytes, lengths: found }
   }
 
+  /** True if looking these encoded keys up waits for no disk. False for a file that need not fit into memory. */
+  areInMemory({ bytes, lengths }: Encoded): boolean {
+    this.#openState.assertOpen()
+    const pin = this.#pin
+    if (pin === undefined || this.#parts.space.readAhead.isUseful) return false
+    let at = 0
+    const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
+    const state = this.#state
+    pin.take(state)
+    try {
+      return this.#reader.areInMemory(state, keys)
+    } finally {
+      pin.release()
+    }
+  }
+
   /** True if the entry that was found has expired by now. */
   #hasExpired(): boolean {
     const { expiresAt } = this.#reader

@@ -133,6 +133,7 @@ function regionsHaveWindows(test: Test, testWith: TestWith): void {
     for (const index of [0, 1]) view(region, index).fill(5)
     const page = WINDOW_BYTES / PAGE_BYTES + 1
     region.willNeed(Uint32Array.of(page, 0, page, 1_000_000))
+    expect(region.areInMemory(Uint32Array.of(page, 0, page))).to.equal(true)
     region.willOverwrite(page)
     view(region, 1).fill(6, PAGE_BYTES, 2 * PAGE_BYTES)
     const found = new Set(view(region, 1).subarray(PAGE_BYTES, 2 * PAGE_BYTES))
