@@ -30,4 +30,18 @@ export const READ_MUTANTS: readonly TestedMutant[] = [
     'takenMemory.set(memory, taken);',
     ';',
   ),
+  one(
+    'keys of a file that need not fit into memory are looked up on the calling thread',
+    ['engine/read/in-memory', 'count as on disk'],
+    'engine/read/point-reads.js',
+    'pin === undefined || this.#parts.space.readAhead.isUseful)',
+    'pin === undefined)',
+  ),
+  one(
+    'long values are read on the calling thread, wherever they are',
+    ['engine/read/in-memory', 'are in memory once'],
+    'engine/tree/reader.js',
+    'this.find(state, key, key.length) && this.overflows',
+    'false',
+  ),
 ]
