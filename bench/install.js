@@ -9,10 +9,15 @@ const HERE = fileURLToPath(new URL('.', import.meta.url))
 const OLDER = Number(process.versions.node.split('.')[0]) < 22
 const SQLITE = OLDER ? '12' : '13'
 
-/** Whatever cannot be installed is said, and left out by the run. */
-export function install() {
+/** `stores`: what is asked for. Whatever cannot be installed is said, and left out by the run. */
+export function install(stores) {
   if (!existsSync(`${HERE}node_modules`)) npm('the other stores', ['ci'])
-  if (sqliteMajor() !== SQLITE) npm(`better-sqlite3 ${SQLITE}`, ['install', '--no-save', `better-sqlite3@${SQLITE}`])
+  if (!stores.includes('sqlite') || sqliteMajor() === SQLITE) return
+  npm(`better-sqlite3 ${SQLITE}${OLDER ? ', which is compiled: some minutes' : ''}`, [
+    'install',
+    '--no-save',
+    `better-sqlite3@${SQLITE}`,
+  ])
 }
 
 function npm(what, args) {

@@ -93,7 +93,8 @@ async function measureAll() {
     number,
   )
   const rows = chosenRows(entries)
-  if (rows.some(({ stores }) => stores.some((store) => !/^mmapdb|\.js$/.test(store)))) install()
+  const others = rows.flatMap(({ stores }) => stores.filter((store) => !/^mmapdb|\.js$/.test(store)))
+  if (others.length > 0) install(others)
   const root = resolve(options.dir)
   const lab = laboratory(root)
   const about = machine(root)

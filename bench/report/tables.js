@@ -1,11 +1,11 @@
 // Tables in Markdown.
-import { amount, figure, times, unitOf } from './format.js'
+import { figure, times, unitOf } from './format.js'
 import { isPeer, lossesOf, ratioOf } from './summary.js'
 
 const line = (cells) => `| ${cells.join(' | ')} |`
 export const table = (head, rows) => [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 
-const heading = ({ title, unit, per }) => `${title}: ${unitOf(unit)} per ${per}`
+const heading = ({ title, unit, per, isCold }) => `${title}: ${unitOf(unit)} per ${per}${isCold ? '; cold' : ''}`
 
 /** One row for each case: mmapdb at its best, each peer at its best, and the floor. */
 export function shortTable(rows) {
@@ -83,19 +83,25 @@ const NOTES = {
   slowestProcess: 'slowest process beside the fastest',
 }
 
-/** Every row that mmapdb loses, from the figures alone. */
+/** Every row that mmapdb loses, from the figures alone, with all who win it; the row that it loses worst comes first. */
 export function losses(results) {
   const lost = lossesOf(results)
   if (lost.length === 0) return 'In no row of this run was a peer measured that costs less.'
-  return lost
-    .map(
-      ({ row, cell, rival, ratio, isWithinSpread }) =>
-        `- ${row.title}: ${cell.title} ${amount(cell.median, row.unit)} per ${row.per}, ${rival.title} ` +
-        `${amount(rival.median, row.unit)} (${times(ratio)})` +
-        (cell.store === 'lmdb' && row.cells.some(({ store }) => store === 'lmdb-durable')
-          ? '; it does not wait for its flush'
-          : '') +
-        (isWithinSpread ? '; the spreads overlap' : ''),
-    )
+  return [...new Set(lost.map(({ row }) => row))]
+    .map((row) => {
+      const winners = lost.filter((each) => each.row === row).map((each) => winnerText(each))
+      return `- ${row.title}, ${unitOf(row.unit)} per ${row.per}: ${winners.join('; ')}`
+    })
     .join('\n')
+}
+
+function winnerText({ row, cell, rival, ratio, isWithinSpread }) {
+  const remarks = [
+    times(ratio),
+    ...(cell.store === 'lmdb' && row.cells.some(({ store }) => store === 'lmdb-durable')
+      ? ['does not wait for its flush']
+      : []),
+    ...(isWithinSpread ? ['the spreads overlap'] : []),
+  ]
+  return `${cell.title} ${figure(cell.median)} beside ${figure(rival.median)} of ${rival.title} (${remarks.join(', ')})`
 }
