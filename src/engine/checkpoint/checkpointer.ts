@@ -2,20 +2,23 @@
 // must replay. Only one runs at a time, under the checkpoint lock.
 //
 //                                                        What a crash there leaves:
-//   1. begin, under the leader lock: P is the newest       a linked list that the tree state names; the
-//      tree. From now on the slots that it reaches         next checkpoint frees it
-//      count as checkpointed (allocator.ts): they are
+//   1. begin, under the leader lock: P is the newest       linked slots that the tree state names; the next
+//      tree. From now on the slots that it reaches         checkpoint frees those that are newer than the
+//      count as checkpointed (allocator.ts): they are      one on disk, and leaves the list below them
 //      not reused until a later checkpoint is on disk.
-//      Slots for the free list are allocated, as many
-//      as a full disk has, and linked.
+//      Slots for the free list, or for what it has to
+//      add to that on disk, are allocated, as many as
+//      a full disk has, and linked.
 //   2. seal every slot of P that was made since the        headers that still name the old tree, whose
-//      last checkpoint (seal-tree.ts); write the free      slots are untouched
-//      list; flush the data file, and the log if the
-//      outcomes of frames in P are not on disk yet
+//      last checkpoint (seal-tree.ts); write the free      slots are untouched, and whose free list lies
+//      list (next-list.ts); flush the data file, and       below what was added
+//      the log if the outcomes of frames in P are not
+//      on disk yet
 //   3. write both headers; flush                           a torn header, which fails its CRC; the old
 //                                                          pair lies in the other two slots
 //   4. end, under the leader lock: the new tree is the     nothing: this is in memory only, and recovery
-//      durable one; the old free list is freed             comes to the same
+//      durable one; the old free list is freed, if         comes to the same
+//      there is a new one
 //   5. recycle the segments before P that no writer       a segment too many
 //      needs (pins.ts) and that are not to be kept
 //      (retention.ts)
