@@ -237,14 +237,14 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'what the tree has taken stays in the free list on disk',
     'engine/checkpoint/next-list.js',
-    'return { taken, freed:',
-    'return { taken: runsOf(slots), freed:',
+    'const taken = unionOf(takenByTree, own);',
+    'const taken = own;',
   ),
   one(
     'the slots that a free list is added in are not taken from it',
     'engine/checkpoint/next-list.js',
-    'runsOf([...sealed, ...slots])',
-    'runsOf(sealed)',
+    'const taken = unionOf(takenByTree, own);',
+    'const taken = takenByTree;',
   ),
   one(
     'entries of a ring are overwritten that a dead leader may need',

@@ -32,16 +32,23 @@ export const READ_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'keys of a file that need not fit into memory are looked up on the calling thread',
-    ['engine/read/in-memory', 'count as on disk'],
+    ['engine/read/in-memory', 'are not looked up in a file'],
     'engine/read/point-reads.js',
     'pin === undefined || this.#parts.space.readAhead.isUseful)',
     'pin === undefined)',
   ),
   one(
-    'long values are read on the calling thread, wherever they are',
-    ['engine/read/in-memory', 'are in memory once'],
+    'keys are looked up on the calling thread wherever their leaves are',
+    ['engine/read/in-memory', 'are not looked up if a leaf'],
     'engine/tree/reader.js',
-    'this.find(state, key, key.length) && this.overflows',
-    'false',
+    'if (!this.space.region.areInMemory(slots))\n                return false;',
+    '',
+  ),
+  one(
+    'long values are read on the calling thread, wherever they are',
+    ['engine/read/in-memory', 'are not looked up if a value'],
+    'engine/read/point-reads.js',
+    "if (where === 'leaves')\n                    return undefined;",
+    ';',
   ),
 ]

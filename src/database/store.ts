@@ -96,7 +96,7 @@ export class Store<V = Anything, K extends Key = Key> {
 
   /**
    * The values of many keys, in their order, undefined where absent; all as of one moment. A worker reads
-   * them, so that waiting for a disk does not block the event loop; up to 32 that are in memory are read at once. The
+   * them, so that waiting for a disk does not block the event loop; up to 16 that are in memory are read at once. The
    * keys are copied when this is called.
    */
   async getMany(keys: readonly K[]): Promise<(Stored<V> | undefined)[]> {

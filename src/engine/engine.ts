@@ -150,9 +150,9 @@ export class Engine {
     return this.#points.getManyEncoded(keys, wanted)
   }
 
-  /** True if looking these encoded keys up waits for no disk. It takes a system call for each. */
-  areInMemory(keys: Encoded): boolean {
-    return this.#points.areInMemory(keys)
+  /** The same if that waits for no disk, else undefined. It takes a system call for each key. */
+  getManyInMemory(keys: Encoded, wanted: WantedOfMany): Encoded | undefined {
+    return this.#points.getManyInMemory(keys, wanted)
   }
   range(range: Range | undefined, selection: Selection, space = this.main): RangeIterator<unknown> {
     return this.#pinned.range(range, selection, space)

@@ -6,7 +6,7 @@ import { HEADER_SLOTS, SLOT, SLOT_BODY_BYTES, TYPE, type SlotNo } from '../engin
 import { Node } from '../engine/format/node.js'
 import { eachSlot } from '../engine/format/runs.js'
 import { slotDamage } from '../engine/format/slot-damage.js'
-import { readRuns, slotsOfFreeList } from '../engine/space/free-list.js'
+import { readStack, slotsOfFreeList } from '../engine/space/free-list.js'
 import { slotBytes, type DataFile } from './offline-files.js'
 
 /** "new": newer than the checkpoint. */
@@ -155,5 +155,5 @@ function freeSlots({ space, slots, headers: { header } }: DataFile): Iterable<nu
     }
   }
   const chain = slotsOfFreeList(space, { require }, header.freeListHead, header.freeListSlots)
-  return eachSlot(readRuns(space, chain, header.nextSlot))
+  return eachSlot(readStack(space, chain, header.nextSlot).free)
 }

@@ -53,14 +53,20 @@ export function takeMoment(engine: Engine): Moment {
 type FreeSlots = Pick<Moment, 'waiting' | 'listSlots' | 'pendingListSlots' | 'damage'>
 
 function lookAtFree(engine: Engine, state: StateFields): FreeSlots {
-  const { space, checker, allocator } = engine.parts
+  const { space, control, checker, allocator } = engine.parts
   allocator.look(Float64Array.from(state))
   const waiting = allocator.waiting()
   const damage: Damage[] = []
   try {
     const listSlots = slotsOfFreeList(space, checker, state[STATE.FREE_LIST_HEAD]!, state[STATE.FREE_LIST_SLOTS]!)
     const pending = state[STATE.PENDING_FREE_LIST_HEAD]!
-    const pendingListSlots = slotsNewerThan(space, checker, pending, state[STATE.CHECKPOINT_DURABLE_LSN]!)
+    const pendingListSlots = slotsNewerThan(
+      space,
+      checker,
+      pending,
+      state[STATE.CHECKPOINT_DURABLE_LSN]!,
+      control.fileSlots,
+    )
     // Check them now: the next checkpoint frees these slots, whether or not the tree is pinned.
     for (const slotNo of listSlots) {
       const why = slotDamage(space, slotNo, new Node())

@@ -23,7 +23,7 @@ import { filePosition } from '../wal/segment.js'
 import { Engine } from '../engine/engine.js'
 import { findHeader, type HeaderSearch } from '../engine/lifecycle/find-header.js'
 import { databasePaths } from '../engine/lifecycle/paths.js'
-import { readRuns, slotsOfFreeList } from '../engine/space/free-list.js'
+import { readStack, slotsOfFreeList } from '../engine/space/free-list.js'
 import { SlotSet } from '../engine/format/slot-set.js'
 import { eachSlot, gapsBetween, type Runs } from '../engine/format/runs.js'
 import {
@@ -367,7 +367,7 @@ class Salvage {
     const checker = { require: (slot: number, type: number, level: number) => this.#require(slot, type, level) }
     try {
       const chain = slotsOfFreeList(this.#space, checker, header.freeListHead, header.freeListSlots)
-      return readRuns(this.#space, chain, header.nextSlot)
+      return readStack(this.#space, chain, header.nextSlot).free
     } catch (error) {
       if (error instanceof CorruptError) return undefined
       throw error

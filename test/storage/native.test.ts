@@ -120,6 +120,19 @@ describe('storage: the native addon', () => {
     }
   })
 
+  it('tells pages that are in memory from those that have never been touched', () => {
+    const path = scratchFile()
+    // A hole, which is in the memory of no file system.
+    fs.writeFileSync(path, '')
+    fs.truncateSync(path, WINDOW_BYTES)
+    const region = new Region(0, path, WINDOW_BYTES, false, false) as unknown as Loose
+    const bytes = new Uint8Array(region.window!(0) as ArrayBuffer)
+    expect(region.areInMemory!(Uint32Array.of(3))).to.equal(false)
+    bytes[3 * PAGE_BYTES] = 1
+    expect(region.areInMemory!(Uint32Array.of(3))).to.equal(true)
+    region.close!()
+  })
+
   it('gives up what was in a page that will be overwritten, and nothing else', () => {
     const region = openRegion()
     const bytes = new Uint8Array(region.window!(0) as ArrayBuffer)

@@ -159,7 +159,7 @@ export function freeSlots(storage: MemoryStorage): Set<number> {
   const engine = inspectIn(storage)
   try {
     const { space, checker } = engine.parts
-    return new Set(eachSlot(readFreeList(space, checker, headersIn(storage).header!)))
+    return new Set(eachSlot(readFreeList(space, checker, headersIn(storage).header!).free))
   } finally {
     engine.close()
   }

@@ -56,6 +56,7 @@ import { growDataFile } from '../space/growth.js'
 import { FORMAT_VERSION, type Header } from '../format/header.js'
 import { writeHeaders } from '../format/header-slots.js'
 import type { SlotNo } from '../format/layout.js'
+import type { Runs } from '../format/runs.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import { underAppendLock, underLeaderLock, type WriterLocks } from '../shared/writer-locks.js'
 import { mostEntriesOf, nextList, type ListBegun, type NextList } from './next-list.js'
@@ -162,27 +163,24 @@ export class Checkpointer {
     const sinceLsn = state[STATE.CHECKPOINT_DURABLE_LSN]!
     if (lsn === sinceLsn) return undefined
     allocator.begin(state, lsn)
+    const pending = state[STATE.PENDING_FREE_LIST_HEAD]!
     // An unfinished checkpoint may have left these. Its header may have reached the disk all the same, so these
     // slots wait for the next checkpoint, like any slot that a checkpoint reaches.
-    for (const slot of slotsNewerThan(space, checker, state[STATE.PENDING_FREE_LIST_HEAD]!, sinceLsn))
+    for (const slot of slotsNewerThan(space, checker, pending, sinceLsn, control.fileSlots))
       allocator.freeCheckpointed(slot)
     const listHead = state[STATE.FREE_LIST_HEAD]!
-    const freed = allocator.freedSince(sinceLsn)
-    const mostEntries = mostEntriesOf(state, freed)
-    let addsToList = !(cutTail && worthCompacting(state)) && this.#paysToAdd(state, mostEntries)
+    const change = cutTail && worthCompacting(state) ? undefined : this.#changeToAdd(state)
     // Writers wait meanwhile: runs are counted roughly, and merged later.
-    const wanted = addsToList
-      ? changeSlotsFor(mostEntries)
-      : freeListSlotsFor(allocator.mostRuns() + state[STATE.FREE_LIST_SLOTS]!)
+    const wanted = change?.mostSlots ?? freeListSlotsFor(allocator.mostRuns() + state[STATE.FREE_LIST_SLOTS]!)
     const listSlots: SlotNo[] = []
+    // What was taken must be listed, so there is no half a change.
+    const adds = (): boolean => change !== undefined && listSlots.length === wanted
     // The free list must not take slots that were promised to appended frames: appenders wait until it has its
     // slots.
     underAppendLock(this.#parts, () => {
       const slots = this.#listSlotsToHave(wanted, state)
-      // What was taken must be listed, so there is no half a change.
-      if (slots < wanted) addsToList = false
       for (let i = 0; i < slots; i++) listSlots.push(allocator.allocate())
-      linkFreeList(space, listSlots, lsn, addsToList ? listHead : 0)
+      linkFreeList(space, listSlots, lsn, adds() ? listHead : 0)
       state[STATE.PENDING_FREE_LIST_HEAD] = listSlots[0] ?? 0
       state[STATE.CHECKPOINT_BEGUN_LSN] = lsn
       allocator.finish()
@@ -191,17 +189,20 @@ export class Checkpointer {
       control.publishState(state)
     })
     crashPoint('checkpoint-begun')
-    if (addsToList) return { state, sinceLsn, listSlots, source: { freed } }
+    if (adds()) return { state, sinceLsn, listSlots, source: change! }
     const oldListSlots = slotsOfFreeList(space, checker, listHead, state[STATE.FREE_LIST_SLOTS]!)
     // The slots of the list are no longer free.
     return { state, sinceLsn, listSlots, source: { free: allocator.waitingRuns(), oldListSlots } }
   }
 
-  /** True if what has changed, at most `mostEntries` runs, is to be added to the free list on disk. */
-  #paysToAdd(state: StateFields, mostEntries: number): boolean {
+  /** What was freed, and how many slots the change takes at most; undefined if the list is to be written as a whole. */
+  #changeToAdd(state: StateFields): { readonly freed: Runs; readonly mostSlots: number } | undefined {
     const { allocator, options } = this.#parts
     const isSmall = allocator.mostRuns() * RUN_BYTES <= options.checkpointBytes * SMALL_LIST_SHARE
-    return !isSmall && state[STATE.LOST] === 0 && mostEntries <= state[STATE.FREE_LIST_ROOM]!
+    if (isSmall || state[STATE.LOST] !== 0) return undefined
+    const freed = allocator.freedSince(state[STATE.CHECKPOINT_DURABLE_LSN]!)
+    const mostEntries = mostEntriesOf(state, freed)
+    return mostEntries <= state[STATE.FREE_LIST_ROOM]! ? { freed, mostSlots: changeSlotsFor(mostEntries) } : undefined
   }
 
   /** How many of the `wanted` slots the free list can have: fewer on a full disk. The append lock is held. */

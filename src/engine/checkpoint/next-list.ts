@@ -2,7 +2,17 @@
 // (space/free-list.ts). What has changed is found where it costs what was written: the slots that sealing has visited
 // are those that only the new tree has, and so are not free any more; those that only the tree before had were freed
 // since, and wait in their ring; the rest are slots that were used for the first time and are free again.
-import { gapsBetween, longestRuns, mergedRuns, runsBelow, runsOf, slotsIn, unionOf, type Runs } from '../format/runs.js'
+import {
+  gapsBetween,
+  longestRuns,
+  mergedRuns,
+  runsBelow,
+  runsOf,
+  slotsIn,
+  unionOf,
+  without,
+  type Runs,
+} from '../format/runs.js'
 import type { SlotNo } from '../format/layout.js'
 import { STATE, type StateFields } from '../shared/control.js'
 import { treeSlots } from '../shared/tree-state.js'
@@ -80,21 +90,21 @@ function wholeList({ state, listSlots }: ListBegun, { free, oldListSlots }: Whol
 function addedToList({ state, listSlots }: ListBegun, { freed }: Change, sealed: readonly SlotNo[]): NextList {
   const nextSlot = state[STATE.NEXT_SLOT]!
   const before = state[STATE.CHECKPOINT_NEXT_SLOT]!
-  const change = (slots: readonly SlotNo[]): FreeListChange => {
-    const taken = runsOf([...sealed, ...slots])
-    return { taken, freed: unionOf(mergedRuns(freed), gapsBetween(taken, before, nextSlot)) }
-  }
-  const entries = ({ freed, taken }: FreeListChange): number => (freed.length + taken.length) / 2
+  const takenByTree = runsOf(sealed)
+  const notInTree = unionOf(mergedRuns(freed), gapsBetween(takenByTree, before, nextSlot))
   // The first slots link to the others, so those that are not needed are the first.
-  const unneeded = listSlots.length - changeSlotsFor(entries(change([])))
+  const unneeded = listSlots.length - changeSlotsFor((takenByTree.length + notInTree.length) / 2)
   const slots = listSlots.slice(unneeded)
-  const added = change(slots)
+  const own = runsOf(slots)
+  const taken = unionOf(takenByTree, own)
+  const free = without(notInTree, own)
   return {
     slots,
-    ...added,
+    freed: free,
+    taken,
     nextSlot,
     totalSlots: state[STATE.FREE_LIST_SLOTS]! + slots.length,
-    room: Math.max(0, state[STATE.FREE_LIST_ROOM]! - entries(added)),
+    room: Math.max(0, state[STATE.FREE_LIST_ROOM]! - (free.length + taken.length) / 2),
     released: listSlots.slice(0, unneeded),
   }
 }

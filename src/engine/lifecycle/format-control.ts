@@ -3,7 +3,7 @@ import { advice, CorruptError } from '../../errors.js'
 import { NEVER } from '../../encoding/expiry-key.js'
 import type { Damage } from '../format/damage.js'
 import type { Header } from '../format/header.js'
-import { SLOT_BYTES, type SlotNo } from '../format/layout.js'
+import { SLOT_BYTES } from '../format/layout.js'
 import type { Runs } from '../format/runs.js'
 import type { SlotSpace } from '../format/slot-space.js'
 import type { DatabaseClock } from '../shared/clock.js'
@@ -12,7 +12,7 @@ import { treeSlots } from '../shared/tree-state.js'
 import type { Allocator } from '../space/allocator.js'
 import { FreeAtOpening } from '../space/free-at-opening.js'
 import { deriveFreeList } from '../space/derive-free-list.js'
-import { lostSlots, readFreeList, roomOn, slotsOfFreeList } from '../space/free-list.js'
+import { lostSlots, readFreeList, slotsOfFreeList } from '../space/free-list.js'
 import type { SlotChecker } from '../space/slot-checker.js'
 
 interface FormatParts {
@@ -50,10 +50,11 @@ export function formatControl(
   let free: Runs
   let damage: Damage | undefined
   try {
-    free = readFreeList(space, checker, header)
+    const list = readFreeList(space, checker, header)
+    free = list.free
     // The log may need all free slots: its frames were accepted when there was room for them.
     if (lostSlots(header, free) > 0) free = findLost(space, control, checker, header) ?? free
-    else state[STATE.FREE_LIST_ROOM] = roomOn(space, listSlotsOf(space, checker, header))
+    else state[STATE.FREE_LIST_ROOM] = list.room
     state[STATE.LOST] = lostSlots(header, free)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
@@ -100,15 +101,13 @@ export function stateOf(header: Header): StateFields {
   return state
 }
 
-const listSlotsOf = (space: SlotSpace, checker: SlotChecker, header: Header): SlotNo[] =>
-  slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
-
 /**
  * Free slots that are not in the list because the disk was full. Undefined if a damaged tree hides which they are.
  */
 function findLost(space: SlotSpace, control: Control, checker: SlotChecker, header: Header): Runs | undefined {
   try {
-    return deriveFreeList(space, checker, header, listSlotsOf(space, checker, header))
+    const listSlots = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
+    return deriveFreeList(space, checker, header, listSlots)
   } catch (error) {
     if (!(error instanceof CorruptError)) throw error
     return undefined

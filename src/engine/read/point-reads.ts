@@ -119,51 +119,57 @@ export class PointReads {
   /** The encoded values of keys that are encoded already, or whether they are present, all as of one moment. */
   getManyEncoded(list: Encoded, wanted: WantedOfMany): Encoded {
     this.#openState.assertOpen()
-    const { bytes, lengths } = list
     const pin = this.#pin
     if (pin === undefined) return this.#glimpse((snapshot) => snapshot.getManyEncoded(list, wanted))
-    let at = 0
-    const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
-    const packing = new Packing()
-    const found = new Int32Array(lengths.length)
+    const keys = keysOf(list)
     const state = this.#state
     pin.take(state)
     try {
       if (this.#parts.space.readAhead.isUseful) this.#reader.askFor(state, keys)
-      for (const [i, key] of keys.entries()) {
-        if (!this.#reader.find(state, key, key.length) || (this.#reader.expires && this.#hasExpired())) {
-          found[i] = -1
-          continue
-        }
-        if (wanted === 'presence') continue
-        const { overflows, buffer, valueAt, valueLength } = this.#reader
-        if (overflows) {
-          const value = this.#reader.overflowValue()
-          packing.add(value, 0, (found[i] = value.length))
-          giveBack(value)
-        } else packing.add(buffer, valueAt, (found[i] = valueLength))
-      }
-      this.#checker.checkFaults()
+      return this.#findAll(keys, wanted, 'anywhere')!
     } finally {
       pin.release()
     }
-    return { bytes: packing.bytes, lengths: found }
   }
 
-  /** True if looking these encoded keys up waits for no disk. False for a file that need not fit into memory. */
-  areInMemory({ bytes, lengths }: Encoded): boolean {
+  /**
+   * The same if that waits for no disk, else undefined; it takes a system call for each key. Never in a file that need
+   * not fit into memory.
+   */
+  getManyInMemory(list: Encoded, wanted: WantedOfMany): Encoded | undefined {
     this.#openState.assertOpen()
     const pin = this.#pin
-    if (pin === undefined || this.#parts.space.readAhead.isUseful) return false
-    let at = 0
-    const keys = Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
+    if (pin === undefined || this.#parts.space.readAhead.isUseful) return undefined
+    const keys = keysOf(list)
     const state = this.#state
     pin.take(state)
     try {
-      return this.#reader.areInMemory(state, keys)
+      return this.#reader.areLeavesInMemory(state, keys) ? this.#findAll(keys, wanted, 'leaves') : undefined
     } finally {
       pin.release()
     }
+  }
+
+  /** Looks keys up in the tree that is pinned. Undefined if a value that is wanted lies not `where` it should. */
+  #findAll(keys: readonly Uint8Array[], wanted: WantedOfMany, where: 'anywhere' | 'leaves'): Encoded | undefined {
+    const packing = new Packing()
+    const found = new Int32Array(keys.length)
+    for (const [i, key] of keys.entries()) {
+      if (!this.#reader.find(this.#state, key, key.length) || (this.#reader.expires && this.#hasExpired())) {
+        found[i] = -1
+        continue
+      }
+      if (wanted === 'presence') continue
+      const { overflows, buffer, valueAt, valueLength } = this.#reader
+      if (overflows) {
+        if (where === 'leaves') return undefined
+        const value = this.#reader.overflowValue()
+        packing.add(value, 0, (found[i] = value.length))
+        giveBack(value)
+      } else packing.add(buffer, valueAt, (found[i] = valueLength))
+    }
+    this.#checker.checkFaults()
+    return { bytes: packing.bytes, lengths: found }
   }
 
   /** True if the entry that was found has expired by now. */
@@ -237,4 +243,9 @@ export class PointReads {
       'All readers are in use, and this read takes too long to be done without one. Close snapshots and iterators that are no longer needed.',
     )
   }
+}
+
+function keysOf({ bytes, lengths }: Encoded): Uint8Array[] {
+  let at = 0
+  return Array.from(lengths, (length) => bytes.subarray(at, (at += length)))
 }

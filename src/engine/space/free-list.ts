@@ -103,10 +103,20 @@ export function slotsOfFreeList(space: SlotSpace, checker: FreeListChecker, firs
   return slots
 }
 
-/** The slots at the top of a stack that are newer than `lsn`: those that an unfinished checkpoint has linked. */
-export function slotsNewerThan(space: SlotSpace, checker: FreeListChecker, first: number, lsn: number): SlotNo[] {
+/**
+ * The slots at the top of a stack that are newer than `lsn`: those that an unfinished checkpoint has linked. Throws
+ * `CorruptError` if there are more than `limit`.
+ */
+export function slotsNewerThan(
+  space: SlotSpace,
+  checker: FreeListChecker,
+  first: number,
+  lsn: number,
+  limit: number,
+): SlotNo[] {
   const slots: SlotNo[] = []
   for (let slot = first; slot !== 0; slot = slotBelow(space, slot)) {
+    if (slots.length >= limit) throw listError(first, `it has more than ${limit} slots: its links do not end`)
     checker.require(slot, TYPE.FREE_LIST, 0)
     if (slotLsn(space, slot) <= lsn) break
     slots.push(slot as SlotNo)
@@ -142,7 +152,7 @@ function readChange(space: SlotSpace, slots: readonly SlotNo[], nextSlot: number
     const base = space.byteOf(slot)
     const window = space.windowOf(slot)
     const i32 = space.i32[window]!
-    const count = countOf(space, slot)
+    const count = space.u16[window]![(base + SLOT.COUNT) >> 1]!
     const firstTaken = count - takenRunsOf(i32, base)
     for (let n = 0, w = (base + SLOT.BODY) >> 2; n < count; n++, w += 2) {
       const first = i32[w]! >>> 0
@@ -158,18 +168,23 @@ function readChange(space: SlotSpace, slots: readonly SlotNo[], nextSlot: number
   return { freed: Float64Array.from(freed), taken: Float64Array.from(taken) }
 }
 
-const countOf = (space: SlotSpace, slot: SlotNo): number =>
-  space.u16[space.windowOf(slot)]![(space.byteOf(slot) + SLOT.COUNT) >> 1]!
-
 /** Two changes as one: `newer` comes after `older`. */
 const composed = (newer: FreeListChange, older: FreeListChange): FreeListChange => ({
   freed: unionOf(without(older.freed, newer.taken), newer.freed),
   taken: unionOf(without(older.taken, newer.freed), newer.taken),
 })
 
-/** The runs that a stack names as free, ascending. Throws `CorruptError` if it says what no checkpoint writes. */
-export function readRuns(space: SlotSpace, slots: readonly SlotNo[], nextSlot: number): Runs {
+/** What a stack says: the runs that are free, ascending, and how many entries may still be added to it. */
+interface FreeList {
+  readonly free: Runs
+  readonly room: number
+}
+
+/** Reads a stack. Throws `CorruptError` if it says what no checkpoint writes. */
+export function readStack(space: SlotSpace, slots: readonly SlotNo[], nextSlot: number): FreeList {
   let changes = byCheckpoint(space, slots).map((its) => readChange(space, its, nextSlot))
+  const [bottom = 0, ...above] = changes.map(({ freed, taken }) => (freed.length + taken.length) / 2).reverse()
+  const room = roomAbove(bottom) - above.reduce((sum, entries) => sum + entries, 0)
   // In pairs: so each run is looked at a few times, however many checkpoints there were.
   while (changes.length > 1) {
     changes = Array.from({ length: Math.ceil(changes.length / 2) }, (_, i) => {
@@ -177,32 +192,22 @@ export function readRuns(space: SlotSpace, slots: readonly SlotNo[], nextSlot: n
       return older === undefined ? changes[2 * i]! : composed(changes[2 * i]!, older)
     })
   }
-  return changes[0]?.freed ?? NONE
+  return { free: changes[0]?.freed ?? NONE, room: Math.max(0, room) }
 }
 
 /** How many entries may be put above a list of that many runs before it is written again as a whole. */
 export const roomAbove = (runs: number): number => Math.max(runs, RUNS_PER_SLOT)
 
-/** How many entries more may be put onto this stack. */
-export function roomOn(space: SlotSpace, slots: readonly SlotNo[]): number {
-  const lists = byCheckpoint(space, slots)
-  const entries = (list: readonly SlotNo[]): number => list.reduce((sum, slot) => sum + countOf(space, slot), 0)
-  const bottom = entries(lists.at(-1) ?? [])
-  return Math.max(0, roomAbove(bottom) + bottom - entries(slots))
-}
-
-/**
- * The free slots that the free list of `header` names, ascending. Throws `CorruptError` if it is not the list that
- * was written with it.
- */
-export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): Runs {
+/** The free list of `header`. Throws `CorruptError` if it is not the list that was written with it. */
+export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Header): FreeList {
   const slots = slotsOfFreeList(space, checker, header.freeListHead, header.freeListSlots)
   const [top, bottom] = [slots[0], slots.at(-1)]
   if (top !== undefined && slotLsn(space, top) !== header.lsn)
     throw damagedError(top, 'it belongs to the free list of another checkpoint')
   if (bottom !== undefined && slotBelow(space, bottom) !== 0)
     throw listError(header.freeListHead, `it goes on after ${slots.length} slots`)
-  const free = readRuns(space, slots, header.nextSlot)
+  const list = readStack(space, slots, header.nextSlot)
+  const { free } = list
   for (const root of [header.root, header.trashRoot]) {
     if (root !== 0 && hasSlot(free, root))
       throw listError(header.freeListHead, `it names slot ${root}, which is a root`)
@@ -212,7 +217,7 @@ export function readFreeList(space: SlotSpace, checker: SlotChecker, header: Hea
     const named = slotsIn(free)
     throw listError(header.freeListHead, `it names ${named} slots, but at most ${named + lost} can be free`)
   }
-  return free
+  return list
 }
 
 /** Slots that neither the tree nor the free list of `header` names: a full disk had no room to list them. */

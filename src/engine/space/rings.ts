@@ -167,26 +167,22 @@ export class Rings {
 
   /** Visits the runs of a ring that were freed at or before `lsn`, from its head on. */
   forEachRun(ring: Ring, lsn: number, visit: (first: number, length: number) => void): void {
-    const s = this.#state
-    const tail = s[ring + TAIL]!
-    let from = s[ring + TAKEN]!
-    for (let p = s[ring + HEAD]!; p < tail; p++) {
-      const at = this.#entry(ring, p)
-      if (this.#lsnAt(at) > lsn) return
-      const length = (this.#endOf(ring, p) - from) >>> 0
-      visit(this.#slotAt(at) + ((from - this.#before(at)) >>> 0), length)
-      from += length
-    }
+    this.#walk(ring, this.#state[ring + HEAD]!, this.#firstAfter(ring, lsn), visit)
   }
 
   /** Visits the runs of a ring that were freed after `lsn`; what came before costs nothing. */
   forEachRunAfter(ring: Ring, lsn: number, visit: (first: number, length: number) => void): void {
+    this.#walk(ring, this.#firstAfter(ring, lsn), this.#state[ring + TAIL]!, visit)
+  }
+
+  /** Visits the runs at positions from `begin` up to `end`. Of the first run of the ring a part may have been taken. */
+  #walk(ring: Ring, begin: number, end: number, visit: (first: number, length: number) => void): void {
     const s = this.#state
-    const begin = this.#firstAfter(ring, lsn)
-    for (let p = begin; p < s[ring + TAIL]!; p++) {
+    for (let p = begin; p < end; p++) {
       const at = this.#entry(ring, p)
-      const from = p === s[ring + HEAD] ? s[ring + TAKEN]! : this.#before(at)
-      visit(this.#slotAt(at) + ((from - this.#before(at)) >>> 0), (this.#endOf(ring, p) - from) >>> 0)
+      const before = this.#before(at)
+      const from = p === s[ring + HEAD] ? s[ring + TAKEN]! : before
+      visit(this.#slotAt(at) + ((from - before) >>> 0), (this.#endOf(ring, p) - from) >>> 0)
     }
   }
 

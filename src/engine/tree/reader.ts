@@ -214,15 +214,15 @@ export class TreeReader {
   }
 
   /**
-   * True if the leaves of these keys are in memory, and the branches above that of the first, and no value lies
-   * elsewhere: looking them up waits for no disk then, but perhaps for one of the few branches.
+   * True if the leaves of these keys are in memory, and the branches above that of the first: finding them waits for no
+   * disk then, but perhaps for one of the few branches.
    */
-  areInMemory(state: StateFields, keys: readonly Uint8Array[]): boolean {
+  areLeavesInMemory(state: StateFields, keys: readonly Uint8Array[]): boolean {
     for (let level = state[STATE.HEIGHT]! - 1; level >= 0; level--) {
       const slots = Uint32Array.from(level === 0 ? keys : keys.slice(0, 1), (key) => this.#slotAt(state, level, key))
       if (!this.space.region.areInMemory(slots)) return false
     }
-    return !keys.some((key) => this.find(state, key, key.length) && this.overflows)
+    return true
   }
 
   /** The number of the slot at `level` on the way to `key`; that slot itself is not read. */

@@ -17,7 +17,7 @@ import { Node } from '../../../src/engine/format/node.js'
 import {
   freeListSlotsFor,
   linkFreeList,
-  readRuns,
+  readStack,
   RUNS_PER_SLOT,
   writeFreeList,
 } from '../../../src/engine/space/free-list.js'
@@ -182,7 +182,7 @@ describe('the free list', () => {
           const chain = Array.from({ length: freeListSlotsFor(listed.length / 2) }, (_, i) => (4 + i) as SlotNo)
           linkFreeList(space, chain, 88)
           writeFreeList(space, chain, listed)
-          expect([...eachSlot(readRuns(space, chain, 6000))]).to.deep.equal(slots.sort((a, b) => a - b))
+          expect([...eachSlot(readStack(space, chain, 6000).free)]).to.deep.equal(slots.sort((a, b) => a - b))
         },
       ),
       runs(100),
@@ -191,7 +191,7 @@ describe('the free list', () => {
     const two = [4, 5] as SlotNo[]
     linkFreeList(space, two, 88)
     writeFreeList(space, two, every)
-    expect([...readRuns(space, two, 6000)]).to.deep.equal([...every])
+    expect([...readStack(space, two, 6000).free]).to.deep.equal([...every])
     expect(() =>
       writeFreeList(space, two, single(Array.from({ length: RUNS_PER_SLOT * 2 + 1 }, (_, i) => 100 + 2 * i))),
     ).to.throw(/fit/)
@@ -213,12 +213,12 @@ describe('the free list', () => {
       const w = (space.byteOf(4) + SLOT.BODY) >> 2
       space.i32[0]![w] = first
       space.i32[0]![w + 1] = length
-      expectError(() => readRuns(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
+      expectError(() => readStack(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
     }
     writeFreeList(space, chain, single([20, 30, 40]))
     const w = (space.byteOf(4) + SLOT.BODY) >> 2
     space.i32[0]![w + 2] = 20
-    expectError(() => readRuns(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
+    expectError(() => readStack(space, chain, 100), 'ERR_MMAPDB_CORRUPT')
     space.region.close()
   })
 })

@@ -1,50 +1,61 @@
-// What is said to be in memory is, and what is on disk is not: the event loop would wait for it.
-import { spawnSync } from 'node:child_process'
+// Keys are looked up on the thread that asks only if no disk has to be waited for: the event loop would wait, too.
 import { expect } from 'chai'
 import type { Engine } from '../../../src/engine/engine.js'
-import { cleanUp, dataFile, openEngine, scratchPath } from '../../support/engine.js'
+import { cleanUp, openEngine, scratchPath } from '../../support/engine.js'
 
 const OPTIONS = { workers: 0, valueEncoding: 'binary' } as const
-const ENTRIES = 20_000
+const ENTRIES = 2000
 const key = (n: number): string => `key:${String(n).padStart(8, '0')}`
+const KEYS = [key(1), key(ENTRIES / 2), key(ENTRIES - 1), 'absent', key(1)]
 
-function listOf({ main }: Engine, ...keys: string[]) {
+function filled(options: object = OPTIONS): Engine {
+  const engine = openEngine(scratchPath(), options)
+  engine.batch(Array.from({ length: ENTRIES }, (_, n) => ({ type: 'put', key: key(n), value: Buffer.alloc(800, n) })))
+  return engine
+}
+
+function listOf({ main }: Engine, keys: readonly string[]) {
   const encoded = keys.map((each) => Buffer.from(main.encoded(each)))
   return { bytes: Buffer.concat(encoded), lengths: Int32Array.from(encoded, ({ length }) => length) }
 }
 
-describe('keys that are looked up', () => {
+describe('keys whose leaves are in memory', () => {
   afterEach(cleanUp)
 
-  it('are in memory once they have been read, and not after the kernel has been made to forget their pages', function () {
-    const path = scratchPath()
-    const first = openEngine(path, OPTIONS)
-    for (let n = 0; n < ENTRIES; n += 1000)
-      first.batch(
-        Array.from({ length: 1000 }, (_, i) => ({ type: 'put', key: key(n + i), value: Buffer.alloc(800, n) })),
-      )
-    const present = listOf(first, key(1), key(ENTRIES / 2), key(ENTRIES - 1), 'absent')
-    expect(first.areInMemory(present)).to.equal(true)
-    first.put('long', Buffer.alloc(100_000))
-    expect(first.areInMemory(listOf(first, key(1), 'long')), 'a long value').to.equal(false)
-    first.close()
-    const { status } = spawnSync('dd', [
-      `of=${dataFile(path)}`,
-      'oflag=nocache',
-      'conv=notrunc,fdatasync',
-      'count=0',
-      'status=none',
-    ])
-    const engine = openEngine(path, { ...OPTIONS, windowBytes: 1024 * 1024 })
-    // On tmpfs, and without dd, there is nothing to forget.
-    if (status !== 0 || engine.areInMemory(present)) this.skip()
-    for (const each of [key(1), key(ENTRIES / 2), key(ENTRIES - 1), 'absent']) engine.get(each)
-    expect(engine.areInMemory(present)).to.equal(true)
+  it('are looked up, with the same answer as ever', () => {
+    const engine = filled()
+    const list = listOf(engine, KEYS)
+    for (const wanted of ['values', 'presence'] as const)
+      expect(engine.getManyInMemory(list, wanted)).to.deep.equal(engine.getManyEncoded(list, wanted))
   })
 
-  it('count as on disk in a file that need not fit into memory', () => {
-    const engine = openEngine(scratchPath(), { ...OPTIONS, readAheadBytes: 0 })
-    engine.put('a', Buffer.alloc(1))
-    expect(engine.areInMemory(listOf(engine, 'a'))).to.equal(false)
+  it('are not looked up if a leaf, or a branch above the first, is on disk', () => {
+    const engine = filled()
+    const list = listOf(engine, KEYS)
+    const { region } = engine.parts.space
+    const asked: number[][] = []
+    region.areInMemory = (pages) => (asked.push([...pages]), true)
+    expect(engine.getManyInMemory(list, 'values')).to.not.equal(undefined)
+    // The root, branches, and then a leaf for each key.
+    const [last] = asked.slice(-1)
+    expect(last).to.have.lengthOf(KEYS.length)
+    for (const pages of asked.slice(0, -1)) expect(pages).to.have.lengthOf(1)
+    for (const cold of new Set(asked.flat())) {
+      region.areInMemory = (pages) => !pages.includes(cold)
+      expect(engine.getManyInMemory(list, 'values'), `slot ${cold} is on disk`).to.equal(undefined)
+    }
+  })
+
+  it('are not looked up if a value lies elsewhere, unless only its presence is asked for', () => {
+    const engine = filled()
+    engine.put('long', Buffer.alloc(100_000))
+    const list = listOf(engine, [key(1), 'long'])
+    expect(engine.getManyInMemory(list, 'values')).to.equal(undefined)
+    expect(engine.getManyInMemory(list, 'presence')!.lengths).to.deep.equal(Int32Array.of(0, 0))
+  })
+
+  it('are not looked up in a file that need not fit into memory', () => {
+    const engine = filled({ ...OPTIONS, readAheadBytes: 0 })
+    expect(engine.getManyInMemory(listOf(engine, KEYS), 'values')).to.equal(undefined)
   })
 })

@@ -91,7 +91,7 @@ describe('what was free when the database was opened', () => {
     fill()
     const header = headerOf(engine)
     const { space, checker } = engine.parts
-    expect(hasSlot(readFreeList(space, checker, header), root), 'the old root is free').to.equal(true)
+    expect(hasSlot(readFreeList(space, checker, header).free, root), 'the old root is free').to.equal(true)
     // A leaf of the old tree is sound, and in the right place; only nothing keeps it from being written over.
     const old = new Node().at(space, root)
     const free = old.child(1)
@@ -115,7 +115,7 @@ describe('what was free when the database was opened', () => {
     engine.checkpoint(true)
     const header = headerOf(engine)
     const { space, checker } = engine.parts
-    const [free] = readFreeList(space, checker, header)
+    const [free] = readFreeList(space, checker, header).free
     for (const root of [{ root: free as SlotNo }, { trashRoot: free as SlotNo }])
       expect(() => readFreeList(space, checker, { ...header, ...root })).to.throw(CorruptError, /which is a root/)
   })
