@@ -113,7 +113,7 @@ class Round {
       layout,
       clients,
       restMs: random.pick([0, 1, 5]),
-      fault: number === 0 ? fault : undefined,
+      fault,
     }
     const isArmed = number >= PROCESSES && random.chance(0.5)
     const armed: Armed = isArmed ? { MMAPDB_CRASH_AT: `${random.pick(CRASH_POINTS)}:${random.skewed(1, 60)}` } : {}
