@@ -11,7 +11,7 @@ export const STORE_FAULTS = [
 ] as const
 export type StoreFault = (typeof STORE_FAULTS)[number]
 
-/** The first call of this kind is done wrong, then each fourth: a client on a busy machine may not make more than a few. */
+/** The first call of a kind is done wrong, then each fourth: a client on a busy machine may make no more than a few. */
 const EVERY = 4
 
 /** The same database, which does something wrong now and then. */

@@ -11,8 +11,8 @@ import type { Log, OpenSegment } from './log.js'
 import { bytesBetween, lsnAfter, lsnToHex, WORD_BYTES, type Lsn } from './lsn.js'
 import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 
-/** Bytes of the log looked at in one go. */
-const CHUNK_BYTES = 1024 * 1024
+/** Bytes of the log looked at in one go: memory that is used again costs less than memory that is new. */
+const CHUNK_BYTES = 64 * 1024
 
 /** What follows the last good frame. */
 interface LogEnd {
@@ -75,16 +75,20 @@ function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => Corr
   const limit = header.limitLsn
   let furthest = end
   const chunk = Buffer.from(new ArrayBuffer(CHUNK_BYTES))
-  const words = new Int32Array(chunk.buffer)
+  const halves = new Int32Array(chunk.buffer)
   const head = Buffer.alloc(FRAME.HEADER_BYTES)
   for (let lsn = end; lsn < limit; lsn = lsnAfter(lsn, CHUNK_BYTES)) {
     const lengthBytes = Math.min(CHUNK_BYTES, bytesBetween(lsn, limit))
     const got = file.read(chunk, 0, lengthBytes, filePosition(header.startLsn, lsn))
     if (got <= 0) break
-    for (let i = 0; i + WORD_BYTES <= got; i += WORD_BYTES) {
-      // The LSN field of a frame at `candidate` is the word after its first.
-      const candidate = (lsn + (i - FRAME.LSN) / WORD_BYTES) as Lsn
-      if (words[i >> 2] !== (candidate | 0) || candidate < end) continue
+    // The LSN field of a frame at `candidate` is the word after its first. Its lower half, in integers: most words of
+    // a log are looked at here only.
+    const words = Math.floor(got / WORD_BYTES)
+    const first = lsn - FRAME.LSN / WORD_BYTES
+    for (let i = 0, low = first | 0; i < words; i++, low = (low + 1) | 0) {
+      if (halves[2 * i] !== low) continue
+      const candidate = (first + i) as Lsn
+      if (candidate < end) continue
       if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate)) < head.length) continue
       if (readLsn(head, FRAME.LSN) !== candidate) continue
       const length = head.readUInt32LE(FRAME.LENGTH)

@@ -26,6 +26,8 @@ export class LogReader {
   #buffer = Buffer.allocUnsafeSlow(64 * 1024)
   #bufferLsn = 0 as Lsn
   #bufferBytes = 0
+  /** Whether this call has read from the file. */
+  #hasRead = false
 
   /** The current frame: `bytes` from `at`, `lengthBytes` long. Valid until the next call. */
   bytes = this.#buffer
@@ -74,15 +76,17 @@ export class LogReader {
     if (this.#segment === undefined || this.#position >= this.#nextStart) {
       if (!this.#enterSegment()) return false
     }
-    for (let attempt = 0; ; attempt++) {
-      if (this.#frameHere(limit)) return true
-      // A segment may have been added since the directory was read, or restarted since it was opened.
-      if (attempt > 0) return false
-      this.#log.close()
-      this.#starts = undefined
-      this.#segment = undefined
-      if (!this.#enterSegment()) return false
-    }
+    this.#hasRead = false
+    if (this.#frameHere(limit)) return true
+    // A segment may have been added since the directory was read, or restarted since it was opened.
+    const before = { segment: this.#segment!, nextStart: this.#nextStart, hasRead: this.#hasRead }
+    this.#log.close()
+    this.#starts = undefined
+    this.#segment = undefined
+    if (!this.#enterSegment()) return false
+    // What has just been read is not read again.
+    const isSame = this.#nextStart === before.nextStart && isSameSegment(this.#segment!, before.segment)
+    return !(before.hasRead && isSame) && this.#frameHere(limit)
   }
 
   /**
@@ -137,6 +141,7 @@ export class LogReader {
     this.#bufferLsn = lsn
     this.#bufferBytes = 0
     this.#bufferBytes = open.file.read(this.#buffer, 0, want, at)
+    this.#hasRead = true
     return this.#bufferBytes >= length
   }
 
@@ -159,3 +164,7 @@ export class LogReader {
     return found !== undefined
   }
 }
+
+/** The same segment, and not restarted meanwhile: the salt would be another. */
+const isSameSegment = (a: OpenSegment, b: OpenSegment): boolean =>
+  a.startLsn === b.startLsn && a.header.salt === b.header.salt

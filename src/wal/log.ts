@@ -43,7 +43,7 @@ const SPARE_PREFIX = 'spare-'
 /** Files kept open. A caller that needs a segment for longer asks for it again. */
 const MAX_OPEN = 8
 /** Room for frames in the first segment of a log; each that follows has twice as much, up to `segmentBytes`. */
-const FIRST_CAPACITY_BYTES = 1024 * 1024
+const FIRST_CAPACITY_BYTES = 256 * 1024
 /**
  * On a full disk a segment may be this short, if its first frame is not longer. A shorter segment is used only if it
  * exists already.

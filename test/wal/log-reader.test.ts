@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
+import type { Storage } from '../../src/storage/storage.js'
 import { sealFrame } from '../../src/wal/frame.js'
 import { Log, type OpenSegment } from '../../src/wal/log.js'
 import { bytesBetween, FIRST_LSN, type Lsn, lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
@@ -67,8 +68,8 @@ class Writer {
   }
 }
 
-const openLog = (directory: string, segmentBytes = 512): Log =>
-  new Log({ storage: posixStorage, directory, uuid: UUID, segmentBytes, readOnly: false })
+const openLog = (directory: string, segmentBytes = 512, storage: Storage = posixStorage): Log =>
+  new Log({ storage, directory, uuid: UUID, segmentBytes, readOnly: false })
 
 /** Reads all frames and says where they end, as recovery does. */
 function recover(directory: string, from: number = FIRST_LSN): { lsns: number[]; end: number; tornBytes: number } {
@@ -220,6 +221,20 @@ describe('the end of the log', () => {
     }
   })
 
+  it('is rot when a frame follows that proves it, wherever that begins', () => {
+    const chunk = 64 * 1024
+    for (let lengthBytes = chunk - 32; lengthBytes <= chunk + 32; lengthBytes += 8) {
+      const writer = new Writer(4 * chunk)
+      const over = writer.append(0).length
+      const bad = writer.append(lengthBytes - over)
+      expect(bad.length).to.be.within(lengthBytes - 8, lengthBytes + 8)
+      writer.append(5)
+      writer.close()
+      flipByte(writer.path(), filePosition(FIRST_LSN, bad.lsn as Lsn) + 40)
+      rot(writer.directory, bad.lsn)
+    }
+  })
+
   it('is rot when a segment is missing that a later one follows, or that the reading begins in', () => {
     const writer = sample()
     const starts = [...new Set(writer.frames.map((f) => f.segment))]
@@ -335,6 +350,41 @@ describe('the end of the log', () => {
     }
     log.close()
     writer.close()
+  })
+
+  it('is found again by a reader that asked too early, wherever the log goes on', () => {
+    const writer = new Writer()
+    const log = openLog(writer.directory)
+    const reader = new LogReader(log, FIRST_LSN)
+    for (let i = 0; i < 40; i++) {
+      if (i % 3 > 0) expect(reader.next(ALL), `before frame ${i}`).to.equal(false)
+      const frame = writer.append((i * 37) % 150)
+      expect(reader.next(ALL), `frame ${i}`).to.equal(true)
+      expect(reader.lsn).to.equal(frame.lsn)
+    }
+    log.close()
+    writer.close()
+  })
+
+  it('is read once if nothing is there', () => {
+    const writer = new Writer().close()
+    let readBytes = 0
+    const openFile: Storage['openFile'] = (path, access, like) => {
+      const file = posixStorage.openFile(path, access, like)
+      const read = file.read.bind(file)
+      file.read = (into, offset, length, position) => {
+        const count = read(into, offset, length, position)
+        readBytes += count
+        return count
+      }
+      return file
+    }
+    const log = openLog(writer.directory, 512, Object.assign(Object.create(posixStorage) as Storage, { openFile }))
+    const reader = new LogReader(log, FIRST_LSN)
+    expect(reader.next(ALL)).to.equal(false)
+    // The header is read again: it would tell that the segment was restarted.
+    expect(readBytes).to.be.within(512, 512 + SEGMENT_HEADER_BYTES)
+    log.close()
   })
 
   it('is found by two readers of one log, one far ahead of the other, over more segments than stay open', () => {
@@ -466,4 +516,25 @@ describe('a frame that its own thread has appended', () => {
     expect(reader.next(ALL)).to.equal(true)
     expect(valueIn(reader)).to.equal(2)
   })
+
+  for (const where of ['the same segment', 'a newer segment']) {
+    it(`is followed by one in ${where}`, () => {
+      const writer = new Writer()
+      writer.append(8)
+      const log = openLog(writer.directory)
+      const reader = new LogReader(log, FIRST_LSN)
+      expect(reader.next(ALL)).to.equal(true)
+      const own = writer.append(8)
+      const bytes = Buffer.alloc(own.length)
+      writer.segment.file.read(bytes, 0, own.length, filePosition(writer.segment.startLsn, own.lsn as Lsn))
+      reader.offer(own.lsn as Lsn, bytes)
+      expect(reader.next(ALL)).to.equal(true)
+      if (where === 'a newer segment') writer.switchSegment()
+      const next = writer.append(8)
+      expect(reader.next(ALL)).to.equal(true)
+      expect(reader.lsn).to.equal(next.lsn)
+      log.close()
+      writer.close()
+    })
+  }
 })

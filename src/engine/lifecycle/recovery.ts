@@ -19,9 +19,8 @@
 // disk, and recovery would take their loss for damage.
 import { newAppendFields, type AppendFields } from '../../wal/append-state.js'
 import { classifyEnd, isUnfinished } from '../../wal/log-end.js'
-import { LogReader } from '../../wal/log-reader.js'
 import type { Log, OpenSegment } from '../../wal/log.js'
-import { NO_LIMIT, type Lsn } from '../../wal/lsn.js'
+import type { Lsn } from '../../wal/lsn.js'
 import type { CheckpointReport } from '../checkpoint/checkpointer.js'
 import type { Damage } from '../format/damage.js'
 import type { DatabaseClock } from '../shared/clock.js'
@@ -125,10 +124,8 @@ export function recover(parts: RecoveryParts): RecoveryReport {
 }
 
 /** True for an empty segment whose process died while making it again, for a frame that did not fit into it. */
-function isSegmentUnfinished(log: Log, from: Lsn): boolean {
-  const reader = new LogReader(log, from)
-  return !reader.next(NO_LIMIT) && reader.segment === undefined && isUnfinished(log, from)
-}
+const isSegmentUnfinished = (log: Log, from: Lsn): boolean =>
+  isUnfinished(log, from) && !log.starts().some((start) => start < from && log.segment(start) !== undefined)
 
 /** Where appending goes on: at the end of what was replayed. */
 function appendFieldsAt(endLsn: Lsn, segment: OpenSegment | undefined, from: Lsn, state: StateFields): AppendFields {
