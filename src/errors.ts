@@ -185,6 +185,7 @@ const RESTORE = 'Restore the database from a backup'
 export const advice = {
   restore: `${RESTORE}.`,
   restoreOrSalvage: `${RESTORE}, or run "mmapdb recover --salvage OUT" to bring out what is intact.`,
+  pathOfDatabase: 'Give the path of a database or, for a new one, of an empty directory or one that does not exist.',
   openToRead: 'Who may only read can open it with { readOnly: true }.',
 } as const
 
@@ -192,21 +193,26 @@ export const advice = {
  * For a call on a database that its user has closed.
  * @internal
  */
-export const databaseClosed = (): ClosedError => new ClosedError('The database is closed.')
+export const databaseClosed = (): ClosedError => new ClosedError('The database is closed. Open it again.')
 
 /**
  * For an opener that was to join another thread of its process, which has closed the database meanwhile.
  * @internal
  */
 export const databaseHasBeenClosed = (path: string, cause?: unknown): ClosedError =>
-  new ClosedError(`The database at ${path} has been closed.`, cause === undefined ? undefined : { cause })
+  new ClosedError(
+    `The database at ${path} has been closed. Open it again.`,
+    cause === undefined ? undefined : { cause },
+  )
 
 /**
  * For a write to a database that was opened with `readOnly`.
  * @internal
  */
 export const openedReadOnly = (): ReadOnlyError =>
-  new ReadOnlyError('The database was opened with { readOnly: true } and cannot be written.')
+  new ReadOnlyError(
+    'The database was opened with { readOnly: true } and cannot be written. Open it without that to write.',
+  )
 
 /**
  * For a database whose log directory is missing.

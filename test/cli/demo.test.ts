@@ -27,7 +27,7 @@ open with a bad option: InvalidError ERR_MMAPDB_INVALID
 open a file: NotADatabaseError ERR_MMAPDB_NOT_A_DATABASE
   DIR/file is a file; a database is a directory. Give the path of the directory.
 open a directory of other files: NotADatabaseError ERR_MMAPDB_NOT_A_DATABASE
-  DIR/others is not a database: it holds other files and no file named "data".
+  DIR/others is not a database: it holds other files and no file named "data". Give the path of a database or, for a new one, of an empty directory or one that does not exist.
 put under NaN: InvalidError ERR_MMAPDB_INVALID
   NaN cannot be a key: it has no place in the order of numbers.
 put undefined: InvalidError ERR_MMAPDB_INVALID
@@ -38,9 +38,9 @@ a range with a negative limit: InvalidError ERR_MMAPDB_INVALID
   limit must be a whole number, 0 or more, not -1.
 nothing of that was stored: 0 entries
 get from a closed database: ClosedError ERR_MMAPDB_CLOSED
-  The database is closed.
+  The database is closed. Open it again.
 put into a database opened to read: ReadOnlyError ERR_MMAPDB_READ_ONLY
-  The database was opened with { readOnly: true } and cannot be written.
+  The database was opened with { readOnly: true } and cannot be written. Open it without that to write.
 ERROR: invalid input or unavailable IPC resource
 `
 

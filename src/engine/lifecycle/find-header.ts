@@ -71,7 +71,7 @@ export function findHeader(read: (slotNo: number) => Buffer, path: string): Head
   }
   if (header !== undefined) checkFormat(header)
   if (header === undefined && !blank) {
-    if (!ours) throw new NotADatabaseError(`${path} is not the data file of a database.`)
+    if (!ours) throw new NotADatabaseError(`${path} is not the data file of a database. ${advice.pathOfDatabase}`)
     throw new CorruptError(`All four headers of ${path} are damaged. ${advice.restoreOrSalvage}`, { slotNo: 0, path })
   }
   return { header, damage, blank }

@@ -43,7 +43,8 @@ export function checkPath(
   const { directory, data } = paths
   const { kind } = storage.info(data)
   if (kind === 'file') return 'exists'
-  if (kind !== 'missing') throw new NotADatabaseError(`${directory} is not a database: "data" in it is not a file.`)
+  if (kind !== 'missing')
+    throw new NotADatabaseError(`${directory} is not a database: "data" in it is not a file. ${advice.pathOfDatabase}`)
   const why = reasonNotToCreate(storage, paths) ?? (options.createIfMissing ? undefined : noDatabase(directory))
   if (why === undefined) return 'missing'
   // No lock is held here: another process may have created what was found, after the look for "data".
@@ -63,15 +64,19 @@ function reasonNotToCreate(
     .find((name) => names.includes(name) && storage.info(join(directory, name)).kind === 'missing')
   if (link !== undefined)
     return new NotADatabaseError(
-      `${directory} is not a database: "${link}" in it is a link to something that does not exist.`,
+      `${directory} is not a database: "${link}" in it is a link to something that does not exist. ${advice.pathOfDatabase}`,
     )
   const others = names.filter((name) => !OURS.has(name))
   if (others.length > 0) {
-    return new NotADatabaseError(`${directory} is not a database: it holds other files and no file named "data".`)
+    return new NotADatabaseError(
+      `${directory} is not a database: it holds other files and no file named "data". ${advice.pathOfDatabase}`,
+    )
   }
   const { kind } = storage.info(wal)
   if (kind === 'file' || kind === 'other')
-    return new NotADatabaseError(`${directory} is not a database: "wal" in it is not a directory.`)
+    return new NotADatabaseError(
+      `${directory} is not a database: "wal" in it is not a directory. ${advice.pathOfDatabase}`,
+    )
   if (kind === 'directory' && storage.list(wal).length > 0) {
     return new CorruptError(`${directory} has a log but no data file. ${advice.restore}`, {
       path: data,

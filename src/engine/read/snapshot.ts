@@ -85,7 +85,7 @@ export class EngineSnapshot {
   /** Throws if this snapshot or the database has been closed. */
   assertOpen(): void {
     this.#source.assertOpen()
-    if (!this.#open) throw new ClosedError('The snapshot is closed.')
+    if (!this.#open) throw new ClosedError('The snapshot is closed. Take another one with db.snapshot().')
   }
 
   get(key: Key, space = this.#main): unknown {

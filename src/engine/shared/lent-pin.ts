@@ -53,7 +53,9 @@ export class BorrowedPin implements ReadGuard {
     loadFence()
     const stands = this.#stands()
     if (Atomics.load(this.#ended, 0) !== 0)
-      throw new ClosedError('The snapshot or iterator that this was read for has been closed.')
+      throw new ClosedError(
+        'The snapshot or iterator that this was read for has been closed. Read it again from the database.',
+      )
     if (!stands) throw expiredError()
   }
 
