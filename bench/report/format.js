@@ -13,5 +13,6 @@ export function figure(x) {
 
 export const amount = (x, unit) => `${figure(x)} ${unitOf(unit)}`
 
-/** How many times as much: `2.4 x`. */
-export const times = (x) => `${x >= 10 ? Math.round(x) : x.toFixed(x >= 2 ? 1 : 2)} x`
+/** How many times as much: `2.4 x`, `0.005 x`. */
+export const times = (x) =>
+  `${x >= 10 ? Math.round(x) : x >= 2 ? x.toFixed(1) : x >= 0.1 ? x.toFixed(2) : +x.toPrecision(1)} x`

@@ -1,6 +1,6 @@
 // Tables in Markdown.
 import { figure, times, unitOf } from './format.js'
-import { isPeer, lossesOf, ratioOf } from './summary.js'
+import { isPeer, lossesOf, ratioOf, rivalOf } from './summary.js'
 
 const line = (cells) => `| ${cells.join(' | ')} |`
 export const table = (head, rows) => [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
@@ -14,12 +14,17 @@ export function shortTable(rows) {
   const cellText = (row, cell) => {
     if (cell === undefined) return ''
     const ratio = ratioOf(row, cell)
-    return `${figure(cell.median)}${ratio !== undefined && isPeer(cell) ? ` (${times(ratio)})` : ''}`
+    if (ratio === undefined || !isPeer(cell)) return figure(cell.median)
+    // What does the same may not be the best that mmapdb has.
+    const rival = rivalOf(row, cell)
+    const of = rival === best(row, isOurs) ? '' : ` of ${figure(rival.median)}`
+    return `${figure(cell.median)} (${times(ratio)}${of})`
   }
   const best = (row, of) => {
     const cells = row.cells.filter((cell) => cell.median !== undefined && of(cell))
     return cells.sort((a, b) => a.median - b.median)[0]
   }
+  const isOurs = (cell) => kindOf(cell) === 'mmapdb'
   // What waits for its flush stands beside what waits for it.
   const durable = ({ store }) => store !== 'lmdb'
   return table(

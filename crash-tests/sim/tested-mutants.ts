@@ -2,6 +2,7 @@
 // some that it needs thousands of seeds for. Each comes with what a version without it looks like, and the test that
 // must find that version wrong: `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
 import { LOCK_MUTANTS } from './lock-mutants.js'
+import { LOG_MUTANTS } from './log-mutants.js'
 import { WRITER_LOCK_MUTANTS } from './writer-lock-mutants.js'
 import { STORE_MUTANTS } from './store-mutants.js'
 import { one, type Test, type TestedMutant } from './tested-mutant.js'
@@ -569,6 +570,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (false)',
   ),
   ...LOCK_MUTANTS,
+  ...LOG_MUTANTS,
   ...WRITER_LOCK_MUTANTS,
   ...STORE_MUTANTS,
   ...TRANSACTION_MUTANTS,

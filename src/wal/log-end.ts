@@ -5,14 +5,12 @@
 //   rot: a later good frame carries a durable watermark beyond the end, or a later segment exists
 //     (one is made only when all before it is on disk). Acknowledged data is damaged.
 import { advice, CorruptError } from '../errors.js'
-import { crc32c } from '../encoding/crc32c.js'
-import { FRAME, readLsn } from './frame.js'
+import { StretchCrcs } from '../encoding/stretch-crcs.js'
+import { FRAME } from './frame.js'
+import { possibleFrames } from './frame-search.js'
 import type { Log, OpenSegment } from './log.js'
-import { bytesBetween, lsnAfter, lsnToHex, WORD_BYTES, type Lsn } from './lsn.js'
-import { filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
-
-/** Bytes of the log looked at in one go: memory that is used again costs less than memory that is new. */
-const CHUNK_BYTES = 64 * 1024
+import { bytesBetween, lsnAfter, lsnToHex, type Lsn } from './lsn.js'
+import { decodeSegmentHeader, filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 
 /** What follows the last good frame. */
 interface LogEnd {
@@ -50,67 +48,53 @@ export function classifyEnd(log: Log, end: Lsn, segment: OpenSegment | undefined
 }
 
 /**
- * True if a segment was started at `start` and never finished: its file exists, its header is not
- * whole, and no frame follows.
+ * True if a segment was started at `start` and never finished: its file exists, its header is not whole, and no frame
+ * follows. A header is on disk before the first frame is written, so frames without it are what rot has left.
  */
 export const isUnfinished = (log: Log, start: Lsn): boolean =>
-  log.starts().includes(start) && log.segment(start) === undefined && firstFrameOf(log, start) !== start
+  log.starts().includes(start) && log.segment(start) === undefined && !hasFrames(log, start)
 
-/** LSN recorded in the first frame of a segment with an unreadable header; 0 if it has no frame. */
-function firstFrameOf(log: Log, start: Lsn): number {
-  const path = `${log.directory}/${lsnToHex(start)}.wal`
+/** True if the file of a segment whose header does not name `start` has something that looks like a frame of it. */
+function hasFrames(log: Log, start: Lsn): boolean {
+  const path = log.pathOf(start)
   const { kind, sizeBytes } = log.storage.info(path)
-  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return 0
+  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return false
   const file = log.storage.openFile(path, 'read')
   try {
-    return firstFrameLsn(file)
+    const header = Buffer.alloc(SEGMENT_HEADER_BYTES)
+    file.read(header, 0, header.length, 0)
+    // The whole header of a former life: this file was renamed, and is full of what was written in that life.
+    if (decodeSegmentHeader(header) !== undefined) return firstFrameLsn(file) === start
+    // Without the header there is no salt, and no CRC can be checked.
+    const limit = lsnAfter(start, sizeBytes - SEGMENT_HEADER_BYTES)
+    for (const { lsn, watermark } of possibleFrames(file, start, start, limit)) if (watermark <= lsn) return true
+    return false
   } finally {
     file.close()
   }
 }
 
-/** Looks for good frames in the rest of the segment: at every position whose LSN field names that position. */
+/** Looks for good frames in the rest of the segment. */
 function scanAfter(segment: OpenSegment, end: Lsn, rotten: (why: string) => CorruptError): LogEnd {
   const { file, header } = segment
-  const limit = header.limitLsn
+  const { startLsn, limitLsn, salt } = header
+  const crcs = new StretchCrcs(file, filePosition(startLsn, end), filePosition(startLsn, limitLsn))
   let furthest = end
-  const chunk = Buffer.from(new ArrayBuffer(CHUNK_BYTES))
-  const halves = new Int32Array(chunk.buffer)
-  const head = Buffer.alloc(FRAME.HEADER_BYTES)
-  for (let lsn = end; lsn < limit; lsn = lsnAfter(lsn, CHUNK_BYTES)) {
-    const lengthBytes = Math.min(CHUNK_BYTES, bytesBetween(lsn, limit))
-    const got = file.read(chunk, 0, lengthBytes, filePosition(header.startLsn, lsn))
-    if (got <= 0) break
-    // The LSN field of a frame at `candidate` is the word after its first. Its lower half, in integers: most words of
-    // a log are looked at here only.
-    const words = Math.floor(got / WORD_BYTES)
-    const first = lsn - FRAME.LSN / WORD_BYTES
-    for (let i = 0, low = first | 0; i < words; i++, low = (low + 1) | 0) {
-      if (halves[2 * i] !== low) continue
-      const candidate = (first + i) as Lsn
-      if (candidate < end) continue
-      if (file.read(head, 0, head.length, filePosition(header.startLsn, candidate)) < head.length) continue
-      if (readLsn(head, FRAME.LSN) !== candidate) continue
-      const length = head.readUInt32LE(FRAME.LENGTH)
-      if (length < FRAME.HEADER_BYTES || lsnAfter(candidate, length) > limit) continue
-      if (!isGood(segment, candidate, length)) {
-        // The torn frame itself.
-        if (candidate === end) furthest = laterOf(furthest, lsnAfter(candidate, length))
-        continue
-      }
-      const watermark = readLsn(head, FRAME.WATERMARK)
-      if (watermark > end)
-        throw rotten(`the frame at LSN ${candidate} proves that everything before LSN ${watermark} had been on disk`)
-      furthest = laterOf(furthest, lsnAfter(candidate, length))
+  for (const { lsn, lengthBytes, crc, watermark } of possibleFrames(file, startLsn, end, limitLsn)) {
+    const next = lsnAfter(lsn, lengthBytes)
+    // Good or not, it would prove nothing, and lies within what is dropped.
+    if (watermark <= end && next <= furthest) continue
+    const at = filePosition(startLsn, lsn)
+    if (crcs.crc(at + FRAME.LENGTH, at + lengthBytes, salt) !== crc) {
+      // The torn frame itself.
+      if (lsn === end) furthest = laterOf(furthest, next)
+      continue
     }
+    if (watermark > end)
+      throw rotten(`the frame at LSN ${lsn} proves that everything before LSN ${watermark} had been on disk`)
+    furthest = laterOf(furthest, next)
   }
   return { lsn: end, tornBytes: bytesBetween(end, furthest) }
 }
 
 const laterOf = (a: Lsn, b: Lsn): Lsn => (a > b ? a : b)
-
-function isGood(segment: OpenSegment, lsn: Lsn, length: number): boolean {
-  const frame = Buffer.allocUnsafe(length)
-  if (segment.file.read(frame, 0, length, filePosition(segment.startLsn, lsn)) < length) return false
-  return crc32c(frame.subarray(FRAME.LENGTH), segment.header.salt) === frame.readUInt32LE(FRAME.CRC)
-}

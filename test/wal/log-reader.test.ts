@@ -1,7 +1,7 @@
 // Where the log ends, and whether that is a torn tail (normal) or rot (damage to what had been
 // acknowledged), after every kind of accident to a small log of four segments.
 import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
 import type { Storage } from '../../src/storage/storage.js'
@@ -70,6 +70,22 @@ class Writer {
 
 const openLog = (directory: string, segmentBytes = 512, storage: Storage = posixStorage): Log =>
   new Log({ storage, directory, uuid: UUID, segmentBytes, readOnly: false })
+
+/** The real storage, which says how much was read from its files. */
+function countingReads(): { storage: Storage; readBytes: () => number } {
+  let readBytes = 0
+  const openFile: Storage['openFile'] = (path, access, like) => {
+    const file = posixStorage.openFile(path, access, like)
+    const read = file.read.bind(file)
+    file.read = (into, offset, length, position) => {
+      const count = read(into, offset, length, position)
+      readBytes += count
+      return count
+    }
+    return file
+  }
+  return { storage: Object.assign(Object.create(posixStorage) as Storage, { openFile }), readBytes: () => readBytes }
+}
 
 /** Reads all frames and says where they end, as recovery does. */
 function recover(directory: string, from: number = FIRST_LSN): { lsns: number[]; end: number; tornBytes: number } {
@@ -270,6 +286,51 @@ describe('the end of the log', () => {
     rot(join(path(first!), '..'), second!)
   })
 
+  it('is rot when the beginning of the newest segment is gone, header and first frames, and later frames are there', () => {
+    const writer = sample()
+    const start = writer.segment.startLsn
+    const frames = writer.frames.filter(({ segment }) => segment === start)
+    const last = frames.at(-1)!
+    const lastAt = filePosition(start, last.lsn as Lsn)
+    expect(frames.length).to.be.at.least(2)
+    for (let lengthBytes = 4; lengthBytes <= lastAt; lengthBytes += 4) {
+      for (const byte of [0, 0xff]) {
+        const path = copyOf(writer)
+        writeBytes(path(start), 0, Buffer.alloc(lengthBytes, byte))
+        rot(dirname(path(start)), start)
+        rot(dirname(path(start)), start, start)
+      }
+    }
+    // Without any frame it looks like one that was started and not finished.
+    const path = copyOf(writer)
+    writeBytes(path(start), 0, Buffer.alloc(lastAt + last.length))
+    expect(recover(dirname(path(start))).end).to.equal(start)
+  })
+
+  it('is found in about the time that a pass takes, whatever the bytes of a torn frame look like', () => {
+    const lengthBytes = 256 * 1024
+    const writer = new Writer(2 * lengthBytes)
+    const frame = writer.append(lengthBytes)
+    writer.close()
+    // Its value holds what may be frames of any length, all of them with a watermark that would prove something.
+    const bytes = Buffer.alloc(lengthBytes)
+    const at = filePosition(FIRST_LSN, frame.lsn as Lsn) + 64
+    for (let i = 0; i + 24 <= lengthBytes; i += 24) {
+      const lsn = frame.lsn + (64 + i) / 8
+      bytes.writeUInt32LE(lengthBytes - i - 64 > 40 ? lengthBytes - i - 64 : 40, i + 4)
+      bytes.writeUIntLE(lsn, i + 8, 6)
+      bytes.writeUIntLE(lsn, i + 16, 6)
+    }
+    writeBytes(writer.path(), at, bytes)
+    const reads = countingReads()
+    const log = openLog(writer.directory, 2 * lengthBytes, reads.storage)
+    const { lsn, tornBytes } = classifyEnd(log, frame.lsn as Lsn, log.segment(FIRST_LSN))
+    expect({ lsn, tornBytes }).to.deep.equal({ lsn: frame.lsn, tornBytes: paddedBytes(frame.length) })
+    // Two blocks and a header for each of them, and not all that each of them claims to have.
+    expect(reads.readBytes()).to.be.lessThan((lengthBytes / 24) * 4096)
+    log.close()
+  })
+
   it('is not moved by a segment that was started and not finished', () => {
     for (const bytes of [Buffer.alloc(0), Buffer.alloc(512), Buffer.alloc(40, 7)]) {
       const writer = sample()
@@ -368,22 +429,12 @@ describe('the end of the log', () => {
 
   it('is read once if nothing is there', () => {
     const writer = new Writer().close()
-    let readBytes = 0
-    const openFile: Storage['openFile'] = (path, access, like) => {
-      const file = posixStorage.openFile(path, access, like)
-      const read = file.read.bind(file)
-      file.read = (into, offset, length, position) => {
-        const count = read(into, offset, length, position)
-        readBytes += count
-        return count
-      }
-      return file
-    }
-    const log = openLog(writer.directory, 512, Object.assign(Object.create(posixStorage) as Storage, { openFile }))
+    const reads = countingReads()
+    const log = openLog(writer.directory, 512, reads.storage)
     const reader = new LogReader(log, FIRST_LSN)
     expect(reader.next(ALL)).to.equal(false)
     // The header is read again: it would tell that the segment was restarted.
-    expect(readBytes).to.be.within(512, 512 + SEGMENT_HEADER_BYTES)
+    expect(reads.readBytes()).to.be.within(512, 512 + SEGMENT_HEADER_BYTES)
     log.close()
   })
 

@@ -1,11 +1,11 @@
-// How far a load is: a bar on a terminal, a line for every tenth elsewhere, nothing with --quiet and
+// How far a load is: a bar on a terminal, a line for every tenth or five seconds elsewhere, nothing with --quiet and
 // --json. Goes to stderr: stdout is for the result.
 import cliProgress from 'cli-progress'
 import { number, tell } from '../shared/output.js'
 import { columnsOf, showsUnicode } from '../shared/terminal.js'
 
 const INTERVAL_MS = 100
-/** Without a known end: a line this often. */
+/** A line at least this often. */
 const LINE_EVERY_MS = 5000
 
 interface Progress {
@@ -102,17 +102,17 @@ function lines(what: string, total: number | undefined, stateNow: () => Progress
   let saidMs = performance.now()
   const show = (isDone: boolean): void => {
     const { done, operations } = stateNow()
-    if (total === undefined) {
-      if (performance.now() - saidMs < LINE_EVERY_MS) return
-      saidMs = performance.now()
-      tell(`${what}: ${number(operations)}`)
-      return
-    }
     // All of the input has been read before its last records are done.
-    const now = total === 0 ? 10 : Math.min(isDone ? 10 : 9, Math.floor((done / total) * 10))
-    if (now <= tenth) return
+    const percent =
+      total === undefined ? 0 : total === 0 ? 100 : Math.min(isDone ? 100 : 99, Math.floor((done / total) * 100))
+    const now = Math.floor(percent / 10)
+    const isLate = performance.now() - saidMs >= LINE_EVERY_MS
+    if (now <= tenth && !isLate) return
+    saidMs = performance.now()
+    // A tenth is said as such, since it has just been reached.
+    const share = now > tenth ? now * 10 : percent
     tenth = now
-    tell(`${what}: ${tenth * 10}% (${number(operations)})`)
+    tell(total === undefined ? `${what}: ${number(operations)}` : `${what}: ${share}% (${number(operations)})`)
   }
   const timer = setInterval(() => show(false), INTERVAL_MS)
   return {

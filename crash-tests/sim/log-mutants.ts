@@ -1,0 +1,42 @@
+// Safeguards of reading the log: where it ends, and that nothing which could be read is passed over.
+import { one, type TestedMutant } from './tested-mutant.js'
+
+const LOG_READER = 'wal/log-reader'
+
+export const LOG_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'a segment without its header is taken for one that was never finished, if its first frame is gone, too',
+    [LOG_READER, 'is rot when the beginning of the newest segment is gone'],
+    'wal/log-end.js',
+    'if (watermark <= lsn)',
+    'if (lsn === start)',
+  ),
+  one(
+    'what is in the buffer of a reader is taken for what is in the file',
+    [LOG_READER, 'asked too early'],
+    'wal/log-reader.js',
+    'this.#hasRead = false;\n        if',
+    'if',
+  ),
+  one(
+    'a reader does not look for a newer segment where it has just read nothing',
+    [LOG_READER, 'is followed by one in a newer segment'],
+    'wal/log-reader.js',
+    'before.hasRead && isSame',
+    'before.hasRead',
+  ),
+  one(
+    'the search for frames after the end of the log passes over the border of two chunks',
+    [LOG_READER, 'is rot when a frame follows that proves it, wherever that begins'],
+    'wal/frame-search.js',
+    'lsn = lsnAfter(lsn, CHUNK_BYTES)',
+    'lsn = lsnAfter(lsn, CHUNK_BYTES + 64)',
+  ),
+  one(
+    'a frame after the end of the log is checked without the salt of its segment',
+    [LOG_READER, 'is rot when a frame follows that proves it, wherever that begins'],
+    'wal/log-end.js',
+    'at + lengthBytes, salt)',
+    'at + lengthBytes, 0)',
+  ),
+]
