@@ -232,7 +232,7 @@ describe('command line, looking inside', function () {
       expect(framesOf(parseLines(await ok(db, 'wal', '--json', '--segment', name, '--limit', '0')))).to.have.length(30)
       await fails(2, /There is no segment abc\. There are: /, 'wal', '--segment', 'abc', '--db', db)
       const text = await ok(db, 'wal', '--ops', '--limit', '2')
-      expect(text).to.match(/^segment [0-9a-f]{16}\.wal +1\.00 MiB {2}LSN \d+ to at most \d+\n/)
+      expect(text).to.match(/^segment [0-9a-f]{16}\.wal +256\.1 KiB {2}LSN \d+ to at most \d+\n/)
       expect(text).to.match(/^ +LSN {2}type +ops +bytes {2}time +watermark$/m)
       expect(text).to.match(
         /^ +\d+ {2}operations +1 +\d+ {2}\d{4}-\d\d-\d\dT[\d:.]+Z +\d+\n +put key:\d{11} = ".*…? \(102 bytes\)$/m,
