@@ -105,14 +105,11 @@ function lines(what: string, total: number | undefined, stateNow: () => Progress
     // All of the input has been read before its last records are done.
     const percent =
       total === undefined ? 0 : total === 0 ? 100 : Math.min(isDone ? 100 : 99, Math.floor((done / total) * 100))
-    const now = Math.floor(percent / 10)
-    const isLate = performance.now() - saidMs >= LINE_EVERY_MS
-    if (now <= tenth && !isLate) return
+    const isTenth = Math.floor(percent / 10) > tenth
+    if (!isTenth && performance.now() - saidMs < LINE_EVERY_MS) return
     saidMs = performance.now()
-    // A tenth is said as such, since it has just been reached.
-    const share = now > tenth ? now * 10 : percent
-    tenth = now
-    tell(total === undefined ? `${what}: ${number(operations)}` : `${what}: ${share}% (${number(operations)})`)
+    tenth = Math.floor(percent / 10)
+    tell(total === undefined ? `${what}: ${number(operations)}` : `${what}: ${percent}% (${number(operations)})`)
   }
   const timer = setInterval(() => show(false), INTERVAL_MS)
   return {
