@@ -8,8 +8,15 @@ export const LOG_MUTANTS: readonly TestedMutant[] = [
     'a segment without its header is taken for one that was never finished, if its first frame is gone, too',
     [LOG_READER, 'is rot when the beginning of the newest segment is gone'],
     'wal/log-end.js',
-    'if (watermark <= lsn)',
-    'if (lsn === start)',
+    'return possibleFrames(file, start, start, NO_LIMIT).next().done !== true;',
+    'return false;',
+  ),
+  one(
+    'a segment without its header is taken for one that was never finished, if its only frame has no possible length',
+    [LOG_READER, 'is rot when the beginning of the newest segment is gone'],
+    'wal/log-end.js',
+    'if (firstFrameLsn(file) === start)\n            return true;',
+    '',
   ),
   one(
     'what is in the buffer of a reader is taken for what is in the file',

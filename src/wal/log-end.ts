@@ -9,7 +9,7 @@ import { StretchCrcs } from '../encoding/stretch-crcs.js'
 import { FRAME } from './frame.js'
 import { possibleFrames } from './frame-search.js'
 import type { Log, OpenSegment } from './log.js'
-import { bytesBetween, lsnAfter, lsnToHex, type Lsn } from './lsn.js'
+import { bytesBetween, lsnAfter, lsnToHex, NO_LIMIT, type Lsn } from './lsn.js'
 import { decodeSegmentHeader, filePosition, firstFrameLsn, SEGMENT_HEADER_BYTES } from './segment.js'
 
 /** What follows the last good frame. */
@@ -57,18 +57,17 @@ export const isUnfinished = (log: Log, start: Lsn): boolean =>
 /** True if the file of a segment whose header does not name `start` has something that looks like a frame of it. */
 function hasFrames(log: Log, start: Lsn): boolean {
   const path = log.pathOf(start)
-  const { kind, sizeBytes } = log.storage.info(path)
-  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return false
+  if (log.storage.info(path).kind !== 'file') return false
   const file = log.storage.openFile(path, 'read')
   try {
+    // Where one must be, its LSN is enough: its length may be damaged, too.
+    if (firstFrameLsn(file) === start) return true
     const header = Buffer.alloc(SEGMENT_HEADER_BYTES)
     file.read(header, 0, header.length, 0)
     // The whole header of a former life: this file was renamed, and is full of what was written in that life.
-    if (decodeSegmentHeader(header) !== undefined) return firstFrameLsn(file) === start
-    // Without the header there is no salt, and no CRC can be checked.
-    const limit = lsnAfter(start, sizeBytes - SEGMENT_HEADER_BYTES)
-    for (const { lsn, watermark } of possibleFrames(file, start, start, limit)) if (watermark <= lsn) return true
-    return false
+    if (decodeSegmentHeader(header) !== undefined) return false
+    // Without the header there is no salt, and no CRC can be checked; nor is it known where frames must end.
+    return possibleFrames(file, start, start, NO_LIMIT).next().done !== true
   } finally {
     file.close()
   }

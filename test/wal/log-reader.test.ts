@@ -1,127 +1,17 @@
 // Where the log ends, and whether that is a torn tail (normal) or rot (damage to what had been
 // acknowledged), after every kind of accident to a small log of four segments.
-import { copyFileSync, mkdirSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
+import { copyFileSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
-import type { Storage } from '../../src/storage/storage.js'
-import { sealFrame } from '../../src/wal/frame.js'
-import { Log, type OpenSegment } from '../../src/wal/log.js'
+import { FRAME, sealFrame } from '../../src/wal/frame.js'
 import { bytesBetween, FIRST_LSN, type Lsn, lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
 import { encodeSegmentHeader, filePosition, SEGMENT_HEADER_BYTES, segmentName } from '../../src/wal/segment.js'
-import { cleanUp, expectError, flipByte, scratchDirectory, writeBytes } from '../support/engine.js'
+import { ALL, Writer, openLog, countingReads, recover, rot, sample, copyOf } from '../support/small-log.js'
+import { cleanUp, flipByte, writeBytes } from '../support/engine.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import { classifyEnd } from '../../src/wal/log-end.js'
-
-const UUID = Buffer.from('fedcba9876543210')
-const ALL = Number.MAX_SAFE_INTEGER as Lsn
-
-interface Written {
-  readonly lsn: number
-  readonly length: number
-  readonly segment: number
-}
-
-/** A log that is written frame by frame, as the engine does it, or as it would if it had died. */
-class Writer {
-  readonly directory: string
-  readonly log: Log
-  readonly frames: Written[] = []
-  tail: number = FIRST_LSN
-  segment: OpenSegment
-
-  constructor(segmentBytes = 512) {
-    const directory = join(scratchDirectory(), 'wal')
-    mkdirSync(directory)
-    this.directory = directory
-    this.log = openLog(directory, segmentBytes)
-    this.segment = this.log.createSegment(FIRST_LSN, 0)
-  }
-
-  /** Writes a frame at the tail. `counted` false: its writer died before it had moved the tail. */
-  append(valueBytes: number, { watermark = this.tail, counted = true } = {}): Written {
-    const builder = new FrameBuilder()
-    const key = Buffer.from(`key ${this.frames.length}`)
-    builder.put(key, key.length, Buffer.alloc(valueBytes, this.frames.length + 1))
-    const frame = builder.take()
-    if (lsnAfter(this.tail, frame.length) > this.segment.header.limitLsn) this.switchSegment(frame.length)
-    sealFrame(frame, this.tail as Lsn, watermark as Lsn, 0, this.segment.header.salt)
-    this.log.write(this.segment, frame, this.tail as Lsn)
-    const written = { lsn: this.tail, length: frame.length, segment: this.segment.startLsn }
-    if (counted) {
-      this.frames.push(written)
-      this.tail = lsnAfter(this.tail, frame.length)
-    }
-    return written
-  }
-
-  switchSegment(frameBytes = 0): void {
-    this.segment = this.log.createSegment(this.tail as Lsn, frameBytes)
-  }
-  path(segment = this.segment.startLsn as number): string {
-    return join(this.directory, segmentName(segment as Lsn))
-  }
-  close(): this {
-    this.log.close()
-    return this
-  }
-}
-
-const openLog = (directory: string, segmentBytes = 512, storage: Storage = posixStorage): Log =>
-  new Log({ storage, directory, uuid: UUID, segmentBytes, readOnly: false })
-
-/** The real storage, which says how much was read from its files. */
-function countingReads(): { storage: Storage; readBytes: () => number } {
-  let readBytes = 0
-  const openFile: Storage['openFile'] = (path, access, like) => {
-    const file = posixStorage.openFile(path, access, like)
-    const read = file.read.bind(file)
-    file.read = (into, offset, length, position) => {
-      const count = read(into, offset, length, position)
-      readBytes += count
-      return count
-    }
-    return file
-  }
-  return { storage: Object.assign(Object.create(posixStorage) as Storage, { openFile }), readBytes: () => readBytes }
-}
-
-/** Reads all frames and says where they end, as recovery does. */
-function recover(directory: string, from: number = FIRST_LSN): { lsns: number[]; end: number; tornBytes: number } {
-  const log = openLog(directory)
-  try {
-    const reader = new LogReader(log, from as Lsn)
-    const lsns: number[] = []
-    while (reader.next(ALL)) lsns.push(reader.lsn)
-    const end = classifyEnd(log, reader.position, reader.segment)
-    return { lsns, end: end.lsn, tornBytes: end.tornBytes }
-  } finally {
-    log.close()
-  }
-}
-
-const rot = (directory: string, lsn: number, from?: number): void => {
-  const error = expectError(() => recover(directory, from), 'ERR_MMAPDB_CORRUPT', /log is damaged/)
-  expect((error as unknown as { site: { lsn: number } }).site.lsn).to.equal(lsn)
-}
-
-/** Four segments of two to five frames; every frame knows that all before it is on disk. */
-function sample(): Writer {
-  const writer = new Writer()
-  for (const bytes of [40, 3, 100, 0, 61, 17, 150, 8, 90, 33, 120, 5]) writer.append(bytes)
-  return writer.close()
-}
-
-/** The same log in a directory of its own for each accident. */
-function copyOf(writer: Writer): (segment: number) => string {
-  const directory = join(scratchDirectory(), 'wal')
-  mkdirSync(directory)
-  for (const start of new Set(writer.frames.map((f) => f.segment))) {
-    copyFileSync(writer.path(start), join(directory, segmentName(start as Lsn)))
-  }
-  return (segment) => join(directory, segmentName(segment as Lsn))
-}
 
 describe('the end of the log', () => {
   afterEach(cleanUp)
@@ -300,6 +190,23 @@ describe('the end of the log', () => {
         rot(dirname(path(start)), start)
         rot(dirname(path(start)), start, start)
       }
+    }
+    // Damage to the header, and the only frame has another length, or not all of it is left.
+    const first = filePosition(start, start)
+    for (const lengthBytes of [0, 39, 2 ** 31]) {
+      const path = copyOf(writer)
+      const word = Buffer.alloc(4)
+      word.writeUInt32LE(lengthBytes)
+      flipByte(path(start), 20)
+      writeBytes(path(start), first + FRAME.LENGTH, word)
+      truncateSync(path(start), lastAt)
+      rot(dirname(path(start)), start)
+    }
+    for (let bytes = lastAt + FRAME.HEADER_BYTES; bytes <= lastAt + last.length; bytes++) {
+      const path = copyOf(writer)
+      writeBytes(path(start), 0, Buffer.alloc(lastAt))
+      truncateSync(path(start), bytes)
+      rot(dirname(path(start)), start)
     }
     // Without any frame it looks like one that was started and not finished.
     const path = copyOf(writer)
