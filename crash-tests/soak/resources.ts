@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { sleep } from '../lib/processes.js'
 
 export interface Sample {
   readonly heapMiB: number
@@ -32,14 +33,13 @@ const DATABASE_FILE = /\/(data|control|[0-9a-f]{16}\.wal|spare-[0-9a-f]{16})( \(
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
-/** After garbage has been collected and finalizers have run. */
-export async function sampleSelf(): Promise<Sample> {
-  for (let round = 0; round < 3; round++) {
-    gc()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-  const { heapUsed, external, rss } = process.memoryUsage()
-  const files = readdirSync('/proc/self/fd').map((fd) => {
+/** How long threads may take to load their modules; files still open then were left open. */
+const LOADED_WITHIN_MS = 20_000
+const MODULE = /\.[cm]?js$/
+
+/** The files of this process's descriptors. */
+function openFiles(): string[] {
+  return readdirSync('/proc/self/fd').map((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`)
     } catch {
@@ -47,6 +47,21 @@ export async function sampleSelf(): Promise<Sample> {
       return ''
     }
   })
+}
+
+/**
+ * After garbage has been collected, finalizers have run, and threads that have just been started have read their
+ * modules: Node.js opens hundreds of them at once.
+ */
+export async function sampleSelf(loadedWithinMs = LOADED_WITHIN_MS): Promise<Sample> {
+  const deadlineMs = performance.now() + loadedWithinMs
+  for (let round = 0; round < 3; round++) {
+    gc()
+    await sleep(20)
+  }
+  while (openFiles().some((file) => MODULE.test(file)) && performance.now() < deadlineMs) await sleep(20)
+  const { heapUsed, external, rss } = process.memoryUsage()
+  const files = openFiles()
   const databaseDescriptors = files.filter((file) => DATABASE_FILE.test(file)).length
   const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n')
   return {

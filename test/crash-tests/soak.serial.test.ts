@@ -1,11 +1,11 @@
 // The soak itself: that its parts can fail, and a few spells of it.
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { valueOf } from '../../crash-tests/lib/workload.js'
 import { Lane, WrongContents, type Flight } from '../../crash-tests/soak/lane.js'
-import { judge, LEAST_SAMPLES } from '../../crash-tests/soak/resources.js'
+import { judge, LEAST_SAMPLES, sampleSelf } from '../../crash-tests/soak/resources.js'
 import { Soak } from '../../crash-tests/soak/soak.js'
 
 const series = (values: number[], slack = 3) => ({ name: 'heap', unit: 'MiB', slack, most: 100, values })
@@ -43,6 +43,19 @@ describe('the soak', () => {
     it('notices what was once above the bound', () => {
       expect(judge(series([20, 20, 101, 20])).problem).to.match(/reaches 101/)
     })
+  })
+
+  it('counts files of modules only if they are left open: a thread that starts has hundreds for a moment', async () => {
+    const module = join(directory, 'module.js')
+    writeFileSync(module, '')
+    const { descriptors } = await sampleSelf()
+    const fds = Array.from({ length: 50 }, () => openSync(module, 'r'))
+    try {
+      expect((await sampleSelf(100)).descriptors).to.equal(descriptors + 50)
+    } finally {
+      setTimeout(() => fds.forEach((fd) => closeSync(fd)), 200)
+    }
+    expect((await sampleSelf()).descriptors).to.equal(descriptors)
   })
 
   describe('knows what a dead owner may have left', () => {
