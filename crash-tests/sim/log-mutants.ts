@@ -1,9 +1,16 @@
-// Safeguards of reading the log: where it ends, and that nothing which could be read is passed over.
+// Safeguards of the log's files, and of reading them: where the log ends, and that nothing is passed over.
 import { one, type TestedMutant } from './tested-mutant.js'
 
 const LOG_READER = 'wal/log-reader'
 
 export const LOG_MUTANTS: readonly TestedMutant[] = [
+  one(
+    'a segment that was moved gets its header before its new name is on disk',
+    ['faults/moved-segment', 'has the name that its header says'],
+    'wal/log.js',
+    "if (left === undefined && this.storage.info(path).kind !== 'missing')\n            this.#flushDirectory();",
+    '',
+  ),
   one(
     'a segment without its header is taken for one that was never finished, if its first frame is gone, too',
     [LOG_READER, 'is rot when the beginning of the newest segment is gone'],

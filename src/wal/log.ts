@@ -7,6 +7,8 @@
 //      the append state says it is full  next appender starts the new one again
 //   2. the file appears under its name   an unfinished segment: its header does not name its own
 //      (a spare renamed, or created)     start, so it is ignored and made again
+//      a name that is there already is   the same, and the name survives a power cut
+//      flushed
 //      a frame of this segment that     (only if it is made again) the old header over nothing: still an
 //      never counted is erased          empty segment, or torn before, and unfinished now
 //   3. the header is written and flushed an empty segment, found and used by the next appender
@@ -205,6 +207,9 @@ export class Log {
     const most = Math.min(this.segmentBytes - SEGMENT_HEADER_BYTES, bytesBetween(startLsn, MAX_LSN))
     const leftBytes = left === undefined ? 0 : bytesBetween(startLsn, left.limitLsn)
     const capacity = Math.max(Math.min(roomBytes, most), leastBytes, leftBytes)
+    // Left by an appender that died, or just moved here. After a power cut it could have its former name again, which
+    // must not meet a header that says otherwise.
+    if (left === undefined && this.storage.info(path).kind !== 'missing') this.#flushDirectory()
     const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + leastBytes)
     try {
       this.#eraseFirstFrame(file, startLsn)
@@ -272,9 +277,9 @@ export class Log {
 
   /**
    * For a full disk: the segment that begins at `startLsn`, of which nothing is needed any more, begins at `tail`
-   * from now on. Its name changes first: as long as the header does not match the name, the segment counts as
-   * unfinished, and the next appender makes it again. Then the header changes, and with it the salt: so its old
-   * frames do not count.
+   * from now on. Its name changes first, also on disk: as long as the header does not match the name, the segment
+   * counts as unfinished, and the next appender makes it again. Then the header changes, and with it the salt: so its
+   * old frames do not count.
    */
   moveSegment(startLsn: Lsn, tail: Lsn, changedLsn: number): OpenSegment {
     const from = this.segment(startLsn)
@@ -285,7 +290,6 @@ export class Log {
     this.#forget(startLsn)
     if (from !== undefined) this.storage.rename(from.path, join(this.directory, segmentName(tail)))
     crashPoint('segment-moved')
-    this.#flushDirectory()
     return this.createSegment(tail, 0, changedLsn, roomBytes)
   }
 

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { expect } from 'chai'
-import { progressLine } from '../../src/cli/load/progress.js'
+import { progressLine, startProgress } from '../../src/cli/load/progress.js'
 import { BIN, cleanEnv, ok, removeScratch, scratchDb } from '../support/cli.js'
 
 /** Runs a command in a terminal of that many columns; prints what the terminal was sent. */
@@ -97,6 +97,32 @@ describe('command line in a terminal', function () {
         expect(line.length, line).to.be.below(columns)
         expect(line).to.contain(`${Math.floor(share * 100)}%`)
       }
+    }
+  })
+
+  it('prints a line at least every five seconds where there is no terminal, and no more of them', async () => {
+    const { stderr } = process
+    const was = { write: stderr.write, isTTY: stderr.isTTY, now: performance.now }
+    const written: string[] = []
+    let laterMs = 0
+    stderr.isTTY = false
+    stderr.write = ((text: string) => written.push(text) > 0) as typeof stderr.write
+    performance.now = () => was.now.call(performance) + laterMs
+    const twoIntervals = () => new Promise((resolve) => setTimeout(resolve, 250))
+    const progress = startProgress('written', 1000, () => ({ done: 30, operations: 30 }), false)
+    try {
+      await twoIntervals()
+      expect(written).to.deep.equal([])
+      laterMs += 5000
+      await twoIntervals()
+      expect(written).to.deep.equal(['written: 3% (30)\n'])
+      laterMs += 5000
+      await twoIntervals()
+      expect(written).to.have.length(2)
+    } finally {
+      progress.stop(false)
+      Object.assign(stderr, { write: was.write, isTTY: was.isTTY })
+      performance.now = was.now
     }
   })
 })
