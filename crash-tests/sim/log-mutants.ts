@@ -2,14 +2,22 @@
 import { one, type TestedMutant } from './tested-mutant.js'
 
 const LOG_READER = 'wal/log-reader'
+const IN_A_ROW = 'faults/crashes-in-a-row'
 
 export const LOG_MUTANTS: readonly TestedMutant[] = [
   one(
     'a segment that was moved gets its header before its new name is on disk',
-    ['faults/moved-segment', 'has the name that its header says'],
+    [IN_A_ROW, 'in the middle of moving the last segment of the log'],
     'wal/log.js',
     "if (left === undefined && this.storage.info(path).kind !== 'missing')\n            this.#flushDirectory();",
     '',
+  ),
+  one(
+    'a log is made before the name of the data file is on disk',
+    [IN_A_ROW, 'in the middle of creating a database'],
+    'engine/lifecycle/create.js',
+    'storage.flushDirectory(directory);\n        storage.makeDirectory',
+    'storage.makeDirectory',
   ),
   one(
     'a segment without its header is taken for one that was never finished, if its first frame is gone, too',

@@ -385,20 +385,15 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the name of the log directory is not flushed',
     'engine/lifecycle/create.js',
-    'storage.flushDirectory(directory);',
-    '',
+    'log.close();\n        storage.flushDirectory(directory);',
+    'log.close();',
   ),
-  {
-    name: 'the name of the data file is not flushed',
-    changes: [
-      { file: 'engine/lifecycle/create.js', from: 'storage.flushDirectory(directory);', to: '' },
-      {
-        file: 'engine/lifecycle/open-files.js',
-        from: "guarded('Creating the data file', () => storage.flushDirectory(paths.directory));",
-        to: ';',
-      },
-    ],
-  },
+  one(
+    'the name of the data file is not flushed before there is a log',
+    'engine/lifecycle/create.js',
+    'storage.flushDirectory(directory);\n        storage.makeDirectory',
+    'storage.makeDirectory',
+  ),
   one(
     'a segment that was being made is taken for a sign of files that do not fit',
     'engine/lifecycle/copied.js',

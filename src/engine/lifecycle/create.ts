@@ -19,7 +19,8 @@ import type { DatabasePaths } from './paths.js'
 /**
  * Creates an empty database: first the log's directory and first segment, then the headers. The headers make it a
  * database, so the names of all that they refer to are flushed first. A crash before the last flush leaves blank or
- * torn headers and a log without frames: the next opener starts again.
+ * torn headers and a log without frames: the next opener starts again. The name of the data file is flushed before
+ * there is a log, since a log without a data file is damage: an earlier opener may have made the file and died.
  */
 export function createDatabase(
   storage: Storage,
@@ -28,6 +29,7 @@ export function createDatabase(
   options: ResolvedOptions,
 ): void {
   guarded('Creating the database', () => {
+    storage.flushDirectory(directory)
     storage.makeDirectory(wal, directory)
     const uuid = Buffer.from(storage.randomBytes(16))
     const log = new Log({

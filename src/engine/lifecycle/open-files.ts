@@ -80,8 +80,6 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
   const isPrivate = onlyReads && !isInUse
   const region = isPrivate ? openPrivately(storage, dataFile, mapping) : dataFile.region
   cleanup.defer(() => region.close())
-  // Before there is a log: a log without a data file is damage, not a creation cut short.
-  if (found === 'missing') guarded('Creating the data file', () => storage.flushDirectory(paths.directory))
   return { paths, home, storage, dataFile, locks, region, onlyReads, isPrivate, isOnlooker: isInUse }
 }
 
