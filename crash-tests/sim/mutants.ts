@@ -385,14 +385,14 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the name of the log directory is not flushed',
     'engine/lifecycle/create.js',
-    'log.close();\n        storage.flushDirectory(directory);',
-    'log.close();',
+    'storage.flushDirectory(directory);',
+    '',
   ),
   one(
     'the name of the data file is not flushed before there is a log',
-    'engine/lifecycle/create.js',
-    'storage.flushDirectory(directory);\n        storage.makeDirectory',
-    'storage.makeDirectory',
+    'engine/lifecycle/settle-names.js',
+    'storage.flushDirectory(directory);',
+    '',
   ),
   one(
     'a segment that was being made is taken for a sign of files that do not fit',

@@ -402,8 +402,8 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'a log that cannot have another segment stays full',
     FULL_DISK,
     'engine/checkpoint/make-room.js',
-    'made = committer.reuseSegment() || made;',
-    ';',
+    '|| committer.reuseSegment()',
+    '',
   ),
   one(
     'a full disk refuses a file for readers and writers to meet in',

@@ -9,8 +9,9 @@
 //      acquired: no opener gets in from here on
 //   3. the new data file is written as data.unfinished,    the old file, and data.unfinished, which the next
 //      flushed, read back, given its headers, flushed       first opener removes
-//   4. it is renamed to data                               either file under that name: both are whole, and
-//   5. the directory is flushed                            hold the same
+//   4. control is removed, and it is renamed to data       either file under that name: both are whole, and
+//   5. the directory is flushed                            hold the same. The next first opener finds no control
+//                                                          and flushes the directory before it recycles any log
 //
 // Both files have the same UUID and LSN, so the log goes on after either. The headers of the new one have the number
 // of a later checkpoint.
@@ -25,6 +26,7 @@ import { NO_LIMIT } from '../wal/lsn.js'
 import { Engine } from '../engine/engine.js'
 import { NO_TRASH, type Header } from '../engine/format/header.js'
 import { SLOT_BYTES, type SlotNo } from '../engine/format/layout.js'
+import { unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
@@ -122,6 +124,7 @@ function* writeCompacted(
     } finally {
       tree.close()
     }
+    unsettleNames(storage, paths)
     out.writeHeader(compacted)
     storage.rename(path, paths.data)
     isDone = true

@@ -9,7 +9,8 @@
 //   3. the headers are written and flushed; then the       the same, with a database in it
 //      directory
 //   4. it is renamed to TARGET                             either name, and whole under both
-//   5. the directory above is flushed                      TARGET, whole
+//   5. the directory above is flushed                      TARGET, whole. If not, who opens it first does that:
+//                                                          there is no control in it
 //
 // So TARGET is whole or absent. The lock is on the data file, so it goes with it when that is renamed, and ends with
 // its holder. Who finds TARGET.unfinished without its holder empties it, except for the data file, on which it holds
@@ -22,6 +23,7 @@ import { Log } from '../wal/log.js'
 import type { Header } from '../engine/format/header.js'
 import { quoted } from '../describe.js'
 import { BACKUP_RECORD } from './backup-record.js'
+import { flushParent, unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 
@@ -158,6 +160,7 @@ export class Unfinished {
   publish(): void {
     const { directory } = this.paths
     guarded(`Making ${this.#target}`, () => {
+      unsettleNames(this.#storage, this.paths)
       this.#storage.flushDirectory(directory)
       refuseExisting(this.#storage, this.#target)
       this.#storage.rename(directory, this.#target)
@@ -194,15 +197,6 @@ export class Unfinished {
 
 /** The directory was removed between two steps: true if it can be made again. */
 const tryAgain = (storage: Storage, target: string): boolean => storage.info(dirname(target)).kind === 'directory'
-
-function flushParent(storage: Storage, target: string): void {
-  try {
-    storage.flushDirectory(dirname(target))
-  } catch (error) {
-    // A user's own directory may be inside one that the user may not list.
-    if (!(error instanceof StorageError) || error.code !== 'EACCES') throw error
-  }
-}
 
 /** For one that has no lock on what is in it. */
 function removeIfEmpty(storage: Storage, directory: string): void {

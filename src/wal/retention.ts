@@ -30,6 +30,8 @@ export function retainedFrom(log: Log, tail: Lsn, retention: Retention, nowMs: n
 function olderThan(log: Log, timeMs: number): number {
   let lsn = 0
   for (const start of log.starts()) {
+    // One that was never finished counts as absent.
+    if (log.segment(start) === undefined) continue
     const firstMs = timeOfFirstFrame(log, start)
     if (firstMs === undefined || firstMs > timeMs) break
     lsn = start

@@ -7,10 +7,12 @@ import { World } from '../../crash-tests/sim/world.js'
 import { Engine } from '../../src/engine/engine.js'
 import { encodeKey } from '../../src/encoding/keys.js'
 import { resolveOptions, type OpenOptions } from '../../src/engine/options.js'
+import { LogFollower } from '../../src/engine/read/log-follower.js'
 import { verify } from '../../src/maintenance/verify.js'
-import { MmapdbError } from '../../src/errors.js'
+import { LsnGoneError, MmapdbError } from '../../src/errors.js'
 import { interrupted, rounds } from '../support/engine.js'
 import { SmallDisk } from '../support/small-disk.js'
+import { placeAfter } from '../../src/wal/change-reader.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 
 const KiB = 1024
@@ -170,6 +172,26 @@ describe('a full disk', function () {
     expect(results[0]).to.include({ took: true, removed: true })
     for (const key of keys.slice(1, 20)) expect(engine.del(key), key).to.equal(true)
     engine.close()
+  })
+
+  it('tells a feed what is gone if a writer stands still that has not read yet what it is told', () => {
+    const life = new Life(8 * MiB, false, { segmentBytes: 8 * KiB, checkpointBytes: 64 * MiB })
+    // Of another process, which is stopped before it has read whether its condition held.
+    const other = Engine.open(life.options, life.disk.storage(life.world.storageFor({ name: 'other', dead: false })))
+    const [frame, operation] = [new FrameBuilder(), new FrameBuilder()]
+    other.operations.del(operation, 'none')
+    frame.append(operation)
+    other.commits.beginWrites(frame.take())
+    for (let n = 0; n < 5; n++) life.put(`k${n}`, 'v'.repeat(3000))
+    life.disk.fill()
+    let n = 0
+    while (life.put(`small ${n}`, 'v'.repeat(700)) && n < 100) n++
+    for (n = 0; n < 5; n++) life.engine.del(`k${n}`)
+    const follower = new LogFollower(life.engine.parts, 1 * MiB)
+    const place = placeAfter(0)
+    expect(() => {
+      while (!follower.read(place).isAll);
+    }).to.throw(LsnGoneError)
   })
 
   it('lets all of a small tree be deleted in one batch', () => {

@@ -291,12 +291,24 @@ export class Checkpointer {
 
   /** For a full disk: gives up what is kept of the log for its readers only. Returns how many segments that were. */
   releaseRetained(): number {
+    return isRetaining(this.#parts.control.retention) ? this.#releaseFrom((lsn) => this.#pinnedFrom(lsn)) : 0
+  }
+
+  /**
+   * For a full disk: gives up what a checkpoint includes and writers that stand still have not read yet, but for the
+   * current segment. Returns how many segments that were.
+   */
+  releaseUnread(): number {
+    return this.#releaseFrom((lsn) => lsn)
+  }
+
+  #releaseFrom(neededFrom: (checkpointLsn: number) => number): number {
     const { control, locks, log, timeoutMs } = this.#parts
-    if (!isRetaining(control.retention) || !locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) return 0
+    if (!locks.lock(LOCK.CHECKPOINT, 'exclusive', timeoutMs)) return 0
     try {
       const lsn = control.readState(newState())[STATE.CHECKPOINT_DURABLE_LSN]!
       const current = control.append.read(newAppendFields()).segmentStartLsn as Lsn
-      return control.stopOnFailedFlush(() => log.releaseBefore(this.#pinnedFrom(lsn) as Lsn, current))
+      return control.stopOnFailedFlush(() => log.releaseBefore(neededFrom(lsn) as Lsn, current))
     } finally {
       locks.unlock(LOCK.CHECKPOINT)
     }

@@ -78,7 +78,8 @@ function makeRoom(parts: RoomParts, puts: boolean, why: FullError, hold: Pin | u
       made = isLogShorter || made
       if (isLogFull && !isLogShorter) {
         awaitWriters(parts)
-        made = committer.reuseSegment() || made
+        // Segments that such a writer still needs would be left with a gap after them.
+        made = checkpointer.releaseUnread() > 0 || committer.reuseSegment() || made
       } else if (puts) made = log.dropSpares() || made
       return committer.recount() || made
     })

@@ -19,8 +19,8 @@ import type { DatabasePaths } from './paths.js'
 /**
  * Creates an empty database: first the log's directory and first segment, then the headers. The headers make it a
  * database, so the names of all that they refer to are flushed first. A crash before the last flush leaves blank or
- * torn headers and a log without frames: the next opener starts again. The name of the data file is flushed before
- * there is a log, since a log without a data file is damage: an earlier opener may have made the file and died.
+ * torn headers and a log without frames: the next opener starts again. The name of the data file is on disk before,
+ * since a log without a data file is damage.
  */
 export function createDatabase(
   storage: Storage,
@@ -29,7 +29,6 @@ export function createDatabase(
   options: ResolvedOptions,
 ): void {
   guarded('Creating the database', () => {
-    storage.flushDirectory(directory)
     storage.makeDirectory(wal, directory)
     const uuid = Buffer.from(storage.randomBytes(16))
     const log = new Log({

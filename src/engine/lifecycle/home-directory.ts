@@ -95,18 +95,3 @@ function notADirectory(storage: Storage, parent: string): Error {
   }
   return new NotFoundError(`${parent} does not exist. Create it first.`)
 }
-
-/**
- * Returns when the name of the directory is on disk. It is flushed even if the directory was there before: its
- * creator may have died before flushing it.
- */
-export function flushHome(storage: Storage, path: string): void {
-  guarded('Creating the database directory', () => {
-    try {
-      storage.flushDirectory(dirname(path))
-    } catch (error) {
-      // A user's own directory may be inside one that the user may not list.
-      if (!(error instanceof StorageError) || error.code !== 'EACCES') throw error
-    }
-  })
-}

@@ -14,7 +14,7 @@ import type { ResolvedOptions } from '../options.js'
 import type { DataFile } from '../shared/data-file.js'
 import { LOCK } from '../shared/lock-bytes.js'
 import type { Cleanup } from './cleanup.js'
-import { flushHome, openHome, type ExpectedDatabase } from './home-directory.js'
+import { openHome, type ExpectedDatabase } from './home-directory.js'
 import { NotNowError, type Patience } from './not-now.js'
 import { openDataFile } from './open-data-file.js'
 import { checkPath, databasePaths, mayWriteAll, type DatabasePaths } from './paths.js'
@@ -62,7 +62,6 @@ export function openFiles(world: Storage, request: OpenRequest, cleanup: Cleanup
     windowBytes: options.windowBytes,
     readAheadBytes: options.readAheadBytes,
   }
-  if (found === 'missing') flushHome(world, paths.directory)
   const dataFile = guarded('Opening the data file', () =>
     openDataFile(storage, {
       path: paths.data,

@@ -40,6 +40,7 @@ import { Cleanup } from './cleanup.js'
 import { wasCopiedWhileOpen } from './copied.js'
 import { createDatabase, refuseFrames } from './create.js'
 import { findHeaderIn, type HeaderSearch } from './find-header.js'
+import { settleNames } from './settle-names.js'
 import { NotNowError } from './not-now.js'
 import { refuseHardLinks } from './open-data-file.js'
 import { openFiles, type OpenedFiles, type OpenRequest } from './open-files.js'
@@ -67,7 +68,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
   const cleanup = new Cleanup()
   try {
     const files = openFiles(world, request, cleanup)
-    const attached = attach(files, request, cleanup)
+    const attached = attach(world, files, request, cleanup)
     const { isFirst, search } = attached
     const header = search.header!
     const parts = assemble(files, attached, request.options, cleanup)
@@ -87,7 +88,7 @@ export function openParts(world: Storage, request: OpenRequest): Opened {
  * Joins the `control` of the threads that have the database open, or makes one as the first opener; finds the
  * header.
  */
-function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Attached {
+function attach(world: Storage, files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Attached {
   const { options } = request
   refuseExisting(files, request)
   const others = isFirstOpener(files) ? undefined : joinOthers(files, cleanup)
@@ -95,6 +96,7 @@ function attach(files: OpenedFiles, request: OpenRequest, cleanup: Cleanup): Att
     assertMayBegin(files, request)
     const found = findHeaderIn(files.region, files.storage, files.paths)
     assertQuick(files, request, found)
+    if (!files.isPrivate) settleNames(world, files.storage, files.paths, found.header !== undefined)
     const isCopy = guarded('Opening the control file', () => wasCopiedWhileOpen(files.storage, files.paths))
     const search = found.header === undefined ? newHeader(files, options, true) : found
     const controlRegion = beginControl(files, search.header!)
