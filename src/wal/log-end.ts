@@ -57,7 +57,9 @@ export const isUnfinished = (log: Log, start: Lsn): boolean =>
 /** True if the file of a segment whose header does not name `start` has something that looks like a frame of it. */
 function hasFrames(log: Log, start: Lsn): boolean {
   const path = log.pathOf(start)
-  if (log.storage.info(path).kind !== 'file') return false
+  const { kind, sizeBytes } = log.storage.info(path)
+  // A file as short as that may belong to another user (see `Log.segment`), and not be readable.
+  if (kind !== 'file' || sizeBytes <= SEGMENT_HEADER_BYTES) return false
   const file = log.storage.openFile(path, 'read')
   try {
     // Where one must be, its LSN is enough: its length may be damaged, too.
