@@ -76,6 +76,13 @@ export const LOG_MUTANTS: readonly TestedMutant[] = [
     '',
   ),
   one(
+    'a file that is too short for a header is opened to look for frames, though this user may not read it',
+    [LOG_READER, 'too short for a header'],
+    'wal/log-end.js',
+    ' || sizeBytes <= SEGMENT_HEADER_BYTES)',
+    ')',
+  ),
+  one(
     'what is in the buffer of a reader is taken for what is in the file',
     [LOG_READER, 'asked too early'],
     'wal/log-reader.js',

@@ -90,8 +90,9 @@ export function countingReads(): { storage: Storage; readBytes: () => number } {
 export function recover(
   directory: string,
   from: number = FIRST_LSN,
+  storage: Storage = posixStorage,
 ): { lsns: number[]; end: number; tornBytes: number } {
-  const log = openLog(directory)
+  const log = openLog(directory, 512, storage)
   try {
     const reader = new LogReader(log, from as Lsn)
     const lsns: number[] = []

@@ -1,9 +1,10 @@
 // Where the log ends, and whether that is a torn tail (normal) or rot (damage to what had been
 // acknowledged), after every kind of accident to a small log of four segments.
-import { copyFileSync, renameSync, statSync, truncateSync, unlinkSync } from 'node:fs'
+import { copyFileSync, renameSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect } from 'chai'
 import { posixStorage } from '../../src/storage/posix.js'
+import { StorageError, type Storage } from '../../src/storage/storage.js'
 import { FRAME, sealFrame } from '../../src/wal/frame.js'
 import { bytesBetween, FIRST_LSN, type Lsn, lsnAfter, paddedBytes } from '../../src/wal/lsn.js'
 import { LogReader } from '../../src/wal/log-reader.js'
@@ -251,6 +252,21 @@ describe('the end of the log', () => {
       log.createSegment(writer.tail as Lsn, 0)
       log.close()
       expect(recover(writer.directory)).to.include({ end: writer.tail, tornBytes: 0 })
+    }
+  })
+
+  it('is not moved by a file that is too short for a header, which this user may not open', () => {
+    const writer = sample()
+    const path = writer.path(writer.tail)
+    writeFileSync(path, Buffer.alloc(SEGMENT_HEADER_BYTES))
+    const openFile: Storage['openFile'] = (opened, access, like) => {
+      if (opened === path && statSync(path).size < SEGMENT_HEADER_BYTES) throw new StorageError('open', 'EACCES', path)
+      return posixStorage.openFile(opened, access, like)
+    }
+    const storage = Object.assign(Object.create(posixStorage) as Storage, { openFile })
+    for (const sizeBytes of [SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES - 1, 0]) {
+      truncateSync(path, sizeBytes)
+      expect(recover(writer.directory, FIRST_LSN, storage).end).to.equal(writer.tail)
     }
   })
 
