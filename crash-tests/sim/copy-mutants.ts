@@ -124,8 +124,8 @@ export const COPY_MUTANTS: readonly TestedMutant[] = [
     'a compacted file takes its place before its headers are on disk',
     ['maintenance/compact', 'leaves the old file or the new one after a power cut'],
     'maintenance/compact.js',
-    'out.writeHeader(compacted);\n        storage.rename(path, paths.data);',
-    'storage.rename(path, paths.data);\n        out.writeHeader(compacted);',
+    'out.writeHeader(compacted);\n        unsettleNames(storage, paths);\n        storage.rename(path, paths.data);',
+    'unsettleNames(storage, paths);\n        storage.rename(path, paths.data);\n        out.writeHeader(compacted);',
   ),
   one(
     'a database is compacted while others open it',

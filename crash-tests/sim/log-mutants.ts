@@ -9,14 +9,14 @@ export const LOG_MUTANTS: readonly TestedMutant[] = [
     'a segment that was moved gets its header before its new name is on disk',
     [IN_A_ROW, 'in the middle of moving the last segment of the log'],
     'wal/log.js',
-    "if (left === undefined && this.storage.info(path).kind !== 'missing')\n            this.#flushDirectory();",
+    'if (!isMissing && left === undefined)\n            this.#flushDirectory();',
     '',
   ),
   one(
     'the first opener does not flush the name of the data file',
     [IN_A_ROW, 'in the middle of creating a database'],
     'engine/lifecycle/settle-names.js',
-    'storage.flushDirectory(directory);',
+    'flushParent(storage, data);',
     '',
   ),
   one(
@@ -51,8 +51,8 @@ export const LOG_MUTANTS: readonly TestedMutant[] = [
     'a segment that was never finished keeps the log from being recycled by its age',
     [IN_A_ROW, 'recycled by its age'],
     'wal/retention.js',
-    'if (log.segment(start) === undefined)\n            continue;',
-    '',
+    'if (segment === undefined)\n            continue;',
+    'if (segment === undefined)\n            break;',
   ),
   one(
     'on a full disk, the last segment is moved away from older ones that a writer has not read yet',

@@ -391,7 +391,7 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'the name of the data file is not flushed before there is a log',
     'engine/lifecycle/settle-names.js',
-    'storage.flushDirectory(directory);',
+    'flushParent(storage, data);',
     '',
   ),
   one(

@@ -26,8 +26,8 @@ import { NO_LIMIT } from '../wal/lsn.js'
 import { Engine } from '../engine/engine.js'
 import { NO_TRASH, type Header } from '../engine/format/header.js'
 import { SLOT_BYTES, type SlotNo } from '../engine/format/layout.js'
-import { unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
+import { unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { resolveOptions, type OpenOptions, type ResolvedOptions } from '../engine/options.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 import { TreeBuilder } from '../engine/tree/tree-builder.js'
@@ -124,8 +124,8 @@ function* writeCompacted(
     } finally {
       tree.close()
     }
-    unsettleNames(storage, paths)
     out.writeHeader(compacted)
+    unsettleNames(storage, paths)
     storage.rename(path, paths.data)
     isDone = true
     return compacted

@@ -23,8 +23,8 @@ import { Log } from '../wal/log.js'
 import type { Header } from '../engine/format/header.js'
 import { quoted } from '../describe.js'
 import { BACKUP_RECORD } from './backup-record.js'
-import { flushParent, unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { databasePaths, type DatabasePaths } from '../engine/lifecycle/paths.js'
+import { flushParent, unsettleNames } from '../engine/lifecycle/settle-names.js'
 import { LOCK } from '../engine/shared/lock-bytes.js'
 
 const MAX_TRIES = 5

@@ -7,8 +7,8 @@
 //      the append state says it is full  next appender starts the new one again
 //   2. the file appears under its name   an unfinished segment: its header does not name its own
 //      (a spare renamed, or created)     start, so it is ignored and made again
-//      a name that is there already is   the same, and the name survives a power cut
-//      flushed
+//      (if it was there: the directory   the same, and the name survives a power cut
+//      is flushed)
 //      a frame of this segment that     (only if it is made again) the old header over nothing: still an
 //      never counted is erased          empty segment, or torn before, and unfinished now
 //   3. the header is written and flushed an empty segment, found and used by the next appender
@@ -209,8 +209,10 @@ export class Log {
     const capacity = Math.max(Math.min(roomBytes, most), leastBytes, leftBytes)
     // Left by an appender that died, or just moved here. After a power cut it could have its former name again, which
     // must not meet a header that says otherwise.
-    if (left === undefined && this.storage.info(path).kind !== 'missing') this.#flushDirectory()
-    const { file, sizeBytes } = this.#fileFor(path, SEGMENT_HEADER_BYTES + capacity, SEGMENT_HEADER_BYTES + leastBytes)
+    const isMissing = this.storage.info(path).kind === 'missing'
+    if (!isMissing && left === undefined) this.#flushDirectory()
+    const wantedBytes = SEGMENT_HEADER_BYTES + capacity
+    const { file, sizeBytes } = this.#fileFor(path, isMissing, wantedBytes, SEGMENT_HEADER_BYTES + leastBytes)
     try {
       this.#eraseFirstFrame(file, startLsn)
       const salt = left?.salt ?? Buffer.from(this.storage.randomBytes(4)).readUInt32LE(0)
@@ -229,8 +231,12 @@ export class Log {
   }
 
   /** A segment's file under its name, with `wantedBytes` allocated, or at least `leastBytes` on a full disk. */
-  #fileFor(path: string, wantedBytes: number, leastBytes: number): { file: RandomFile; sizeBytes: number } {
-    const isMissing = this.storage.info(path).kind === 'missing'
+  #fileFor(
+    path: string,
+    isMissing: boolean,
+    wantedBytes: number,
+    leastBytes: number,
+  ): { file: RandomFile; sizeBytes: number } {
     if (isMissing) this.#takeSpare(path, wantedBytes)
     let file = this.#openOrMake(path)
     crashPoint('segment-created')

@@ -1,7 +1,7 @@
 // How much of the log is kept beyond what recovery needs, for those who read it later: change feeds, and a restore to a
 // moment.
 import { FRAME, readLsn } from './frame.js'
-import type { Log } from './log.js'
+import type { Log, OpenSegment } from './log.js'
 import { lsnWithin, type Lsn } from './lsn.js'
 import { SEGMENT_HEADER_BYTES } from './segment.js'
 
@@ -30,9 +30,10 @@ export function retainedFrom(log: Log, tail: Lsn, retention: Retention, nowMs: n
 function olderThan(log: Log, timeMs: number): number {
   let lsn = 0
   for (const start of log.starts()) {
+    const segment = log.segment(start)
     // One that was never finished counts as absent.
-    if (log.segment(start) === undefined) continue
-    const firstMs = timeOfFirstFrame(log, start)
+    if (segment === undefined) continue
+    const firstMs = timeOfFirstFrame(segment)
     if (firstMs === undefined || firstMs > timeMs) break
     lsn = start
   }
@@ -40,8 +41,8 @@ function olderThan(log: Log, timeMs: number): number {
 }
 
 /** When the first frame of a segment was written; undefined if it has none. */
-function timeOfFirstFrame(log: Log, start: Lsn): number | undefined {
+function timeOfFirstFrame({ file, startLsn }: OpenSegment): number | undefined {
   const bytes = Buffer.alloc(FRAME.HEADER_BYTES)
-  const got = log.segment(start)?.file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES)
-  return got === bytes.length && readLsn(bytes, FRAME.LSN) === start ? bytes.readDoubleLE(FRAME.TIME) : undefined
+  const got = file.read(bytes, 0, bytes.length, SEGMENT_HEADER_BYTES)
+  return got === bytes.length && readLsn(bytes, FRAME.LSN) === startLsn ? bytes.readDoubleLE(FRAME.TIME) : undefined
 }

@@ -157,11 +157,15 @@ const NAMINGS: Record<string, Naming> = {
   },
   'what was restored from one': {
     path: '/restored',
-    flush: ['flush directory /', 2],
+    flush: ['flush directory /', 3],
     make: (storage, first) => {
       finished(backup(first, '/backup'))
-      const request = { backup: '/backup', target: '/restored', source: '/db', until: undefined, options: OPTIONS }
-      return finished(restore(storage, request))
+      putAll(first, 3, 5)
+      // To the end of the log: so it is opened on the way, and has a control file.
+      const until = { lsn: undefined, timeMs: undefined }
+      return finished(
+        restore(storage, { backup: '/backup', target: '/restored', source: '/db', until, options: OPTIONS }),
+      )
     },
   },
 }

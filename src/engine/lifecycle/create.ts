@@ -19,8 +19,8 @@ import type { DatabasePaths } from './paths.js'
 /**
  * Creates an empty database: first the log's directory and first segment, then the headers. The headers make it a
  * database, so the names of all that they refer to are flushed first. A crash before the last flush leaves blank or
- * torn headers and a log without frames: the next opener starts again. The name of the data file is on disk before,
- * since a log without a data file is damage.
+ * torn headers and a log without frames: the next opener starts again. The name of the data file is on disk before
+ * (settle-names.ts), since a log without a data file is damage.
  */
 export function createDatabase(
   storage: Storage,

@@ -40,13 +40,13 @@ import { Cleanup } from './cleanup.js'
 import { wasCopiedWhileOpen } from './copied.js'
 import { createDatabase, refuseFrames } from './create.js'
 import { findHeaderIn, type HeaderSearch } from './find-header.js'
-import { settleNames } from './settle-names.js'
 import { NotNowError } from './not-now.js'
 import { refuseHardLinks } from './open-data-file.js'
 import { openFiles, type OpenedFiles, type OpenRequest } from './open-files.js'
 import { isLogShort } from './paths.js'
 import { recoverDatabase } from './recover-database.js'
 import type { RecoveryReport } from './recovery.js'
+import { settleNames } from './settle-names.js'
 
 interface Opened {
   readonly parts: EngineParts

@@ -12,11 +12,11 @@ import type { DatabasePaths } from './paths.js'
 
 /** For the first opener, before it makes `control`. `isDatabase`: it was created; otherwise `control` tells nothing. */
 export function settleNames(world: Storage, storage: Storage, paths: DatabasePaths, isDatabase: boolean): void {
-  const { directory, control } = paths
+  const { directory, data, control } = paths
   if (isDatabase && storage.info(control).kind !== 'missing') return
   guarded('Flushing the names of the database', () => {
     flushParent(world, directory)
-    storage.flushDirectory(directory)
+    flushParent(storage, data)
   })
 }
 
@@ -25,12 +25,12 @@ export function unsettleNames(storage: Storage, { control }: DatabasePaths): voi
   if (storage.info(control).kind !== 'missing') storage.unlink(control)
 }
 
-/** Returns when the name of a directory is on disk. */
+/** Returns when the name of a file or directory is on disk. */
 export function flushParent(storage: Storage, path: string): void {
   try {
     storage.flushDirectory(dirname(path))
   } catch (error) {
-    // A user's own directory may be inside one that the user may not list.
+    // A user may not be allowed to list the directory: then it cannot be flushed.
     if (!(error instanceof StorageError) || error.code !== 'EACCES') throw error
   }
 }
