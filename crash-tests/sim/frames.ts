@@ -5,7 +5,7 @@
 // Keys are those of the tree. So entries of named stores have the number of the store in front, and the list of stores
 // is among the entries: it is read here as catalog.ts writes it.
 import { isExpiryKey } from '../../src/encoding/expiry-key.js'
-import { storeOf } from '../../src/encoding/key-space.js'
+import { AREA, storeOf } from '../../src/encoding/key-space.js'
 import { valueCodec } from '../../src/encoding/values/codec.js'
 import { COUNTER_KEY, decodeStore, isDroppedKey, isStoreKey } from '../../src/engine/stores/catalog.js'
 import { FRAME, readLsn } from '../../src/wal/frame.js'
@@ -79,6 +79,9 @@ const KINDS = {
 
 const COUNTER = COUNTER_KEY.toString('latin1')
 const bytesOf = (text: string): Buffer => Buffer.from(text, 'latin1')
+
+/** True for the key of an entry that the engine keeps for itself. */
+const isInternal = (key: string): boolean => key.charCodeAt(0) === AREA.INTERNAL
 
 /** The frame that a write to a file is, whole; undefined if it is something else. */
 export function frameOf(written: Uint8Array, writer: string): ModelFrame | undefined {
@@ -281,9 +284,8 @@ export class Model {
   #set(key: string, entry: ModelEntry | undefined, version: number): void {
     if (entry === undefined) this.#entries.delete(key)
     else this.#entries.set(key, { ...entry, version })
-    const bytes = bytesOf(key)
-    if (!isStoreKey(bytes)) return
-    const { name, number } = decodeStore(bytes, bytesOf(entry?.value ?? NO_STORE))
+    if (!isInternal(key) || !isStoreKey(bytesOf(key))) return
+    const { name, number } = decodeStore(bytesOf(key), bytesOf(entry?.value ?? NO_STORE))
     if (entry === undefined) this.#stores.delete(name)
     else {
       this.#stores.set(name, number)
@@ -333,7 +335,7 @@ export class Model {
 
   /** All entries that users can see, and those of the list of stores. */
   values(nowMs: number): Map<string, string> {
-    const isSeen = (key: string): boolean => key !== COUNTER && !isDroppedKey(bytesOf(key))
+    const isSeen = (key: string): boolean => !isInternal(key) || (key !== COUNTER && !isDroppedKey(bytesOf(key)))
     const alive = [...this.#entries].filter(([key, { expiresAt }]) => expiresAt > nowMs && isSeen(key))
     return new Map(alive.map(([key, { value }]) => [key, value]))
   }
