@@ -6,6 +6,7 @@ import type { EngineSnapshot } from '../../src/engine/read/snapshot.js'
 import { MmapdbError } from '../../src/errors.js'
 import type { Context } from './context.js'
 import { Failure } from './report.js'
+import { isResultGone } from './result-gone.js'
 import { Killed, Outage, type Process } from './world.js'
 
 const MAX_PROCESSES = 4
@@ -126,7 +127,7 @@ export class Processes {
       if (world.stale) return
       // What another process found wrong while this one stood still.
       for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause instanceof Failure) throw cause
-      if (error instanceof MmapdbError && this.#isExcused(error)) {
+      if (error instanceof MmapdbError && this.#isExcused(error, actor)) {
         world.note(`${actor.name} is told: ${error.code}`)
         return
       }
@@ -138,8 +139,10 @@ export class Processes {
   }
 
   /** What an operation may be refused with: a lock that another process holds, and what a fault leads to. */
-  #isExcused({ code, cause }: MmapdbError): boolean {
-    if (code === 'ERR_MMAPDB_OUTCOME_UNKNOWN') return cause instanceof MmapdbError && this.#isExcused(cause)
+  #isExcused(error: MmapdbError, actor: SimProcess): boolean {
+    const { code, cause } = error
+    if (cause instanceof MmapdbError && code === 'ERR_MMAPDB_OUTCOME_UNKNOWN') return this.#isExcused(cause, actor)
+    if (actor.engine !== undefined && isResultGone(actor.engine, error)) return true
     if (code === 'ERR_MMAPDB_LOCKED') return true
     if (code === 'ERR_MMAPDB_EXPIRED') return this.#context.readersExpire
     if (code === 'ERR_MMAPDB_CORRUPT') return this.#context.logFiles.isLogDamaged

@@ -1,5 +1,5 @@
 // The writes of simulated processes: their keys and values, and what must hold of each that is acknowledged or refused.
-import { InvalidError, MmapdbError, OutcomeUnknownError } from '../../src/errors.js'
+import { InvalidError, MmapdbError } from '../../src/errors.js'
 import type { KeySpace } from '../../src/encoding/key-space.js'
 import { encodeKey, KEY_BUFFER_BYTES } from '../../src/encoding/keys.js'
 import type { BatchOperation } from '../../src/engine/commit/batch.js'
@@ -10,15 +10,14 @@ import { newAppendFields } from '../../src/wal/append-state.js'
 import { FRAME } from '../../src/wal/frame.js'
 import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import { OP } from '../../src/wal/operation.js'
-import { LogReader } from '../../src/wal/log-reader.js'
-import { paddedBytes } from '../../src/wal/lsn.js'
-import type { Lsn } from '../../src/wal/lsn.js'
+import { paddedBytes, type Lsn } from '../../src/wal/lsn.js'
 import { filePosition } from '../../src/wal/segment.js'
 import type { Random } from '../lib/random.js'
 import type { Context } from './context.js'
 import { modelAt, type ModelResult } from './frames.js'
 import { SECTOR_BYTES } from './disk.js'
 import type { Processes, SimProcess } from './processes.js'
+import { isResultGone } from './result-gone.js'
 
 export const keyOf = (n: number): string => `k${String(n).padStart(3, '0')}`
 
@@ -32,16 +31,6 @@ type Told = Partial<ModelResult>
 
 export const COUNTERS = 6
 export const counterOf = (n: number): string => `n${n}`
-
-/** True if a write took effect, and its waiter was so slow that the log that said with which result is gone. */
-function isResultGone({ parts: { control, log } }: Engine, error: unknown): boolean {
-  if (!(error instanceof OutcomeUnknownError) || error.cause !== undefined || control.visibleLsn() <= error.lsn!)
-    return false
-  const { tailLsn } = control.append.read(newAppendFields())
-  const reader = new LogReader(log, error.lsn as Lsn)
-  while (reader.next(tailLsn as Lsn));
-  return reader.position !== tailLsn
-}
 
 export class Writes {
   readonly #context: Context
