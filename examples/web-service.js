@@ -23,7 +23,7 @@ import { open } from 'mmapdb'
 import { Crew, path, role, seconds, stopping } from './support/crew.js'
 
 const SESSION_MS = 1500
-const LIMIT = 15
+const LIMIT = 5
 const LIMIT_MS = 500
 
 // ---- the service ---------------------------------------------------------------------------------
@@ -129,9 +129,9 @@ async function main() {
   let hits = 0
   let unknown = 0
   for (const [page, { told, unknown: more }] of tally.pages.entries()) {
-    const counted = db.get(['hits', String(page)])
+    const counted = db.get(['hits', String(page)]) ?? 0
     assert.ok(told.size <= counted && counted <= told.size + more, `page ${page}: ${counted} hits, ${told.size} told`)
-    assert.ok(Math.max(...told) <= counted)
+    assert.ok(Math.max(0, ...told) <= counted)
     hits += counted
     unknown += more
   }

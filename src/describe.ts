@@ -6,7 +6,8 @@ export const isLength = (length: unknown): length is number => Number.isSafeInte
 /** A value as text, for messages. Never throws. */
 function textOf(value: unknown): string {
   try {
-    return String(value)
+    const text = String(value)
+    return text === '[object Object]' ? 'an object' : text
   } catch {
     return typeof value === 'function' ? 'a function' : 'an object'
   }

@@ -61,8 +61,9 @@ export function mustBeFunction(act: unknown, what: string): void {
 }
 
 /** @internal Throws `InvalidError` for options of a call that takes none: they must not be without effect. */
-export function mustBeMissing(options: unknown, what: string): void {
-  if (options !== undefined) throw new InvalidError(`The ${what} takes no options, and was given ${quoted(options)}.`)
+export function mustBeMissing(options: unknown, what: string, instead: string): void {
+  if (options !== undefined)
+    throw new InvalidError(`The ${what} takes no options, and was given ${quoted(options)}. ${instead}`)
 }
 
 /** @internal The end of the time that a call has. */

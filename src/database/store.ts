@@ -250,7 +250,7 @@ export class Store<V = Anything, K extends Key = Key> {
    */
   batch(operations: Iterable<BatchOperation<V, K>>, none?: undefined): Promise<boolean> {
     return this.#write((writer, frame) => {
-      mustBeMissing(none, 'batch')
+      mustBeMissing(none, 'batch', IN_OPERATIONS)
       writer.batch(frame, operations, this.#space)
     }, tookOf)
   }
@@ -279,7 +279,7 @@ export class Store<V = Anything, K extends Key = Key> {
   /** `batch` on the calling thread, as `putSync` is `put`. */
   batchSync(operations: Iterable<BatchOperation<V, K>>, none?: undefined): boolean {
     return this.#writeSync((writer, frame) => {
-      mustBeMissing(none, 'batch')
+      mustBeMissing(none, 'batch', IN_OPERATIONS)
       writer.batch(frame, operations, this.#space)
     }).took
   }
@@ -406,6 +406,7 @@ export class Store<V = Anything, K extends Key = Key> {
   }
 }
 
+const IN_OPERATIONS = 'Conditions and times stand in its operations.'
 const tookOf = ({ took }: WriteResult): boolean => took
 const removedOf = ({ removed }: WriteResult): boolean => removed
 const sumOf = <N>({ sum }: WriteResult): N => sum as N

@@ -105,7 +105,7 @@ export class Transaction<V = Anything, K extends Key = Key> {
 
   /** Removes `key`, if it is there. It takes no conditions: what has been read is one. */
   del(key: K, none?: undefined): void {
-    mustBeMissing(none, 'del of a transaction')
+    mustBeMissing(none, 'del of a transaction', 'Its condition is what the transaction has read.')
     this.#transaction.del(this.#space, key)
   }
 

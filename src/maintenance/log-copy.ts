@@ -123,7 +123,7 @@ class SourceFrames {
     return new LsnGoneError(
       `The log in ${this.#log.directory} no longer has LSN ${lsn}, from which it is needed: ` +
         `${oldest === undefined ? 'no segment of it belongs to that database' : `it begins at LSN ${oldest}`}. ` +
-        'Use a newer backup, and keep more of the log (retain).',
+        'Use a newer backup. Programs that open the database with { retain: { bytes } } keep more of the log.',
       oldest ?? 0,
     )
   }

@@ -377,6 +377,7 @@ describe('command line, looking inside', function () {
 
     it('decodes a slot of each kind', async () => {
       const db = await sample()
+      expect(await ok(db, 'slots', '0')).to.match(/^ {2}retention +\{"bytes":0,"ms":0\}$/m)
       const { map, checkpoint } = await json<{ map: string; checkpoint: { root: number; number: number } }>(db, 'slots')
       const header = await json(db, 'slots', String(checkpoint.number % 2))
       expect(header).to.deep.include({

@@ -233,7 +233,7 @@ describe('writes that depend on what they find', function () {
         }
         await refusedAsInvalid(
           () => calls.batch(...([[], { ifVersion: 1 }] as never as [never])),
-          /batch takes no options/,
+          /batch takes no options, and was given an object\. /,
         )
         expect(db.count()).to.equal(0)
       })

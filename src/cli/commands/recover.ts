@@ -50,8 +50,8 @@ export const recoverCommand = (): Command =>
       'after',
       belowHelp(`
 Exit code 3 if the database is damaged, or if --salvage could not bring out everything. --salvage works
-if nothing else does: headers, branches, leaves or stretches of the log may be gone. What is missing
-is listed. Versions of entries start again.`),
+if nothing else does: headers, branches, leaves or stretches of the log may be gone, but not the data
+file itself. What is missing is listed. Versions of entries start again.`),
     )
     .action(async (options: RecoverOptions, command: Command) => {
       const { db, json, quiet } = globalsOf(command)

@@ -236,7 +236,9 @@ function slotText(view: SlotView): string {
   const { slotNo, type, typeName, level, crc, damage, content } = view
   const lines = [`slot ${slotNo}: ${typeName}${type === TYPE.BRANCH ? ` at level ${level}` : ''}`]
   const row = (name: string, value: unknown): void =>
-    void lines.push(`  ${name.padEnd(18)} ${printable(String(value))}`)
+    void lines.push(
+      `  ${name.padEnd(18)} ${printable(typeof value === 'object' ? JSON.stringify(value) : String(value))}`,
+    )
   const sealed = crc === 0 ? ' (not sealed yet)' : damage === undefined ? ' (good)' : ''
   row('number', view.number)
   row('CRC-32C', `${crcText(crc)}${sealed}`)
