@@ -20,8 +20,8 @@ export const READ_MUTANTS: readonly TestedMutant[] = [
     'a view that was kept can be read',
     ['database/view', 'of a database has its bytes until the function returns'],
     'storage/lent-memory.js',
-    'const taken = native.transfer(memory);',
-    'const taken = memory;',
+    'taken = native.transfer(memory);',
+    'taken = memory;',
   ),
   one(
     'the memory of a view is freed while another thread may read it',

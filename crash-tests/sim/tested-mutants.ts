@@ -22,6 +22,23 @@ const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 
 export const TESTED_MUTANTS: readonly TestedMutant[] = [
+  // ---- the event loop, and the stack
+  ...(['write', 'lookup'] as const).map((queue) =>
+    one(
+      `a ${queue} queue takes a microtask that it did not get for one that comes`,
+      ['database/stack-used-up', queue === 'write' ? 'refuses a write' : 'refuses getMany'],
+      `database/${queue}-queue.js`,
+      'queueMicrotask(() => {',
+      'this.#isScheduled = true;\n        queueMicrotask(() => {',
+    ),
+  ),
+  one(
+    'calls that stay on their thread follow each other for ever in one turn',
+    ['database/event-loop.serial', 'are awaited in a loop (0 workers)'],
+    'database/turns.js',
+    'nowMs - sinceMs < LONGEST_MS',
+    'true',
+  ),
   // ---- expiry
   one(
     'what the index still has is removed, whether or not it has become true',

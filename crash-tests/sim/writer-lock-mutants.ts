@@ -26,6 +26,13 @@ export const WRITER_LOCK_MUTANTS: readonly TestedMutant[] = [
     'i32[this.#word] = owner;\n        if (false)',
   ),
   one(
+    'a thread that does not wait takes its own number in a lock for that of another',
+    ['engine/commit/flush-apart', 'that finds its own number in the lock'],
+    'engine/shared/word-lock.js',
+    'return holder === 0 || holder === this.#seats.owner;',
+    'return holder === 0;',
+  ),
+  one(
     'a seat keeps its generation',
     [SEEN, 'on the seat of a dead one meanwhile'],
     'engine/shared/seats.js',

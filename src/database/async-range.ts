@@ -18,7 +18,7 @@ import { boundsAfter, boundsOf, type Bounds, type Range } from '../engine/read/b
 import type { RangeChunk } from '../engine/read/range-chunk.js'
 import type { EngineSnapshot } from '../engine/read/snapshot.js'
 import type { BackgroundReads } from './background-reads.js'
-import { nextTurn } from './lookups.js'
+import { nextTurn } from './turns.js'
 import { nothing, OrderedIterator } from './ordered-iterator.js'
 import type { AsyncRangeOptions } from './types.js'
 

@@ -10,7 +10,8 @@ import type { RangeChunk } from '../engine/read/range-chunk.js'
 import type { EngineSnapshot, WantedOfMany } from '../engine/read/snapshot.js'
 import type { Lanes } from '../workers/attachment.js'
 import type { ChunkTask, LookUpTask } from '../workers/worker.js'
-import { Lookups, nextTurn } from './lookups.js'
+import { Lookups } from './lookups.js'
+import { fairTurn, nextTurn } from './turns.js'
 
 /**
  * A list of that many keys that are in memory is looked up on this thread: to send it to a worker would take longer. It
@@ -62,14 +63,21 @@ export class BackgroundReads {
   }
 
   async #lookUp(keys: Encoded, wanted: WantedOfMany, snapshot: EngineSnapshot | undefined): Promise<Encoded> {
-    const { engine, lanes } = this.#source
-    if (lanes === undefined) return (snapshot ?? engine).getManyEncoded(keys, wanted)
-    if (snapshot === undefined && keys.lengths.length <= MOST_KEYS_HERE) {
-      const found = engine.getManyInMemory(keys, wanted)
-      if (found !== undefined) return found
+    const here = this.#lookUpHere(keys, wanted, snapshot)
+    if (here !== undefined) {
+      await fairTurn()
+      return here
     }
     const task: LookUpTask = { keys, wanted, tree: snapshot?.lend() }
-    return this.track(lanes.lists.run<Encoded>('lookUp', task, [keys.bytes.buffer]))
+    return this.track(this.#source.lanes!.lists.run<Encoded>('lookUp', task, [keys.bytes.buffer]))
+  }
+
+  /** All lists if there are no workers; else short ones, if what they ask for is in memory. */
+  #lookUpHere(keys: Encoded, wanted: WantedOfMany, snapshot: EngineSnapshot | undefined): Encoded | undefined {
+    const { engine, lanes } = this.#source
+    if (lanes === undefined) return (snapshot ?? engine).getManyEncoded(keys, wanted)
+    const isShort = snapshot === undefined && keys.lengths.length <= MOST_KEYS_HERE
+    return isShort ? engine.getManyInMemory(keys, wanted) : undefined
   }
 
   /**

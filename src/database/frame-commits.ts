@@ -11,6 +11,7 @@ import type { Lanes } from '../workers/attachment.js'
 import { fromErrorMessage } from '../workers/error-transport.js'
 import { AllBusyError, NoThreadError } from '../workers/lane.js'
 import type { CommitReport, CommitTask } from '../workers/worker.js'
+import { fairTurn } from './turns.js'
 import type { Committed, Frame } from './write-queue.js'
 
 /** Longer frames are for workers: copying one of this length takes a millisecond. */
@@ -45,7 +46,11 @@ export class FrameCommits {
   /** Commits a frame. Rejects if all of it failed. */
   async commit(frame: Frame): Promise<Committed> {
     const { lanes } = this.#parts
-    if (lanes === undefined) return this.#finished(this.#begin(frame))
+    if (lanes === undefined) {
+      const committed = this.#finished(this.#begin(frame))
+      await fairTurn()
+      return committed
+    }
     const begun = this.#beginSoon(frame)
     return begun === undefined ? this.#commitThere(lanes, frame) : this.#finish(lanes, begun)
   }

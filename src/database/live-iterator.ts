@@ -7,7 +7,7 @@
 // Only a call that waits is known to others (the follower of the log, and with it a timer). So an iterator that nobody
 // refers to any more is collected, whether it was ended or not.
 import { EncodingError, foreseen } from '../errors.js'
-import { nextTurn } from './lookups.js'
+import { nextTurn } from './turns.js'
 import { OrderedIterator } from './ordered-iterator.js'
 
 /** How long the event loop is held at a time. */

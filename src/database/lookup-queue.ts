@@ -47,14 +47,19 @@ export class LookupQueue {
    */
   get({ keys, lengths }: KeyList): Promise<Encoded> {
     return new Promise((resolve, reject) => {
+      // First: if the stack is used up, it is this that throws, and nobody may wait then.
+      this.#schedule()
       this.#waiting.push({ keys, lengths, resolve, reject, sinceMs: performance.now() })
-      if (this.#isScheduled) return
-      this.#isScheduled = true
-      queueMicrotask(() => {
-        this.#isScheduled = false
-        this.#send()
-      })
     })
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    queueMicrotask(() => {
+      this.#isScheduled = false
+      this.#send()
+    })
+    this.#isScheduled = true
   }
 
   #send(): void {

@@ -3,6 +3,7 @@
 import type { Encoded } from '../encoding/packed-list.js'
 import type { WantedOfMany } from '../engine/read/snapshot.js'
 import { LookupQueue, type KeyList } from './lookup-queue.js'
+import { nextTurn } from './turns.js'
 
 /** How long values are decoded at a time, and how many before a look at the clock. */
 const SLICE_MS = 5
@@ -53,6 +54,3 @@ export class Lookups {
     return Array.from(lengths, (length) => length >= 0)
   }
 }
-
-/** Lets the event loop run. */
-export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

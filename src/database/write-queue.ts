@@ -107,6 +107,8 @@ export class WriteQueue {
 
   /** True if the builder of `write` has become the frame that further writes are added to. */
   #place(write: FrameBuilder, settle: Settle): boolean {
+    // First: if the stack is used up, it is this that throws, and nothing of the write may stay.
+    this.#schedule()
     const before = this.#pending?.builder
     if (before !== undefined && !this.#mayShare(before, write)) {
       this.#full.push(this.#pending!)
@@ -116,7 +118,6 @@ export class WriteQueue {
     const pending = (this.#pending ??= { builder: write, settle: [], sinceMs: performance.now() })
     if (!isFirst) pending.builder.append(write)
     pending.settle.push(settle)
-    this.#schedule()
     return isFirst
   }
 
@@ -128,11 +129,11 @@ export class WriteQueue {
 
   #schedule(): void {
     if (this.#isScheduled) return
-    this.#isScheduled = true
     queueMicrotask(() => {
       this.#isScheduled = false
       this.#send()
     })
+    this.#isScheduled = true
   }
 
   /** Starts to commit all frames, whatever is under way: a synchronous write is to come after them. */

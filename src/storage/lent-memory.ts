@@ -50,7 +50,13 @@ export function takeBack(since: number): void {
     const memory = lent.pop()!
     // What its user has transferred belongs to another thread.
     if (lengthOf.call(memory) === 0) continue
-    const taken = native.transfer(memory)
+    let taken: ArrayBuffer
+    try {
+      taken = native.transfer(memory)
+    } catch {
+      // Its user has marked it so that it cannot be taken away (markAsUntransferable, from Node.js 24 on).
+      continue
+    }
     if (taken.byteLength <= MOST_KEPT_BYTES) kept[lent.length] = taken
     else takenMemory.set(memory, taken)
   }

@@ -196,6 +196,24 @@ describe('the event loop', function () {
     await Promise.all(long)
   })
 
+  for (const workers of [0, 2]) {
+    it(`has its turns while calls that stay on this thread are awaited in a loop (${workers} workers)`, async () => {
+      const db = keep(await open(scratchPath(), { ...OPTIONS, workers }))
+      await db.put(1, Buffer.alloc(10))
+      const calls = [
+        () => db.getMany([1]),
+        () => db.hasMany([1]),
+        ...(workers > 0 ? [] : [() => db.put(1, Buffer.alloc(10)), () => db.batch([{ type: 'del', key: 2 }])]),
+      ]
+      for (const call of calls) {
+        let hasFired = false
+        setImmediate(() => (hasFired = true))
+        for (const untilMs = performance.now() + LIMIT_MS; !hasFired && performance.now() < untilMs;) await call()
+        expect(hasFired, String(call)).to.equal(true)
+      }
+    })
+  }
+
   it('leaves nothing open however databases are closed: twice, at once, with tasks and snapshots under way', async () => {
     const path = scratchPath()
     for (let round = 0; round < 5; round++) {

@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, write } from 'node:fs'
+import { markAsUntransferable } from 'node:worker_threads'
 import { open, type Database } from '../../src/index.js'
 import { cleanUp, expectError, scratchPath } from '../support/engine.js'
 import { collectGarbage } from '../support/storage.js'
@@ -104,6 +105,11 @@ describe('a view of a value', function () {
     expect(length).to.equal(3000)
     await closed
     expectError(() => db.view(3000, () => 1), 'ERR_MMAPDB_CLOSED')
+  })
+
+  it('gives its result also if the function has seen to it that its buffer cannot be taken away', () => {
+    expect(db.view(100, (bytes) => markAsUntransferable(bytes.buffer))).to.equal(undefined)
+    expect(db.view(100, (bytes) => bytes.equals(Buffer.alloc(100, 100)))).to.equal(true)
   })
 
   it('is not freed while another thread still reads it, although it must not be handed to any', async () => {

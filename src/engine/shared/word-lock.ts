@@ -41,9 +41,10 @@ export class WordLock {
     this.#word = offsetBytes >> 2
   }
 
-  /** True if nobody holds it, as far as can be seen without asking who is alive. */
+  /** True if nobody else holds it, as far as can be seen without asking who is alive. */
   get isFree(): boolean {
-    return Atomics.load(this.#control.i32, this.#word) === 0
+    const holder = Atomics.load(this.#control.i32, this.#word)
+    return holder === 0 || holder === this.#seats.owner
   }
 
   tryTake(): boolean {

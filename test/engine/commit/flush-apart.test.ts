@@ -47,6 +47,15 @@ describe('a write that nobody waits for on its thread', () => {
     expect(engine.commits.finishWrites(begun).failed).to.deep.equal([])
   })
 
+  it('is finished by a thread that finds its own number in the lock: its JavaScript was ended while it led', async () => {
+    const engine = openEngine(scratchPath())
+    const begun = begin(engine, 'key')
+    engine.parts.leaderLock.tryTake()
+    expect(await engine.apart.bring(endOf(begun))).to.equal(true)
+    expect(engine.parts.leaderLock.isFree).to.equal(true)
+    expect(engine.commits.finishWrites(begun).failed).to.deep.equal([])
+  })
+
   it('is not begun if it would have to wait: another thread appends, or the file must grow', () => {
     const path = scratchPath()
     const [engine, other] = [openEngine(path), openEngine(path)]
