@@ -123,12 +123,6 @@ export const MUTANTS: readonly Mutant[] = [
     'log.releaseBefore(control.append.read(newAppendFields()).tailLsn, current)',
   ),
   one(
-    'the segment that the append state names is recycled',
-    'wal/log.js',
-    'start <= lsn && start <= current',
-    'start <= lsn',
-  ),
-  one(
     'an older segment is read on beyond the start of a newer one',
     'wal/log-reader.js',
     'this.#nextStart = starts[i];',
