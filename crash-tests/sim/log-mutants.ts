@@ -6,6 +6,13 @@ const IN_A_ROW = 'faults/crashes-in-a-row'
 
 export const LOG_MUTANTS: readonly TestedMutant[] = [
   one(
+    'a follower that has read everything is told that something is gone while the log is being moved',
+    ['wal/change-reader', 'while the only segment is being moved'],
+    'wal/change-reader.js',
+    'Math.min(start - 1, newestChange())',
+    'start - 1',
+  ),
+  one(
     'a segment that was moved gets its header before its new name is on disk',
     [IN_A_ROW, 'in the middle of moving the last segment of the log'],
     'wal/log.js',

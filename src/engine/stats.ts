@@ -78,7 +78,7 @@ export interface Stats {
 export function statsOf(parts: EngineParts): Stats {
   const { options, storage, control, pins, recordLocks, log, main, dataRegion } = parts
   const state = control.readState(newState())
-  const { tailLsn: tail } = control.append.read(newAppendFields())
+  const { tailLsn: tail, changedLsn } = control.append.read(newAppendFields())
   const visible = state[STATE.VISIBLE_LSN]!
   const oldest = pins.older(visible, false)[0] ?? visible
   const total = Math.floor(dataRegion.sizeBytes() / SLOT_BYTES)
@@ -107,7 +107,7 @@ export function statsOf(parts: EngineParts): Stats {
       visibleLsn: visible,
       durableLsn: control.durableLsn,
       tailLsn: tail,
-      oldestLsn: oldestOf(log).since,
+      oldestLsn: oldestOf(log, () => changedLsn).since,
       replayBytes: bytesBetween(state[STATE.CHECKPOINT_DURABLE_LSN]!, tail),
       segments: starts.length,
       bytes: starts.reduce((sum, start) => sum + log.sizeBytes(start), 0),

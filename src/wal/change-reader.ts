@@ -73,12 +73,14 @@ interface Stretch {
 
 export class ChangeReader {
   readonly #log: Log
+  readonly #newestChange: () => number
   readonly #frames: LogReader
   readonly #ahead: LogReader
 
-  /** `log`: for this reader alone; its files are closed after each call. */
-  constructor(log: Log) {
+  /** `log`: for this reader alone; its files are closed after each call. `newestChange`: see `oldestOf`. */
+  constructor(log: Log, newestChange: () => number) {
     this.#log = log
+    this.#newestChange = newestChange
     this.#frames = new LogReader(log, FIRST_LSN)
     this.#ahead = new LogReader(log, FIRST_LSN)
   }
@@ -189,20 +191,21 @@ export class ChangeReader {
   #oldest(): Oldest {
     // What is open may have been recycled since.
     this.#log.close()
-    return oldestOf(this.#log)
+    return oldestOf(this.#log, this.#newestChange)
   }
 }
 
-/** From where on the log is there. */
-export function oldestOf(log: Log): Oldest {
+/** From where on the log is there. `newestChange`: LSN of the newest frame with operations, as the append state has it. */
+export function oldestOf(log: Log, newestChange: () => number): Oldest {
   const starts = log.starts()
   for (const start of starts) {
     const header = log.segment(start)?.header
     if (header !== undefined) return { start, since: header.changedLsn }
   }
-  // It is being moved or made: what comes next will be there.
+  // It is being moved or made, perhaps by one that has died: what comes next will be there. All before that is gone,
+  // and this is what the header will say of it. Later frames may have been appended by now.
   const start = starts[0] ?? FIRST_LSN
-  return { start, since: start - 1 }
+  return { start, since: Math.min(start - 1, newestChange()) }
 }
 
 const gone = (after: number, since: number): LsnGoneError =>

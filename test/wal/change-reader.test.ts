@@ -36,6 +36,10 @@ class Writer {
     return new Log({ storage, directory: this.directory, uuid: UUID, segmentBytes: 512, readOnly })
   }
 
+  reader(storage: Storage = posixStorage): ChangeReader {
+    return new ChangeReader(this.openLog(storage), () => this.changedLsn)
+  }
+
   put(key: string): Lsn {
     const builder = new FrameBuilder()
     builder.put(Buffer.from(key), key.length, Buffer.from('value'))
@@ -82,7 +86,7 @@ describe('a reader that follows the log', () => {
   const made = (): [Writer, ChangeReader] => {
     const writer = new Writer()
     logs.push(writer.log)
-    return [writer, new ChangeReader(writer.openLog(posixStorage))]
+    return [writer, writer.reader()]
   }
   afterEach(() => {
     for (const log of logs.splice(0)) log.close()
@@ -162,7 +166,7 @@ describe('a reader that follows the log', () => {
           }
         }
         const storage = stepping(act)
-        const reader = new ChangeReader(writer.openLog(storage))
+        const reader = writer.reader(storage)
         const place = placeAfter(0)
         let keys: string[] = []
         try {
@@ -179,6 +183,24 @@ describe('a reader that follows the log', () => {
       }
       expect([wasGone > 0, wasRead > 0], how).to.deep.equal([true, true])
     }
+  })
+
+  it('goes on where nothing is missing, while the only segment is being moved by one that may have died', () => {
+    const [writer, reader] = made()
+    const first = writer.put('a')
+    const last = writer.del('a')
+    writer.outcome(last)
+    const inFull = placeAfter(0)
+    expect(read(reader, inFull, writer.tail)).to.have.length(2)
+    renameSync(join(writer.directory, segmentName(FIRST_LSN)), join(writer.directory, segmentName(writer.tail)))
+    const places = [inFull, placeAfter(last)]
+    for (const place of places) expect(read(reader, place, writer.tail)).to.deep.equal([])
+    expect(() => read(reader, placeAfter(first), writer.tail))
+      .to.throw(LsnGoneError)
+      .with.property('oldestLsn', last)
+    writer.switchSegment()
+    writer.put('b')
+    for (const place of places) expect(keysOf(read(reader, place, writer.tail))).to.deep.equal(['b'])
   })
 
   it('takes a missing segment in the middle of the log for damage', () => {

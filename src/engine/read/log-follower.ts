@@ -66,7 +66,8 @@ export class LogFollower {
     this.#parts = parts
     this.#chunkBytes = chunkBytes
     const { storage, directory, uuid, segmentBytes } = parts.log
-    this.#reader = new ChangeReader(new Log({ storage, directory, uuid, segmentBytes, readOnly: true }))
+    const log = new Log({ storage, directory, uuid, segmentBytes, readOnly: true })
+    this.#reader = new ChangeReader(log, () => parts.control.append.read(newAppendFields()).changedLsn)
   }
 
   /** Up to here the log is visible. */

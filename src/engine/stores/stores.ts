@@ -146,7 +146,7 @@ export class Stores {
     const found: Buffer[] = []
     let since: number
     try {
-      ;({ since } = oldestOf(this.#parts.log))
+      ;({ since } = oldestOf(this.#parts.log, () => this.#appendState.changedLsn))
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       return found
