@@ -195,7 +195,7 @@ export class ChangeReader {
   }
 }
 
-/** From where on the log is there. `newestChange`: LSN of the newest frame with operations, as the append state has it. */
+/** From where on the log is there. `newestChange`: LSN of the newest frame with operations, as appenders know it. */
 export function oldestOf(log: Log, newestChange: () => number): Oldest {
   const starts = log.starts()
   for (const start of starts) {
