@@ -1,6 +1,7 @@
 // Safeguards against what lies outside the simulation (users' code, paths, owners, full disks, forgotten readers), and
 // some that it needs thousands of seeds for. Each comes with what a version without it looks like, and the test that
 // must find that version wrong: `npm run prove:mutants -- --seen-by tests` (mutate.ts) sees to that.
+import { EVENT_LOOP_MUTANTS } from './event-loop-mutants.js'
 import { LOCK_MUTANTS } from './lock-mutants.js'
 import { LOG_MUTANTS } from './log-mutants.js'
 import { WRITER_LOCK_MUTANTS } from './writer-lock-mutants.js'
@@ -22,23 +23,6 @@ const FULL_DISK: Test = ['faults/full-disk', 'lets everything of']
 const LENT: Test = ['engine/shared/lent-pin', 'ends the borrower at whatever step it is released: a chunk backwards']
 
 export const TESTED_MUTANTS: readonly TestedMutant[] = [
-  // ---- the event loop, and the stack
-  ...(['write', 'lookup'] as const).map((queue) =>
-    one(
-      `a ${queue} queue takes a microtask that it did not get for one that comes`,
-      ['database/stack-used-up', queue === 'write' ? 'refuses a write' : 'refuses getMany'],
-      `database/${queue}-queue.js`,
-      'queueMicrotask(() => {',
-      'this.#isScheduled = true;\n        queueMicrotask(() => {',
-    ),
-  ),
-  one(
-    'calls that stay on their thread follow each other for ever in one turn',
-    ['database/event-loop.serial', 'are awaited in a loop (0 workers)'],
-    'database/turns.js',
-    'nowMs - sinceMs < LONGEST_MS',
-    'true',
-  ),
   // ---- expiry
   one(
     'what the index still has is removed, whether or not it has become true',
@@ -586,6 +570,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'if (isFirst && level === 0)',
     'if (false)',
   ),
+  ...EVENT_LOOP_MUTANTS,
   ...LOCK_MUTANTS,
   ...LOG_MUTANTS,
   ...WRITER_LOCK_MUTANTS,

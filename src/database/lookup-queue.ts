@@ -7,6 +7,7 @@ import { InvalidError, LockedError, MmapdbError } from '../errors.js'
 import type { KeySpace } from '../encoding/key-space.js'
 import { encodeKey, KEY_BUFFER_BYTES, type Key } from '../encoding/keys.js'
 import { isLength, reason, isInstance } from '../describe.js'
+import { Soon } from '../soon.js'
 import { WaitWatch } from '../workers/wait-watch.js'
 
 /** A task that has this many keys takes no further list. */
@@ -30,7 +31,7 @@ export class LookupQueue {
   readonly #maxTasks: number
   #tasks = 0
   #waiting: List[] = []
-  #isScheduled = false
+  readonly #sending = new Soon(() => this.#send())
 
   readonly #watch: WaitWatch
 
@@ -48,18 +49,9 @@ export class LookupQueue {
   get({ keys, lengths }: KeyList): Promise<Encoded> {
     return new Promise((resolve, reject) => {
       // First: if the stack is used up, it is this that throws, and nobody may wait then.
-      this.#schedule()
+      this.#sending.ask()
       this.#waiting.push({ keys, lengths, resolve, reject, sinceMs: performance.now() })
     })
-  }
-
-  #schedule(): void {
-    if (this.#isScheduled) return
-    queueMicrotask(() => {
-      this.#isScheduled = false
-      this.#send()
-    })
-    this.#isScheduled = true
   }
 
   #send(): void {

@@ -142,7 +142,8 @@ const pause = (ms: number, signal: AbortSignal | undefined): Promise<void> =>
 function conflict(conflicts: number): ConflictError {
   const times = conflicts === 1 ? 'once' : `${conflicts} times`
   return new ConflictError(
-    `This transaction was tried ${times}, and others changed each time what it had read. Nothing was written. Try again ` +
-      'later, read and write less in it, or allow more with retries and timeoutMs.',
+    `This transaction was tried ${times}, and others changed each time what it had read: other programs, or other calls ` +
+      'of this one. Nothing was written. Try again later, read and write less in it, or allow more with retries and ' +
+      'timeoutMs.',
   )
 }

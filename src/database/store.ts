@@ -30,6 +30,7 @@ import {
   type LockOptions,
   type TryLockOptions,
 } from './record-lock.js'
+import { fairTurn } from './turns.js'
 import type { Anything, AsyncRangeIterator, AsyncRangeOptions, RangeIterator, Stored } from './types.js'
 
 /** A store of an open database. See `Database.store`. `V`: the type of its values; `K`: that of its keys. */
@@ -391,6 +392,7 @@ export class Store<V = Anything, K extends Key = Key> {
     const { recordLocks } = this.#open.engine
     const { catchUp } = this.#open.host
     const grant = await recordLocks.acquire(encoded, { ...resolved, nameOf: nameOfKey, catchUp })
+    await fairTurn()
     return new RecordLock({ locks: recordLocks, grant }, encoded, resolved.mode, this.#open)
   }
 

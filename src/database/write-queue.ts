@@ -9,6 +9,7 @@ import { LockedError } from '../errors.js'
 import { nextTicket, passTicket } from '../workers/append-order.js'
 import { WaitWatch } from '../workers/wait-watch.js'
 import { FrameBuilder } from '../wal/frame-builder.js'
+import { Soon } from '../soon.js'
 
 /** No write is added to a frame if the frame would become longer than this. */
 const MAX_SHARED_BYTES = 4 * 1024 * 1024
@@ -70,7 +71,7 @@ export class WriteQueue {
   /** Frames that take no more writes, and the frame that the next write is added to. */
   readonly #full: Pending[] = []
   #pending: Pending | undefined
-  #isScheduled = false
+  readonly #sending = new Soon(() => this.#send())
   readonly #watch: WaitWatch
 
   readonly #inFlight = new Set<Promise<void>>()
@@ -108,7 +109,7 @@ export class WriteQueue {
   /** True if the builder of `write` has become the frame that further writes are added to. */
   #place(write: FrameBuilder, settle: Settle): boolean {
     // First: if the stack is used up, it is this that throws, and nothing of the write may stay.
-    this.#schedule()
+    this.#sending.ask()
     const before = this.#pending?.builder
     if (before !== undefined && !this.#mayShare(before, write)) {
       this.#full.push(this.#pending!)
@@ -125,15 +126,6 @@ export class WriteQueue {
   #mayShare(before: FrameBuilder, write: FrameBuilder): boolean {
     if (before.isDropping || write.isDropping) return false
     return before.lengthBytes + write.lengthBytes <= this.#sharedBytes
-  }
-
-  #schedule(): void {
-    if (this.#isScheduled) return
-    queueMicrotask(() => {
-      this.#isScheduled = false
-      this.#send()
-    })
-    this.#isScheduled = true
   }
 
   /** Starts to commit all frames, whatever is under way: a synchronous write is to come after them. */

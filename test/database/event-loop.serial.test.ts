@@ -203,6 +203,7 @@ describe('the event loop', function () {
       const calls = [
         () => db.getMany([1]),
         () => db.hasMany([1]),
+        async () => (await db.lock(1)).release(),
         ...(workers > 0 ? [] : [() => db.put(1, Buffer.alloc(10)), () => db.batch([{ type: 'del', key: 2 }])]),
       ]
       for (const call of calls) {

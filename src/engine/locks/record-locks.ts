@@ -31,6 +31,7 @@
 // call of users to come about.
 import { databaseClosed, foreseen } from '../../errors.js'
 import { typedError } from '../../storage/errors.js'
+import { Soon } from '../../soon.js'
 import type { Watch } from '../../storage/storage.js'
 import type { Lsn } from '../../wal/lsn.js'
 import { Grant } from './grant.js'
@@ -391,16 +392,8 @@ export class RecordLocks {
     }, WATCH_LINGERS_MS).unref()
   }
 
-  #isHearing = false
   /** News of this thread's own making: it hears them when what it is doing is done. */
-  readonly #hearSoon = (): void => {
-    if (this.#isHearing) return
-    queueMicrotask(() => {
-      this.#isHearing = false
-      this.#hearSafely()
-    })
-    this.#isHearing = true
-  }
+  readonly #hearing = new Soon(() => this.#hearSafely())
 
   /** For the event loop, where nobody would catch an error. */
   #hearSafely(): void {
@@ -487,7 +480,7 @@ export class RecordLocks {
     this.#keeper ??= setInterval(() => {
       if (this.#hasDebts) this.#lookAgain()
     }, KEEPER_MS).unref()
-    return (this.#table = RecordTable.open(parts, patienceMs, this.#hearSoon))
+    return (this.#table = RecordTable.open(parts, patienceMs, () => this.#hearing.ask()))
   }
 
   /** Who has and who waits for which lock. Needs no right to write. */
