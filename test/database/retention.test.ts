@@ -129,23 +129,42 @@ describe('the log that is kept', () => {
   })
 
   it('is given up on a full disk, before a write is refused', () => {
-    const world = new World(new Schedule(7))
-    const disk = new SmallDisk(world.storageFor({ name: 'one', dead: false }), 16 * 1024 * 1024, false)
-    const options = resolveOptions('/db', { ...OPTIONS, windowBytes: 65536, timeoutMs: 1 })
-    const engine = Engine.open(options, disk.storage())
-    keepLog(engine.parts, { bytes: Infinity, ms: Infinity })
-    for (let i = 0; i < 400; i++) engine.put(`key ${i % 20}`, 'x'.repeat(1000))
-    engine.checkpoint(true)
-    expect(engine.stats().log.oldestLsn).to.equal(0)
+    const { engine, disk } = keepingAll(16 * 1024, 20)
     disk.fill()
     // As much as was kept is written once more.
-    for (let i = 0; i < 400; i++) engine.put(`key ${i % 20}`, 'y'.repeat(1000))
+    for (let i = 0; i < 800; i++) engine.put(`key ${i % 20}`, 'y'.repeat(1000))
     expect(engine.stats().log.oldestLsn).to.be.above(0)
     expect(engine.get('key 3')).to.equal('y'.repeat(1000))
     expect(verify(engine).ok).to.equal(true)
     engine.close()
   })
+
+  it('is given up on a full disk for the data file, too', () => {
+    const { engine, disk } = keepingAll(512 * 1024, 800)
+    disk.fill()
+    // The current segment has room for these; the data file has not.
+    const { dataBytes } = engine.stats()
+    for (let i = 0; i < 200; i++) engine.put(`new ${i}`, 'y'.repeat(1000))
+    expect(engine.stats().dataBytes).to.be.above(dataBytes)
+    expect(engine.stats().log.oldestLsn).to.be.above(0)
+    expect(engine.get('new 199')).to.equal('y'.repeat(1000))
+    expect(verify(engine).ok).to.equal(true)
+    engine.close()
+  })
 })
+
+/** A database on a small disk whose log has 800 values, all of which is kept. */
+function keepingAll(segmentBytes: number, keys: number): { engine: Engine; disk: SmallDisk } {
+  const world = new World(new Schedule(7))
+  const disk = new SmallDisk(world.storageFor({ name: 'one', dead: false }), 16 * 1024 * 1024, false)
+  const options = resolveOptions('/db', { ...OPTIONS, segmentBytes, windowBytes: 65536, timeoutMs: 1 })
+  const engine = Engine.open(options, disk.storage())
+  keepLog(engine.parts, { bytes: Infinity, ms: Infinity })
+  for (let i = 0; i < 800; i++) engine.put(`key ${i % keys}`, 'x'.repeat(1000))
+  engine.checkpoint(true)
+  expect(engine.stats().log.oldestLsn).to.equal(0)
+  return { engine, disk }
+}
 
 /** All methods of a storage, as an object of its own. */
 function bound(storage: Storage): Storage {
