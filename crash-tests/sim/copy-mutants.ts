@@ -122,7 +122,7 @@ export const COPY_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'a compacted file takes its place before its headers are on disk',
-    ['maintenance/compact', 'leaves the old file or the new one after a power cut'],
+    ['faults/compact', 'leaves the old file or the new one after a power cut'],
     'maintenance/compact.js',
     'out.writeHeader(compacted);\n        unsettleNames(storage, paths);\n        storage.rename(path, paths.data);',
     'unsettleNames(storage, paths);\n        storage.rename(path, paths.data);\n        out.writeHeader(compacted);',

@@ -520,7 +520,7 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   ),
   one(
     'a checkpoint does not say that the log up to it is not needed for a power cut',
-    ['engine/concurrency.serial', 'killed in the middle of its recovery'],
+    ['faults/killed.serial', 'killed in the middle of its recovery'],
     'engine/checkpoint/checkpointer.js',
     'if (control.durableLsn < header.lsn)',
     'if (false)',

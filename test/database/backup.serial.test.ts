@@ -1,14 +1,12 @@
-// Backups and restores as programs make them: beside writers, with progress, ended by a signal, and by processes that
-// are killed. If one of these failed, a program could not rely on what it was told.
-import { existsSync, readdirSync, rmSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+// Backups and restores as programs make them: beside writers, with progress, and ended by a signal. If one of these
+// failed, a program could not rely on what it was told.
+import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { InvalidError, MmapdbError, open, restore, type Database, type Progress } from '../../src/index.js'
-import { compiledUrl } from '../../src/package-root.js'
-import { cleanUp, rounds, scratchDirectory, scratchPath, stride } from '../support/engine.js'
-import { expectNothingLeft } from '../support/copies.js'
-import { startProcess } from '../support/peers.js'
+import { cleanUp, scratchDirectory, scratchPath, stride } from '../support/engine.js'
+import { expectNothingLeft, expectWhole, filled } from '../support/copies.js'
 
 async function rejected(promise: Promise<unknown>): Promise<unknown> {
   try {
@@ -17,16 +15,6 @@ async function rejected(promise: Promise<unknown>): Promise<unknown> {
     return error
   }
   return expect.fail('it did not reject')
-}
-
-const filled = async (path: string, workers: number, entries: number): Promise<Database> => {
-  const db = await open(path, { workers })
-  for (let i = 0; i < entries; i += 1000) {
-    await db.batch(
-      Array.from({ length: 1000 }, (_, j) => ({ type: 'put', key: `key ${i + j}`, value: 'x'.repeat(100) }) as const),
-    )
-  }
-  return db
 }
 
 for (const workers of [0, 2]) {
@@ -208,56 +196,3 @@ describe('restore', function () {
     await db.close()
   })
 })
-
-describe('a process that is killed while it copies', function () {
-  this.timeout(240_000)
-  afterEach(cleanUp)
-
-  it('leaves what it was making whole or absent, and the next one makes it', async () => {
-    const path = scratchPath()
-    const db = await filled(path, 0, 30_000)
-    await db.close()
-    const directory = scratchDirectory()
-    const all = rounds(30)
-    let killed = 0
-    let unfinished = 0
-    for (let round = 0; round < all; round++) {
-      const target = join(directory, `copy ${round}`)
-      const peer = startProcess(`
-        const { open } = await import(${JSON.stringify(compiledUrl('src/index.js'))})
-        const db = await open(${JSON.stringify(path)}, { workers: ${round % 3 === 0 ? 0 : 1} })
-        for (let i = 0; i < 20; i++) void db.put('beside', i)
-        say('opened')
-        await db.backup(${JSON.stringify(target)})
-        say('made')
-        await db.close()`)
-      await peer.next()
-      await delay((round * 127) % 450)
-      await peer.kill()
-      killed++
-      const left = readdirSync(directory).filter((name) => name.startsWith(basename(target)))
-      if (left.includes(basename(target))) await expectWhole(target, 30_000)
-      else {
-        if (left.length > 0) unfinished++
-        const again = await open(path, { workers: 0 })
-        await again.backup(target)
-        await again.close()
-        await expectWhole(target, 30_000)
-      }
-      expect(readdirSync(dirname(target)).filter((name) => name.startsWith(basename(target)))).to.have.length(1)
-      rmSync(target, { recursive: true })
-    }
-    expect({ killed, unfinished: unfinished > all / 10 }).to.deep.equal({ killed: all, unfinished: true })
-  })
-})
-
-async function expectWhole(path: string, entries: number): Promise<void> {
-  const copy = await open(path, { workers: 0, createIfMissing: false })
-  try {
-    expect((await copy.verify()).damage).to.deep.equal([])
-    // The entry that is put beside it may be there, too.
-    expect(copy.stats().entries).to.be.within(entries, entries + 1)
-  } finally {
-    await copy.close()
-  }
-}

@@ -8,7 +8,8 @@ import { backup } from '../../src/maintenance/backup.js'
 import { restore, type RestoreRequest } from '../../src/maintenance/restore.js'
 import type { Steps } from '../../src/maintenance/steps.js'
 import { posixStorage } from '../../src/storage/posix.js'
-import { expectSound, openEngine, TINY } from './engine.js'
+import { open, type Database } from '../../src/index.js'
+import { expectSound, openEngine, randomFrom, TINY } from './engine.js'
 
 /** Does all steps at once. `between` is called between two steps. */
 export function finished<T>(steps: Steps<T>, between: () => void = () => undefined): T {
@@ -31,6 +32,14 @@ export const backUp = (engine: Engine, target: string): BackupReport => finished
 export const restored = (request: Partial<RestoreRequest> & Pick<RestoreRequest, 'backup' | 'target'>): RestoreReport =>
   finished(restore(posixStorage, { source: request.backup, until: undefined, options: {}, ...request }))
 
+/** Half-empty leaves all over the tree, and values of all lengths. */
+export function fillUnevenly(engine: Engine, count: number): void {
+  const random = randomFrom(count)
+  for (let i = 0; i < count; i++)
+    engine.put(`key ${Math.floor(random() * count)}`, Buffer.alloc(i % 50 === 0 ? 9000 : 20 + (i % 200), i))
+  for (let i = 0; i < count; i += 2) engine.del(`key ${i}`)
+}
+
 /** Every key with the version and the value of its entry. */
 export type Content = [key: unknown, version: number, value: unknown][]
 
@@ -48,6 +57,29 @@ export function contentAt(path: string): Content {
     return contentOf(engine)
   } finally {
     engine.close()
+  }
+}
+
+/** A database with that many entries, written in batches. */
+export async function filled(path: string, workers: number, entries: number): Promise<Database> {
+  const db = await open(path, { workers })
+  for (let i = 0; i < entries; i += 1000) {
+    await db.batch(
+      Array.from({ length: 1000 }, (_, j) => ({ type: 'put', key: `key ${i + j}`, value: 'x'.repeat(100) }) as const),
+    )
+  }
+  return db
+}
+
+/** Fails unless there is a sound database with that many entries. */
+export async function expectWhole(path: string, entries: number): Promise<void> {
+  const copy = await open(path, { workers: 0, createIfMissing: false })
+  try {
+    expect((await copy.verify()).damage).to.deep.equal([])
+    // The entry that is put beside it may be there, too.
+    expect(copy.stats().entries).to.be.within(entries, entries + 1)
+  } finally {
+    await copy.close()
   }
 }
 
