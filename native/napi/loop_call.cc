@@ -24,10 +24,11 @@ struct LoopCall::State {
   }
 
   static void Make(napi_env env, napi_value function, void* context, void*) {
+    // The function has ended, and its state with it: what had been queued before is only taken off the queue.
+    if (env == nullptr) return;
     State* state = static_cast<State*>(context);
     state->isQueued = false;
-    // Without an environment the call is only taken off the queue.
-    if (env == nullptr || state->isClosed) return;
+    if (state->isClosed) return;
     if (state->isKept) napi_unref_threadsafe_function(env, state->call);
     state->isKept = false;
     napi_value undefined, number, error;

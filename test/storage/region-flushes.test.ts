@@ -50,6 +50,28 @@ describe('storage: flushes on another thread', function () {
     region.close()
   })
 
+  it('are not told of any more once the region is closed, even if that was on its way', async () => {
+    const path = scratchFile()
+    const fd = openSync('/dev/stdin', 'r')
+    for (let round = 0; round < 20; round++) {
+      const region = new native.Region(0, path, 65536, true, false)
+      region.grow(4096)
+      const words = new Int32Array(region.window(0))
+      let told = 0
+      region.startFlusher(() => told++)
+      region.flushLater(8, 7, fd)
+      while (Atomics.load(words, 2) === 0);
+      // The call is queued after the word has changed.
+      const until = performance.now() + 2
+      while (performance.now() < until);
+      words[2] = 0
+      region.close()
+      await delay(1)
+      expect(told).to.equal(0)
+    }
+    closeSync(fd)
+  })
+
   it('end with a thread that is terminated, whatever it was doing', async () => {
     const path = scratchFile()
     storage.openRegion(path, SHARED).close()
