@@ -38,17 +38,26 @@ export class LogModel {
     if (noted === undefined) return
     const { timeMs } = noted
     const before = this.#frames.findLast((frame) => frame.lsn < noted.lsn)
-    if (timeMs > latestMs || timeMs < (before?.timeMs ?? 0))
-      this.wrongTime = `the frame at LSN ${noted.lsn} has the time ${timeMs}, after ${before?.timeMs}, up to ${latestMs}`
+    // Recovery writes after the one of these that is in the log.
+    const inItsPlace = this.#overwritten.filter((frame) => frame.lsn === before?.lsn)
+    const leastMs = Math.min(...[...inItsPlace, before].map((frame) => frame?.timeMs ?? 0))
+    if (timeMs > latestMs || timeMs < leastMs)
+      this.wrongTime = `the frame at LSN ${noted.lsn} has the time ${timeMs}, after ${leastMs}, up to ${latestMs}`
     // A writer that died before it moved the tail left room for this one. What it wrote may be on the
     // disk all the same, and come back if the power is cut before this one is there.
     this.#overwritten.push(...this.#frames.filter((frame) => frame.lsn === noted.lsn))
     this.#frames = [...this.#frames.filter((frame) => frame.lsn < noted.lsn), noted]
   }
 
-  /** After a recovery: the log ends at `toLsn` now, and the database holds `found`. Which frames are in the log? */
-  settle(toLsn: number, found: Map<string, string>, nowMs: number): void {
-    const isRight = (): boolean => difference(found, stateAt(this.#frames, toLsn, nowMs)) === undefined
+  /**
+   * After a recovery: the log ends at `toLsn` now, and the database holds `found`. Which frames are in the log?
+   * `logged`: those that it still has, by their LSNs. Two that were written to the same place may make the same of the
+   * database, and differ in what they decide.
+   */
+  settle(toLsn: number, found: Map<string, string>, nowMs: number, logged: ReadonlyMap<number, Buffer>): void {
+    const isRight = (): boolean =>
+      this.#frames.every(({ lsn, bytes }) => logged.get(lsn)?.equals(bytes) ?? true) &&
+      difference(found, stateAt(this.#frames, toLsn, nowMs)) === undefined
     const frames = this.#frames
     this.#frames = frames.filter((frame) => frame.end <= toLsn)
     if (isRight()) return this.#forgetOverwritten()

@@ -1,31 +1,25 @@
 // What the log says was decided, compared with the model: a program that reads the log without the tree must find the
 // outcome of each frame that has one, and the right one.
 import type { Engine } from '../../src/engine/engine.js'
-import { newAppendFields } from '../../src/wal/append-state.js'
 import { isDeciding } from '../../src/wal/frame.js'
-import { LogReader } from '../../src/wal/log-reader.js'
-import type { Lsn } from '../../src/wal/lsn.js'
 import { operationsOf } from '../../src/wal/operation.js'
 import { DecidedCursor, forEachOutcome, isOutcomeFrame, VERDICT } from '../../src/wal/outcomes.js'
 import { allResults, type ModelFrame, type ModelResult } from './frames.js'
+import { loggedFrames } from './logged-frames.js'
 
 /** What is wrong with the outcomes in the log that `engine` has; undefined if nothing is. */
 export function wrongOutcome(engine: Engine, model: readonly ModelFrame[]): string | undefined {
-  const { control, log } = engine.parts
-  const visibleLsn = control.visibleLsn()
-  const tailLsn = control.append.read(newAppendFields()).tailLsn as Lsn
+  const visibleLsn = engine.parts.control.visibleLsn()
+  const { frames, isWhole } = loggedFrames(engine)
+  // What the tree includes may be damaged: nothing is lost by that.
+  if (!isWhole) return undefined
   const deciding = new Map<number, Buffer>()
   const outcomes = new Map<number, Buffer>()
-  const reader = new LogReader(log, log.starts()[0] ?? (0 as Lsn))
-  while (reader.next(tailLsn)) {
-    const { bytes, at, lengthBytes, lsn } = reader
-    if (isOutcomeFrame(bytes, at))
-      forEachOutcome(bytes, at, lengthBytes, (decided, outcome) => outcomes.set(decided, Buffer.from(outcome)))
-    else if (isDeciding(bytes, at) && lsn < visibleLsn)
-      deciding.set(lsn, Buffer.from(bytes.subarray(at, at + lengthBytes)))
+  for (const [lsn, frame] of frames) {
+    if (isOutcomeFrame(frame, 0))
+      forEachOutcome(frame, 0, frame.length, (decided, outcome) => outcomes.set(decided, Buffer.from(outcome)))
+    else if (isDeciding(frame, 0) && lsn < visibleLsn) deciding.set(lsn, frame)
   }
-  // What the tree includes may be damaged: nothing is lost by that.
-  if (reader.position !== tailLsn) return undefined
   const expected = allResults(model)
   for (const [lsn, frame] of deciding) {
     const outcome = outcomes.get(lsn)

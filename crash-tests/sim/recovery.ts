@@ -2,6 +2,7 @@
 // again and again, and what is there is checked against the model.
 import type { Context } from './context.js'
 import type { Following } from './following.js'
+import { loggedFrames } from './logged-frames.js'
 import type { Processes, SimProcess } from './processes.js'
 import { entriesOf, type Reads } from './reads.js'
 import { CALM, type WorldRates } from './world.js'
@@ -86,8 +87,8 @@ export class Recovery {
       throw this.#context.failure(`read at LSN ${model.readLsn}, and recovered only up to ${toLsn}`)
     this.#strandedLsns = this.#strandedLsns.filter((lsn) => lsn > toLsn)
     this.#processes.as(actor, () => {
-      const snapshot = actor.engine!.snapshot()
-      model.settle(toLsn, entriesOf(actor.engine!, snapshot), snapshot.momentMs)
+      const snapshot = engine.snapshot()
+      model.settle(toLsn, entriesOf(engine, snapshot), snapshot.momentMs, loggedFrames(engine).frames)
       snapshot.close()
     })
     this.#reads.checkAll(actor)

@@ -10,12 +10,12 @@ import { lsnAfter, type Lsn } from '../../src/wal/lsn.js'
 const space = new KeySpace(valueCodec('msgpack'))
 const codec = valueCodec('msgpack')
 
-function frameAt(lsn: number, key: string, value: string): Buffer {
+function frameAt(lsn: number, key: string, value: string, timeMs = 0): Buffer {
   const builder = new FrameBuilder()
   const encoded = space.encoded(key)
   builder.put(encoded, encoded.length, Buffer.from(codec.encode(value)))
   const frame = Buffer.from(builder.take())
-  sealFrame(frame, lsn as Lsn, lsn as Lsn, 0, 1)
+  sealFrame(frame, lsn as Lsn, lsn as Lsn, timeMs, 1)
   return frame
 }
 
@@ -35,8 +35,34 @@ describe('the model of the log', () => {
       toLsn,
     )
     expect(found.size).to.equal(2)
-    model.settle(toLsn, found, 0)
+    model.settle(toLsn, found, 0, new Map())
     expect(model.frames.map(({ writer }) => writer)).to.deep.equal(['p1', 'p3'])
     expect(model.differenceAt(toLsn, found, 0)).to.equal(undefined)
+  })
+
+  it('knows it by what the log has, if both make the same of the database', () => {
+    const model = new LogModel()
+    const [lost, written] = [frameAt(9, 'k', 'value'), frameAt(9, 'k', 'value', 2)]
+    model.noteFrame(lost, 'p1', 2)
+    model.noteFrame(written, 'p2', 2)
+    const toLsn = lsnAfter(9 as Lsn, lost.length)
+    const found = stateAt(model.frames, toLsn)
+    model.settle(toLsn, found, 0, new Map([[9, lost]]))
+    expect(model.frames.map(({ writer }) => writer)).to.deep.equal(['p1'])
+  })
+
+  it('holds what recovery appends against the time of either, and of nothing earlier', () => {
+    const lost = frameAt(9, 'k', 'value', 3)
+    const end = lsnAfter(9 as Lsn, lost.length)
+    for (const [timeMs, isRight] of [
+      [2, false],
+      [3, true],
+    ] as const) {
+      const model = new LogModel()
+      model.noteFrame(lost, 'p1', 9)
+      model.noteFrame(frameAt(9, 'k', 'value', 5), 'p2', 9)
+      model.noteFrame(frameAt(end, 'other', 'of recovery', timeMs), 'p3', 9)
+      expect(model.wrongTime === undefined, `${timeMs} ms`).to.equal(isRight)
+    }
   })
 })
