@@ -240,12 +240,6 @@ export const MUTANTS: readonly Mutant[] = [
     'const taken = unionOf(takenByTree, own);',
     'const taken = takenByTree;',
   ),
-  one(
-    'entries of a ring are overwritten that a dead leader may need',
-    'engine/space/rings.js',
-    'tail - this.#publishedHeads.get(ring) >= s[ring + CAPACITY]',
-    'tail - s[ring + HEAD] >= s[ring + CAPACITY]',
-  ),
   // ---- writes that depend on what they find
   one(
     'the conditions of a write are not looked at',
@@ -532,12 +526,6 @@ export const MUTANTS: readonly Mutant[] = [
     'engine/checkpoint/checkpointer.js',
     'const kept = retainedFrom(',
     'const kept = ((...all) => Math.max(lsn, retainedFrom(...all)))(',
-  ),
-  one(
-    'of what is kept that counts, too, which a power cut may undo',
-    'engine/checkpoint/checkpointer.js',
-    'retainedFrom(log, control.durableLsn, ',
-    'retainedFrom(log, control.append.read(newAppendFields()).tailLsn, ',
   ),
   one(
     'a clean close keeps nothing for those who follow the log',

@@ -152,6 +152,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     'firstMs > timeMs',
     'true',
   ),
+  one(
+    'of what is kept that counts, too, which a power cut may undo',
+    ['database/retention', 'is counted from what is on disk'],
+    'engine/checkpoint/checkpointer.js',
+    'retainedFrom(log, control.durableLsn, ',
+    'retainedFrom(log, control.append.read(newAppendFields()).tailLsn, ',
+  ),
   // ---- the log, for writers that ask what was decided
   one(
     'a checkpoint recycles the log that a writer is about to read',

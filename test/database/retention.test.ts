@@ -11,8 +11,11 @@ import { keepLog } from '../../src/engine/lifecycle/keep-log.js'
 import { resolveOptions } from '../../src/engine/options.js'
 import { verify } from '../../src/maintenance/verify.js'
 import { posixStorage } from '../../src/storage/posix.js'
+import { newAppendFields } from '../../src/wal/append-state.js'
+import { FrameBuilder } from '../../src/wal/frame-builder.js'
 import type { Storage } from '../../src/storage/storage.js'
 import { cleanUp, crashCopy, openEngine, scratchPath, TINY } from '../support/engine.js'
+import { encodedName } from '../support/log-model.js'
 import { SmallDisk } from '../support/small-disk.js'
 
 const OPTIONS: OpenOptions = { ...TINY, valueEncoding: 'utf8', segmentBytes: 16 * 1024 }
@@ -126,6 +129,28 @@ describe('the log that is kept', () => {
     expect(db.stats().log.oldestLsn).to.equal(0)
     let count = 0
     for await (const { type } of db.changes({ since: 0 })) if (type === 'put' && ++count === 30) break
+  })
+
+  it('is counted from what is on disk: a power cut may take the rest', () => {
+    const engine = openEngine(scratchPath(), { ...TINY, segmentBytes: 16 * 1024 })
+    keepLog(engine.parts, { bytes: 40 * 1024, ms: Infinity })
+    const segmentStart = (): number => engine.parts.control.append.read(newAppendFields()).segmentStartLsn
+    for (let i = 0; i < 100; i++) engine.put(`key ${i % 20}`, Buffer.alloc(1000))
+    for (const start = segmentStart(); segmentStart() === start;) engine.put('last', Buffer.alloc(1000))
+    // Most of a segment is appended, and not flushed.
+    const start = segmentStart()
+    for (let i = 0; i < 13; i++) {
+      const builder = new FrameBuilder()
+      const key = Buffer.from(encodedName(`key ${i}`), 'latin1')
+      builder.put(key, key.length, Buffer.alloc(1000))
+      engine.parts.committer.append(builder.frame())
+    }
+    expect(segmentStart()).to.equal(start)
+    engine.checkpoint(true)
+    const { oldestLsn, durableLsn, tailLsn } = engine.stats().log
+    expect((tailLsn - durableLsn) * 8).to.be.above(12_000)
+    expect((durableLsn - oldestLsn) * 8).to.be.at.least(40 * 1024)
+    engine.close()
   })
 
   it('is given up on a full disk, before a write is refused', () => {
