@@ -135,6 +135,20 @@ export const COPY_MUTANTS: readonly TestedMutant[] = [
     'if (false)',
   ),
   one(
+    'a segment that was being made is taken for a sign of files that do not fit',
+    ['identity/copied', 'whose newest segment was being made'],
+    'engine/lifecycle/copied.js',
+    ' || log.starts().at(-1) > newest.startLsn',
+    '',
+  ),
+  one(
+    'damage in old parts of the log is taken for a sign of files that do not fit',
+    ['identity/copied', 'damage in parts that its data file includes'],
+    'engine/lifecycle/copied.js',
+    'return classifyEnd(log, reader.position, log.segment(startLsn)).tornBytes === 0;',
+    'return true;',
+  ),
+  one(
     'a data file that is newer than its log is taken',
     ['identity/copied', 'is refused if its log is older'],
     'engine/lifecycle/copied.js',

@@ -382,18 +382,6 @@ export const MUTANTS: readonly Mutant[] = [
     'flushParent(storage, data);',
     '',
   ),
-  one(
-    'a segment that was being made is taken for a sign of files that do not fit',
-    'engine/lifecycle/copied.js',
-    ' || log.starts().at(-1) > newest.startLsn',
-    '',
-  ),
-  one(
-    'damage in old parts of the log is taken for a sign of files that do not fit',
-    'engine/lifecycle/copied.js',
-    'return classifyEnd(log, reader.position, log.segment(startLsn)).tornBytes === 0;',
-    'return true;',
-  ),
   // ---- transactions
   one(
     'a range that a transaction has read is not checked',

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { Engine } from '../../src/engine/engine.js'
+import { keepLog } from '../../src/engine/lifecycle/keep-log.js'
 import { MmapdbError } from '../../src/errors.js'
 import { verify } from '../../src/maintenance/verify.js'
 import {
@@ -13,6 +14,7 @@ import {
   crashCopy,
   expectError,
   filled,
+  flipByte,
   heard,
   inProcess,
   openEngine,
@@ -21,6 +23,8 @@ import {
   scratchPath,
   segmentStarts,
   TINY,
+  walFile,
+  writeBytes,
 } from '../support/engine.js'
 import { ok, removeScratch } from '../support/cli.js'
 
@@ -97,6 +101,32 @@ describe('a directory that was copied by hand', function () {
         engine.close()
       }
     }
+  })
+
+  it('is opened although the log has damage in parts that its data file includes', () => {
+    const engine = filled()
+    engine.checkpoint(true)
+    const copy = crashCopy(engine.options.path)
+    const last = segmentStarts(copy).at(-1)!
+    expect(last).to.be.below(engine.stats().log.tailLsn)
+    // The first frame after the header.
+    flipByte(walFile(copy, last), 64 + 20)
+    expect(contents(openEngine(copy))).to.deep.equal(contents(engine))
+    engine.close()
+  })
+
+  it('is not what a database is whose newest segment was being made when all ended', () => {
+    const engine = filled()
+    keepLog(engine.parts, { bytes: Infinity, ms: Infinity })
+    for (let i = 0; i < 400; i++) engine.put(`key ${i % 20}`, Buffer.alloc(200, i))
+    const before = contents(engine)
+    const { path } = engine.options
+    engine.close()
+    const starts = segmentStarts(path)
+    expect(starts).to.have.length.above(2)
+    // Not even its header had come to the disk.
+    writeBytes(walFile(path, starts.at(-1)!), 0, Buffer.alloc(64))
+    expect(contents(openEngine(path))).to.deep.equal(before)
   })
 
   it('is refused if its log begins after what its data file holds', () => {
