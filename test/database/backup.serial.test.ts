@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { InvalidError, MmapdbError, open, restore, type Database, type Progress } from '../../src/index.js'
 import { cleanUp, scratchDirectory, scratchPath, stride } from '../support/engine.js'
-import { expectNothingLeft, expectWhole, filled } from '../support/copies.js'
+import { expectNothingLeft, expectWhole, filledDatabase } from '../support/copies.js'
 
 async function rejected(promise: Promise<unknown>): Promise<unknown> {
   try {
@@ -27,7 +27,7 @@ for (const workers of [0, 2]) {
     })
 
     it('is of one moment beside writers, who go on meanwhile', async () => {
-      db = await filled(scratchPath(), workers, 20_000)
+      db = await filledDatabase(scratchPath(), workers, 20_000)
       await db.batch(['left', 'right'].map((key) => ({ type: 'put', key, value: 0 }) as const))
       let isOver = false
       let writes = 0
@@ -63,7 +63,7 @@ for (const workers of [0, 2]) {
     })
 
     it('ends with the reason of a signal at any moment, and leaves nothing', async () => {
-      db = await filled(scratchPath(), workers, 50_000)
+      db = await filledDatabase(scratchPath(), workers, 50_000)
       const target = scratchPath()
       expect(await rejected(db.backup(target, { signal: AbortSignal.abort('before') }))).to.equal('before')
       let ended = 0
@@ -89,7 +89,7 @@ for (const workers of [0, 2]) {
     })
 
     it('ends with what onProgress throws', async () => {
-      db = await filled(scratchPath(), workers, 100_000)
+      db = await filledDatabase(scratchPath(), workers, 100_000)
       const target = scratchPath()
       const failure = new Error('of the user')
       const onProgress = (): never => {
@@ -103,7 +103,7 @@ for (const workers of [0, 2]) {
     })
 
     it('is finished if onProgress closes the database, however early it does', async () => {
-      db = await filled(scratchPath(), workers, 100_000)
+      db = await filledDatabase(scratchPath(), workers, 100_000)
       const target = scratchPath()
       let closing: Promise<void> | undefined
       const onProgress = (): void => void (closing ??= db.close())
@@ -114,7 +114,7 @@ for (const workers of [0, 2]) {
     })
 
     it('refuses what cannot be meant, and is waited for by close', async () => {
-      db = await filled(scratchPath(), workers, 5000)
+      db = await filledDatabase(scratchPath(), workers, 5000)
       for (const path of ['', 'a\0b', 5, undefined])
         expect(await rejected(db.backup(path as string))).to.be.instanceOf(InvalidError)
       for (const options of [{ none: 1 }, { signal: 5 }, { onProgress: 5 }, 5])

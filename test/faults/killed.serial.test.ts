@@ -8,7 +8,7 @@ import { CRASH_POINTS } from '../../src/crash-points.js'
 import type { Engine } from '../../src/engine/engine.js'
 import { open } from '../../src/index.js'
 import { compiledUrl } from '../../src/package-root.js'
-import { expectWhole, filled } from '../support/copies.js'
+import { expectWhole, filledDatabase } from '../support/copies.js'
 import {
   cleanUp,
   contents,
@@ -157,7 +157,7 @@ describe('a process that is killed while it copies', function () {
 
   it('leaves what it was making whole or absent, and the next one makes it', async () => {
     const path = scratchPath()
-    const db = await filled(path, 0, 30_000)
+    const db = await filledDatabase(path, 0, 30_000)
     await db.close()
     const directory = scratchDirectory()
     const all = rounds(30)

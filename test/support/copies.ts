@@ -61,7 +61,7 @@ export function contentAt(path: string): Content {
 }
 
 /** A database with that many entries, written in batches. */
-export async function filled(path: string, workers: number, entries: number): Promise<Database> {
+export async function filledDatabase(path: string, workers: number, entries: number): Promise<Database> {
   const db = await open(path, { workers })
   for (let i = 0; i < entries; i += 1000) {
     await db.batch(
